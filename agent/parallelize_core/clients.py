@@ -1,0 +1,74 @@
+"""boto3 clients: built in one place, with one rule for regions, timeouts and retries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+from parallelize_core.queue import Queue, SQSQueue
+from parallelize_core.store import S3Store, Store
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sqs import SQSClient
+
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 60
+"""Well above the 20 s of a long poll."""
+
+MAX_ATTEMPTS = 8
+
+REGION_VARIABLES = ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""In the order in which they win; boto3 by itself does not look at AWS_REGION."""
+
+
+def region_from(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the region that the environment asks for and the variable that said so."""
+    for name in REGION_VARIABLES:
+        if value := environ.get(name):
+            return value, name
+    return None
+
+
+def make_session(region: str | None = None, profile: str | None = None) -> boto3.Session:
+    """Return a session; the region is the one given, else the environment's, the profile's."""
+    found = region_from(os.environ)
+    return boto3.Session(profile_name=profile, region_name=region or (found[0] if found else None))
+
+
+def client_config(connections: int = 10) -> Config:
+    """Return what all clients have in common; `connections` is the size of the pool."""
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        max_pool_connections=connections,
+        user_agent_extra="parallelize",
+    )
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The two clients that the work itself needs; safe to share between threads."""
+
+    s3: S3Client
+    sqs: SQSClient
+
+    @classmethod
+    def make(cls, session: boto3.Session, connections: int = 10) -> Clients:
+        """Build both with the given size of connection pool."""
+        config = client_config(connections)
+        return cls(session.client("s3", config=config), session.client("sqs", config=config))
+
+    def store(self, bucket: str) -> Store:
+        """Return a bucket."""
+        return S3Store(self.s3, bucket)
+
+    def queue(self, url: str) -> Queue:
+        """Return a queue."""
+        return SQSQueue(self.sqs, url)

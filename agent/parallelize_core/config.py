@@ -1,0 +1,87 @@
+"""The agent's configuration: `launch` renders it into user data, the agent reads it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parallelize_core.errors import UsageError
+from parallelize_core.layout import Location, RunLayout
+
+MAX_USER_DATA_BYTES = 16 * 1024
+"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html"""
+
+MAX_VISIBILITY_TIMEOUT_SECONDS = 12 * 60 * 60
+"""SQS keeps a message invisible for 12 hours after its receive and no longer.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+"""
+
+
+class DrainSettings(BaseModel):
+    """When an agent decides that it is over. SQS counts need a minute to settle, hence the wait."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int = Field(default=4, ge=1)
+    interval_seconds: float = Field(default=20, ge=0)
+    in_flight_margin_seconds: float = Field(default=60, ge=0)
+
+
+class AgentConfig(BaseModel):
+    """One worker's configuration. It holds no secret: credentials come from the worker's role.
+
+    `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
+    as "2x" or "0.5x". All times are in seconds, sizes in bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+    run: str
+    bucket: str
+    prefix: str = ""
+    region: str | None = None
+    queue_url: str
+    dead_letter_queue_url: str
+
+    slots: int | str = 0
+    transfers: int = Field(default=8, ge=1, le=64)
+    lease_seconds: int = Field(default=120, ge=2, le=MAX_VISIBILITY_TIMEOUT_SECONDS)
+    claim_after_seconds: float = Field(default=11.5 * 60 * 60, gt=0)
+    poll_seconds: int = Field(default=20, ge=0, le=20)
+    max_receives: int = Field(default=10, ge=2)
+    heartbeat_seconds: float = Field(default=30, gt=0)
+    run_refresh_seconds: float = Field(default=5, ge=0)
+    notice_poll_seconds: float = Field(default=5, gt=0)
+    interruption_margin_seconds: float = Field(default=25, ge=0)
+    stop_grace_seconds: float = Field(default=90, ge=0)
+    drain: DrainSettings = DrainSettings()
+    max_idle_seconds: float = Field(default=30 * 60, gt=0)
+    max_runtime_seconds: float | None = Field(default=None, gt=0)
+    disk_reserve_bytes: int = Field(default=1024**3, ge=0)
+    shutdown: bool = True
+
+    @property
+    def layout(self) -> RunLayout:
+        """The keys of the run that this worker serves."""
+        return RunLayout(Location(self.bucket, self.prefix), self.run)
+
+    def encode(self) -> str:
+        """Return the configuration as the JSON that goes into user data."""
+        return self.model_dump_json(indent=2, exclude_defaults=True)
+
+    @classmethod
+    def decode(cls, text: str | bytes, source: str) -> Self:
+        """Read a configuration; raise UsageError, which names `source`, if it is not one."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise UsageError(
+                f"{source} is not an agent configuration",
+                f"{where}: {first['msg']}",
+                "make one with: parallelize launch --print-config",
+            ) from None

@@ -1,0 +1,87 @@
+"""Every error that a person can meet, as one tree.
+
+    ParallelizeError            what happened, why, and what to do next
+    ├── UsageError         2    the command line, the configuration or an input is wrong
+    │   └── DecodeError    2    a record that came from outside cannot be read
+    ├── NothingToDoError   3    there is no work, and doing it would only cost money
+    ├── AccessError        4    credentials or permission
+    ├── CapacityError      5    a quota, or no capacity
+    ├── ServiceError       6    AWS cannot be reached, or keeps throttling
+    │   ├── MissingError   6    an object or a queue that should be there is not
+    │   └── ChangedError   6    an object is no longer the one that was promised
+    └── LimitError         7    a budget or a time limit is reached
+
+Callers branch on the class; the command line prints the three sentences and exits with the code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ParallelizeError(Exception):
+    """What happened, why, and what to do next, in words for the person who has to act."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, why: str | None = None, fix: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        parts = [self.what, self.why, f"fix: {self.fix}" if self.fix else None]
+        return "\n".join(part for part in parts if part)
+
+
+class UsageError(ParallelizeError):
+    """The command line, the configuration or an input is wrong."""
+
+    exit_code = 2
+
+
+class DecodeError(UsageError):
+    """A record from outside cannot be read; `raw` holds what came, for whoever has to look."""
+
+    def __init__(self, what: str, raw: str, why: str | None = None) -> None:
+        super().__init__(what, why)
+        self.raw = raw
+
+
+class NothingToDoError(ParallelizeError):
+    """There is no work."""
+
+    exit_code = 3
+
+
+class AccessError(ParallelizeError):
+    """There are no credentials, they have expired, or they do not allow this."""
+
+    exit_code = 4
+
+
+class CapacityError(ParallelizeError):
+    """A quota is used up, or the vendor has no machines to give."""
+
+    exit_code = 5
+
+
+class ServiceError(ParallelizeError):
+    """A service cannot be reached, keeps throttling, or answers nonsense."""
+
+    exit_code = 6
+
+
+class MissingError(ServiceError):
+    """An object or a queue that should be there is not."""
+
+
+class ChangedError(ServiceError):
+    """An object is no longer the one that the manifest promised."""
+
+
+class LimitError(ParallelizeError):
+    """A budget or a time limit is reached."""
+
+    exit_code = 7

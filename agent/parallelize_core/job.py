@@ -1,0 +1,57 @@
+"""The message that stands for one input file on the queue."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from parallelize_core import keys
+from parallelize_core.errors import DecodeError
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
+
+
+class JobMessage(BaseModel):
+    """One attempt at one input of one run.
+
+    `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
+    bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: Literal[1] = 1
+    run: str = Field(min_length=1, max_length=80)
+    key: str
+    size: int = Field(ge=0)
+    etag: str = ""
+    attempt: int = Field(default=1, ge=1)
+
+    @field_validator("key")
+    @classmethod
+    def _acceptable(cls, key: str) -> str:
+        if reason := keys.refusal(key):
+            raise ValueError(f"the key is refused: {reason}")
+        return key
+
+    def encode(self) -> str:
+        """Return the message body."""
+        return self.model_dump_json()
+
+    @classmethod
+    def decode(cls, body: str) -> Self:
+        """Read a message body; raise DecodeError, which carries the body, if it is not one."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "body"
+            raise DecodeError(
+                "a message on the queue is not a job", raw=body, why=f"{where}: {first['msg']}"
+            ) from None
+
+    def next_attempt(self) -> Self:
+        """Return the message for the next attempt, after a failure that counts."""
+        return self.model_copy(update={"attempt": self.attempt + 1})

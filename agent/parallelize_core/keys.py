@@ -1,0 +1,55 @@
+"""Which input keys are accepted, and why the others are refused.
+
+A key comes from outside: from a folder, a bucket listing or a queue message. It becomes a file
+name on a worker, a part of S3 keys, and a path below the folder that `download` writes to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+MAX_S3_KEY_BYTES = 1024
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+
+MAX_FILE_NAME_BYTES = 255
+"""The longest name that Linux file systems take (NAME_MAX)."""
+
+
+def refusal(key: str) -> str | None:
+    """Say why `key` cannot be an input key, or return None when it can."""
+    if not key:
+        return "it is empty"
+    try:
+        size = len(key.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    if size > MAX_S3_KEY_BYTES:
+        return f"it has {size:,} bytes, and S3 allows {MAX_S3_KEY_BYTES:,}"
+    if any(unicodedata.category(character) == "Cc" for character in key):
+        return "it has a control character, such as a newline"
+    return _part_refusal(key.split("/"))
+
+
+def _part_refusal(parts: list[str]) -> str | None:
+    if "" in parts:
+        return "it has an empty part (a leading, trailing or doubled slash)"
+    if "." in parts or ".." in parts:
+        return 'it has a part "." or "..", which could lead out of its folder'
+    if any(len(part.encode()) > MAX_FILE_NAME_BYTES for part in parts):
+        return f"a part of it is longer than {MAX_FILE_NAME_BYTES} bytes"
+    return None
+
+
+def shorten(key: str, limit: int = MAX_S3_KEY_BYTES) -> str:
+    """Return `key` unchanged if it fits in `limit` bytes, else its start and its SHA-256.
+
+    Results and logs live under keys that are longer than the input's own. The mapping goes one
+    way only; the record inside holds the whole key.
+    """
+    raw = key.encode("utf-8")
+    if len(raw) <= limit:
+        return key
+    digest = hashlib.sha256(raw).hexdigest()
+    start = raw[: limit - len(digest) - 1].decode("utf-8", errors="ignore")
+    return f"{start}~{digest}"

@@ -1,0 +1,193 @@
+"""Where everything of a run lies in S3: pure functions from names to keys.
+
+s3://BUCKET/PREFIX/runs/<run>/run.json
+                             /manifest/<part>.jsonl.gz, <part>.cursor.json
+                             /input/<key>
+                             /environment/<sha256>.zip
+                             /output/<folder of key>/<name printed>
+                             /result/<key>.json
+                             /failed/<key>
+                             /log/<key>/<attempt>.<worker>.json, .log
+                             /claim/<key>.json
+                             /agent/<worker>.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from parallelize_core import keys
+from parallelize_core.errors import UsageError
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+"""A run's name is also part of two queue names, which SQS limits to 80 such characters."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A bucket and a prefix; the prefix is empty or ends in a slash."""
+
+    bucket: str
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Read `s3://bucket/prefix`; raise UsageError if it is not one."""
+        scheme, _, rest = uri.partition("://")
+        bucket, _, prefix = rest.partition("/")
+        if scheme != "s3" or not bucket:
+            raise UsageError(f'"{uri}" is not an S3 location', fix="write s3://bucket/prefix/")
+        return cls(bucket, prefix if not prefix or prefix.endswith("/") else prefix + "/")
+
+    @property
+    def uri(self) -> str:
+        """The location as `s3://bucket/prefix`."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def key(self, *parts: str) -> str:
+        """Return the S3 key of `parts` below this location."""
+        return self.prefix + "/".join(parts)
+
+    def below(self, *parts: str) -> Location:
+        """Return the location of the folder `parts` below this one."""
+        return Location(self.bucket, self.key(*parts) + "/")
+
+    def relative(self, key: str) -> str:
+        """Return what follows the prefix in `key`."""
+        return key.removeprefix(self.prefix)
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """The keys of one run below `base`, in the bucket of `base`."""
+
+    base: Location
+    run: str
+
+    @property
+    def root(self) -> Location:
+        """Everything of the run lies below here."""
+        return self.base.below("runs", self.run)
+
+    @property
+    def run_json(self) -> str:
+        """The record of the run itself."""
+        return self.root.key("run.json")
+
+    @property
+    def input(self) -> Location:
+        """Where `prep` puts the inputs that it uploads."""
+        return self.root.below("input")
+
+    @property
+    def output(self) -> Location:
+        """Where outputs go unless the run names another place."""
+        return self.root.below("output")
+
+    @property
+    def manifest(self) -> Location:
+        """The folder of the manifest's parts and cursors."""
+        return self.root.below("manifest")
+
+    @property
+    def results(self) -> Location:
+        """The folder of the results."""
+        return self.root.below("result")
+
+    @property
+    def agents(self) -> Location:
+        """The folder of the heartbeats."""
+        return self.root.below("agent")
+
+    def manifest_part(self, part: int) -> str:
+        """Return the key of a part of the manifest; parts count from 0."""
+        return self.manifest.key(f"{part:06d}.jsonl.gz")
+
+    def cursor(self, part: int) -> str:
+        """Return the key of the record of how far a part has been sent to the queue."""
+        return self.manifest.key(f"{part:06d}.cursor.json")
+
+    def environment(self, sha256: str) -> str:
+        """Return the key of an environment zip."""
+        return self.root.key("environment", f"{sha256}.zip")
+
+    def result(self, key: str) -> str:
+        """Return the key of the result of the input `key`."""
+        return keys.shorten(self.results.key(f"{key}.json"))
+
+    @property
+    def failures(self) -> Location:
+        """The folder of the marks that say which results to read for failures."""
+        return self.root.below("failed")
+
+    def failure(self, key: str) -> str:
+        """Return the key of the mark that is made just before a failed result is written.
+
+        A listing shows no contents; the marks let `status` tell failed from done without
+        reading every result. A mark means nothing unless the result itself says failed.
+        """
+        return keys.shorten(self.failures.key(key))
+
+    def logs(self, key: str) -> str:
+        """Return the prefix of the records and logs of all attempts at the input `key`."""
+        return keys.shorten(self.root.key("log", key), keys.MAX_S3_KEY_BYTES - 128) + "/"
+
+    def attempt(self, key: str, attempt: int, worker: str) -> str:
+        """Return the key of the record of one attempt; its log has `.log` for `.json`."""
+        return f"{self.logs(key)}{attempt}.{worker}.json"
+
+    def claim(self, key: str) -> str:
+        """Return the key of the claim of a job that outlives its message."""
+        return keys.shorten(self.root.key("claim", f"{key}.json"))
+
+    def heartbeat(self, worker: str) -> str:
+        """Return the key of an agent's heartbeat."""
+        return self.agents.key(f"{worker}.json")
+
+
+def output_name(template: str, run: str, key: str, printed: str) -> str:
+    """Return where an output lies below the run's output location.
+
+    `printed` is the path below the scratch folder. The template's {dir} is the folder of the
+    input `key`, so outputs have the inputs' folder structure; {hash} is made from the key.
+    """
+    folder, name = posixpath.split(posixpath.join(posixpath.dirname(key), printed))
+    stem, suffix = posixpath.splitext(name)
+    made = template.format(dir=folder, stem=stem, suffix=suffix, run=run, hash=key_hash(key))
+    return made.lstrip("/")
+
+
+def with_suffix(name: str, key: str) -> str:
+    """Return an output name that no other input can have made."""
+    stem, suffix = posixpath.splitext(name)
+    return f"{stem}-{key_hash(key)}{suffix}"
+
+
+def key_hash(key: str) -> str:
+    """Return eight characters that stand for an input key in names."""
+    return hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def queue_name(run: str) -> str:
+    """Return the name of the run's queue."""
+    return f"parallelize-{run}"
+
+
+def dead_letter_queue_name(run: str) -> str:
+    """Return the name of the run's dead-letter queue."""
+    return f"parallelize-{run}-dead"
+
+
+def check_run_name(run: str) -> str:
+    """Return `run` if it can name a run; raise UsageError if it cannot."""
+    if not RUN_NAME.fullmatch(run):
+        raise UsageError(
+            f'"{run}" cannot name a run',
+            "a run's name has 1 to 60 letters, digits, - and _, and starts with no sign",
+            "give another with --run, or run.name in parallelize.toml",
+        )
+    return run

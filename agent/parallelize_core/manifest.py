@@ -1,0 +1,84 @@
+"""The list of a run's inputs, and what is still missing of their results.
+
+The manifest and the results are the truth about a run; the queue only says what to try next.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, TypeAdapter
+
+from parallelize_core.errors import DecodeError
+from parallelize_core.job import JobMessage
+from parallelize_core.layout import RunLayout
+from parallelize_core.run import CONTRACT
+from parallelize_core.store import Store
+
+PART_ENTRIES = 10_000
+"""Inputs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
+
+_PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
+
+
+class Entry(BaseModel):
+    """One input: its key below the run's input location, size in bytes, ETag in S3."""
+
+    model_config = CONTRACT
+
+    key: str
+    size: int
+    etag: str
+
+    def message(self, run: str) -> JobMessage:
+        """Return the message for the first attempt at this input."""
+        return JobMessage(run=run, key=self.key, size=self.size, etag=self.etag)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An immutable piece of the manifest, numbered from 0."""
+
+    number: int
+    entries: tuple[Entry, ...]
+
+
+_ENTRIES = TypeAdapter(tuple[Entry, ...])
+
+
+def encode_part(entries: Iterable[Entry]) -> bytes:
+    """Return a part's content; the same entries give the same bytes."""
+    lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+    return gzip.compress(lines.encode(), mtime=0)
+
+
+def decode_part(body: bytes) -> tuple[Entry, ...]:
+    """Read a part's content; raise DecodeError if it is not one."""
+    try:
+        text = gzip.decompress(body).decode()
+        return _ENTRIES.validate_python([json.loads(line) for line in text.splitlines()])
+    except (OSError, EOFError, ValueError) as error:
+        raise DecodeError("a part of the manifest is broken", repr(body[:80]), str(error)) from None
+
+
+def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
+    """Read the manifest, part by part, in order."""
+    for item in store.list(layout.manifest.prefix):
+        if match := _PART_NAME.search(item.key):
+            yield Part(int(match[1]), decode_part(store.get(item.key)))
+
+
+def finished(store: Store, layout: RunLayout) -> set[str]:
+    """Return the S3 keys of all results there are (`layout.result` gives a job's own)."""
+    return {item.key for item in store.list(layout.results.prefix)}
+
+
+def unfinished(store: Store, layout: RunLayout) -> Iterator[Entry]:
+    """Go through the jobs of the manifest that have no result."""
+    done = finished(store, layout)
+    for part in read_parts(store, layout):
+        yield from (entry for entry in part.entries if layout.result(entry.key) not in done)

@@ -1,0 +1,82 @@
+"""The record of a run: what is executed, on what, within which limits."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parallelize_core.errors import DecodeError
+from parallelize_core.layout import Location, RunLayout
+
+DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
+
+CONTRACT = ConfigDict(frozen=True, extra="ignore")
+"""Readers ignore what they do not know, so an older agent can serve a newer client's run."""
+
+
+class Environment(BaseModel):
+    """The zip that every job sees unpacked; `identity` is its SHA-256, or its ETag in S3."""
+
+    model_config = CONTRACT
+
+    bucket: str
+    key: str
+    identity: str
+    prefix: str = ""
+
+
+class Limits(BaseModel):
+    """What one job may use, and how often it is tried. Times in seconds, memory in bytes."""
+
+    model_config = CONTRACT
+
+    timeout_seconds: float | None = Field(default=None, gt=0)
+    grace_seconds: float = Field(default=10, ge=0)
+    max_attempts: int = Field(default=3, ge=1)
+    require_output: bool = False
+    memory_bytes: int | None = Field(default=None, gt=0)
+    gpus: int = Field(default=0, ge=0)
+
+
+class OutputNaming(BaseModel):
+    """How an output's key is made, and what happens when two inputs want the same one."""
+
+    model_config = CONTRACT
+
+    name: str = DEFAULT_OUTPUT_NAME
+    on_clash: Literal["fail", "suffix", "replace"] = "fail"
+
+
+class Run(BaseModel):
+    """Everything that an agent needs to know about the work; stored as run.json."""
+
+    model_config = CONTRACT
+
+    v: Literal[1] = 1
+    name: str
+    command: tuple[str, ...] = Field(min_length=1)
+    environment: Environment | None = None
+    input: Location
+    output: Location
+    naming: OutputNaming = OutputNaming()
+    limits: Limits = Limits()
+    created_at: str
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        """Read run.json; raise DecodeError if it is not one."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise DecodeError(
+                "run.json is not the record of a run", repr(body[:200]), str(error)
+            ) from None
+
+    def encode(self) -> bytes:
+        """Return the content of run.json."""
+        return self.model_dump_json(indent=2).encode()
+
+    def layout(self, base: Location) -> RunLayout:
+        """Return the keys of this run below `base`."""
+        return RunLayout(base, self.name)

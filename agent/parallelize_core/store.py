@@ -1,0 +1,276 @@
+"""The one boundary to S3: what the rest of the system may ask of a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from parallelize_core.errors import ChangedError, MissingError, ServiceError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+PART_BYTES = 16 * 1024 * 1024
+"""Files above this are sent in parts. S3 allows 10,000 parts, hence 156 GiB a file."""
+
+DELETE_BATCH = 1000
+"""https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html"""
+
+_CHUNK_BYTES = 1024 * 1024
+_BROKEN_BODY = (
+    ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a listing or a HEAD says; `size` in bytes, `etag` without quotes."""
+
+    key: str
+    size: int
+    etag: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a write may happen: only if there is no object yet, or only over this version."""
+
+    absent: bool = False
+    etag: str | None = None
+
+
+ALWAYS = Condition()
+IF_ABSENT = Condition(absent=True)
+
+
+class Store(Protocol):
+    """One bucket.
+
+    Reads raise MissingError when there is no object. Writes answer the new ETag, or None when
+    their condition did not hold.
+    """
+
+    bucket: str
+
+    def get(self, key: str) -> bytes:
+        """Return a small object's content."""
+
+    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, or answer None if there is none."""
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write a small object."""
+
+    def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object of any size from an open file, from its start."""
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+
+
+def _code(error: BaseException) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+
+
+def _is_conflict(error: BaseException) -> bool:
+    # 409: another conditional write to this key is under way, so the answer is not known yet.
+    return _code(error) in {"ConditionalRequestConflict", "OperationAborted"}
+
+
+_settled = retry(
+    retry=retry_if_exception(_is_conflict),
+    stop=stop_after_attempt(8),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    reraise=True,
+)
+_whole_body = retry(
+    # botocore retries a request, but not a body that breaks off while it is being read.
+    retry=retry_if_exception(lambda error: isinstance(error, _BROKEN_BODY)),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    reraise=True,
+)
+
+
+class S3Store:
+    """A bucket in S3, or in anything that speaks its protocol."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self.bucket = bucket
+
+    @_whole_body
+    def get(self, key: str) -> bytes:
+        """Return a small object's content."""
+        try:
+            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            raise self._told(error, key) from error
+
+    @_whole_body
+    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+        match: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, **match)
+        except ClientError as error:
+            raise self._told(error, key) from error
+        with path.open("wb") as file:
+            for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+                file.write(chunk)
+            size = file.tell()
+        if size != answer["ContentLength"]:
+            raise ServiceError(f"s3://{self.bucket}/{key} broke off after {size:,} bytes")
+        return size
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, or answer None if there is none."""
+        try:
+            answer = self._client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+                return None
+            raise
+        etag = answer["ETag"].strip('"')
+        return ObjectInfo(key, answer["ContentLength"], etag, answer["Metadata"])
+
+    @_settled
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write a small object."""
+        return self._put(key, body, condition, metadata)
+
+    @_settled
+    def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object of any size from an open file, from its start."""
+        file.seek(0)
+        head = file.read(PART_BYTES)
+        if len(head) < PART_BYTES:
+            return self._put(key, head, condition, metadata)
+        file.seek(0)
+        return self._put_parts(key, file, condition, metadata)
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, Delimiter="/" if folder_only else ""
+        )
+        for page in pages:
+            for item in page.get("Contents", ()):
+                yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+        pending = list(keys)
+        for start in range(0, len(pending), DELETE_BATCH):
+            batch = [{"Key": key} for key in pending[start : start + DELETE_BATCH]]
+            answer = self._client.delete_objects(
+                Bucket=self.bucket,
+                Delete={"Objects": batch, "Quiet": True},  # type: ignore[typeddict-item]
+            )
+            if failed := answer.get("Errors"):
+                first = failed[0]
+                raise ServiceError(
+                    f"{len(failed)} objects of s3://{self.bucket} could not be deleted",
+                    f"first: {first.get('Key')}: {first.get('Message')}",
+                )
+
+    def _put(
+        self, key: str, body: bytes, condition: Condition, metadata: Mapping[str, str] | None
+    ) -> str | None:
+        try:
+            answer = self._client.put_object(
+                Bucket=self.bucket, Key=key, Body=body, Metadata=dict(metadata or {}),
+                **_conditions(condition),
+            )  # fmt: skip
+        except ClientError as error:
+            if _unmet(error, condition):
+                return None
+            raise self._told(error, key) from error
+        return answer["ETag"].strip('"')
+
+    def _put_parts(
+        self, key: str, file: IO[bytes], condition: Condition, metadata: Mapping[str, str] | None
+    ) -> str | None:
+        upload = self._client.create_multipart_upload(
+            Bucket=self.bucket, Key=key, Metadata=dict(metadata or {})
+        )["UploadId"]
+        name: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "UploadId": upload}
+        try:
+            parts: list[Any] = []
+            while chunk := file.read(PART_BYTES):
+                number = len(parts) + 1
+                answer = self._client.upload_part(**name, PartNumber=number, Body=chunk)
+                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            done = self._client.complete_multipart_upload(
+                **name, MultipartUpload={"Parts": parts}, **_conditions(condition)
+            )
+        except BaseException as error:
+            # Parts without an object cost money for ever, so they go whatever the reason was.
+            self._client.abort_multipart_upload(**name)
+            if isinstance(error, ClientError) and _unmet(error, condition):
+                return None
+            raise
+        return done["ETag"].strip('"')
+
+    def _told(self, error: ClientError, key: str) -> Exception:
+        where = f"s3://{self.bucket}/{key}"
+        if _code(error) in {"404", "NoSuchKey", "NoSuchBucket"}:
+            return MissingError(f"{where} does not exist")
+        if _code(error) in {"PreconditionFailed", "412"}:
+            return ChangedError(f"{where} has changed since it was listed")
+        return error
+
+
+def _unmet(error: ClientError, condition: Condition) -> bool:
+    """Whether a write failed because its condition did not hold."""
+    if condition.etag is not None and _code(error) in {"NoSuchKey", "404"}:
+        return True
+    return _code(error) in {"PreconditionFailed", "412"}
+
+
+def _conditions(condition: Condition) -> dict[str, Any]:
+    if condition.absent:
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": f'"{condition.etag}"'} if condition.etag else {}

@@ -1,0 +1,197 @@
+"""A queue and a store in memory, with the behaviour that the real ones promise.
+
+They ship with the package so that everything built on the two protocols can be tested without
+a server; the same test bodies hold them and the real ones to the same account.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from parallelize_core.errors import ChangedError, MissingError
+from parallelize_core.queue import BATCH, Message, QueueCounts
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo
+
+
+@dataclass
+class _Held:
+    id: str
+    body: str
+    visible_at: float
+    receipt: str = ""
+    receives: int = 0
+    delayed: bool = False
+
+
+class InMemoryQueue:
+    """A standard queue; `clock` gives seconds, so a test can let leases run out at once."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._messages: dict[str, _Held] = {}
+        self._changed = threading.Condition()
+
+    def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        """Send messages."""
+        with self._changed:
+            for body in bodies:
+                id_ = f"message-{next(self._numbers)}"
+                seen = self._clock() + delay_seconds
+                self._messages[id_] = _Held(id_, body, seen, delayed=delay_seconds > 0)
+            self._changed.notify_all()
+
+    def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
+        """Lease up to `limit` messages; wait for the first, by the real clock."""
+        until = time.monotonic() + wait_seconds
+        with self._changed:
+            while True:
+                if found := self._visible()[: min(limit, BATCH)]:
+                    return [self._lease(held, lease_seconds) for held in found]
+                left = until - time.monotonic()
+                if left <= 0:
+                    return []
+                self._changed.wait(min(left, 0.05))
+
+    def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
+        """Renew leases; answer those that are lost."""
+        with self._changed:
+            lost = []
+            for receipt in receipts:
+                held = self._leased(receipt)
+                if held is None:
+                    lost.append(receipt)
+                else:
+                    held.visible_at = self._clock() + lease_seconds
+            self._changed.notify_all()
+            return lost
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        """Acknowledge messages; a receipt that is not the latest does nothing."""
+        with self._changed:
+            for receipt in receipts:
+                if held := self._current(receipt):
+                    del self._messages[held.id]
+
+    def counts(self) -> QueueCounts:
+        """Count the messages."""
+        with self._changed:
+            visible = len(self._visible())
+            hidden = [held for held in self._messages.values() if held.visible_at > self._clock()]
+            delayed = sum(held.delayed for held in hidden)
+            return QueueCounts(visible, len(hidden) - delayed, delayed)
+
+    def bodies(self) -> list[str]:
+        """Return the bodies of all messages, for a test to look at."""
+        with self._changed:
+            return [held.body for held in self._messages.values()]
+
+    def _visible(self) -> list[_Held]:
+        now = self._clock()
+        return [held for held in self._messages.values() if held.visible_at <= now]
+
+    def _lease(self, held: _Held, lease_seconds: int) -> Message:
+        held.receives += 1
+        held.delayed = False
+        held.visible_at = self._clock() + lease_seconds
+        held.receipt = f"{held.id}#{held.receives}"
+        return Message(held.id, held.body, held.receipt, held.receives)
+
+    def _current(self, receipt: str) -> _Held | None:
+        held = self._messages.get(receipt.partition("#")[0])
+        return held if held is not None and held.receipt == receipt else None
+
+    def _leased(self, receipt: str) -> _Held | None:
+        held = self._current(receipt)
+        return held if held is not None and held.visible_at > self._clock() else None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    body: bytes
+    etag: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class InMemoryStore:
+    """A bucket with conditional writes."""
+
+    def __init__(self, bucket: str = "bucket") -> None:
+        self.bucket = bucket
+        self._objects: dict[str, _Stored] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> bytes:
+        """Return an object's content."""
+        return self._existing(key).body
+
+    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`."""
+        found = self._existing(key)
+        if etag and found.etag != etag:
+            raise ChangedError(f"s3://{self.bucket}/{key} has changed since it was listed")
+        return path.write_bytes(found.body)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object."""
+        with self._lock:
+            found = self._objects.get(key)
+        return ObjectInfo(key, len(found.body), found.etag, found.metadata) if found else None
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object."""
+        with self._lock:
+            there = self._objects.get(key)
+            if condition.absent and there is not None:
+                return None
+            if condition.etag is not None and (there is None or there.etag != condition.etag):
+                return None
+            etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            self._objects[key] = _Stored(body, etag, dict(metadata or {}))
+            return etag
+
+    def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object from an open file, from its start."""
+        file.seek(0)
+        return self.put(key, file.read(), condition, metadata)
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        """List the keys that start with `prefix`, in the order of their bytes."""
+        with self._lock:
+            found = sorted(self._objects.items(), key=lambda item: item[0].encode())
+        for key, stored in found:
+            rest = key.removeprefix(prefix)
+            if key.startswith(prefix) and not (folder_only and "/" in rest):
+                yield ObjectInfo(key, len(stored.body), stored.etag)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects."""
+        with self._lock:
+            for key in keys:
+                self._objects.pop(key, None)
+
+    def _existing(self, key: str) -> _Stored:
+        with self._lock:
+            found = self._objects.get(key)
+        if found is None:
+            raise MissingError(f"s3://{self.bucket}/{key} does not exist")
+        return found
