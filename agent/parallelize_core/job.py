@@ -18,6 +18,8 @@ class JobMessage(BaseModel):
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
+    `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
+    that SQS keeps a message invisible.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -28,6 +30,7 @@ class JobMessage(BaseModel):
     size: int = Field(ge=0)
     etag: str = ""
     attempt: int = Field(default=1, ge=1)
+    claimed: bool = False
 
     @field_validator("key")
     @classmethod

@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
-from parallelize_core.errors import DecodeError
+from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.run import CONTRACT
@@ -47,6 +48,18 @@ class Part:
     entries: tuple[Entry, ...]
 
 
+class Cursor(BaseModel):
+    """How many of a part's entries, from its start, have been considered for the queue.
+
+    `enqueue` advances it; what lies beyond it was never sent, and is nobody's to repair.
+    """
+
+    model_config = CONTRACT
+
+    v: Literal[1] = 1
+    sent: int = Field(default=0, ge=0)
+
+
 _ENTRIES = TypeAdapter(tuple[Entry, ...])
 
 
@@ -72,13 +85,22 @@ def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
             yield Part(int(match[1]), decode_part(store.get(item.key)))
 
 
+def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
+    """Return how far a part has been sent; nothing of it, if nobody has said."""
+    try:
+        return Cursor.model_validate_json(store.get(layout.cursor(part)))
+    except MissingError:
+        return Cursor()
+
+
 def finished(store: Store, layout: RunLayout) -> set[str]:
     """Return the S3 keys of all results there are (`layout.result` gives a job's own)."""
     return {item.key for item in store.list(layout.results.prefix)}
 
 
 def unfinished(store: Store, layout: RunLayout) -> Iterator[Entry]:
-    """Go through the jobs of the manifest that have no result."""
+    """Go through the jobs that were sent to the queue and have no result."""
     done = finished(store, layout)
     for part in read_parts(store, layout):
-        yield from (entry for entry in part.entries if layout.result(entry.key) not in done)
+        sent = part.entries[: read_cursor(store, layout, part.number).sent]
+        yield from (entry for entry in sent if layout.result(entry.key) not in done)

@@ -49,7 +49,11 @@ class OutputNaming(BaseModel):
 
 
 class Run(BaseModel):
-    """Everything that an agent needs to know about the work; stored as run.json."""
+    """Everything that an agent needs to know about the work; stored as run.json.
+
+    Agents read it again every few seconds. While `paused` gives a reason, they hand their work
+    back and leave. `created_at` is ISO 8601 in UTC.
+    """
 
     model_config = CONTRACT
 
@@ -62,6 +66,7 @@ class Run(BaseModel):
     naming: OutputNaming = OutputNaming()
     limits: Limits = Limits()
     created_at: str
+    paused: str = ""
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
