@@ -1,0 +1,64 @@
+"""The bucket "auto": what it is called, and how it is made without `setup`.
+
+The name ends in `-an` and is asked for in the account's own namespace, where nobody else can
+take it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+def auto_name(account: str, region: str) -> str:
+    """Return the name of the account's bucket; the CloudFormation stack uses the same."""
+    return f"parallelize-{account}-{region}-an"
+
+
+def exists(s3: S3Client, name: str) -> bool:
+    """Whether there is a bucket of this name that we may use."""
+    try:
+        s3.head_bucket(Bucket=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"404", "NoSuchBucket"}:
+            return False
+        raise
+    return True
+
+
+def create(s3: S3Client, name: str, region: str) -> None:
+    """Make a private, encrypted bucket that only its owner's policies govern."""
+    request: dict[str, Any] = {"Bucket": name, "ObjectOwnership": "BucketOwnerEnforced"}
+    if name.endswith("-an"):
+        request["BucketNamespace"] = "account-regional"
+    if region != "us-east-1":  # the one region that must not be named here
+        request["CreateBucketConfiguration"] = {"LocationConstraint": region}
+    s3.create_bucket(**request)
+    closed: Any = dict.fromkeys(
+        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+    )
+    s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=closed)
+    s3.put_bucket_encryption(
+        Bucket=name,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+    )
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=_LIFECYCLE)
+
+
+_LIFECYCLE: Any = {
+    "Rules": [
+        {
+            # Parts of an upload that was cut off are invisible, and cost money for ever.
+            "ID": "abort-incomplete-uploads",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        }
+    ]
+}

@@ -1,0 +1,121 @@
+"""The command line: the list of commands, and the one place where errors are printed.
+
+A command is a function in a module of its own, imported when it is called. To add one, add one
+line to COMMANDS. The function
+
+- takes its own parameters, then keyword-only flags; `common: Common = NOTHING` gives it --config,
+  --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
+- calls `context.open_context(common, {"dotted.setting": flag})`,
+- prints its answer with `console.answer`, everything else with `console.say`,
+- raises the classes of `parallelize_core.errors`, lets botocore's errors pass,
+- returns an exit code, or None for 0.
+
+A group of commands is a cyclopts App in a module, named like a function: "module:app".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cyclopts import App, CycloptsError, Group
+
+from parallelize.console import show_error
+from parallelize_core.errors import ParallelizeError, ServiceError, UsageError
+
+INTERRUPTED = 130
+
+WORK = Group("The work", sort_key=1)
+WATCHING = Group("Watching", sort_key=2)
+MENDING = Group("Mending", sort_key=3)
+MACHINES = Group("Machines", sort_key=4)
+SET_UP = Group("Set-up", sort_key=5)
+
+
+class Command(NamedTuple):
+    """A name, where its function is, its group, and its line in the help."""
+
+    name: str
+    target: str
+    group: Group
+    help: str
+
+
+COMMANDS = (
+    Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
+    Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
+)
+
+
+def make_app() -> App:
+    """Build the command line without importing any command."""
+    app = App(
+        name="parallelize",
+        help="Run one command over very many files on machines that come and go.",
+        version=_version,
+        help_format="plaintext",
+        help_formatter="plain",
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    app["--help"].group = app["--version"].group = SET_UP
+    for command in COMMANDS:
+        target = f"parallelize.{command.target}"
+        app.command(target, name=command.name, group=command.group, help=command.help)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only --version needs
+
+    return f"parallelize {version('parallelize')}"
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Execute a command line; return its exit code."""
+    try:
+        return int(make_app()(tokens, exit_on_error=False, print_error=False) or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the answer has enough of it; what is left must not be flushed at exit.
+        sys.stdout = None
+        return 0
+    except Exception as error:
+        told = explain(error)
+        if told is None:
+            raise
+        show_error(told)
+        return told.exit_code
+
+
+def explain(error: Exception) -> ParallelizeError | None:
+    """Say what an error means to the person, or None if it is a fault of this program."""
+    if isinstance(error, ParallelizeError):
+        return error
+    if isinstance(error, CycloptsError):
+        return UsageError(str(error), fix="parallelize --help")
+    if isinstance(error, OSError) and error.strerror:
+        return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
+    return _explain_aws(error)
+
+
+def _explain_aws(error: Exception) -> ParallelizeError | None:
+    if not type(error).__module__.startswith("botocore"):
+        return None
+    # boto3 takes longer to import than --help may take; here it is there already.
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    from parallelize_core import aws_errors  # noqa: PLC0415
+
+    if told := aws_errors.explain(error):
+        return told
+    if isinstance(error, ClientError):
+        return ServiceError(f"AWS refused {error.operation_name}", str(error))
+    return None
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))

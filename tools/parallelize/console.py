@@ -1,0 +1,93 @@
+"""What is printed, and where: answers on stdout, everything else on stderr.
+
+Names come from folders, buckets and queues that others fill. `escape` makes each of them one
+harmless line before it is printed; it belongs wherever a message is put together.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import unicodedata
+from typing import Any
+
+from parallelize_core.errors import ParallelizeError
+
+WIDTH = 80
+DRY_RUN = "(dry run)"
+
+
+def escape(name: str) -> str:
+    """Return `name` with everything that could steer a terminal, or break a line, spelled out."""
+    return "".join(_escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    # Cc: control, Cf: invisible (such as right-to-left override), Cs: undecodable, Zl, Zp: breaks.
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def shown(name: str, width: int = 56) -> str:
+    """Return `name` escaped, and with its middle left out if it is longer than `width`."""
+    whole = escape(name)
+    if len(whole) <= width:
+        return whole
+    tail = (width - 1) // 2
+    return f"{whole[: width - 1 - tail]}…{whole[-tail:]}"
+
+
+def some(names: list[str], limit: int = 5) -> str:
+    """Return one line for each of the first names, and how many more there are."""
+    lines = [shown(name, WIDTH - 4) for name in names[:limit]]
+    if len(names) > limit:
+        lines.append(f"and {len(names) - limit:,} more")
+    return "\n".join(lines)
+
+
+def fit(text: str, indent: str = "") -> str:
+    """Return `text` in lines of at most 80 columns, as far as its words allow."""
+    lines = [_fit_line(line, indent) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def _fit_line(line: str, indent: str) -> str:
+    whole = indent + escape(line)
+    if len(whole) <= WIDTH:
+        return whole
+    left = len(whole) - len(whole.lstrip())
+    return textwrap.fill(
+        whole.strip(), WIDTH, initial_indent=" " * left, subsequent_indent=" " * (left + 2),
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def say(text: str) -> None:
+    """Tell the person something, on stderr."""
+    print(fit(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def answer(text: str) -> None:
+    """Give the answer, on stdout; only this may go there. It is not wrapped."""
+    print(text, flush=True)  # noqa: T201
+
+
+def answer_json(value: Any) -> None:
+    """Give the answer as one JSON document, on stdout."""
+    answer(json.dumps(value, ensure_ascii=False))
+
+
+def show_error(error: ParallelizeError) -> None:
+    """Print what happened, why, and what to do next."""
+    say(f"error: {error.what}")
+    if error.why:
+        print(fit(error.why, "  "), file=sys.stderr)  # noqa: T201
+    if error.fix:
+        print(fit(_aligned_fix(error.fix), "  "), file=sys.stderr)  # noqa: T201
+
+
+def _aligned_fix(fix: str) -> str:
+    first, *rest = fix.split("\n")
+    return "\n".join([f"fix: {first}", *(line.strip() for line in rest)])

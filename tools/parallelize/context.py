@@ -1,0 +1,176 @@
+"""What a command works with: the settings, the run, and the way to S3 and SQS.
+
+    context = open_context(common, {"workers.count": count})   # flags; None means not given
+    context.settings.workers.count
+    context.folder            relative paths in parallelize.toml are relative to it
+    context.run               the run's name
+    context.base, .layout     where the run lies; the bucket "auto" is looked up on first use
+    context.store, .store_of(bucket)
+    context.session           a boto3 session, for clients of other services:
+                              context.client("ec2")
+    context.queues            the run's two queues; MissingError before `enqueue` made them
+
+Nothing here talks to AWS before it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+from platformdirs import user_config_path
+
+from parallelize import settings as settings_module
+from parallelize.bucket import auto_name
+from parallelize.console import escape, say
+from parallelize.options import Common
+from parallelize.queues import Queues, find_queues
+from parallelize.settings import Resolved, Settings
+from parallelize_core.clients import Clients, client_config, make_session
+from parallelize_core.errors import UsageError
+from parallelize_core.layout import Location, RunLayout, check_run_name
+from parallelize_core.store import Store
+
+CONNECTIONS = 32
+"""Transfers wait for the network more than they compute, so there are more than cores."""
+
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS")
+
+USER_FILE = "config.toml"
+
+
+@dataclass(frozen=True)
+class Context:
+    """See the module; made by `open_context`, in tests by hand."""
+
+    resolved: Resolved
+    run: str
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold."""
+        return self.resolved.settings
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder: where parallelize.toml lies, else the working directory."""
+        return self.resolved.folder
+
+    def path(self, text: str) -> Path:
+        """Return a path of the settings; relative ones start at the project's folder."""
+        return self.folder / Path(text).expanduser()
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """The boto3 session with the region and profile of the settings."""
+        return make_session(self.settings.aws.region, self.settings.aws.profile)
+
+    @cached_property
+    def clients(self) -> Clients:
+        """The clients for S3 and SQS."""
+        return Clients.make(self.session, CONNECTIONS)
+
+    def client(self, service: str) -> Any:
+        """Return a client for any service, with the project's timeouts and retries."""
+        return self.session.client(service, config=client_config())  # type: ignore[call-overload]
+
+    @property
+    def region(self) -> str:
+        """The region; UsageError if nothing says which."""
+        if self.session.region_name:
+            return self.session.region_name
+        raise UsageError(
+            "no AWS region is set",
+            "looked at --region, PARALLELIZE_REGION, AWS_REGION, AWS_DEFAULT_REGION,\n"
+            "aws.region and the profile",
+            "--region eu-west-1, or aws.region in parallelize.toml",
+        )
+
+    @cached_property
+    def account(self) -> str:
+        """The number of the AWS account."""
+        return str(self.client("sts").get_caller_identity()["Account"])
+
+    @cached_property
+    def bucket(self) -> str:
+        """The run's bucket; whether it exists is another question."""
+        named = self.settings.aws.bucket
+        return auto_name(self.account, self.region) if named == "auto" else named
+
+    @cached_property
+    def base(self) -> Location:
+        """The bucket, and the prefix below which all runs lie."""
+        prefix = self.settings.aws.prefix.strip("/")
+        return Location(self.bucket, f"{prefix}/" if prefix else "")
+
+    @property
+    def layout(self) -> RunLayout:
+        """The keys of the run."""
+        return RunLayout(self.base, self.run)
+
+    @property
+    def store(self) -> Store:
+        """The run's bucket."""
+        return self.store_of(self.bucket)
+
+    def store_of(self, bucket: str) -> Store:
+        """Return another bucket, such as that of the inputs."""
+        return self.clients.store(bucket)
+
+    @property
+    def queues(self) -> Queues:
+        """The run's queues; MissingError before `enqueue` has made them."""
+        return find_queues(self.clients.sqs, self.run)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of everything that is made for the run."""
+        return {
+            "parallelize:managed": "true",
+            "parallelize:run": self.run,
+            **self.settings.aws.tags,
+        }
+
+
+def open_context(common: Common, flags: Mapping[str, object] | None = None) -> Context:
+    """Read the settings and name the run; `flags` are dotted settings, None if not given.
+
+    Raises UsageError for whatever is wrong in them. Says so on stderr if AWS's endpoint is
+    replaced.
+    """
+    resolved = settings_module.resolve(
+        {**common.flags(), **(flags or {})}, os.environ, Path.cwd(), common.config, user_file()
+    )
+    for line in endpoint_banner(os.environ):
+        say(line)
+    return Context(resolved, run_name(resolved))
+
+
+def user_file() -> Path:
+    """Return the path of the user's own defaults, which need not exist."""
+    return user_config_path("parallelize") / USER_FILE
+
+
+def run_name(resolved: Resolved) -> str:
+    """Return the name that the settings give, else one made from the folder's."""
+    if resolved.settings.run.name:
+        return check_run_name(resolved.settings.run.name)
+    made = re.sub(r"[^A-Za-z0-9_-]+", "-", resolved.folder.name).strip("-_")[:60]
+    return made or "run"
+
+
+def custom_endpoint(environ: Mapping[str, str]) -> str | None:
+    """Return the endpoint that takes the place of AWS's for S3, if there is one."""
+    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+
+
+def endpoint_banner(environ: Mapping[str, str]) -> list[str]:
+    """Return one line that names the endpoints which take the place of AWS's, or none."""
+    found = [f"{name}={escape(environ[name])}" for name in ENDPOINT_VARIABLES if environ.get(name)]
+    return [f"note: not AWS: {', '.join(found)}"] if found else []

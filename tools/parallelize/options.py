@@ -1,0 +1,46 @@
+"""The flags that many commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+COMMON = Group("Common options", sort_key=90)
+
+Json = Annotated[bool, Parameter(negative="", help="Print one JSON document on stdout.")]
+DryRun = Annotated[bool, Parameter(negative="", help="Print what would be done, and do nothing.")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
+Force = Annotated[bool, Parameter(negative="", help="Do it although there is reason not to.")]
+
+
+@Parameter(name="*", group=COMMON)
+@dataclass(frozen=True)
+class Common:
+    """What every command that works on a run understands; None means not given."""
+
+    config: Annotated[
+        Path | None, Parameter(help="The parallelize.toml to use. [PARALLELIZE_CONFIG]")
+    ] = None
+    run: Annotated[str | None, Parameter(help="The run's name. [PARALLELIZE_RUN]")] = None
+    bucket: Annotated[str | None, Parameter(help="The run's bucket. [PARALLELIZE_BUCKET]")] = None
+    region: Annotated[
+        str | None, Parameter(help="The AWS region. [PARALLELIZE_REGION, AWS_REGION]")
+    ] = None
+    profile: Annotated[
+        str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
+    ] = None
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {
+            "run.name": self.run,
+            "aws.bucket": self.bucket,
+            "aws.region": self.region,
+            "aws.profile": self.profile,
+        }
+
+
+NOTHING = Common()

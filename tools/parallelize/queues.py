@@ -1,0 +1,88 @@
+"""The run's queue and its dead-letter queue: made, found, and taken away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import MissingError
+from parallelize_core.layout import dead_letter_queue_name, queue_name
+from parallelize_core.queue import SQSQueue
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
+
+RETENTION_SECONDS = MAX_RETENTION_SECONDS - 4 * 24 * 60 * 60
+"""The queue's own retention. A message that moves to the dead-letter queue keeps its age, so one
+that moves on its last day still stays there four more. The run may last longer than this: what
+expires has no result, and is sent again."""
+
+MAX_RECEIVES = 10 * AgentConfig.model_fields["max_receives"].default
+"""When SQS itself moves a message. The agent gives up far earlier, and writes down why; this is
+for messages whose every receiver died before it could do so."""
+
+
+@dataclass(frozen=True)
+class Queues:
+    """The run's two queues."""
+
+    main: SQSQueue
+    dead: SQSQueue
+
+
+def find_queues(sqs: SQSClient, run: str) -> Queues:
+    """Return the run's queues; raise MissingError if one of them is not there."""
+    names = queue_name(run), dead_letter_queue_name(run)
+    return Queues(*(SQSQueue(sqs, _url(sqs, name)) for name in names))
+
+
+def _url(sqs: SQSClient, name: str) -> str:
+    try:
+        return sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    except sqs.exceptions.QueueDoesNotExist:
+        raise MissingError(f"there is no queue {name} yet", fix="parallelize enqueue") from None
+
+
+def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
+    """Make both queues, or bring those that exist up to date; the dead-letter queue first."""
+    dead = _make(sqs, dead_letter_queue_name(run), tags, {
+        "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
+    })  # fmt: skip
+    redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": MAX_RECEIVES}
+    main = _make(sqs, queue_name(run), tags, {
+        "MessageRetentionPeriod": str(RETENTION_SECONDS),
+        "RedrivePolicy": json.dumps(redrive),
+    })  # fmt: skip
+    return Queues(SQSQueue(sqs, main), SQSQueue(sqs, dead))
+
+
+def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
+    # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    changed: Any = {**attributes, "SqsManagedSseEnabled": "true"}
+    sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
+    sqs.tag_queue(QueueUrl=url, Tags=dict(tags))
+    return url
+
+
+def _arn(sqs: SQSClient, url: str) -> str:
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return answer["Attributes"]["QueueArn"]
+
+
+def delete_queues(sqs: SQSClient, run: str) -> list[str]:
+    """Delete those of the run's queues that exist; return their names."""
+    gone = []
+    for name in (queue_name(run), dead_letter_queue_name(run)):
+        try:
+            sqs.delete_queue(QueueUrl=_url(sqs, name))
+        except MissingError:
+            continue
+        gone.append(name)
+    return gone

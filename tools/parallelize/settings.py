@@ -1,0 +1,291 @@
+"""parallelize.toml: what may be in it, and who wins when two places say different things.
+
+A flag wins over a variable, a variable over parallelize.toml, that over the user's own file,
+and that over the default. Every value remembers where it came from.
+
+The variable of a setting is PARALLELIZE_<TABLE>_<KEY>, as in PARALLELIZE_WORKERS_COUNT; those
+that have a flag everywhere are shorter too: PARALLELIZE_RUN, _BUCKET, _REGION, _PROFILE.
+An empty variable is one that is not set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import string
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from parallelize.console import escape
+from parallelize.units import parse_duration, parse_size, parse_slots
+from parallelize_core.errors import UsageError
+from parallelize_core.run import DEFAULT_OUTPUT_NAME
+
+FILE_NAME = "parallelize.toml"
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+Slots = Annotated[int | str, BeforeValidator(parse_slots)]
+
+
+def _words(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if _text(value) else value
+
+
+def _pairs(value: object) -> object:
+    if not _text(value):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(sign for _, sign, _ in pairs):
+        raise ValueError(f'"{value}" is not a list of NAME=VALUE, with commas between them')
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _text(value: object) -> Any:
+    return isinstance(value, str)
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+
+
+def _output_template(template: str) -> str:
+    allowed = {"dir", "stem", "suffix", "run", "hash"}
+    try:
+        fields = [field for _, field, *_ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise ValueError(f'"{template}" is not a name: {error}') from None
+    if unknown := [field for field in fields if field not in allowed]:
+        known = ", ".join(f"{{{name}}}" for name in sorted(allowed))
+        raise ValueError(f"{{{unknown[0]}}} is not known here; there are {known}")
+    return template
+
+
+class Table(BaseModel):
+    """One table of parallelize.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunTable(Table):
+    """What is executed, and on what."""
+
+    name: str | None = None
+    inputs: str = "inputs/"
+    command: str | None = None
+    env: str | None = None
+    env_prefix: str = ""
+    timeout: Seconds | None = Field(default=None, gt=0)
+    attempts: int = Field(default=3, ge=1)
+    require_output: bool = False
+    memory_per_job: Bytes | None = Field(default=None, gt=0)
+    gpus_per_job: int = Field(default=0, ge=0)
+
+
+class OutputTable(Table):
+    """Where outputs go, and what they are called."""
+
+    to: str | None = None
+    name: Annotated[str, BeforeValidator(_output_template)] = DEFAULT_OUTPUT_NAME
+    on_clash: Literal["fail", "suffix", "replace"] = "fail"
+
+
+class AwsTable(Table):
+    """Which account, region and bucket."""
+
+    profile: str | None = None
+    region: str | None = None
+    bucket: str = Field(default="auto", min_length=1)
+    prefix: str = ""
+    subnets: Words = ()
+    tags: Pairs = Field(default={})
+
+
+class WorkersTable(Table):
+    """The machines; `disk` in bytes, `max_cost` in US dollars."""
+
+    count: int = Field(default=2, ge=0)
+    types: Words = ("c7i.xlarge", "c6i.xlarge", "m6i.xlarge")
+    ami: str = "auto"
+    slots: Slots = 0
+    disk: Bytes = Field(default=50 * 2**30, gt=0)
+    market: Literal["spot", "on-demand"] = "spot"
+    max_hours: float | None = Field(default=12, gt=0)
+    max_cost: float | None = Field(default=None, gt=0)
+
+
+class ReportTable(Table):
+    """What is written at the end of a run."""
+
+    html: bool = True
+
+
+class Settings(Table):
+    """All settings."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    run: RunTable = RunTable()
+    output: OutputTable = OutputTable()
+    aws: AwsTable = AwsTable()
+    workers: WorkersTable = WorkersTable()
+    report: ReportTable = ReportTable()
+
+    def value(self, key: str) -> Any:
+        """Return a setting by its dotted name."""
+        table, _, name = key.partition(".")
+        return getattr(getattr(self, table), name) if name else self.schema_
+
+
+def _tables() -> dict[str, type[Table]]:
+    fields = Settings.model_fields.items()
+    return {name: kind for name, field in fields if isinstance(kind := field.annotation, type)
+            and issubclass(kind, Table)}  # fmt: skip
+
+
+TABLES = _tables()
+KEYS = tuple(f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
+
+SHORT_VARIABLES = {
+    "run.name": ("PARALLELIZE_RUN",),
+    "aws.bucket": ("PARALLELIZE_BUCKET",),
+    # The AWS variables beat the files, as flags > environment > files everywhere else.
+    "aws.region": ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    "aws.profile": ("PARALLELIZE_PROFILE", "AWS_PROFILE"),
+}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value as it was written, and where."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings, where each came from, and the project's folder (that of its file)."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    folder: Path
+    file: Path | None
+
+    def source(self, key: str) -> str:
+        """Return where the setting `key` came from."""
+        return self.sources.get(key, "default")
+
+
+def variables(key: str) -> tuple[str, ...]:
+    """Return the variables that give the setting `key`, the one that wins first."""
+    return (*SHORT_VARIABLES.get(key, ()), f"PARALLELIZE_{key.replace('.', '_').upper()}")
+
+
+def resolve(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    cwd: Path,
+    config: Path | None = None,
+    user_file: Path | None = None,
+) -> Resolved:
+    """Put all places together; raise UsageError, which names the place, for what is wrong.
+
+    Flags that are None were not given. `config` is a file that must exist.
+    """
+    file = _project_file(config, environ, cwd)
+    given: dict[str, Given] = {}
+    for path in (user_file, file):
+        if path is not None and path.is_file():
+            given |= _read_file(path, cwd)
+    if environ.get("AWS_ACCESS_KEY_ID"):
+        # Keys in the environment beat a profile that only a file names, as they do in AWS's tools.
+        given.pop("aws.profile", None)
+    given |= dict(_from_variables(environ))
+    given |= {key: Given(value, "flag") for key, value in flags.items() if value is not None}
+    settings = _validate(given)
+    sources = {key: item.source for key, item in given.items()}
+    folder = file.parent if file else cwd
+    return Resolved(settings, sources, folder.resolve(), file)
+
+
+def find_file(cwd: Path) -> Path | None:
+    """Return the nearest parallelize.toml at or above `cwd`."""
+    candidates = (folder / FILE_NAME for folder in (cwd, *cwd.parents))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _project_file(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    named = config or (Path(text) if (text := environ.get("PARALLELIZE_CONFIG")) else None)
+    if named is None:
+        return find_file(cwd)
+    path = cwd / named
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(f"{escape(str(named))} does not exist", fix="parallelize init")
+    return path
+
+
+def _read_file(path: Path, cwd: Path) -> dict[str, Given]:
+    name = str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
+    name = FILE_NAME if path.name == FILE_NAME else name
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{name} is not valid TOML", str(error)) from None
+    if document.get("schema", 1) != 1:
+        raise UsageError(
+            f"{name}: schema {document['schema']} is not known here",
+            "this version reads schema = 1", "pip install --upgrade parallelize",
+        )  # fmt: skip
+    document.pop("schema", None)
+    return {key: Given(value, name) for key, value in _flat(document, name)}
+
+
+def _flat(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, object]]:
+    for table, content in document.items():
+        if table not in TABLES:
+            raise _unknown(table, source)
+        if not isinstance(content, dict):
+            raise UsageError(f"{source}: {table} is a table", fix=f"write [{table}] above its keys")
+        for name, value in content.items():
+            key = f"{table}.{name}"
+            if key not in KEYS:
+                raise _unknown(key, source)
+            yield key, value
+
+
+def _unknown(key: str, source: str) -> UsageError:
+    return UsageError(f"{source}: unknown key {escape(key)}", _did_you_mean(key))
+
+
+def _did_you_mean(key: str) -> str | None:
+    known = (*KEYS, *TABLES, "schema")
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    # The right key in the wrong table is the other frequent slip.
+    near = near or [k for k in KEYS if k.partition(".")[2] == key.rpartition(".")[2]][:1]
+    return f"did you mean {near[0]}?" if near else None
+
+
+def _from_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
+    for key in KEYS:
+        name = next((name for name in variables(key) if environ.get(name)), None)
+        if name is not None:
+            yield key, Given(environ[name], name)
+
+
+def _validate(given: Mapping[str, Given]) -> Settings:
+    document: dict[str, dict[str, object]] = {}
+    for key, item in given.items():
+        table, _, name = key.partition(".")
+        document.setdefault(table, {})[name] = item.value
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        why = str(first["msg"]).removeprefix("Value error, ")
+        raise UsageError(f"{given[key].source}: {key} is wrong", escape(why)) from None

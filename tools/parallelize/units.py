@@ -1,0 +1,92 @@
+"""Times and sizes as people write them, and as they like to read them."""
+
+from __future__ import annotations
+
+import re
+
+import humanize
+
+from parallelize_core.errors import UsageError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {
+    "": 1, "B": 1,
+    "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+    "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
+}  # fmt: skip
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_SLOTS = re.compile(r"\d+(?:\.\d+)?x")
+
+SLOTS_HELP = '"auto" or 0 (one per logical CPU), a number, or a share of the cores such as "2x"'
+
+
+def parse_duration(value: object) -> float:
+    """Return the seconds of `30m`, `1h30m`, `45s`, or of a bare number of seconds.
+
+    Raises ValueError with words for the person who wrote it.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    text = str(value).strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f'"{value}" is not a time; write 90s, 30m, 1h30m or 2d')
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes of `50GiB`, `500MB`, or of a bare number of bytes; ValueError if neither.
+
+    As in GNU tools a single letter is binary: 1G is 1GiB.
+    """
+    match = _SIZE.fullmatch(str(value).strip())
+    if isinstance(value, bool) or match is None or match[2] not in _BYTES:
+        raise ValueError(f'"{value}" is not a size; write 500MB, 4GiB or a number of bytes')
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+def parse_slots(value: object) -> int | str:
+    """Return what the agent takes: 0 for every logical CPU, a number, or a share such as `2x`."""
+    text = str(value).strip().lower()
+    if text == "auto":
+        return 0
+    if _SLOTS.fullmatch(text) and float(text[:-1]) > 0:
+        return text
+    if not isinstance(value, bool) and text.isascii() and text.isdigit():
+        return int(text)
+    raise ValueError(f'"{value}" is not a number of slots; write {SLOTS_HELP}')
+
+
+def show_duration(seconds: float) -> str:
+    """Return a time as people read it: `45s`, `57m`, `1h02m`, `3d04h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if minutes < 60:
+        return f"{minutes}m{whole % 60:02d}s" if minutes < 10 else f"{minutes}m"
+    if hours < 24:
+        return f"{hours}h{minutes % 60:02d}m"
+    return f"{days}d{hours % 24:02d}h"
+
+
+def show_size(size: int) -> str:
+    """Return a number of bytes as people read it: `18.4 GiB`."""
+    return humanize.naturalsize(size, binary=True)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 file`, `2 files`, `1,200 files`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration_flag(text: str) -> float:
+    """Read a time given as a flag; raise UsageError if it is none."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
