@@ -1,0 +1,270 @@
+"""Starting, finding, steering and stopping the local cloud.
+
+with local_cloud() as cloud:                      # gone when the block or its process ends
+    subprocess.run(command, env=cloud.child_environ(os.environ))
+
+cloud = start(); ...; stop(cloud)                 # runs on until it is stopped
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+from platformdirs import user_state_path
+
+from parallelize.local.machine import is_alive
+from parallelize.local.records import (
+    CONTROL_PREFIX,
+    LOG_FILE,
+    REGION,
+    CloudState,
+    InstanceView,
+    InstanceViews,
+)
+from parallelize_core.errors import ServiceError, UsageError
+
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 20.0
+# Pulling a plug waits until every process of the machine is gone.
+CONTROL_TIMEOUT_SECONDS = 30.0
+
+LOG_LINES_SHOWN = 10
+
+# The SDKs would send requests for loopback through a proxy, too.
+NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+
+# Five hundred machine images that nobody here asks for.
+MOTO_SETTINGS = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    """A running local cloud; `process` is set if this process started it as its owner."""
+
+    state_dir: Path
+    state: CloudState = field(repr=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that stands for all of AWS."""
+        return self.state.endpoint
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the variables that lead the AWS SDKs, and this package, to the local cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **NO_PROXY,
+        }
+
+    def child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return `environ` led to the local cloud: no AWS variable of the user survives.
+
+        One that did could win: AWS_ENDPOINT_URL_S3 over AWS_ENDPOINT_URL, AWS_PROFILE over keys.
+        """
+        return _without_aws(environ) | self.environ
+
+    def instances(self) -> list[InstanceView]:
+        """Return every instance there has been, oldest first."""
+        return InstanceViews.validate_json(self._request("GET", "instances"))
+
+    def interrupt(self, instance_id: str, seconds: float = 120.0) -> None:
+        """Post a spot notice; after `seconds` the instance is gone. Raises UsageError."""
+        self._act(instance_id, "interrupt", seconds=seconds)
+
+    def recommend_rebalance(self, instance_id: str) -> None:
+        """Post a rebalance recommendation. Raises UsageError if there is no such instance."""
+        self._act(instance_id, "rebalance")
+
+    def kill(self, instance_id: str) -> None:
+        """Pull the plug; nothing of the instance is left when this returns. Raises UsageError."""
+        self._act(instance_id, "kill")
+
+    def pause(self, instance_id: str) -> None:
+        """Stop every process of an instance where it stands. Raises UsageError."""
+        self._act(instance_id, "pause")
+
+    def resume(self, instance_id: str) -> None:
+        """Let a paused instance go on. Raises UsageError if there is no such instance."""
+        self._act(instance_id, "resume")
+
+    def _act(self, instance_id: str, action: str, **arguments: float) -> None:
+        self._request("POST", f"instances/{instance_id}/{action}", arguments)
+
+    def _request(self, method: str, path: str, body: Mapping[str, float] | None = None) -> bytes:
+        connection = HTTPConnection("127.0.0.1", self.state.port, timeout=CONTROL_TIMEOUT_SECONDS)
+        headers = {
+            "Authorization": f"Bearer {self.state.token}",
+            "Content-Type": "application/json",
+        }
+        try:
+            connection.request(method, f"{CONTROL_PREFIX}/{path}", json.dumps(body), headers)
+            response = connection.getresponse()
+            answer = response.read()
+        except OSError as error:
+            raise ServiceError(
+                f"the local cloud at {self.endpoint} does not answer",
+                str(error),
+                fix=f"see {self.state_dir / LOG_FILE}",
+            ) from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise UsageError(answer.decode(), fix="parallelize local status")
+        return answer
+
+
+def default_state_dir() -> Path:
+    """Return where the local cloud keeps its state unless told otherwise."""
+    return user_state_path("parallelize") / "local"
+
+
+def attach(state_dir: Path | None = None) -> LocalCloud | None:
+    """Return the local cloud that runs with this state folder, if one does."""
+    state_dir = state_dir or default_state_dir()
+    state = CloudState.read(state_dir)
+    return LocalCloud(state_dir, state) if state else None
+
+
+def start(
+    state_dir: Path | None = None,
+    port: int = 0,
+    *,
+    owned: bool = False,
+    daemon_options: Sequence[str] = (),
+) -> LocalCloud:
+    """Return the local cloud with this state folder; start it if it is not running.
+
+    Args:
+        state_dir: where state, log and instances are kept; `default_state_dir()` if None.
+        port: the loopback port; 0 takes a free one.
+        owned: it ends with this process, however this process ends.
+        daemon_options: more arguments for `parallelize.local.daemon`.
+
+    Raises:
+        UsageError: moto is not installed, or one that runs already was to be owned.
+        ServiceError: it does not start, for instance because the port is in use.
+    """
+    if find_spec("moto") is None:
+        raise UsageError("the local cloud needs moto", fix="pip install 'parallelize[local]'")
+    state_dir = (state_dir or default_state_dir()).absolute()
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_starter(state_dir):
+        running = attach(state_dir)
+        if running and owned:
+            raise UsageError(
+                f"a local cloud is running already in {state_dir}", fix="parallelize local stop"
+            )
+        return running or _launch(state_dir, port, owned=owned, daemon_options=daemon_options)
+
+
+def stop(cloud: LocalCloud) -> None:
+    """Stop the local cloud with every agent and job in it.
+
+    Raises:
+        ServiceError: a process was still there afterwards; it has been killed now.
+    """
+    try:
+        daemon = psutil.Process(cloud.state.pid)
+        family = daemon.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    daemon.terminate()
+    _, slow = psutil.wait_procs([daemon], STOP_TIMEOUT_SECONDS)
+    for process in slow:
+        # The machines notice, and switch themselves off.
+        process.kill()
+    _, left = psutil.wait_procs(family, STOP_TIMEOUT_SECONDS)
+    _kill_left_over(left)
+
+
+@contextmanager
+def local_cloud(
+    state_dir: Path | None = None, daemon_options: Sequence[str] = ()
+) -> Iterator[LocalCloud]:
+    """Run a local cloud for the length of a block, or of this process if that ends first.
+
+    Without `state_dir` it keeps its files in a temporary folder, which is removed.
+    """
+    with ExitStack() as stack:
+        if state_dir is None:
+            state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="parallelize-local-")))
+        cloud = start(state_dir, owned=True, daemon_options=daemon_options)
+        stack.callback(stop, cloud)
+        yield cloud
+
+
+@contextmanager
+def _only_starter(state_dir: Path) -> Iterator[None]:
+    """Let only one process at a time look for a local cloud and start it."""
+    with (state_dir / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _launch(
+    state_dir: Path, port: int, *, owned: bool, daemon_options: Sequence[str]
+) -> LocalCloud:
+    command = [sys.executable, "-m", "parallelize.local.daemon", "--state", str(state_dir)]
+    command += ["--port", str(port), *(["--owned"] if owned else []), *daemon_options]
+    with (state_dir / LOG_FILE).open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_without_aws(os.environ) | NO_PROXY | MOTO_SETTINGS,
+            # Ctrl-C in the terminal is for the owner, who still needs the services to clean up.
+            start_new_session=True,
+        )
+    return LocalCloud(state_dir, _wait_for_state(state_dir, process), process)
+
+
+def _wait_for_state(state_dir: Path, process: subprocess.Popen[bytes]) -> CloudState:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        state = CloudState.read(state_dir)
+        if state and state.pid == process.pid:
+            return state
+        time.sleep(0.05)
+    process.kill()
+    log = (state_dir / LOG_FILE).read_text(encoding="utf-8", errors="replace")
+    why = "\n".join(log.splitlines()[-LOG_LINES_SHOWN:])
+    raise ServiceError("the local cloud did not start", why, fix=f"see {state_dir / LOG_FILE}")
+
+
+def _kill_left_over(processes: Sequence[psutil.Process]) -> None:
+    left = [process for process in processes if is_alive(process)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    if left:
+        names = ", ".join(str(process.pid) for process in left)
+        raise ServiceError(f"processes outlived the local cloud and were killed: {names}")
+
+
+def _without_aws(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("AWS_") and name != "PARALLELIZE_REGION"
+    }

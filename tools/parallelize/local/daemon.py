@@ -1,0 +1,147 @@
+"""The process of the local cloud: emulated services, instance manager and control, on one port.
+
+    python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
+
+With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import boto3
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+from parallelize.local import sqs
+from parallelize.local.control import ControlPlane
+from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
+from parallelize.local.records import REGION, STATE_FILE, state_of_this_process
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+IMAGE_NAME = "parallelize-local"
+IMAGE_TAG = "parallelize:version"
+
+
+def main() -> None:
+    """Run the local cloud until SIGTERM, or until its owner is gone."""
+    options = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    # One line for each request would be thousands a second, and boto3's are of no interest here.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    stop = stop_event(owned=options.owned)
+    cloud = Cloud(options.state, options.port, options.agent, options.grace_seconds)
+    try:
+        cloud.start()
+        stop.wait()
+    finally:
+        cloud.close()
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the options; the agent's command is a list in JSON."""
+    parser = argparse.ArgumentParser(prog="parallelize.local.daemon")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--owned", action="store_true")
+    parser.add_argument("--agent", type=json.loads, default=AGENT)
+    parser.add_argument("--grace-seconds", type=float, default=SHUTDOWN_GRACE_SECONDS)
+    return parser.parse_args()
+
+
+class Cloud:
+    """What runs in this process; the port is taken at construction, `start` opens for business."""
+
+    def __init__(self, folder: Path, port: int, agent: Sequence[str], grace_seconds: float) -> None:
+        sqs.install()
+        services = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server(
+            "127.0.0.1", port, services, threaded=True, request_handler=MotoRequestHandler
+        )
+        self._folder = folder
+        self._state = state_of_this_process(self._server.server_port, secrets.token_urlsafe())
+        self._ec2 = connect_to_ec2(self._state.endpoint)
+        self._manager = InstanceManager(
+            self._ec2, fresh_instances_folder(folder), self._state.endpoint, agent, grace_seconds
+        )
+        self._server.app = ControlPlane(services, self._manager, self._state.token)
+        self._serving = Thread(target=self._server.serve_forever, args=(0.1,), name="server")
+
+    def start(self) -> None:
+        """Serve, and say so in the state file."""
+        self._serving.start()
+        register_image(self._ec2)
+        self._manager.start()
+        # Last: whoever sees the state file may count on everything above.
+        self._state.write(self._folder)
+
+    def close(self) -> None:
+        """Switch every machine off, then stop serving."""
+        (self._folder / STATE_FILE).unlink(missing_ok=True)
+        # Before the server: machines that are switched off report to EC2.
+        self._manager.close()
+        self._server.shutdown()
+        self._serving.join()
+
+
+def stop_event(*, owned: bool) -> Event:
+    """Return an event that is set when the local cloud has to stop."""
+    stop = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if owned:
+        Thread(target=_wait_for_owner, args=(stop,), daemon=True).start()
+    return stop
+
+
+def _wait_for_owner(stop: Event) -> None:
+    while os.read(0, 1024):
+        pass
+    stop.set()
+
+
+def fresh_instances_folder(state_folder: Path) -> Path:
+    """Return the folder for the instances' folders, without those of an earlier local cloud."""
+    folder = state_folder / "instances"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def connect_to_ec2(endpoint: str) -> EC2Client:
+    """Return a client of the emulated EC2."""
+    return boto3.client(
+        "ec2",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",  # noqa: S106 - the emulator takes any
+    )
+
+
+def register_image(ec2: EC2Client) -> None:
+    """Register the image that `launch` finds by its tag; what runs is the agent installed here."""
+    image = ec2.register_image(Name=IMAGE_NAME, RootDeviceName="/dev/sda1")["ImageId"]
+    # moto ignores the tags of RegisterImage itself.
+    ec2.create_tags(Resources=[image], Tags=[{"Key": IMAGE_TAG, "Value": version("parallelize")}])
+
+
+if __name__ == "__main__":
+    main()

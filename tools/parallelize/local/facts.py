@@ -1,0 +1,126 @@
+"""What an instance is, and what its metadata service tells about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types_boto3_ec2.type_defs import InstanceTypeDef
+
+ACCOUNT_ID = "123456789012"
+ROLE = "parallelize-agent"
+GROUP_TAG = "aws:autoscaling:groupName"
+
+# The credentials are made up, but expire as EC2's do, so that refreshing them is rehearsed too.
+CREDENTIALS_LIFETIME = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class InstanceFacts:
+    """What does not change while an instance lives."""
+
+    id: str
+    type: str
+    image: str
+    zone: str
+    lifecycle: str
+    private_ip: str
+    tags: dict[str, str]
+    user_data: str | None
+
+    @classmethod
+    def from_ec2(cls, instance: InstanceTypeDef, user_data: str | None) -> InstanceFacts:
+        """Read them from an instance as DescribeInstances returns it."""
+        return cls(
+            id=instance["InstanceId"],
+            type=instance["InstanceType"],
+            image=instance["ImageId"],
+            zone=instance["Placement"]["AvailabilityZone"],
+            lifecycle=instance.get("InstanceLifecycle", "on-demand"),
+            private_ip=instance.get("PrivateIpAddress", "127.0.0.1"),
+            tags={tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])},
+            user_data=user_data,
+        )
+
+    @property
+    def region(self) -> str:
+        """The zone without its letter."""
+        return self.zone[:-1]
+
+
+@dataclass(frozen=True)
+class Notices:
+    """What EC2 has announced to an instance: when it is taken away, when that got likely."""
+
+    interruption: datetime | None = None
+    rebalance: datetime | None = None
+
+
+def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[str, str]:
+    """Return the contents of each path below `/latest/`; what an instance lacks is absent."""
+    data = {
+        "meta-data/ami-id": facts.image,
+        "meta-data/instance-id": facts.id,
+        "meta-data/instance-life-cycle": facts.lifecycle,
+        "meta-data/instance-type": facts.type,
+        "meta-data/local-ipv4": facts.private_ip,
+        "meta-data/placement/availability-zone": facts.zone,
+        "meta-data/placement/region": facts.region,
+        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now)),
+        "dynamic/instance-identity/document": json.dumps(identity_document(facts)),
+    }
+    data |= {f"meta-data/tags/instance/{name}": value for name, value in facts.tags.items()}
+    if GROUP_TAG in facts.tags:
+        data["meta-data/autoscaling/target-lifecycle-state"] = "InService"
+    if facts.user_data is not None:
+        data["user-data"] = facts.user_data
+    return data | announcements(notices)
+
+
+def announcements(notices: Notices) -> dict[str, str]:
+    """Return the paths that are there only while there is something to say."""
+    data = {}
+    if notices.interruption:
+        action = {"action": "terminate", "time": timestamp(notices.interruption)}
+        data["meta-data/spot/instance-action"] = json.dumps(action)
+        data["meta-data/spot/termination-time"] = action["time"]
+    if notices.rebalance:
+        notice = {"noticeTime": timestamp(notices.rebalance)}
+        data["meta-data/events/recommendations/rebalance"] = json.dumps(notice)
+    return data
+
+
+def credentials(now: datetime) -> dict[str, str]:
+    """Return credentials of the instance's role, in the form that SDKs expect."""
+    return {
+        "Code": "Success",
+        "LastUpdated": timestamp(now),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": "ASIALOCALCLOUD000000",
+        "SecretAccessKey": "local",
+        "Token": "local",
+        "Expiration": timestamp(now + CREDENTIALS_LIFETIME),
+    }
+
+
+def identity_document(facts: InstanceFacts) -> dict[str, str]:
+    """Return who the instance is, in the form that EC2 signs."""
+    return {
+        "accountId": ACCOUNT_ID,
+        "architecture": "x86_64",
+        "availabilityZone": facts.zone,
+        "imageId": facts.image,
+        "instanceId": facts.id,
+        "instanceType": facts.type,
+        "privateIp": facts.private_ip,
+        "region": facts.region,
+        "version": "2017-09-30",
+    }
+
+
+def timestamp(time: datetime) -> str:
+    """Return a time in the form of the metadata service."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,130 @@
+"""The instance metadata service of one local instance, as strict as EC2's when IMDSv2 is required.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+
+Paths and their contents come from `MetadataSource`, which is asked anew at each request, so that a
+spot notice is seen by the very next one. Folders are listed as EC2 does, sub-folders with a slash.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Protocol
+
+TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path, not a secret
+TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105
+TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
+MAX_TTL_SECONDS = 21600
+
+
+class MetadataSource(Protocol):
+    """Whatever knows the instance."""
+
+    def metadata(self) -> Mapping[str, str]:
+        """Return the contents of each path below `/latest/`, as of now."""
+
+
+class MetadataServer:
+    """IMDSv2 on a loopback port of its own, from construction until `close`."""
+
+    def __init__(self, source: MetadataSource) -> None:
+        self.source = source
+        self._expiries: dict[str, float] = {}
+        self._server = _Server(self)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1})
+        self._thread.daemon = True
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        """What AWS_EC2_METADATA_SERVICE_ENDPOINT has to be."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def issue_token(self, ttl: str | None) -> str | None:
+        """Return a session token for `ttl` seconds; None if EC2 would not accept that time."""
+        if ttl is None or not ttl.isdecimal() or not 1 <= int(ttl) <= MAX_TTL_SECONDS:
+            return None
+        token = secrets.token_urlsafe()
+        self._expiries[token] = time.monotonic() + int(ttl)
+        return token
+
+    def accepts(self, token: str | None) -> bool:
+        """Whether `token` was issued here and has not expired."""
+        return token is not None and self._expiries.get(token, 0.0) > time.monotonic()
+
+    def read(self, path: str) -> str | None:
+        """Return the contents of a path below `/latest/`, or a folder's listing, or None."""
+        data = self.source.metadata()
+        path = path.strip("/")
+        return data[path] if path in data else list_folder(data, path)
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def list_folder(paths: Mapping[str, str], folder: str) -> str | None:
+    """Return the names in `folder`, one a line, sub-folders with a slash; None without any."""
+    prefix = f"{folder}/" if folder else ""
+    below = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+    names = {name + slash for name, slash, _ in (path.partition("/") for path in below)}
+    return "\n".join(sorted(names)) or None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, service: MetadataServer) -> None:
+        self.service = service
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_PUT(self) -> None:
+        """Issue a token, and nothing else."""
+        if self.path != TOKEN_PATH:
+            self._answer(HTTPStatus.METHOD_NOT_ALLOWED)
+        # EC2 refuses this header so that an open proxy on the instance gives no tokens away.
+        elif "X-Forwarded-For" in self.headers:
+            self._answer(HTTPStatus.FORBIDDEN)
+        elif token := self.server.service.issue_token(self.headers[TTL_HEADER]):
+            self._answer(HTTPStatus.OK, token, {TTL_HEADER: self.headers[TTL_HEADER]})
+        else:
+            self._answer(HTTPStatus.BAD_REQUEST)
+
+    def do_GET(self) -> None:
+        """Answer with what is at the path, to those who have a token."""
+        if not self.server.service.accepts(self.headers[TOKEN_HEADER]):
+            self._answer(HTTPStatus.UNAUTHORIZED)
+            return
+        latest, _, path = self.path.lstrip("/").partition("/")
+        content = self.server.service.read(path) if latest == "latest" else None
+        if content is None:
+            self._answer(HTTPStatus.NOT_FOUND)
+        else:
+            self._answer(HTTPStatus.OK, content)
+
+    def _answer(
+        self, status: HTTPStatus, text: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        # User data may be any bytes: they came as surrogates if they were not text.
+        body = (status.phrase if text is None else text).encode(errors="surrogateescape")
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: an agent asks every few seconds."""

@@ -1,0 +1,117 @@
+"""The messages of one standard queue, indexed so that no operation looks at all of them.
+
+Nothing here knows moto, HTTP or the clock: every method is told what time it is (`now`, in seconds)
+and messages are whatever the caller puts in. The caller also provides the locking.
+
+    DELAYED ──time──> VISIBLE ──take──> IN_FLIGHT ──delete──> gone
+                         ^                  │
+                         └──time, release───┘         any state ──retention──> gone
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from parallelize.local.timetable import Timetable
+
+M = TypeVar("M")
+
+
+class State(Enum):
+    """Where a message stands."""
+
+    DELAYED = auto()
+    """Sent, and not to be received before its delay is over."""
+    VISIBLE = auto()
+    """To be received by whoever asks next."""
+    IN_FLIGHT = auto()
+    """Received, and hidden until its visibility timeout is over."""
+
+
+@dataclass(eq=False, slots=True)
+class Entry(Generic[M]):
+    """A message and its state; `received_at` is the time of the last receive in seconds."""
+
+    id: str
+    message: M
+    state: State
+    received_at: float = 0.0
+
+
+class MessageIndex(Generic[M]):
+    """Visible messages in a deque, the others in a timetable, all of them by id, counts kept.
+
+    A deleted message that was visible stays in the deque until its turn comes, when it is skipped.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry[M]] = {}
+        self._visible: deque[Entry[M]] = deque()
+        self._hidden: Timetable[Entry[M]] = Timetable()
+        self._by_age: Timetable[Entry[M]] = Timetable()
+        self._counts: Counter[State] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def count(self, state: State) -> int:
+        """How many messages are in `state`, as of the last `advance`."""
+        return self._counts[state]
+
+    def get(self, message_id: str) -> Entry[M] | None:
+        """The entry of a message that is still here."""
+        return self._entries.get(message_id)
+
+    def put(self, message_id: str, message: M, *, sent_at: float, visible_at: float) -> None:
+        """Add a message; it is delayed until the next `advance` that reaches `visible_at`."""
+        entry = Entry(message_id, message, State.DELAYED)
+        self._entries[message_id] = entry
+        self._counts[State.DELAYED] += 1
+        self._by_age.set(entry, sent_at)
+        self._hidden.set(entry, visible_at)
+
+    def advance(self, now: float, retention: float) -> None:
+        """Let time pass: drop what is older than `retention`, show what is hidden no longer."""
+        for entry in self._by_age.pop_due(now - retention):
+            self._forget(entry)
+        for entry in self._hidden.pop_due(now):
+            self._move(entry, State.VISIBLE)
+            self._visible.append(entry)
+
+    def next_change(self) -> float | None:
+        """When a hidden message will be visible, if nobody does anything; None without one."""
+        return self._hidden.earliest()
+
+    def take(self, now: float, hidden_until: float) -> Entry[M] | None:
+        """Put the next visible message in flight; None if there is none."""
+        while self._visible:
+            entry = self._visible.popleft()
+            if entry.id not in self._entries:
+                continue
+            self._move(entry, State.IN_FLIGHT)
+            entry.received_at = now
+            self._hidden.set(entry, hidden_until)
+            return entry
+        return None
+
+    def hide_until(self, entry: Entry[M], time: float) -> None:
+        """Change when a message in flight is visible again; the next `advance` sees to it."""
+        self._hidden.set(entry, time)
+
+    def remove(self, entry: Entry[M]) -> None:
+        """Take a message out for good."""
+        self._by_age.discard(entry)
+        self._forget(entry)
+
+    def _forget(self, entry: Entry[M]) -> None:
+        self._hidden.discard(entry)
+        del self._entries[entry.id]
+        self._counts[entry.state] -= 1
+
+    def _move(self, entry: Entry[M], state: State) -> None:
+        self._counts[entry.state] -= 1
+        self._counts[state] += 1
+        entry.state = state

@@ -1,0 +1,100 @@
+"""What the local cloud and its clients tell each other."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+STATE_FILE = "cloud.json"
+LOG_FILE = "server.log"
+
+# Requests to paths below this are about the local cloud itself; no S3 bucket can have the name.
+CONTROL_PREFIX = "/_parallelize"
+
+# The one region there is: instances are looked for nowhere else.
+REGION = "us-east-1"
+
+# psutil computes the time a process was started from the boot time, which clock changes can move.
+START_TIME_TOLERANCE_SECONDS = 2.0
+
+
+class InstanceState(StrEnum):
+    """What a local instance does now."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """It was told to switch off, and has its grace period."""
+    TERMINATED = "terminated"
+
+
+class InstanceView(BaseModel):
+    """An instance as `local status` shows it; `pid` is its agent's, `console` its output."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: InstanceState
+    type: str
+    pid: int | None
+    console: Path
+
+
+InstanceViews = TypeAdapter(list[InstanceView])
+
+
+class CloudState(BaseModel):
+    """Where a running local cloud is. `started` is its process's start, seconds since 1970."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    pid: int
+    started: float
+    endpoint: str
+    port: int
+    token: str
+
+    def write(self, folder: Path) -> None:
+        """Put the state into `folder`, whole or not at all, for this user's eyes only."""
+        new = folder / f"{STATE_FILE}.new"
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        new.write_text(self.model_dump_json(by_alias=True), encoding="utf-8")
+        new.replace(folder / STATE_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the state in `folder` if its process is running, else None."""
+        try:
+            state = cls.model_validate_json((folder / STATE_FILE).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        return state if state.is_current() else None
+
+    def is_current(self) -> bool:
+        """Whether the process is there, and not another that was given the same id since."""
+        started = start_time(self.pid)
+        return started is not None and abs(started - self.started) < START_TIME_TOLERANCE_SECONDS
+
+
+def start_time(pid: int) -> float | None:
+    """When a process was started, in seconds since 1970; None if it is gone."""
+    try:
+        process = psutil.Process(pid)
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        return None if is_zombie else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def state_of_this_process(port: int, token: str) -> CloudState:
+    """Return the state that the local cloud in this process has to write."""
+    pid = os.getpid()
+    started = psutil.Process(pid).create_time()
+    endpoint = f"http://127.0.0.1:{port}"
+    return CloudState(pid=pid, started=started, endpoint=endpoint, port=port, token=token)
