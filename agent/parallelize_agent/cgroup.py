@@ -1,0 +1,171 @@
+"""One cgroup for each job, below that of the agent's unit, where systemd has delegated it.
+
+    parallelize-agent.service/      made and delegated by systemd
+        agent/                      this process; its memory and its share of the CPU are protected
+        job-1/, job-2/, ...         one job each: limited, measured and ended as a whole
+
+https://docs.kernel.org/admin-guide/cgroup-v2.html
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+CONTROLLERS = frozenset({"cpu", "memory", "pids"})
+
+AGENT_CPU_WEIGHT = 1000
+"""Ten times a job's: renewing leases must not wait for commands. The default is 100."""
+
+AGENT_MEMORY_BYTES = 256 * 1024**2
+"""Memory of the agent that is never reclaimed for its jobs; the unit protects as much."""
+
+JOB_OOM_SCORE = 500
+"""Of all processes on the machine, those of jobs are the first to go when memory runs out."""
+
+REMOVAL_SECONDS = 10
+"""How long the kernel gets to bury killed processes; one that hangs in I/O takes longer."""
+
+_ENTER = f'echo {JOB_OOM_SCORE} >/proc/self/oom_score_adj; echo 0 >"$0" && exec "$@"'
+
+
+class JobCgroup:
+    """The cgroup of one job, from `JobCgroups.create` until `remove`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The words before a command that make it start inside; they come before all others.
+
+        The shell moves itself and then becomes the command, so not even its first child is out.
+        """
+        return ("/bin/sh", "-c", _ENTER, str(self.folder / "cgroup.procs"))
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """The most memory that the job has had at once; None if the kernel does not count it."""
+        text = self._read("memory.peak")
+        return int(text) if text else None
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time of all processes of the job, also of those that have ended."""
+        return self._counts("cpu.stat").get("usage_usec", 0) / 1_000_000
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether a process of the job was killed because memory ran out."""
+        return self._counts("memory.events").get("oom_kill", 0) > 0
+
+    def kill(self) -> None:
+        """Kill every process of the job at once, however deep and however detached."""
+        with suppress(FileNotFoundError):
+            (self.folder / "cgroup.kill").write_text("1", encoding="ascii")
+
+    def remove(self) -> None:
+        """Kill what is left and remove the cgroup; raise TimeoutError if a process will not die."""
+        self.kill()
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        while self.folder.exists():
+            try:
+                self.folder.rmdir()
+            except OSError as error:  # EBUSY until the last process has been buried
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"processes in {self.folder} do not die") from error
+                time.sleep(0.005)
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return ""
+
+    def _counts(self, name: str) -> dict[str, int]:
+        pairs = (line.split() for line in self._read(name).splitlines())
+        return {key: int(value) for key, value in pairs}
+
+
+class JobCgroups:
+    """A delegated cgroup in which jobs get cgroups of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._numbers: Iterator[int] = itertools.count(1)
+
+    @classmethod
+    def claim(
+        cls,
+        root: Path = Path("/sys/fs/cgroup"),
+        own: Path = Path("/proc/self/cgroup"),
+    ) -> JobCgroups | None:
+        """Return this process's cgroup, ready for jobs; None if it has not been delegated to us.
+
+        The process itself moves into a cgroup beside its jobs: the kernel limits the children of
+        a cgroup only if the cgroup has no processes of its own.
+        """
+        folder = own_folder(root, own.read_text(encoding="ascii"))
+        if folder is None or not is_delegated(folder):
+            return None
+        groups = cls(folder)
+        try:
+            groups.prepare()
+        except OSError:  # shared with others after all, or the kernel is too old
+            return None
+        return groups
+
+    @property
+    def limits_memory(self) -> bool:
+        """Whether `memory_bytes` of `create` will be obeyed."""
+        return "memory" in self._enabled()
+
+    def prepare(self) -> None:
+        """Move this process aside, protect it, and pass the controllers on; OSError if refused."""
+        agent = self.folder / "agent"
+        agent.mkdir(exist_ok=True)
+        (agent / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+        available = (self.folder / "cgroup.controllers").read_text(encoding="ascii").split()
+        wanted = " ".join(f"+{name}" for name in sorted(CONTROLLERS.intersection(available)))
+        (self.folder / "cgroup.subtree_control").write_text(wanted, encoding="ascii")
+        _set_if_there(agent / "cpu.weight", AGENT_CPU_WEIGHT)
+        _set_if_there(agent / "memory.min", AGENT_MEMORY_BYTES)
+
+    def create(self, memory_bytes: int | None = None) -> JobCgroup:
+        """Make the cgroup of a job that may use `memory_bytes` in all, or as much as there is."""
+        folder = self.folder / f"job-{next(self._numbers)}"
+        folder.mkdir()
+        # A command without one of its processes gives wrong results, so all go or none.
+        _set_if_there(folder / "memory.oom.group", 1)
+        if memory_bytes is not None:
+            _set_if_there(folder / "memory.max", memory_bytes)
+            _set_if_there(folder / "memory.swap.max", 0)
+        return JobCgroup(folder)
+
+    def _enabled(self) -> list[str]:
+        return (self.folder / "cgroup.subtree_control").read_text(encoding="ascii").split()
+
+
+def own_folder(root: Path, memberships: str) -> Path | None:
+    """Return the folder of the cgroup v2 in /proc/self/cgroup's lines, if there is one."""
+    for line in memberships.splitlines():
+        if line.startswith("0::/"):
+            folder = root / line.removeprefix("0::/")
+            return folder if (folder / "cgroup.procs").exists() else None
+    return None
+
+
+def is_delegated(folder: Path) -> bool:
+    """Whether a cgroup is ours alone: it belongs to our user, not root, and holds only us."""
+    if folder.stat().st_uid != os.geteuid() or os.geteuid() == 0:
+        return False
+    return (folder / "cgroup.procs").read_text(encoding="ascii").split() == [str(os.getpid())]
+
+
+def _set_if_there(path: Path, value: int) -> None:
+    if path.exists():
+        path.write_text(str(value), encoding="ascii")

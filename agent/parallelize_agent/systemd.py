@@ -1,0 +1,84 @@
+"""What the agent tells systemd: that it is ready, that it lives, and when the machine may go off.
+
+Each function does nothing where there is no systemd, so the agent calls them everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+KEEP_ALIVE = "keep-alive"
+"""While this file is there, the machine is not switched off when the agent ends."""
+
+DEADLINE = "deadline"
+"""Holds the uptime, in seconds, at which the machine is switched off whatever the agent does."""
+
+
+def notify(state: str) -> None:
+    """Send `state`, for example "READY=1", to the service manager.
+
+    https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+    """
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        # An "@" stands for the zero byte that begins an abstract address.
+        name = f"\0{address[1:]}" if address.startswith("@") else address
+        # A manager that is being replaced must not take the agent down with it.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(state.encode(), name)
+
+
+def ready(status: str) -> None:
+    """Say that start-up is over; `status` is one line for `systemctl status`."""
+    notify(f"READY=1\nSTATUS={status}")
+
+
+def watchdog(status: str) -> None:
+    """Say that the agent still does its work. Silence gets it killed and started again."""
+    notify(f"WATCHDOG=1\nSTATUS={status}")
+
+
+def stopping(status: str) -> None:
+    """Say that the agent is leaving, and why."""
+    notify(f"STOPPING=1\nSTATUS={status}")
+
+
+def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
+    """Return how often `watchdog` has to be called, or None if nobody waits for it.
+
+    It is half of the time after which systemd loses its patience, as sd_watchdog_enabled advises.
+    """
+    patience = environ.get("WATCHDOG_USEC", "")
+    meant_for = environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not patience.isdecimal() or meant_for != str(os.getpid()):
+        return None
+    return int(patience) / 1_000_000 / 2
+
+
+def promise(
+    *, shutdown: bool, max_runtime_seconds: float | None, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Leave word for the units that switch the machine off, which run as root and read no more.
+
+    Without `shutdown` the machine outlives its agent; with `max_runtime_seconds` it goes off that
+    long after this call even if the agent can no longer see to it.
+    """
+    if not (folder := environ.get("RUNTIME_DIRECTORY")):
+        return
+    _set(Path(folder, KEEP_ALIVE), None if shutdown else "")
+    end = None if max_runtime_seconds is None else f"{_uptime() + max_runtime_seconds:.0f}\n"
+    _set(Path(folder, DEADLINE), end)
+
+
+def _set(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_text(text, encoding="ascii")
+
+
+def _uptime() -> float:
+    return float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
