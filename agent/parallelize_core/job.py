@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError
@@ -26,18 +26,11 @@ class JobMessage(BaseModel):
 
     v: Literal[1] = 1
     run: str = Field(min_length=1, max_length=80)
-    key: str
+    key: Annotated[str, AfterValidator(keys.checked)]
     size: int = Field(ge=0)
     etag: str = ""
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
-
-    @field_validator("key")
-    @classmethod
-    def _acceptable(cls, key: str) -> str:
-        if reason := keys.refusal(key):
-            raise ValueError(f"the key is refused: {reason}")
-        return key
 
     def encode(self) -> str:
         """Return the message body."""

@@ -7,13 +7,19 @@ name on a worker, a part of S3 keys, and a path below the folder that `download`
 from __future__ import annotations
 
 import hashlib
-import unicodedata
+import re
 
 MAX_S3_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
 MAX_FILE_NAME_BYTES = 255
 """The longest name that Linux file systems take (NAME_MAX)."""
+
+_REFUSED_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+"""Control characters, and the two that neither SQS nor a listing of S3 can carry.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+"""
 
 
 def refusal(key: str) -> str | None:
@@ -26,9 +32,16 @@ def refusal(key: str) -> str | None:
         return "it is not valid UTF-8"
     if size > MAX_S3_KEY_BYTES:
         return f"it has {size:,} bytes, and S3 allows {MAX_S3_KEY_BYTES:,}"
-    if any(unicodedata.category(character) == "Cc" for character in key):
-        return "it has a control character, such as a newline"
+    if found := _REFUSED_CHARACTERS.search(key):
+        return f"it has a control character, such as a newline: U+{ord(found[0]):04X}"
     return _part_refusal(key.split("/"))
+
+
+def checked(key: str) -> str:
+    """Return `key` if it can be an input key; raise ValueError, for pydantic, if it cannot."""
+    if reason := refusal(key):
+        raise ValueError(f"the key is refused: {reason}")
+    return key
 
 
 def _part_refusal(parts: list[str]) -> str | None:

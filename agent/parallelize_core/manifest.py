@@ -6,14 +6,16 @@ The manifest and the results are the truth about a run; the queue only says what
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
@@ -23,6 +25,9 @@ from parallelize_core.store import Store
 PART_ENTRIES = 10_000
 """Inputs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
 
+MAX_PART_BYTES = 32 * 1024 * 1024
+"""Unpacked; PART_ENTRIES of the longest keys, with every byte escaped, take 22 MB."""
+
 _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 
 
@@ -31,8 +36,8 @@ class Entry(BaseModel):
 
     model_config = CONTRACT
 
-    key: str
-    size: int
+    key: Annotated[str, AfterValidator(keys.checked)]
+    size: int = Field(ge=0)
     etag: str
 
     def message(self, run: str) -> JobMessage:
@@ -60,9 +65,6 @@ class Cursor(BaseModel):
     sent: int = Field(default=0, ge=0)
 
 
-_ENTRIES = TypeAdapter(tuple[Entry, ...])
-
-
 def encode_part(entries: Iterable[Entry]) -> bytes:
     """Return a part's content; the same entries give the same bytes."""
     lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
@@ -72,10 +74,23 @@ def encode_part(entries: Iterable[Entry]) -> bytes:
 def decode_part(body: bytes) -> tuple[Entry, ...]:
     """Read a part's content; raise DecodeError if it is not one."""
     try:
-        text = gzip.decompress(body).decode()
-        return _ENTRIES.validate_python([json.loads(line) for line in text.splitlines()])
-    except (OSError, EOFError, ValueError) as error:
+        *lines, rest = _unpacked(body).split(b"\n")
+        if rest:
+            raise ValueError("its last line breaks off")
+        return tuple(Entry.model_validate_json(line) for line in lines)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DecodeError("a part of the manifest is broken", repr(body[:80]), str(error)) from None
+
+
+def _unpacked(body: bytes) -> bytes:
+    if not body:
+        # gzip takes this for no content, but then every input of the part would be skipped.
+        raise EOFError("it is empty")
+    with gzip.open(io.BytesIO(body)) as file:
+        content = file.read(MAX_PART_BYTES + 1)
+    if len(content) > MAX_PART_BYTES:
+        raise ValueError(f"unpacked it has more than {MAX_PART_BYTES:,} bytes")
+    return content
 
 
 def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
@@ -88,9 +103,13 @@ def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
 def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
     """Return how far a part has been sent; nothing of it, if nobody has said."""
     try:
-        return Cursor.model_validate_json(store.get(layout.cursor(part)))
+        body = store.get(layout.cursor(part))
     except MissingError:
         return Cursor()
+    try:
+        return Cursor.model_validate_json(body)
+    except ValidationError as error:
+        raise DecodeError("a cursor is broken", repr(body[:80]), str(error)) from None
 
 
 def finished(store: Store, layout: RunLayout) -> set[str]:
