@@ -26,8 +26,8 @@ def main(kind: str, length: str) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     if kind == "indexed":
         sqs.install()
-    fill_queue(int(length))
     services = DomainDispatcherApplication(create_backend_app)
+    fill_queue(int(length))
     http = make_server("127.0.0.1", 0, services, threaded=True, request_handler=MotoRequestHandler)
     Thread(target=http.serve_forever, daemon=True).start()
     sys.stdout.write(f"http://127.0.0.1:{http.server_port}\n")

@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
@@ -71,8 +72,7 @@ class Cloud:
     """What runs in this process; the port is taken at construction, `start` opens for business."""
 
     def __init__(self, folder: Path, port: int, agent: Sequence[str], grace_seconds: float) -> None:
-        sqs.install()
-        services = DomainDispatcherApplication(create_backend_app)
+        services = emulated_services()
         self._server = make_server(
             "127.0.0.1", port, services, threaded=True, request_handler=MotoRequestHandler
         )
@@ -100,6 +100,15 @@ class Cloud:
         self._manager.close()
         self._server.shutdown()
         self._serving.join()
+
+
+def emulated_services() -> DomainDispatcherApplication:
+    """Return moto as a WSGI application, with the indexed queue."""
+    sqs.install()
+    services = DomainDispatcherApplication(create_backend_app)
+    # To find the service of a request, moto lists its own folder: a hundred and eighty stats.
+    services.get_backend_for_host = cache(services.get_backend_for_host)  # type: ignore[method-assign]
+    return services
 
 
 def stop_event(*, owned: bool) -> Event:

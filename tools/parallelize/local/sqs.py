@@ -21,10 +21,12 @@ import copy
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from threading import Condition
 from types import ModuleType
 from typing import Any, cast
 
+from moto.core.utils import camelcase_to_underscores
 from moto.sqs import models, urls
 from moto.sqs.exceptions import InvalidParameterValue, ReceiptHandleIsInvalid, SQSException
 from moto.sqs.models import Message, Queue, SQSBackend
@@ -233,6 +235,8 @@ def install() -> None:
     # The backend makes queues by this name.
     models.Queue = IndexedQueue  # type: ignore[misc]
     models.sqs_backends.backend = IndexedBackend
+    # A send asks for one attribute of the queue; moto then spells the names of all of them.
+    models.camelcase_to_underscores = cache(camelcase_to_underscores)  # type: ignore[attr-defined]
 
 
 def _deliver(message: Message) -> Message:
