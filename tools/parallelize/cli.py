@@ -43,6 +43,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
 )

@@ -105,17 +105,50 @@ class AwsTable(Table):
     tags: Pairs = Field(default={})
 
 
+DEFAULT_TYPES = (
+    "c7i.xlarge", "c6i.xlarge", "c6a.xlarge", "c7a.xlarge",
+    "m7i.xlarge", "m6i.xlarge", "m6a.xlarge", "m7a.xlarge",
+    "c5.xlarge", "c5a.xlarge", "m5.xlarge", "m5a.xlarge",
+)  # fmt: skip
+"""Many kinds, all x86-64 with four vCPUs: one empty or reclaimed pool must not stop a run."""
+
+
 class WorkersTable(Table):
-    """The machines; `disk` in bytes, `max_cost` in US dollars."""
+    """The machines; `disk` in bytes, `max_cost` in USD, `max_price` in USD an hour for one."""
 
     count: int = Field(default=2, ge=0)
-    types: Words = ("c7i.xlarge", "c6i.xlarge", "m6i.xlarge")
+    types: Words = DEFAULT_TYPES
     ami: str = "auto"
     slots: Slots = 0
     disk: Bytes = Field(default=50 * 2**30, gt=0)
     market: Literal["spot", "on-demand"] = "spot"
+    fleet: Literal["one-time", "persistent"] = "one-time"
+    on_demand: int = Field(default=0, ge=0)
+    fallback: bool = False
+    autoscale: bool = False
+    backlog_per_worker: int = Field(default=100, ge=1)
+    max_price: float | None = Field(default=None, gt=0)
     max_hours: float | None = Field(default=12, gt=0)
     max_cost: float | None = Field(default=None, gt=0)
+    shutdown: bool = True
+    shutdown_behavior: Literal["terminate", "stop"] = "terminate"
+    instance_profile: str | None = None
+    key_name: str | None = None
+
+
+class AgentTable(Table):
+    """How agents behave; what is None is as `parallelize_core.config` has it."""
+
+    lease: Seconds | None = Field(default=None, ge=2)
+    poll: Seconds | None = Field(default=None, ge=0, le=20)
+    heartbeat: Seconds | None = Field(default=None, gt=0)
+    max_idle: Seconds | None = Field(default=None, gt=0)
+    transfers: int | None = Field(default=None, ge=1, le=64)
+    disk_reserve: Bytes | None = Field(default=None, ge=0)
+    stop_grace: Seconds | None = Field(default=None, ge=0)
+    drain_samples: int | None = Field(default=None, ge=1)
+    drain_interval: Seconds | None = Field(default=None, ge=0)
+    drain_margin: Seconds | None = Field(default=None, ge=0)
 
 
 class ReportTable(Table):
@@ -132,6 +165,7 @@ class Settings(Table):
     output: OutputTable = OutputTable()
     aws: AwsTable = AwsTable()
     workers: WorkersTable = WorkersTable()
+    agent: AgentTable = AgentTable()
     report: ReportTable = ReportTable()
 
     def value(self, key: str) -> Any:

@@ -1,0 +1,54 @@
+"""The configuration of the run's agents, made from the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parallelize.context import Context
+from parallelize.queues import Queues
+from parallelize.settings import AgentTable
+from parallelize_core.config import AgentConfig, DrainSettings
+
+
+def agent_config(context: Context, queues: Queues) -> AgentConfig:
+    """Return what an agent of the run has to know. It holds no secret."""
+    workers = context.settings.workers
+    return AgentConfig(
+        run=context.run,
+        bucket=context.base.bucket,
+        prefix=context.base.prefix,
+        region=context.region,
+        queue_url=queues.main.url,
+        dead_letter_queue_url=queues.dead.url,
+        slots=workers.slots,
+        max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
+        shutdown=workers.shutdown,
+        drain=DrainSettings(**_given(drain_settings(context.settings.agent))),
+        **_given(agent_settings(context.settings.agent)),
+    )
+
+
+def agent_settings(table: AgentTable) -> dict[str, Any]:
+    """Return the settings that have a place of their own in the configuration."""
+    return {
+        "lease_seconds": table.lease,
+        "poll_seconds": table.poll,
+        "heartbeat_seconds": table.heartbeat,
+        "max_idle_seconds": table.max_idle,
+        "transfers": table.transfers,
+        "disk_reserve_bytes": table.disk_reserve,
+        "stop_grace_seconds": table.stop_grace,
+    }
+
+
+def drain_settings(table: AgentTable) -> dict[str, Any]:
+    """Return the settings of the question whether the run is over."""
+    return {
+        "samples": table.drain_samples,
+        "interval_seconds": table.drain_interval,
+        "in_flight_margin_seconds": table.drain_margin,
+    }
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

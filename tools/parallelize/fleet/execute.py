@@ -1,0 +1,163 @@
+"""Carrying out a launch plan, and saying what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from parallelize.fleet import shortfall, tags
+from parallelize.fleet.facts import Market
+from parallelize.fleet.plan import FleetPlan, LaunchPlan
+from parallelize.fleet.template import fingerprint, template_name
+from parallelize_core.errors import ParallelizeError
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+
+@dataclass(frozen=True)
+class Started:
+    """A machine that was started."""
+
+    id: str
+    type: str
+    market: Market
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why EC2 did not start machines in one pool."""
+
+    code: str
+    message: str
+    pool: str = ""
+
+
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """What a launch gave: machines are counted, errors only explain those that are missing."""
+
+    asked: int
+    started: tuple[Started, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    region: str = ""
+
+    @property
+    def missing(self) -> int:
+        """How many machines were asked for and not started."""
+        return max(0, self.asked - len(self.started))
+
+    def error(self) -> ParallelizeError | None:
+        """Say why machines are missing, or answer None if none is."""
+        if not self.missing:
+            return None
+        return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
+
+
+def execute(plan: LaunchPlan, ec2: EC2Client) -> LaunchOutcome:
+    """Start a plan's one-time fleets; what is missing is in the outcome, not an exception."""
+    outcome = LaunchOutcome(plan.request.count, region=plan.region)
+    for fleet in plan.fleets:
+        outcome = _add(outcome, _create(plan, fleet, fleet.count, ec2))
+    if plan.fallback and outcome.missing:
+        outcome = _add(outcome, _create(plan, plan.fallback, outcome.missing, ec2))
+    return outcome
+
+
+def ensure_template(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> tuple[str, str]:
+    """Return the id and the version of a launch template with the fleet's content.
+
+    The run has one template; a version's description says what is in it, so launching again
+    with the same settings makes no new version.
+    """
+    name, content = template_name(plan.request.run), fingerprint(fleet.template)
+    versions = _versions(ec2, name)
+    for version in versions:
+        if version.get("VersionDescription") == content:
+            return version["LaunchTemplateId"], str(version["VersionNumber"])
+    if versions:
+        made = ec2.create_launch_template_version(
+            LaunchTemplateName=name, VersionDescription=content, ClientToken=content,
+            LaunchTemplateData=fleet.template,  # type: ignore[arg-type]
+        )["LaunchTemplateVersion"]  # fmt: skip
+        return made["LaunchTemplateId"], str(made["VersionNumber"])
+    given = tags.as_list(tags.run_tags(plan.request.run, plan.request.tags))
+    template = ec2.create_launch_template(
+        LaunchTemplateName=name, VersionDescription=content, ClientToken=content,
+        LaunchTemplateData=fleet.template,  # type: ignore[arg-type]
+        TagSpecifications=[{"ResourceType": "launch-template", "Tags": given}],
+    )["LaunchTemplate"]  # fmt: skip
+    return template["LaunchTemplateId"], "1"
+
+
+def _versions(ec2: EC2Client, name: str) -> list[Any]:
+    pages = ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateName=name)
+    try:
+        return [version for page in pages for version in page["LaunchTemplateVersions"]]
+    except ClientError as error:
+        if error.response["Error"]["Code"].startswith("InvalidLaunchTemplateName.NotFound"):
+            return []
+        raise
+
+
+def _create(plan: LaunchPlan, fleet: FleetPlan, count: int, ec2: EC2Client) -> LaunchOutcome:
+    template, version = ensure_template(plan, fleet, ec2)
+    body = with_template(fleet.body, template, version)
+    body["TargetCapacitySpecification"]["TotalTargetCapacity"] = count
+    try:
+        answer: Any = ec2.create_fleet(**body)
+    except ClientError as error:
+        if not shortfall.is_about_capacity(error.response["Error"]["Code"]):
+            raise
+        told = error.response["Error"]
+        return LaunchOutcome(count, (), (Refusal(told["Code"], told.get("Message", "")),))
+    return LaunchOutcome(
+        count,
+        tuple(_started(answer.get("Instances", ()))),
+        tuple(_refusals(answer.get("Errors", ()))),
+    )
+
+
+def with_template(body: dict[str, Any], template: str, version: str) -> dict[str, Any]:
+    """Return a copy of a CreateFleet request with its launch template filled in."""
+    specification = {"LaunchTemplateId": template, "Version": version}
+    configs = [
+        {**config, "LaunchTemplateSpecification": specification}
+        for config in body["LaunchTemplateConfigs"]
+    ]
+    target = dict(body["TargetCapacitySpecification"])
+    return {**body, "LaunchTemplateConfigs": configs, "TargetCapacitySpecification": target}
+
+
+def _started(instances: Iterable[Any]) -> Iterable[Started]:
+    for group in instances:
+        market: Market = "spot" if group.get("Lifecycle") == "spot" else "on-demand"
+        for id_ in group["InstanceIds"]:
+            yield Started(id_, group.get("InstanceType", ""), market)
+
+
+def _refusals(errors: Iterable[Any]) -> Iterable[Refusal]:
+    for error in errors:
+        override = error.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
+        pool = " ".join(
+            override[name]
+            for name in ("InstanceType", "AvailabilityZone", "SubnetId")
+            if override.get(name)
+        )
+        yield Refusal(error.get("ErrorCode", ""), error.get("ErrorMessage", ""), pool)
+
+
+def _add(before: LaunchOutcome, new: LaunchOutcome) -> LaunchOutcome:
+    return replace(
+        before,
+        started=before.started + new.started,
+        refusals=before.refusals + new.refusals,
+    )
+
+
+def ids(outcome: LaunchOutcome) -> Sequence[str]:
+    """Return the ids of the machines that were started."""
+    return [machine.id for machine in outcome.started]

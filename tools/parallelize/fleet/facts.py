@@ -1,0 +1,86 @@
+"""What a launch has to know before it can be planned: plain values, however they were read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Market = Literal["spot", "on-demand"]
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """A kind of machine; memory in bytes."""
+
+    name: str
+    vcpus: int
+    memory_bytes: int
+    architectures: tuple[str, ...] = ("x86_64",)
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Machines of one type in one zone, and what one costs there in USD an hour, if known."""
+
+    type: InstanceType
+    zone: str
+    subnet: str
+    spot_usd: float | None = None
+    on_demand_usd: float | None = None
+
+    def usd(self, market: Market) -> float | None:
+        """Return the price of a machine-hour in `market`, or None if it is not known."""
+        return self.spot_usd if market == "spot" else self.on_demand_usd
+
+
+@dataclass(frozen=True)
+class Image:
+    """A machine image; `version` is the agent's inside it, empty for a stock image."""
+
+    id: str
+    architecture: str
+    root_device: str
+    version: str = ""
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many vCPUs of one class may run in a market at once, and how many do now."""
+
+    code: str
+    limit: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        """How many more vCPUs may be started."""
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do; the last three are counted only when nothing is waiting on the queue."""
+
+    waiting: int
+    done: int = 0
+    failed: int = 0
+    unsent: int = 0
+    """Jobs of the manifest that were never enqueued."""
+    paused: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that `plan_launch` looks at."""
+
+    account: str
+    region: str
+    image: Image | None
+    pools: tuple[Pool, ...]
+    work: Work
+    security_groups: tuple[str, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    workers: int = 0
+    spent_usd: float = 0.0

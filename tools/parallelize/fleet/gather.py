@@ -1,0 +1,166 @@
+"""Reading the facts of a launch from AWS. Nothing here creates anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from parallelize.fleet import images, instances, prices, quotas
+from parallelize.fleet.facts import Facts, Image, InstanceType, Market, Pool, Quota, Work
+from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_pricing import PricingClient
+    from types_boto3_service_quotas import ServiceQuotasClient
+    from types_boto3_ssm import SSMClient
+
+SECURITY_GROUP = "parallelize-worker"
+"""Made by `setup`: no way in. Without it the VPC's default group is used."""
+
+
+@dataclass(frozen=True)
+class FleetClients:
+    """The clients that reading the facts takes."""
+
+    ec2: EC2Client
+    ssm: SSMClient
+    quotas: ServiceQuotasClient
+    pricing: PricingClient
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and on what workers are to run; `subnets` empty for the default VPC's."""
+
+    account: str
+    region: str
+    subnets: tuple[str, ...]
+    types: tuple[str, ...]
+    ami: str
+
+
+def gather(clients: FleetClients, place: Place, work: Work, run: str) -> Facts:
+    """Read what `plan_launch` needs; raise UsageError if there is no subnet or type."""
+    ec2 = clients.ec2
+    subnets = find_subnets(ec2, place.subnets)
+    types = find_types(ec2, place.types)
+    return Facts(
+        account=place.account,
+        region=place.region,
+        image=find_image(clients, place.ami),
+        pools=find_pools(clients, place.region, subnets, types),
+        work=work,
+        security_groups=find_security_groups(ec2, subnets),
+        quotas=tuple(find_quotas(clients, types)),
+        workers=len(instances.find(ec2, run)),
+    )
+
+
+def find_image(clients: FleetClients, ami: str) -> Image | None:
+    """Return the image that the setting `ami` means."""
+    return images.find_image(clients.ec2, clients.ssm, ami)
+
+
+def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
+    """Return the subnets given, or one for each zone of the default VPC."""
+    if wanted:
+        return ec2.describe_subnets(SubnetIds=list(wanted))["Subnets"]
+    found = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])
+    if not found["Subnets"]:
+        raise UsageError(
+            "there is no default VPC in this region",
+            "and aws.subnets names no subnets of another",
+            'aws.subnets = ["subnet-…"]   or   aws ec2 create-default-vpc',
+        )
+    return found["Subnets"]
+
+
+def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, ...]:
+    """Return the group that `setup` made in the subnets' VPC, or none for the VPC's default."""
+    answer = ec2.describe_security_groups(
+        Filters=[
+            {"Name": "group-name", "Values": [SECURITY_GROUP]},
+            {"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})},
+        ]
+    )
+    return tuple(group["GroupId"] for group in answer["SecurityGroups"])
+
+
+def find_types(ec2: EC2Client, names: Sequence[str]) -> list[InstanceType]:
+    """Describe types of machine; raise UsageError for one that does not exist."""
+    pages = ec2.get_paginator("describe_instance_types").paginate(
+        Filters=[{"Name": "instance-type", "Values": list(names)}]
+    )
+    described = (_instance_type(item) for page in pages for item in page["InstanceTypes"])
+    found = {kind.name: kind for kind in described}
+    if unknown := [name for name in names if name not in found]:
+        raise UsageError(
+            f"there is no machine type {unknown[0]} in this region",
+            fix="choose others with --type, or in workers.types",
+        )
+    return [found[name] for name in names]
+
+
+def find_pools(
+    clients: FleetClients, region: str, subnets: Sequence[Any], types: Sequence[InstanceType]
+) -> tuple[Pool, ...]:
+    """Return each type in each subnet whose zone offers it, with its prices."""
+    offered = _offered(clients.ec2, [kind.name for kind in types])
+    spot = prices.spot(clients.ec2, [kind.name for kind in types])
+    listed = prices.on_demand(clients.pricing, region, [kind.name for kind in types])
+    return tuple(
+        Pool(kind, zone, subnet["SubnetId"], spot.get((kind.name, zone)), listed.get(kind.name))
+        for kind in types
+        for subnet in subnets
+        if (kind.name, zone := subnet["AvailabilityZone"]) in offered
+    )
+
+
+def find_quotas(clients: FleetClients, types: Iterable[InstanceType]) -> list[Quota]:
+    """Return the quotas for the types in both markets; those that cannot be read are left out."""
+    markets: tuple[Market, ...] = ("spot", "on-demand")
+    kinds = list(types)
+    found = []
+    for market in markets:
+        codes = {quotas.quota_code(market, kind.name) for kind in kinds} - {None}
+        used = instances.vcpus_in_use(clients.ec2, market) if codes else {}
+        for code in sorted(code for code in codes if code):
+            limit = _limit(clients.quotas, code)
+            if limit is not None:
+                found.append(Quota(code, limit, used.get(code, 0)))
+    return found
+
+
+def _limit(client: ServiceQuotasClient, code: str) -> int | None:
+    # Not being allowed to read a quota is no reason not to launch.
+    try:
+        answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
+    except (ClientError, EndpointConnectionError):
+        return None
+    return int(answer["Quota"]["Value"])
+
+
+def _offered(ec2: EC2Client, names: Sequence[str]) -> set[tuple[str, str]]:
+    pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone",
+        Filters=[{"Name": "instance-type", "Values": list(names)}],
+    )
+    return {
+        (item["InstanceType"], item["Location"])
+        for page in pages
+        for item in page["InstanceTypeOfferings"]
+    }
+
+
+def _instance_type(item: Any) -> InstanceType:
+    return InstanceType(
+        name=item["InstanceType"],
+        vcpus=item["VCpuInfo"]["DefaultVCpus"],
+        memory_bytes=item["MemoryInfo"]["SizeInMiB"] * 2**20,
+        architectures=tuple(item["ProcessorInfo"]["SupportedArchitectures"]),
+        gpus=sum(gpu["Count"] for gpu in item.get("GpuInfo", {}).get("Gpus", ())),
+    )

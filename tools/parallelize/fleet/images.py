@@ -1,0 +1,68 @@
+"""Which machine image workers start from."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from parallelize.fleet import tags
+from parallelize.fleet.facts import Image
+from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_ssm import SSMClient
+
+AUTO = "auto"
+SSM = "ssm:"
+_IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,}")
+
+
+def find_image(ec2: EC2Client, ssm: SSMClient, wanted: str) -> Image | None:
+    """Return the image that `wanted` means, or None if there is none.
+
+    "auto" is the account's newest image with an agent; "ami-…" is that image; "ssm:NAME" the one
+    that an SSM parameter names. Raises UsageError for anything else, and for an id of no image.
+    """
+    if wanted == AUTO:
+        return newest(ec2)
+    if wanted.startswith(SSM):
+        wanted = ssm.get_parameter(Name=wanted.removeprefix(SSM))["Parameter"]["Value"]
+    if not _IMAGE_ID.fullmatch(wanted):
+        raise UsageError(
+            f'"{wanted}" does not name an image',
+            fix='workers.ami = "auto", "stock", "ami-…" or "ssm:NAME"',
+        )
+    return by_id(ec2, wanted)
+
+
+def newest(ec2: EC2Client) -> Image | None:
+    """Return the account's newest image that has an agent inside."""
+    # Only our own: anybody may publish an image with this tag.
+    answer = ec2.describe_images(
+        Owners=["self"], Filters=[{"Name": "tag-key", "Values": [tags.VERSION]}]
+    )
+    images = sorted(answer["Images"], key=lambda image: image.get("CreationDate", ""))
+    return _image(images[-1]) if images else None
+
+
+def by_id(ec2: EC2Client, image_id: str) -> Image:
+    """Return an image by its id; raise UsageError if there is none to be seen."""
+    # A filter, because DescribeImages fails for an id that it does not know.
+    found = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [image_id]}])["Images"]
+    if not found:
+        raise UsageError(
+            f"there is no image {image_id} in this region that this account may use",
+            fix="parallelize image list",
+        )
+    return _image(found[0])
+
+
+def _image(found: Any) -> Image:
+    return Image(
+        id=found["ImageId"],
+        architecture=found.get("Architecture", "x86_64"),
+        root_device=found.get("RootDeviceName", "/dev/xvda"),
+        version=tags.as_dict(found.get("Tags")).get(tags.VERSION, ""),
+        created=found.get("CreationDate", "")[:10],
+    )

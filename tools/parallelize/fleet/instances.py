@@ -1,0 +1,84 @@
+"""The machines that are there: found by tag, and only by tag."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from parallelize.fleet import quotas, tags
+from parallelize.fleet.facts import Market
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+LIVE = ("pending", "running", "stopping", "stopped")
+"""States that cost something: even a stopped machine keeps its volume."""
+
+BILLED = ("pending", "running")
+
+TERMINATE_BATCH = 1000
+"""https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An instance of EC2; `group` is its Auto Scaling group, empty if it is in none."""
+
+    id: str
+    state: str
+    type: str
+    zone: str
+    market: Market
+    run: str
+    launched: datetime
+    group: str = ""
+
+
+def find(ec2: EC2Client, run: str | None, states: Sequence[str] = LIVE) -> list[Machine]:
+    """Return the machines of a run (None: of all runs) in the given states, oldest first."""
+    wanted = [*tags.filters(run), {"Name": "instance-state-name", "Values": list(states)}]
+    return sorted(map(_machine, _describe(ec2, wanted)), key=lambda machine: machine.launched)
+
+
+def vcpus_in_use(ec2: EC2Client, market: Market) -> dict[str, int]:
+    """Return the vCPUs that run in a market, whoever's they are, by quota code."""
+    used: Counter[str] = Counter()
+    for item in _describe(ec2, [{"Name": "instance-state-name", "Values": list(BILLED)}]):
+        code = quotas.quota_code(market, item["InstanceType"])
+        if _market(item) == market and code:
+            cpu = item.get("CpuOptions", {})
+            used[code] += cpu.get("CoreCount", 1) * cpu.get("ThreadsPerCore", 1)
+    return dict(used)
+
+
+def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
+    """Terminate machines; those that are terminated already are no error."""
+    for start in range(0, len(ids), TERMINATE_BATCH):
+        ec2.terminate_instances(InstanceIds=list(ids[start : start + TERMINATE_BATCH]))
+
+
+def _describe(ec2: EC2Client, filters: Sequence[Any]) -> Iterator[Any]:
+    for page in ec2.get_paginator("describe_instances").paginate(Filters=list(filters)):
+        for reservation in page["Reservations"]:
+            yield from reservation["Instances"]
+
+
+def _machine(item: Any) -> Machine:
+    given = tags.as_dict(item.get("Tags"))
+    return Machine(
+        id=item["InstanceId"],
+        state=item["State"]["Name"],
+        type=item["InstanceType"],
+        zone=item["Placement"]["AvailabilityZone"],
+        market=_market(item),
+        run=given.get(tags.RUN, ""),
+        launched=item["LaunchTime"],
+        group=given.get("aws:autoscaling:groupName", ""),
+    )
+
+
+def _market(item: Any) -> Market:
+    return "spot" if item.get("InstanceLifecycle") == "spot" else "on-demand"

@@ -1,0 +1,169 @@
+"""A launch as data: computed from what was asked and what is there, before anything is created."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parallelize.fleet import quotas
+from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota
+from parallelize.fleet.refusals import check_request, check_work
+from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.template import fleet_request, launch_template
+from parallelize_core.errors import CapacityError, LimitError, UsageError
+
+MIN_USEFUL_HOURS = 0.25
+"""Workers that would reach the cost limit sooner than this do little more than boot."""
+
+
+@dataclass(frozen=True)
+class FleetPlan:
+    """One call of CreateFleet and the launch template it starts from."""
+
+    market: Market
+    count: int
+    template: dict[str, Any]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """What `execute` will do; `fleets` in order, `fallback` for what they do not give."""
+
+    request: LaunchRequest
+    region: str
+    image: Image
+    pools: tuple[Pool, ...]
+    quotas: tuple[Quota, ...]
+    user_data: str
+    fleets: tuple[FleetPlan, ...]
+    fallback: FleetPlan | None
+    hourly_usd: tuple[float, float] | None
+    """What all of it costs an hour, in the cheapest and in the dearest pool; None if unknown."""
+
+
+def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
+    """Return the plan for a launch.
+
+    Raises NothingToDoError for an empty queue, UsageError for what cannot be meant or is not
+    there, CapacityError above the quota, LimitError above the cost limit.
+    """
+    check_request(request)
+    check_work(facts, request)
+    image = _image(facts)
+    pools = _pools(facts, request, image)
+    check_quota(facts, request, pools)
+    price = hourly_usd(request, pools)
+    check_cost(facts, request, price)
+    user_data = request.agent.encode()
+
+    def fleet(market: Market, count: int) -> FleetPlan:
+        template = launch_template(request, image, facts.security_groups, market, user_data)
+        return FleetPlan(market, count, template, fleet_request(request, market, count, pools))
+
+    fleets = tuple(fleet(market, count) for market, count in _shares(request))
+    fallback = fleet("on-demand", request.count) if request.fallback else None
+    return LaunchPlan(
+        request, facts.region, image, pools, facts.quotas, user_data, fleets, fallback, price
+    )
+
+
+def hourly_usd(request: LaunchRequest, pools: Sequence[Pool]) -> tuple[float, float] | None:
+    """Return the least and the most that the request costs an hour, None if a price is missing."""
+    low = high = 0.0
+    for market, count in _shares(request):
+        prices = [price for pool in pools if (price := pool.usd(market)) is not None]
+        if not prices:
+            return None
+        low += count * min(prices)
+        high += count * max(prices)
+    return low, high
+
+
+def check_quota(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
+    """Refuse what cannot start even on the smallest machines; an unknown quota refuses nothing."""
+    by_code = {quota.code: quota for quota in facts.quotas}
+    for market, count in _shares(request):
+        sizes = _smallest(market, pools)
+        if any(code is None or code not in by_code for code in sizes):
+            continue
+        known = [(by_code[code], vcpus) for code, vcpus in sizes.items() if code is not None]
+        possible = sum(quota.free // vcpus for quota, vcpus in known)
+        if possible < count and not request.force:
+            raise _over_quota(facts.region, market, count, possible, known[0])
+
+
+def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] | None) -> None:
+    """Refuse a launch that the cost limit would end before it has done anything."""
+    if request.max_cost is None or request.force:
+        return
+    least = facts.spent_usd + (price[0] * MIN_USEFUL_HOURS if price else 0.0)
+    if least >= request.max_cost:
+        raise LimitError(
+            f"cost limit: ${request.max_cost:.2f}, about ${facts.spent_usd:.2f} spent already",
+            f"{request.count} more workers cost about ${price[0]:.2f}/h" if price else None,
+            "raise workers.max_cost, or launch fewer",
+        )
+
+
+def _shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:
+    """Go through how many machines are wanted from which market."""
+    reserved = request.count if request.market == "on-demand" else request.on_demand
+    if spot := request.count - reserved:
+        yield "spot", spot
+    if reserved:
+        yield "on-demand", reserved
+
+
+def _image(facts: Facts) -> Image:
+    if facts.image is None:
+        raise UsageError(
+            f"no parallelize image in account {facts.account} region {facts.region}",
+            fix="parallelize image build   (needs Packer)\n"
+            "  or:  --ami stock   (agent installed at boot, slower start)",
+        )
+    return facts.image
+
+
+def _pools(facts: Facts, request: LaunchRequest, image: Image) -> tuple[Pool, ...]:
+    """Return the pools that can run the image, cheapest first."""
+    fitting = [pool for pool in facts.pools if image.architecture in pool.type.architectures]
+    if not fitting:
+        kinds = ", ".join(request.types[:3])
+        why = (
+            f"{kinds} are not offered in the zones of the subnets"
+            if not facts.pools
+            else f"the image is for {image.architecture}, and {kinds} are not"
+        )
+        raise UsageError(f"no machine in {facts.region} fits", why, "choose others with --type")
+    market = request.market
+
+    def cheapest_first(pool: Pool) -> tuple[float, str, str]:
+        price = pool.usd(market)
+        return float("inf") if price is None else price, pool.type.name, pool.zone
+
+    return tuple(sorted(fitting, key=cheapest_first))
+
+
+def _smallest(market: Market, pools: Sequence[Pool]) -> dict[str | None, int]:
+    """Return the fewest vCPUs of a machine under each quota."""
+    sizes: dict[str | None, int] = {}
+    for pool in pools:
+        code = quotas.quota_code(market, pool.type.name)
+        sizes[code] = min(pool.type.vcpus, sizes.get(code, pool.type.vcpus))
+    return sizes
+
+
+def _over_quota(
+    region: str, market: Market, count: int, possible: int, first: tuple[Quota, int]
+) -> CapacityError:
+    quota, vcpus = first
+    now = f"now:  launch {possible}   ({possible * vcpus} vCPUs)\n  " if possible else ""
+    default = f"{quota.limit} is the default of new accounts" if quota.limit == 5 else None
+    return CapacityError(
+        f"{market} quota: {count * vcpus} vCPUs asked, {quota.limit} allowed, {quota.used} in use"
+        f" ({region}, {quota.code})",
+        default,
+        f"{now}more: parallelize doctor --request-quota {count * vcpus + quota.used}",
+    )

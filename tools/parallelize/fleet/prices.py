@@ -1,0 +1,64 @@
+"""What machines cost: spot prices as they are now, on-demand prices from the list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_pricing import PricingClient
+
+PRICE_LIST_REGION = "us-east-1"
+"""The price list is served from few regions, for all of them.
+
+https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
+"""
+
+PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
+
+
+def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
+    """Return the spot price of now in USD an hour, by type and zone."""
+    pages = ec2.get_paginator("describe_spot_price_history").paginate(
+        InstanceTypes=list(types),  # type: ignore[arg-type]
+        ProductDescriptions=list(PRODUCTS),
+        # A history that starts now holds exactly the prices that are in force.
+        StartTime=datetime.now(UTC),
+    )
+    return {
+        (item["InstanceType"], item["AvailabilityZone"]): float(item["SpotPrice"])
+        for page in pages
+        for item in page["SpotPriceHistory"]
+    }
+
+
+def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str, float]:
+    """Return on-demand prices in USD an hour, by type; what cannot be read is left out."""
+    wanted = {
+        "regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared",
+        "preInstalledSw": "NA", "capacitystatus": "Used",
+    }  # fmt: skip
+    filters: Any = [
+        {"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()
+    ]
+    filters.append({"Type": "ANY_OF", "Field": "instanceType", "Value": ",".join(types)})
+    pages = pricing.get_paginator("get_products").paginate(ServiceCode="AmazonEC2", Filters=filters)
+    # Not knowing a price is no reason not to launch.
+    try:
+        products = [json.loads(text) for page in pages for text in page["PriceList"]]
+    except (ClientError, EndpointConnectionError):
+        return {}
+    listed = {item["product"]["attributes"]["instanceType"]: _usd(item) for item in products}
+    return {name: price for name, price in listed.items() if price is not None}
+
+
+def _usd(product: Any) -> float | None:
+    for term in product.get("terms", {}).get("OnDemand", {}).values():
+        for dimension in term["priceDimensions"].values():
+            return float(dimension["pricePerUnit"]["USD"])
+    return None

@@ -1,0 +1,45 @@
+"""What a person asks of a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from parallelize.fleet.facts import Market
+from parallelize_core.config import AgentConfig
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """How many workers, of what kind, within which limits.
+
+    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run, `disk` in
+    GiB. `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
+    interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
+    repeated execution of the same plan start nothing twice.
+    """
+
+    count: int
+    agent: AgentConfig
+    token: str
+    types: tuple[str, ...]
+    market: Market = "spot"
+    fleet: Literal["one-time", "persistent"] = "one-time"
+    on_demand: int = 0
+    fallback: bool = False
+    autoscale: bool = False
+    backlog_per_worker: int = 100
+    max_price: float | None = None
+    max_cost: float | None = None
+    disk_gib: int = 50
+    shutdown_behavior: Literal["terminate", "stop"] = "terminate"
+    instance_profile: str = "parallelize-agent"
+    key_name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+
+    @property
+    def run(self) -> str:
+        """The run that the workers serve."""
+        return self.agent.run

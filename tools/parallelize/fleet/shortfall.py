@@ -1,0 +1,135 @@
+"""Why fewer machines started than were asked for: quota, capacity, price and permission differ.
+
+The errors of a fleet describe pools, not machines, and many of them come with machines that did
+start: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleetError.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Protocol
+
+from parallelize_core.errors import (
+    AccessError,
+    CapacityError,
+    ParallelizeError,
+    ServiceError,
+    UsageError,
+)
+
+
+class Reason(Enum):
+    """What stands in the way; the first one present is the one to act on."""
+
+    PERMISSION = "permission"
+    MISTAKE = "mistake"
+    QUOTA = "quota"
+    PRICE = "price"
+    THROTTLED = "throttled"
+    CAPACITY = "capacity"
+
+
+class _Refused(Protocol):
+    @property
+    def code(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def pool(self) -> str: ...
+
+
+_QUOTA = {
+    "MaxSpotInstanceCountExceeded", "VcpuLimitExceeded", "InstanceLimitExceeded",
+    "MaxSpotFleetRequestCountExceeded", "VolumeLimitExceeded", "MaxIOPSLimitExceeded",
+}  # fmt: skip
+_CAPACITY = {
+    "InsufficientInstanceCapacity", "UnfulfillableCapacity", "InsufficientHostCapacity",
+    "InsufficientCapacity", "InsufficientReservedInstanceCapacity", "Unsupported",
+    "InsufficientFreeAddressesInSubnet",
+}  # fmt: skip
+_PERMISSION = {
+    "UnauthorizedOperation", "AccessDenied", "AuthFailure",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted", "OptInRequired", "PendingVerification",
+}  # fmt: skip
+_THROTTLED = {
+    "RequestLimitExceeded", "Throttling", "RequestResourceCountExceeded", "InternalError",
+    "InternalFailure", "ServiceUnavailable", "Unavailable",
+}  # fmt: skip
+
+
+def reason(code: str) -> Reason:
+    """Return what an error code of EC2 means for somebody who wants machines."""
+    if code in _QUOTA:
+        return Reason.QUOTA
+    if code in _CAPACITY:
+        return Reason.CAPACITY
+    if code in _PERMISSION:
+        return Reason.PERMISSION
+    if code in _THROTTLED:
+        return Reason.THROTTLED
+    return Reason.PRICE if code == "SpotMaxPriceTooLow" else Reason.MISTAKE
+
+
+def is_about_capacity(code: str) -> bool:
+    """Whether a failed call says that there are no machines, rather than that it was wrong."""
+    return reason(code) in {Reason.QUOTA, Reason.CAPACITY, Reason.PRICE}
+
+
+def explain(
+    region: str, asked: int, started: int, refusals: Iterable[_Refused]
+) -> ParallelizeError:
+    """Return the error that says why `asked - started` machines are missing."""
+    by_reason: dict[Reason, list[_Refused]] = {}
+    for refused in refusals:
+        by_reason.setdefault(reason(refused.code), []).append(refused)
+    count = f"started {started} of {asked} workers"
+    first = next((kind for kind in Reason if kind in by_reason), Reason.CAPACITY)
+    found = by_reason.get(first, [])
+    message = found[0].message if found else ""
+    if first is Reason.QUOTA:
+        return CapacityError(
+            f"the vCPU quota of {region} is used up; {count}",
+            message,
+            "parallelize doctor   shows it and what uses it\n"
+            "  more: parallelize doctor --request-quota VCPUS",
+        )
+    if first is Reason.PRICE:
+        return CapacityError(
+            f"the spot price is above your max price; {count}",
+            message,
+            "raise --max-price, add types, or --market on-demand",
+        )
+    return _explain_other(first, region, count, found, message)
+
+
+def _explain_other(
+    first: Reason, region: str, count: str, found: list[_Refused], message: str
+) -> ParallelizeError:
+    if first is Reason.PERMISSION:
+        return AccessError(
+            f"not allowed to start machines; {count}",
+            message,
+            "attach the stack's launcher policy, or use another profile (AWS_PROFILE)",
+        )
+    if first is Reason.THROTTLED:
+        return ServiceError(f"EC2 is refusing calls; {count}", message, "try again in a while")
+    if first is Reason.MISTAKE:
+        return UsageError(
+            f"EC2 does not accept the launch ({found[0].code}); {count}",
+            message,
+            "parallelize doctor",
+        )
+    return CapacityError(
+        f"AWS has no capacity now for {_pools(found)} in {region}; {count}",
+        "this is not your quota",
+        "add types, wait, or --market on-demand",
+    )
+
+
+def _pools(refusals: Iterable[_Refused]) -> str:
+    names = sorted({refused.pool.split()[0] for refused in refusals if refused.pool})
+    if not names:
+        return "these types"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,74 @@
+"""A launch plan in words."""
+
+from __future__ import annotations
+
+from parallelize.fleet import quotas
+from parallelize.fleet.plan import LaunchPlan
+
+TYPES_SHOWN = 2
+
+
+def describe_plan(plan: LaunchPlan) -> list[str]:
+    """Return the lines that `launch` prints before it starts anything."""
+    request = plan.request
+    kinds = " + ".join(f"{fleet.count} {fleet.market}" for fleet in plan.fleets)
+    noun = "worker" if request.count == 1 else "workers"
+    lines = [
+        f"launch {kinds} {noun} in {plan.region} for run {request.run}",
+        f"  types    {_types(plan)}",
+        f"  zones    {', '.join(sorted({pool.zone for pool in plan.pools}))}",
+        *_quota_lines(plan),
+        f"  price    {_price(plan)}",
+        f"  image    {_image(plan)}",
+    ]
+    if plan.fallback:
+        lines.append("  fallback on-demand for what the spot market does not give")
+    return lines
+
+
+def usd(amount: float) -> str:
+    """Return an amount of money; what is less than a cent is not shown as nothing."""
+    return f"${amount:,.2f}" if amount >= 0.005 or not amount else "less than $0.01"
+
+
+def _types(plan: LaunchPlan) -> str:
+    names = list(dict.fromkeys(pool.type.name for pool in plan.pools))
+    shown = ", ".join(names[:TYPES_SHOWN])
+    more = f" and {len(names) - TYPES_SHOWN} more" if len(names) > TYPES_SHOWN else ""
+    return f"{shown}{more} (cheapest first)"
+
+
+def _quota_lines(plan: LaunchPlan) -> list[str]:
+    known = {quota.code: quota for quota in plan.quotas}
+    lines = []
+    for fleet in plan.fleets:
+        code = quotas.quota_code(fleet.market, plan.pools[0].type.name)
+        quota = known.get(code or "")
+        vcpus = fleet.count * min(pool.type.vcpus for pool in plan.pools)
+        text = (
+            f"{vcpus:,} of {quota.free:,} free {fleet.market} vCPUs ({quota.code})"
+            if quota
+            else f"{vcpus:,} {fleet.market} vCPUs; the quota is not known"
+        )
+        lines.append(f"  quota    {text}")
+    return lines
+
+
+def _price(plan: LaunchPlan) -> str:
+    request = plan.request
+    if plan.hourly_usd is None:
+        text = "not known"
+    else:
+        low, high = (usd(amount) for amount in plan.hourly_usd)
+        text = f"{low if low == high else f'{low} to {high}'} an hour together now"
+    stops = [f"${request.max_cost:.2f}"] if request.max_cost else []
+    if request.agent.max_runtime_seconds:
+        stops.append(f"{request.agent.max_runtime_seconds / 3600:g} h")
+    return f"{text}, stops at {' or '.join(stops)}" if stops else text
+
+
+def _image(plan: LaunchPlan) -> str:
+    image = plan.image
+    agent = f" parallelize {image.version}" if image.version else ""
+    built = f" (built {image.created})" if image.created else ""
+    return f"{image.id}{agent}{built}"

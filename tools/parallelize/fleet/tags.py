@@ -1,0 +1,32 @@
+"""The tags by which a run's machines are found, and nothing else is ever touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MANAGED = "parallelize:managed"
+RUN = "parallelize:run"
+VERSION = "parallelize:version"
+"""On an image: the version of the agent inside."""
+
+
+def run_tags(run: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the tags of everything that belongs to a run; a user's own cannot hide ours."""
+    return {**(extra or {}), MANAGED: "true", RUN: run, "Name": f"parallelize {run}"}
+
+
+def as_list(tags: Mapping[str, str]) -> list[Any]:
+    """Return tags as EC2 wants them."""
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+def as_dict(tags: Any) -> dict[str, str]:
+    """Return tags as EC2 gives them (perhaps None) as a mapping."""
+    return {tag["Key"]: tag["Value"] for tag in tags or ()}
+
+
+def filters(run: str | None = None) -> list[Any]:
+    """Return the filters that leave only what is managed, of one run or of all."""
+    found: list[Any] = [{"Name": f"tag:{MANAGED}", "Values": ["true"]}]
+    return [*found, {"Name": f"tag:{RUN}", "Values": [run]}] if run else found

@@ -1,0 +1,128 @@
+"""The bodies of the requests that create machines: pure functions from a launch to JSON.
+
+A launch template holds everything that is the same for all machines of a run, so that a fleet and
+an Auto Scaling group start the very same worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from parallelize.fleet import tags
+from parallelize.fleet.facts import Image, Market, Pool
+from parallelize.fleet.request import LaunchRequest
+from parallelize_core.config import MAX_USER_DATA_BYTES
+from parallelize_core.errors import UsageError
+
+TAGGED = ("instance", "volume", "network-interface")
+
+
+def template_name(run: str) -> str:
+    """Return the name of a run's launch template; its Auto Scaling group has the same."""
+    return f"parallelize-{run}"
+
+
+def launch_template(
+    request: LaunchRequest,
+    image: Image,
+    security_groups: Sequence[str],
+    market: Market,
+    user_data: str,
+) -> dict[str, Any]:
+    """Return a LaunchTemplateData.
+
+    It has no InstanceMarketOptions: the fleet says which market it is, and an Auto Scaling group
+    refuses a template that does.
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/create-launch-template.html
+    """
+    data: dict[str, Any] = {
+        "ImageId": image.id,
+        "IamInstanceProfile": {"Name": request.instance_profile},
+        "UserData": base64.b64encode(checked(user_data).encode()).decode(),
+        "InstanceInitiatedShutdownBehavior": request.shutdown_behavior,
+        # Hop limit 1: what runs in a container or behind a proxy gets no credentials.
+        "MetadataOptions": {
+            "HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1,
+        },
+        "BlockDeviceMappings": [_root_volume(image, request.disk_gib)],
+        "TagSpecifications": _tag_specifications(request, market),
+    }  # fmt: skip
+    if security_groups:
+        data["SecurityGroupIds"] = list(security_groups)
+    if request.key_name:
+        data["KeyName"] = request.key_name
+    return data
+
+
+def fingerprint(template: dict[str, Any]) -> str:
+    """Return what stands for a template's content in its version's description."""
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+
+
+def fleet_request(
+    request: LaunchRequest, market: Market, count: int, pools: Sequence[Pool]
+) -> dict[str, Any]:
+    """Return a CreateFleet request, but for the launch template's id and version.
+
+    The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
+    """
+    body: dict[str, Any] = {
+        "Type": "instant",
+        "ClientToken": f"{request.token}-{market}",
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": count,
+            "DefaultTargetCapacityType": market,
+        },
+        "TagSpecifications": [
+            {
+                "ResourceType": "fleet",
+                "Tags": tags.as_list(tags.run_tags(request.run, request.tags)),
+            }
+        ],
+        "LaunchTemplateConfigs": [
+            {"Overrides": [override(pool, market, request.max_price) for pool in pools]}
+        ],
+    }
+    if market == "spot":
+        body["SpotOptions"] = {
+            "AllocationStrategy": "price-capacity-optimized",
+            "InstanceInterruptionBehavior": "terminate",
+        }
+    else:
+        body["OnDemandOptions"] = {"AllocationStrategy": "lowest-price"}
+    return body
+
+
+def override(pool: Pool, market: Market, max_price: float | None) -> dict[str, Any]:
+    """Return one pool as a fleet's override."""
+    price = {"MaxPrice": f"{max_price:.4f}"} if market == "spot" and max_price else {}
+    return {"InstanceType": pool.type.name, "SubnetId": pool.subnet, **price}
+
+
+def checked(user_data: str) -> str:
+    """Return user data that fits; raise UsageError if it does not."""
+    size = len(user_data.encode())
+    if size > MAX_USER_DATA_BYTES:
+        raise UsageError(
+            f"the worker's configuration has {size:,} bytes",
+            f"EC2 takes {MAX_USER_DATA_BYTES:,} as user data",
+            "shorten the run's settings",
+        )
+    return user_data
+
+
+def _root_volume(image: Image, gib: int) -> dict[str, Any]:
+    ebs = {"VolumeSize": gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+    return {"DeviceName": image.root_device, "Ebs": ebs}
+
+
+def _tag_specifications(request: LaunchRequest, market: Market) -> list[dict[str, Any]]:
+    # A launch fails if its template tags a kind of resource that it does not create.
+    kinds = (*TAGGED, "spot-instances-request") if market == "spot" else TAGGED
+    given = tags.as_list(tags.run_tags(request.run, request.tags))
+    return [{"ResourceType": kind, "Tags": given} for kind in kinds]
