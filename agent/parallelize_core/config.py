@@ -33,7 +33,13 @@ class AgentConfig(BaseModel):
     """One worker's configuration. It holds no secret: credentials come from the worker's role.
 
     `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
-    as "2x" or "0.5x". All times are in seconds, sizes in bytes.
+    as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
+    launch (see `cost.price_key`); at `max_cost_usd` for the whole run the keeper pauses it.
+
+    A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
+    a failure of machine or network. After `max_unfit` of those in a row the worker gives up:
+    something is wrong with it. A job that was received more than `max_receives` times without
+    an answer takes its workers down with it, and is not tried again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +58,9 @@ class AgentConfig(BaseModel):
     claim_after_seconds: float = Field(default=11.5 * 60 * 60, gt=0)
     poll_seconds: int = Field(default=20, ge=0, le=20)
     max_receives: int = Field(default=10, ge=2)
+    later_seconds: int = Field(default=60, ge=0, le=900)
+    recovery_seconds: int = Field(default=10, ge=0, le=900)
+    max_unfit: int = Field(default=10, ge=1)
     heartbeat_seconds: float = Field(default=30, gt=0)
     run_refresh_seconds: float = Field(default=5, ge=0)
     notice_poll_seconds: float = Field(default=5, gt=0)
@@ -62,6 +71,8 @@ class AgentConfig(BaseModel):
     max_runtime_seconds: float | None = Field(default=None, gt=0)
     disk_reserve_bytes: int = Field(default=1024**3, ge=0)
     shutdown: bool = True
+    hourly_usd: dict[str, float] = Field(default_factory=dict)
+    max_cost_usd: float | None = Field(default=None, gt=0)
 
     @property
     def layout(self) -> RunLayout:

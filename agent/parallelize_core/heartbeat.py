@@ -26,7 +26,7 @@ class Heartbeat(BaseModel):
     """A worker's own account. `seen` and `started` are seconds since 1970, by its clock.
 
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
-    `reason` says why it drains, left or failed.
+    `reason` says why it drains, left or failed. `hourly_usd` is the machine's price at launch.
     """
 
     model_config = CONTRACT
@@ -48,6 +48,7 @@ class Heartbeat(BaseModel):
     reason: str = ""
     last_failure: str = ""
     agent_version: str = ""
+    hourly_usd: float | None = None
 
     def encode(self) -> bytes:
         """Return the heartbeat as stored."""

@@ -1,0 +1,83 @@
+import pytest
+
+from parallelize_core.errors import MissingError, ServiceError
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.pause import pause, resume
+from parallelize_core.run import Run
+from parallelize_core.store import ALWAYS
+from parallelize_core.testing import InMemoryStore
+
+LAYOUT = RunLayout(Location("bucket"), "scans")
+RUN = Run(
+    name="scans", command=("job.sh",), input=LAYOUT.input, output=LAYOUT.output, created_at="2026"
+)
+
+
+@pytest.fixture
+def store():
+    store = InMemoryStore()
+    store.put(LAYOUT.run_json, RUN.encode())
+    return store
+
+
+def paused(store):
+    return Run.decode(store.get(LAYOUT.run_json)).paused
+
+
+def test_a_paused_run_says_why_and_keeps_everything_else(store):
+    assert pause(store, LAYOUT, "the cost limit is reached")
+    stored = Run.decode(store.get(LAYOUT.run_json))
+    assert stored == RUN.model_copy(update={"paused": "the cost limit is reached"})
+
+
+def test_the_first_reason_for_a_pause_stays(store):
+    pause(store, LAYOUT, "first")
+    assert not pause(store, LAYOUT, "second")
+    assert paused(store) == "first"
+
+
+def test_a_resumed_run_is_as_it_was(store):
+    pause(store, LAYOUT, "stop")
+    assert resume(store, LAYOUT)
+    assert Run.decode(store.get(LAYOUT.run_json)) == RUN
+
+
+def test_resuming_what_runs_changes_nothing(store):
+    before = store.head(LAYOUT.run_json)
+    assert not resume(store, LAYOUT)
+    assert store.head(LAYOUT.run_json) == before
+
+
+def test_a_run_that_does_not_exist_cannot_be_paused():
+    with pytest.raises(MissingError):
+        pause(InMemoryStore(), LAYOUT, "why")
+
+
+class BusyStore(InMemoryStore):
+    """Somebody else writes run.json just before each of the first `rivals` conditional writes."""
+
+    def __init__(self, rivals):
+        super().__init__()
+        self.rivals = rivals
+
+    def put(self, key, body, condition=ALWAYS, metadata=None):
+        if condition != ALWAYS and self.rivals:
+            self.rivals -= 1
+            command = (f"rival{self.rivals}",)
+            super().put(key, RUN.model_copy(update={"command": command}).encode())
+        return super().put(key, body, condition, metadata)
+
+
+def test_what_another_writes_meanwhile_is_not_lost():
+    store = BusyStore(rivals=3)
+    store.put(LAYOUT.run_json, RUN.encode())
+    assert pause(store, LAYOUT, "why")
+    assert Run.decode(store.get(LAYOUT.run_json)).command == ("rival0",)
+    assert paused(store) == "why"
+
+
+def test_a_pause_gives_up_on_a_run_json_that_never_rests():
+    store = BusyStore(rivals=1000)
+    store.put(LAYOUT.run_json, RUN.encode())
+    with pytest.raises(ServiceError, match="keeps changing"):
+        pause(store, LAYOUT, "why")
