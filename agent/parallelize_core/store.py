@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     ConnectionClosedError,
+    FlexibleChecksumError,
     IncompleteReadError,
     ReadTimeoutError,
     ResponseStreamingError,
 )
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from parallelize_core.errors import ChangedError, MissingError, ServiceError
+from parallelize_core.errors import ChangedError, MissingError, ServiceError, UsageError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -27,9 +30,16 @@ PART_BYTES = 16 * 1024 * 1024
 DELETE_BATCH = 1000
 """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html"""
 
+MAX_METADATA_BYTES = 2048
+"""Names and values together, all ASCII.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+"""
+
 _CHUNK_BYTES = 1024 * 1024
 _BROKEN_BODY = (
-    ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError,
+    ConnectionClosedError, FlexibleChecksumError, IncompleteReadError, ReadTimeoutError,
+    ResponseStreamingError,
 )  # fmt: skip
 
 
@@ -59,7 +69,8 @@ class Store(Protocol):
     """One bucket.
 
     Reads raise MissingError when there is no object. Writes answer the new ETag, or None when
-    their condition did not hold.
+    their condition did not hold; a write that arrived, but whose answer was lost and which was
+    therefore sent again, also finds that. Writes raise UsageError for metadata that S3 refuses.
     """
 
     bucket: str
@@ -98,6 +109,16 @@ class Store(Protocol):
         """Delete objects; those that do not exist are no error."""
 
 
+def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Return `metadata` as S3 takes it; raise UsageError if it does not."""
+    whole = "".join(name + value for name, value in (metadata or {}).items())
+    if not whole.isascii() or len(whole) > MAX_METADATA_BYTES:
+        raise UsageError(
+            "an object's metadata is refused", f"S3 takes {MAX_METADATA_BYTES:,} bytes of ASCII"
+        )
+    return dict(metadata or {})
+
+
 def _code(error: BaseException) -> str:
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
 
@@ -132,19 +153,15 @@ class S3Store:
     @_whole_body
     def get(self, key: str) -> bytes:
         """Return a small object's content."""
-        try:
+        with self._told(key):
             return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        except ClientError as error:
-            raise self._told(error, key) from error
 
     @_whole_body
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
         """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
         match: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        try:
+        with self._told(key):
             answer = self._client.get_object(Bucket=self.bucket, Key=key, **match)
-        except ClientError as error:
-            raise self._told(error, key) from error
         with path.open("wb") as file:
             for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
@@ -221,20 +238,20 @@ class S3Store:
     ) -> str | None:
         try:
             answer = self._client.put_object(
-                Bucket=self.bucket, Key=key, Body=body, Metadata=dict(metadata or {}),
+                Bucket=self.bucket, Key=key, Body=body, Metadata=checked_metadata(metadata),
                 **_conditions(condition),
             )  # fmt: skip
         except ClientError as error:
             if _unmet(error, condition):
                 return None
-            raise self._told(error, key) from error
+            raise
         return answer["ETag"].strip('"')
 
     def _put_parts(
         self, key: str, file: IO[bytes], condition: Condition, metadata: Mapping[str, str] | None
     ) -> str | None:
         upload = self._client.create_multipart_upload(
-            Bucket=self.bucket, Key=key, Metadata=dict(metadata or {})
+            Bucket=self.bucket, Key=key, Metadata=checked_metadata(metadata)
         )["UploadId"]
         name: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "UploadId": upload}
         try:
@@ -248,19 +265,25 @@ class S3Store:
             )
         except BaseException as error:
             # Parts without an object cost money for ever, so they go whatever the reason was.
-            self._client.abort_multipart_upload(**name)
+            # If that fails too, the bucket's lifecycle rule removes them; say the first reason.
+            with suppress(BotoCoreError, ClientError):
+                self._client.abort_multipart_upload(**name)
             if isinstance(error, ClientError) and _unmet(error, condition):
                 return None
             raise
         return done["ETag"].strip('"')
 
-    def _told(self, error: ClientError, key: str) -> Exception:
+    @contextmanager
+    def _told(self, key: str) -> Iterator[None]:
         where = f"s3://{self.bucket}/{key}"
-        if _code(error) in {"404", "NoSuchKey", "NoSuchBucket"}:
-            return MissingError(f"{where} does not exist")
-        if _code(error) in {"PreconditionFailed", "412"}:
-            return ChangedError(f"{where} has changed since it was listed")
-        return error
+        try:
+            yield
+        except ClientError as error:
+            if _code(error) in {"404", "NoSuchKey"}:
+                raise MissingError(f"{where} does not exist") from error
+            if _code(error) in {"PreconditionFailed", "412"}:
+                raise ChangedError(f"{where} has changed since it was listed") from error
+            raise
 
 
 def _unmet(error: ClientError, condition: Condition) -> bool:
@@ -273,4 +296,4 @@ def _unmet(error: ClientError, condition: Condition) -> bool:
 def _conditions(condition: Condition) -> dict[str, Any]:
     if condition.absent:
         return {"IfNoneMatch": "*"}
-    return {"IfMatch": f'"{condition.etag}"'} if condition.etag else {}
+    return {} if condition.etag is None else {"IfMatch": f'"{condition.etag}"'}

@@ -17,7 +17,7 @@ from typing import IO
 
 from parallelize_core.errors import ChangedError, MissingError
 from parallelize_core.queue import BATCH, Message, QueueCounts
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo, checked_metadata
 
 
 @dataclass
@@ -160,7 +160,7 @@ class InMemoryStore:
             if condition.etag is not None and (there is None or there.etag != condition.etag):
                 return None
             etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            self._objects[key] = _Stored(body, etag, dict(metadata or {}))
+            self._objects[key] = _Stored(body, etag, checked_metadata(metadata))
             return etag
 
     def put_file(

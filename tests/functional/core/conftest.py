@@ -1,0 +1,66 @@
+"""A moto server on loopback, and each protocol's implementations as fixtures."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from parallelize_core.clients import Clients
+from parallelize_core.queue import Queue, SQSQueue
+from parallelize_core.store import S3Store, Store
+from parallelize_core.testing import InMemoryQueue, InMemoryStore
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """The URL of a moto server that lives as long as the tests do."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """Clients as the program builds them; only standard variables lead to the emulator."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    return Clients.make(boto3.Session(region_name="eu-west-1"))
+
+
+@pytest.fixture(params=["memory", "moto"])
+def queue(request: pytest.FixtureRequest) -> Queue:
+    """An empty queue: the shipped fake, or SQS as moto speaks it."""
+    if request.param == "memory":
+        return InMemoryQueue()
+    clients: Clients = request.getfixturevalue("clients")
+    return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
+
+
+@pytest.fixture(params=["memory", "moto"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """An empty bucket: the shipped fake, or S3 as moto speaks it."""
+    if request.param == "memory":
+        return InMemoryStore()
+    clients: Clients = request.getfixturevalue("clients")
+    return empty_bucket(clients)
+
+
+@pytest.fixture
+def s3_store(clients: Clients) -> S3Store:
+    """An empty bucket in moto, for what only a real client can show."""
+    return empty_bucket(clients)
+
+
+def empty_bucket(clients: Clients) -> S3Store:
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    clients.s3.create_bucket(
+        Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    return S3Store(clients.s3, bucket)

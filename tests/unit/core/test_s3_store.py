@@ -1,0 +1,140 @@
+"""What S3 says that no emulator does: conflicts, refused parts, partial deletes."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from parallelize_core import store as store_module
+from parallelize_core.clients import Clients
+from parallelize_core.errors import ServiceError
+from parallelize_core.store import DELETE_BATCH, IF_ABSENT, Condition, Store
+
+ETAG = '"0123456789abcdef"'
+UPLOAD = {"Bucket": "bucket", "Key": "key", "UploadId": "upload"}
+
+
+@pytest.fixture
+def store(clients: Clients) -> Store:
+    return clients.store("bucket")
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut files into parts of four bytes."""
+    monkeypatch.setattr(store_module, "PART_BYTES", 4)
+
+
+def put_request(**condition: str) -> dict[str, object]:
+    return {"Bucket": "bucket", "Key": "key", "Body": b"body", "Metadata": {}, **condition}
+
+
+def begin_upload(s3: Stubber, parts: int) -> None:
+    s3.add_response("create_multipart_upload", {"UploadId": "upload"})
+    for number in range(1, parts + 1):
+        s3.add_response("upload_part", {"ETag": f'"part{number}"'})
+
+
+def complete_request(**condition: str) -> dict[str, object]:
+    parts = [{"PartNumber": n, "ETag": f'"part{n}"'} for n in (1, 2)]
+    return {**UPLOAD, "MultipartUpload": {"Parts": parts}, **condition}
+
+
+@pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
+def test_a_write_that_meets_another_is_tried_again_until_the_answer_is_known(
+    s3: Stubber, store: Store, code: str
+) -> None:
+    request = put_request(IfNoneMatch="*")
+    s3.add_client_error("put_object", code, http_status_code=409, expected_params=request)
+    s3.add_client_error("put_object", code, http_status_code=409, expected_params=request)
+    s3.add_client_error("put_object", "PreconditionFailed", expected_params=request)
+    assert store.put("key", b"body", IF_ABSENT) is None
+
+
+def test_a_write_over_a_version_names_it(s3: Stubber, store: Store) -> None:
+    s3.add_response("put_object", {"ETag": ETAG}, put_request(IfMatch='"abc"'))
+    assert store.put("key", b"body", Condition(etag="abc")) == "0123456789abcdef"
+
+
+def test_a_refused_write_is_no_unmet_condition(s3: Stubber, store: Store) -> None:
+    s3.add_client_error("put_object", "AccessDenied", http_status_code=403)
+    with pytest.raises(ClientError, match="AccessDenied") as caught:
+        store.put("key", b"body", IF_ABSENT)
+    assert caught.value.__cause__ is not caught.value
+
+
+def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: Stubber, store: Store) -> None:
+    s3.add_client_error("get_object", "NoSuchBucket", http_status_code=404)
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        store.get("key")
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize(
+    ("condition", "sent"),
+    [(IF_ABSENT, {"IfNoneMatch": "*"}), (Condition(etag="abc"), {"IfMatch": '"abc"'})],
+)
+def test_a_file_in_parts_carries_its_condition_when_it_is_completed(
+    s3: Stubber, store: Store, condition: Condition, sent: dict[str, str]
+) -> None:
+    begin_upload(s3, parts=2)
+    s3.add_response("complete_multipart_upload", {"ETag": ETAG}, complete_request(**sent))
+    assert store.put_file("key", io.BytesIO(b"12345"), condition) == "0123456789abcdef"
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_in_parts_that_meets_another_write_is_sent_again_whole(
+    s3: Stubber, store: Store
+) -> None:
+    begin_upload(s3, parts=2)
+    s3.add_client_error("complete_multipart_upload", "ConditionalRequestConflict")
+    s3.add_response("abort_multipart_upload", {}, UPLOAD)
+    begin_upload(s3, parts=2)
+    s3.add_response("complete_multipart_upload", {"ETag": ETAG}, complete_request(IfNoneMatch="*"))
+    assert store.put_file("key", io.BytesIO(b"12345"), IF_ABSENT) == "0123456789abcdef"
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_is_refused_leaves_no_parts_behind(s3: Stubber, store: Store) -> None:
+    begin_upload(s3, parts=1)
+    s3.add_client_error("upload_part", "AccessDenied")
+    s3.add_response("abort_multipart_upload", {}, UPLOAD)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        store.put_file("key", io.BytesIO(b"12345"))
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_the_reason_of_a_failed_upload_survives_an_abort_that_fails(
+    s3: Stubber, store: Store
+) -> None:
+    begin_upload(s3, parts=1)
+    s3.add_client_error("upload_part", "AccessDenied")
+    s3.add_client_error("abort_multipart_upload", "NoSuchUpload")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        store.put_file("key", io.BytesIO(b"12345"))
+
+
+def test_a_listing_goes_on_to_the_last_page(s3: Stubber, store: Store) -> None:
+    first = {"IsTruncated": True, "NextContinuationToken": "more"}
+    for page, key in ((first, "a"), ({"IsTruncated": False}, "b")):
+        item = {"Key": key, "Size": 1, "ETag": ETAG}
+        s3.add_response("list_objects_v2", {**page, "Contents": [item]})
+    assert [item.key for item in store.list("")] == ["a", "b"]
+
+
+def test_more_objects_than_one_call_takes_are_deleted_in_several(s3: Stubber, store: Store) -> None:
+    keys = [str(number) for number in range(DELETE_BATCH + 1)]
+    for batch in (keys[:DELETE_BATCH], keys[DELETE_BATCH:]):
+        delete = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
+        s3.add_response("delete_objects", {}, {"Bucket": "bucket", "Delete": delete})
+    store.delete(keys)
+
+
+def test_an_object_that_cannot_be_deleted_is_named(s3: Stubber, store: Store) -> None:
+    refused = {"Key": "b", "Code": "AccessDenied", "Message": "Access Denied"}
+    s3.add_response("delete_objects", {"Errors": [refused]})
+    with pytest.raises(ServiceError, match="b: Access Denied"):
+        store.delete(["a", "b"])
