@@ -83,13 +83,13 @@ def receive_and_delete(sqs: SQSClient, url: str) -> int:
             {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
             for number, message in enumerate(messages)
         ]
-        sqs.delete_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
+        sqs.delete_message_batch(QueueUrl=url, Entries=entries)
     return len(messages)
 
 
 def send(sqs: SQSClient, url: str) -> int:
     entries = [{"Id": str(number), "MessageBody": BODY} for number in range(10)]
-    return len(sqs.send_message_batch(QueueUrl=url, Entries=entries)["Successful"])  # type: ignore[arg-type]
+    return len(sqs.send_message_batch(QueueUrl=url, Entries=entries)["Successful"])
 
 
 @contextmanager

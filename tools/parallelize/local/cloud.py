@@ -21,6 +21,7 @@ from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import psutil
 from platformdirs import user_state_path
@@ -108,7 +109,7 @@ class LocalCloud:
         self._act(instance_id, "resume")
 
     def _act(self, instance_id: str, action: str, **arguments: float) -> None:
-        self._request("POST", f"instances/{instance_id}/{action}", arguments)
+        self._request("POST", f"instances/{quote(instance_id, safe='')}/{action}", arguments)
 
     def _request(self, method: str, path: str, body: Mapping[str, float] | None = None) -> bytes:
         connection = HTTPConnection("127.0.0.1", self.state.port, timeout=CONTROL_TIMEOUT_SECONDS)

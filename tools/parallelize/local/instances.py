@@ -184,7 +184,8 @@ class InstanceManager:
     def close(self) -> None:
         """Pull every plug, and return when all machines are off."""
         self._closing.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         with self._lock:
             living = self._living()
             for instance in living:

@@ -33,11 +33,13 @@ def main(pid_file: str, *command: str) -> None:
     agent = Agent()
     # Before the command starts: the power button works from the first moment.
     signal.signal(signal.SIGTERM, lambda *_: agent.press_power_button())
-    agent.start(command)
-    Path(pid_file).write_text(str(agent.pid), encoding="ascii")
-    Thread(target=kill_all_when_unplugged, daemon=True).start()
-    agent.wait()
-    kill_descendants(psutil.Process())
+    try:
+        agent.start(command)
+        Path(pid_file).write_text(str(agent.pid), encoding="ascii")
+        Thread(target=kill_all_when_unplugged, daemon=True).start()
+        agent.wait()
+    finally:
+        kill_descendants(psutil.Process())
 
 
 class Agent:

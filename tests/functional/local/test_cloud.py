@@ -1,0 +1,150 @@
+"""The local cloud as a process: started once, found again, and gone without a trace."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from tests.functional.local.helpers import AGENT_OPTIONS, client_arguments, report, runs, until
+
+from parallelize.local import cloud as local
+from parallelize.local.cloud import LocalCloud, attach, start, stop
+from parallelize.local.records import STATE_FILE, CloudState
+from parallelize_core.errors import ServiceError, UsageError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def own_cloud(tmp_path: Path) -> Iterator[LocalCloud]:
+    """A local cloud of the test's own, which it may break."""
+    cloud = start(tmp_path, daemon_options=AGENT_OPTIONS)
+    yield cloud
+    stop(cloud)
+
+
+def launch_agent(cloud: LocalCloud) -> dict[str, Any]:
+    ec2 = boto3.client("ec2", **client_arguments(cloud))
+    launched = ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, UserData="{}")
+    return report(cloud, launched["Instances"][0]["InstanceId"])
+
+
+def processes(found: dict[str, Any]) -> list[int]:
+    return [found["pid"], found["job"], found["orphan"]]
+
+
+def test_it_is_started_once_found_again_and_stopped_for_good(own_cloud: LocalCloud) -> None:
+    again = start(own_cloud.state_dir)
+    found = attach(own_cloud.state_dir)
+    assert found is not None
+    assert own_cloud.endpoint == again.endpoint == found.endpoint
+    agent = launch_agent(own_cloud)
+    stop(found)
+    assert not any(map(runs, [own_cloud.state.pid, *processes(agent)]))
+    assert attach(own_cloud.state_dir) is None
+    stop(found)
+
+
+def test_killing_the_daemon_takes_the_agents_down_too(own_cloud: LocalCloud) -> None:
+    agent = launch_agent(own_cloud)
+    os.kill(own_cloud.state.pid, signal.SIGKILL)
+    until(lambda: not any(map(runs, processes(agent))))
+    assert attach(own_cloud.state_dir) is None
+    with pytest.raises(ServiceError, match="does not answer"):
+        own_cloud.instances()
+
+
+def test_only_its_owner_may_read_the_state_and_only_the_token_steers(cloud: LocalCloud) -> None:
+    mode = (cloud.state_dir / STATE_FILE).stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+    connection = http.client.HTTPConnection("127.0.0.1", cloud.state.port)
+    connection.request("GET", "/_parallelize/instances", headers={"Authorization": "Bearer x"})
+    assert connection.getresponse().status == 401
+
+
+def test_it_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
+    script = f"""
+        import time
+        from parallelize.local.cloud import local_cloud
+        from pathlib import Path
+        with local_cloud(Path({str(tmp_path)!r}), daemon_options={AGENT_OPTIONS!r}):
+            time.sleep(600)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) as owner:
+        cloud = until(lambda: attach(tmp_path))
+        agent = launch_agent(cloud)
+        owner.kill()
+    until(lambda: not any(map(runs, [cloud.state.pid, *processes(agent)])))
+
+
+def test_one_that_runs_already_cannot_become_owned(cloud: LocalCloud) -> None:
+    with pytest.raises(UsageError, match="running already"):
+        start(cloud.state_dir, owned=True)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServiceError, match=f"(?s)did not start.*Port {port} is in use"):
+            start(tmp_path, port)
+
+
+def test_without_moto_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs moto\n.*pip install 'parallelize\[local\]'"):
+        start(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"pid": 2**22 + 1}, {"started": 0.0}])
+def test_a_state_file_that_nobody_removed_is_recognised(
+    cloud: LocalCloud, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Its process is gone, or its process id belongs to another process by now."""
+    cloud.state.model_copy(update=change).write(tmp_path)
+    assert attach(tmp_path) is None
+
+
+def test_a_state_file_that_cannot_be_read_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).write_text('{"schema": 2}')
+    assert attach(tmp_path) is None
+
+
+def test_the_state_file_says_which_schema_it_has(cloud: LocalCloud) -> None:
+    written = json.loads((cloud.state_dir / STATE_FILE).read_text())
+    assert written["schema"] == 1
+    assert CloudState.read(cloud.state_dir) == cloud.state
+
+
+def test_no_variable_of_the_user_leads_a_child_away_from_it(cloud: LocalCloud) -> None:
+    theirs = {"HOME": "/home/ana", "AWS_PROFILE": "lab", "AWS_ENDPOINT_URL_S3": "http://far"}
+    theirs |= {"PARALLELIZE_REGION": "eu-west-1", "AWS_REGION": "eu-west-1"}
+    environ = cloud.child_environ(theirs)
+    assert environ == {"HOME": "/home/ana"} | cloud.environ
+    assert environ["AWS_REGION"] == "us-east-1"
+
+
+def test_the_client_does_not_load_the_emulator() -> None:
+    check = "import sys, parallelize.local.cloud; assert not {'moto', 'boto3'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_a_hundred_megabytes_go_through_its_s3(cloud: LocalCloud) -> None:
+    s3 = boto3.client("s3", **client_arguments(cloud))
+    s3.create_bucket(Bucket="large")
+    body = os.urandom(1024) * 100 * 1024
+    s3.put_object(Bucket="large", Key="k", Body=body)
+    assert s3.get_object(Bucket="large", Key="k")["Body"].read() == body

@@ -1,0 +1,188 @@
+"""Instances of the local cloud: real processes that come and go as EC2 says."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import psutil
+import pytest
+from tests.functional.local.helpers import (
+    client_arguments,
+    is_terminated,
+    report,
+    runs,
+    until,
+    view,
+)
+
+from parallelize.local.cloud import LocalCloud
+from parallelize.local.records import REGION
+from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+
+def launch_template(ec2: EC2Client, **orders: Any) -> dict[str, str]:
+    """A template as `launch` makes one, with orders for the stand-in agent."""
+    image = ec2.describe_images(Filters=[{"Name": "tag-key", "Values": ["parallelize:version"]}])
+    name = f"template-{os.urandom(4).hex()}"
+    data = {
+        "ImageId": image["Images"][0]["ImageId"],
+        "UserData": base64.b64encode(json.dumps(orders).encode()).decode(),
+        "InstanceInitiatedShutdownBehavior": "terminate",
+    }
+    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    return {"LaunchTemplateName": name, "Version": "$Latest"}
+
+
+def launch(ec2: EC2Client, **orders: Any) -> str:
+    """Launch one spot instance as `launch` does."""
+    fleet = ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {
+                "LaunchTemplateSpecification": launch_template(ec2, **orders),
+                "Overrides": [{"InstanceType": "c7i.large"}],
+            }
+        ],
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 1,
+            "DefaultTargetCapacityType": "spot",
+        },
+    )
+    return fleet["Instances"][0]["InstanceIds"][0]
+
+
+def ec2_state(ec2: EC2Client, instance_id: str) -> str:
+    answer = ec2.describe_instances(InstanceIds=[instance_id])
+    return answer["Reservations"][0]["Instances"][0]["State"]["Name"]
+
+
+def processes(found: dict[str, Any]) -> list[int]:
+    return [found["pid"], found["job"], found["orphan"]]
+
+
+@pytest.fixture
+def found(cloud: LocalCloud, ec2: EC2Client) -> dict[str, Any]:
+    """What the agent of a new instance says of itself."""
+    return report(cloud, launch(ec2, name="some run"))
+
+
+def test_an_agent_is_told_what_it_is(cloud: LocalCloud, found: dict[str, Any]) -> None:
+    assert found["orders"] == {"name": "some run"}
+    assert found["instance_type"] == "c7i.large"
+    assert found["region"] == REGION
+    assert found["lifecycle"] == "spot"
+    shown = view(cloud, found["instance_id"])
+    assert shown is not None
+    assert (shown.pid, shown.type) == (found["pid"], "c7i.large")
+    cloud.kill(found["instance_id"])
+
+
+def test_an_agent_has_only_what_a_machine_has(cloud: LocalCloud, found: dict[str, Any]) -> None:
+    environ = found["environ"]
+    # The locale coercion of the interpreter may add LC_CTYPE.
+    assert set(environ) - {"LC_CTYPE"} == {
+        "PATH",
+        "HOME",
+        "LANG",
+        "AWS_ENDPOINT_URL",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    }
+    assert environ["AWS_ENDPOINT_URL"] == cloud.endpoint
+    assert found["session"] == found["pid"]
+    cloud.kill(found["instance_id"])
+
+
+def test_the_instances_of_a_group_have_agents_too(cloud: LocalCloud, ec2: EC2Client) -> None:
+    groups = boto3.client("autoscaling", **client_arguments(cloud))
+    zones = [f"{REGION}a"]
+    template = launch_template(ec2, name="group")
+    groups.create_auto_scaling_group(
+        AutoScalingGroupName="g",
+        MinSize=0,
+        MaxSize=1,
+        DesiredCapacity=1,
+        LaunchTemplate=template,
+        AvailabilityZones=zones,
+    )
+    (instance,) = groups.describe_auto_scaling_instances()["AutoScalingInstances"]
+    assert report(cloud, instance["InstanceId"])["orders"] == {"name": "group"}
+    groups.terminate_instance_in_auto_scaling_group(
+        InstanceId=instance["InstanceId"], ShouldDecrementDesiredCapacity=True
+    )
+    until(lambda: is_terminated(cloud, instance["InstanceId"]))
+
+
+def test_an_agent_that_leaves_switches_its_machine_off(cloud: LocalCloud, ec2: EC2Client) -> None:
+    found = report(cloud, launch(ec2, exit=True))
+    until(lambda: is_terminated(cloud, found["instance_id"]))
+    assert ec2_state(ec2, found["instance_id"]) == "terminated"
+    assert not any(map(runs, processes(found)))
+
+
+def test_termination_through_the_api_lets_the_agent_leave(
+    cloud: LocalCloud, ec2: EC2Client, found: dict[str, Any]
+) -> None:
+    ec2.terminate_instances(InstanceIds=[found["instance_id"]])
+    until(lambda: is_terminated(cloud, found["instance_id"]))
+    assert not any(map(runs, processes(found)))
+
+
+def test_an_agent_that_does_not_leave_is_killed_after_the_grace_period(
+    cloud: LocalCloud, ec2: EC2Client
+) -> None:
+    found = report(cloud, launch(ec2, ignore_sigterm=True))
+    ec2.terminate_instances(InstanceIds=[found["instance_id"]])
+    until(lambda: is_terminated(cloud, found["instance_id"]))
+    assert not any(map(runs, processes(found)))
+
+
+def test_an_interruption_ends_in_a_power_cut(
+    cloud: LocalCloud, ec2: EC2Client, found: dict[str, Any]
+) -> None:
+    cloud.interrupt(found["instance_id"], seconds=1)
+    assert all(map(runs, processes(found)))
+    until(lambda: is_terminated(cloud, found["instance_id"]))
+    assert ec2_state(ec2, found["instance_id"]) == "terminated"
+    assert not any(map(runs, processes(found)))
+
+
+def test_a_kill_leaves_nothing(cloud: LocalCloud, ec2: EC2Client, found: dict[str, Any]) -> None:
+    cloud.kill(found["instance_id"])
+    assert not any(map(runs, processes(found)))
+    assert is_terminated(cloud, found["instance_id"])
+    assert ec2_state(ec2, found["instance_id"]) == "terminated"
+
+
+def test_a_paused_instance_stands_still_until_it_is_resumed(
+    cloud: LocalCloud, found: dict[str, Any]
+) -> None:
+    def are_stopped() -> list[bool]:
+        stopped = psutil.STATUS_STOPPED
+        return [psutil.Process(pid).status() == stopped for pid in processes(found)]
+
+    cloud.pause(found["instance_id"])
+    until(lambda: all(are_stopped()))
+    cloud.resume(found["instance_id"])
+    until(lambda: not any(are_stopped()))
+    cloud.kill(found["instance_id"])
+
+
+@pytest.mark.parametrize("instance_id", ["i-00000000000000000", "no such thing", "a/b"])
+def test_an_unknown_instance_is_a_usage_error(cloud: LocalCloud, instance_id: str) -> None:
+    with pytest.raises(UsageError, match="no such"):
+        cloud.kill(instance_id)
+
+
+def test_a_terminated_instance_cannot_be_killed_again(
+    cloud: LocalCloud, found: dict[str, Any]
+) -> None:
+    cloud.kill(found["instance_id"])
+    with pytest.raises(UsageError, match="no such instance is running"):
+        cloud.interrupt(found["instance_id"])
