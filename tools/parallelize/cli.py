@@ -43,6 +43,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("prep", "prep:prep", WORK, "Upload inputs and environment, list the jobs."),
+    Command("enqueue", "enqueue:enqueue", WORK, "Put the jobs on the queue."),
+    Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
     Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),

@@ -106,13 +106,27 @@ class Context:
     @cached_property
     def base(self) -> Location:
         """The bucket, and the prefix below which all runs lie."""
+        return Location(self.bucket, self._prefix)
+
+    @property
+    def _prefix(self) -> str:
         prefix = self.settings.aws.prefix.strip("/")
-        return Location(self.bucket, f"{prefix}/" if prefix else "")
+        return f"{prefix}/" if prefix else ""
 
     @property
     def layout(self) -> RunLayout:
         """The keys of the run."""
         return RunLayout(self.base, self.run)
+
+    @property
+    def input_prefix(self) -> str:
+        """The prefix of the inputs that are uploaded, which the bucket has no part in."""
+        return RunLayout(Location("", self._prefix), self.run).input.prefix
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether S3 is not AWS's: an emulator, or a store of one's own."""
+        return custom_endpoint(os.environ) is not None
 
     @property
     def store(self) -> Store:

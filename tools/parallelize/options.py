@@ -44,3 +44,26 @@ class Common:
 
 
 NOTHING = Common()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Work:
+    """What is done to what; None means not given."""
+
+    inputs: Annotated[
+        str | None, Parameter(help="The inputs: a folder, a glob, @list.txt or s3://bucket/prefix/")
+    ] = None
+    command: Annotated[
+        str | None, Parameter(help='What is run for each file, such as "./job.sh --fast"')
+    ] = None
+    env: Annotated[
+        str | None, Parameter(help="What the command needs: a folder, or a zip of one.")
+    ] = None
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {"run.inputs": self.inputs, "run.command": self.command, "run.env": self.env}
+
+
+NO_WORK = Work()

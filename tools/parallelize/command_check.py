@@ -1,0 +1,135 @@
+"""Is the command one that a worker can start? Asked before anything is uploaded.
+
+The answer comes from the environment's zip, which is what the worker will see.
+"""
+
+from __future__ import annotations
+
+import platform
+import posixpath
+import re
+import shlex
+import struct
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parallelize.console import escape
+from parallelize_core.errors import UsageError
+
+_HEAD_BYTES = 4096
+_ELF_MACHINES = {62: "x86-64", 183: "aarch64"}
+_FOREIGN = {
+    b"MZ": "Windows", b"\xcf\xfa\xed\xfe": "macOS", b"\xca\xfe\xba\xbe": "macOS",
+}  # fmt: skip
+_GRAVITON = re.compile(r"[a-z]+\d+g[a-z]*\.|a1\.")
+"""https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A file of the environment; `mode` is None if its zip does not say."""
+
+    name: str
+    head: bytes
+    mode: int | None
+
+
+def split_command(text: str | None) -> tuple[str, ...]:
+    """Return the words of the command; raise UsageError if there are none."""
+    try:
+        words = tuple(shlex.split(text or ""))
+    except ValueError as error:
+        raise UsageError(f"the command {escape(text or '')} cannot be read", str(error)) from None
+    if not words:
+        raise UsageError(
+            "there is no command to run", "run.command is not set",
+            'run.command = "./job.sh" in parallelize.toml, or --command',
+        )  # fmt: skip
+    return words
+
+
+def architectures(types: Sequence[str]) -> set[str]:
+    """Return what the processors of these instance types are."""
+    return {"aarch64" if _GRAVITON.match(name) else "x86-64" for name in types}
+
+
+def this_architecture() -> str:
+    """Return what this machine's processor is."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def check_command(
+    command: Sequence[str], shown: str, prefix: str, archive: zipfile.ZipFile, machines: set[str]
+) -> None:
+    """Raise UsageError if the command's program could not be started on the `machines`.
+
+    `shown` is the environment as the person knows it, such as `env/`. A bare word that is not in
+    the environment, or an absolute path, is the worker's own program, and cannot be judged here.
+    """
+    program = _find(command[0], shown, prefix, archive)
+    if program is None:
+        return
+    if program.mode is not None and not program.mode & 0o111:
+        raise UsageError(
+            f"{program.name} is not executable", fix=f"chmod +x {escape(program.name)}"
+        )
+    if program.head.startswith(b"#!"):
+        _check_script(program)
+    else:
+        _check_binary(program, machines)
+
+
+def needs_environment(command: Sequence[str]) -> bool:
+    """Whether the command is a path into the environment."""
+    return "/" in command[0] and not command[0].startswith("/")
+
+
+def _find(word: str, shown: str, prefix: str, archive: zipfile.ZipFile) -> Program | None:
+    if word.startswith("/"):
+        return None
+    inside = posixpath.normpath(posixpath.join(prefix, word))
+    name = posixpath.join(shown, inside)
+    try:
+        info = archive.getinfo(inside)
+    except KeyError:
+        if "/" not in word:
+            return None
+        raise UsageError(
+            f"{escape(name)} does not exist", f'it is the command "{escape(word)}"',
+            "write it, or mend run.command (and run.env_prefix)",
+        ) from None  # fmt: skip
+    with archive.open(info) as file:
+        return Program(name, file.read(_HEAD_BYTES), (info.external_attr >> 16) or None)
+
+
+def _check_script(program: Program) -> None:
+    first = program.head.split(b"\n", 1)[0]
+    if first.endswith(b"\r"):
+        raise UsageError(
+            f"{escape(program.name)} has Windows line ends (CRLF)",
+            'its first line asks for a program whose name ends in "\\r"',
+            f"sed -i 's/\\r$//' {escape(program.name)}",
+        )
+    words = first[2:].split()
+    if not words or (len(words) == 1 and posixpath.basename(words[0]) == b"env"):
+        raise UsageError(f"the #! line of {escape(program.name)} names no program", fix=_SHEBANG)
+
+
+_SHEBANG = 'make its first line "#!/bin/sh", or "#!/usr/bin/env python3"'
+
+
+def _check_binary(program: Program, machines: set[str]) -> None:
+    name = escape(program.name)
+    for magic, system in _FOREIGN.items():
+        if program.head.startswith(magic):
+            raise UsageError(f"{name} is a program for {system}", "workers run Linux")
+    if not program.head.startswith(b"\x7fELF"):
+        raise UsageError(f"{name} has no #! line", "a worker cannot tell how to run it", _SHEBANG)
+    machine = _ELF_MACHINES.get(struct.unpack_from("<H", program.head.ljust(20, b"\0"), 18)[0])
+    if machine and machine not in machines:
+        raise UsageError(
+            f"{name} is made for {machine}, but workers are {' and '.join(sorted(machines))}",
+            "by workers.types", "build it for them, or choose other workers.types",
+        )  # fmt: skip

@@ -1,0 +1,174 @@
+"""run.json and the environment that it names: made from the settings, sent when they changed."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from parallelize.command_check import (
+    architectures,
+    check_command,
+    needs_environment,
+    split_command,
+    this_architecture,
+)
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.environment_zip import check_zip, zip_folder
+from parallelize.inputs import is_remote
+from parallelize.transfers import SHA256, sha256_of
+from parallelize_core.errors import MissingError, ServiceError, UsageError
+from parallelize_core.layout import Location
+from parallelize_core.run import Environment, Limits, OutputNaming, Run
+from parallelize_core.store import IF_ABSENT, Condition, Store
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The run as the settings describe it now, and the zip that it needs, if any."""
+
+    run: Run
+    archive: Path | None
+
+
+def load_run(store: Store, context: Context) -> Run:
+    """Read run.json; raise UsageError if there is none."""
+    run = find_run(store, context.layout.run_json)
+    if run is None:
+        raise UsageError(
+            f'there is no run "{context.run}" in {context.base.uri}', fix="parallelize prep"
+        )
+    return run
+
+
+def find_run(store: Store, key: str) -> Run | None:
+    """Read run.json, or answer None if there is none."""
+    try:
+        return Run.decode(store.get(key))
+    except MissingError:
+        return None
+
+
+@contextmanager
+def drafted(context: Context) -> Iterator[Draft]:
+    """Make the zip, check the command in it, and put the record together; nothing is sent.
+
+    Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
+    """
+    command = split_command(context.settings.run.command)
+    with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
+        archive = _archive(context, Path(folder))
+        _check(context, command, archive)
+        yield Draft(_record(context, command, archive), archive)
+
+
+def publish(store: Store, context: Context, draft: Draft) -> bool:
+    """Send the environment and run.json, in this order, if they are new; say whether they were.
+
+    Raises ServiceError if somebody else writes run.json at the same time.
+    """
+    head = store.head(context.layout.run_json)
+    wanted = draft.run
+    if head is not None:
+        there = load_run(store, context)
+        kept = {"created_at": there.created_at, "paused": there.paused}
+        wanted = wanted.model_copy(update=kept)
+        if wanted == there:
+            return False
+    if draft.archive and wanted.environment and store.head(wanted.environment.key) is None:
+        with draft.archive.open("rb") as file:
+            store.put_file(
+                wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
+            )
+    condition = Condition(etag=head.etag) if head else IF_ABSENT
+    if store.put(context.layout.run_json, wanted.encode(), condition) is None:
+        raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
+    return True
+
+
+def check_same_places(wanted: Run, there: Run | None) -> None:
+    """Raise UsageError if the run's inputs or outputs would move: its records are about those."""
+    for name in ("input", "output"):
+        if there is not None and getattr(there, name) != getattr(wanted, name):
+            raise UsageError(
+                f'the {name}s of run "{there.name}" are in {escape(getattr(there, name).uri)}',
+                f"now they would be in {escape(getattr(wanted, name).uri)}",
+                "give the other run another name: --run NAME",
+            )
+
+
+def _archive(context: Context, folder: Path) -> Path | None:
+    env = context.settings.run.env
+    if env is None:
+        return None
+    source = context.path(env)
+    if source.is_file() or source.suffix == ".zip":
+        check_zip(source)
+        return source
+    target = folder / "environment.zip"
+    zip_folder(source, target)
+    check_zip(target)
+    return target
+
+
+def _check(context: Context, command: tuple[str, ...], archive: Path | None) -> None:
+    if archive is None:
+        if needs_environment(command):
+            raise UsageError(
+                f'the command "{escape(command[0])}" is in no environment',
+                "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+            )  # fmt: skip
+        return
+    settings = context.settings
+    machines = architectures(settings.workers.types)
+    if context.elsewhere:
+        machines.add(this_architecture())
+    with zipfile.ZipFile(archive) as opened:
+        check_command(command, settings.run.env or "", settings.run.env_prefix, opened, machines)
+
+
+def _record(context: Context, command: tuple[str, ...], archive: Path | None) -> Run:
+    settings, layout = context.settings, context.layout
+    limits = Limits(
+        timeout_seconds=settings.run.timeout,
+        max_attempts=settings.run.attempts,
+        require_output=settings.run.require_output,
+        memory_bytes=settings.run.memory_per_job,
+        gpus=settings.run.gpus_per_job,
+    )
+    return Run(
+        name=context.run,
+        command=command,
+        environment=_environment(context, archive) if archive else None,
+        input=_input_location(context),
+        output=_location(settings.output.to, context) if settings.output.to else layout.output,
+        naming=OutputNaming(name=settings.output.name, on_clash=settings.output.on_clash),
+        limits=limits,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _environment(context: Context, archive: Path) -> Environment:
+    identity = sha256_of(archive)
+    return Environment(
+        bucket=context.bucket,
+        key=context.layout.environment(identity),
+        identity=identity,
+        prefix=context.settings.run.env_prefix,
+    )
+
+
+def _input_location(context: Context) -> Location:
+    spec = context.settings.run.inputs
+    return _location(spec, context) if is_remote(spec) else context.layout.input
+
+
+def _location(uri: str, context: Context) -> Location:
+    """Read an S3 location in which the bucket "auto" is the run's own."""
+    location = Location.parse(uri)
+    return location if location.bucket != "auto" else Location(context.bucket, location.prefix)

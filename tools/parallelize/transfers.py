@@ -1,0 +1,108 @@
+"""Many transfers at once, and how to tell that one need not be made again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from parallelize_core.store import PART_BYTES, ObjectInfo, Store
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+THREADS = 16
+"""Enough to hide a bucket's latency. The interpreter lock makes more of them useless."""
+
+SHA256 = "sha256"
+"""The metadata that every upload carries."""
+
+_READ_BYTES = 1024 * 1024
+
+
+def in_parallel(
+    do: Callable[[Item], Made], items: Iterable[Item], threads: int = THREADS
+) -> Iterator[Made]:
+    """Do something to each item, several at once; give what comes of them in their order.
+
+    After the first error, or ctrl-C, nothing new is begun, and what is under way is waited for.
+    """
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(do, item))
+                # A window, so that a million items are not a million futures.
+                if len(waiting) >= 8 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What S3 would call a file's content, and its SHA-256."""
+
+    size: int
+    etag: str
+    sha256: str
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Read a file once, and describe its content as `S3Store.put_file` would store it.
+
+    Without KMS, S3's ETag is the MD5 of a small object, and for one that was sent in parts the
+    MD5 of the parts' MD5s; the parts' size is ours. So a listing alone tells what is there.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    """
+    whole = hashlib.sha256()
+    parts: list[bytes] = []
+    size = 0
+    with path.open("rb") as file:
+        while content := _part(file.read, whole):
+            md5, read = content
+            parts.append(md5)
+            size += read
+    if size < PART_BYTES:
+        return Fingerprint(size, (parts[0] if parts else _md5(b"")).hex(), whole.hexdigest())
+    return Fingerprint(size, f"{_md5(b''.join(parts)).hex()}-{len(parts)}", whole.hexdigest())
+
+
+def _part(read: Callable[[int], bytes], whole: hashlib._Hash) -> tuple[bytes, int] | None:
+    md5 = hashlib.md5(usedforsecurity=False)
+    size = 0
+    while size < PART_BYTES and (chunk := read(min(_READ_BYTES, PART_BYTES - size))):
+        md5.update(chunk)
+        whole.update(chunk)
+        size += len(chunk)
+    return (md5.digest(), size) if size else None
+
+
+def _md5(content: bytes) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).digest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def holds(store: Store, there: ObjectInfo, content: Fingerprint) -> bool:
+    """Whether an object has this content.
+
+    The ETag says so in a bucket without KMS; elsewhere only the metadata of our own uploads does.
+    """
+    if there.size != content.size:
+        return False
+    if there.etag == content.etag:
+        return True
+    described = store.head(there.key)
+    return described is not None and described.metadata.get(SHA256) == content.sha256
