@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from botocore import exceptions as aws
 
-from parallelize_core.errors import AccessError, ParallelizeError, ServiceError, UsageError
+from parallelize_core.errors import (
+    AccessError,
+    MissingError,
+    ParallelizeError,
+    ServiceError,
+    UsageError,
+)
 
 _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _IDENTITY_CODES = {
-    "AuthFailure", "InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
+    "AuthFailure", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "OptInRequired",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _DENIED_CODES = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
 _THROTTLED_CODES = {
     "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "SlowDown",
     "TooManyRequestsException", "503", "ServiceUnavailable", "InternalError", "InternalFailure",
 }  # fmt: skip
+_REGION_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraint", "PermanentRedirect"}
+_NO_QUEUE_CODES = {"NonExistentQueue", "QueueDoesNotExist"}
 _EXPIRED_ERRORS = (
-    aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError, aws.TokenRetrievalError,
+    aws.LoginRefreshRequired, aws.LoginTokenLoadError, aws.SSOTokenLoadError,
+    aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError,
+)  # fmt: skip
+_SETTING_ERRORS = (
+    aws.ConfigNotFound, aws.ConfigParseError, aws.InvalidRegionError, aws.ParamValidationError,
+    aws.UnknownRegionError,
+)  # fmt: skip
+_BROKEN_BODY_ERRORS = (
+    aws.FlexibleChecksumError, aws.IncompleteReadError, aws.ResponseStreamingError,
 )  # fmt: skip
 
 
@@ -34,7 +50,11 @@ def explain(error: Exception) -> ParallelizeError | None:
         )
     if isinstance(error, _EXPIRED_ERRORS):
         return _expired(str(error))
-    return _explain_setting(error)
+    if isinstance(error, aws.CredentialRetrievalError):
+        return AccessError(
+            "the AWS credentials could not be fetched", str(error), "check credential_process"
+        )
+    return _explain_setting(error) or _explain_network(error)
 
 
 def _explain_setting(error: Exception) -> ParallelizeError | None:
@@ -43,14 +63,23 @@ def _explain_setting(error: Exception) -> ParallelizeError | None:
     if isinstance(error, aws.NoRegionError):
         return UsageError(
             "no AWS region is set",
-            "looked at --region, PARALLELIZE_REGION, AWS_REGION, AWS_DEFAULT_REGION, aws.region",
+            "looked at --region, aws.region, the profile, and the variables\n"
+            "  PARALLELIZE_REGION, AWS_REGION, AWS_DEFAULT_REGION",
             "--region eu-west-1, or aws.region in parallelize.toml",
         )
-    unreachable = (
-        aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ReadTimeoutError,
-        aws.ConnectionClosedError, aws.ProxyConnectionError, aws.SSLError,
-    )  # fmt: skip
-    if isinstance(error, unreachable):
+    if isinstance(error, _SETTING_ERRORS):
+        return UsageError("AWS's own library refuses a setting", str(error))
+    return None
+
+
+def _explain_network(error: Exception) -> ParallelizeError | None:
+    if isinstance(error, _BROKEN_BODY_ERRORS):
+        return ServiceError(
+            "what AWS sends keeps breaking off",
+            str(error),
+            "check the network and try again; what is done is not done again",
+        )
+    if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
         return ServiceError(
             "AWS cannot be reached",
             str(error),
@@ -82,10 +111,14 @@ def _explain_service(error: aws.ClientError, code: str, message: str) -> Paralle
         return ServiceError(
             f"AWS keeps refusing {error.operation_name} ({code})", message, "try again in a while"
         )
+    return _explain_bucket(error, code, message) or _explain_queue(code, message)
+
+
+def _explain_bucket(error: aws.ClientError, code: str, message: str) -> ParallelizeError | None:
     if code == "NoSuchBucket":
         name = error.response["Error"].get("BucketName", "")
         return UsageError(f"bucket {name} does not exist", None, "parallelize setup, or aws.bucket")
-    if code in {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"}:
+    if code in _REGION_CODES:
         return UsageError("the bucket is in another region", message, "give its region: --region")
     if code == "BucketAlreadyExists":
         return UsageError(
@@ -93,7 +126,15 @@ def _explain_service(error: aws.ClientError, code: str, message: str) -> Paralle
             None,
             'aws.bucket = "auto" gives one that is yours alone',
         )
-    if code.rpartition(".")[2] == "QueueDeletedRecently":
+    return None
+
+
+def _explain_queue(code: str, message: str) -> ParallelizeError | None:
+    # SQS's older protocol puts "AWS.SimpleQueueService." before its codes.
+    name = code.rpartition(".")[2]
+    if name in _NO_QUEUE_CODES:
+        return MissingError("the run's queue does not exist", message, "parallelize enqueue")
+    if name == "QueueDeletedRecently":
         return ServiceError(
             "the run's queue was deleted less than 60 s ago", message, "try again in a minute"
         )

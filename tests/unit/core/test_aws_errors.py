@@ -1,0 +1,112 @@
+"""What botocore's errors become for the person who has to act."""
+
+from __future__ import annotations
+
+import pytest
+from botocore import exceptions as aws
+
+from parallelize_core.aws_errors import explain
+from parallelize_core.errors import (
+    AccessError,
+    MissingError,
+    ParallelizeError,
+    ServiceError,
+    UsageError,
+)
+
+WIDTH = 80
+
+
+def refused(code: str, message: str = "because", operation: str = "Operation") -> aws.ClientError:
+    return aws.ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+def told(error: Exception) -> ParallelizeError:
+    explained = explain(error)
+    assert explained is not None
+    return explained
+
+
+CODES = [
+    ("ExpiredToken", AccessError, 4),
+    ("RequestExpired", AccessError, 4),
+    ("InvalidAccessKeyId", AccessError, 4),
+    ("InvalidToken", AccessError, 4),
+    ("AccessDenied", AccessError, 4),
+    ("UnauthorizedOperation", AccessError, 4),
+    ("403", AccessError, 4),
+    ("RequestTimeTooSkewed", UsageError, 2),
+    ("NoSuchBucket", UsageError, 2),
+    ("PermanentRedirect", UsageError, 2),
+    ("AuthorizationHeaderMalformed", UsageError, 2),
+    ("BucketAlreadyExists", UsageError, 2),
+    ("SlowDown", ServiceError, 6),
+    ("RequestThrottled", ServiceError, 6),
+    ("AWS.SimpleQueueService.QueueDeletedRecently", ServiceError, 6),
+    ("QueueDeletedRecently", ServiceError, 6),
+    ("AWS.SimpleQueueService.NonExistentQueue", MissingError, 6),
+    ("QueueDoesNotExist", MissingError, 6),
+]
+
+
+@pytest.mark.parametrize(("code", "kind", "exit_code"), CODES)
+def test_a_code_of_aws_becomes_an_error_of_its_kind(
+    code: str, kind: type[ParallelizeError], exit_code: int
+) -> None:
+    error = told(refused(code))
+    assert type(error) is kind
+    assert error.exit_code == exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (aws.NoCredentialsError(), AccessError),
+        (aws.PartialCredentialsError(provider="env", cred_var="secret"), AccessError),
+        (aws.SSOTokenLoadError(error_msg="no token"), AccessError),
+        (aws.UnauthorizedSSOTokenError(), AccessError),
+        (aws.TokenRetrievalError(provider="sso", error_msg="expired"), AccessError),
+        (aws.LoginRefreshRequired(), AccessError),
+        (aws.CredentialRetrievalError(provider="custom", error_msg="exit 1"), AccessError),
+        (aws.ProfileNotFound(profile="lab"), UsageError),
+        (aws.NoRegionError(), UsageError),
+        (aws.InvalidRegionError(region_name="eu west"), UsageError),
+        (aws.ConfigParseError(path="~/.aws/config"), UsageError),
+        (aws.ParamValidationError(report='Invalid bucket name "a b"'), UsageError),
+        (aws.EndpointConnectionError(endpoint_url="http://x"), ServiceError),
+        (aws.ConnectTimeoutError(endpoint_url="http://x"), ServiceError),
+        (aws.ReadTimeoutError(endpoint_url="http://x"), ServiceError),
+        (aws.ConnectionClosedError(endpoint_url="http://x"), ServiceError),
+        (aws.ProxyConnectionError(proxy_url="http://x"), ServiceError),
+        (aws.SSLError(endpoint_url="http://x", error="bad"), ServiceError),
+        (aws.ResponseStreamingError(error="reset"), ServiceError),
+        (aws.IncompleteReadError(actual_bytes=1, expected_bytes=2), ServiceError),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value.__name__,
+)
+def test_an_error_of_the_library_becomes_one_of_its_kind(
+    error: Exception, kind: type[ParallelizeError]
+) -> None:
+    assert type(told(error)) is kind
+
+
+@pytest.mark.parametrize("code", [code for code, *_ in CODES])
+def test_an_explanation_says_why_or_what_to_do_in_lines_that_fit(code: str) -> None:
+    error = told(refused(code))
+    assert error.why or error.fix
+    assert max(map(len, str(error).splitlines())) <= WIDTH
+
+
+def test_what_is_not_allowed_is_named() -> None:
+    assert "PutObject" in told(refused("AccessDenied", operation="PutObject")).what
+
+
+def test_an_expired_session_says_that_the_workers_go_on() -> None:
+    assert "workers" in str(told(refused("ExpiredToken")))
+
+
+@pytest.mark.parametrize(
+    "error", [refused("NobodyKnows"), RuntimeError("a bug of ours"), OSError()]
+)
+def test_what_is_not_known_is_not_explained_away(error: Exception) -> None:
+    assert explain(error) is None
