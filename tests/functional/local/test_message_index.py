@@ -99,7 +99,7 @@ class QueueHistory(RuleBasedStateMachine):
     def next_change_is_that_of_the_list(self) -> None:
         self.advance()
         hidden = [m.visible_at for m in self.listed if m.state is not State.VISIBLE]
-        assert self.index.next_change() == min(hidden, default=None)
+        assert self.index.next_change() == min(hidden, default=float("inf"))
 
     def advance(self) -> None:
         self.index.advance(self.now, RETENTION)

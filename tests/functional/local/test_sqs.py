@@ -229,6 +229,18 @@ def test_a_message_received_too_often_goes_to_the_dead_letters(sqs: SQSClient) -
     assert counts(sqs, queue) == (0, 0, 0)
 
 
+def test_dead_letters_do_not_wait_for_the_end_of_a_long_poll(sqs: SQSClient) -> None:
+    queue, dead = queue_with_dead_letters(sqs, tries=1)
+    send(sqs, queue, "poison")
+    receive_one(sqs, queue, lease=0)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(receive, sqs, queue, wait=20)
+        assert receive_one(sqs, dead, wait=20)["Body"] == "poison"
+        assert not waiting.done()
+        send(sqs, queue, "next")
+        assert waiting.result(timeout=10)[0]["Body"] == "next"
+
+
 def test_one_megabyte_is_the_limit(sqs: SQSClient, queue: str) -> None:
     sqs.send_message(QueueUrl=queue, MessageBody="x" * MIB)
     assert len(receive_one(sqs, queue)["Body"]) == MIB

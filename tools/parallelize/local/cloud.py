@@ -184,11 +184,10 @@ def stop(cloud: LocalCloud) -> None:
     Raises:
         ServiceError: a process was still there afterwards; it has been killed now.
     """
-    try:
-        daemon = psutil.Process(cloud.state.pid)
-        family = daemon.children(recursive=True)
-    except psutil.NoSuchProcess:
+    if not cloud.state.is_current():
         return
+    daemon = psutil.Process(cloud.state.pid)
+    family = daemon.children(recursive=True)
     daemon.terminate()
     _, slow = psutil.wait_procs([daemon], STOP_TIMEOUT_SECONDS)
     for process in slow:

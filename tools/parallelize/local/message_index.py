@@ -81,8 +81,8 @@ class MessageIndex(Generic[M]):
             self._move(entry, State.VISIBLE)
             self._visible.append(entry)
 
-    def next_change(self) -> float | None:
-        """When a hidden message will be visible, if nobody does anything; None without one."""
+    def next_change(self) -> float:
+        """When a hidden message will be visible, if nobody does anything; infinity without one."""
         return self._hidden.earliest()
 
     def take(self, now: float, hidden_until: float) -> Entry[M] | None:

@@ -87,16 +87,14 @@ class IndexedQueue(Queue):
     def receive(self, count: int, wait_seconds: float, visibility_timeout: int) -> list[Message]:
         """Put up to `count` messages in flight, waiting up to `wait_seconds` for the first."""
         deadline = time.time() + wait_seconds
-        exhausted: list[tuple[Queue, Message]] = []
-        with self._changed:
-            while not (received := self._take(count, visibility_timeout, exhausted)):
-                if (left := deadline - time.time()) <= 0:
-                    break
-                self._changed.wait(min(left, self._seconds_to_next_change()))
-        # Without the lock: two queues that are each other's dead-letter queue must not deadlock.
-        for dead_letter_queue, message in exhausted:
-            dead_letter_queue.add_message(message)
-        return received
+        while True:
+            received, exhausted = self._take(count, visibility_timeout)
+            # Without the lock: two queues may be each other's dead-letter queue.
+            for dead_letter_queue, message in exhausted:
+                dead_letter_queue.add_message(message)
+            if received or time.time() >= deadline:
+                return received
+            self._wait_for_visible(deadline)
 
     def delete_message(self, receipt_handle: str) -> None:
         """Delete the message if this handle is from its latest receive, else do nothing."""
@@ -140,23 +138,28 @@ class IndexedQueue(Queue):
         self._index.advance(now, self.message_retention_period)
         return now
 
-    def _seconds_to_next_change(self) -> float:
-        change = self._index.next_change()
-        return float("inf") if change is None else max(0.0, change - time.time())
+    def _wait_for_visible(self, deadline: float) -> None:
+        """Return at the deadline, or earlier if a message is visible or something has changed."""
+        with self._changed:
+            now = self._advance()
+            if self._index.count(State.VISIBLE) == 0:
+                self._changed.wait(min(deadline, self._index.next_change()) - now)
 
     def _take(
-        self, count: int, visibility_timeout: int, exhausted: list[tuple[Queue, Message]]
-    ) -> list[Message]:
-        """Take messages; those received too often go to `exhausted`, with their target."""
-        now = self._advance()
+        self, count: int, visibility_timeout: int
+    ) -> tuple[list[Message], list[tuple[Queue, Message]]]:
+        """Return the messages taken, and those received too often with where they have to go."""
         taken: list[Message] = []
-        while len(taken) < count and (entry := self._index.take(now, now + visibility_timeout)):
-            if dead_letter_queue := self._dead_letter_queue_for(entry.message):
-                self._index.remove(entry)
-                exhausted.append((dead_letter_queue, entry.message))
-            else:
-                taken.append(_deliver(entry.message))
-        return taken
+        exhausted: list[tuple[Queue, Message]] = []
+        with self._changed:
+            now = self._advance()
+            while len(taken) < count and (entry := self._index.take(now, now + visibility_timeout)):
+                if dead_letter_queue := self._dead_letter_queue_for(entry.message):
+                    self._index.remove(entry)
+                    exhausted.append((dead_letter_queue, entry.message))
+                else:
+                    taken.append(_deliver(entry.message))
+        return taken, exhausted
 
     def _dead_letter_queue_for(self, message: Message) -> Queue | None:
         if self.redrive_policy is None:

@@ -41,15 +41,15 @@ class Timetable(Generic[Item]):
         self._entries.pop(item, None)
         self._drop_leftovers()
 
-    def earliest(self) -> float | None:
-        """When the next item is due; None if there is none."""
+    def earliest(self) -> float:
+        """When the next item is due; infinity if there is none."""
         while self._heap and not self._is_current(self._heap[0]):
             heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return self._heap[0][0] if self._heap else float("inf")
 
     def pop_due(self, now: float) -> Iterator[Item]:
         """Remove and yield the items whose time is `now` or earlier."""
-        while (time := self.earliest()) is not None and time <= now:
+        while self.earliest() <= now:
             item = heapq.heappop(self._heap)[2]
             del self._entries[item]
             yield item
