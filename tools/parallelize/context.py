@@ -29,6 +29,7 @@ from platformdirs import user_config_path
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.console import escape, say
+from parallelize.local.enter import enter_local_cloud
 from parallelize.options import Common
 from parallelize.queues import Queues, find_queues
 from parallelize.settings import Resolved, Settings
@@ -51,6 +52,8 @@ class Context:
 
     resolved: Resolved
     run: str
+    hint: str = ""
+    """What commands that are shown to the person have to end in, to mean the same run."""
 
     @property
     def settings(self) -> Settings:
@@ -156,14 +159,16 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     """Read the settings and name the run; `flags` are dotted settings, None if not given.
 
     Raises UsageError for whatever is wrong in them. Says so on stderr if AWS's endpoint is
-    replaced.
+    replaced. With --local it is: this process is led to the local cloud.
     """
+    if common.local:
+        enter_local_cloud()
     resolved = settings_module.resolve(
         {**common.flags(), **(flags or {})}, os.environ, Path.cwd(), common.config, user_file()
     )
     for line in endpoint_banner(os.environ):
         say(line)
-    return Context(resolved, run_name(resolved))
+    return Context(resolved, run_name(resolved), common.again())
 
 
 def user_file() -> Path:

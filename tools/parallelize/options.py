@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,9 @@ class Common:
     profile: Annotated[
         str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
     ] = None
+    local: Annotated[
+        bool, Parameter(negative="", help="Use the local cloud instead of AWS.")
+    ] = False
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
@@ -41,6 +45,13 @@ class Common:
             "aws.region": self.region,
             "aws.profile": self.profile,
         }
+
+    def again(self) -> str:
+        """Return these flags as they were given, to end a command that the person may type."""
+        named = {"config": self.config, "run": self.run, "bucket": self.bucket,
+                 "region": self.region, "profile": self.profile}  # fmt: skip
+        words = (f" --{n} {shlex.quote(str(given))}" for n, given in named.items() if given)
+        return "".join(words) + (" --local" if self.local else "")
 
 
 NOTHING = Common()
