@@ -1,0 +1,15 @@
+"""For all tests: no account of whoever runs them, and no deadline that a busy machine misses."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("parallelize", deadline=None, print_blob=True)
+settings.load_profile("parallelize")
+
+for name in [*os.environ]:
+    if name.startswith(("AWS_", "PARALLELIZE_")):
+        del os.environ[name]
+os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
