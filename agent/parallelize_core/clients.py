@@ -41,12 +41,16 @@ def make_session(region: str | None = None, profile: str | None = None) -> boto3
     return boto3.Session(profile_name=profile, region_name=region or (found[0] if found else None))
 
 
-def client_config(connections: int = 10) -> Config:
+def client_config(
+    connections: int = 10,
+    read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
+    attempts: int = MAX_ATTEMPTS,
+) -> Config:
     """Return what all clients have in common; `connections` is the size of the pool."""
     return Config(
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+        connect_timeout=min(CONNECT_TIMEOUT_SECONDS, read_timeout_seconds),
+        read_timeout=read_timeout_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=connections,
         user_agent_extra="parallelize",
     )

@@ -51,3 +51,7 @@ class JobMessage(BaseModel):
     def next_attempt(self) -> Self:
         """Return the message for the next attempt, after a failure that counts."""
         return self.model_copy(update={"attempt": self.attempt + 1})
+
+    def parked(self) -> Self:
+        """Return the message that makes its receiver look for a claim first."""
+        return self.model_copy(update={"claimed": True})

@@ -1,0 +1,123 @@
+"""Putting a worker together: the one place where its parts are built and passed to each other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import boto3
+
+from parallelize_agent import host, systemd
+from parallelize_agent.acknowledge import Acknowledger
+from parallelize_agent.cgroup import JobCgroups
+from parallelize_agent.claim import Claims
+from parallelize_agent.environment import Environments
+from parallelize_agent.lease import MARGIN_PER_LEASE, LeaseKeeper, LeaseTerms
+from parallelize_agent.metadata import Metadata
+from parallelize_agent.run_source import RunSource
+from parallelize_agent.sandbox import JOB_USER_VARIABLE
+from parallelize_agent.scratch import ScratchSpace
+from parallelize_agent.worker import Worker
+from parallelize_agent.workplace import Machine, Services
+from parallelize_core.clients import Clients, client_config, make_session
+from parallelize_core.config import AgentConfig
+from parallelize_core.queue import Queue, SQSQueue
+
+OTHER_CONNECTIONS = 8
+"""For the receiver, the acknowledger, the heartbeat and the supervision."""
+
+MAX_RENEWAL_SECONDS = 5.0
+RENEWAL_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What the metadata service says of the machine; empty where there is none."""
+
+    worker: str
+    type: str = ""
+    zone: str = ""
+    region: str | None = None
+    user_data: str = ""
+
+
+def no_instance() -> Instance:
+    """Return what is known of a machine outside EC2."""
+    return Instance(host.machine_name())
+
+
+def read_instance(metadata: Metadata) -> Instance:
+    """Ask the metadata service; raises ServiceError if it does not answer."""
+    return Instance(
+        worker=metadata.get("meta-data/instance-id") or host.machine_name(),
+        type=metadata.get("meta-data/instance-type") or "",
+        zone=metadata.get("meta-data/placement/availability-zone") or "",
+        region=metadata.get("meta-data/placement/region"),
+        user_data=metadata.get("user-data") or "",
+    )
+
+
+def make_worker(config: AgentConfig, instance: Instance, work_dir: Path) -> Worker:
+    """Build a worker that keeps its files below `work_dir`.
+
+    Raises UsageError if the run cannot be worked on here, MissingError if there is no such run.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    session = make_session(config.region or instance.region)
+    services = _services(config, session, instance.worker)
+    machine = _machine(config, services, instance, work_dir)
+    # Now, and not with the first job: what is wrong with the run itself ends the worker at once.
+    machine.environments.folder(services.run.current())
+    return Worker(config, services, machine)
+
+
+def _services(config: AgentConfig, session: boto3.Session, worker: str) -> Services:
+    clients = Clients.make(session, connections=2 * config.transfers + OTHER_CONNECTIONS)
+    open_store = cache(clients.store)
+    records, queue = open_store(config.bucket), clients.queue(config.queue_url)
+    claims = Claims(records, config.layout, worker, config.lease_seconds)
+    keeper = LeaseKeeper(
+        _prompt_queue(config, session),
+        LeaseTerms(config.lease_seconds, config.claim_after_seconds),
+        claims,
+        alive=lambda: systemd.watchdog(f"serving run {config.run}"),
+    )
+    return Services(
+        queue=queue,
+        dead_letters=clients.queue(config.dead_letter_queue_url),
+        records=records,
+        open_store=open_store,
+        run=RunSource(records, config.layout, config.run_refresh_seconds),
+        claims=claims,
+        keeper=keeper,
+        acknowledger=Acknowledger(queue, keeper.release),
+    )
+
+
+def _prompt_queue(config: AgentConfig, session: boto3.Session) -> Queue:
+    """Return the queue for the keeper: a call that hangs must not let leases run out meanwhile."""
+    seconds = min(MAX_RENEWAL_SECONDS, max(1.0, config.lease_seconds * MARGIN_PER_LEASE))
+    client = session.client(
+        "sqs", config=client_config(read_timeout_seconds=seconds, attempts=RENEWAL_ATTEMPTS)
+    )
+    return SQSQueue(client, config.queue_url)
+
+
+def _machine(
+    config: AgentConfig, services: Services, instance: Instance, work_dir: Path
+) -> Machine:
+    gpus = services.run.current().limits.gpus
+    user = os.environ.get(JOB_USER_VARIABLE)
+    return Machine(
+        worker=instance.worker,
+        work_dir=work_dir,
+        slots=host.slot_count(config.slots, host.logical_cpus(), host.gpu_count(), gpus),
+        scratch=ScratchSpace(work_dir / "jobs", user),
+        environments=Environments(work_dir / "environments", services.open_store),
+        cgroups=JobCgroups.claim(),
+        user=user,
+        type=instance.type,
+        zone=instance.zone,
+    )

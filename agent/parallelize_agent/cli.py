@@ -1,0 +1,116 @@
+"""`parallelize-agent`: read the configuration, put the worker together, exit with the right code.
+
+0: the work is over, or the worker was asked to leave. 2: the configuration or the run is wrong.
+6: the services or this machine failed the worker. systemd restarts on any but 0 (see systemd/).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from parallelize_agent import assembly, logs, process_tree, systemd
+from parallelize_agent.departure import Departure
+from parallelize_agent.interruption import Notice, NoticeWatch
+from parallelize_agent.metadata import Metadata
+from parallelize_agent.worker import Worker
+from parallelize_core.aws_errors import explain
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.version import VERSION
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run the agent and exit."""
+    arguments = _parse(sys.argv[1:])
+    try:
+        departure = _run(arguments)
+    except ParallelizeError as error:
+        _fail(error)
+    except (BotoCoreError, ClientError) as error:
+        _fail(explain(error) or ParallelizeError(str(error)))
+    if departure.error:
+        _fail(departure.error)
+    log.info("left", reason=departure.reason)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="parallelize-agent", description="A worker of a run of `parallelize`."
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration, as `parallelize launch --print-config` writes it "
+        "(default: this instance's user data)",
+    )
+    parser.add_argument(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where environments and scratch folders go "
+        "(default: $STATE_DIRECTORY, else a temporary folder)",
+    )
+    return parser.parse_args(words)
+
+
+def _run(arguments: argparse.Namespace) -> Departure:
+    metadata = None if arguments.config else Metadata.from_environment()
+    instance = assembly.read_instance(metadata) if metadata else assembly.no_instance()
+    logs.configure(instance.worker)
+    log.info("starting", version=VERSION)
+    config = _read_config(arguments.config, instance)
+    systemd.promise(shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds)
+    process_tree.adopt_orphans()
+    with tempfile.TemporaryDirectory(prefix="parallelize-") as spare:
+        work_dir = arguments.work_dir or Path(os.environ.get("STATE_DIRECTORY") or spare)
+        worker = assembly.make_worker(config, instance, work_dir.resolve())
+        return _work(worker, config, metadata)
+
+
+def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:
+    if path is None:
+        return AgentConfig.decode(instance.user_data, "the instance's user data")
+    try:
+        return AgentConfig.decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", error.strerror) from None
+
+
+def _work(worker: Worker, config: AgentConfig, metadata: Metadata | None) -> Departure:
+    def terminate(_: int, __: object) -> None:
+        worker.leaving.decide("it was told to stop (SIGTERM)", config.stop_grace_seconds)
+
+    def interrupted(notice: Notice) -> None:
+        margin = config.interruption_margin_seconds
+        left = config.stop_grace_seconds if notice.seconds is None else notice.seconds - margin
+        worker.leaving.decide(notice.reason, max(0.0, left))
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, terminate)
+    watch = None
+    if metadata:
+        watch = NoticeWatch(metadata, interrupted, config.notice_poll_seconds)
+        watch.start()
+    systemd.ready(f"serving run {config.run}")
+    departure = worker.run()
+    systemd.stopping(departure.reason)
+    if watch:
+        watch.stop()
+    return departure
+
+
+def _fail(error: ParallelizeError) -> None:
+    log.error("failed", what=error.what, why=error.why, fix=error.fix)
+    sys.exit(error.exit_code)

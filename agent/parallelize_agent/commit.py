@@ -1,0 +1,151 @@
+"""Making a job's work visible, so that every crash in between repeats work and loses nothing.
+
+The order is: outputs, then the log, then the result, then the delete. Each write carries a
+condition, and each is made under a lease that is still good. So whatever an agent writes late
+either comes before the conditional write of the job's new owner, who replaces it, or fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote, unquote
+
+import structlog
+
+from parallelize_agent.outputs import OutputError, OutputFile
+from parallelize_core import keys
+from parallelize_core.errors import ServiceError
+from parallelize_core.layout import RunLayout, output_name, with_suffix
+from parallelize_core.result import INLINE_LOG_BYTES, Attempt, Output, Result
+from parallelize_core.run import Run
+from parallelize_core.store import IF_ABSENT, Condition, ObjectInfo, Store
+
+log = structlog.get_logger()
+
+OWNER = "parallelize-input"
+"""Metadata of an output that names its input, percent-encoded as headers are ASCII."""
+
+MAX_OWNER_BYTES = 1500
+"""S3 allows 2 KB of metadata: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
+
+_TRIES = 10
+
+
+class AlreadyFinishedError(Exception):
+    """Another worker has finished the job meanwhile; its result stands."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Writes for one job; `check` raises LeaseLostError unless the job is certainly ours."""
+
+    run: Run
+    layout: RunLayout
+    records: Store
+    outputs: Store
+    key: str
+    check: Callable[[], None]
+
+    def put_outputs(self, files: list[OutputFile]) -> tuple[Output, ...]:
+        """Store the files; raise OutputError if one clashes with another input's output."""
+        names: dict[str, Path] = {}
+        for file in files:
+            name = output_name(self.run.naming.name, self.run.name, self.key, file.name)
+            if reason := keys.refusal(name) or keys.refusal(self.run.output.key(name)):
+                raise OutputError(f"the output name {ascii(name)[1:-1]} is refused: {reason}")
+            if name in names:
+                raise OutputError(f"two outputs of this input get the same name {name}")
+            names[name] = file.path
+        return tuple(self._put_output(name, path) for name, path in names.items())
+
+    def put_log(self, key: str, path: Path) -> tuple[str, str | None]:
+        """Return a small log itself, or store a larger one and return the key of its object."""
+        if path.stat().st_size <= INLINE_LOG_BYTES:
+            return path.read_bytes().decode("utf-8", errors="replace"), None
+        with path.open("rb") as file:
+            self.records.put_file(key, file)
+        return "", key
+
+    def put_attempt(self, attempt: Attempt) -> None:
+        """Leave a record of an attempt that is not the job's last."""
+        self.check()
+        place = self.layout.attempt(self.key, attempt.attempt, attempt.worker)
+        self.records.put(place, attempt.encode())
+
+    def put_result(self, result: Result) -> None:
+        """Finish the job; raise AlreadyFinishedError if somebody else has finished it.
+
+        One thing can go wrong before that: the other's result may name outputs that we have
+        replaced since, when it was written so late that we could not see it. Then ours is the
+        one that tells what is there, and takes its place.
+        """
+        place = self.layout.result(self.key)
+        if result.status == "failed":
+            self.records.put(self.layout.failure(self.key), b"")
+        self.check()
+        if self.records.put(place, result.encode(), IF_ABSENT):
+            return
+        head = self.records.head(place)
+        there = Result.decode(self.records.get(place))
+        if there == result:
+            return  # our own, written by a request whose answer was lost
+        if head and _overwritten(there, result):
+            self.check()
+            log.warning("result replaced, its outputs were ours", key=self.key, by=there.worker)
+            if self.records.put(place, result.encode(), Condition(etag=head.etag)):
+                return
+        raise AlreadyFinishedError(self.key)
+
+    def _put_output(self, name: str, path: Path) -> Output:
+        descriptor = os.open(path.resolve(strict=True), os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+            name, etag = self._place(name, file, digest)
+        return Output(key=name, size=size, sha256=digest, etag=etag)
+
+    def _place(self, name: str, file: BinaryIO, digest: str) -> tuple[str, str]:
+        metadata = {OWNER: owner_mark(self.key), "sha256": digest}
+        condition = IF_ABSENT
+        for _ in range(_TRIES):
+            self.check()
+            key = self.run.output.key(name)
+            if etag := self.outputs.put_file(key, file, condition, metadata):
+                return name, etag
+            there = self.outputs.head(key)
+            if there is None:
+                condition = IF_ABSENT
+            elif self._may_replace(there, name):
+                condition = Condition(etag=there.etag)
+            else:
+                name, condition = with_suffix(name, self.key), IF_ABSENT
+        raise ServiceError(f"the output {name} keeps changing while it is written")
+
+    def _may_replace(self, there: ObjectInfo, name: str) -> bool:
+        """Whether an output that is there may give way to ours; raise OutputError on a clash."""
+        owner = there.metadata.get(OWNER, "")
+        if owner == owner_mark(self.key):
+            if self.records.head(self.layout.result(self.key)):
+                raise AlreadyFinishedError(self.key)
+            return True
+        if self.run.naming.on_clash == "fail":
+            raise OutputError(
+                f"{self.key} and {unquote(owner) or 'something outside this run'} both give "
+                f"the output {name}"
+            )
+        return self.run.naming.on_clash == "replace"
+
+
+def owner_mark(key: str) -> str:
+    """Return what an output's metadata says of its input; no other input gives the same."""
+    return keys.shorten(quote(key, safe="/"), MAX_OWNER_BYTES)
+
+
+def _overwritten(theirs: Result, ours: Result) -> bool:
+    versions = {output.key: output.etag for output in ours.outputs}
+    return any(versions.get(output.key, output.etag) != output.etag for output in theirs.outputs)

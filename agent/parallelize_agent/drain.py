@@ -1,0 +1,74 @@
+"""Is it over? What an agent without a job makes of the queue's three counts.
+
+One empty receive means nothing, and the counts are approximate: they may need a minute to
+settle. So this rule only ever proposes; the manifest and the results have the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from parallelize_core.clock import boot_seconds
+from parallelize_core.config import AgentConfig
+from parallelize_core.queue import QueueCounts
+
+
+class Step(Enum):
+    """What an idle agent does next, in a sentence each."""
+
+    POLL = "there is or may be work: ask for messages again"
+    CHECK = "the queue seems empty: see whether every job that was sent has a result"
+    HAND_OVER = "others hold the last messages: leave, unless this agent is the keeper"
+    GIVE_UP = "there was nothing to do for too long: leave"
+
+
+class DrainRule:
+    """Follows the counts from one empty receive to the next; times in seconds of the clock."""
+
+    def __init__(self, config: AgentConfig, clock: Callable[[], float] = boot_seconds) -> None:
+        self._settings = config.drain
+        self._lease = config.lease_seconds
+        self._max_idle = config.max_idle_seconds
+        self._clock = clock
+        self._idle_since = clock()
+        self._zeros = 0
+        self._last_zero = 0.0
+        self._elsewhere_since: float | None = None
+
+    def reset(self) -> None:
+        """Begin anew: there is work."""
+        self._idle_since = self._clock()
+        self._forget()
+
+    def next_step(self, counts: QueueCounts) -> Step:
+        """Say what to do after an empty receive with no job in hand."""
+        now = self._clock()
+        if now - self._idle_since >= self._max_idle:
+            return Step.GIVE_UP
+        if counts.visible or counts.delayed:
+            self._forget()
+            return Step.POLL
+        if counts.in_flight:
+            return self._others_at_work(now)
+        return self._nothing_left(now)
+
+    def _others_at_work(self, now: float) -> Step:
+        if self._elsewhere_since is None:
+            self._forget()
+            self._elsewhere_since = now
+        # By then a message whose holder has died is visible again.
+        patience = self._lease + self._settings.in_flight_margin_seconds
+        return Step.HAND_OVER if now - self._elsewhere_since >= patience else Step.POLL
+
+    def _nothing_left(self, now: float) -> Step:
+        self._elsewhere_since = None
+        if self._zeros and now - self._last_zero < self._settings.interval_seconds:
+            return Step.POLL
+        self._zeros += 1
+        self._last_zero = now
+        return Step.CHECK if self._zeros >= self._settings.samples else Step.POLL
+
+    def _forget(self) -> None:
+        self._zeros = 0
+        self._elsewhere_since = None

@@ -1,0 +1,183 @@
+"""The first stages of a job: fetching what it needs, and running its command.
+
+    received ── stage_in ──> staged ── execute ──> ran ── settle ──> settled
+
+Each stage runs in a pool of its own. A stage that decides the job's fate says so with
+`Job.decide`; the stages after it leave the job alone, and `settlement` makes its fate come true.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import structlog
+
+from parallelize_agent import host, sandbox
+from parallelize_agent.cgroup import JobCgroup
+from parallelize_agent.environment import command_line
+from parallelize_agent.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed
+from parallelize_agent.process import Command, Ending, Execution, Outcome
+from parallelize_agent.scratch import PRIVATE
+from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back
+from parallelize_agent.workplace import Machine, Services
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import ChangedError, MissingError
+from parallelize_core.result import Cause
+from parallelize_core.run import Run
+
+log = structlog.get_logger()
+
+PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+"""All that a command gets of the agent's own environment: nothing that leads to credentials."""
+
+_COMMAND_ERRNOS = {errno.ENOEXEC, errno.ENOENT, errno.EACCES, errno.E2BIG, errno.ENOTDIR}
+"""A start that fails so would fail anywhere; with any other error, the host is at fault."""
+
+
+class JobRunner:
+    """Takes jobs through their stages. Its methods raise nothing that is a job's own fault."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        services: Services,
+        machine: Machine,
+    ) -> None:
+        self._config = config
+        self._layout = config.layout
+        self._services = services
+        self._machine = machine
+
+    def stage_in(self, job: Job, others: int) -> None:
+        """Fetch what the job needs; `others` is the number of other jobs in hand.
+
+        Raises UsageError if the run itself cannot be worked on.
+        """
+        try:
+            if verdict := self._early_verdict(job, others):
+                job.decide(verdict)
+                return
+            job.run = self._services.run.current()
+            job.environment = self._machine.environments.folder(job.run)
+            job.folder = self._machine.scratch.make(job.key)
+            self._fetch_input(job, job.run, job.folder.input)
+            self._machine.scratch.furnish(job.folder, job.environment)
+        except SERVICE_ERRORS as error:
+            job.decide(blame_service(self._config, error))
+
+    def _early_verdict(self, job: Job, others: int) -> Verdict | None:
+        if self._services.records.head(self._layout.result(job.key)):
+            return FINISHED
+        if job.message.claimed and self._services.claims.held_by_other(job.key):
+            return PARKED
+        if job.lease.message.receives > self._config.max_receives:
+            return failed(
+                Cause.INFRASTRUCTURE,
+                f"{self._config.max_receives} workers took it and never answered: they died or "
+                "lost touch with it in their hands; perhaps it needs more memory than they have",
+                final=True,
+            )
+        return self._disk_verdict(job.message.size, others)
+
+    def _disk_verdict(self, size: int, others: int) -> Verdict | None:
+        free = host.free_bytes(self._machine.work_dir) - self._config.disk_reserve_bytes
+        if size <= free:
+            return None
+        why = f"it has {size:,} bytes, and the worker's disk has room for {max(0, free):,}"
+        if not others:
+            return failed(Cause.INPUT, f"{why}; give workers.disk more")
+        return handed_back(self._config, why)
+
+    def _fetch_input(self, job: Job, run: Run, path: Path) -> None:
+        store = self._services.open_store(run.input.bucket)
+        try:
+            size = store.get_file(run.input.key(job.key), path, job.message.etag)
+        except (MissingError, ChangedError) as error:
+            job.decide(failed(Cause.INPUT, f"{error.what}; parallelize prep lists it anew"))
+            return
+        if size != job.message.size:
+            job.decide(failed(Cause.INPUT, f"it has {size} bytes, not {job.message.size}"))
+
+    def execute(self, job: Job, slot: int) -> None:
+        """Run the command in a slot, and judge how it ended."""
+        if job.verdict or job.run is None or job.folder is None:
+            return
+        cgroup = None
+        try:
+            if self._machine.cgroups:
+                cgroup = self._machine.cgroups.create(job.run.limits.memory_bytes)
+            command = self._command(job, job.run, slot, cgroup)
+            outcome = job.execute(Execution(command, job.folder.stdout, job.folder.log))
+            job.decide(self._judge(outcome, job.run))
+        except OSError as error:
+            job.decide(self._not_run(error, job.run))
+        finally:
+            if cgroup:
+                cgroup.remove()
+
+    def _command(self, job: Job, run: Run, slot: int, cgroup: JobCgroup | None) -> Command:
+        assert job.folder  # noqa: S101 - made by stage_in, or there would be a verdict
+        scratch = job.folder.scratch
+        prefix = (*(cgroup.prefix if cgroup else ()), *sandbox.job_prefix(self._machine.user))
+        return Command(
+            argv=(*prefix, *command_line(run.command, job.environment), str(job.folder.input)),
+            folder=scratch,
+            environ=self._environ(job, run, slot),
+            marker=f"PARALLELIZE_SCRATCH={scratch}",
+            timeout_seconds=run.limits.timeout_seconds,
+            grace_seconds=run.limits.grace_seconds,
+            memory_bytes=run.limits.memory_bytes,
+            cgroup=cgroup,
+        )
+
+    def _environ(self, job: Job, run: Run, slot: int) -> dict[str, str]:
+        assert job.folder  # noqa: S101 - see _command
+        environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environ |= {
+            "HOME": str(job.folder.scratch / PRIVATE),
+            "TMPDIR": str(job.folder.tmp),
+            "PARALLELIZE_RUN": run.name,
+            "PARALLELIZE_INPUT": str(job.folder.input),
+            "PARALLELIZE_INPUT_KEY": job.key,
+            "PARALLELIZE_ATTEMPT": str(job.message.attempt),
+            "PARALLELIZE_SLOT": str(slot),
+            "PARALLELIZE_SLOTS": str(self._machine.slots),
+            "PARALLELIZE_SCRATCH": str(job.folder.scratch),
+            "PARALLELIZE_ENVIRONMENT": str(job.environment or ""),
+        }
+        if run.limits.gpus:
+            environ["CUDA_VISIBLE_DEVICES"] = host.gpus_of_slot(slot, run.limits.gpus)
+        return environ
+
+    def _judge(self, outcome: Outcome, run: Run) -> Verdict:
+        match outcome.ending, outcome.exit_code:
+            case Ending.TIMEOUT, _:
+                return failed(Cause.TIMEOUT, f"it ran over {run.limits.timeout_seconds:g} s")
+            case Ending.MEMORY, _:
+                return failed(Cause.MEMORY, "it ran out of memory")
+            case Ending.STOPPED, _:
+                return handed_back(self._config, "it was stopped")
+            case _, code:
+                return self._judge_exit(code)
+
+    def _judge_exit(self, code: int) -> Verdict:
+        match code:
+            case os.EX_OK:
+                return SUCCEEDED
+            case os.EX_TEMPFAIL:
+                why = f"the command asked for another try later (exit {code})"
+                return failed(Cause.INFRASTRUCTURE, why, delay_seconds=self._config.later_seconds)
+            case os.EX_DATAERR:
+                why = f"the command says that its input is bad (exit {code})"
+                return failed(Cause.COMMAND, why, final=True)
+            case _:
+                return failed(Cause.COMMAND, f"signal {-code}" if code < 0 else f"exit {code}")
+
+    def _not_run(self, error: OSError, run: Run) -> Verdict:
+        if error.errno in _COMMAND_ERRNOS:
+            return failed(
+                Cause.COMMAND, f"{run.command[0]} cannot be started: {error.strerror}", final=True
+            )
+        return blame_service(self._config, error)

@@ -1,0 +1,132 @@
+"""The receive loop: takes messages for free places, and finds out when it is over."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from parallelize_agent import host
+from parallelize_agent.departure import Leaving
+from parallelize_agent.drain import DrainRule, Step
+from parallelize_agent.heartbeat import is_keeper, read_heartbeats
+from parallelize_agent.job import Job
+from parallelize_agent.pipeline import Pipeline
+from parallelize_agent.repair import missing_jobs, send_again
+from parallelize_agent.settlement import refuse
+from parallelize_agent.workplace import Machine, Services
+from parallelize_core.clock import boot_seconds
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import DecodeError, ServiceError
+from parallelize_core.job import JobMessage
+from parallelize_core.queue import BATCH, Message
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 1.0
+"""How long the loop waits for a place, or after an error, before it looks around again."""
+
+
+class Receiver:
+    """Receives in a thread of its own until the worker leaves.
+
+    A poll that is under way then is waited for, and what it brings is handed back: SQS leases
+    messages to a poll whether or not anybody still listens.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        services: Services,
+        machine: Machine,
+        pipeline: Pipeline,
+        leaving: Leaving,
+    ) -> None:
+        self._config = config
+        self._services = services
+        self._machine = machine
+        self._pipeline = pipeline
+        self._leaving = leaving
+        self._drain = DrainRule(config)
+        self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
+
+    def start(self) -> None:
+        """Begin to receive."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the last poll has come back."""
+        self._thread.join()
+
+    @property
+    def running(self) -> bool:
+        """Whether messages are being received."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._leaving.decided:
+            try:
+                self._round()
+            except (BotoCoreError, ClientError, ServiceError) as error:
+                log.warning("not received", error=str(error))
+                self._leaving.wait(WAIT_SECONDS)
+
+    def _round(self) -> None:
+        places = self._pipeline.wait_for_place(WAIT_SECONDS)
+        if not places or not self._has_disk():
+            return
+        messages = self._services.queue.receive(
+            min(places, BATCH), self._config.poll_seconds, self._config.lease_seconds
+        )
+        received = boot_seconds()
+        for message in messages:
+            self._take(message, received)
+        if messages or self._services.keeper.held:
+            self._drain.reset()
+        elif not self._leaving.decided:
+            self._consider_leaving()
+
+    def _take(self, message: Message, received: float) -> None:
+        lease = self._services.keeper.hold(message, received)
+        try:
+            job = Job(JobMessage.decode(message.body), lease)
+        except DecodeError as error:
+            log.error("message refused", message=message.id, why=error.why)
+            refuse(self._services, self._machine.worker, lease, f"{error.what}: {error.why}")
+            return
+        self._pipeline.add(job)
+
+    def _has_disk(self) -> bool:
+        if host.free_bytes(self._machine.work_dir) >= self._config.disk_reserve_bytes:
+            return True
+        if not self._pipeline.size:
+            error = ServiceError("the disk is full, and no job holds any of it")
+            self._leaving.decide(error.what, error=error)
+        self._leaving.wait(WAIT_SECONDS)
+        return False
+
+    def _consider_leaving(self) -> None:
+        step = self._drain.next_step(self._services.queue.counts())
+        if step is Step.GIVE_UP:
+            self._leaving.decide("there was nothing to do for too long")
+        elif step is Step.HAND_OVER and not self._is_keeper():
+            self._leaving.decide("others hold the last jobs")
+        elif step is Step.CHECK:
+            self._check_truth()
+        if self._config.poll_seconds == 0:
+            self._leaving.wait(WAIT_SECONDS)
+
+    def _check_truth(self) -> None:
+        missing = missing_jobs(self._services.records, self._config.layout)
+        if not missing:
+            self._leaving.decide("every job has its result")
+        elif self._is_keeper():
+            log.warning("jobs without result or message are sent again", jobs=len(missing))
+            send_again(self._services.queue, self._config.run, missing)
+            self._drain.reset()
+
+    def _is_keeper(self) -> bool:
+        heartbeats = read_heartbeats(self._services.records, self._config.layout)
+        return is_keeper(self._machine.worker, heartbeats, time.time())

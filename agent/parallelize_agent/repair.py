@@ -1,0 +1,21 @@
+"""Sending again what the queue has lost: jobs that were sent, and have neither result nor message.
+
+Messages expire after 14 days at the most, and SQS may lose one; the manifest knows better.
+"""
+
+from __future__ import annotations
+
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, unfinished
+from parallelize_core.queue import Queue
+from parallelize_core.store import Store
+
+
+def missing_jobs(store: Store, layout: RunLayout) -> list[Entry]:
+    """Return the jobs that were sent and have no result."""
+    return list(unfinished(store, layout))
+
+
+def send_again(queue: Queue, run: str, jobs: list[Entry]) -> None:
+    """Send fresh messages; their receivers look first whether somebody claims the job."""
+    queue.send([job.message(run).parked().encode() for job in jobs])

@@ -1,0 +1,27 @@
+"""Verdicts that more than one stage passes."""
+
+from __future__ import annotations
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from parallelize_agent.job import Verdict, failed
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import ServiceError
+from parallelize_core.result import Cause
+
+log = structlog.get_logger()
+
+SERVICE_ERRORS = (BotoCoreError, ClientError, ServiceError, OSError)
+"""What machines and networks do to a job; it is never charged for one of these."""
+
+
+def handed_back(config: AgentConfig, why: str) -> Verdict:
+    """Return the verdict on a job that this worker could not do, and another may."""
+    return failed(Cause.INFRASTRUCTURE, why, delay_seconds=config.recovery_seconds)
+
+
+def blame_service(config: AgentConfig, error: Exception) -> Verdict:
+    """Return the verdict on a job that met an error of machine or network."""
+    log.warning("job not done for a reason of machine or network", error=str(error))
+    return handed_back(config, str(error))
