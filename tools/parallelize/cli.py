@@ -45,8 +45,14 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("prep", "prep:prep", WORK, "Upload inputs and environment, list the jobs."),
     Command("enqueue", "enqueue:enqueue", WORK, "Put the jobs on the queue."),
+    Command("download", "download:download", WORK, "Fetch the outputs into a folder."),
     Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
     Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
+    Command("scale", "scale:scale", MACHINES, "Bring the number of workers to N."),
+    Command("stop", "stop:stop", MACHINES, "Drain: let workers finish, and leave."),
+    Command("kill", "kill:kill", MACHINES, "End the run's machines now."),
+    Command("clean", "clean:clean", MACHINES, "Delete the run's queues and objects."),
+    Command("init", "init:init", SET_UP, "Make a folder to begin with."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
 )

@@ -47,19 +47,18 @@ def some(names: list[str], limit: int = 5) -> str:
     return "\n".join(lines)
 
 
-def fit(text: str, indent: str = "") -> str:
+def fit(text: str, indent: str = "", width: int = WIDTH) -> str:
     """Return `text` in lines of at most 80 columns, as far as its words allow."""
-    lines = [_fit_line(line, indent) for line in text.split("\n")]
+    lines = [_fit_line(indent + escape(line), width) for line in text.split("\n")]
     return "\n".join(lines)
 
 
-def _fit_line(line: str, indent: str) -> str:
-    whole = indent + escape(line)
-    if len(whole) <= WIDTH:
+def _fit_line(whole: str, width: int) -> str:
+    if len(whole) <= width:
         return whole
     left = len(whole) - len(whole.lstrip())
     return textwrap.fill(
-        whole.strip(), WIDTH, initial_indent=" " * left, subsequent_indent=" " * (left + 2),
+        whole.strip(), width, initial_indent=" " * left, subsequent_indent=" " * (left + 2),
         break_on_hyphens=False,
     )  # fmt: skip
 
@@ -67,6 +66,12 @@ def _fit_line(line: str, indent: str) -> str:
 def say(text: str) -> None:
     """Tell the person something, on stderr."""
     print(fit(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def say_plan(text: str) -> None:
+    """Tell what would be done, on stderr; each line says that it is not."""
+    for line in fit(text, width=WIDTH - len(DRY_RUN) - 1).split("\n"):
+        print(f"{DRY_RUN} {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def answer(text: str) -> None:

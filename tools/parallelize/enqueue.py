@@ -16,7 +16,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import DRY_RUN, answer_json, escape, say, shown
+from parallelize.console import answer_json, escape, say, say_plan, shown
 from parallelize.context import Context, open_context
 from parallelize.cursor import CursorHold
 from parallelize.options import NOTHING, Common, DryRun, Json
@@ -202,8 +202,8 @@ def show_plan(context: Context, limit: int | None) -> None:
     done = finished(store, layout)
     waiting = len(beyond_cursors(store, layout, parts, done))
     count = min(waiting, limit or waiting)
-    say(f"{DRY_RUN} would send {plural(count, 'job')} to the queue of run {context.run}")
-    say(f"{DRY_RUN} {plural(len(done), 'job')} have a result already")
+    say_plan(f"would send {plural(count, 'job')} to the queue of run {context.run}")
+    say_plan(f"{plural(len(done), 'job')} have a result already")
 
 
 def settled_counts(

@@ -18,7 +18,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize import bucket
-from parallelize.console import DRY_RUN, answer_json, escape, say, shown, some
+from parallelize.console import answer_json, escape, say, say_plan, shown, some
 from parallelize.context import Context, open_context
 from parallelize.inputs import LocalInput, is_remote, local_inputs, remote_inputs
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
@@ -122,13 +122,13 @@ def show_plan(context: Context) -> None:
     local = _local(context)
     with drafted(context) as draft:
         if not bucket.exists(context.clients.s3, context.bucket):
-            say(f"{DRY_RUN} would need the bucket {context.bucket}, which does not exist yet")
-            say(f"{DRY_RUN} would upload {plural(len(local or ()), 'file')}")
+            say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
+            say_plan(f"would upload {plural(len(local or ()), 'file')}")
             return
         plan = make_plan(context, context.store, draft, local)
     for upload in plan.uploads:
-        say(f"{DRY_RUN} would upload {shown(upload.item.key)}  {show_size(upload.content.size)}")
-    say(f"{DRY_RUN} would add {plural(len(plan.entries), 'input')} to run {context.run}")
+        say_plan(f"would upload {shown(upload.item.key)}  {show_size(upload.content.size)}")
+    say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}")
 
 
 def make_plan(

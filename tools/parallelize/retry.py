@@ -14,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import DRY_RUN, answer_json, say, shown
+from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.queues import make_queues
@@ -60,7 +60,7 @@ def retry(
     context = open_context(common)
     if dry_run:
         for result in _chosen(context, context.store, files):
-            say(f"{DRY_RUN} would send {shown(result.key)} again")
+            say_plan(f"would send {shown(result.key)} again")
         return
     done = retry_jobs(context, files)
     say(f"run {done.run}: {plural(done.sent, 'failed job')} sent again")

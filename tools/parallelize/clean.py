@@ -1,0 +1,138 @@
+"""`parallelize clean`: take away what a run has made; compute first, then queues, then objects.
+
+The user's own inputs and outputs, which lie outside the run, stay. It can be repeated until
+nothing is left, and says so when nothing is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer_json, say, say_plan, shown
+from parallelize.context import Context, open_context
+from parallelize.options import NOTHING, Common, DryRun, Force, Json, Yes
+from parallelize.queues import Queues, delete_queues
+from parallelize.units import plural, show_size
+from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.layout import RunLayout
+from parallelize_core.store import ObjectInfo, Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is there of a run: objects, queues, and workers that are alive."""
+
+    objects: tuple[ObjectInfo, ...]
+    queues: Queues | None
+    workers: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all objects."""
+        return sum(item.size for item in self.objects)
+
+
+@dataclass(frozen=True)
+class What:
+    """What may go: `keep_outputs` spares the outputs, `force` the question of live workers."""
+
+    keep_outputs: Annotated[bool, Parameter(negative="", help="Leave the outputs.")] = False
+    force: Force = False
+    yes: Yes = False
+
+
+def clean(
+    *,
+    what: Annotated[What, Parameter(name="*")] = What(),
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Delete the run's queues and all that it keeps in S3, outputs included."""
+    context = open_context(common)
+    plan = make_plan(context, keep_outputs=what.keep_outputs)
+    _show(plan, context, dry_run=dry_run)
+    if dry_run:
+        return
+    check_workers(plan, context.run, force=what.force)
+    confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
+    queues = delete_queues(context.clients.sqs, context.run)
+    _delete(context.store, context.layout, plan)
+    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted, nothing is left")
+    if json:
+        deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
+        answer_json({"schema": 1, "run": context.run, "deleted": deleted})
+
+
+def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
+    """Look what there is of the run; raise NothingToDoError if there is nothing."""
+    store, layout = context.store, context.layout
+    spared = layout.output.prefix if keep_outputs else None
+    objects = [item for item in store.list(layout.root.prefix)
+               if spared is None or not item.key.startswith(spared)]  # fmt: skip
+    try:
+        queues = context.queues
+    except MissingError:
+        queues = None
+    if not objects and queues is None:
+        raise NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
+    return Plan(tuple(objects), queues, tuple(live_workers(store, layout, time.time())))
+
+
+def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
+    """Return the workers whose heartbeat is fresh; `now` in seconds since 1970."""
+    alive = []
+    for item in store.list(layout.agents.prefix):
+        try:
+            heartbeat = Heartbeat.decode(store.get(item.key))
+        except (MissingError, DecodeError):
+            continue
+        if heartbeat.alive(now):
+            alive.append(heartbeat.worker)
+    return alive
+
+
+def check_workers(plan: Plan, run: str, *, force: bool) -> None:
+    """Raise UsageError if workers are at the run, unless `force` says that this is meant."""
+    if plan.workers and not force:
+        raise UsageError(
+            f"{plural(len(plan.workers), 'worker')} of run {run} still at work",
+            "deleting what they work with would only make them fail, and they would go on costing",
+            "parallelize kill   first, or wait; --force deletes all the same",
+        )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, where there is somebody to answer; raise UsageError unless the answer is yes."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("nobody is there to be asked", "stdin is not a terminal", "--yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was deleted")
+
+
+def _delete(store: Store, layout: RunLayout, plan: Plan) -> None:
+    # run.json goes last: while it is there, a clean that was cut off can be seen and repeated.
+    store.delete(item.key for item in plan.objects if item.key != layout.run_json)
+    store.delete([layout.run_json])
+
+
+def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
+    size = show_size(plan.bytes)
+    lines = [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
+    if plan.queues:
+        count = plan.queues.main.counts().total
+        lines.append(f"delete both queues, with {plural(count, 'message')}")
+    tell, will = (say_plan, "would") if dry_run else (say, "will")
+    for line in lines:
+        tell(f"{will} {line}")
+    for name in plan.workers:
+        tell(f"worker {shown(name)} is alive")

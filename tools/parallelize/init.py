@@ -1,0 +1,123 @@
+"""`parallelize init`: a folder to begin with. Nothing that is there is written over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, escape, say, say_plan, some
+from parallelize.options import DryRun
+from parallelize_core.errors import UsageError
+
+TOML = """\
+schema = 1
+
+[run]
+# name  = "scans"               # default: this folder's name
+inputs  = "inputs/"             # a folder, a glob, @list.txt or s3://bucket/prefix/
+command = "./job.sh"            # called as: ./job.sh INPUT ; prints the files it made
+env     = "env/"                # what the command needs, itself included
+timeout = "30m"                 # per file
+attempts = 3                    # then the file counts as failed
+# require_output = true         # a command that makes no file has failed
+# memory_per_job = "2GiB"
+# gpus_per_job   = 1
+
+[output]
+# to     = "s3://bucket/out/"   # default: beside everything else of the run
+# name   = "{dir}/{stem}{suffix}"   # also {run} and {hash}
+# on_clash = "fail"             # or "suffix", "replace"
+
+[aws]
+# profile = "lab"               # AWS_PROFILE wins over it
+# region  = "eu-west-1"         # AWS_REGION wins over it
+# bucket  = "auto"              # the one that `parallelize setup` makes
+# tags    = { project = "scans" }
+
+[workers]
+count   = 2
+# types = ["c7i.xlarge", "c6i.xlarge", "m6i.xlarge"]
+# slots = "auto"                # files at once per worker: one per vCPU; or 4, or "2x"
+# market = "spot"               # or "on-demand"
+# max_hours = 12                # each worker switches itself off by then
+# max_cost  = 20.0              # US dollars, estimated
+"""
+
+JOB = """\
+#!/bin/sh
+# Called with one input file; prints the name of each file it makes. Logs go to stderr.
+set -eu
+input=$1
+name=$(basename "$input")
+wc -c < "$input" > "$name.size"
+echo "$name.size"
+"""
+
+
+def init(
+    folder: Annotated[Path, Parameter(name="DIR", help="The folder; made if need be.")] = Path(),
+    *,
+    example: Annotated[
+        bool, Parameter(negative="", help="With real inputs and a script that reads them.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make parallelize.toml, a script and a folder for the inputs."""
+    contents = dict(example_files() if example else blank_files())
+    check_absent(folder, contents)
+    if dry_run:
+        for name in contents:
+            say_plan(f"would write {escape(str(folder / name))}")
+        return
+    write(folder, contents)
+    if not example:
+        (folder / "inputs").mkdir(exist_ok=True)
+    where = "" if folder == Path() else f"cd {escape(str(folder))} && "
+    say("next:" if example else "next: put files into inputs/, then:")
+    say(f"  {where}parallelize run --local")
+    answer(str(folder / "parallelize.toml"))
+
+
+def blank_files() -> Iterator[tuple[str, bytes]]:
+    """Give the names and contents of a project without inputs."""
+    yield "parallelize.toml", TOML.encode()
+    yield "env/job.sh", JOB.encode()
+
+
+def example_files() -> Iterator[tuple[str, bytes]]:
+    """Give the names and contents of the example that ships with the package."""
+    yield from _below(files("parallelize") / "example", "")
+
+
+def check_absent(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Raise UsageError if something would be written over, before anything is written."""
+    if there := [name for name in contents if os.path.lexists(folder / name)]:
+        raise UsageError(
+            f"{escape(str(folder))} has a project already", some(there),
+            "give an empty folder: parallelize init DIR",
+        )  # fmt: skip
+
+
+def write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write new files; scripts can be executed, whatever became of their mode in a wheel."""
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            file.write(content)
+        if content.startswith(b"#!"):
+            path.chmod(path.stat().st_mode | 0o111)
+
+
+def _below(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir() and item.name != "__pycache__":
+            yield from _below(item, f"{prefix}{item.name}/")
+        elif item.is_file():
+            yield prefix + item.name, item.read_bytes()
