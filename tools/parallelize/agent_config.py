@@ -23,6 +23,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         slots=workers.slots,
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
         shutdown=workers.shutdown,
+        max_cost_usd=workers.max_cost,
         drain=DrainSettings(**_given(drain_settings(context.settings.agent))),
         **_given(agent_settings(context.settings.agent)),
     )

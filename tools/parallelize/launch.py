@@ -4,7 +4,7 @@ Other commands use the same steps:
 
     request = make_request(context, queues, count)
     plan = plan_launch(read_facts(context, queues, request), request)   # nothing is changed yet
-    outcome = execute(plan, context.client("ec2"))
+    outcome = execute(plan, ComputeClients.make(context.session))
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from cyclopts import Parameter
 from parallelize.agent_config import agent_config
 from parallelize.console import answer, answer_json, say
 from parallelize.context import Context, open_context
+from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
-from parallelize.fleet.gather import FleetClients, Place, gather
+from parallelize.fleet.gather import Place, gather
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.prices import PRICE_LIST_REGION
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.show import describe_plan
 from parallelize.options import NOTHING, Common, DryRun, Force, Json
 from parallelize.queues import Queues
+from parallelize.run_record import load_run
+from parallelize.snapshot import Reader, Snapshot
 from parallelize.units import plural
-from parallelize_core import manifest
-from parallelize_core.clients import client_config
+from parallelize_core.cost import spent_usd
 from parallelize_core.errors import MissingError, NothingToDoError
-from parallelize_core.layout import RunLayout
-from parallelize_core.run import Run
-from parallelize_core.store import Store
 
 
 def launch(  # noqa: PLR0913 - each is a flag of its own
@@ -96,7 +94,7 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
 def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
     """Start the machines, say what came of it, and return the exit code."""
     tell(describe_plan(plan))
-    outcome = execute(plan, context.client("ec2"))
+    outcome = execute(plan, ComputeClients.make(context.session))
     _report(outcome, json=json)
     if error := outcome.error():
         raise error
@@ -139,19 +137,9 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         types=request.types,
         ami=context.settings.workers.ami,
     )
-    return gather(fleet_clients(context), place, read_work(context, queues), context.run)
-
-
-def fleet_clients(context: Context) -> FleetClients:
-    """Return the clients that reading the facts takes."""
-    return FleetClients(
-        ec2=context.client("ec2"),
-        ssm=context.client("ssm"),
-        quotas=context.client("service-quotas"),
-        pricing=context.session.client(
-            "pricing", region_name=PRICE_LIST_REGION, config=client_config()
-        ),
-    )
+    work, spent = read_work(context, queues, with_cost=request.max_cost is not None)
+    facts = gather(FactClients.make(context.session), place, work, context.run)
+    return replace(facts, spent_usd=spent)
 
 
 def find_queues(context: Context) -> Queues:
@@ -164,26 +152,29 @@ def find_queues(context: Context) -> Queues:
         ) from None
 
 
-def read_work(context: Context, queues: Queues) -> Work:
-    """Say what there is to do.
+def read_work(context: Context, queues: Queues, *, with_cost: bool) -> tuple[Work, float]:
+    """Say what there is to do, and what was spent (0 unless asked for).
 
     SQS counts late what was just sent. So if the queue seems to be empty, the manifest and the
-    results are asked, which are the truth about a run.
+    results are asked, which are the truth about a run; they are not read without need.
     """
-    store, layout = context.store, context.layout
-    paused = Run.decode(store.get(layout.run_json)).paused
-    if waiting := queues.main.counts().total:
-        return Work(waiting, paused=paused)
-    return replace(work_of_manifest(store, layout), paused=paused)
+    waiting = queues.main.counts().total
+    if waiting and not with_cost:
+        return Work(waiting, paused=load_run(context.store, context).paused), 0.0
+    snapshot = Reader(context.store, context.layout).snapshot()
+    return work_of(snapshot, waiting), spent_usd(snapshot.heartbeats)
 
 
-def work_of_manifest(store: Store, layout: RunLayout) -> Work:
-    """Count the jobs of the manifest: waiting are those that were sent and have no result."""
-    done = manifest.finished(store, layout)
-    total = sum(len(part.entries) for part in manifest.read_parts(store, layout))
-    waiting = sum(1 for _ in manifest.unfinished(store, layout))
-    failed = sum(1 for _ in store.list(layout.failures.prefix))
-    return Work(waiting, len(done) - failed, failed, total - len(done) - waiting)
+def work_of(snapshot: Snapshot, waiting: int) -> Work:
+    """Return what a snapshot says there is to do; `waiting` messages are on the queue."""
+    finished, failed = len(snapshot.finished), len(snapshot.failures)
+    return Work(
+        waiting or max(0, snapshot.sent - finished),
+        done=finished - failed,
+        failed=failed,
+        unsent=snapshot.total - snapshot.sent,
+        paused=snapshot.run.paused,
+    )
 
 
 def tell(lines: list[str], *, dry_run: bool = False) -> None:
@@ -198,9 +189,13 @@ def _report(outcome: LaunchOutcome, *, json: bool) -> None:
             {
                 "schema": 1,
                 "asked": outcome.asked,
+                "group": outcome.group or None,
                 "started": [vars(machine) for machine in outcome.started],
             }
         )
+        return
+    if outcome.group:
+        answer(outcome.group)
         return
     say(f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}")
     for machine in outcome.started:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from parallelize.fleet import shortfall, tags
+from parallelize.fleet.autoscaling import follow_queue
+from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
-from parallelize.fleet.plan import FleetPlan, LaunchPlan
+from parallelize.fleet.group import ensure_group
+from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint, template_name
 from parallelize_core.errors import ParallelizeError
 
@@ -44,11 +47,12 @@ class LaunchOutcome:
     started: tuple[Started, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     region: str = ""
+    group: str = ""
 
     @property
     def missing(self) -> int:
-        """How many machines were asked for and not started."""
-        return max(0, self.asked - len(self.started))
+        """How many machines were asked for and not started; a group is still starting them."""
+        return 0 if self.group else max(0, self.asked - len(self.started))
 
     def error(self) -> ParallelizeError | None:
         """Say why machines are missing, or answer None if none is."""
@@ -57,8 +61,14 @@ class LaunchOutcome:
         return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
 
 
-def execute(plan: LaunchPlan, ec2: EC2Client) -> LaunchOutcome:
-    """Start a plan's one-time fleets; what is missing is in the outcome, not an exception."""
+def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
+    """Carry out a plan; machines that are missing are in the outcome, not an exception.
+
+    A persistent fleet starts its machines by itself, later; its outcome names the group.
+    """
+    if plan.group:
+        return _make_group(plan, plan.group, clients)
+    ec2 = clients.ec2
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
     for fleet in plan.fleets:
         outcome = _add(outcome, _create(plan, fleet, fleet.count, ec2))
@@ -67,13 +77,24 @@ def execute(plan: LaunchPlan, ec2: EC2Client) -> LaunchOutcome:
     return outcome
 
 
-def ensure_template(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> tuple[str, str]:
-    """Return the id and the version of a launch template with the fleet's content.
+def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
+    request, name = plan.request, template_name(plan.request.run)
+    template, version = ensure_template(plan, group.template, clients.ec2)
+    ensure_group(clients.autoscaling, group.body, template, version)
+    if request.autoscale:
+        follow_queue(
+            clients.autoscaling, clients.cloudwatch, name, request.run, request.backlog_per_worker
+        )
+    return LaunchOutcome(request.count, region=plan.region, group=name)
+
+
+def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> tuple[str, str]:
+    """Return the id and the version of the run's launch template with this content.
 
     The run has one template; a version's description says what is in it, so launching again
     with the same settings makes no new version.
     """
-    name, content = template_name(plan.request.run), fingerprint(fleet.template)
+    name, content = template_name(plan.request.run), fingerprint(data)
     versions = _versions(ec2, name)
     for version in versions:
         if version.get("VersionDescription") == content:
@@ -81,13 +102,13 @@ def ensure_template(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> tuple
     if versions:
         made = ec2.create_launch_template_version(
             LaunchTemplateName=name, VersionDescription=content, ClientToken=content,
-            LaunchTemplateData=fleet.template,  # type: ignore[arg-type]
+            LaunchTemplateData=data,  # type: ignore[arg-type]
         )["LaunchTemplateVersion"]  # fmt: skip
         return made["LaunchTemplateId"], str(made["VersionNumber"])
     given = tags.as_list(tags.run_tags(plan.request.run, plan.request.tags))
     template = ec2.create_launch_template(
         LaunchTemplateName=name, VersionDescription=content, ClientToken=content,
-        LaunchTemplateData=fleet.template,  # type: ignore[arg-type]
+        LaunchTemplateData=data,  # type: ignore[arg-type]
         TagSpecifications=[{"ResourceType": "launch-template", "Tags": given}],
     )["LaunchTemplate"]  # fmt: skip
     return template["LaunchTemplateId"], "1"
@@ -104,7 +125,7 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
 
 
 def _create(plan: LaunchPlan, fleet: FleetPlan, count: int, ec2: EC2Client) -> LaunchOutcome:
-    template, version = ensure_template(plan, fleet, ec2)
+    template, version = ensure_template(plan, fleet.template, ec2)
     body = with_template(fleet.body, template, version)
     body["TargetCapacitySpecification"]["TotalTargetCapacity"] = count
     try:

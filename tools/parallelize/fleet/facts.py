@@ -61,7 +61,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to do; the last three are counted only when nothing is waiting on the queue."""
+    """What there is to do; without need only `waiting` is counted."""
 
     waiting: int
     done: int = 0

@@ -9,27 +9,16 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from parallelize.fleet import images, instances, prices, quotas
+from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, Image, InstanceType, Market, Pool, Quota, Work
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
-    from types_boto3_pricing import PricingClient
     from types_boto3_service_quotas import ServiceQuotasClient
-    from types_boto3_ssm import SSMClient
 
 SECURITY_GROUP = "parallelize-worker"
 """Made by `setup`: no way in. Without it the VPC's default group is used."""
-
-
-@dataclass(frozen=True)
-class FleetClients:
-    """The clients that reading the facts takes."""
-
-    ec2: EC2Client
-    ssm: SSMClient
-    quotas: ServiceQuotasClient
-    pricing: PricingClient
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,7 @@ class Place:
     ami: str
 
 
-def gather(clients: FleetClients, place: Place, work: Work, run: str) -> Facts:
+def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     """Read what `plan_launch` needs; raise UsageError if there is no subnet or type."""
     ec2 = clients.ec2
     subnets = find_subnets(ec2, place.subnets)
@@ -60,7 +49,7 @@ def gather(clients: FleetClients, place: Place, work: Work, run: str) -> Facts:
     )
 
 
-def find_image(clients: FleetClients, ami: str) -> Image | None:
+def find_image(clients: FactClients, ami: str) -> Image | None:
     """Return the image that the setting `ami` means."""
     return images.find_image(clients.ec2, clients.ssm, ami)
 
@@ -106,7 +95,7 @@ def find_types(ec2: EC2Client, names: Sequence[str]) -> list[InstanceType]:
 
 
 def find_pools(
-    clients: FleetClients, region: str, subnets: Sequence[Any], types: Sequence[InstanceType]
+    clients: FactClients, region: str, subnets: Sequence[Any], types: Sequence[InstanceType]
 ) -> tuple[Pool, ...]:
     """Return each type in each subnet whose zone offers it, with its prices."""
     offered = _offered(clients.ec2, [kind.name for kind in types])
@@ -120,19 +109,20 @@ def find_pools(
     )
 
 
-def find_quotas(clients: FleetClients, types: Iterable[InstanceType]) -> list[Quota]:
+def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quota]:
     """Return the quotas for the types in both markets; those that cannot be read are left out."""
     markets: tuple[Market, ...] = ("spot", "on-demand")
-    kinds = list(types)
-    found = []
-    for market in markets:
-        codes = {quotas.quota_code(market, kind.name) for kind in kinds} - {None}
-        used = instances.vcpus_in_use(clients.ec2, market) if codes else {}
-        for code in sorted(code for code in codes if code):
-            limit = _limit(clients.quotas, code)
-            if limit is not None:
-                found.append(Quota(code, limit, used.get(code, 0)))
-    return found
+    kinds = [kind.name for kind in types]
+    codes = {quotas.quota_code(market, kind) for kind in kinds for market in markets}
+    limits = {code: _limit(clients.quotas, code) for code in sorted(filter(None, codes))}
+    used = (
+        instances.vcpus_in_use(clients.ec2)
+        if any(limit is not None for limit in limits.values())
+        else {}
+    )
+    return [
+        Quota(code, limit, used.get(code, 0)) for code, limit in limits.items() if limit is not None
+    ]
 
 
 def _limit(client: ServiceQuotasClient, code: str) -> int | None:

@@ -43,12 +43,11 @@ def find(ec2: EC2Client, run: str | None, states: Sequence[str] = LIVE) -> list[
     return sorted(map(_machine, _describe(ec2, wanted)), key=lambda machine: machine.launched)
 
 
-def vcpus_in_use(ec2: EC2Client, market: Market) -> dict[str, int]:
-    """Return the vCPUs that run in a market, whoever's they are, by quota code."""
+def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
+    """Return the vCPUs that run now, whoever's they are, by quota code."""
     used: Counter[str] = Counter()
     for item in _describe(ec2, [{"Name": "instance-state-name", "Values": list(BILLED)}]):
-        code = quotas.quota_code(market, item["InstanceType"])
-        if _market(item) == market and code:
+        if code := quotas.quota_code(_market(item), item["InstanceType"]):
             cpu = item.get("CpuOptions", {})
             used[code] += cpu.get("CoreCount", 1) * cpu.get("ThreadsPerCore", 1)
     return dict(used)

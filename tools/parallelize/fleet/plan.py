@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parallelize.fleet import quotas
+from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota
+from parallelize.fleet.group import group_request
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.template import fleet_request, launch_template
+from parallelize_core.cost import price_key
 from parallelize_core.errors import CapacityError, LimitError, UsageError
 
 MIN_USEFUL_HOURS = 0.25
@@ -28,8 +30,16 @@ class FleetPlan:
 
 
 @dataclass(frozen=True)
+class GroupPlan:
+    """An Auto Scaling group and the launch template it starts from."""
+
+    template: dict[str, Any]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class LaunchPlan:
-    """What `execute` will do; `fleets` in order, `fallback` for what they do not give."""
+    """What `execute` will do: a `group`, or `fleets` in order and `fallback` for what they lack."""
 
     request: LaunchRequest
     region: str
@@ -39,6 +49,7 @@ class LaunchPlan:
     user_data: str
     fleets: tuple[FleetPlan, ...]
     fallback: FleetPlan | None
+    group: GroupPlan | None
     hourly_usd: tuple[float, float] | None
     """What all of it costs an hour, in the cheapest and in the dearest pool; None if unknown."""
 
@@ -56,23 +67,59 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     check_quota(facts, request, pools)
     price = hourly_usd(request, pools)
     check_cost(facts, request, price)
-    user_data = request.agent.encode()
+    user_data = request.agent.model_copy(update={"hourly_usd": price_table(pools)}).encode()
+
+    def template(market: Market) -> dict[str, Any]:
+        return launch_template(request, image, facts.security_groups, market, user_data)
 
     def fleet(market: Market, count: int) -> FleetPlan:
-        template = launch_template(request, image, facts.security_groups, market, user_data)
-        return FleetPlan(market, count, template, fleet_request(request, market, count, pools))
+        body = fleet_request(request, market, count, pools)
+        return FleetPlan(market, count, template(market), body)
 
-    fleets = tuple(fleet(market, count) for market, count in _shares(request))
-    fallback = fleet("on-demand", request.count) if request.fallback else None
+    persistent = request.fleet == "persistent"
     return LaunchPlan(
-        request, facts.region, image, pools, facts.quotas, user_data, fleets, fallback, price
+        request,
+        facts.region,
+        image,
+        pools,
+        facts.quotas,
+        user_data,
+        fleets=() if persistent else tuple(fleet(*share) for share in shares(request)),
+        fallback=fleet("on-demand", request.count) if request.fallback else None,
+        # A group mixes markets, and only a spot template may tag spot requests.
+        group=GroupPlan(template("on-demand"), _group_body(request, pools)) if persistent else None,
+        hourly_usd=price,
     )
+
+
+def price_table(pools: Sequence[Pool]) -> dict[str, float]:
+    """Return the known prices as the agent's configuration has them."""
+    markets: tuple[Market, ...] = ("spot", "on-demand")
+    return {
+        price_key(market, pool.type.name, pool.zone): round(price, 5)
+        for pool in pools
+        for market in markets
+        if (price := pool.usd(market)) is not None
+    }
+
+
+def _group_body(request: LaunchRequest, pools: Sequence[Pool]) -> dict[str, Any]:
+    return group_request(request, pools, tags.run_tags(request.run, request.tags))
+
+
+def shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:
+    """Go through how many machines are wanted from which market."""
+    reserved = request.count if request.market == "on-demand" else request.on_demand
+    if spot := request.count - reserved:
+        yield "spot", spot
+    if reserved:
+        yield "on-demand", reserved
 
 
 def hourly_usd(request: LaunchRequest, pools: Sequence[Pool]) -> tuple[float, float] | None:
     """Return the least and the most that the request costs an hour, None if a price is missing."""
     low = high = 0.0
-    for market, count in _shares(request):
+    for market, count in shares(request):
         prices = [price for pool in pools if (price := pool.usd(market)) is not None]
         if not prices:
             return None
@@ -84,7 +131,7 @@ def hourly_usd(request: LaunchRequest, pools: Sequence[Pool]) -> tuple[float, fl
 def check_quota(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
     """Refuse what cannot start even on the smallest machines; an unknown quota refuses nothing."""
     by_code = {quota.code: quota for quota in facts.quotas}
-    for market, count in _shares(request):
+    for market, count in shares(request):
         sizes = _smallest(market, pools)
         if any(code is None or code not in by_code for code in sizes):
             continue
@@ -105,15 +152,6 @@ def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] 
             f"{request.count} more workers cost about ${price[0]:.2f}/h" if price else None,
             "raise workers.max_cost, or launch fewer",
         )
-
-
-def _shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:
-    """Go through how many machines are wanted from which market."""
-    reserved = request.count if request.market == "on-demand" else request.on_demand
-    if spot := request.count - reserved:
-        yield "spot", spot
-    if reserved:
-        yield "on-demand", reserved
 
 
 def _image(facts: Facts) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parallelize.fleet import quotas
-from parallelize.fleet.plan import LaunchPlan
+from parallelize.fleet.plan import LaunchPlan, shares
 
 TYPES_SHOWN = 2
 
@@ -11,7 +11,7 @@ TYPES_SHOWN = 2
 def describe_plan(plan: LaunchPlan) -> list[str]:
     """Return the lines that `launch` prints before it starts anything."""
     request = plan.request
-    kinds = " + ".join(f"{fleet.count} {fleet.market}" for fleet in plan.fleets)
+    kinds = " + ".join(f"{count:,} {market}" for market, count in shares(request))
     noun = "worker" if request.count == 1 else "workers"
     lines = [
         f"launch {kinds} {noun} in {plan.region} for run {request.run}",
@@ -21,9 +21,18 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  price    {_price(plan)}",
         f"  image    {_image(plan)}",
     ]
+    if plan.group:
+        lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}{_autoscale(plan)}")
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")
     return lines
+
+
+def _autoscale(plan: LaunchPlan) -> str:
+    request = plan.request
+    if not request.autoscale:
+        return ", replaces lost workers"
+    return f", from 0 to {request.count}, one for {request.backlog_per_worker} waiting files"
 
 
 def usd(amount: float) -> str:
@@ -41,14 +50,13 @@ def _types(plan: LaunchPlan) -> str:
 def _quota_lines(plan: LaunchPlan) -> list[str]:
     known = {quota.code: quota for quota in plan.quotas}
     lines = []
-    for fleet in plan.fleets:
-        code = quotas.quota_code(fleet.market, plan.pools[0].type.name)
-        quota = known.get(code or "")
-        vcpus = fleet.count * min(pool.type.vcpus for pool in plan.pools)
+    for market, count in shares(plan.request):
+        quota = known.get(quotas.quota_code(market, plan.pools[0].type.name) or "")
+        vcpus = count * min(pool.type.vcpus for pool in plan.pools)
         text = (
-            f"{vcpus:,} of {quota.free:,} free {fleet.market} vCPUs ({quota.code})"
+            f"{vcpus:,} of {quota.free:,} free {market} vCPUs ({quota.code})"
             if quota
-            else f"{vcpus:,} {fleet.market} vCPUs; the quota is not known"
+            else f"{vcpus:,} {market} vCPUs; the quota is not known"
         )
         lines.append(f"  quota    {text}")
     return lines
@@ -60,7 +68,7 @@ def _price(plan: LaunchPlan) -> str:
         text = "not known"
     else:
         low, high = (usd(amount) for amount in plan.hourly_usd)
-        text = f"{low if low == high else f'{low} to {high}'} an hour together now"
+        text = f"{low if low == high else f'{low} to {high}'}/h together now"
     stops = [f"${request.max_cost:.2f}"] if request.max_cost else []
     if request.agent.max_runtime_seconds:
         stops.append(f"{request.agent.max_runtime_seconds / 3600:g} h")

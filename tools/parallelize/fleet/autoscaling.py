@@ -1,0 +1,122 @@
+"""A persistent fleet that follows the queue: from zero by an alarm, upwards by target tracking.
+
+Both read metrics that AWS itself publishes, so nothing of ours has to run while the fleet is at
+zero, and `enqueue` alone is enough. Nothing here scales in: workers know better than an average
+when they are no longer needed, and leave one by one.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-target-tracking-metric-math.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from parallelize_core.layout import queue_name
+
+if TYPE_CHECKING:
+    from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_cloudwatch import CloudWatchClient
+
+WAKE = "wake"
+
+WARM_UP_SECONDS = 180
+"""From launch to first receive, so that one backlog is not answered twice."""
+
+PERIOD_SECONDS = 60
+"""SQS and Auto Scaling both publish once a minute.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+"""
+
+
+def backlog_policy(group: str, run: str, backlog_per_worker: int) -> dict[str, Any]:
+    """Return the PutScalingPolicy request that keeps the waiting files per worker at a target."""
+    metrics = [_waiting(run), _in_service(group)]
+    ratio = {
+        "Id": "backlog", "Label": "waiting files per worker", "ReturnData": True,
+        "Expression": "waiting / IF(workers > 0, workers, 1)",
+    }  # fmt: skip
+    return {
+        "AutoScalingGroupName": group,
+        "PolicyName": "backlog-per-worker",
+        "PolicyType": "TargetTrackingScaling",
+        "EstimatedInstanceWarmup": WARM_UP_SECONDS,
+        "TargetTrackingConfiguration": {
+            "TargetValue": float(backlog_per_worker),
+            "DisableScaleIn": True,
+            "CustomizedMetricSpecification": {"Metrics": [*metrics, ratio]},
+        },
+    }
+
+
+def wake_policy(group: str) -> dict[str, Any]:
+    """Return the PutScalingPolicy request that starts the first worker."""
+    return {
+        "AutoScalingGroupName": group,
+        "PolicyName": WAKE,
+        "PolicyType": "StepScaling",
+        "AdjustmentType": "ChangeInCapacity",
+        "EstimatedInstanceWarmup": WARM_UP_SECONDS,
+        "StepAdjustments": [{"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}],
+    }
+
+
+def wake_alarm(group: str, run: str, policy_arn: str) -> dict[str, Any]:
+    """Return the PutMetricAlarm request that sees files wait while nobody works.
+
+    Target tracking alone would not do: it multiplies, and any multiple of no workers is none.
+    """
+    asleep = {
+        "Id": "asleep", "Label": "files wait, and no worker is there", "ReturnData": True,
+        "Expression": "IF(waiting > 0 AND FILL(workers, 0) < 1, 1, 0)",
+    }  # fmt: skip
+    sources = [_waiting(run), _in_service(group)]
+    return {
+        "AlarmName": wake_alarm_name(group),
+        "AlarmDescription": f"Files of run {run} wait and no worker is there.",
+        "AlarmActions": [policy_arn],
+        "Metrics": [*(_as_alarm_metric(source) for source in sources), asleep],
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "Threshold": 1.0,
+        "EvaluationPeriods": 1,
+        "TreatMissingData": "notBreaching",
+    }
+
+
+def wake_alarm_name(group: str) -> str:
+    """Return the name of a group's alarm."""
+    return f"{group}-wake"
+
+
+def follow_queue(
+    autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, group: str, run: str, target: int
+) -> None:
+    """Make both policies and the alarm, or bring them up to date."""
+    autoscaling.put_scaling_policy(**backlog_policy(group, run, target))
+    autoscaling.put_scaling_policy(**wake_policy(group))
+    found = autoscaling.describe_policies(AutoScalingGroupName=group, PolicyNames=[WAKE])
+    cloudwatch.put_metric_alarm(**wake_alarm(group, run, found["ScalingPolicies"][0]["PolicyARN"]))
+
+
+def forget_queue(cloudwatch: CloudWatchClient, group: str) -> None:
+    """Delete the alarm; the policies go with the group."""
+    cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(group)])
+
+
+def _waiting(run: str) -> dict[str, Any]:
+    dimension = {"Name": "QueueName", "Value": queue_name(run)}
+    return _metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", dimension)
+
+
+def _in_service(group: str) -> dict[str, Any]:
+    dimension = {"Name": "AutoScalingGroupName", "Value": group}
+    return _metric("workers", "AWS/AutoScaling", "GroupInServiceInstances", dimension)
+
+
+def _metric(id_: str, namespace: str, name: str, dimension: dict[str, str]) -> dict[str, Any]:
+    metric = {"Namespace": namespace, "MetricName": name, "Dimensions": [dimension]}
+    return {"Id": id_, "ReturnData": False, "MetricStat": {"Metric": metric, "Stat": "Average"}}
+
+
+def _as_alarm_metric(source: dict[str, Any]) -> dict[str, Any]:
+    return {**source, "MetricStat": {**source["MetricStat"], "Period": PERIOD_SECONDS}}

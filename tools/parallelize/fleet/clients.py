@@ -1,0 +1,58 @@
+"""The clients that each side of the fleet takes, built here and passed in everywhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from parallelize.fleet.prices import PRICE_LIST_REGION
+from parallelize_core.clients import client_config
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_pricing import PricingClient
+    from types_boto3_service_quotas import ServiceQuotasClient
+    from types_boto3_ssm import SSMClient
+
+
+@dataclass(frozen=True)
+class FactClients:
+    """What reading the facts of a launch takes."""
+
+    ec2: EC2Client
+    ssm: SSMClient
+    quotas: ServiceQuotasClient
+    pricing: PricingClient
+
+    @classmethod
+    def make(cls, session: boto3.Session) -> Self:
+        """Build them."""
+        config = client_config()
+        return cls(
+            session.client("ec2", config=config),
+            session.client("ssm", config=config),
+            session.client("service-quotas", config=config),
+            session.client("pricing", region_name=PRICE_LIST_REGION, config=config),
+        )
+
+
+@dataclass(frozen=True)
+class ComputeClients:
+    """What starting and ending machines takes."""
+
+    ec2: EC2Client
+    autoscaling: AutoScalingClient
+    cloudwatch: CloudWatchClient
+
+    @classmethod
+    def make(cls, session: boto3.Session) -> Self:
+        """Build them."""
+        config = client_config()
+        return cls(
+            session.client("ec2", config=config),
+            session.client("autoscaling", config=config),
+            session.client("cloudwatch", config=config),
+        )

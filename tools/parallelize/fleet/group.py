@@ -1,0 +1,165 @@
+"""Persistent fleets: an Auto Scaling group that replaces lost workers, and may grow from zero.
+
+Workers leave it by themselves: each lowers the group by one as it goes, so that nothing takes its
+place, and the last takes it to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parallelize.fleet import tags
+from parallelize.fleet.facts import Pool
+from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.template import template_name
+from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from types_boto3_autoscaling import AutoScalingClient
+
+MAX_TYPES = 40
+"""https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups.html"""
+
+SUSPENDED = ("AZRebalance",)
+"""Rebalancing would end a worker in mid-job for the sake of symmetry."""
+
+PAUSED = ("Launch", "AlarmNotification")
+"""What a stopped run's group must not do, or it would replace the workers that leave."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """An Auto Scaling group as it is; `members` are ids of instances in service or on the way."""
+
+    name: str
+    desired: int
+    maximum: int
+    members: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+
+
+def group_request(
+    request: LaunchRequest, pools: Sequence[Pool], given: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return a CreateAutoScalingGroup request, but for the launch template's id and version."""
+    types = list(dict.fromkeys(pool.type.name for pool in pools))
+    if len(types) > MAX_TYPES:
+        raise UsageError(f"an Auto Scaling group takes {MAX_TYPES} types, not {len(types)}")
+    return {
+        "AutoScalingGroupName": template_name(request.run),
+        "MinSize": 0,
+        "MaxSize": request.count,
+        "DesiredCapacity": 0 if request.autoscale else request.count,
+        "VPCZoneIdentifier": ",".join(sorted({pool.subnet for pool in pools})),
+        "MixedInstancesPolicy": {
+            "LaunchTemplate": {"Overrides": [{"InstanceType": name} for name in types]},
+            "InstancesDistribution": _distribution(request),
+        },
+        "Tags": [
+            {
+                "Key": key, "Value": value, "PropagateAtLaunch": True,
+                "ResourceId": template_name(request.run), "ResourceType": "auto-scaling-group",
+            }
+            for key, value in sorted(given.items())
+        ],
+    }  # fmt: skip
+
+
+def _distribution(request: LaunchRequest) -> dict[str, Any]:
+    on_demand_only = request.market == "on-demand"
+    found: dict[str, Any] = {
+        "OnDemandBaseCapacity": request.on_demand,
+        # AWS's default is 100: everything on-demand.
+        "OnDemandPercentageAboveBaseCapacity": 100 if on_demand_only else 0,
+        "OnDemandAllocationStrategy": "lowest-price",
+        "SpotAllocationStrategy": "price-capacity-optimized",
+    }
+    if request.max_price and not on_demand_only:
+        found["SpotMaxPrice"] = f"{request.max_price:.4f}"
+    return found
+
+
+def ensure_group(
+    autoscaling: AutoScalingClient, body: dict[str, Any], template: str, version: str
+) -> None:
+    """Create the group, or change the one there is so that it is as the plan says."""
+    policy = dict(body["MixedInstancesPolicy"])
+    specification = {"LaunchTemplateId": template, "Version": version}
+    policy["LaunchTemplate"] = {
+        **policy["LaunchTemplate"], "LaunchTemplateSpecification": specification
+    }  # fmt: skip
+    whole = {**body, "MixedInstancesPolicy": policy}
+    name = body["AutoScalingGroupName"]
+    if find(autoscaling, name) is None:
+        autoscaling.create_auto_scaling_group(**whole)
+    else:
+        autoscaling.create_or_update_tags(Tags=whole.pop("Tags"))
+        autoscaling.update_auto_scaling_group(**whole)
+        autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+    autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(SUSPENDED))
+    autoscaling.enable_metrics_collection(
+        AutoScalingGroupName=name, Metrics=["GroupInServiceInstances"], Granularity="1Minute"
+    )
+
+
+def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
+    """Return a group by its name, or None if there is none, or one that is being deleted."""
+    groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])
+    for item in groups["AutoScalingGroups"]:
+        if "Status" not in item:  # it says "Delete in progress"
+            return _group(item)
+    return None
+
+
+def find_all(autoscaling: AutoScalingClient) -> list[Group]:
+    """Return the groups of all runs."""
+    pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
+        Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}]
+    )
+    return [_group(item) for page in pages for item in page["AutoScalingGroups"]]
+
+
+def hold(autoscaling: AutoScalingClient, name: str) -> None:
+    """Let the group start nothing more; its workers go on."""
+    autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+
+
+def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:
+    """Let the group grow to `count` workers; to shrink it, members have to leave."""
+    autoscaling.update_auto_scaling_group(
+        AutoScalingGroupName=name, MaxSize=count, DesiredCapacity=count
+    )
+    autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+
+
+def limit(autoscaling: AutoScalingClient, name: str, count: int) -> None:
+    """Let the group never have more than `count` workers again."""
+    autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=count)
+
+
+def release(autoscaling: AutoScalingClient, members: Sequence[str]) -> None:
+    """Terminate members, and lower the group by each, so that nothing takes their place."""
+    for member in members:
+        autoscaling.terminate_instance_in_auto_scaling_group(
+            InstanceId=member, ShouldDecrementDesiredCapacity=True
+        )
+
+
+def delete(autoscaling: AutoScalingClient, name: str) -> bool:
+    """Delete a group with its machines; answer whether there was one."""
+    if find(autoscaling, name) is None:
+        return False
+    autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+    return True
+
+
+def _group(item: Any) -> Group:
+    return Group(
+        name=item["AutoScalingGroupName"],
+        desired=item["DesiredCapacity"],
+        maximum=item["MaxSize"],
+        members=tuple(member["InstanceId"] for member in item.get("Instances", ())),
+        suspended=tuple(one["ProcessName"] for one in item.get("SuspendedProcesses", ())),
+    )

@@ -1,0 +1,108 @@
+"""Ending the machines of one run, and a statement of what is left that was checked, not assumed.
+
+Order matters: first whatever would start machines, then the machines, and only when none of them
+costs anything the tidying, so that an error in it leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from parallelize.fleet import autoscaling as scaling
+from parallelize.fleet import group as groups
+from parallelize.fleet import instances, tags
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.instances import Machine
+from parallelize.fleet.template import template_name
+
+POLL_SECONDS = 3.0
+PATIENCE_SECONDS = 180.0
+"""EC2 usually takes well under a minute to terminate a machine."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What was ended, and what a look afterwards still found; volumes are ids."""
+
+    run: str
+    ended: tuple[str, ...]
+    left: tuple[Machine, ...] = ()
+    group_left: bool = False
+    volumes_left: tuple[str, ...] = ()
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing of the run costs anything any more, storage of results apart."""
+        return not (self.left or self.group_left or self.volumes_left)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The machines of a run as they are now: what `kill` would end."""
+
+    run: str
+    machines: tuple[Machine, ...]
+    group: groups.Group | None
+
+
+def look(clients: ComputeClients, run: str) -> Compute:
+    """Say what machines a run has; changes nothing."""
+    found = instances.find(clients.ec2, run)
+    return Compute(run, tuple(found), groups.find(clients.autoscaling, template_name(run)))
+
+
+def terminate(
+    clients: ComputeClients,
+    run: str,
+    *,
+    patience: float = PATIENCE_SECONDS,
+    wait: Callable[[float], None] = time.sleep,
+) -> Statement:
+    """End every machine that carries the run's tag, and nothing else; may be repeated.
+
+    Returns when none is left, or after `patience` seconds; the statement says which.
+    """
+    ended: set[str] = set()
+    # The group goes first, or it would replace what is terminated.
+    groups.delete(clients.autoscaling, template_name(run))
+    deadline = time.monotonic() + patience
+    while machines := instances.find(clients.ec2, run):
+        # Again at each look: a machine that was just being started may appear only now.
+        instances.terminate(clients.ec2, [machine.id for machine in machines])
+        ended |= {machine.id for machine in machines}
+        if time.monotonic() >= deadline:
+            break
+        wait(POLL_SECONDS)
+    statement = check(clients, run, ended)
+    if not statement.left:
+        tidy(clients, run)
+    return statement
+
+
+def check(clients: ComputeClients, run: str, ended: set[str]) -> Statement:
+    """Look at what is left of a run's machines."""
+    now = look(clients, run)
+    return Statement(
+        run, tuple(sorted(ended)), now.machines, now.group is not None, loose_volumes(clients, run)
+    )
+
+
+def loose_volumes(clients: ComputeClients, run: str | None) -> tuple[str, ...]:
+    """Return the volumes of a run, or of all, that are attached to nothing and cost money."""
+    wanted = [*tags.filters(run), {"Name": "status", "Values": ["available"]}]
+    pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
+    return tuple(volume["VolumeId"] for page in pages for volume in page["Volumes"])
+
+
+def tidy(clients: ComputeClients, run: str) -> None:
+    """Delete what costs nothing but would be in the way: the alarm and the launch template."""
+    scaling.forget_queue(clients.cloudwatch, template_name(run))
+    try:
+        clients.ec2.delete_launch_template(LaunchTemplateName=template_name(run))
+    except ClientError as error:
+        if "NotFound" not in error.response["Error"]["Code"]:
+            raise

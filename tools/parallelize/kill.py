@@ -1,0 +1,90 @@
+"""`parallelize kill`: end the run's machines now, and only those, and say what is left.
+
+`clean` begins with the same:
+
+    statement = terminate_run(context)
+    statement.clear                       nothing of the run costs anything any more
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parallelize.console import answer_json, say
+from parallelize.context import Context, open_context
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.termination import Compute, Statement, look, terminate
+from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.units import plural
+from parallelize_core.errors import ServiceError
+
+
+def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHING) -> None:
+    """End the run's workers now. Files in work go back to the queue within a lease.
+
+    Nothing that does not carry the run's tag is touched. It may be repeated.
+    """
+    context = open_context(common)
+    if dry_run:
+        _show(look(ComputeClients.make(context.session), context.run))
+        return
+    statement = terminate_run(context)
+    for line in sentences(statement):
+        say(line)
+    if json:
+        answer_json(record(statement))
+    if not statement.clear:
+        raise unclear(statement)
+
+
+def terminate_run(context: Context) -> Statement:
+    """End every machine of the run, then check what is left; may be repeated.
+
+    Takes up to `termination.PATIENCE_SECONDS`; raises botocore's errors.
+    """
+    return terminate(ComputeClients.make(context.session), context.run)
+
+
+def sentences(statement: Statement) -> list[str]:
+    """Return what was ended and what is left, in words."""
+    lines = [f"run {statement.run}: {plural(len(statement.ended), 'worker')} ended"]
+    lines += [
+        f"left: {machine.id} {machine.type} in {machine.zone}, {machine.state}"
+        for machine in statement.left
+    ]
+    lines += [f"left: volume {volume}" for volume in statement.volumes_left]
+    if statement.group_left:
+        lines.append("left: the Auto Scaling group, which AWS is deleting")
+    if statement.clear:
+        lines.append("left: no machine, no group, no volume (checked)")
+    return lines
+
+
+def record(statement: Statement) -> dict[str, Any]:
+    """Return a statement as JSON has it."""
+    return {
+        "schema": 1,
+        "run": statement.run,
+        "ended": list(statement.ended),
+        "left": [machine.id for machine in statement.left],
+        "volumes_left": list(statement.volumes_left),
+        "group_left": statement.group_left,
+    }
+
+
+def unclear(statement: Statement) -> ServiceError:
+    """Return the error for machines that are still there after all patience."""
+    return ServiceError(
+        f"something of run {statement.run} is still there",
+        "AWS was told to end it, and has not finished",
+        "parallelize kill   again, until it says that nothing is left",
+    )
+
+
+def _show(compute: Compute) -> None:
+    for machine in compute.machines:
+        say(f"(dry run) would end {machine.id} {machine.type} {machine.market} {machine.zone}")
+    if compute.group:
+        say(f"(dry run) would delete the Auto Scaling group {compute.group.name}")
+    if not compute.machines and not compute.group:
+        say(f"(dry run) run {compute.run} has no machine and no group")
