@@ -77,6 +77,8 @@ def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     name = info.filename.removesuffix("/")
     if reason := keys.refusal(name):
         raise ValueError(f'the name "{ascii(info.filename)[1:-1]}" is refused: {reason}')
+    if info.header_offset < 0:
+        raise ValueError("its directory is broken")
     if info.flag_bits & _ENCRYPTED:
         raise ValueError(f'"{name}" is encrypted')
     mode = info.external_attr >> 16
@@ -92,10 +94,17 @@ def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> 
     if info.file_size > keys.MAX_S3_KEY_BYTES:
         raise ValueError(f'the link "{name}" is too long')
     target = archive.read(info).decode("utf-8")
-    meant = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    if target.startswith("/") or meant.startswith("..") or "\0" in target:
+    if not target or "\0" in target or _leads_out(name, target):
         raise ValueError(f'the link "{name}" leads out of the folder')
     return target
+
+
+def _leads_out(name: str, target: str) -> bool:
+    # Only at its start may a target go up: there it goes up from a real folder. After a part
+    # that may itself be a link, ".." can lead anywhere, whatever the letters say.
+    parts = target.split("/")
+    ups = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
+    return target.startswith("/") or ".." in parts[ups:] or ups > name.count("/")
 
 
 def _check_together(path: Path, members: list[Member], max_bytes: int) -> None:
