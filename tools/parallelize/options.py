@@ -33,9 +33,9 @@ class Common:
     profile: Annotated[
         str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
     ] = None
-    local: Annotated[
-        bool, Parameter(negative="", help="Use the local cloud instead of AWS.")
-    ] = False
+    local: Annotated[bool, Parameter(negative="", help="Use the local cloud instead of AWS.")] = (
+        False
+    )
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""

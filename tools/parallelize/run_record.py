@@ -23,7 +23,7 @@ from parallelize.environment_zip import check_zip, zip_folder
 from parallelize.inputs import is_remote
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import MissingError, ServiceError, UsageError
-from parallelize_core.layout import Location
+from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Limits, OutputNaming, Run
 from parallelize_core.store import IF_ABSENT, Condition, Store
 
@@ -40,10 +40,15 @@ def load_run(store: Store, context: Context) -> Run:
     """Read run.json; raise UsageError if there is none."""
     run = find_run(store, context.layout.run_json)
     if run is None:
-        raise UsageError(
-            f'there is no run "{context.run}" in {context.base.uri}', fix="parallelize prep"
-        )
+        raise no_run(context.layout)
     return run
+
+
+def no_run(layout: RunLayout) -> UsageError:
+    """Return the error for a run that nobody has prepared."""
+    return UsageError(
+        f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
+    )
 
 
 def find_run(store: Store, key: str) -> Run | None:

@@ -1,0 +1,110 @@
+"""`parallelize failures`: which files failed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parallelize.console import WIDTH, answer, answer_json, escape, say, shown
+from parallelize.context import open_context
+from parallelize.options import NOTHING, Common, Json
+from parallelize.results import failed_results
+from parallelize.run_record import load_run
+from parallelize_core.result import Attempt, Cause, Result
+
+NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """Failures that look alike: how they ended, and the last thing that was said."""
+
+    label: str
+    words: str
+    keys: tuple[str, ...]
+
+
+def failures(*, json: Json = False, common: Common = NOTHING) -> None:
+    """List the files that failed, grouped by how they ended."""
+    context = open_context(common)
+    load_run(context.store, context)
+    found = failed_results(context.store, context.layout)
+    if json:
+        answer_json([as_json(result) for result in found])
+        return
+    if not found:
+        say("no file has failed")
+        return
+    for line in listing(found):
+        answer(line)
+    for line in next_steps(found, context.hint):
+        say(line)
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return what `failures --json` prints of one failure."""
+    return {
+        "key": result.key,
+        "cause": result.cause.value if result.cause else None,
+        "exit_code": result.exit_code,
+        "attempts": result.attempt,
+        "worker": result.worker,
+        "stderr_tail": result.stderr_tail,
+        "message": result.message,
+    }
+
+
+def group(results: Iterable[Result]) -> list[Group]:
+    """Put failures that look alike together, the largest group first."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        found.setdefault((label(result), last_words(result)), []).append(result.key)
+    groups = [Group(how, words, tuple(keys)) for (how, words), keys in found.items()]
+    return sorted(groups, key=lambda item: (-len(item.keys), item.label, item.words))
+
+
+def label(attempt: Attempt) -> str:
+    """Say in a word or two how an attempt ended."""
+    if attempt.cause is None:
+        return "done"
+    if attempt.cause is not Cause.COMMAND or attempt.exit_code is None:
+        return attempt.cause.value
+    return f"exit {attempt.exit_code}" if attempt.exit_code >= 0 else f"signal {-attempt.exit_code}"
+
+
+def last_words(attempt: Attempt) -> str:
+    """Return the last line of stderr, in quotes, for a command's own failure; else our message."""
+    lines = [line for line in attempt.stderr_tail.splitlines() if line.strip()]
+    if attempt.cause is Cause.COMMAND and lines:
+        return f'"{escape(lines[-1].strip())}"'
+    return escape(attempt.message.partition("\n")[0])
+
+
+def summary(results: Sequence[Result]) -> list[str]:
+    """Return a line for each group, with its first file."""
+    lines = []
+    for item in group(results):
+        more = f" and {len(item.keys) - 1:,} more" if len(item.keys) > 1 else ""
+        head = f"  {len(item.keys):>5,}  {item.label:<9}  {shown(item.words, 32):<32}  "
+        lines.append(head + shown(item.keys[0], max(8, WIDTH - len(head) - len(more))) + more)
+    return lines
+
+
+def listing(results: Sequence[Result]) -> list[str]:
+    """Return each group with the names of its files."""
+    lines = []
+    for item in group(results):
+        lines.append(f"{len(item.keys):,}  {item.label}  {shown(item.words, WIDTH - 20)}")
+        lines += [f"   {shown(key, WIDTH - 3)}" for key in item.keys[:NAMES_SHOWN]]
+        if len(item.keys) > NAMES_SHOWN:
+            lines.append(f"   and {len(item.keys) - NAMES_SHOWN:,} more (all: --json)")
+    return lines
+
+
+def next_steps(results: Sequence[Result], hint: str) -> list[str]:
+    """Return how to see one failure, and how to try again; `hint` ends each command."""
+    return [
+        f"see one:   parallelize logs {shown(results[0].key, 40)}{hint}",
+        f"again:     parallelize retry{hint}, then parallelize launch{hint}",
+    ]

@@ -1,0 +1,125 @@
+"""`parallelize logs FILE`: what happened at each attempt at a file, and what it printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json, escape, shown, some
+from parallelize.context import Context, open_context
+from parallelize.failures import label
+from parallelize.options import NOTHING, Common, Json
+from parallelize.run_record import load_run
+from parallelize.units import show_duration, show_size
+from parallelize_core.errors import MissingError, NothingToDoError, UsageError
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import read_parts
+from parallelize_core.result import Attempt, Result
+from parallelize_core.store import Store
+
+
+def logs(
+    file: Annotated[str, Parameter(help="The input: its key, or the end of it.")],
+    *,
+    attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Print the record and the log of every attempt at a file."""
+    context = open_context(common)
+    found = read_attempts(context, file)
+    wanted = [record for record in found if attempt in {None, record.attempt}]
+    if not wanted:
+        raise UsageError(
+            f"there is no attempt {attempt} at {shown(found[0].key)}",
+            f"there are: {', '.join(str(record.attempt) for record in found)}",
+        )
+    if json:
+        answer_json([record.model_dump(mode="json") for record in wanted])
+        return
+    for record in wanted:
+        for line in report(record):
+            answer(line)
+
+
+def read_attempts(context: Context, file: str) -> list[Attempt]:
+    """Read what there is of the attempts at a file, each with its log, the first one first.
+
+    Raises UsageError if no input or more than one is meant, NothingToDoError if none has ended.
+    """
+    store, layout = context.store, context.layout
+    load_run(store, context)
+    key = find_key(
+        (entry.key for part in read_parts(store, layout) for entry in part.entries), file
+    )
+    records = sorted(
+        _records(store, layout, key), key=lambda record: (record.attempt, record.started_at)
+    )
+    if not records:
+        raise NothingToDoError(
+            f"no attempt at {shown(key)} has ended yet", fix=f"parallelize status{context.hint}"
+        )
+    return [_with_log(store, record) for record in records]
+
+
+def find_key(known: Iterable[str], file: str) -> str:
+    """Return the one key that `file` means: the key itself, its end, or a path that ends in it."""
+    name = file.removeprefix("./")
+    near = []
+    for key in known:
+        if key == name:
+            return key
+        if key.endswith(f"/{name}") or name.endswith(f"/{key}"):
+            near.append(key)
+    if len(near) == 1:
+        return near[0]
+    if near:
+        raise UsageError(
+            f"{shown(file, 40)} may be {len(near):,} inputs", some(near), "give more of the key"
+        )
+    raise UsageError(f"no input of this run is called {shown(file, 40)}")
+
+
+def report(record: Attempt) -> Iterator[str]:
+    """Return the lines that tell of one attempt: a head, our message, the log itself."""
+    usage = record.usage
+    yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
+    yield (
+        f"  began {record.started_at}  took {show_duration(usage.seconds)}  "
+        f"peak memory {show_size(usage.peak_memory_bytes)}"
+    )
+    if record.message:
+        yield f"  {escape(record.message)}"
+    if isinstance(record, Result):
+        yield from (f"  output {shown(o.key, 50)}  {show_size(o.size)}" for o in record.outputs)
+    if record.log:
+        yield from (f"  | {_harmless(line)}" for line in record.log.splitlines())
+    else:
+        yield "  (it printed nothing)"
+
+
+def _harmless(line: str) -> str:
+    return escape(line.expandtabs())
+
+
+def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
+    """Go through the records of the attempts; the result is that of the last one."""
+    for item in store.list(layout.logs(key)):
+        if item.key.endswith(".json"):
+            yield Attempt.decode(store.get(item.key))
+    try:
+        yield Result.decode(store.get(layout.result(key)))
+    except MissingError:
+        return
+
+
+def _with_log(store: Store, record: Attempt) -> Attempt:
+    if record.log_key is None:
+        return record
+    try:
+        text = store.get(record.log_key).decode("utf-8", errors="replace")
+    except MissingError:
+        text = f"(the log {record.log_key} is gone)"
+    return record.model_copy(update={"log": text})

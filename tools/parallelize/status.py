@@ -1,0 +1,52 @@
+"""`parallelize status`: how the run is doing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json
+from parallelize.context import Context, open_context
+from parallelize.options import NOTHING, Common, Json
+from parallelize.run_status import status_of
+from parallelize.snapshot import Reader
+from parallelize.status_view import as_json, page
+from parallelize.watch import open_view, watch
+from parallelize_core.errors import MissingError
+from parallelize_core.queue import QueueCounts
+
+
+def status(
+    *,
+    watch_: Annotated[
+        bool, Parameter(name="--watch", negative="", help="Go on until every file has a result.")
+    ] = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Show how many files are done, running, waiting and failed, and what the workers do."""
+    context = open_context(common)
+    reader = make_reader(context)
+    if watch_:
+        with open_view() as view:
+            found = watch(reader, view, lambda now: now.finished)
+    else:
+        found = status_of(reader.snapshot())
+    if json:
+        answer_json(as_json(found, context.settings.workers.max_cost))
+    elif not watch_:
+        for line in page(found):
+            answer(line)
+
+
+def make_reader(context: Context) -> Reader:
+    """Return a reader of the run's state, the counts of its queue included."""
+
+    def count() -> QueueCounts | None:
+        try:
+            return context.queues.main.counts()
+        except MissingError:
+            return None
+
+    return Reader(context.store, context.layout, count)
