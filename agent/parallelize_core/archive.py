@@ -79,6 +79,8 @@ def _checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
         raise ValueError(f'the name "{ascii(info.filename)[1:-1]}" is refused: {reason}')
     if info.header_offset < 0:
         raise ValueError("its directory is broken")
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise ValueError(f'"{name}" is packed by another method than deflate')
     if info.flag_bits & _ENCRYPTED:
         raise ValueError(f'"{name}" is encrypted')
     mode = info.external_attr >> 16

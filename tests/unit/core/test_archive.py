@@ -132,6 +132,14 @@ def test_special_files_are_refused(make: Make, tmp_path: Path) -> None:
     assert "special" in refusal(make(("pipe", b"", stat.S_IFIFO | 0o644)), tmp_path)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_than_deflate_are_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "environment.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a", b"text")
+    assert "deflate" in refusal(path, tmp_path)
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(make: Make, tmp_path: Path) -> None:
     assert "allowed" in refusal(make(text("zeros", bytes(MEGABYTE + 1))), tmp_path)
     assert not (tmp_path / "out").exists()
