@@ -37,7 +37,8 @@ def job_prefix(user: str | None) -> tuple[str, ...]:
 def give(folder: Path, user: str | None) -> None:
     """Make `folder` and everything in it the property of `user`, for nobody else to read.
 
-    To be called when the folder is complete and before the user's first process starts.
+    The agent's group may still enter, not list: a command starts in the folder before it becomes
+    the user. To be called when the folder is complete and before the user's first process starts.
     """
     if user is None:
         return
@@ -47,8 +48,8 @@ def give(folder: Path, user: str | None) -> None:
         for name in (*folders, *files):
             os.chown(name, account.pw_uid, account.pw_gid, dir_fd=descriptor, follow_symlinks=False)
         if root == str(folder):
-            os.fchmod(descriptor, stat.S_IRWXU)
-    os.chown(folder, account.pw_uid, account.pw_gid)
+            os.fchmod(descriptor, stat.S_IRWXU | stat.S_IXGRP)
+    os.chown(folder, account.pw_uid, os.getegid())
 
 
 def take_back(folder: Path, user: str | None) -> None:

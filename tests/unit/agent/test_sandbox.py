@@ -57,7 +57,13 @@ def test_a_job_owns_its_scratch_folder_and_nothing_that_it_links_to(scratch: Pat
     inside = [scratch, scratch / "tmp", scratch / "input.txt", scratch / "link"]
     assert {path.lstat().st_uid for path in inside} == {uid}
     assert (scratch / "link").resolve().stat().st_uid == os.geteuid()
-    assert scratch.stat().st_mode & 0o777 == 0o700
+
+
+@needs_root
+def test_only_the_agent_may_enter_a_jobs_folder_and_not_even_it_may_list_it(scratch: Path) -> None:
+    sandbox.give(scratch, USER)
+    assert scratch.stat().st_mode & 0o777 == 0o710
+    assert scratch.stat().st_gid == os.getegid()
 
 
 @needs_root
