@@ -1,6 +1,7 @@
 """How fast moto's queue and the indexed queue are, by the number of messages queued.
 
-    python tests/bench/local_queue.py [--lengths 100 1000 10000] [--rounds 3] [--seconds 2]
+    python tests/bench/local_queue.py [--servers moto indexed] [--lengths 100 1000 10000]
+                                      [--rounds 3] [--seconds 2]
 
 Each server is a process of its own; one boto3 client talks to it over loopback HTTP, first in
 batches of ten received and deleted, then in batches of ten sent. The queues are filled behind the
@@ -14,7 +15,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -35,20 +36,21 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement")
+    parser.add_argument("--servers", choices=KINDS, nargs="+", default=KINDS)
     options = parser.parse_args()
-    compare(options.lengths, options.rounds, options.seconds)
+    compare(options.servers, options.lengths, options.rounds, options.seconds)
 
 
-def compare(lengths: list[int], rounds: int, seconds: float) -> None:
+def compare(kinds: Sequence[str], lengths: Sequence[int], rounds: int, seconds: float) -> None:
     show(f"{'queued':>8}  {'server':8}  {'receive + delete /s':>20}  {'send /s':>10}")
     for length in lengths:
-        figures: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
+        figures: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
         for _ in range(rounds):
-            for kind in KINDS:
+            for kind in kinds:
                 figures[kind].append(measure(kind, length, seconds))
-        for kind in KINDS:
+        for kind in kinds:
             received, sent = (median(column) for column in zip(*figures[kind], strict=True))
-            show(f"{length:8,}  {kind:8}  {received:20,.0f}  {sent:10,.0f}")
+            show(f"{length:8,}  {kind:8}  {received:20,.1f}  {sent:10,.1f}")
 
 
 def show(line: str) -> None:

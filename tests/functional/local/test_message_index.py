@@ -116,7 +116,7 @@ class QueueHistory(RuleBasedStateMachine):
 
 
 TestQueueHistory = QueueHistory.TestCase
-TestQueueHistory.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestQueueHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_a_timetable_forgets_what_is_rescheduled_and_discarded() -> None:

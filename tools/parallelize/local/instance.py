@@ -1,0 +1,134 @@
+"""One instance of the local cloud: an agent in a machine of its own, with its metadata service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from parallelize.local.facts import InstanceFacts, Notices, metadata_of
+from parallelize.local.imds import MetadataServer
+from parallelize.local.records import InstanceState, InstanceView
+
+
+class Instance:
+    """A machine that is switched on by construction, and off for good by `release`.
+
+    `folder` holds its console output, the process id of the agent, its home and its work folder.
+    """
+
+    def __init__(
+        self, facts: InstanceFacts, folder: Path, endpoint: str, agent: Sequence[str]
+    ) -> None:
+        self.facts = facts
+        self.state = InstanceState.RUNNING
+        self._notices = Notices()
+        self._power_off_at = float("inf")
+        self._folder = folder
+        self._work = folder / "work"
+        self._work.mkdir(parents=True)
+        self._metadata_server = MetadataServer(self)
+        self._machine = self._start_machine(endpoint, [*agent, "--work-dir", str(self._work)])
+
+    def metadata(self) -> dict[str, str]:
+        """Return what the metadata service tells, as of now."""
+        return metadata_of(self.facts, self._notices, datetime.now(UTC))
+
+    def view(self) -> InstanceView:
+        """Return what `local status` shows."""
+        return InstanceView(
+            id=self.facts.id,
+            state=self.state,
+            type=self.facts.type,
+            pid=self._agent_pid(),
+            console=self._folder / "console.log",
+        )
+
+    def press_power_button(self, grace_seconds: float) -> None:
+        """Send the agent SIGTERM, and note that the plug is to be pulled after the grace period."""
+        self.state = InstanceState.STOPPING
+        self._power_off_at = time.monotonic() + grace_seconds
+        self._machine.send_signal(signal.SIGTERM)
+
+    def announce_interruption(self, seconds: float) -> None:
+        """Post a spot notice, and note that the plug is to be pulled `seconds` from now."""
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        self._notices = Notices(interruption=at, rebalance=self._notices.rebalance)
+        self._power_off_at = time.monotonic() + seconds
+
+    def recommend_rebalance(self) -> None:
+        """Post a rebalance recommendation; nothing follows from it."""
+        now = datetime.now(UTC)
+        self._notices = Notices(interruption=self._notices.interruption, rebalance=now)
+
+    def is_overdue(self) -> bool:
+        """Whether it is time to pull the plug."""
+        return time.monotonic() >= self._power_off_at
+
+    def has_ended(self) -> bool:
+        """Whether the machine is off."""
+        return self._machine.poll() is not None
+
+    def send_to_all(self, signal_number: signal.Signals) -> None:
+        """Send a signal to every process of the machine, and not to what stands for the machine."""
+        for process in psutil.Process(self._machine.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal_number)
+
+    def pull_plug(self) -> None:
+        """Let every process of the machine be killed; `release` waits for it."""
+        if self._machine.stdin:
+            self._machine.stdin.close()
+
+    def release(self) -> None:
+        """Wait for the machine to be off; its disk is gone then, its console output stays."""
+        self._machine.wait()
+        self._metadata_server.close()
+        shutil.rmtree(self._work, ignore_errors=True)
+        self.state = InstanceState.TERMINATED
+
+    def _start_machine(self, endpoint: str, agent: Sequence[str]) -> subprocess.Popen[bytes]:
+        home = self._folder / "home"
+        home.mkdir()
+        with (self._folder / "console.log").open("wb") as console:
+            return subprocess.Popen(
+                [sys.executable, "-m", "parallelize.local.machine", self._pid_file, *agent],
+                stdin=subprocess.PIPE,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                cwd=home,
+                env=self._environment(endpoint, home),
+                start_new_session=True,
+            )
+
+    def _environment(self, endpoint: str, home: Path) -> dict[str, str]:
+        """Return what a machine would have: none of the user's variables, and no credentials."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._metadata_server.endpoint,
+        }
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._folder / "agent.pid"
+
+    def _agent_pid(self) -> int | None:
+        if self.state is InstanceState.TERMINATED:
+            return None
+        try:
+            return int(self._pid_file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            # The machine has only just been switched on.
+            return None
