@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parallelize.console import answer_json, say
+from parallelize.console import answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, Statement, look, terminate
@@ -83,8 +83,8 @@ def unclear(statement: Statement) -> ServiceError:
 
 def _show(compute: Compute) -> None:
     for machine in compute.machines:
-        say(f"(dry run) would end {machine.id} {machine.type} {machine.market} {machine.zone}")
+        say_plan(f"would end {machine.id} {machine.type} {machine.market} {machine.zone}")
     if compute.group:
-        say(f"(dry run) would delete the Auto Scaling group {compute.group.name}")
+        say_plan(f"would delete the Auto Scaling group {compute.group.name}")
     if not compute.machines and not compute.group:
-        say(f"(dry run) run {compute.run} has no machine and no group")
+        say_plan(f"run {compute.run} has no machine and no group")

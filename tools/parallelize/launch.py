@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from parallelize.agent_config import agent_config
-from parallelize.console import answer, answer_json, say
+from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.execute import LaunchOutcome, execute
@@ -85,15 +85,14 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     request = make_request(context, queues, context.settings.workers.count, force=force)
     plan = plan_launch(read_facts(context, queues, request), request)
     if dry_run:
-        tell(describe_plan(plan), dry_run=True)
-        say("nothing was created")
+        show(plan, dry_run=True)
         return None
     return carry_out(plan, context, json=json)
 
 
 def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
     """Start the machines, say what came of it, and return the exit code."""
-    tell(describe_plan(plan))
+    show(plan, dry_run=False)
     outcome = execute(plan, ComputeClients.make(context.session))
     _report(outcome, json=json)
     if error := outcome.error():
@@ -177,10 +176,12 @@ def work_of(snapshot: Snapshot, waiting: int) -> Work:
     )
 
 
-def tell(lines: list[str], *, dry_run: bool = False) -> None:
-    """Print a plan on stderr, each line marked if it will not be carried out."""
-    for line in lines:
-        say(f"(dry run) {line}" if dry_run else line)
+def show(plan: LaunchPlan, *, dry_run: bool) -> None:
+    """Print a plan on stderr."""
+    for line in describe_plan(plan):
+        (say_plan if dry_run else say)(line)
+    if dry_run:
+        say("nothing was created")
 
 
 def _report(outcome: LaunchOutcome, *, json: bool) -> None:

@@ -8,16 +8,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import say
+from parallelize.console import say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import plan_launch
-from parallelize.fleet.show import describe_plan
 from parallelize.fleet.termination import Compute, look
-from parallelize.launch import carry_out, find_queues, make_request, read_facts, tell
+from parallelize.launch import carry_out, find_queues, make_request, read_facts, show
 from parallelize.options import NOTHING, Common, DryRun, Force
 from parallelize.snapshot import Reader
 from parallelize.units import plural
@@ -93,15 +92,14 @@ def _launch(context: Context, more: int, *, dry_run: bool, force: bool) -> int |
     request = make_request(context, queues, more, force=force)
     plan = plan_launch(read_facts(context, queues, request), request)
     if dry_run:
-        tell(describe_plan(plan), dry_run=True)
-        say("nothing was created")
+        show(plan, dry_run=True)
         return None
     return carry_out(plan, context)
 
 
 def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_run: bool) -> None:
     if dry_run:
-        say(f"(dry run) would let the group {group.name} grow to {plan.wanted}")
+        say_plan(f"would let the group {group.name} grow to {plan.wanted}")
         return
     groups.resize(clients.autoscaling, group.name, plan.wanted)
     say(f"the group {group.name} starts {plural(plan.more, 'worker')}")
@@ -110,7 +108,7 @@ def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_
 def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_run: bool) -> None:
     if dry_run:
         for machine in plan.leaving:
-            say(f"(dry run) would end {machine.id} {machine.type} {machine.zone}")
+            say_plan(f"would end {machine.id} {machine.type} {machine.zone}")
         return
     grouped = [machine.id for machine in plan.leaving if machine.group]
     groups.release(clients.autoscaling, grouped)

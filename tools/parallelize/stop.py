@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import say
+from parallelize.console import say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
@@ -40,7 +40,7 @@ def stop(
     before = look(clients, context.run)
     there = plural(len(before.machines), "worker")
     if dry_run:
-        say(f"(dry run) would ask {there} of run {context.run} to leave")
+        say_plan(f"would ask {there} of run {context.run} to leave")
         return
     drain(context, clients, before)
     say(f"run {context.run} is stopped; parallelize enqueue lets it go on")

@@ -22,17 +22,14 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  image    {_image(plan)}",
     ]
     if plan.group:
-        lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}{_autoscale(plan)}")
+        lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}, replaces lost workers")
+    if request.autoscale:
+        lines.append(
+            f"  follows  the queue: one worker for {request.backlog_per_worker} files, from 0"
+        )
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")
     return lines
-
-
-def _autoscale(plan: LaunchPlan) -> str:
-    request = plan.request
-    if not request.autoscale:
-        return ", replaces lost workers"
-    return f", from 0 to {request.count}, one for {request.backlog_per_worker} waiting files"
 
 
 def usd(amount: float) -> str:

@@ -1,0 +1,307 @@
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.fleet.examples import AGENT, SPOT_STANDARD, facts, pool, pools, request
+
+from parallelize.fleet.facts import Quota, Work
+from parallelize.fleet.plan import plan_launch
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import CapacityError, LimitError, NothingToDoError, UsageError
+
+
+def only_fleet(plan):
+    (fleet,) = plan.fleets
+    return fleet
+
+
+def overrides(fleet):
+    (config,) = fleet.body["LaunchTemplateConfigs"]
+    return config["Overrides"]
+
+
+def test_a_fleet_asks_every_type_in_every_zone():
+    plan = plan_launch(facts(), request())
+    asked = {(o["InstanceType"], o["SubnetId"]) for o in overrides(only_fleet(plan))}
+    assert asked == {(p.type.name, p.subnet) for p in facts().pools}
+    assert len(asked) == 6
+
+
+def test_a_thousand_machines_over_twelve_types_and_three_zones_are_one_call():
+    names = tuple(f"c{n}i.xlarge" for n in range(12))
+    given = facts(pools=pools(*names), work=Work(5000), quotas=(Quota(SPOT_STANDARD, 8000, 0),))
+    fleet = only_fleet(plan_launch(given, request(count=1000, types=names)))
+    assert fleet.body["TargetCapacitySpecification"]["TotalTargetCapacity"] == 1000
+    assert len(overrides(fleet)) == 36
+
+
+def test_the_max_price_goes_to_each_override():
+    fleet = only_fleet(plan_launch(facts(), request(max_price=0.05)))
+    assert {o["MaxPrice"] for o in overrides(fleet)} == {"0.0500"}
+
+
+def test_without_a_max_price_none_is_sent_so_that_aws_takes_the_on_demand_price():
+    fleet = only_fleet(plan_launch(facts(), request()))
+    assert all("MaxPrice" not in o for o in overrides(fleet))
+
+
+def test_on_demand_workers_have_no_max_price_and_no_spot_options():
+    fleet = only_fleet(plan_launch(facts(), request(market="on-demand", max_price=0.05)))
+    assert fleet.body["TargetCapacitySpecification"]["DefaultTargetCapacityType"] == "on-demand"
+    assert "SpotOptions" not in fleet.body
+    assert all("MaxPrice" not in o for o in overrides(fleet))
+
+
+def test_some_of_the_workers_can_be_on_demand_for_the_tail():
+    plan = plan_launch(facts(), request(count=5, on_demand=2))
+    assert [(fleet.market, fleet.count) for fleet in plan.fleets] == [("spot", 3), ("on-demand", 2)]
+
+
+def test_a_repeated_plan_repeats_its_client_tokens_and_each_market_has_its_own():
+    first, second = (plan_launch(facts(), request(on_demand=1)) for _ in range(2))
+    tokens = [fleet.body["ClientToken"] for fleet in first.fleets]
+    assert tokens == [fleet.body["ClientToken"] for fleet in second.fleets]
+    assert len(set(tokens)) == 2
+
+
+def test_the_launch_template_is_whole():
+    template = only_fleet(plan_launch(facts(), request(disk_gib=80))).template
+    assert template["ImageId"] == facts().image.id
+    assert template["IamInstanceProfile"] == {"Name": "parallelize-agent"}
+    assert template["SecurityGroupIds"] == ["sg-1"]
+    assert template["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert template["MetadataOptions"]["HttpTokens"] == "required"
+    assert template["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    (disk,) = template["BlockDeviceMappings"]
+    assert disk["DeviceName"] == "/dev/xvda"
+    assert disk["Ebs"]["Encrypted"] is True
+    assert disk["Ebs"]["DeleteOnTermination"] is True
+    assert disk["Ebs"]["VolumeSize"] == 80
+    assert "InstanceMarketOptions" not in template
+
+
+@pytest.mark.parametrize("resource", ["instance", "volume", "network-interface"])
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_everything_that_a_launch_creates_carries_the_runs_tag(resource, market):
+    plan = plan_launch(facts(), request(market=market, tags={"owner": "ana"}))
+    specifications = {
+        one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+        for one in only_fleet(plan).template["TagSpecifications"]
+    }
+    tags = specifications[resource]
+    assert tags["parallelize:run"] == "scans"
+    assert tags["parallelize:managed"] == "true"
+    assert tags["owner"] == "ana"
+    # EC2 refuses a template that tags what the launch does not make.
+    assert ("spot-instances-request" in specifications) is (market == "spot")
+
+
+def test_a_users_tags_cannot_hide_a_machine_from_kill():
+    plan = plan_launch(facts(), request(tags={"parallelize:run": "other"}))
+    for one in only_fleet(plan).template["TagSpecifications"]:
+        assert {"Key": "parallelize:run", "Value": "scans"} in one["Tags"]
+
+
+def test_the_agent_finds_its_configuration_and_prices_in_the_user_data():
+    template = only_fleet(plan_launch(facts(), request())).template
+    config = AgentConfig.decode(base64.b64decode(template["UserData"]), "user data")
+    assert config.run == "scans"
+    assert config.hourly_usd["spot c7i.xlarge eu-west-1b"] == 0.07
+    assert config.model_copy(update={"hourly_usd": {}}) == AGENT
+
+
+def test_user_data_above_16_kib_is_refused_before_anything_is_created():
+    agent = AGENT.model_copy(update={"prefix": "p" * 16 * 1024})
+    with pytest.raises(UsageError, match="16,384"):
+        plan_launch(facts(), request(agent=agent))
+
+
+@given(st.integers(1, 40), st.integers(0, 40))
+def test_whatever_the_split_all_workers_are_asked_for_once(count, on_demand):
+    wanted = request(count=count, on_demand=min(on_demand, count), force=True)
+    plan = plan_launch(facts(), wanted)
+    assert sum(fleet.count for fleet in plan.fleets) == count
+    assert all(fleet.count > 0 for fleet in plan.fleets)
+    json.dumps([fleet.body for fleet in plan.fleets])
+
+
+def test_the_price_is_between_the_cheapest_and_the_dearest_pool():
+    given = facts(pools=(pool(spot=0.05), pool("m7i.xlarge", spot=0.09)))
+    assert plan_launch(given, request(count=10)).hourly_usd == pytest.approx((0.5, 0.9))
+
+
+def test_a_price_that_cannot_be_read_is_not_guessed():
+    given = facts(pools=(pool(spot=None),))
+    assert plan_launch(given, request()).hourly_usd is None
+
+
+def test_pools_are_shown_cheapest_first_and_unknown_prices_last():
+    given = facts(pools=(pool("a.xlarge", spot=None), pool("b.xlarge", spot=0.2), pool(spot=0.1)))
+    names = [p.type.name for p in plan_launch(given, request()).pools]
+    assert names == ["c7i.xlarge", "b.xlarge", "a.xlarge"]
+
+
+class TestRefusals:
+    def test_an_empty_queue(self):
+        given = facts(work=Work(0, done=1195, failed=5))
+        with pytest.raises(NothingToDoError, match="1,195 files done, 5 failed"):
+            plan_launch(given, request())
+
+    def test_an_empty_queue_says_how_many_files_wait_to_be_enqueued(self):
+        with pytest.raises(NothingToDoError, match="1,190 not enqueued"):
+            plan_launch(facts(work=Work(0, done=10, unsent=1190)), request())
+
+    def test_a_paused_run_with_its_reason(self):
+        with pytest.raises(NothingToDoError) as refused:
+            plan_launch(facts(work=Work(100, paused="5% of the files failed")), request())
+        assert refused.value.why == "5% of the files failed"
+
+    def test_more_workers_than_files(self):
+        with pytest.raises(UsageError, match="3 workers for 2 files"):
+            plan_launch(facts(work=Work(2)), request(count=3))
+
+    def test_force_launches_for_an_empty_queue(self):
+        assert plan_launch(facts(work=Work(0)), request(force=True)).fleets
+
+    def test_no_image_says_how_to_get_one(self):
+        with pytest.raises(UsageError) as refused:
+            plan_launch(facts(image=None), request())
+        assert "no parallelize image in account 123456789012" in refused.value.what
+        assert "image build" in refused.value.fix
+        assert "--ami stock" in refused.value.fix
+
+    def test_machines_of_another_architecture_than_the_image(self):
+        given = facts(pools=pools("c7g.xlarge", architecture="arm64"))
+        with pytest.raises(UsageError, match="fits") as refused:
+            plan_launch(given, request(types=("c7g.xlarge",)))
+        assert "x86_64" in refused.value.why
+
+    def test_of_mixed_architectures_only_those_that_fit_are_asked(self):
+        mixed = pools("c7g.xlarge", architecture="arm64") + pools("c7i.xlarge")
+        fleet = only_fleet(plan_launch(facts(pools=mixed), request()))
+        assert {o["InstanceType"] for o in overrides(fleet)} == {"c7i.xlarge"}
+
+    def test_types_that_no_zone_offers(self):
+        with pytest.raises(UsageError) as refused:
+            plan_launch(facts(pools=()), request())
+        assert "not offered" in refused.value.why
+
+    @pytest.mark.parametrize(
+        "changes", [{"market": "spot"}, {"market": "on-demand", "fleet": "persistent"}]
+    )
+    def test_workers_that_stop_where_aws_only_terminates(self, changes):
+        with pytest.raises(UsageError, match="only on-demand and outside a group"):
+            plan_launch(facts(), request(shutdown_behavior="stop", **changes))
+
+    def test_one_time_on_demand_workers_may_stop(self):
+        plan = plan_launch(facts(), request(shutdown_behavior="stop", market="on-demand"))
+        assert only_fleet(plan).template["InstanceInitiatedShutdownBehavior"] == "stop"
+
+    def test_a_spent_budget(self):
+        with pytest.raises(LimitError, match=r"\$20.00, about \$20.50 spent"):
+            plan_launch(facts(spent_usd=20.50), request(max_cost=20))
+
+    def test_a_budget_that_would_last_for_minutes_only(self):
+        with pytest.raises(LimitError):
+            plan_launch(facts(spent_usd=19.99), request(max_cost=20, count=10))
+
+    def test_no_workers(self):
+        with pytest.raises(UsageError, match="at least 1"):
+            plan_launch(facts(), request(count=0))
+
+    def test_more_on_demand_workers_than_workers(self):
+        with pytest.raises(UsageError, match="3 of 2 workers"):
+            plan_launch(facts(), request(on_demand=3))
+
+
+class TestQuota:
+    def test_above_the_quota_says_what_is_asked_allowed_and_used(self):
+        given = facts(quotas=(Quota(SPOT_STANDARD, 5, 0),))
+        with pytest.raises(CapacityError) as refused:
+            plan_launch(given, request(count=2))
+        error = refused.value
+        assert error.what.startswith("spot quota: 8 vCPUs asked, 5 allowed, 0 in use")
+        assert error.why == "5 is the default of new accounts"
+        assert "launch 1 " in error.fix
+        assert error.exit_code == 5
+
+    def test_what_runs_already_counts(self):
+        given = facts(quotas=(Quota(SPOT_STANDARD, 16, 12),))
+        with pytest.raises(CapacityError, match="16 allowed, 12 in use"):
+            plan_launch(given, request(count=2))
+
+    def test_exactly_the_quota_is_allowed(self):
+        assert plan_launch(facts(quotas=(Quota(SPOT_STANDARD, 8, 0),)), request(count=2))
+
+    def test_smaller_machines_among_the_types_count(self):
+        given = facts(
+            pools=(pool("c7i.4xlarge", vcpus=16), pool("c7i.large", vcpus=2)),
+            quotas=(Quota(SPOT_STANDARD, 5, 0),),
+        )
+        assert plan_launch(given, request(count=2))
+
+    def test_two_classes_of_machines_have_two_quotas_that_add_up(self):
+        given = facts(
+            pools=(pool("c7i.xlarge"), pool("g5.xlarge")),
+            quotas=(Quota(SPOT_STANDARD, 4, 0), Quota("L-3819A6DF", 4, 0)),
+        )
+        assert plan_launch(given, request(count=2))
+        with pytest.raises(CapacityError):
+            plan_launch(given, request(count=3))
+
+    def test_an_unknown_quota_refuses_nothing(self):
+        assert plan_launch(facts(quotas=(), work=Work(9999)), request(count=500))
+
+    def test_each_market_has_its_own_quota(self):
+        given = facts(quotas=(Quota(SPOT_STANDARD, 64, 0), Quota("L-1216C47A", 4, 0)))
+        with pytest.raises(CapacityError, match="on-demand quota"):
+            plan_launch(given, request(count=3, on_demand=2))
+
+
+class TestPersistent:
+    def plan(self, **changes):
+        return plan_launch(facts(), request(fleet="persistent", **changes))
+
+    def test_a_group_is_made_instead_of_a_fleet(self):
+        plan = self.plan(count=4)
+        assert plan.fleets == ()
+        assert plan.group.body["MinSize"] == 0
+        assert plan.group.body["DesiredCapacity"] == plan.group.body["MaxSize"] == 4
+
+    def test_a_group_covers_all_types_and_subnets(self):
+        body = self.plan().group.body
+        policy = body["MixedInstancesPolicy"]
+        types = [one["InstanceType"] for one in policy["LaunchTemplate"]["Overrides"]]
+        assert sorted(types) == ["c6i.xlarge", "c7i.xlarge"]
+        assert body["VPCZoneIdentifier"].split(",") == ["subnet-a", "subnet-b", "subnet-c"]
+
+    def test_a_group_is_all_spot_unless_told_otherwise(self):
+        # AWS's own default would be 100 % on-demand.
+        shares = self.plan().group.body["MixedInstancesPolicy"]["InstancesDistribution"]
+        assert shares["OnDemandPercentageAboveBaseCapacity"] == 0
+        assert shares["OnDemandBaseCapacity"] == 0
+        assert shares["SpotAllocationStrategy"] == "price-capacity-optimized"
+
+    def test_on_demand_groups_and_a_base_of_on_demand_workers(self):
+        whole = self.plan(market="on-demand").group.body["MixedInstancesPolicy"]
+        assert whole["InstancesDistribution"]["OnDemandPercentageAboveBaseCapacity"] == 100
+        some = self.plan(count=4, on_demand=1).group.body["MixedInstancesPolicy"]
+        assert some["InstancesDistribution"]["OnDemandBaseCapacity"] == 1
+
+    def test_the_groups_tags_reach_its_machines(self):
+        tags = self.plan().group.body["Tags"]
+        assert all(tag["PropagateAtLaunch"] for tag in tags)
+        assert {"parallelize:run": "scans"}.items() <= {t["Key"]: t["Value"] for t in tags}.items()
+
+    def test_a_group_that_follows_the_queue_starts_at_zero_even_for_an_empty_queue(self):
+        plan = plan_launch(
+            facts(work=Work(0)), request(fleet="persistent", autoscale=True, count=10)
+        )
+        assert plan.group.body["DesiredCapacity"] == 0
+        assert plan.group.body["MaxSize"] == 10
+
+    def test_a_group_has_no_fallback(self):
+        with pytest.raises(UsageError, match="no fallback"):
+            self.plan(fallback=True)

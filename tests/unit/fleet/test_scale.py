@@ -1,0 +1,57 @@
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelize.fleet.instances import Machine
+from parallelize.scale import plan_scale
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+
+
+def machine(name, *, minute=0, state="running"):
+    launched = datetime(2026, 11, 20, 12, minute, tzinfo=UTC)
+    return Machine(name, state, "c7i.xlarge", "eu-west-1a", "spot", "scans", launched)
+
+
+def beat(name, *running, state=WorkerState.BUSY):
+    return Heartbeat(
+        worker=name, state=state, started=0, seen=60, interval_seconds=30, running=running
+    )
+
+
+def leaving(machines, beats, wanted):
+    return [one.id for one in plan_scale(machines, beats, wanted).leaving]
+
+
+def test_idle_workers_leave_before_busy_ones():
+    machines = [machine("busy"), machine("idle"), machine("half")]
+    beats = [beat("busy", "a", "b"), beat("idle"), beat("half", "c")]
+    assert leaving(machines, beats, 1) == ["idle", "half"]
+
+
+def test_a_worker_that_leaves_anyway_is_the_first_to_go():
+    machines = [machine("idle"), machine("draining")]
+    beats = [beat("idle"), beat("draining", "a", state=WorkerState.DRAINING)]
+    assert leaving(machines, beats, 1) == ["draining"]
+
+
+def test_of_equals_the_youngest_leaves():
+    machines = [machine("old", minute=1), machine("young", minute=2)]
+    assert leaving(machines, [], 1) == ["young"]
+
+
+def test_more_workers_are_counted_from_those_that_run():
+    machines = [machine("a"), machine("gone", state="stopping")]
+    assert plan_scale(machines, [], 3).more == 2
+
+
+def test_a_run_that_has_the_number_is_left_alone():
+    plan = plan_scale([machine("a"), machine("b")], [], 2)
+    assert (plan.more, plan.leaving) == (0, ())
+
+
+@given(st.integers(0, 20), st.integers(0, 20))
+def test_any_number_is_reached_exactly(there, wanted):
+    plan = plan_scale([machine(str(n)) for n in range(there)], [], wanted)
+    assert there + plan.more - len(plan.leaving) == wanted
+    assert len({one.id for one in plan.leaving}) == len(plan.leaving)

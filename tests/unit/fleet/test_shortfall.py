@@ -1,0 +1,85 @@
+import pytest
+
+from parallelize.fleet.execute import LaunchOutcome, Refusal, Started
+from parallelize.fleet.shortfall import Reason, is_about_capacity, reason
+from parallelize_core.errors import AccessError, CapacityError, ServiceError, UsageError
+
+
+def outcome(*codes, asked=2, started=1):
+    machines = tuple(Started(f"i-{n}", "c7i.xlarge", "spot") for n in range(started))
+    refusals = tuple(Refusal(code, f"message of {code}", "c7i.xlarge eu-west-1a") for code in codes)
+    return LaunchOutcome(asked, machines, refusals, "eu-west-1")
+
+
+def test_errors_beside_a_full_number_of_machines_are_no_failure():
+    assert outcome("InsufficientInstanceCapacity", asked=1, started=1).error() is None
+
+
+def test_no_capacity_says_that_it_is_not_the_quota_and_what_did_start():
+    error = outcome("InsufficientInstanceCapacity").error()
+    assert isinstance(error, CapacityError)
+    assert "no capacity now for c7i.xlarge in eu-west-1" in error.what
+    assert "started 1 of 2 workers" in error.what
+    assert error.why == "this is not your quota"
+
+
+@pytest.mark.parametrize("code", ["MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"])
+def test_a_used_up_quota_says_so_and_not_capacity(code):
+    error = outcome(code).error()
+    assert isinstance(error, CapacityError)
+    assert "quota" in error.what
+    assert "capacity" not in error.what
+
+
+def test_a_quota_is_named_although_other_pools_lack_capacity():
+    # Asking for more capacity types would not help; the quota is what to act on.
+    assert "quota" in outcome("InsufficientInstanceCapacity", "VcpuLimitExceeded").error().what
+
+
+def test_a_missing_permission_outranks_everything_else():
+    error = outcome("VcpuLimitExceeded", "UnauthorizedOperation").error()
+    assert isinstance(error, AccessError)
+    assert error.exit_code == 4
+    assert error.why == "message of UnauthorizedOperation"
+
+
+def test_a_max_price_below_the_market_is_named():
+    error = outcome("SpotMaxPriceTooLow", started=0).error()
+    assert isinstance(error, CapacityError)
+    assert "max price" in error.what
+
+
+def test_throttling_is_a_service_error():
+    assert isinstance(outcome("RequestLimitExceeded").error(), ServiceError)
+
+
+def test_a_code_that_nobody_here_knows_is_shown_as_it_is():
+    error = outcome("InvalidAMIID.NotFound").error()
+    assert isinstance(error, UsageError)
+    assert "InvalidAMIID.NotFound" in error.what
+
+
+def test_missing_machines_without_any_error_are_missing_capacity():
+    assert isinstance(outcome(started=0).error(), CapacityError)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("InsufficientInstanceCapacity", True),
+        ("MaxSpotInstanceCountExceeded", True),
+        ("UnauthorizedOperation", False),
+        ("InvalidParameterValue", False),
+        ("ExpiredToken", False),
+    ],
+)
+def test_only_what_is_about_machines_counts_as_a_launch_that_gave_none(code, expected):
+    assert is_about_capacity(code) is expected
+
+
+def test_each_reason_is_reached_by_some_code():
+    codes = (
+        "UnauthorizedOperation", "InvalidAMIID.NotFound", "VcpuLimitExceeded",
+        "SpotMaxPriceTooLow", "RequestLimitExceeded", "UnfulfillableCapacity",
+    )  # fmt: skip
+    assert {reason(code) for code in codes} == set(Reason)

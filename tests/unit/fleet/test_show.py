@@ -1,0 +1,51 @@
+import pytest
+from tests.unit.fleet.examples import SPOT_STANDARD, facts, pools, request
+
+from parallelize.fleet.facts import Quota, Work
+from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.show import describe_plan, usd
+
+DRY_RUN_COLUMNS = len("(dry run) ")
+
+
+def lines(given=None, **changes):
+    return describe_plan(plan_launch(given or facts(), request(**changes)))
+
+
+def test_a_plan_says_what_it_costs_and_where_it_stops():
+    text = "\n".join(lines(count=2, max_cost=20.0))
+    assert "launch 2 spot workers in eu-west-1 for run scans" in text
+    assert "$0.14/h together now, stops at $20.00 or 12 h" in text
+    assert "8 of 64 free spot vCPUs (L-34B43A08)" in text
+    assert "parallelize 0.1.0 (built 2026-11-18)" in text
+
+
+def test_what_is_not_known_is_not_shown_as_nothing():
+    unpriced = facts(pools=pools("c7i.xlarge", spot=None), quotas=())
+    text = "\n".join(lines(unpriced))
+    assert "price    not known" in text
+    assert "the quota is not known" in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_cost": 1000.0, "count": 500, "on_demand": 100, "fallback": True},
+        {"fleet": "persistent", "autoscale": True, "count": 1000},
+    ],
+)
+def test_every_line_of_a_plan_fits_beside_its_mark(changes):
+    given = facts(
+        work=Work(5000),
+        pools=pools(*(f"c{n}id.24xlarge" for n in range(12))),
+        quotas=(Quota(SPOT_STANDARD, 100_000, 0),),
+    )
+    assert all(len(line) + DRY_RUN_COLUMNS <= 80 for line in lines(given, **changes))
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0.0, "$0.00"), (0.00003, "less than $0.01"), (1234.5, "$1,234.50")]
+)
+def test_money(amount, text):
+    assert usd(amount) == text
