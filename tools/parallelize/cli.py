@@ -43,9 +43,13 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("run", "run:run", WORK, "All of it: prep, enqueue, launch, wait, download."),
     Command("prep", "prep:prep", WORK, "Upload inputs and environment, list the jobs."),
     Command("enqueue", "enqueue:enqueue", WORK, "Put the jobs on the queue."),
     Command("download", "download:download", WORK, "Fetch the outputs into a folder."),
+    Command("status", "status:status", WATCHING, "Show how the run is doing."),
+    Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
+    Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
     Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
     Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
     Command("scale", "scale:scale", MACHINES, "Bring the number of workers to N."),
@@ -53,6 +57,7 @@ COMMANDS = (
     Command("kill", "kill:kill", MACHINES, "End the run's machines now."),
     Command("clean", "clean:clean", MACHINES, "Delete the run's queues and objects."),
     Command("init", "init:init", SET_UP, "Make a folder to begin with."),
+    Command("local", "local_commands:app", SET_UP, "The cloud on this machine."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
 )

@@ -29,7 +29,7 @@ from platformdirs import user_config_path
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.console import escape, say
-from parallelize.local.enter import enter_local_cloud
+from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.options import Common
 from parallelize.queues import Queues, find_queues
 from parallelize.settings import Resolved, Settings
@@ -166,6 +166,9 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     resolved = settings_module.resolve(
         {**common.flags(), **(flags or {})}, os.environ, Path.cwd(), common.config, user_file()
     )
+    if common.local:
+        workers = resolved.settings.workers.count
+        resolved = resolved.with_defaults(local_defaults(workers), "the local cloud")
     for line in endpoint_banner(os.environ):
         say(line)
     return Context(resolved, run_name(resolved), common.again())

@@ -14,7 +14,7 @@ import difflib
 import string
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -212,6 +212,20 @@ class Resolved:
     def source(self, key: str) -> str:
         """Return where the setting `key` came from."""
         return self.sources.get(key, "default")
+
+    def with_defaults(self, values: Mapping[str, object], source: str) -> Resolved:
+        """Return the same with other defaults; they give way to whatever was said."""
+        free = {key: value for key, value in values.items() if key not in self.sources}
+        tables: dict[str, Table] = {}
+        for key, value in free.items():
+            name, _, field = key.partition(".")
+            table = tables.get(name) or getattr(self.settings, name)
+            tables[name] = table.model_copy(update={field: value})
+        return replace(
+            self,
+            settings=self.settings.model_copy(update=tables),
+            sources={**self.sources, **dict.fromkeys(free, source)},
+        )
 
 
 def variables(key: str) -> tuple[str, ...]:

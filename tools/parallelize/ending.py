@@ -1,0 +1,58 @@
+"""The last words of `parallelize run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parallelize.console import shown
+from parallelize.failures import summary
+from parallelize.run_status import RunStatus
+from parallelize.units import plural, show_duration
+from parallelize_core.result import Result
+
+
+def end_lines(status: RunStatus, failures: Sequence[Result], machines: int, hint: str) -> list[str]:
+    """Return what to say at the end; `hint` ends each command, `machines` are still there."""
+    return [
+        "",
+        _totals(status),
+        *_failures(failures),
+        *_next_steps(status, failures, hint),
+        _workers(machines, hint),
+        *(_local_lines() if "--local" in hint else []),
+    ]
+
+
+def _totals(status: RunStatus) -> str:
+    cost = f"      est. ${status.cost:,.2f}" if status.cost else ""
+    return (
+        f"{status.done:,} done · {status.failed:,} failed · {status.left:,} left"
+        f"      {show_duration(status.elapsed)}      {plural(len(status.workers), 'worker')}{cost}"
+    )
+
+
+def _failures(failures: Sequence[Result]) -> list[str]:
+    return ["", f"{len(failures):,} failed", *summary(failures), ""] if failures else []
+
+
+def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> list[str]:
+    lines = []
+    if failures:
+        lines = [
+            f"see one:   parallelize logs {shown(failures[0].key, 40)}{hint}",
+            f"again:     parallelize retry{hint}, then the same run command",
+        ]
+    if status.left:
+        lines.append(f"left:      {status.why or 'the workers have gone'}")
+    return lines
+
+
+def _workers(machines: int, hint: str) -> str:
+    if machines:
+        leaving = f"{plural(machines, 'worker')} still there, and about to leave by itself"
+        return f"workers:   {leaving} (parallelize kill{hint})"
+    return "workers:   all ended (checked)"
+
+
+def _local_lines() -> list[str]:
+    return ["cloud:     the local one stays up for these commands: parallelize local stop"]

@@ -1,0 +1,181 @@
+"""`parallelize run`: all of it. Prepare, enqueue, launch, watch, download.
+
+It is made of the other commands, and does only what is missing: called again after an
+interruption, or after `retry`, it goes on where the run stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json, escape, say
+from parallelize.context import Context, open_context
+from parallelize.download import SOME_FAILED, fetch
+from parallelize.ending import end_lines
+from parallelize.enqueue import send_jobs
+from parallelize.fleet import instances
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.execute import execute
+from parallelize.fleet.plan import plan_launch
+from parallelize.launch import find_queues, make_request, read_facts
+from parallelize.local import cloud as local_cloud
+from parallelize.local_commands import NOT_AWS
+from parallelize.options import NO_WORK, NOTHING, Common, Json, Work
+from parallelize.prep import prepare
+from parallelize.run_status import RunState, RunStatus, status_of
+from parallelize.snapshot import Reader
+from parallelize.status import make_reader
+from parallelize.status_view import as_json
+from parallelize.units import plural
+from parallelize.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
+from parallelize_core.errors import NothingToDoError
+
+OUT = "out"
+LOCAL_INTERVAL_SECONDS = 0.5
+LOCAL_FOOTER = "ctrl-C ends the local workers; the same command goes on"
+
+LOOKS_ALONE = 3
+"""How often in a row there must be neither heartbeat nor machine before a run stands still."""
+
+GOOD_BYE_SECONDS = 10.0
+"""How long local workers get to leave by themselves, so that the end can say that they have."""
+
+
+def run(
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
+    ] = None,
+    workers: Annotated[int | None, Parameter(help="How many machines.")] = None,
+    work: Work = NO_WORK,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
+
+    Exits with 0 when every file has succeeded, with 1 when some have not.
+    """
+    if common.local:
+        local_cloud.start()
+        say(NOT_AWS)
+    context = open_context(common, {**work.flags(), "workers.count": workers})
+    prepare(context)
+    reader = make_reader(context)
+    with _interruptible(context, local=common.local):
+        end = work_off(context, reader, local=common.local)
+        folder = out or context.folder / OUT
+        complete = _download(context, folder)
+    machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
+    for line in end_lines(end, reader.snapshot().failures, machines, context.hint):
+        say(line)
+    if json:
+        limit = context.settings.workers.max_cost
+        answer_json({**as_json(end, limit), "out": str(folder)})
+    else:
+        answer(str(folder))
+    return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
+
+
+def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
+    """Enqueue and launch what is missing, and watch until the run is over or stands still."""
+    status = status_of(reader.snapshot())
+    if status.finished:
+        say(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
+        return status
+    _enqueue(context)
+    _launch(context, status)
+    is_over = _Judge(context)
+    interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
+    with open_view(LOCAL_FOOTER if local else FOOTER) as view:
+        return watch(reader, view, is_over, interval)
+
+
+class _Judge:
+    """Says when there is nothing more to wait for: the end, a pause, or nobody left to work."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._looks_alone = 0
+
+    def __call__(self, status: RunStatus) -> bool:
+        if status.finished:
+            return True
+        if status.state is not RunState.IDLE or living(self._context):
+            self._looks_alone = 0
+            return False
+        self._looks_alone += 1
+        return self._looks_alone >= LOOKS_ALONE
+
+
+def living(context: Context) -> int:
+    """Count the run's machines that EC2 knows as starting or running."""
+    return len(instances.find(context.client("ec2"), context.run, instances.BILLED))
+
+
+def _enqueue(context: Context) -> None:
+    try:
+        sent = send_jobs(context).sent
+    except NothingToDoError as nothing:
+        say(nothing.what)
+    else:
+        say(f"{plural(sent, 'file')} sent to the queue")
+
+
+def _launch(context: Context, status: RunStatus) -> None:
+    """Bring the workers to the number that is wanted, or that there are files for."""
+    wanted = min(context.settings.workers.count, status.left)
+    missing = wanted - max(living(context), status.alive)
+    if missing <= 0:
+        return
+    queues = find_queues(context)
+    request = make_request(context, queues, missing)
+    plan = plan_launch(read_facts(context, queues, request), request)
+    outcome = execute(plan, ComputeClients.make(context.session))
+    error = outcome.error()
+    if error and not outcome.started:
+        raise error
+    say(f"{plural(len(outcome.started) or missing, 'worker')} launched")
+    if error:
+        say(f"not all of them: {error}")
+
+
+def _download(context: Context, folder: Path) -> bool:
+    """Fetch the outputs; say whether each of them arrived."""
+    try:
+        fetched = fetch(context, folder)
+    except NothingToDoError as nothing:
+        say(nothing.what)
+        return True
+    for refusal in fetched.broken:
+        say(f"not downloaded: {escape(refusal.key)}\n  {refusal.why}")
+    return not fetched.broken
+
+
+def _await_departure(context: Context, seconds: float) -> int:
+    """Wait a little for the workers to leave; return how many are still there."""
+    deadline = time.monotonic() + seconds
+    while (there := living(context)) and time.monotonic() < deadline:
+        time.sleep(LOCAL_INTERVAL_SECONDS)
+    return there
+
+
+@contextmanager
+def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
+    """On ctrl-C end the local workers, or say that the real ones go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if local:
+            ec2 = context.client("ec2")
+            machines = instances.find(ec2, context.run)
+            instances.terminate(ec2, [machine.id for machine in machines])
+            say("the local workers were ended; the same command goes on from here")
+        else:
+            say(f"detached; the workers go on. See: parallelize status --watch{context.hint}")
+        raise
