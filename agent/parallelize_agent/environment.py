@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from parallelize_agent import host
+from parallelize_agent.removal import remove_tree
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Environment, Run
@@ -24,6 +24,9 @@ class Environments:
     """Unpacked environments below `root`, by their identity; safe to use from any thread."""
 
     def __init__(self, root: Path, open_store: Callable[[str], Store]) -> None:
+        # What an earlier agent left when it was killed may be half of something.
+        remove_tree(root)
+        root.mkdir(parents=True)
         self._root = root
         self._open_store = open_store
         self._lock = threading.Lock()
@@ -47,11 +50,9 @@ class Environments:
         return folder
 
     def _fetch(self, environment: Environment) -> Path:
-        self._root.mkdir(parents=True, exist_ok=True)
         zip_file = self._root / "environment.zip"
         size = self._open_store(environment.bucket).get_file(environment.key, zip_file)
         folder = self._root / f"{len(self._ready)}"
-        shutil.rmtree(folder, ignore_errors=True)
         archive.extract(zip_file, folder, max_bytes=host.free_bytes(self._root) // 2)
         zip_file.unlink()
         _protect(folder)

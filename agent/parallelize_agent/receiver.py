@@ -12,7 +12,7 @@ from parallelize_agent import host
 from parallelize_agent.departure import Leaving
 from parallelize_agent.drain import DrainRule, Step
 from parallelize_agent.heartbeat import is_keeper, read_heartbeats
-from parallelize_agent.job import Job
+from parallelize_agent.job import Job, failed
 from parallelize_agent.pipeline import Pipeline
 from parallelize_agent.repair import missing_jobs, send_again
 from parallelize_agent.settlement import refuse
@@ -22,6 +22,7 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.errors import DecodeError, ServiceError
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import BATCH, Message
+from parallelize_core.result import Cause
 
 log = structlog.get_logger()
 
@@ -91,12 +92,20 @@ class Receiver:
     def _take(self, message: Message, received: float) -> None:
         lease = self._services.keeper.hold(message, received)
         try:
-            job = Job(JobMessage.decode(message.body), lease)
+            job = Job(self._decode(message.body), lease)
         except DecodeError as error:
             log.error("message refused", message=message.id, why=error.why)
             refuse(self._services, self._machine.worker, lease, f"{error.what}: {error.why}")
             return
+        if departure := self._leaving.decided:
+            job.decide(failed(Cause.INTERRUPTED, departure.reason))
         self._pipeline.add(job)
+
+    def _decode(self, body: str) -> JobMessage:
+        job = JobMessage.decode(body)
+        if job.run != self._config.run:
+            raise DecodeError("a message is on the wrong queue", body, f"its run is {job.run}")
+        return job
 
     def _has_disk(self) -> bool:
         if host.free_bytes(self._machine.work_dir) >= self._config.disk_reserve_bytes:

@@ -11,16 +11,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import posixpath
-import shutil
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from parallelize_agent import sandbox
+from parallelize_agent.removal import remove_tree
 
 PRIVATE = ".parallelize"
 """The one name in a scratch folder that no environment can have."""
@@ -67,8 +63,7 @@ class ScratchSpace:
         self._user = user
         self._numbers = itertools.count()
         # What an earlier agent left when it was killed belongs to nobody now.
-        if root.exists():
-            self._remove(root)
+        remove_tree(root, user)
         root.mkdir(parents=True)
         root.chmod(0o711)
 
@@ -95,21 +90,4 @@ class ScratchSpace:
 
     def remove(self, folder: JobFolder) -> None:
         """Remove everything of a job, whatever it did to its own permissions."""
-        self._remove(folder.root)
-
-    def _remove(self, path: Path) -> None:
-        if path.exists():
-            sandbox.take_back(path, self._user)
-            shutil.rmtree(path, onerror=_unlock)
-
-
-def _unlock(function: Callable[..., Any], path: str, _: object) -> None:
-    """Try again with the folder's own permissions set right: a command may have taken them away."""
-    parent = Path(path).parent
-    for locked in (parent, Path(path)):
-        if not locked.is_symlink() and locked.is_dir():
-            locked.chmod(stat.S_IRWXU)
-    if function in {os.open, os.scandir, os.lstat}:
-        shutil.rmtree(path)
-    else:
-        function(path)
+        remove_tree(folder.root, self._user)
