@@ -27,8 +27,21 @@ _GRAVITON = re.compile(r"[a-z]+\d+g[a-z]*\.|a1\.")
 
 
 @dataclass(frozen=True)
+class Packed:
+    """An environment's zip; `shown` is what the person calls it, such as `env/`.
+
+    `own` zips come from whatever program made them; their modes say little, and workers set them.
+    """
+
+    archive: zipfile.ZipFile
+    shown: str
+    prefix: str = ""
+    own: bool = False
+
+
+@dataclass(frozen=True)
 class Program:
-    """A file of the environment; `mode` is None if its zip does not say."""
+    """A file of the environment; `mode` is None if its zip cannot be trusted with it."""
 
     name: str
     head: bytes
@@ -60,15 +73,13 @@ def this_architecture() -> str:
     return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(machine, machine)
 
 
-def check_command(
-    command: Sequence[str], shown: str, prefix: str, archive: zipfile.ZipFile, machines: set[str]
-) -> None:
+def check_command(command: Sequence[str], packed: Packed, machines: set[str]) -> None:
     """Raise UsageError if the command's program could not be started on the `machines`.
 
-    `shown` is the environment as the person knows it, such as `env/`. A bare word that is not in
-    the environment, or an absolute path, is the worker's own program, and cannot be judged here.
+    A bare word that is not in the environment, or an absolute path, is the worker's own program,
+    and cannot be judged here.
     """
-    program = _find(command[0], shown, prefix, archive)
+    program = _find(command[0], packed)
     if program is None:
         return
     if program.mode is not None and not program.mode & 0o111:
@@ -86,13 +97,13 @@ def needs_environment(command: Sequence[str]) -> bool:
     return "/" in command[0] and not command[0].startswith("/")
 
 
-def _find(word: str, shown: str, prefix: str, archive: zipfile.ZipFile) -> Program | None:
+def _find(word: str, packed: Packed) -> Program | None:
     if word.startswith("/"):
         return None
-    inside = posixpath.normpath(posixpath.join(prefix, word))
-    name = posixpath.join(shown, inside)
+    inside = posixpath.normpath(posixpath.join(packed.prefix, word))
+    name = posixpath.join(packed.shown, inside)
     try:
-        info = archive.getinfo(inside)
+        info = packed.archive.getinfo(inside)
     except KeyError:
         if "/" not in word:
             return None
@@ -100,8 +111,9 @@ def _find(word: str, shown: str, prefix: str, archive: zipfile.ZipFile) -> Progr
             f"{escape(name)} does not exist", f'it is the command "{escape(word)}"',
             "write it, or mend run.command (and run.env_prefix)",
         ) from None  # fmt: skip
-    with archive.open(info) as file:
-        return Program(name, file.read(_HEAD_BYTES), (info.external_attr >> 16) or None)
+    mode = None if packed.own else info.external_attr >> 16
+    with packed.archive.open(info) as file:
+        return Program(name, file.read(_HEAD_BYTES), mode)
 
 
 def _check_script(program: Program) -> None:

@@ -123,7 +123,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
     results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
     succeeded = [result for result in results if result.status == "succeeded"]
     outputs = [output for result in succeeded for output in result.outputs]
-    refused = _refusals(outputs, folder, one_case=_ignores_case(folder))
+    refused = refusals(outputs, folder, one_case=_ignores_case(folder))
     names = {refusal.key for refusal in refused}
     return Plan(
         tuple(output for output in outputs if output.key not in names),
@@ -189,7 +189,8 @@ def is_there(target: Path, output: Output) -> bool:
     return sha256_of(target) == output.sha256
 
 
-def _refusals(outputs: Iterable[Output], folder: Path, *, one_case: bool) -> list[Refusal]:
+def refusals(outputs: Iterable[Output], folder: Path, *, one_case: bool) -> list[Refusal]:
+    """Say which outputs cannot be written below `folder`; `one_case` if the disk has but one."""
     root = folder.resolve()
     taken: dict[str, str] = {}
     refused = []

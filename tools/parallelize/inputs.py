@@ -14,13 +14,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from parallelize.console import escape, some
+from parallelize.console import escape, shown
 from parallelize.units import plural
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
 from parallelize_core.manifest import Entry
 from parallelize_core.store import Store
+
+_NAMED = 20
+"""How many bad inputs are named in full; a thousand of them have one cause."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,24 @@ def remote_inputs(store: Store, location: Location) -> list[Entry]:
 
     Raises UsageError if there are none, or names all those that cannot be inputs.
     """
-    listed = [Entry(key=location.relative(item.key), size=item.size, etag=item.etag)
-              for item in store.list(location.prefix)
-              # The S3 console makes empty objects that stand for folders.
-              if not item.key.endswith("/")]  # fmt: skip
-    refused = [Refused(entry.key, why) for entry in listed if (why := keys.refusal(entry.key))]
-    if refused:
+    # The S3 console makes empty objects that stand for folders.
+    found = {location.relative(item.key): item for item in store.list(location.prefix)
+             if not item.key.endswith("/")}  # fmt: skip
+    if refused := [Refused(key, why) for key in found if (why := keys.refusal(key))]:
         raise refusal(refused)
-    if not listed:
+    if not found:
         raise UsageError(f"there are no inputs in {escape(location.uri)}", fix="check the prefix")
-    return listed
+    return [Entry(key=key, size=item.size, etag=item.etag) for key, item in found.items()]
 
 
 def refusal(refused: list[Refused]) -> UsageError:
     """Return the error that names what cannot be an input, and why."""
-    lines = [f"{item.name}: {item.why}" for item in refused]
+    lines = [f"{shown(item.name, 40)}: {item.why}" for item in refused[:_NAMED]]
+    if len(refused) > _NAMED:
+        lines.append(f"and {len(refused) - _NAMED:,} more")
     verb = "cannot be an input" if len(refused) == 1 else "cannot be inputs"
     return UsageError(
-        f"{plural(len(refused), 'file')} {verb}", some(lines, 10),
+        f"{plural(len(refused), 'file')} {verb}", "\n".join(lines),
         "rename or remove, then run it again; nothing was sent",
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from parallelize.command_check import (
+    Packed,
     architectures,
     check_command,
     needs_environment,
@@ -134,7 +135,9 @@ def _check(context: Context, command: tuple[str, ...], archive: Path | None) -> 
     if context.elsewhere:
         machines.add(this_architecture())
     with zipfile.ZipFile(archive) as opened:
-        check_command(command, settings.run.env or "", settings.run.env_prefix, opened, machines)
+        env = settings.run.env or ""
+        own = archive == context.path(env)
+        check_command(command, Packed(opened, env, settings.run.env_prefix, own), machines)
 
 
 def _record(context: Context, command: tuple[str, ...], archive: Path | None) -> Run:

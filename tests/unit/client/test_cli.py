@@ -1,0 +1,99 @@
+"""The command line as a whole: help, versions, exit codes and errors, without any service."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from parallelize import cli
+from parallelize.exit_codes import EXIT_CODES
+from parallelize_core import errors
+
+
+def test_help_imports_no_command_and_no_boto3() -> None:
+    code = (
+        "import sys; from parallelize import cli; assert cli.run(['--help']) == 0;"
+        "print([m for m in sys.modules if m.split('.')[0] in {'boto3', 'botocore', 'pydantic'}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_command_explains_itself(
+    command: cli.Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([command.name, "--help"]) == 0
+    assert f"parallelize {command.name}" in capsys.readouterr().out
+
+
+def test_every_error_has_an_exit_code_that_is_explained() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert {kind.exit_code for kind in kinds if issubclass(kind, errors.ParallelizeError)} <= set(
+        EXIT_CODES
+    )
+
+
+@pytest.mark.parametrize("tokens", [["nope"], ["prep", "--nope"], ["enqueue", "--limit", "x"]])
+def test_a_wrong_command_line_ends_with_2(
+    tokens: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(tokens) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.out == ""
+
+
+def denied(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NoCredentialsError(), 4),
+        (denied("AccessDenied"), 4),
+        (denied("ExpiredToken"), 4),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), 6),
+        (denied("SlowDown"), 6),
+        (denied("SomethingNew"), 6),
+        (errors.NothingToDoError("nothing"), 3),
+        (errors.CapacityError("none"), 5),
+        (errors.LimitError("over"), 7),
+        (PermissionError(13, "Permission denied", "x"), 2),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code(error: Exception, code: int) -> None:
+    told = cli.explain(error)
+    assert told is not None
+    assert told.exit_code == code
+
+
+def test_a_fault_of_the_program_is_not_dressed_up() -> None:
+    assert cli.explain(KeyError("x")) is None
+
+
+def test_the_exit_codes_are_printed_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["help", "exit-codes"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(EXIT_CODES)
+
+
+def test_config_show_names_the_source_of_each_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "parallelize.toml").write_text("[run]\ncommand = './x'\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARALLELIZE_WORKERS_COUNT", "5")
+    assert cli.run(["config", "show", "--region", "eu-west-1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    found = {line.split()[0]: line.split()[-1] for line in lines}
+    assert found["run.command"] == "parallelize.toml"
+    assert (
+        found["workers.count"] == "PARALLELIZE_WORKERS_…" or "PARALLELIZE" in found["workers.count"]
+    )
+    assert found["aws.region"] == "flag"

@@ -1,0 +1,126 @@
+"""Fetching outputs, with the shipped store: only what is right appears, and only inside DIR."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelize.download import Fetcher, Refusal, is_there, refusals
+from parallelize_core.layout import Location
+from parallelize_core.result import Output
+from parallelize_core.testing import InMemoryStore
+
+OUTPUT = Location("bucket", "out/")
+
+
+def put(store: InMemoryStore, key: str, content: bytes = b"content") -> Output:
+    etag = store.put(OUTPUT.key(key), content)
+    assert etag is not None
+    return Output(
+        key=key, size=len(content), sha256=hashlib.sha256(content).hexdigest(), etag=etag
+    )  # fmt: skip
+
+
+def fetcher(store: InMemoryStore, folder: Path) -> Fetcher:
+    partial = folder / ".partial"
+    partial.mkdir(parents=True)
+    return Fetcher(store, OUTPUT, folder, partial)
+
+
+def named(*keys: str) -> list[Output]:
+    return [Output(key=key, size=0, sha256="", etag="") for key in keys]
+
+
+def test_outputs_have_the_folders_of_their_keys(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    outputs = [put(store, "a.txt"), put(store, "deep/er/ünï x.txt", b"")]
+    assert fetcher(store, tmp_path).fetch_all(outputs) == (2, ())
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
+    assert (tmp_path / "deep/er/ünï x.txt").read_bytes() == b""
+
+
+def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    output = put(store, "a.txt")
+    (tmp_path / "a.txt").write_bytes(b"content")
+    store.delete([OUTPUT.key("a.txt")])
+    assert fetcher(store, tmp_path).fetch_all([output]) == (0, ())
+
+
+def test_what_is_there_but_different_is_replaced(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    (tmp_path / "a.txt").write_bytes(b"CONTENT")
+    assert fetcher(store, tmp_path).fetch_all([put(store, "a.txt")]) == (1, ())
+    assert (tmp_path / "a.txt").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("fault", ["changed", "gone", "checksum", "size"])
+def test_a_wrong_output_is_named_and_leaves_no_file(tmp_path: Path, fault: str) -> None:
+    store = InMemoryStore()
+    bad, good = put(store, "bad.txt"), put(store, "good.txt")
+    if fault == "changed":
+        put(store, "bad.txt", b"another")
+    elif fault == "gone":
+        store.delete([OUTPUT.key("bad.txt")])
+    elif fault == "checksum":
+        bad = bad.model_copy(update={"sha256": "0" * 64})
+    else:
+        bad = bad.model_copy(update={"size": 8})
+    fetched, broken = fetcher(store, tmp_path).fetch_all([bad, good])
+    assert fetched == 1
+    assert [refusal.key for refusal in broken] == ["bad.txt"]
+    assert not (tmp_path / "bad.txt").exists()
+    assert (tmp_path / "good.txt").exists()
+
+
+def test_a_link_in_place_of_an_output_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    outside = tmp_path / "outside.txt"
+    outside.write_bytes(b"content")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.txt").symlink_to(outside)
+    output = put(store, "a.txt")
+    assert not is_there(folder / "a.txt", output)
+    fetcher(store, folder).fetch_all([output])
+    assert not (folder / "a.txt").is_symlink()
+    assert outside.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../../x", "a//b", "", "a\nb", "./x"])
+def test_keys_that_would_leave_the_folder_are_refused(tmp_path: Path, key: str) -> None:
+    assert [refusal.key for refusal in refusals(named(key), tmp_path, one_case=False)] == [key]
+
+
+def test_a_link_inside_the_folder_cannot_lead_out_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "away").symlink_to(tmp_path)
+    (folder / "near").symlink_to(folder)
+    found = refusals(named("away/x", "away/new/x", "near/x"), folder, one_case=False)
+    assert [refusal.key for refusal in found] == ["away/new/x", "away/x"]
+
+
+def test_a_file_where_another_output_needs_a_folder_is_named(tmp_path: Path) -> None:
+    found = refusals(named("a", "a/b", "c"), tmp_path, one_case=False)
+    assert found == [Refusal("a", "another output needs a folder of this name")]
+
+
+def test_names_that_the_disk_cannot_tell_apart_are_named(tmp_path: Path) -> None:
+    outputs = named("A.txt", "a.txt", "b.txt")
+    assert refusals(outputs, tmp_path, one_case=False) == []
+    found = refusals(outputs, tmp_path, one_case=True)
+    assert found == [Refusal("a.txt", "this disk cannot tell it from A.txt")]
+
+
+@given(st.lists(st.text(alphabet="ab./\n\\", max_size=8), max_size=5))
+def test_whatever_is_accepted_stays_inside(keys: list[str]) -> None:
+    root = Path("/nonexistent/out")
+    refused = {refusal.key for refusal in refusals(named(*keys), root, one_case=False)}
+    for key in set(keys) - refused:
+        assert (root / key).resolve().is_relative_to(root)
+        assert (root / key).resolve() != root

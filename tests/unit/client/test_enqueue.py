@@ -1,0 +1,188 @@
+"""Sending jobs, with the shipped fakes: what a crash, a limit or a second sender does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+from parallelize.cursor import HOLD_SECONDS, CursorHold
+from parallelize.enqueue import CHUNK, Sender, check_names, lost_jobs, settled_counts
+from parallelize_core.config import DrainSettings
+from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
+from parallelize_core.job import JobMessage
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Entry, Part, encode_part, read_cursor, read_parts
+from parallelize_core.queue import QueueCounts
+from parallelize_core.run import OutputNaming, Run
+from parallelize_core.testing import InMemoryQueue, InMemoryStore
+
+LAYOUT = RunLayout(Location("bucket"), "demo")
+AT_ONCE = DrainSettings(samples=3, interval_seconds=0)
+
+
+class CrashError(Exception):
+    """Stands for a process that is killed."""
+
+
+class CrashingQueue(InMemoryQueue):
+    """A queue whose sender is killed after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        if self.left == 0:
+            raise CrashError
+        self.left -= 1
+        super().send(bodies, delay_seconds)
+
+
+def store_with(*sizes: int) -> tuple[InMemoryStore, list[Part]]:
+    store = InMemoryStore()
+    for number, size in enumerate(sizes):
+        entries = [Entry(key=f"{number}/{place}", size=1, etag="e") for place in range(size)]
+        store.put(LAYOUT.manifest_part(number), encode_part(entries))
+    return store, list(read_parts(store, LAYOUT))
+
+
+def sent(queue: InMemoryQueue) -> Counter[str]:
+    return Counter(JobMessage.decode(body).key for body in queue.bodies())
+
+
+def test_every_job_is_sent_once_over_all_parts() -> None:
+    store, parts = store_with(CHUNK + 5, 3)
+    queue = InMemoryQueue()
+    assert Sender(store, LAYOUT, queue, set()).send(parts, 10**6) == CHUNK + 8
+    assert set(sent(queue).values()) == {1}
+    assert len(sent(queue)) == CHUNK + 8
+
+
+def test_a_limit_is_kept_and_the_rest_follows() -> None:
+    store, parts = store_with(20, 20)
+    queue = InMemoryQueue()
+    for limit, total in ((7, 7), (20, 27), (100, 40), (100, 40)):
+        Sender(store, LAYOUT, queue, set()).send(parts, limit)
+        assert len(sent(queue)) == total
+    assert set(sent(queue).values()) == {1}
+
+
+def test_finished_jobs_are_not_sent_and_do_not_count_towards_the_limit() -> None:
+    store, parts = store_with(10)
+    queue = InMemoryQueue()
+    done = {LAYOUT.result(f"0/{place}") for place in (0, 1, 4)}
+    assert Sender(store, LAYOUT, queue, done).send(parts, 2) == 2
+    assert sorted(sent(queue)) == ["0/2", "0/3"]
+
+
+def test_after_a_crash_the_next_goes_on_and_nothing_is_lost() -> None:
+    store, parts = store_with(CHUNK * 2)
+    queue = CrashingQueue(CHUNK // 10 + 5)
+    with pytest.raises(CrashError):
+        Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    queue.left = 10**6
+    Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    counts = sent(queue)
+    assert len(counts) == CHUNK * 2
+    assert all(counts[f"0/{place}"] == 1 for place in range(CHUNK))  # its cursor was written
+
+
+def test_a_second_sender_at_the_same_time_sends_nothing() -> None:
+    store, parts = store_with(30)
+    queue = InMemoryQueue()
+    with CursorHold.take(store, LAYOUT, 0), pytest.raises(ServiceError, match="another enqueue"):
+        Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    assert queue.bodies() == []
+    Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    assert len(sent(queue)) == 30
+
+
+def test_what_a_killed_sender_held_is_open_again_after_a_while() -> None:
+    store, _ = store_with(30)
+    now = 1000.0
+    CursorHold.take(store, LAYOUT, 0, lambda: now)  # and never given back
+    with pytest.raises(ServiceError, match="another enqueue"):
+        CursorHold.take(store, LAYOUT, 0, lambda: now + HOLD_SECONDS - 1)
+    CursorHold.take(store, LAYOUT, 0, lambda: now + HOLD_SECONDS + 1)
+
+
+def test_a_sender_that_was_overtaken_notices_at_its_next_write() -> None:
+    store, _ = store_with(30)
+    slow = CursorHold.take(store, LAYOUT, 0, lambda: 0.0)
+    CursorHold.take(store, LAYOUT, 0, lambda: HOLD_SECONDS + 1.0).advance(20)
+    with pytest.raises(ServiceError, match="another enqueue"):
+        slow.advance(10)
+    assert read_cursor(store, LAYOUT, 0).sent == 20
+
+
+def everything_sent() -> tuple[InMemoryStore, InMemoryQueue]:
+    store, parts = store_with(3)
+    queue = InMemoryQueue()
+    Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    return store, queue
+
+
+def test_while_messages_wait_nothing_counts_as_lost() -> None:
+    store, queue = everything_sent()
+    with pytest.raises(NothingToDoError, match="is on the queue"):
+        lost_jobs(store, LAYOUT, queue, AT_ONCE)
+
+
+def test_messages_that_vanished_are_found_out() -> None:
+    store, queue = everything_sent()
+    store.put(LAYOUT.result("0/1"), b"{}")
+    queue.delete([message.receipt for message in queue.receive(10, 0, 60)])
+    assert [e.key for e in lost_jobs(store, LAYOUT, queue, AT_ONCE)] == ["0/0", "0/2"]
+
+
+def test_when_all_is_finished_there_is_nothing_to_do() -> None:
+    store, queue = everything_sent()
+    queue.delete([message.receipt for message in queue.receive(10, 0, 60)])
+    for place in range(3):
+        store.put(LAYOUT.result(f"0/{place}"), b"{}")
+    with pytest.raises(NothingToDoError, match="3 jobs finished") as caught:
+        lost_jobs(store, LAYOUT, queue, AT_ONCE)
+    assert caught.value.exit_code == 3
+
+
+class Flickering(InMemoryQueue):
+    """A queue that SQS counts as empty for a while, although it is not."""
+
+    def __init__(self, empty_looks: int) -> None:
+        super().__init__()
+        self.looks = empty_looks
+
+    def counts(self) -> QueueCounts:
+        self.looks -= 1
+        return QueueCounts(0, 0 if self.looks >= 0 else 1, 0)
+
+
+def test_one_empty_look_means_nothing() -> None:
+    waits: list[float] = []
+    drain = DrainSettings(samples=4, interval_seconds=20)
+    assert settled_counts(Flickering(3), drain, waits.append).total == 1
+    assert settled_counts(Flickering(4), drain, waits.append).total == 0
+    assert waits == [20.0] * 6
+
+
+def run_with(**naming: str) -> Run:
+    return Run(
+        name="demo", command=("./x",), input=LAYOUT.input, output=LAYOUT.output, created_at="now",
+        naming=OutputNaming.model_validate(naming),
+    )  # fmt: skip
+
+
+def test_outputs_that_must_clash_are_refused_before_anything_is_sent() -> None:
+    _, parts = store_with(2)
+    with pytest.raises(UsageError, match=r"the same name result\.csv") as caught:
+        check_names(run_with(name="result.csv"), parts)
+    assert "0/0 and 0/1" in (caught.value.why or "")
+
+
+def test_outputs_that_may_differ_are_left_to_the_workers() -> None:
+    _, parts = store_with(2)
+    check_names(run_with(name="{stem}{suffix}"), parts)
+    check_names(run_with(name="result.csv", on_clash="suffix"), parts)
+    check_names(run_with(name="result.csv"), store_with(1)[1])

@@ -1,0 +1,180 @@
+import os
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from parallelize.environment_zip import check_zip, zip_folder
+from parallelize_core import archive
+from parallelize_core.errors import UsageError
+
+NAMES = st.text(alphabet="abcäöü -._", min_size=1, max_size=12).filter(
+    lambda name: name.strip(".") and name not in {".parallelizeignore", ".parallelize"}
+)
+
+
+def environment(folder: Path) -> Path:
+    env = folder / "env"
+    (env / "lib").mkdir(parents=True)
+    (env / "job.sh").write_text("#!/bin/sh\n")
+    (env / "job.sh").chmod(0o755)
+    (env / "lib" / "data.txt").write_text("data")
+    (env / "empty").mkdir()
+    return env
+
+
+def names(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as opened:
+        return opened.namelist()
+
+
+def test_the_same_folder_gives_the_same_bytes_whenever_it_is_zipped(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.zip", tmp_path / "2.zip"
+    env = environment(tmp_path)
+    zip_folder(env, first)
+    os.utime(env / "job.sh", (0, 1_000_000_000))
+    (env / "lib" / "data.txt").unlink()
+    (env / "lib" / "data.txt").write_text("data")
+    zip_folder(env, second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["mode", "content", "name"])
+def test_another_mode_content_or_name_gives_other_bytes(tmp_path: Path, change: str) -> None:
+    env = environment(tmp_path)
+    zip_folder(env, tmp_path / "1.zip")
+    if change == "mode":
+        (env / "job.sh").chmod(0o644)
+    elif change == "content":
+        (env / "job.sh").write_text("#!/bin/bash\n")
+    else:
+        (env / "job.sh").rename(env / "job2.sh")
+    zip_folder(env, tmp_path / "2.zip")
+    assert (tmp_path / "1.zip").read_bytes() != (tmp_path / "2.zip").read_bytes()
+
+
+def test_what_a_worker_unpacks_is_the_folder(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    zip_folder(env, tmp_path / "z.zip")
+    archive.extract(tmp_path / "z.zip", tmp_path / "out", 10**6)
+    assert (tmp_path / "out/lib/data.txt").read_text() == "data"
+    assert (tmp_path / "out/empty").is_dir()
+    assert stat.S_IMODE((tmp_path / "out/job.sh").stat().st_mode) & 0o100
+
+
+def test_a_link_is_stored_as_what_it_points_to(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    (tmp_path / "outside.txt").write_text("outside")
+    (env / "file").symlink_to(tmp_path / "outside.txt")
+    (env / "more").symlink_to(env / "lib")
+    zip_folder(env, tmp_path / "z.zip")
+    with zipfile.ZipFile(tmp_path / "z.zip") as opened:
+        assert opened.read("file") == b"outside"
+        assert opened.read("more/data.txt") == b"data"
+
+
+def test_ignored_files_stay_here(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    (env / ".parallelizeignore").write_text("# caches\n*.pyc\n/lib/\n!keep.pyc\n")
+    for name in ("a.pyc", "keep.pyc"):
+        (env / name).touch()
+    zip_folder(env, tmp_path / "z.zip")
+    assert names(tmp_path / "z.zip") == ["empty/", "job.sh", "keep.pyc"]
+
+
+def test_an_ignored_link_need_not_lead_anywhere(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    (env / "gone").symlink_to("/nonexistent")
+    with pytest.raises(UsageError, match="gone: No such file"):
+        zip_folder(env, tmp_path / "z.zip")
+    (env / ".parallelizeignore").write_text("/gone\n")
+    zip_folder(env, tmp_path / "z.zip")
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    (env / "lib" / "up").symlink_to(env)
+    with pytest.raises(UsageError, match="link to a folder that it lies in"):
+        zip_folder(env, tmp_path / "z.zip")
+
+
+def test_a_missing_environment_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        zip_folder(tmp_path / "env", tmp_path / "z.zip")
+    with pytest.raises(UsageError, match="does not exist"):
+        check_zip(tmp_path / "env.zip")
+
+
+def test_the_workers_own_name_is_refused(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    (env / ".parallelize").mkdir()
+    with pytest.raises(UsageError, match=r'cannot hold "\.parallelize"'):
+        zip_folder(env, tmp_path / "z.zip")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(contents=st.dictionaries(NAMES, st.binary(max_size=200), max_size=6))
+def test_any_folder_survives_the_way_to_a_worker(
+    tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("env")
+    for name, content in contents.items():
+        (folder / "env").mkdir(exist_ok=True)
+        (folder / "env" / name).write_bytes(content)
+    (folder / "env").mkdir(exist_ok=True)
+    zip_folder(folder / "env", folder / "z.zip")
+    check_zip(folder / "z.zip")
+    archive.extract(folder / "z.zip", folder / "out", 10**6)
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == contents
+
+
+def sound_zip(folder: Path) -> Path:
+    path = folder / "env.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as opened:
+        opened.writestr("job.sh", "#!/bin/sh\n" + "x" * 500)
+    return path
+
+
+def test_a_sound_zip_of_the_users_own_is_taken(tmp_path: Path) -> None:
+    check_zip(sound_zip(tmp_path))
+
+
+def test_a_cut_zip_is_refused(tmp_path: Path) -> None:
+    path = sound_zip(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UsageError, match=r"env\.zip"):
+        check_zip(path)
+
+
+def test_a_zip_with_damaged_content_is_refused(tmp_path: Path) -> None:
+    path = sound_zip(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"xxxx", b"xyxx", 1))
+    with pytest.raises(UsageError, match="is corrupt") as caught:
+        check_zip(path)
+    assert caught.value.why == "at job.sh"
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b"])
+def test_a_zip_whose_entries_lead_out_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "env.zip"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr(name, "x")
+    with pytest.raises(UsageError, match=r"env\.zip"):
+        check_zip(path)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
+    path = sound_zip(tmp_path)
+    content = bytearray(path.read_bytes())
+    # The first of the general purpose bits says that an entry is encrypted.
+    directory = content.index(b"PK\x01\x02")
+    for place in (6, directory + 8):
+        struct.pack_into("<H", content, place, 1)
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        check_zip(path)
+    assert "encrypted" in str(caught.value)

@@ -1,0 +1,182 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parallelize.inputs import local_inputs, remote_inputs
+from parallelize_core.errors import UsageError
+from parallelize_core.layout import Location
+from parallelize_core.testing import InMemoryStore
+
+PREFIX = "runs/demo/input/"
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def keys(spec: str, folder: Path) -> list[str]:
+    return [item.key for item in local_inputs(spec, folder, PREFIX)]
+
+
+def refusal(spec: str, folder: Path) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        local_inputs(spec, folder, PREFIX)
+    return caught.value
+
+
+def test_every_file_below_a_folder_is_an_input(tmp_path: Path) -> None:
+    make(tmp_path, "in/b.txt", "in/a/deep/c.txt", "in/.hidden", "out/no.txt")
+    assert keys("in/", tmp_path) == [".hidden", "a/deep/c.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("name", ["with space", "-rf", "ünï cödé 日本", "a..b", "'$(x)`\\"])
+def test_odd_names_that_do_no_harm_are_taken(tmp_path: Path, name: str) -> None:
+    make(tmp_path, f"in/{name}")
+    assert keys("in", tmp_path) == [name]
+
+
+def test_a_glob_gives_keys_below_its_fixed_part(tmp_path: Path) -> None:
+    make(tmp_path, "in/a/1.tif", "in/b/2.tif", "in/b/2.txt", "in/3.tif")
+    assert keys("in/**/*.tif", tmp_path) == ["3.tif", "a/1.tif", "b/2.tif"]
+    assert keys("in/*.tif", tmp_path) == ["3.tif"]
+
+
+def test_an_absolute_glob_is_as_good(tmp_path: Path) -> None:
+    make(tmp_path, "in/a/1.tif")
+    assert keys(f"{tmp_path}/in/*/*.tif", Path("/")) == ["a/1.tif"]
+
+
+def test_a_list_names_files_from_the_projects_folder(tmp_path: Path) -> None:
+    make(tmp_path, "x/1.txt", "y 2.txt")
+    (tmp_path / "list.txt").write_text(f"./x/1.txt\n\n{tmp_path}/y 2.txt\n")
+    assert keys("@list.txt", tmp_path) == ["x/1.txt", "y 2.txt"]
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
+    make(tmp_path, "data/1.txt")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "data")
+    (tmp_path / "in" / "one.txt").symlink_to(tmp_path / "data" / "1.txt")
+    assert keys("in", tmp_path) == ["more/1.txt", "one.txt"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    error = refusal("nowhere/", tmp_path)
+    assert error.what == "the inputs nowhere/ do not exist"
+    assert error.exit_code == 2
+
+
+def test_an_empty_folder_is_no_run_without_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    assert refusal("in/", tmp_path).what == "there are no inputs in in/"
+    assert refusal("in/*.txt", tmp_path).what == "there are no inputs in in/*.txt"
+
+
+def a_newline(folder: Path) -> str:
+    make(folder, "in/two\nlines")
+    return r"two\nlines: it has a control character"
+
+
+def an_escape(folder: Path) -> str:
+    make(folder, "in/\x1b[31mred")
+    return r"\x1b[31mred: it has a control character"
+
+
+def a_way_out(folder: Path) -> str:
+    make(folder, "secret")
+    (folder / "in").mkdir()
+    (folder / "list").write_text("in/../secret")
+    return '..", which could lead out of its folder'
+
+
+def a_directory(folder: Path) -> str:
+    (folder / "sub").mkdir()
+    (folder / "list").write_text("sub")
+    return "sub: it is a folder; an input is a file"
+
+
+def the_same_twice(folder: Path) -> str:
+    make(folder, "a.txt")
+    (folder / "list").write_text("a.txt\n./a.txt")
+    return "has the same key, a.txt"
+
+
+def a_missing_file(folder: Path) -> str:
+    (folder / "list").write_text("gone.txt")
+    return "gone.txt: No such file or directory"
+
+
+def a_dangling_link(folder: Path) -> str:
+    (folder / "in").mkdir()
+    (folder / "in" / "x").symlink_to(folder / "nothing")
+    return "x: it is a link to nothing"
+
+
+def a_circle(folder: Path) -> str:
+    make(folder, "in/a/file")
+    (folder / "in" / "a" / "up").symlink_to(folder / "in")
+    return "a/up: it is a link to a folder that it lies in"
+
+
+def a_pipe(folder: Path) -> str:
+    (folder / "in").mkdir()
+    os.mkfifo(folder / "in" / "pipe")
+    return "pipe: it is not a regular file"
+
+
+def not_utf8(folder: Path) -> str:
+    (folder / "in").mkdir()
+    Path(os.fsdecode(os.fsencode(folder / "in") + b"/\xff")).write_text("x")
+    return r"\udcff: it is not valid UTF-8"
+
+
+def too_long(folder: Path) -> str:
+    deep = folder / "in" / "/".join(["d" * 202] * 5)
+    make(deep, "f")
+    return "with the run's prefix it has"
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        a_newline, an_escape, a_way_out, a_directory, the_same_twice, a_missing_file,
+        a_dangling_link, a_circle, a_pipe, not_utf8, too_long,
+    ],
+)  # fmt: skip
+def test_what_cannot_be_an_input_is_named_with_the_reason(
+    tmp_path: Path, prepare: Callable[[Path], str]
+) -> None:
+    expected = prepare(tmp_path)
+    spec = "@list" if (tmp_path / "list").exists() else "in"
+    error = refusal(spec, tmp_path)
+    assert expected in (error.why or "")
+    assert error.what == "1 file cannot be an input"
+
+
+def test_all_bad_inputs_are_named_at_once(tmp_path: Path) -> None:
+    make(tmp_path, "in/a\nb", "in/c\td", "in/good")
+    error = refusal("in", tmp_path)
+    assert error.what == "2 files cannot be inputs"
+    assert r"a\nb" in (error.why or "")
+    assert r"c\td" in (error.why or "")
+
+
+def test_a_prefix_in_s3_is_only_listed(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    for key in ("data/", "data/a.txt", "data/sub/", "data/sub/b.txt", "other/c"):
+        store.put(key, b"x" if not key.endswith("/") else b"")
+    entries = remote_inputs(store, Location("bucket", "data/"))
+    assert [(entry.key, entry.size) for entry in entries] == [("a.txt", 1), ("sub/b.txt", 1)]
+
+
+def test_bad_keys_in_s3_are_named(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    for key in ("data/a//b", "data/../x"):
+        store.put(key, b"x")
+    with pytest.raises(UsageError, match="2 files cannot be inputs"):
+        remote_inputs(store, Location("bucket", "data/"))

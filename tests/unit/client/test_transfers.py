@@ -1,0 +1,92 @@
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
+from parallelize_core.store import PART_BYTES, ObjectInfo
+from parallelize_core.testing import InMemoryStore
+
+
+@given(st.lists(st.integers(), max_size=300), st.integers(min_value=1, max_value=8))
+def test_what_comes_of_the_items_has_their_order(items: list[int], threads: int) -> None:
+    assert list(in_parallel(lambda item: item * 2, items, threads)) == [i * 2 for i in items]
+
+
+def test_after_an_error_nothing_new_is_begun() -> None:
+    begun = []
+    failed = threading.Event()
+
+    def do(item: int) -> None:
+        begun.append(item)
+        if item == 0:
+            failed.set()
+            raise OSError("disk full")
+        failed.wait()
+
+    with pytest.raises(OSError, match="disk full"):
+        list(in_parallel(do, range(1000), threads=2))
+    assert len(begun) < 1000
+
+
+def test_no_more_than_a_window_is_taken_ahead() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(1000):
+            taken.append(item)
+            yield item
+
+    results = in_parallel(lambda item: item, items(), threads=2)
+    assert next(iter(results)) == 0
+    assert len(taken) <= 16
+
+
+def test_a_small_file_has_its_md5_for_etag(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"hello")
+    found = fingerprint(tmp_path / "f")
+    assert found.etag == hashlib.md5(b"hello").hexdigest()
+    assert found.sha256 == hashlib.sha256(b"hello").hexdigest()
+
+
+def test_an_empty_file_has_a_fingerprint_too(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    assert fingerprint(tmp_path / "f").etag == hashlib.md5(b"").hexdigest()
+
+
+def test_the_sizes_next_to_a_part_are_told_apart_as_they_are_sent(tmp_path: Path) -> None:
+    etags = {}
+    for size in (PART_BYTES - 1, PART_BYTES, PART_BYTES + 1):
+        with (tmp_path / "f").open("wb") as file:
+            file.truncate(size)
+        etags[size] = fingerprint(tmp_path / "f").etag
+    assert "-" not in etags[PART_BYTES - 1]
+    assert etags[PART_BYTES].endswith("-1")
+    assert etags[PART_BYTES + 1].endswith("-2")
+
+
+CONTENT = Fingerprint(5, "etag", "sha")
+
+
+@pytest.mark.parametrize(
+    ("there", "same"),
+    [
+        (ObjectInfo("k", 5, "etag"), True),
+        (ObjectInfo("k", 6, "etag"), False),
+        (ObjectInfo("gone", 5, "other"), False),
+    ],
+)
+def test_an_object_is_judged_by_size_and_etag(there: ObjectInfo, same: bool) -> None:
+    assert holds(InMemoryStore(), there, CONTENT) is same
+
+
+def test_where_etags_say_nothing_our_own_metadata_does() -> None:
+    store = InMemoryStore()
+    for key, sha256 in (("ours", "sha"), ("changed", "another")):
+        store.put(key, b"hello", metadata={SHA256: sha256})
+    assert holds(store, ObjectInfo("ours", 5, "encrypted-by-kms"), CONTENT)
+    assert not holds(store, ObjectInfo("changed", 5, "encrypted-by-kms"), CONTENT)
