@@ -1,0 +1,149 @@
+"""What becomes of a job whose command succeeds."""
+
+from __future__ import annotations
+
+from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.conftest import MakeBench
+
+from parallelize_core.result import INLINE_LOG_BYTES
+
+COUNT = 'wc -c < "$1" > "$(basename "$1").count"; echo "$(basename "$1").count"'
+
+
+def test_every_input_has_one_result_and_its_output(make: MakeBench) -> None:
+    bench = make(COUNT)
+    inputs = {f"folder {n % 3}/{n}.txt": b"x" * n for n in range(12)}
+    bench.add(inputs)
+    departure = bench.run()
+    assert departure.reason == "every job has its result"
+    assert departure.error is None
+    assert {key: int(bench.output(f"{key}.count")) for key in inputs} == {
+        key: len(body) for key, body in inputs.items()
+    }
+    assert bench.queue.bodies() == []
+
+
+def test_the_result_tells_what_was_done_where_and_with_what(make: MakeBench) -> None:
+    bench = make(f'{COUNT}; echo "a remark" >&2')
+    bench.add({"a/b.txt": b"12345"})
+    bench.run("worker-7")
+    result = bench.result("a/b.txt")
+    assert (result.status, result.exit_code, result.attempt) == ("succeeded", 0, 1)
+    assert result.worker == "worker-7"
+    assert result.stderr_tail == "a remark\n"
+    assert result.environment == bench.environment.identity
+    assert result.started_at <= result.finished_at
+    head = bench.store.head(bench.layout.output.key("a/b.txt.count"))
+    (output,) = result.outputs
+    assert head
+    assert (output.key, output.size, output.etag) == ("a/b.txt.count", 2, head.etag)
+    assert output.sha256 == head.metadata["sha256"]
+
+
+def test_each_line_that_names_a_file_or_a_folder_is_an_output(make: MakeBench) -> None:
+    bench = make(
+        "mkdir -p deep/er; echo 1 > one; echo 2 > deep/two; echo 3 > deep/er/three; echo 4 > unnamed;"
+        'echo "starting"; echo one; echo deep; echo "$PWD/one"; echo ""; echo .'
+    )
+    bench.add({"d/x": b""})
+    bench.run()
+    assert bench.outputs() == {"d/one", "d/deep/two", "d/deep/er/three"}
+    assert "starting\n" in bench.result("d/x").log
+
+
+def test_no_output_is_a_success(make: MakeBench) -> None:
+    bench = make("echo nothing to say; mkdir empty; echo empty")
+    bench.add({"x": b""})
+    bench.run()
+    assert bench.result("x").status == "succeeded"
+    assert bench.result("x").outputs == ()
+
+
+def test_a_file_of_the_environment_is_a_remark_and_no_output(make: MakeBench) -> None:
+    bench = make("cat data.txt; echo data.txt; echo job.sh")
+    bench.add({"x": b""})
+    bench.run()
+    assert bench.result("x").status == "succeeded"
+    assert bench.outputs() == set()
+
+
+def test_the_command_is_told_about_its_job_and_nothing_about_the_agent(make: MakeBench) -> None:
+    bench = make('env > vars; echo "INPUT=$1" >> vars; echo vars')
+    bench.add({"a/é x.txt": b""})
+    bench.run()
+    lines = bench.output("a/vars").decode().splitlines()
+    told = dict(line.split("=", 1) for line in lines)
+    assert told["PARALLELIZE_RUN"] == "r"
+    assert told["PARALLELIZE_INPUT_KEY"] == "a/é x.txt"
+    assert told["PARALLELIZE_ATTEMPT"] == "1"
+    assert told["PARALLELIZE_SLOTS"] == "2"
+    assert told["INPUT"] == told["PARALLELIZE_INPUT"]
+    assert told["INPUT"].endswith("/é x.txt")
+    assert told["TMPDIR"].startswith(told["PARALLELIZE_SCRATCH"])
+    assert told["PWD"] == told["PARALLELIZE_SCRATCH"]
+    assert not [name for name in told if name.startswith("AWS_")]
+
+
+def test_jobs_at_the_same_time_have_different_slots_and_folders(
+    make: MakeBench, gate: Gate
+) -> None:
+    name = '"$(basename "$1").slot"'
+    bench = make(f'echo "$PARALLELIZE_SLOT" > {name}; {gate.wait}; ls; echo {name}')
+    bench.add({"a": b"", "b": b""})
+    with at_work(bench.worker()) as (worker,):
+        until(lambda: gate.arrived() == {"a", "b"})
+        gate.open()
+        worker.join()
+    assert {bench.output("a.slot"), bench.output("b.slot")} == {b"0\n", b"1\n"}
+    assert "b.slot" not in bench.result("a").log
+
+
+def test_a_small_log_travels_in_the_result(make: MakeBench) -> None:
+    bench = make("echo out; echo err >&2")
+    bench.add({"x": b""})
+    bench.run()
+    result = bench.result("x")
+    assert sorted(result.log.splitlines()) == ["err", "out"]
+    assert result.log_key is None
+
+
+def test_a_larger_log_is_an_object_of_its_own(make: MakeBench) -> None:
+    size = INLINE_LOG_BYTES + 1
+    bench = make(f"head -c {size} /dev/zero | tr '\\0' x >&2")
+    bench.add({"x": b""})
+    bench.run()
+    result = bench.result("x")
+    assert result.log == ""
+    assert result.log_key == "runs/r/log/x/1.w1.log"
+    assert bench.store.get(result.log_key) == b"x" * size
+
+
+def test_scratch_folders_are_removed_whatever_became_of_their_permissions(make: MakeBench) -> None:
+    bench = make("mkdir -p a/b; touch a/b/c; chmod 000 a/b; chmod 500 a .")
+    bench.add({"x": b"", "y": b""})
+    bench.run()
+    assert bench.result("x").status == "succeeded"
+    jobs = bench.folder / "w1" / "jobs"
+    assert [path for path in jobs.rglob("*") if path.parent != jobs] == []
+
+
+def test_the_last_heartbeat_says_that_the_worker_has_left_and_what_it_did(make: MakeBench) -> None:
+    bench = make('test "$(basename "$1")" != bad')
+    bench.add({"good": b"", "bad": b""})
+    bench.run()
+    beat = bench.heartbeat()
+    assert (beat.state, beat.done, beat.failed) == ("left", 1, 3)
+    assert beat.last_failure == "bad: exit 1"
+    assert beat.reason == "every job has its result"
+
+
+def test_two_workers_share_the_work_and_each_input_has_one_result(make: MakeBench) -> None:
+    bench = make(COUNT)
+    inputs = {f"{n}": b"x" for n in range(30)}
+    bench.add(inputs)
+    with at_work(bench.worker("w1"), bench.worker("w2")) as workers:
+        until(lambda: all(bench.has_result(key) for key in inputs))
+        for worker in workers:
+            worker.join()
+    assert bench.outputs() == {f"{key}.count" for key in inputs}
+    assert bench.heartbeat("w1").done + bench.heartbeat("w2").done == len(inputs)
