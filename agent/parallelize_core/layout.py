@@ -23,8 +23,11 @@ from typing import Self
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
 
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-"""A run's name is also part of two queue names, which SQS limits to 80 such characters."""
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}(?<!-dead)")
+"""A run's name is also part of two queue names, which SQS limits to 80 such characters.
+
+The queue of a run "x-dead" would be the dead-letter queue of the run "x".
+"""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def check_run_name(run: str) -> str:
     if not RUN_NAME.fullmatch(run):
         raise UsageError(
             f'"{run}" cannot name a run',
-            "a run's name has 1 to 60 letters, digits, - and _, and starts with no sign",
+            "it needs 1 to 60 letters, digits, - and _, and no sign first, no -dead last",
             "give another with --run, or run.name in parallelize.toml",
         )
     return run
