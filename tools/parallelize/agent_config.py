@@ -24,7 +24,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
         shutdown=workers.shutdown,
         max_cost_usd=workers.max_cost,
-        drain=DrainSettings(**_given(drain_settings(context.settings.agent))),
+        drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )
 
@@ -42,13 +42,14 @@ def agent_settings(table: AgentTable) -> dict[str, Any]:
     }
 
 
-def drain_settings(table: AgentTable) -> dict[str, Any]:
-    """Return the settings of the question whether the run is over."""
-    return {
+def drain_settings(table: AgentTable) -> DrainSettings:
+    """Return when an empty queue is believed to be empty."""
+    given = {
         "samples": table.drain_samples,
         "interval_seconds": table.drain_interval,
         "in_flight_margin_seconds": table.drain_margin,
     }
+    return DrainSettings(**_given(given))
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -169,8 +169,9 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     if common.local:
         workers = resolved.settings.workers.count
         resolved = resolved.with_defaults(local_defaults(workers), "the local cloud")
-    for line in endpoint_banner(os.environ):
-        say(line)
+    else:
+        for line in endpoint_banner(os.environ):
+            say(line)
     return Context(resolved, run_name(resolved), common.again())
 
 

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.agent_config import drain_settings
 from parallelize.console import answer_json, escape, say, say_plan, shown
 from parallelize.context import Context, open_context
 from parallelize.cursor import CursorHold
@@ -89,7 +90,8 @@ def send_jobs(
     if waiting:
         sent = sender.send(parts, min(waiting, limit or waiting))
         return Enqueued(context.run, sent, 0, len(sender.done))
-    again = lost_jobs(store, layout, queue, drain or DrainSettings())[:limit]
+    drain = drain or drain_settings(context.settings.agent)
+    again = lost_jobs(store, layout, queue, drain)[:limit]
     queue.send([entry.message(context.run).encode() for entry in again])
     return Enqueued(context.run, len(again), len(again), len(sender.done))
 
@@ -158,17 +160,19 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Queue, drain: DrainSetting
 
     Raises NothingToDoError if there are none, and says why.
     """
-    counts = settled_counts(queue, drain)
-    # Read after the counts: a job that ended while they were taken is not missing.
-    missing = list(unfinished(store, layout))
-    if missing and not counts.total:
-        return missing
-    if missing:
-        raise NothingToDoError(
-            "nothing to send: every job without a result is on the queue",
-            f"{counts.visible + counts.delayed:,} waiting, {counts.in_flight:,} at a worker",
-            "parallelize launch, or parallelize status",
-        )
+    # The counts take a minute to settle, so they are not asked for without need.
+    if next(unfinished(store, layout), None):
+        counts = settled_counts(queue, drain)
+        # Read after the counts: a job that ended while they were taken is not missing.
+        missing = list(unfinished(store, layout))
+        if missing and not counts.total:
+            return missing
+        if missing:
+            raise NothingToDoError(
+                "nothing to send: every job without a result is on the queue",
+                f"{counts.visible + counts.delayed:,} waiting, {counts.in_flight:,} at a worker",
+                "parallelize launch, or parallelize status",
+            )
     failed = len(failed_results(store, layout))
     raise NothingToDoError(
         f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished, none left",

@@ -12,7 +12,7 @@ from parallelize.context import Context, open_context
 from parallelize.failures import label
 from parallelize.options import NOTHING, Common, Json
 from parallelize.run_record import load_run
-from parallelize.units import show_duration, show_size
+from parallelize.units import show_size
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
@@ -87,10 +87,10 @@ def report(record: Attempt) -> Iterator[str]:
     usage = record.usage
     yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
     yield (
-        f"  began {record.started_at}  took {show_duration(usage.seconds)}  "
+        f"  began {record.started_at}  took {usage.seconds:,.1f} s  "
         f"peak memory {show_size(usage.peak_memory_bytes)}"
     )
-    if record.message:
+    if record.message and record.message != label(record):
         yield f"  {escape(record.message)}"
     if isinstance(record, Result):
         yield from (f"  output {shown(o.key, 50)}  {show_size(o.size)}" for o in record.outputs)

@@ -120,11 +120,9 @@ def living(context: Context) -> int:
 
 def _enqueue(context: Context) -> None:
     try:
-        sent = send_jobs(context).sent
+        send_jobs(context)
     except NothingToDoError as nothing:
         say(nothing.what)
-    else:
-        say(f"{plural(sent, 'file')} sent to the queue")
 
 
 def _launch(context: Context, status: RunStatus) -> None:

@@ -100,7 +100,8 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
     for worker in after.workers:
         old = known.get(worker.id)
         yield from _worker_changes(old, worker)
-    if after.why and (before is None or before.why != after.why) and not after.alive:
+    # At the first look workers that were just launched have not reported yet.
+    if before and after.why and before.why != after.why and not after.alive:
         yield after.why
 
 

@@ -88,6 +88,8 @@ class LogView:
             self._tell(f"{now} {status.run} {change}")
         if self._clock() >= self._due or self._is_turn(status):
             self._tell(f"{now} {log_line(status)}")
+            if self._before and status.why and not status.alive:
+                self._tell(f"{now} {status.run} {status.why}")
             self._due = self._clock() + LINE_SECONDS
         self._before = status
 

@@ -12,7 +12,7 @@ from parallelize_core.errors import UsageError
 BRISK = {
     "agent.lease": 20.0,
     "agent.poll": 1.0,
-    "agent.heartbeat": 1.0,
+    "agent.heartbeat": 2.0,
     "agent.drain_samples": 2,
     "agent.drain_interval": 0.5,
     "agent.drain_margin": 2.0,
