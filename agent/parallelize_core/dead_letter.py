@@ -6,11 +6,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from parallelize_core.job import MAX_MESSAGE_BYTES
 from parallelize_core.run import CONTRACT
 
 
 class DeadLetter(BaseModel):
-    """A message that will not be tried again; `body` is what was on the queue, to the letter."""
+    """A message that will not be tried again; `body` is what was on the queue, to the letter.
+
+    Of a body so large that the letter would not fit on the queue, it is the start.
+    """
 
     model_config = CONTRACT
 
@@ -21,7 +25,12 @@ class DeadLetter(BaseModel):
 
     def encode(self) -> str:
         """Return the body for the dead-letter queue."""
-        return self.model_dump_json()
+        letter = self.model_dump_json()
+        if len(letter.encode()) <= MAX_MESSAGE_BYTES:
+            return letter
+        # JSON at most doubles what SQS lets through; the rest is room for the reason.
+        start = self.body.encode()[: MAX_MESSAGE_BYTES // 4].decode(errors="ignore")
+        return self.model_copy(update={"body": start}).model_dump_json()
 
     @classmethod
     def decode(cls, body: str) -> DeadLetter:
