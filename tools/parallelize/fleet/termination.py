@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from botocore.exceptions import ClientError
-
 from parallelize.fleet import autoscaling as scaling
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances, tags
@@ -71,12 +69,13 @@ def terminate(
     groups.delete(clients.autoscaling, template_name(run))
     deadline = time.monotonic() + patience
     while machines := instances.find(clients.ec2, run):
+        if ended and time.monotonic() >= deadline:
+            break
+        if ended:
+            wait(POLL_SECONDS)
         # Again at each look: a machine that was just being started may appear only now.
         instances.terminate(clients.ec2, [machine.id for machine in machines])
         ended |= {machine.id for machine in machines}
-        if time.monotonic() >= deadline:
-            break
-        wait(POLL_SECONDS)
     statement = check(clients, run, ended)
     if not statement.left:
         tidy(clients, run)
@@ -101,8 +100,7 @@ def loose_volumes(clients: ComputeClients, run: str | None) -> tuple[str, ...]:
 def tidy(clients: ComputeClients, run: str) -> None:
     """Delete what costs nothing but would be in the way: the alarm and the launch template."""
     scaling.forget_queue(clients.cloudwatch, template_name(run))
-    try:
-        clients.ec2.delete_launch_template(LaunchTemplateName=template_name(run))
-    except ClientError as error:
-        if "NotFound" not in error.response["Error"]["Code"]:
-            raise
+    wanted = [{"Name": "launch-template-name", "Values": [template_name(run)]}]
+    found = clients.ec2.describe_launch_templates(Filters=wanted)  # type: ignore[arg-type]
+    for template in found["LaunchTemplates"]:
+        clients.ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"])

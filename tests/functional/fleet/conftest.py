@@ -1,0 +1,120 @@
+"""An account in moto with an image, a prepared run and its queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore import loaders
+from moto import mock_aws
+
+from parallelize import cli
+from parallelize.queues import Queues, make_queues
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.job import JobMessage
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Cursor, Entry, encode_part
+from parallelize_core.run import Run
+from parallelize_core.store import S3Store
+
+REGION = "eu-west-1"
+BUCKET = "bucket"
+
+
+@dataclass
+class Account:
+    """What a test needs of the emulated account."""
+
+    session: boto3.Session
+    image: str
+
+    def client(self, service: str) -> Any:
+        return self.session.client(service)
+
+    @property
+    def store(self) -> S3Store:
+        return S3Store(self.client("s3"), BUCKET)
+
+    def prepare(self, run: str, files: int = 10) -> Queues:
+        """Do what prep and enqueue would have done for a run."""
+        layout = RunLayout(Location(BUCKET), run)
+        record = Run(
+            name=run, command=("job.sh",), input=layout.input, output=layout.output,
+            created_at="2026-11-20T00:00:00Z",
+        )  # fmt: skip
+        self.store.put(layout.run_json, record.encode())
+        entries = [Entry(key=f"{n}.txt", size=1, etag="e") for n in range(files)]
+        self.store.put(layout.manifest_part(0), encode_part(entries))
+        self.store.put(layout.cursor(0), Cursor(sent=files).model_dump_json().encode())
+        queues = make_queues(self.client("sqs"), run, {"parallelize:run": run})
+        queues.main.send([JobMessage(run=run, key=e.key, size=1).encode() for e in entries])
+        return queues
+
+    def beat(self, run: str, heartbeat: Heartbeat) -> None:
+        layout = RunLayout(Location(BUCKET), run)
+        self.store.put(layout.heartbeat(heartbeat.worker), heartbeat.encode())
+
+    def run(self, run: str) -> Run:
+        return Run.decode(self.store.get(RunLayout(Location(BUCKET), run).run_json))
+
+    def machines(self, run: str, *states: str) -> list[Any]:
+        found = self.client("ec2").describe_instances(
+            Filters=[{"Name": "tag:parallelize:run", "Values": [run]}]
+        )
+        wanted = states or ("pending", "running")
+        return [
+            item
+            for reservation in found["Reservations"]
+            for item in reservation["Instances"]
+            if item["State"]["Name"] in wanted
+        ]
+
+    def group(self, run: str) -> Any:
+        groups = self.client("autoscaling").describe_auto_scaling_groups(
+            AutoScalingGroupNames=[f"parallelize-{run}"]
+        )["AutoScalingGroups"]
+        return groups[0] if groups else None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def descriptions_read_once() -> Iterator[None]:
+    """Let all sessions share what botocore knows of the services: reading EC2's takes 0.2 s."""
+    shared = loaders.create_loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", lambda *_: shared)
+        yield
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Account]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+    monkeypatch.setenv("PARALLELIZE_BUCKET", BUCKET)
+    monkeypatch.setenv("PARALLELIZE_WORKERS_TYPES", "c7i.xlarge,c6i.xlarge")
+    with mock_aws():
+        session = boto3.Session(region_name=REGION)
+        ec2 = session.client("ec2")
+        image = ec2.register_image(Name="parallelize", RootDeviceName="/dev/sda1")["ImageId"]
+        ec2.create_tags(Resources=[image], Tags=[{"Key": "parallelize:version", "Value": "0.1.0"}])
+        place = {"LocationConstraint": REGION}
+        session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
+        yield Account(session, image)
+
+
+@pytest.fixture
+def parallelize(capsys: pytest.CaptureFixture[str]):
+    """Run a command line; answer its exit code, stdout and stderr."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        code = cli.run(words)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call

@@ -1,0 +1,124 @@
+"""The life of a persistent fleet, against moto's Auto Scaling."""
+
+import base64
+
+import pytest
+
+from parallelize_core.config import AgentConfig
+
+
+@pytest.fixture
+def group(account, parallelize):
+    account.prepare("scans")
+    code, out, _ = parallelize("launch", "3", "--fleet", "persistent", "--run", "scans")
+    assert (code, out) == (0, "parallelize-scans\n")
+    return account.group("scans")
+
+
+def ids(group):
+    return [member["InstanceId"] for member in group["Instances"]]
+
+
+def test_a_group_holds_the_number_of_workers(account, group):
+    assert group["MinSize"] == 0
+    assert group["DesiredCapacity"] == len(ids(group)) == 3
+    assert len(account.machines("scans")) == 3
+
+
+def test_a_group_does_not_rebalance_its_zones(group):
+    assert [one["ProcessName"] for one in group["SuspendedProcesses"]] == ["AZRebalance"]
+
+
+def test_a_lost_worker_is_replaced(account, group):
+    lost = ids(group)[0]
+    account.client("ec2").terminate_instances(InstanceIds=[lost])
+    left = ids(account.group("scans"))
+    assert len(left) == 3
+    assert lost not in left
+
+
+def test_workers_leave_one_by_one_and_the_last_takes_the_group_to_zero(account, group):
+    autoscaling = account.client("autoscaling")
+    for count, worker in enumerate(ids(group), start=1):
+        autoscaling.terminate_instance_in_auto_scaling_group(
+            InstanceId=worker, ShouldDecrementDesiredCapacity=True
+        )
+        assert account.group("scans")["DesiredCapacity"] == 3 - count
+    assert account.machines("scans") == []
+
+
+def test_launching_again_changes_the_group_that_is_there(account, group, parallelize):
+    parallelize("launch", "5", "--fleet", "persistent", "--run", "scans")
+    assert account.group("scans")["DesiredCapacity"] == 5
+
+
+@pytest.mark.parametrize("wanted", [5, 1, 0])
+def test_scale_brings_the_group_to_the_number_and_keeps_it_there(
+    account, group, parallelize, wanted
+):
+    assert parallelize("scale", str(wanted), "--run", "scans")[0] == 0
+    now = account.group("scans")
+    assert now["DesiredCapacity"] == now["MaxSize"] == len(ids(now)) == wanted
+
+
+def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, parallelize):
+    parallelize("stop", "--run", "scans")
+    suspended = {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
+    assert {"Launch", "AlarmNotification"} <= suspended
+
+
+def test_scaling_up_lets_a_stopped_group_launch_again(account, group, parallelize):
+    parallelize("stop", "--run", "scans")
+    parallelize("scale", "4", "--run", "scans")
+    suspended = {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
+    assert suspended == {"AZRebalance"}
+
+
+def test_kill_takes_the_group_first_so_that_nothing_is_replaced(account, group, parallelize):
+    code, _, err = parallelize("kill", "--run", "scans")
+    assert code == 0
+    assert account.group("scans") is None
+    assert account.machines("scans") == []
+    assert "(checked)" in err
+
+
+def test_kill_leaves_another_runs_group_alone(account, group, parallelize):
+    account.prepare("other")
+    parallelize("launch", "2", "--fleet", "persistent", "--run", "other")
+    parallelize("kill", "--run", "scans")
+    assert len(ids(account.group("other"))) == 2
+
+
+class TestFollowingTheQueue:
+    @pytest.fixture
+    def follower(self, account, parallelize):
+        account.prepare("scans", files=0)
+        words = ("launch", "10", "--fleet", "persistent", "--autoscale", "--run", "scans")
+        assert parallelize(*words)[0] == 0
+        return account.group("scans")
+
+    def test_it_starts_at_zero_though_the_queue_is_empty(self, follower):
+        assert (follower["DesiredCapacity"], follower["MaxSize"]) == (0, 10)
+
+    def test_an_alarm_on_waiting_files_wakes_it(self, account, follower):
+        (alarm,) = account.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        policies = account.client("autoscaling").describe_policies(
+            AutoScalingGroupName="parallelize-scans"
+        )["ScalingPolicies"]
+        arns = {policy["PolicyName"]: policy["PolicyARN"] for policy in policies}
+        assert alarm["AlarmActions"] == [arns["wake"]]
+        assert set(arns) == {"wake", "backlog-per-worker"}
+
+    def test_kill_takes_the_alarm_along(self, account, follower, parallelize):
+        parallelize("kill", "--run", "scans")
+        assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+
+
+def test_the_workers_of_a_group_have_the_same_configuration(account, group, parallelize):
+    _, printed, _ = parallelize("launch", "--print-config", "--run", "scans")
+    versions = account.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName="parallelize-scans"
+    )["LaunchTemplateVersions"]
+    data = base64.b64decode(versions[0]["LaunchTemplateData"]["UserData"]).decode()
+    found = AgentConfig.decode(data, "user data").model_copy(update={"hourly_usd": {}})
+    assert found == AgentConfig.decode(printed, "stdout")
