@@ -1,4 +1,4 @@
-"""A moto server on loopback, and each protocol's implementations as fixtures."""
+"""The emulators on loopback, and each protocol's implementations as fixtures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from parallelize.local.cloud import local_cloud
 from parallelize_core.clients import Clients
 from parallelize_core.queue import Queue, SQSQueue
 from parallelize_core.store import S3Store, Store
@@ -25,8 +26,14 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+@pytest.fixture(scope="session")
+def local_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a local cloud, which has a queue of its own in the place of moto's."""
+    with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud.endpoint
+
+
+def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
     """Clients as the program builds them; only standard variables lead to the emulator."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
@@ -34,12 +41,19 @@ def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
     return Clients.make(boto3.Session(region_name="eu-west-1"))
 
 
-@pytest.fixture(params=["memory", "moto"])
-def queue(request: pytest.FixtureRequest) -> Queue:
-    """An empty queue: the shipped fake, or SQS as moto speaks it."""
+@pytest.fixture
+def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """Clients of moto."""
+    return clients_of(endpoint, monkeypatch)
+
+
+@pytest.fixture(params=["memory", "moto", "local cloud"])
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """An empty queue: the shipped fake, or SQS as moto or the local cloud speak it."""
     if request.param == "memory":
         return InMemoryQueue()
-    clients: Clients = request.getfixturevalue("clients")
+    server = "endpoint" if request.param == "moto" else "local_endpoint"
+    clients = clients_of(request.getfixturevalue(server), monkeypatch)
     return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
 
 

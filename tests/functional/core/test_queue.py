@@ -12,6 +12,12 @@ from parallelize_core.queue import Message, Queue, QueueCounts
 LONG_LEASE = 60
 
 
+def not_in_moto(reason: str) -> pytest.MarkDecorator:
+    """Run a test over every queue, and expect it to fail over moto's, for this reason."""
+    moto = pytest.param("moto", marks=pytest.mark.xfail(reason=reason))
+    return pytest.mark.parametrize("queue", ["memory", moto, "local cloud"], indirect=True)
+
+
 def receive_all(queue: Queue, lease_seconds: int = LONG_LEASE) -> list[Message]:
     found: list[Message] = []
     while messages := queue.receive(10, 0, lease_seconds):
@@ -92,14 +98,7 @@ def test_a_lease_set_to_zero_hands_the_message_back_at_once(queue: Queue) -> Non
     assert [again.body for again in queue.receive(1, 0, LONG_LEASE)] == ["one"]
 
 
-@pytest.mark.parametrize(
-    "queue",
-    [
-        "memory",
-        pytest.param("moto", marks=pytest.mark.xfail(reason="moto renews what is not leased")),
-    ],
-    indirect=True,
-)
+@not_in_moto("moto renews what is not leased")
 def test_a_message_handed_back_is_no_longer_leased(queue: Queue) -> None:
     queue.send(["one"])
     message = receive_one(queue)
@@ -116,14 +115,7 @@ def test_only_the_lost_leases_are_answered_and_the_others_are_renewed(queue: Que
     assert queue.counts().in_flight == 10
 
 
-@pytest.mark.parametrize(
-    "queue",
-    [
-        "memory",
-        pytest.param("moto", marks=pytest.mark.xfail(reason="moto renews a lease that ran out")),
-    ],
-    indirect=True,
-)
+@not_in_moto("moto renews a lease that ran out")
 def test_a_lease_that_ran_out_cannot_be_renewed(queue: Queue) -> None:
     queue.send(["one"])
     old = receive_one(queue, lease_seconds=1)
@@ -132,14 +124,7 @@ def test_a_lease_that_ran_out_cannot_be_renewed(queue: Queue) -> None:
     assert queue.extend([new.receipt], LONG_LEASE) == []
 
 
-@pytest.mark.parametrize(
-    "queue",
-    [
-        "memory",
-        pytest.param("moto", marks=pytest.mark.xfail(reason="moto obeys a stale receipt")),
-    ],
-    indirect=True,
-)
+@not_in_moto("moto obeys a stale receipt")
 def test_a_stale_receipt_deletes_nothing(queue: Queue) -> None:
     queue.send(["one"])
     old = receive_one(queue, lease_seconds=1)
