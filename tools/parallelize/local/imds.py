@@ -30,12 +30,15 @@ class MetadataSource(Protocol):
 
 
 class MetadataServer:
-    """IMDSv2 on a loopback port of its own, from construction until `close`."""
+    """IMDSv2 on a loopback port of its own, from construction until `close`.
 
-    def __init__(self, source: MetadataSource) -> None:
+    `address` is another host and port to answer on; only a network namespace can give EC2's own.
+    """
+
+    def __init__(self, source: MetadataSource, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.source = source
         self._expiries: dict[str, float] = {}
-        self._server = _Server(self)
+        self._server = _Server(self, address)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1})
         self._thread.daemon = True
         self._thread.start()
@@ -43,7 +46,8 @@ class MetadataServer:
     @property
     def endpoint(self) -> str:
         """What AWS_EC2_METADATA_SERVICE_ENDPOINT has to be."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
 
     def issue_token(self, ttl: str | None) -> str | None:
         """Return a session token for `ttl` seconds; None if EC2 would not accept that time."""
@@ -81,9 +85,9 @@ def list_folder(paths: Mapping[str, str], folder: str) -> str | None:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, service: MetadataServer) -> None:
+    def __init__(self, service: MetadataServer, address: tuple[str, int]) -> None:
         self.service = service
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(address, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

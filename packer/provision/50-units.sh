@@ -1,0 +1,28 @@
+# The units, what they run, and no other work on the side.
+
+install -D --mode=644 --target-directory=/etc/systemd/system "$STAGE"/systemd/parallelize*
+install -D --mode=755 --target-directory=/usr/lib/parallelize \
+	"$STAGE/systemd/poweroff" "$STAGE/systemd/deadline"
+install -D --mode=644 --target-directory=/usr/lib/parallelize "$STAGE/systemd/metadata.nft"
+install -D --mode=644 --target-directory=/usr/share/doc/parallelize "$STAGE/image.md"
+
+gpu_conf=/etc/systemd/system/parallelize-agent.service.d/gpu.conf
+rm -f "$gpu_conf"
+if [ "${GPU:-false}" = true ]; then
+	install -D --mode=644 "$STAGE/systemd/gpu.conf" "$gpu_conf"
+fi
+
+systemctl --quiet enable parallelize-firewall.service parallelize-agent.service \
+	parallelize-deadline.timer
+
+# A worker lives for hours and is replaced, not maintained: these would only take time from jobs.
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+	e2scrub_reap.service fstrim.timer man-db.timer unattended-upgrades.service; do
+	if [ -e "/usr/lib/systemd/system/$unit" ]; then systemctl --quiet mask "$unit"; fi
+done
+
+# The agent's log is on the machine only while it lives: no disk is worn for it, and the tail
+# of a chatty run cannot fill one.
+install -d /etc/systemd/journald.conf.d
+printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\n' \
+	>/etc/systemd/journald.conf.d/parallelize.conf
