@@ -45,21 +45,24 @@ def logs(
 
 
 def read_attempts(context: Context, file: str) -> list[Attempt]:
-    """Read what there is of the attempts at a file, each with its log, the first one first.
-
-    Raises UsageError if no input or more than one is meant, NothingToDoError if none has ended.
-    """
+    """Read what there is of the attempts at a file; see `find_key` and `read_records`."""
     store, layout = context.store, context.layout
     load_run(store, context)
-    key = find_key(
-        (entry.key for part in read_parts(store, layout) for entry in part.entries), file
-    )
+    known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
+    return read_records(store, layout, find_key(known, file))
+
+
+def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
+    """Read the attempts at the input `key`, each with its log, the first one first.
+
+    Raises NothingToDoError if none has ended yet.
+    """
     records = sorted(
         _records(store, layout, key), key=lambda record: (record.attempt, record.started_at)
     )
     if not records:
         raise NothingToDoError(
-            f"no attempt at {shown(key)} has ended yet", fix=f"parallelize status{context.hint}"
+            f"no attempt at {shown(key)} has ended yet", fix="parallelize status"
         )
     return [_with_log(store, record) for record in records]
 
@@ -106,7 +109,7 @@ def _harmless(line: str) -> str:
 
 def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
     """Go through the records of the attempts; the result is that of the last one."""
-    for item in store.list(layout.logs(key)):
+    for item in store.list(layout.logs(key), folder_only=True):
         if item.key.endswith(".json"):
             yield Attempt.decode(store.get(item.key))
     try:

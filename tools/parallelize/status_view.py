@@ -60,7 +60,7 @@ def page(status: RunStatus) -> list[str]:
     head = f"{status.run}  {plural(status.alive, 'worker')}  {status.state}"
     return [
         f"{head}{show_duration(status.elapsed) + ' elapsed':>{WIDTH - len(head)}}",
-        f"  files   {bar(status)} {counts(status)}",
+        _cut(f"  files   {bar(status)} {counts(status)}"),
         *_rate_line(status),
         *_worker_lines(status),
         *_failure_line(status),
@@ -70,7 +70,8 @@ def page(status: RunStatus) -> list[str]:
 
 def bar(status: RunStatus) -> str:
     """Return how much is finished, in twenty cells."""
-    full = BAR_CELLS * (status.done + status.failed) // max(1, status.total)
+    finished = (status.done + status.failed) / max(1, status.total)
+    full = min(BAR_CELLS, int(BAR_CELLS * finished))
     return "━" * full + "─" * (BAR_CELLS - full)
 
 
@@ -121,7 +122,7 @@ def _rate_line(status: RunStatus) -> list[str]:
         return []
     eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
     cost = f"   est. cost ${status.cost:,.2f}" if status.cost else ""
-    return [f"  rate    {status.rate * 60:,.1f} files/min   {eta}{cost}".rstrip()]
+    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}{cost}".rstrip())]
 
 
 def _worker_lines(status: RunStatus) -> Iterator[str]:

@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.watching.scene import NOW, Scene, heartbeat
+
+from parallelize.console import WIDTH
+from parallelize.run_status import RunStatus, Worker, status_of, worker_of
+from parallelize.status_view import as_json, changes, log_line, page
+from parallelize.watch import LogView, watch
+from parallelize_core.heartbeat import WorkerState
+
+
+def busy() -> RunStatus:
+    scene = Scene()
+    scene.prepare("a", "b", "c")
+    scene.finish("a")
+    scene.fail("b")
+    scene.beat("i-1", running=("c",), done=1, failed=1)
+    return status_of(scene.snapshot())
+
+
+def with_workers(*workers: Worker) -> RunStatus:
+    return replace(busy(), workers=workers)
+
+
+def test_the_json_has_every_field_that_others_rely_on() -> None:
+    document = as_json(busy())
+    assert {"schema", "run", "state", "total", "done", "failed", "running", "waiting", "workers",
+            "as_of"} <= document.keys()  # fmt: skip
+    assert {"id", "state", "type", "done", "failed", "seen"} <= document["workers"][0].keys()
+    assert document["as_of"] == "2027-01-15T08:00:00Z"
+    assert document["workers"][0]["seen"] == "2027-01-15T07:59:55Z"
+
+
+names = st.text(min_size=1, max_size=200)
+
+
+@given(worker=names, key=names, reason=names, words=names, count=st.integers(0, 10**9))
+def test_every_line_fits_in_80_columns_and_steers_no_terminal(
+    worker: str, key: str, reason: str, words: str, count: int
+) -> None:
+    failed = Scene().fail("a", stderr_tail=words, message=words).model_copy(update={"key": key})
+    beat = heartbeat("i-1", WorkerState.DRAINING, done=count, reason=reason)
+    beat = beat.model_copy(update={"worker": worker, "running": (key,), "type": reason})
+    status = replace(busy(), total=count, waiting=count, workers=(worker_of(beat, NOW),),
+                     last_failure=failed)  # fmt: skip
+    for line in page(status):
+        assert len(line) <= WIDTH
+        assert line.isprintable() or not any(ord(c) < 32 or ord(c) == 127 for c in line)
+
+
+def test_the_page_names_the_state_and_all_four_counts() -> None:
+    text = "\n".join(page(busy()))
+    assert "running" in text.splitlines()[0]
+    assert "1 done · 1 running · 0 waiting · 1 failed" in text
+
+
+def test_the_page_shows_the_last_words_of_the_last_failure() -> None:
+    assert any('"ValueError: bad header"' in line for line in page(busy()))
+
+
+def test_of_many_workers_those_that_are_there_come_first() -> None:
+    left = [worker_of(heartbeat(f"i-{n:03}", WorkerState.LEFT), NOW) for n in range(30)]
+    lines = page(with_workers(*left, worker_of(heartbeat("i-999"), NOW)))
+    assert any("i-999" in line for line in lines)
+    assert any("and 19 more" in line for line in lines)
+
+
+def test_a_worker_that_comes_is_told() -> None:
+    after = with_workers(worker_of(heartbeat("i-1"), NOW))
+    assert list(changes(with_workers(), after)) == ["worker i-1 started (c7i.xlarge, 4 slots)"]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (WorkerState.DRAINING, "worker i-1 is draining: spot notice"),
+        (WorkerState.LEFT, "worker i-1 left: spot notice"),
+        (WorkerState.FAILED, "worker i-1 failed: spot notice"),
+    ],
+)
+def test_a_worker_that_goes_is_told_with_its_reason(state: WorkerState, said: str) -> None:
+    before = with_workers(worker_of(heartbeat("i-1"), NOW))
+    after = with_workers(worker_of(heartbeat("i-1", state, reason="spot notice"), NOW))
+    assert said in list(changes(before, after))
+
+
+def test_files_that_went_back_to_the_queue_are_told_once() -> None:
+    before = with_workers(worker_of(heartbeat("i-1", handed_back=1), NOW))
+    after = with_workers(worker_of(heartbeat("i-1", handed_back=5), NOW))
+    assert list(changes(before, after)) == ["worker i-1 put 4 files back on the queue"]
+    assert list(changes(after, after)) == []
+
+
+def test_busy_and_idle_are_no_news() -> None:
+    before = with_workers(worker_of(heartbeat("i-1"), NOW))
+    after = with_workers(worker_of(heartbeat("i-1", WorkerState.IDLE), NOW))
+    assert list(changes(before, after)) == []
+
+
+class Log:
+    """A log view with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.now = 0.0
+        self.view = LogView(self.lines.append, lambda: self.now)
+
+
+def test_the_log_has_a_line_at_first_and_then_one_every_30_seconds() -> None:
+    log, status = Log(), busy()
+    for second in range(61):
+        log.now = float(second)
+        log.view(status)
+    assert len([line for line in log.lines if log_line(status) in line]) == 3
+
+
+def test_the_log_has_a_line_when_the_state_changes() -> None:
+    log = Log()
+    log.view(busy())
+    scene = Scene()
+    scene.prepare("a")
+    scene.finish("a")
+    log.view(status_of(scene.snapshot()))
+    assert "1/1 done" in log.lines[-1]
+
+
+def test_the_log_says_why_a_run_stands_still_but_not_before_workers_can_have_come() -> None:
+    log, scene = Log(), Scene()
+    scene.prepare("a")
+    idle = status_of(scene.snapshot())
+    log.view(idle)
+    assert not any("no worker" in line for line in log.lines)
+    log.now = 31.0
+    log.view(idle)
+    assert any("no worker has reported" in line for line in log.lines)
+
+
+def test_watching_ends_with_the_status_that_ends_it() -> None:
+    scene = Scene()
+    scene.prepare("a")
+
+    def work(_: float) -> None:
+        scene.finish("a")
+
+    seen: list[RunStatus] = []
+    end = watch(scene.reader(), seen.append, lambda status: status.finished, sleep=work)
+    assert end.finished
+    assert [status.done for status in seen] == [0, 1]
