@@ -100,7 +100,7 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     """
     local = _local(context)
     with drafted(context) as draft:
-        _ensure_bucket(context, create=create_bucket)
+        ensure_bucket(context, create=create_bucket)
         store = context.store
         plan = make_plan(context, store, draft, local)
         etags = send(store, plan.uploads, context.layout)
@@ -231,7 +231,7 @@ def _local(context: Context) -> list[LocalInput] | None:
     return local_inputs(spec, context.folder, context.input_prefix)
 
 
-def _ensure_bucket(context: Context, *, create: bool) -> None:
+def ensure_bucket(context: Context, *, create: bool) -> None:
     """Make the bucket if it is missing and that was asked for.
 
     An account's bucket belongs to `setup`, which an administrator may keep for himself; so it

@@ -1,0 +1,129 @@
+"""A project folder, and the command line led to a local cloud, in this process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from parallelize import cli
+from parallelize.context import Context, open_context
+from parallelize.local.cloud import LocalCloud, local_cloud
+from parallelize.options import Common
+from parallelize.prep import ensure_bucket
+from parallelize_core.layout import RunLayout
+from parallelize_core.result import Cause, Output, Result
+from parallelize_core.store import Store
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@dataclass
+class Project:
+    """A folder with parallelize.toml, env/job.sh and inputs/, and the run that it makes."""
+
+    folder: Path
+    run: str
+    call: Callable[..., int]
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            path = self.folder / "inputs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"content of {name}")
+
+    def write_script(self, text: str) -> None:
+        script = self.folder / "env" / "job.sh"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(text)
+        script.chmod(0o755)
+
+    @cached_property
+    def context(self) -> Context:
+        return open_context(Common())
+
+    @property
+    def layout(self) -> RunLayout:
+        return self.context.layout
+
+    @property
+    def store(self) -> Store:
+        return self.context.store
+
+    def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
+        """Do what a worker does at the end of a job: outputs, the mark of a failure, the result."""
+        store, layout = self.store, self.layout
+        made = []
+        for name in outputs:
+            content = f"output {name}".encode()
+            written = store.put(layout.output.key(name), content)
+            digest = hashlib.sha256(content).hexdigest()
+            made.append(Output(key=name, size=len(content), sha256=digest, etag=written or ""))
+        if failed:
+            store.put(layout.failure(key), b"")
+        result = Result(
+            run=self.run, key=key, attempt=1, worker="w", started_at="", finished_at="",
+            cause=Cause.COMMAND if failed else None, outputs=tuple(made), input_etag=etag,
+            status="failed" if failed else "succeeded",
+        )  # fmt: skip
+        store.put(layout.result(key), result.encode())
+
+
+class CutStore:
+    """A bucket that is cut off after so many writes, as by a crash of whoever writes."""
+
+    def __init__(self, store: Store, writes: int) -> None:
+        self._store = store
+        self._left = writes
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"put", "put_file", "delete"}:
+            if self._left == 0:
+                raise ConnectionAbortedError
+            self._left -= 1
+        return getattr(self._store, name)
+
+
+class CutContext(Context):
+    """A context whose store is cut off."""
+
+    cut: Any = None
+
+    @property
+    def store(self) -> Store:
+        store: Store = self.cut
+        return store
+
+
+def cut_off(context: Context, writes: int) -> Context:
+    made = CutContext(context.resolved, context.run)
+    object.__setattr__(made, "cut", CutStore(context.store, writes))
+    return made
+
+
+@pytest.fixture
+def project(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for name, value in cloud.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    run = f"run-{uuid4().hex[:12]}"
+    (folder / "parallelize.toml").write_text(
+        f'[run]\nname = "{run}"\ncommand = "./job.sh"\nenv = "env/"\n'
+    )
+    made = Project(folder, run, lambda *tokens: cli.run(tokens))
+    made.write_script("#!/bin/sh\n")
+    ensure_bucket(made.context, create=True)
+    return made

@@ -1,0 +1,86 @@
+"""`clean`: all of the run goes, nothing else does, and nobody is surprised."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from tests.functional.client.conftest import Project
+
+from parallelize_core.errors import MissingError
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def enqueued(project: Project) -> Project:
+    project.add("a.txt")
+    project.call("prep")
+    project.call("enqueue")
+    project.finish("a.txt", "a.csv")
+    return project
+
+
+def objects(project: Project) -> list[str]:
+    return [item.key for item in project.store.list(project.layout.root.prefix)]
+
+
+def beat(project: Project, state: WorkerState) -> None:
+    heartbeat = Heartbeat(
+        worker="w-1", state=state, started=0, seen=time.time(), interval_seconds=30
+    )
+    project.store.put(project.layout.heartbeat("w-1"), heartbeat.encode())
+
+
+def test_queues_and_objects_go_and_those_of_others_stay(
+    enqueued: Project, capsys: Captured
+) -> None:
+    other = f"runs/{enqueued.run}-other/run.json"
+    enqueued.store.put(other, b"{}")
+    count = len(objects(enqueued))
+    capsys.readouterr()
+    assert enqueued.call("clean", "--yes", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["deleted"]["objects"] == count
+    assert objects(enqueued) == []
+    assert enqueued.store.head(other) is not None
+    with pytest.raises(MissingError):
+        _ = enqueued.context.queues
+
+
+def test_a_second_clean_has_nothing_to_do(enqueued: Project) -> None:
+    enqueued.call("clean", "--yes")
+    assert enqueued.call("clean", "--yes") == 3
+
+
+def test_outputs_can_be_kept(enqueued: Project) -> None:
+    assert enqueued.call("clean", "--yes", "--keep-outputs") == 0
+    assert objects(enqueued) == [enqueued.layout.output.key("a.csv")]
+
+
+def test_without_a_terminal_it_takes_a_yes(enqueued: Project, capsys: Captured) -> None:
+    assert enqueued.call("clean") == 2
+    assert "fix: --yes" in capsys.readouterr().err
+    assert objects(enqueued)
+
+
+def test_live_workers_forbid_it(enqueued: Project, capsys: Captured) -> None:
+    beat(enqueued, WorkerState.BUSY)
+    assert enqueued.call("clean", "--yes") == 2
+    assert "1 worker of run" in capsys.readouterr().err
+    assert enqueued.call("clean", "--yes", "--force") == 0
+
+
+def test_workers_that_have_left_do_not(enqueued: Project) -> None:
+    beat(enqueued, WorkerState.LEFT)
+    assert enqueued.call("clean", "--yes") == 0
+
+
+def test_a_dry_run_deletes_nothing(enqueued: Project, capsys: Captured) -> None:
+    before = objects(enqueued)
+    capsys.readouterr()
+    assert enqueued.call("clean", "--dry-run") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "not AWS" not in line]
+    assert all(line.startswith("(dry run)") for line in told)
+    assert objects(enqueued) == before

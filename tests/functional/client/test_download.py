@@ -1,0 +1,95 @@
+"""`download` from S3: what the results name, checked, and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.functional.client.conftest import Project
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_outputs_of_finished_jobs_arrive_and_the_rest_is_told(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt", "deep/b.txt", "c.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.finish("deep/b.txt", "deep/b.csv", "deep/more/b.png")
+    project.store.put(project.layout.output.key("orphan.csv"), b"of a job without a result")
+    assert project.call("download", str(out)) == 0
+    assert files(out) == {"a.csv", "deep/b.csv", "deep/more/b.png"}
+    assert "still missing: 0 failed, 1 without a result" in capsys.readouterr().err
+
+
+def test_a_second_download_fetches_only_what_is_missing(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.finish("b.txt", "b.csv")
+    project.call("download", str(out))
+    (out / "b.csv").unlink()
+    capsys.readouterr()
+    assert project.call("download", str(out), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["downloaded"], told["present"]) == (1, 1)
+
+
+def test_failed_jobs_make_it_end_with_1(project: Project, out: Path) -> None:
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.finish("b.txt", failed=True)
+    assert project.call("download", str(out)) == 1
+    assert files(out) == {"a.csv"}
+
+
+def test_a_hostile_output_name_is_named_and_stays_out(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    project.finish("a.txt", "../evil.csv")
+    project.finish("b.txt", "b.csv")
+    assert project.call("download", str(out)) == 1
+    assert files(out.parent) & {"evil.csv", "out/evil.csv"} == set()
+    assert files(out) == {"b.csv"}
+    assert "not downloaded: ../evil.csv" in capsys.readouterr().err
+
+
+def test_an_output_that_was_tampered_with_is_not_written(project: Project, out: Path) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.store.put(project.layout.output.key("a.csv"), b"something else")
+    assert project.call("download", str(out)) == 1
+    assert files(out) == set()
+
+
+def test_before_anything_has_succeeded_it_ends_with_3(project: Project, out: Path) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    assert project.call("download", str(out)) == 3
+    assert not out.exists()
+
+
+def test_a_dry_run_writes_nothing(project: Project, out: Path, capsys: Captured) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    assert project.call("download", str(out), "--dry-run") == 0
+    assert not out.exists()
+    assert "(dry run) would download a.csv" in capsys.readouterr().err

@@ -1,0 +1,308 @@
+"""`prep` against S3: what is sent, what is not sent again, and what is refused first."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+
+import pytest
+from tests.functional.client.conftest import Project, cut_off
+
+from parallelize.context import open_context
+from parallelize.options import Common
+from parallelize.prep import prepare
+from parallelize.run_record import find_run, load_run
+from parallelize_core.manifest import read_parts
+from parallelize_core.store import PART_BYTES
+
+Captured = pytest.CaptureFixture[str]
+
+
+def parts(project: Project) -> list[list[str]]:
+    return [[e.key for e in part.entries] for part in read_parts(project.store, project.layout)]
+
+
+def report(captured: Captured) -> dict[str, object]:
+    found: dict[str, object] = json.loads(captured.readouterr().out)
+    return found
+
+
+def test_inputs_environment_manifest_and_run_are_all_there(project: Project) -> None:
+    project.add("a.txt", "deep/b c.txt")
+    assert project.call("prep") == 0
+    store, layout = project.store, project.layout
+    assert store.get(layout.input.key("deep/b c.txt")) == b"content of deep/b c.txt"
+    assert parts(project) == [["a.txt", "deep/b c.txt"]]
+    run = load_run(store, project.context)
+    assert run.command == ("./job.sh",)
+    assert run.environment is not None
+    assert store.head(run.environment.key) is not None
+
+
+def test_what_is_there_is_not_sent_again(project: Project, capsys: Captured) -> None:
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    capsys.readouterr()
+    assert project.call("prep", "--json") == 0
+    told = report(capsys)
+    assert (told["inputs"], told["added"], told["uploaded"]) == (2, 0, 0)
+
+
+def test_new_inputs_come_as_a_part_of_their_own(project: Project, capsys: Captured) -> None:
+    project.add("b.txt")
+    project.call("prep")
+    project.add("a.txt")
+    capsys.readouterr()
+    assert project.call("prep", "--json") == 0
+    assert parts(project) == [["b.txt"], ["a.txt"]]
+    assert report(capsys)["uploaded"] == 1
+
+
+def test_a_file_in_several_parts_is_not_sent_again(project: Project, capsys: Captured) -> None:
+    (project.folder / "inputs").mkdir()
+    with (project.folder / "inputs" / "big").open("wb") as file:
+        file.truncate(PART_BYTES + 1)
+    project.call("prep")
+    capsys.readouterr()
+    project.call("prep", "--json")
+    assert report(capsys)["uploaded"] == 0
+
+
+def test_a_changed_environment_is_sent_beside_the_old_one(project: Project) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    first = load_run(project.store, project.context)
+    project.write_script("#!/bin/sh\necho new\n")
+    project.call("prep")
+    second = load_run(project.store, project.context)
+    assert first.environment != second.environment
+    assert second.created_at == first.created_at
+
+
+def test_a_users_own_zip_is_taken(project: Project) -> None:
+    project.add("a.txt")
+    with zipfile.ZipFile(project.folder / "env.zip", "w") as archive:
+        archive.writestr("environment/job.sh", "#!/bin/sh\n")
+    with (project.folder / "parallelize.toml").open("a") as file:
+        file.write('env_prefix = "environment"\n')
+    assert project.call("prep", "--env", "env.zip") == 0
+    run = load_run(project.store, project.context)
+    assert run.environment is not None
+    assert run.environment.prefix == "environment"
+
+
+def test_inputs_in_s3_are_only_listed(project: Project) -> None:
+    context = project.context
+    project.add("first.txt")
+    project.call("prep")  # makes the bucket
+    context.store.put(f"mine/{project.run}/x.txt", b"x")
+    before = {item.key for item in context.store.list("mine/")}
+    uri = f"s3://{context.bucket}/mine/{project.run}"
+    assert project.call("prep", "--run", f"{project.run}-2", "--inputs", uri) == 0
+    assert {item.key for item in context.store.list("mine/")} == before
+    other = open_context(Common(run=f"{project.run}-2"))
+    assert [e.key for p in read_parts(other.store, other.layout) for e in p.entries] == ["x.txt"]
+    assert load_run(other.store, other).input.uri == f"{uri}/"
+
+
+def test_a_run_cannot_move_its_inputs(project: Project, capsys: Captured) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    assert project.call("prep", "--inputs", f"s3://{project.context.bucket}/elsewhere/") == 2
+    assert "give the other run another name" in capsys.readouterr().err
+
+
+def test_a_dry_run_sends_nothing(project: Project, capsys: Captured) -> None:
+    project.add("a.txt")
+    assert project.call("prep", "--dry-run") == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert list(project.store.list(project.layout.root.prefix)) == []
+
+
+def a_missing_command(project: Project) -> str:
+    (project.folder / "env" / "job.sh").unlink()
+    return "env/job.sh does not exist"
+
+
+def no_x(project: Project) -> str:
+    (project.folder / "env" / "job.sh").chmod(0o644)
+    return "env/job.sh is not executable"
+
+
+def crlf(project: Project) -> str:
+    project.write_script("#!/bin/sh\r\n")
+    return "env/job.sh has Windows line ends (CRLF)"
+
+
+def no_first_line(project: Project) -> str:
+    project.write_script("echo\n")
+    return "env/job.sh has no #! line"
+
+
+def a_corrupt_zip(project: Project) -> str:
+    (project.folder / "env.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    toml = project.folder / "parallelize.toml"
+    toml.write_text(toml.read_text().replace("env/", "env.zip"))
+    return "env.zip cannot be used as an environment"
+
+
+def a_bad_name(project: Project) -> str:
+    project.add("two\nlines")
+    return "1 file cannot be an input"
+
+
+def no_inputs(project: Project) -> str:
+    for path in (project.folder / "inputs").iterdir():
+        path.unlink()
+    return "there are no inputs in inputs/"
+
+
+def no_folder(project: Project) -> str:
+    (project.folder / "inputs").rename(project.folder / "other")
+    return "the inputs inputs/ do not exist"
+
+
+def a_typo(project: Project) -> str:
+    with (project.folder / "parallelize.toml").open("a") as file:
+        file.write("[workers]\ncuont = 1\n")
+    return "parallelize.toml: unknown key workers.cuont"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        a_missing_command, no_x, crlf, no_first_line, a_corrupt_zip, a_bad_name, no_inputs,
+        no_folder, a_typo,
+    ],
+)  # fmt: skip
+def test_whatever_is_wrong_is_said_before_anything_is_sent(
+    project: Project, capsys: Captured, spoil: Callable[[Project], str]
+) -> None:
+    project.add("a.txt")
+    layout, store = project.layout, project.store
+    expected = spoil(project)
+    assert project.call("prep") == 2
+    told = capsys.readouterr().err
+    assert f"error: {expected}" in told
+    assert all(len(line) <= 80 for line in told.splitlines())
+    assert list(store.list(layout.root.prefix)) == []
+
+
+def test_no_credentials_end_with_4(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    assert project.call("prep") == 4
+    assert "error: no AWS credentials found" in capsys.readouterr().err
+
+
+def test_no_region_ends_with_2(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    assert project.call("prep") == 2
+    assert "error: no AWS region is set" in capsys.readouterr().err
+
+
+def test_an_endpoint_that_nobody_listens_at_ends_with_6(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    # The eight attempts of everyday would take half a minute.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("parallelize_core.clients.MAX_ATTEMPTS", 1)
+    assert project.call("prep") == 6
+    told = capsys.readouterr().err
+    assert "note: not AWS: AWS_ENDPOINT_URL=http://127.0.0.1:9" in told
+    assert "error: AWS cannot be reached" in told
+
+
+def test_a_missing_bucket_is_made_only_where_that_is_meant(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    # Named for the one service, the endpoint is that of no emulator as far as one can tell.
+    monkeypatch.setattr("parallelize.context.custom_endpoint", lambda environ: None)
+    bucket = f"bucket-{project.run}"
+    assert project.call("prep", "--bucket", bucket) == 2
+    assert "parallelize prep --create-bucket" in capsys.readouterr().err
+    assert project.call("prep", "--bucket", bucket, "--create-bucket") == 0
+    s3 = project.context.clients.s3
+    closed = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    assert set(closed.values()) == {True}
+    owner = s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"]
+    assert owner == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+
+
+@pytest.mark.parametrize("writes", range(6))
+def test_a_prep_that_was_cut_off_anywhere_is_finished_by_the_next(
+    project: Project, writes: int
+) -> None:
+    project.add("a.txt", "b.txt", "c.txt")
+    whole = project.context
+    with pytest.raises(ConnectionAbortedError):
+        prepare(cut_off(whole, writes))
+    prepare(whole)
+    assert sorted(key for part in parts(project) for key in part) == ["a.txt", "b.txt", "c.txt"]
+    assert load_run(whole.store, whole).environment is not None
+    for part in read_parts(whole.store, whole.layout):
+        for entry in part.entries:
+            there = whole.store.head(whole.layout.input.key(entry.key))
+            assert there is not None
+            assert (there.size, there.etag) == (entry.size, entry.etag)
+
+
+def test_whoever_finds_the_run_finds_all_that_it_names(project: Project) -> None:
+    project.add("a.txt")
+    with pytest.raises(ConnectionAbortedError):
+        prepare(cut_off(project.context, 3))  # all but run.json
+    assert find_run(project.store, project.layout.run_json) is None
+
+
+def fail(project: Project, key: str) -> None:
+    project.finish(key, failed=True)
+
+
+def succeed(project: Project, key: str) -> None:
+    project.finish(key)
+
+
+@pytest.mark.parametrize("state", [None, succeed])
+def test_a_changed_input_is_refused_unless_its_job_has_failed(
+    project: Project, capsys: Captured, state: Callable[[Project, str], None] | None
+) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    if state:
+        state(project, "a.txt")
+    (project.folder / "inputs" / "a.txt").write_text("changed")
+    assert project.call("prep") == 2
+    assert "1 input has changed since it was prepared" in capsys.readouterr().err
+    assert project.store.get(project.layout.input.key("a.txt")) == b"content of a.txt"
+
+
+def test_the_input_of_a_failed_job_may_be_mended(project: Project) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    fail(project, "a.txt")
+    (project.folder / "inputs" / "a.txt").write_text("mended")
+    assert project.call("prep") == 0
+    assert project.store.get(project.layout.input.key("a.txt")) == b"mended"
+    assert parts(project) == [["a.txt"]]
+
+
+def test_two_thousand_inputs_are_sent_and_then_found_to_be_there(
+    project: Project, capsys: Captured
+) -> None:
+    project.add(*(f"{number % 20}/{number}.txt" for number in range(2000)))
+    assert project.call("prep") == 0
+    capsys.readouterr()
+    assert project.call("prep", "--json") == 0
+    told = report(capsys)
+    assert (told["inputs"], told["uploaded"]) == (2000, 0)
