@@ -57,8 +57,8 @@ class LeaseTerms:
 class Lease:
     """The right to work on one message, for as long as it is renewed in time.
 
-    It counts from the receive, `begun`, in seconds of the clock; the margin covers the time that
-    the answer was on its way. `claim` takes the message's place once that cannot be renewed.
+    It counts from `begun`, in seconds of the clock. `claim` takes the message's place once that
+    cannot be renewed.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class LeaseKeeper:
         self._queue = queue
         self._claims = claims
         self._terms = terms
-        self._clock = clock
+        self.clock = clock
         self._alive = alive
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
@@ -162,9 +162,14 @@ class LeaseKeeper:
         with self._lock:
             return len(self._leases)
 
-    def hold(self, message: Message, begun: float) -> Lease:
-        """Keep the lease of a message that was just received."""
-        lease = Lease(message, self._terms, begun, self._clock)
+    def hold(self, message: Message, asked: float) -> Lease:
+        """Keep the lease of a message that was just received, by a call made at `asked`.
+
+        The lease has begun at some time since then, and a process that was stopped meanwhile
+        cannot know when: if that may be long ago, the queue is asked by a renewal at once.
+        """
+        begun = max(asked, self.clock() - self._terms.renew_after)
+        lease = Lease(message, self._terms, begun, self.clock)
         with self._lock:
             self._leases[message.receipt] = lease
         return lease
@@ -203,7 +208,7 @@ class LeaseKeeper:
             log.warning("lease not renewed", error=str(error))
 
     def _renew(self, batch: Sequence[Lease]) -> None:
-        asked = self._clock()
+        asked = self.clock()
         receipts = {lease.message.receipt: lease for lease in batch}
         lost = self._queue.extend(list(receipts), round(self._terms.seconds))
         for receipt, lease in receipts.items():
@@ -223,7 +228,7 @@ class LeaseKeeper:
         log.info("job claimed beyond its message", key=job.key)
 
     def _renew_claim(self, lease: Lease) -> None:
-        asked = self._clock()
+        asked = self.clock()
         if lease.claim and self._claims.renew(lease.claim):
             lease.renew(asked)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -58,8 +59,7 @@ class Child:
         """Reap it, once it has ended; see `reap`."""
         _, status, usage = os.wait4(self.pid, 0)
         self._started.returncode = os.waitstatus_to_exitcode(status)
-        cpu_seconds = usage.ru_utime + usage.ru_stime
-        return self._started.returncode, cpu_seconds, usage.ru_maxrss * 1024
+        return self._started.returncode, usage.ru_utime + usage.ru_stime, _own_peak(usage)
 
 
 def adopt_orphans() -> None:
@@ -87,13 +87,22 @@ def spawn(argv: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Ch
 
 
 def reap(child: Child) -> tuple[int, float, int]:
-    """Wait for a command; return its exit code, CPU seconds and largest resident set in bytes."""
+    """Wait for a command; return its exit code, CPU seconds and largest resident set in bytes.
+
+    The set is that of its largest process, and 0 if that cannot be told.
+    """
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     # As one step: its number may belong to the next command as soon as it is reaped.
     with _spawning:
         buried = child.bury()
         _children.discard(child.pid)
     return buried
+
+
+def _own_peak(usage: resource.struct_rusage) -> int:
+    # A child begins with this process's memory and its peak; what is below that tells nothing.
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
 
 
 def signal_group(child: Child, number: signal.Signals) -> None:

@@ -17,7 +17,6 @@ from parallelize_agent.pipeline import Pipeline
 from parallelize_agent.repair import missing_jobs, send_again
 from parallelize_agent.settlement import refuse
 from parallelize_agent.workplace import Machine, Services
-from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import DecodeError, ServiceError
 from parallelize_core.job import JobMessage
@@ -78,19 +77,19 @@ class Receiver:
         places = self._pipeline.wait_for_place(WAIT_SECONDS)
         if not places or not self._has_disk():
             return
+        asked = self._services.keeper.clock()
         messages = self._services.queue.receive(
             min(places, BATCH), self._config.poll_seconds, self._config.lease_seconds
         )
-        received = boot_seconds()
         for message in messages:
-            self._take(message, received)
+            self._take(message, asked)
         if messages or self._services.keeper.held:
             self._drain.reset()
         elif not self._leaving.decided:
             self._consider_leaving()
 
-    def _take(self, message: Message, received: float) -> None:
-        lease = self._services.keeper.hold(message, received)
+    def _take(self, message: Message, asked: float) -> None:
+        lease = self._services.keeper.hold(message, asked)
         try:
             job = Job(self._decode(message.body), lease)
         except DecodeError as error:

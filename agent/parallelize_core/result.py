@@ -43,7 +43,11 @@ class Output(BaseModel):
 
 
 class Usage(BaseModel):
-    """What an attempt used, with its processes' children."""
+    """What an attempt used, with its processes' children.
+
+    `peak_memory_bytes` is 0 if it is not known: without a cgroup of its own, a job that needs
+    less than the agent itself cannot be measured.
+    """
 
     model_config = CONTRACT
 

@@ -52,6 +52,9 @@ SWIFT = AgentConfig(
     disk_reserve_bytes=0,
 )
 
+GENTLE = Limits(grace_seconds=0.2)
+AS_PRINTED = OutputNaming()
+
 
 def until(condition: Callable[[], T | None], seconds: float = 20) -> T:
     """Ask again and again until the answer is true, and return it."""
@@ -122,8 +125,8 @@ class Bench:
 
     folder: Path
     script: str
-    limits: Limits = Limits(grace_seconds=0.2)
-    naming: OutputNaming = OutputNaming()
+    limits: Limits = GENTLE
+    naming: OutputNaming = AS_PRINTED
     config: AgentConfig = SWIFT
     store: InMemoryStore = field(default_factory=InMemoryStore)
     clock: Clock = field(default_factory=Clock)

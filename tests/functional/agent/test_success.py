@@ -42,7 +42,7 @@ def test_the_result_tells_what_was_done_where_and_with_what(make: MakeBench) -> 
 
 def test_each_line_that_names_a_file_or_a_folder_is_an_output(make: MakeBench) -> None:
     bench = make(
-        "mkdir -p deep/er; echo 1 > one; echo 2 > deep/two; echo 3 > deep/er/three; echo 4 > unnamed;"
+        "mkdir -p deep/er; echo 1 > one; echo 2 > deep/two; echo 3 > deep/er/three; echo 4 > left;"
         'echo "starting"; echo one; echo deep; echo "$PWD/one"; echo ""; echo .'
     )
     bench.add({"d/x": b""})
