@@ -15,12 +15,13 @@ from tests.image.harness.machine import (
     wait_for_power_off,
     wait_until,
 )
-from tests.image.harness.services import Bench
+from tests.image.harness.services import Bench, shell
 
 AGENT = "parallelize-agent.service"
-COPY = 'name=$(basename "$1"); tr a-z A-Z <"$1" >"$name.up"; echo "$name.up"'
-SLOW = f"sleep 1; {COPY}"
-ENDLESS = "sleep 100000"
+UPPER = 'name=$(basename "$1"); tr a-z A-Z <"$1" >"$name.up"; echo "$name.up"'
+COPY = shell(UPPER)
+SLOW = shell(f"sleep 1; {UPPER}")
+ENDLESS = shell("sleep 100000")
 
 HANG = """
 [Unit]

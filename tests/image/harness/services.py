@@ -42,6 +42,11 @@ FACTS = InstanceFacts(
 )  # fmt: skip
 
 
+def shell(script: str) -> tuple[str, ...]:
+    """Return a command that runs a shell script; the input is its first argument."""
+    return ("/bin/sh", "-c", script, "sh")
+
+
 class Instance:
     """What the metadata service says; tests change it while the machine runs."""
 
@@ -84,12 +89,17 @@ class Bench:
         return self.clients.store(BUCKET)
 
     def start_run(
-        self, name: str, script: str, inputs: int, limits: Limits | None = None, **settings: Any
+        self,
+        name: str,
+        command: tuple[str, ...],
+        inputs: int,
+        limits: Limits | None = None,
+        **settings: Any,
     ) -> RunLayout:
-        """Make a run of a shell script, enqueue its inputs, and configure the instance for it."""
+        """Make a run, enqueue its inputs, and configure the instance for it."""
         layout = RunLayout(Location(BUCKET), name)
         run = Run(
-            name=name, command=("/bin/sh", "-c", script, "sh"), input=layout.input,
+            name=name, command=command, input=layout.input,
             output=layout.output, limits=limits or Limits(max_attempts=1),
             created_at=datetime.now(UTC).isoformat(),
         )  # fmt: skip
