@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import pytest
 
 from parallelize import cli
@@ -17,6 +19,7 @@ from parallelize.context import Context, open_context
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize.options import Common
 from parallelize.prep import ensure_bucket
+from parallelize_core.clients import make_session
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.store import Store
@@ -111,8 +114,21 @@ def cut_off(context: Context, writes: int) -> Context:
     return made
 
 
+@cache
+def shared_session(
+    region: str | None, profile: str | None, environ: tuple[tuple[str, str], ...]
+) -> boto3.Session:
+    """Keep a session for each environment: a new one parses 2 MB of JSON for its clients."""
+    return make_session(region, profile)
+
+
 @pytest.fixture
 def project(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    def session(region: str | None, profile: str | None) -> boto3.Session:
+        environ = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+        return shared_session(region, profile, tuple(environ))
+
+    monkeypatch.setattr("parallelize.context.make_session", session)
     for name, value in cloud.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -295,14 +295,3 @@ def test_the_input_of_a_failed_job_may_be_mended(project: Project) -> None:
     assert project.call("prep") == 0
     assert project.store.get(project.layout.input.key("a.txt")) == b"mended"
     assert parts(project) == [["a.txt"]]
-
-
-def test_two_thousand_inputs_are_sent_and_then_found_to_be_there(
-    project: Project, capsys: Captured
-) -> None:
-    project.add(*(f"{number % 20}/{number}.txt" for number in range(2000)))
-    assert project.call("prep") == 0
-    capsys.readouterr()
-    assert project.call("prep", "--json") == 0
-    told = report(capsys)
-    assert (told["inputs"], told["uploaded"]) == (2000, 0)
