@@ -8,7 +8,6 @@ is no place, and none while the results of earlier jobs pile up.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ import structlog
 
 from parallelize_agent.job import Job, Verdict
 from parallelize_agent.prefetch import Average, places_ahead
+from parallelize_agent.slots import Slots
 
 log = structlog.get_logger()
 
@@ -74,21 +74,45 @@ class Pipeline:
         self._changed = threading.Condition()
         self._run_seconds = Average()
         self._stage_in_seconds = Average()
-        self._free_slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(slots):
-            self._free_slots.put(slot)
+        self._free_slots = Slots(slots)
+        self._begun: dict[Job, float] = {}
 
     @property
     def places(self) -> int:
         """How many more jobs may be received now."""
         with self._changed:
             counts = Counter(self._stages.values())
-        if counts[Stage.LEAVING] >= self._most_leaving:
+        if counts[Stage.LEAVING] >= self._most_leaving or self._alone():
             return 0
-        ahead = places_ahead(
-            self._slots, self._run_seconds.value, self._stage_in_seconds.value or 0
-        )
-        return max(0, self._slots + ahead - counts[Stage.WAITING] - counts[Stage.RUNNING])
+        held = counts[Stage.WAITING] + counts[Stage.RUNNING]
+        return max(0, self._slots + self._ahead() - held)
+
+    def surplus(self) -> list[Job]:
+        """Return the waiting jobs that others could start sooner.
+
+        Jobs were short when these were received, and now are long; or one has to be alone.
+        """
+        waiting = sorted(self.jobs(Stage.WAITING), key=lambda job: not job.message.alone)
+        if alone := self._alone():
+            return waiting[1:] if alone in waiting else waiting
+        # Twice what would be received: a wavering estimate must not send jobs to and fro.
+        room = self._slots - len(self.jobs(Stage.RUNNING)) + 2 * self._ahead()
+        return waiting[max(0, room) :]
+
+    def _alone(self) -> Job | None:
+        """Return the job that has a slot or waits for one, and must be alone, if there is one."""
+        inside = self.jobs(Stage.RUNNING) + self.jobs(Stage.WAITING)
+        return next((job for job in inside if job.message.alone), None)
+
+    def _ahead(self) -> int:
+        average = self._run_seconds.value
+        if average is None:
+            return 0
+        now = time.monotonic()
+        with self._changed:
+            ages = [now - begun for begun in self._begun.values()]
+        paces = [max(average, age) for age in ages] + [average] * (self._slots - len(ages))
+        return places_ahead(paces, self._stage_in_seconds.value or 0)
 
     @property
     def size(self) -> int:
@@ -130,6 +154,7 @@ class Pipeline:
             queued = self._queued.get(job)
         if queued and queued.cancel():
             self._leave(job)
+        self._free_slots.wake()
 
     def close(self) -> None:
         """End the pools; to be called when they are empty."""
@@ -154,15 +179,15 @@ class Pipeline:
             self._then(self._queued[job], job)
 
     def _do_execute(self, job: Job) -> None:
-        slot = self._free_slots.get()
+        slots = self._free_slots.take(alone=job.message.alone, wanted=lambda: not job.verdict)
         try:
-            if not job.verdict:
+            if slots and not job.verdict:
                 self._move(job, Stage.RUNNING)
-                self._do.execute(job, slot)
+                self._do.execute(job, slots[0])
                 if job.outcome:
                     self._run_seconds.add(job.outcome.usage.seconds)
         finally:
-            self._free_slots.put(slot)
+            self._free_slots.give(slots)
             self._leave(job)
 
     def _leave(self, job: Job) -> None:
@@ -181,6 +206,10 @@ class Pipeline:
     def _move(self, job: Job, stage: Stage) -> None:
         with self._changed:
             self._stages[job] = stage
+            if stage is Stage.RUNNING:
+                self._begun[job] = time.monotonic()
+            else:
+                self._begun.pop(job, None)
             if stage is not Stage.WAITING:
                 self._queued.pop(job, None)
             self._changed.notify_all()

@@ -7,6 +7,7 @@ run is missing elsewhere at the end of a run, so no more is held than can be sta
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 SOON_SECONDS = 1.0
 """An agent always may hold what it can start within this time."""
@@ -17,16 +18,15 @@ WORTH_A_PLACE = 0.2
 MOST_PER_SLOT = 10
 
 
-def places_ahead(slots: int, run_seconds: float | None, stage_in_seconds: float) -> int:
-    """Return how many jobs to hold ready, given how long a job runs and how long it is fetched.
+def places_ahead(paces: Sequence[float], stage_in_seconds: float) -> int:
+    """Return how many jobs to hold ready, given how long one is fetched.
 
-    None for `run_seconds` means that no job has ended yet.
+    `paces` has for each slot in how many seconds it will probably be free for the next job; a
+    slot of which nobody can tell has none.
     """
-    if run_seconds is None:
-        return 0
     horizon = max(SOON_SECONDS, 2 * stage_in_seconds)
-    wanted = slots * horizon / max(run_seconds, 0.001)
-    return 0 if wanted < WORTH_A_PLACE else min(math.ceil(wanted), MOST_PER_SLOT * slots)
+    wanted = sum(horizon / max(pace, 0.001) for pace in paces)
+    return 0 if wanted < WORTH_A_PLACE else min(math.ceil(wanted), MOST_PER_SLOT * len(paces))
 
 
 class Average:

@@ -75,7 +75,7 @@ class Receiver:
 
     def _round(self) -> None:
         places = self._pipeline.wait_for_place(WAIT_SECONDS)
-        if not places or not self._has_disk():
+        if not places or self._leaving.decided or not self._has_disk():
             return
         asked = self._services.keeper.clock()
         messages = self._services.queue.receive(

@@ -113,6 +113,8 @@ class Worker:
         if limit is not None and boot_seconds() - self._started_clock >= limit:
             self.leaving.decide("max_runtime is reached", self._config.stop_grace_seconds)
         self._look_for_pause()
+        for job in self._pipeline.surplus():
+            self._pipeline.give_up(job, failed(Cause.INTERRUPTED, "others can start it sooner"))
 
     def _look_for_pause(self) -> None:
         try:
@@ -170,11 +172,13 @@ class Worker:
 
     def _await_running(self) -> None:
         """Let running jobs end while there is time; the time may become shorter meanwhile."""
-        while not self._pipeline.wait_until_empty(SUPERVISION_SECONDS):
+        left = self.leaving.time_left()
+        while left is None or left > 0:
+            pause = SUPERVISION_SECONDS if left is None else min(left, SUPERVISION_SECONDS)
+            if self._pipeline.wait_until_empty(pause):
+                return
             self._hand_back_waiting()
             left = self.leaving.time_left()
-            if left is not None and left <= 0:
-                return
 
     def _hand_back_waiting(self) -> None:
         self._hand_back(self._pipeline.jobs(Stage.WAITING))

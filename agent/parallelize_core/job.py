@@ -19,7 +19,8 @@ class JobMessage(BaseModel):
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
     `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
-    that SQS keeps a message invisible.
+    that SQS keeps a message invisible. `alone` says that no other job may run beside it: it ran
+    out of memory before.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,6 +32,7 @@ class JobMessage(BaseModel):
     etag: str = ""
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
+    alone: bool = False
 
     def encode(self) -> str:
         """Return the message body."""
@@ -48,9 +50,10 @@ class JobMessage(BaseModel):
                 "a message on the queue is not a job", raw=body, why=f"{where}: {first['msg']}"
             ) from None
 
-    def next_attempt(self) -> Self:
+    def next_attempt(self, *, alone: bool = False) -> Self:
         """Return the message for the next attempt, after a failure that counts."""
-        return self.model_copy(update={"attempt": self.attempt + 1})
+        update = {"attempt": self.attempt + 1, "alone": self.alone or alone}
+        return self.model_copy(update=update)
 
     def parked(self) -> Self:
         """Return the message that makes its receiver look for a claim first."""

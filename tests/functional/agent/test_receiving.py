@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
 
+from parallelize_agent import prefetch
 from parallelize_core.config import DrainSettings
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
@@ -35,8 +37,11 @@ def test_no_more_is_received_than_there_are_places(make: MakeBench, gate: Gate) 
     assert max(asked) <= 10
 
 
-def test_at_the_tail_nobody_holds_what_another_could_run(make: MakeBench, gate: Gate) -> None:
+def test_at_the_tail_nobody_holds_what_another_could_run(
+    make: MakeBench, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two workers of two slots and four long jobs, after many short ones: all four run."""
+    monkeypatch.setattr(prefetch, "SOON_SECONDS", 0.1)
     bench = make(f'case "$1" in *long*) {gate.wait};; esac')
     shorts = {f"{n}": b"" for n in range(20)}
     bench.add(shorts)
