@@ -17,20 +17,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
-from cyclopts import App, CycloptsError, Group
-
-from parallelize.console import show_error
+from parallelize.console import answer, show_error
 from parallelize_core.errors import ParallelizeError, ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 INTERRUPTED = 130
 
-WORK = Group("The work", sort_key=1)
-WATCHING = Group("Watching", sort_key=2)
-MENDING = Group("Mending", sort_key=3)
-MACHINES = Group("Machines", sort_key=4)
-SET_UP = Group("Set-up", sort_key=5)
+WHAT_IT_IS = "Run one command over very many files on machines that come and go."
+
+WORK = "The work"
+WATCHING = "Watching"
+MENDING = "Mending"
+MACHINES = "Machines"
+SET_UP = "Set-up"
 
 
 class Command(NamedTuple):
@@ -38,7 +42,7 @@ class Command(NamedTuple):
 
     name: str
     target: str
-    group: Group
+    group: str
     help: str
 
 
@@ -58,23 +62,37 @@ COMMANDS = (
     Command("clean", "clean:clean", MACHINES, "Delete the run's queues and objects."),
     Command("init", "init:init", SET_UP, "Make a folder to begin with."),
     Command("local", "local_commands:app", SET_UP, "The cloud on this machine."),
+    Command("setup", "setup:setup", SET_UP, "Make what AWS needs: one CloudFormation stack."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
 )
 
 
+def overview() -> str:
+    """Return the help of the whole: the commands, by group, as COMMANDS has them.
+
+    It is put together here because the library that parses command lines takes longer to import
+    than anybody wants to wait for this page.
+    """
+    lines = ["Usage: parallelize COMMAND [OPTIONS]", "", WHAT_IT_IS]
+    for group, commands in groupby(COMMANDS, lambda command: command.group):
+        lines += ["", f"{group}:", *(f"  {c.name:<10} {c.help}" for c in commands)]
+    return "\n".join([*lines, "", "parallelize COMMAND --help explains one; --version, --help."])
+
+
 def make_app() -> App:
-    """Build the command line without importing any command."""
+    """Build the parser of the command line, without importing any command."""
+    from cyclopts import App  # noqa: PLC0415 - see overview
+
     app = App(
         name="parallelize",
-        help="Run one command over very many files on machines that come and go.",
+        help=WHAT_IT_IS,
         version=_version,
         help_format="plaintext",
         help_formatter="plain",
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    app["--help"].group = app["--version"].group = SET_UP
     for command in COMMANDS:
         target = f"parallelize.{command.target}"
         app.command(target, name=command.name, group=command.group, help=command.help)
@@ -90,6 +108,9 @@ def _version() -> str:
 def run(tokens: Sequence[str]) -> int:
     """Execute a command line; return its exit code."""
     try:
+        if not tokens or tokens[0] in {"--help", "-h"}:
+            answer(overview())
+            return 0
         return int(make_app()(tokens, exit_on_error=False, print_error=False) or 0)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -109,11 +130,19 @@ def explain(error: Exception) -> ParallelizeError | None:
     """Say what an error means to the person, or None if it is a fault of this program."""
     if isinstance(error, ParallelizeError):
         return error
-    if isinstance(error, CycloptsError):
-        return UsageError(str(error), fix="parallelize --help")
     if isinstance(error, OSError) and error.strerror:
         return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
-    return _explain_aws(error)
+    return _explain_syntax(error) or _explain_aws(error)
+
+
+def _explain_syntax(error: Exception) -> ParallelizeError | None:
+    from cyclopts import CycloptsError  # noqa: PLC0415 - see overview
+
+    return (
+        UsageError(str(error), fix="parallelize --help")
+        if isinstance(error, CycloptsError)
+        else None
+    )
 
 
 def _explain_aws(error: Exception) -> ParallelizeError | None:

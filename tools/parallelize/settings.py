@@ -33,20 +33,18 @@ Slots = Annotated[int | str, BeforeValidator(parse_slots)]
 
 
 def _words(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if _text(value) else value
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _pairs(value: object) -> object:
-    if not _text(value):
+    if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(",") if part.strip()]
     if not all(sign for _, sign, _ in pairs):
         raise ValueError(f'"{value}" is not a list of NAME=VALUE, with commas between them')
     return {name.strip(): text.strip() for name, _, text in pairs}
-
-
-def _text(value: object) -> Any:
-    return isinstance(value, str)
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]

@@ -14,13 +14,25 @@ from parallelize.exit_codes import EXIT_CODES
 from parallelize_core import errors
 
 
-def test_help_imports_no_command_and_no_boto3() -> None:
+def test_help_imports_nothing_that_takes_long() -> None:
     code = (
         "import sys; from parallelize import cli; assert cli.run(['--help']) == 0;"
-        "print([m for m in sys.modules if m.split('.')[0] in {'boto3', 'botocore', 'pydantic'}])"
+        "slow = {'boto3', 'cyclopts', 'pydantic', 'rich'}; print(sorted(slow & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("tokens", [[], ["--help"], ["-h"]])
+def test_the_overview_names_every_command_in_80_columns(
+    tokens: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(tokens) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
+        command.name for command in cli.COMMANDS
+    ]
+    assert all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
