@@ -55,4 +55,4 @@ def _workers(machines: int, hint: str) -> str:
 
 
 def _local_lines() -> list[str]:
-    return ["cloud:     the local one stays up for these commands: parallelize local stop"]
+    return ["cloud:     the local one ends after 30 idle minutes, or: parallelize local stop"]

@@ -40,6 +40,9 @@ OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
 LOCAL_FOOTER = "ctrl-C ends the local workers; the same command goes on"
 
+IDLE_SECONDS = 30 * 60
+"""How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
+
 LOOKS_ALONE = 3
 """How often in a row there must be neither heartbeat nor machine before a run stands still."""
 
@@ -62,7 +65,7 @@ def run(
     Exits with 0 when every file has succeeded, with 1 when some have not.
     """
     if common.local:
-        local_cloud.start()
+        local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
         say(NOT_AWS)
     context = open_context(common, {**work.flags(), "workers.count": workers})
     prepare(context)
@@ -163,6 +166,13 @@ def _await_departure(context: Context, seconds: float) -> int:
     return there
 
 
+def _end_workers(context: Context) -> None:
+    ec2 = context.client("ec2")
+    instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.run)])
+    # They hand back what they hold, so that the next command need not wait for their leases.
+    _await_departure(context, GOOD_BYE_SECONDS)
+
+
 @contextmanager
 def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
     """On ctrl-C end the local workers, or say that the real ones go on."""
@@ -170,10 +180,8 @@ def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if local:
-            ec2 = context.client("ec2")
-            machines = instances.find(ec2, context.run)
-            instances.terminate(ec2, [machine.id for machine in machines])
-            say("the local workers were ended; the same command goes on from here")
+            _end_workers(context)
+            say("the local workers have ended; the same command goes on from here")
         else:
             say(f"detached; the workers go on. See: parallelize status --watch{context.hint}")
         raise

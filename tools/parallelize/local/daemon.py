@@ -2,6 +2,7 @@
 
     python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
 
+With `--idle-seconds` it ends when for so long no machine has run and no command has come.
 With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
 """
 
@@ -14,6 +15,7 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -32,10 +34,17 @@ from werkzeug.serving import make_server
 from parallelize.local import sqs
 from parallelize.local.control import ControlPlane
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
-from parallelize.local.records import REGION, STATE_FILE, state_of_this_process
+from parallelize.local.records import (
+    REGION,
+    STATE_FILE,
+    InstanceState,
+    state_of_this_process,
+)
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
+
+IDLE_LOOK_SECONDS = 1.0
 
 IMAGE_NAME = "parallelize-local"
 IMAGE_TAG = "parallelize:version"
@@ -52,7 +61,9 @@ def main() -> None:
     cloud = Cloud(options.state, options.port, options.agent, options.grace_seconds)
     try:
         cloud.start()
-        stop.wait()
+        while not stop.wait(IDLE_LOOK_SECONDS):
+            if options.idle_seconds and cloud.idle_seconds() > options.idle_seconds:
+                break
     finally:
         cloud.close()
 
@@ -64,6 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--owned", action="store_true")
     parser.add_argument("--agent", type=json.loads, default=AGENT)
+    parser.add_argument("--idle-seconds", type=float, default=0.0)
     parser.add_argument("--grace-seconds", type=float, default=SHUTDOWN_GRACE_SECONDS)
     return parser.parse_args()
 
@@ -92,6 +104,13 @@ class Cloud:
         self._manager.start()
         # Last: whoever sees the state file may count on everything above.
         self._state.write(self._folder)
+
+    def idle_seconds(self) -> float:
+        """Return how long no machine has run, and no command was led here (see `enter`)."""
+        state_file = self._folder / STATE_FILE
+        if any(view.state is not InstanceState.TERMINATED for view in self._manager.views()):
+            state_file.touch()
+        return time.time() - state_file.stat().st_mtime
 
     def close(self) -> None:
         """Switch every machine off, then stop serving."""

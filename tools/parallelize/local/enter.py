@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import psutil
 
 from parallelize.local.cloud import LocalCloud, attach
+from parallelize.local.records import STATE_FILE
 from parallelize_core.errors import UsageError
 
 BRISK = {
     "agent.lease": 20.0,
     "agent.poll": 1.0,
     "agent.heartbeat": 2.0,
+    "agent.stop_grace": 2.0,
     "agent.drain_samples": 2,
     "agent.drain_interval": 0.5,
     "agent.drain_margin": 2.0,
@@ -31,6 +34,9 @@ def enter_local_cloud() -> LocalCloud:
         raise UsageError(
             "no local cloud is running", None, "parallelize run --local, or parallelize local start"
         )
+    # Its age says how long nobody has come, see `daemon`.
+    with suppress(FileNotFoundError):
+        os.utime(cloud.state_dir / STATE_FILE)
     wanted = cloud.child_environ(os.environ)
     for name in os.environ.keys() - wanted.keys():
         del os.environ[name]

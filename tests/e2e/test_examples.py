@@ -1,0 +1,78 @@
+"""What a newcomer does first: the examples, on the local cloud, from one command each."""
+
+import json
+import shutil
+import sysconfig
+from pathlib import Path
+
+from tests.e2e.conftest import REPOSITORY, Shell
+
+MODULES = 200
+LEFT_OUT = ("test", "idle_test", "site-packages", "dist-packages")
+
+
+def test_the_example_of_init_gives_a_summary_for_each_table(shell: Shell) -> None:
+    shell.run("init", "--example")
+    printed = shell.run("run", "--local", "--out", "sums")
+    tables = [path.relative_to(shell.folder / "inputs") for path in shell.folder.rglob("*/*.csv")
+              if "inputs" in path.parts]  # fmt: skip
+    outputs = {path.relative_to(shell.folder / "sums")
+               for path in (shell.folder / "sums").rglob("*") if path.is_file()}  # fmt: skip
+    assert Path(printed.strip()) == Path("sums")
+    assert outputs == {table.with_suffix(".summary.csv") for table in tables}
+    assert len(outputs) == len(tables) > 10
+
+
+def test_a_command_may_leave_a_folder_and_a_file(shell: Shell) -> None:
+    shutil.copytree(REPOSITORY / "examples" / "many_outputs", shell.folder, dirs_exist_ok=True)
+    inputs = REPOSITORY / "tools" / "parallelize" / "example" / "inputs"
+    shell.run("run", "--local", "--inputs", str(inputs))
+    nature = shell.folder / "out" / "nature"
+    header = (inputs / "nature" / "penguins.csv").read_text().partition("\n")[0].split(",")
+    assert {path.stem for path in (nature / "penguins").iterdir()} == set(header)
+    assert (nature / "penguins.index.csv").is_file()
+
+
+def test_hundreds_of_files_one_that_fails_and_its_retry_after_mending(shell: Shell) -> None:
+    shutil.copytree(
+        REPOSITORY / "examples" / "stdlib", shell.folder, dirs_exist_ok=True, symlinks=True
+    )
+    modules = write_list(shell.folder / "some.txt")
+    command = shell.folder / "run.sh"
+
+    shell.run("--local", "--inputs", "@some.txt", "--workers", "2", program=command, code=1)
+    status = shell.status()
+    assert (status["state"], status["total"]) == ("failed", len(modules))
+    assert (status["done"], status["failed"]) == (len(modules) - 1, 1)
+    assert len(status["workers"]) == 2
+    assert sum(worker["done"] for worker in status["workers"]) == len(modules) - 1
+
+    [failure] = shell.json("failures", "--local")
+    assert failure["key"] == "library/operator.py"
+    assert (failure["cause"], failure["exit_code"], failure["attempts"]) == ("command", 1, 3)
+    assert failure["stderr_tail"].endswith("KeyError: 'MatMult'\n")
+    attempts = shell.json("logs", "operator.py", "--local")
+    assert [attempt["attempt"] for attempt in attempts] == [1, 2, 3]
+    assert all("KeyError: 'MatMult'" in attempt["log"] for attempt in attempts)
+
+    script = shell.folder / "env" / "measure.py"
+    script.write_text(script.read_text().replace('"Pow": "**"', '"Pow": "**", "MatMult": "@"'))
+    shell.run("retry", "--local")
+    shell.run("--local", "--inputs", "@some.txt", program=command)
+    assert shell.status()["state"] == "drained"
+    assert json.loads((shell.folder / "out/library/operator.json").read_text())["operators"]["@"]
+    outputs = [path for path in (shell.folder / "out").rglob("*") if path.is_file()]
+    assert len(outputs) == len(modules)
+
+    shell.run("enqueue", "--local", code=3)
+
+
+def write_list(file: Path) -> list[str]:
+    """Write some hundred modules of the standard library into a list, operator.py among them."""
+    library = Path(sysconfig.get_path("stdlib"))
+    found = sorted(path.relative_to(library) for path in library.rglob("*.py"))
+    proper = [path for path in found if not {*LEFT_OUT, "tests"}.intersection(path.parts)]
+    chosen = {Path("operator.py"), *proper[:: max(1, len(proper) // MODULES)]}
+    names = sorted(f"library/{path}" for path in chosen)
+    file.write_text("".join(f"{name}\n" for name in names))
+    return names
