@@ -3,6 +3,14 @@
 The order is: outputs, then the log, then the result, then the delete. Each write carries a
 condition, and each is made under a lease that is still good. So whatever an agent writes late
 either comes before the conditional write of the job's new owner, who replaces it, or fails.
+
+Two may still be at work on one job: SQS may deliver a message twice, and an agent may stand still
+between the look at its lease and the write. Then one of them may replace an output between the
+other's outputs and the other's result, and die. So a result counts only while the outputs that it
+tells of are those that are stored; whoever meets one that is untrue does the job again, and
+replaces it. And whoever has replaced an output answers for it: they make sure that the result is
+true before they let go of the message. tests/model goes through the orders in which two agents
+can do these writes; docs/protocol.md says what is left.
 """
 
 from __future__ import annotations
@@ -10,7 +18,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
@@ -19,7 +28,7 @@ import structlog
 
 from parallelize_agent.outputs import OutputError, OutputFile
 from parallelize_core import keys
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import MissingError, ServiceError
 from parallelize_core.layout import RunLayout, output_name, with_suffix
 from parallelize_core.result import INLINE_LOG_BYTES, Attempt, Output, Result
 from parallelize_core.run import Run
@@ -50,6 +59,8 @@ class Commit:
     outputs: Store
     key: str
     check: Callable[[], None]
+    replaced: list[str] = field(default_factory=list)
+    """The outputs of other executions of the same job that gave way to ours."""
 
     def put_outputs(self, files: list[OutputFile]) -> tuple[Output, ...]:
         """Store the files; raise OutputError if one clashes with another input's output."""
@@ -77,29 +88,72 @@ class Commit:
         place = self.layout.attempt(self.key, attempt.attempt, attempt.worker)
         self.records.put(place, attempt.encode())
 
+    def finished(self) -> bool:
+        """Whether the job has a result, and one that is true: its outputs are those stored."""
+        there = self._read_result()
+        return there is not None and self._is_true(there[1])
+
+    def in_doubt(self) -> bool:
+        """Whether the job's result is not true, and we may have made it so."""
+        if not self.replaced:
+            return False
+        there = self._read_result()
+        return there is not None and not self._is_true(there[1])
+
     def put_result(self, result: Result) -> None:
         """Finish the job; raise AlreadyFinishedError if somebody else has finished it.
 
-        One thing can go wrong before that: the other's result may name outputs that we have
-        replaced since, when it was written so late that we could not see it. Then ours is the
-        one that tells what is there, and takes its place.
+        A result that is there, but tells of outputs that are not stored any more, is replaced.
+        Raises ServiceError if two executions have got in each other's way so that neither's
+        outputs are all stored: then the job is to be done again.
         """
-        place = self.layout.result(self.key)
         if result.status == "failed":
             self.records.put(self.layout.failure(self.key), b"")
+        self._write_result(result)
+        # Without a lease the message is not ours to delete. Who has it may have replaced an
+        # output, and has to see that this result is not true.
         self.check()
-        if self.records.put(place, result.encode(), IF_ABSENT):
-            return
-        head = self.records.head(place)
-        there = Result.decode(self.records.get(place))
-        if there == result:
-            return  # our own, written by a request whose answer was lost
-        if head and _overwritten(there, result):
+        if self.in_doubt():
+            raise ServiceError("another execution of the job has replaced some of its outputs")
+
+    def _write_result(self, result: Result) -> None:
+        condition = IF_ABSENT
+        for _ in range(_TRIES):
             self.check()
-            log.warning("result replaced, its outputs were ours", key=self.key, by=there.worker)
-            if self.records.put(place, result.encode(), Condition(etag=head.etag)):
+            if self.records.put(self.layout.result(self.key), result.encode(), condition):
                 return
-        raise AlreadyFinishedError(self.key)
+            found = self._read_result()
+            if found is None:
+                condition = IF_ABSENT
+                continue
+            etag, there = found
+            if there == result:
+                return  # our own, written by a request whose answer was lost
+            if self._is_true(there):
+                raise AlreadyFinishedError(self.key)
+            log.warning("untrue result is replaced", key=self.key, by=there.worker)
+            condition = Condition(etag=etag)
+        raise ServiceError(f"the result of {self.key} keeps changing while it is written")
+
+    def _read_result(self) -> tuple[str, Result] | None:
+        """Return the ETag and the result that is there; the ETag may be that of an older one."""
+        place = self.layout.result(self.key)
+        if head := self.records.head(place):
+            with suppress(MissingError):
+                return head.etag, Result.decode(self.records.get(place))
+        return None
+
+    def _is_true(self, result: Result) -> bool:
+        """Whether no output of a result was replaced by another execution of this job."""
+        heads = (
+            (output.etag, self.outputs.head(self.run.output.key(output.key)))
+            for output in result.outputs
+        )
+        mark = owner_mark(self.key)
+        return all(
+            there is None or there.etag == etag or there.metadata.get(OWNER) != mark
+            for etag, there in heads
+        )
 
     def _put_output(self, name: str, path: Path) -> Output:
         descriptor = os.open(path.resolve(strict=True), os.O_RDONLY | os.O_NOFOLLOW)
@@ -121,6 +175,8 @@ class Commit:
             if there is None:
                 condition = IF_ABSENT
             elif self._may_replace(there, name):
+                # Noted before the write: it may arrive although its answer does not.
+                self.replaced.append(name)
                 condition = Condition(etag=there.etag)
             else:
                 name, condition = with_suffix(name, self.key), IF_ABSENT
@@ -130,7 +186,7 @@ class Commit:
         """Whether an output that is there may give way to ours; raise OutputError on a clash."""
         owner = there.metadata.get(OWNER, "")
         if owner == owner_mark(self.key):
-            if self.records.head(self.layout.result(self.key)):
+            if self.finished():
                 raise AlreadyFinishedError(self.key)
             return True
         if self.run.naming.on_clash == "fail":
@@ -144,8 +200,3 @@ class Commit:
 def owner_mark(key: str) -> str:
     """Return what an output's metadata says of its input; no other input gives the same."""
     return keys.shorten(quote(key, safe="/"), MAX_OWNER_BYTES)
-
-
-def _overwritten(theirs: Result, ours: Result) -> bool:
-    versions = {output.key: output.etag for output in ours.outputs}
-    return any(versions.get(output.key, output.etag) != output.etag for output in theirs.outputs)

@@ -16,6 +16,7 @@ import structlog
 
 from parallelize_agent import host, sandbox
 from parallelize_agent.cgroup import JobCgroup
+from parallelize_agent.commit import Commit
 from parallelize_agent.environment import command_line
 from parallelize_agent.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed
 from parallelize_agent.process import Command, Ending, Execution, Outcome
@@ -68,7 +69,7 @@ class JobRunner:
             job.decide(blame_service(self._config, error))
 
     def _early_verdict(self, job: Job, others: int) -> Verdict | None:
-        if self._services.records.head(self._layout.result(job.key)):
+        if self._is_finished(job):
             return FINISHED
         if job.message.claimed and self._services.claims.held_by_other(job.key):
             return PARKED
@@ -80,6 +81,14 @@ class JobRunner:
                 final=True,
             )
         return self._disk_verdict(job.message.size, others)
+
+    def _is_finished(self, job: Job) -> bool:
+        records = self._services.records
+        if records.head(self._layout.result(job.key)) is None:
+            return False
+        run = self._services.run.current()
+        outputs = self._services.open_store(run.output.bucket)
+        return Commit(run, self._layout, records, outputs, job.key, job.lease.check).finished()
 
     def _disk_verdict(self, size: int, others: int) -> Verdict | None:
         free = host.free_bytes(self._machine.work_dir) - self._config.disk_reserve_bytes

@@ -118,9 +118,19 @@ class Settler:
         files = find_outputs(job.folder.stdout, job.folder.scratch, job.environment)
         if not files and job.run.limits.require_output:
             raise OutputError("exit 0, but stdout names no file (run.require_output is set)")
-        outputs = commit.put_outputs(files)
-        commit.put_result(self._result(job, commit, SUCCEEDED, outputs))
+        try:
+            outputs = commit.put_outputs(files)
+            commit.put_result(self._result(job, commit, SUCCEEDED, outputs))
+        except LeaseLostError:
+            self._own_up(job, commit)
+            raise
         self._acknowledge(job)
+
+    def _own_up(self, job: Job, commit: Commit) -> None:
+        """Have the job done again if a write of ours came so late that it has spoiled a result."""
+        if commit.in_doubt():
+            log.warning("outputs replaced without a lease; job sent again", key=job.key)
+            self._services.queue.send([job.message.encode()])
 
     def _check_stdout(self, job: Job) -> None:
         if job.outcome and job.outcome.stdout_lost:

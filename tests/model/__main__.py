@@ -1,0 +1,39 @@
+"""One search of any size: `python -m tests.model --executions 3 --outputs 2 --crashes 1`.
+
+Prints what is wrong and the shortest way there; exit status 1 if anything is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import structlog
+from tests.model.agent import Agent, make_work
+from tests.model.search import Luck, Search
+
+BAD_LUCK = ("crashes", "expiries", "duplicates", "losses")
+
+
+def main() -> int:
+    """Search, print what is wrong, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
+    parser.add_argument("--executions", type=int, default=3)
+    parser.add_argument("--outputs", type=int, default=1)
+    for name in BAD_LUCK:
+        parser.add_argument(f"--{name}", type=int, default=0)
+    options = parser.parse_args()
+    luck = Luck(**{name: getattr(options, name) for name in BAD_LUCK})
+    with tempfile.TemporaryDirectory() as folder, structlog.testing.capture_logs():
+        agent = Agent(make_work(Path(folder), options.executions, options.outputs))
+        search = Search(agent, luck, options.executions)
+        found = search.first_violation()
+    if found:
+        what, steps = found
+        sys.stdout.writelines(f"{line}\n" for line in [what, *(f"  {step}" for step in steps)])
+    return 1 if found else 0
+
+
+sys.exit(main())
