@@ -1,0 +1,69 @@
+"""A small evaluator of identity policies, after AWS's rules, that refuses what it does not know.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+
+An explicit Deny wins, then any Allow, else the call is refused. Action names are compared without
+regard to case, resources with it; `*` and `?` are wildcards in both. All operators of a condition
+must hold, and all keys of an operator; one of a key's values is enough. A key that the request does
+not have fails its condition, unless the operator ends in IfExists.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+
+def matches(pattern, text):
+    """Whether `pattern`, with * and ? as wildcards, stands for the whole of `text`."""
+    known = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(known, text, re.DOTALL) is not None
+
+
+OPERATORS = {
+    "StringEquals": lambda wanted, found: wanted == found,
+    "StringLike": matches,
+    "Bool": lambda wanted, found: wanted.lower() == found.lower(),
+}
+STATEMENT_KEYS = {"Sid", "Effect", "Action", "Resource", "Condition"}
+
+
+def allows(
+    policies: Iterable[Mapping], action: str, resource: str, context: Mapping[str, str] = {}
+) -> bool:
+    """Whether a principal with these policies may do this."""
+    effects = {
+        statement["Effect"]
+        for policy in policies
+        for statement in as_list(policy["Statement"])
+        if applies(statement, action, resource, context)
+    }
+    return "Allow" in effects and "Deny" not in effects
+
+
+def applies(statement, action, resource, context):
+    unknown = statement.keys() - STATEMENT_KEYS
+    assert not unknown, f"the evaluator does not know {unknown}"
+    return (
+        any(matches(one.lower(), action.lower()) for one in as_list(statement["Action"]))
+        and any(matches(one, resource) for one in as_list(statement["Resource"]))
+        and all(
+            holds(operator, keys, context)
+            for operator, keys in statement.get("Condition", {}).items()
+        )
+    )
+
+
+def holds(operator, keys, context):
+    base = operator.removesuffix("IfExists")
+    compare = OPERATORS[base]
+    for key, wanted in keys.items():
+        if key not in context:
+            if base == operator:
+                return False
+            continue
+        if not any(compare(value, context[key]) for value in as_list(wanted)):
+            return False
+    return True
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]

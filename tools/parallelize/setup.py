@@ -1,0 +1,139 @@
+"""`parallelize setup`: the account's side of things, once: bucket, roles, policies, alarms.
+
+It is one CloudFormation stack. An administrator deploys it; the people who submit and launch then
+need only the two managed policies that it makes. See docs/aws-setup.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize import stack
+from parallelize.bucket import exists
+from parallelize.clean import confirm
+from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.context import Context, open_context
+from parallelize.fleet import instances
+from parallelize.fleet.gather import find_subnets
+from parallelize.options import NOTHING, Common, DryRun, Json, Yes
+from parallelize.stack.deploy import Stack
+from parallelize.units import plural
+from parallelize_core.errors import NothingToDoError, UsageError
+
+
+def setup(  # noqa: PLR0913 - each is a flag of its own
+    *,
+    email: Annotated[str | None, Parameter(help="Who is told of alarms.")] = None,
+    phone: Annotated[str | None, Parameter(help="A number for alarms by SMS.")] = None,
+    set_: Annotated[
+        tuple[str, ...], Parameter(name="--set", help="Another parameter: NAME=VALUE.")
+    ] = (),
+    print_template: Annotated[bool, Parameter(negative="", help="Print it, do nothing.")] = False,
+    outputs: Annotated[bool, Parameter(negative="", help="Print what the stack made.")] = False,
+    delete: Annotated[bool, Parameter(negative="", help="Take the stack away.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Make or change what parallelize needs in the AWS account, as one CloudFormation stack."""
+    if print_template:
+        answer(stack.template().rstrip())
+        return
+    context = open_context(common)
+    there = Stack(context.client("cloudformation"), stack.NAME)
+    if outputs:
+        _show_outputs(there, json=json)
+    elif delete:
+        _delete(context, there, dry_run=dry_run, yes=yes)
+    else:
+        given = {**_pairs(set_), **_alarms(email, phone)}
+        _deploy(context, there, given, dry_run=dry_run, yes=yes)
+
+
+def _deploy(
+    context: Context, there: Stack, given: Mapping[str, str], *, dry_run: bool, yes: bool
+) -> None:
+    parameters = {**stack_parameters(context, there), **given}
+    with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
+        if not changes.lines:
+            say("the stack is as it should be; nothing to change")
+            return
+        for line in changes.lines:
+            say_plan(line) if dry_run else say(line)
+        if dry_run:
+            say("nothing was changed")
+            return
+        confirm(f"Make these changes in account {context.account}?", yes=yes)
+        changes.execute(lambda state: say(f"stack {there.name}: {state}"))
+    _show_outputs(there, json=False)
+
+
+def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
+    """Return the parameters that the settings and the account determine."""
+    subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
+    mine = there.resource("Bucket") == context.bucket
+    made_before = not mine and exists(context.clients.s3, context.bucket)
+    regional = context.bucket.endswith("-an")
+    return {
+        "BucketName": context.bucket,
+        "BucketNamespace": "account-regional" if regional else "global",
+        "CreateBucket": "false" if made_before else "true",
+        "Prefix": context.base.prefix,
+        "VpcId": subnets[0]["VpcId"],
+    }
+
+
+def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
+    return {
+        name: value for name, value in (("Email", email), ("Phone", phone)) if value is not None
+    }
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for name, sign, _ in pairs:
+        if not name or not sign:
+            raise UsageError("--set takes NAME=VALUE", fix="parallelize setup --print-template")
+    return {name: value for name, _, value in pairs}
+
+
+def _show_outputs(there: Stack, *, json: bool) -> None:
+    found = there.outputs()
+    if found is None:
+        raise NothingToDoError(
+            f"there is no stack {there.name} in this region", fix="parallelize setup"
+        )
+    if json or not sys.stdout.isatty():
+        answer_json(found)
+        return
+    for name, value in found.items():
+        answer(f"{name:<16} {value}")
+
+
+def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:
+    if there.outputs() is None:
+        raise NothingToDoError(f"there is no stack {there.name} in this region")
+    check_unused(context)
+    if dry_run:
+        say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
+        return
+    confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
+    there.delete(lambda state: say(f"stack {there.name}: {state}"))
+    say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
+
+
+def check_unused(context: Context) -> None:
+    """Raise UsageError while machines of any run are there: they live on the stack's role."""
+    machines = instances.find(context.client("ec2"), None)
+    if machines:
+        runs = sorted({machine.run for machine in machines})
+        raise UsageError(
+            f"{plural(len(machines), 'worker')} of {', '.join(runs[:3])} still run",
+            "without their role they could store nothing",
+            f"parallelize kill --run {runs[0]}",
+        )

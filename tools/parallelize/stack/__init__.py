@@ -1,0 +1,12 @@
+"""The CloudFormation template that an administrator deploys once for an account and region."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+NAME = "parallelize"
+
+
+def template() -> str:
+    """Return the template's text."""
+    return files(__package__).joinpath("parallelize.yaml").read_text(encoding="utf-8")
