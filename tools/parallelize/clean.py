@@ -15,6 +15,9 @@ from cyclopts import Parameter
 
 from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.termination import look
+from parallelize.kill import record, sentences, terminate_run, unclear
 from parallelize.options import NOTHING, Common, DryRun, Force, Json, Yes
 from parallelize.queues import Queues, delete_queues
 from parallelize.units import plural, show_size
@@ -26,11 +29,12 @@ from parallelize_core.store import ObjectInfo, Store
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there of a run: objects, queues, and workers that are alive."""
+    """What is there of a run; `strangers` are live workers on machines that are not EC2's."""
 
-    objects: tuple[ObjectInfo, ...]
+    machines: tuple[str, ...]
+    strangers: tuple[str, ...]
     queues: Queues | None
-    workers: tuple[str, ...]
+    objects: tuple[ObjectInfo, ...]
 
     @property
     def bytes(self) -> int:
@@ -54,7 +58,7 @@ def clean(
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
-    """Delete the run's queues and all that it keeps in S3, outputs included."""
+    """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
     context = open_context(common)
     plan = make_plan(context, keep_outputs=what.keep_outputs)
     _show(plan, context, dry_run=dry_run)
@@ -62,12 +66,18 @@ def clean(
         return
     check_workers(plan, context.run, force=what.force)
     confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
+    # What costs most goes first: an error in the rest leaves nothing running.
+    statement = terminate_run(context)
+    if not statement.clear:
+        raise unclear(statement)
     queues = delete_queues(context.clients.sqs, context.run)
     _delete(context.store, context.layout, plan)
-    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted, nothing is left")
+    for line in sentences(statement):
+        say(line)
+    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted")
     if json:
         deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
-        answer_json({"schema": 1, "run": context.run, "deleted": deleted})
+        answer_json({**record(statement), "deleted": deleted})
 
 
 def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
@@ -80,9 +90,13 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
         queues = context.queues
     except MissingError:
         queues = None
-    if not objects and queues is None:
+    compute = look(ComputeClients.make(context.session), context.run)
+    machines = tuple(machine.id for machine in compute.machines)
+    if not (objects or queues or machines or compute.group):
         raise NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
-    return Plan(tuple(objects), queues, tuple(live_workers(store, layout, time.time())))
+    alive = live_workers(store, layout, time.time())
+    strangers = tuple(worker for worker in alive if worker not in machines)
+    return Plan(machines, strangers, queues, tuple(objects))
 
 
 def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
@@ -99,12 +113,12 @@ def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
 
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:
-    """Raise UsageError if workers are at the run, unless `force` says that this is meant."""
-    if plan.workers and not force:
+    """Raise UsageError if workers are at the run that nobody here can end, unless forced."""
+    if plan.strangers and not force:
         raise UsageError(
-            f"{plural(len(plan.workers), 'worker')} of run {run} still at work",
-            "deleting what they work with would only make them fail, and they would go on costing",
-            "parallelize kill   first, or wait; --force deletes all the same",
+            f"{plural(len(plan.strangers), 'worker')} of run {run} still at work, not on EC2",
+            f"for example {shown(plan.strangers[0])}; without the run's data it can only fail",
+            "parallelize stop   first, or end it there; --force deletes all the same",
         )
 
 
@@ -127,12 +141,13 @@ def _delete(store: Store, layout: RunLayout, plan: Plan) -> None:
 
 def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
     size = show_size(plan.bytes)
-    lines = [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
+    lines = [f"end worker {name}" for name in plan.machines]
+    lines += [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
     if plan.queues:
         count = plan.queues.main.counts().total
         lines.append(f"delete both queues, with {plural(count, 'message')}")
     tell, will = (say_plan, "would") if dry_run else (say, "will")
     for line in lines:
         tell(f"{will} {line}")
-    for name in plan.workers:
-        tell(f"worker {shown(name)} is alive")
+    for name in plan.strangers:
+        tell(f"worker {shown(name)} is alive, and not on EC2")

@@ -65,7 +65,22 @@ def test_without_a_terminal_it_takes_a_yes(enqueued: Project, capsys: Captured) 
     assert objects(enqueued)
 
 
-def test_live_workers_forbid_it(enqueued: Project, capsys: Captured) -> None:
+def test_workers_on_ec2_are_ended_first(enqueued: Project, capsys: Captured) -> None:
+    (instance,) = enqueued.context.client("ec2").run_instances(
+        ImageId="ami-12345678", MinCount=1, MaxCount=1, TagSpecifications=[
+            {"ResourceType": "instance",
+             "Tags": [{"Key": k, "Value": v} for k, v in enqueued.context.tags.items()]},
+        ],
+    )["Instances"]  # fmt: skip
+    capsys.readouterr()
+    assert enqueued.call("clean", "--dry-run") == 0
+    assert f"would end worker {instance['InstanceId']}" in capsys.readouterr().err
+    assert enqueued.call("clean", "--yes", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ended"], told["left"]) == ([instance["InstanceId"]], [])
+
+
+def test_live_workers_elsewhere_forbid_it(enqueued: Project, capsys: Captured) -> None:
     beat(enqueued, WorkerState.BUSY)
     assert enqueued.call("clean", "--yes") == 2
     assert "1 worker of run" in capsys.readouterr().err
