@@ -28,13 +28,18 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A fate and its reasons. `final` forbids another attempt; a fresh message is delayed."""
+    """A fate and its reasons.
+
+    `final` forbids another attempt; a fresh message is delayed. `blameless` says that a failure
+    of the infrastructure is no sign that this machine is broken.
+    """
 
     fate: Fate
     cause: Cause | None = None
     message: str = ""
     final: bool = False
     delay_seconds: int = 0
+    blameless: bool = False
 
 
 SUCCEEDED = Verdict(Fate.SUCCEEDED)
@@ -43,9 +48,20 @@ PARKED = Verdict(Fate.PARKED)
 LOST = Verdict(Fate.LOST)
 
 
-def failed(cause: Cause, message: str, *, final: bool = False, delay_seconds: int = 0) -> Verdict:
+def failed(cause: Cause, message: str, *, final: bool = False) -> Verdict:
     """Return the verdict on a failed attempt."""
-    return Verdict(Fate.FAILED, cause, message, final, delay_seconds)
+    return Verdict(Fate.FAILED, cause, message, final)
+
+
+def put_off(why: str, delay_seconds: int, *, blameless: bool = False) -> Verdict:
+    """Return the verdict on a job that is to be done later, here or elsewhere."""
+    return Verdict(
+        Fate.FAILED,
+        Cause.INFRASTRUCTURE,
+        why,
+        delay_seconds=delay_seconds,
+        blameless=blameless,
+    )
 
 
 class Job:

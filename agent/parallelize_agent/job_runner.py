@@ -18,10 +18,10 @@ from parallelize_agent import host, sandbox
 from parallelize_agent.cgroup import JobCgroup
 from parallelize_agent.commit import Commit
 from parallelize_agent.environment import command_line
-from parallelize_agent.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed
+from parallelize_agent.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed, put_off
 from parallelize_agent.process import Command, Ending, Execution, Outcome
 from parallelize_agent.scratch import PRIVATE
-from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back
+from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back, no_room
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ChangedError, MissingError
@@ -50,6 +50,8 @@ class JobRunner:
         self._layout = config.layout
         self._services = services
         self._machine = machine
+        # While there is no job, so it is all that a job can have.
+        self._room = host.free_bytes(machine.work_dir) - config.disk_reserve_bytes
 
     def stage_in(self, job: Job, others: int) -> None:
         """Fetch what the job needs; `others` is the number of other jobs in hand.
@@ -66,7 +68,9 @@ class JobRunner:
             self._fetch_input(job, job.run, job.folder.input)
             self._machine.scratch.furnish(job.folder, job.environment)
         except SERVICE_ERRORS as error:
-            job.decide(blame_service(self._config, error))
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC and others
+            verdict = no_room(self._config, str(error)) if full else None
+            job.decide(verdict or blame_service(self._config, error))
 
     def _early_verdict(self, job: Job, others: int) -> Verdict | None:
         if self._is_finished(job):
@@ -95,9 +99,9 @@ class JobRunner:
         if size <= free:
             return None
         why = f"it has {size:,} bytes, and the worker's disk has room for {max(0, free):,}"
-        if not others:
+        if size > self._room:
             return failed(Cause.INPUT, f"{why}; give workers.disk more")
-        return handed_back(self._config, why)
+        return no_room(self._config, why) if others else handed_back(self._config, why)
 
     def _fetch_input(self, job: Job, run: Run, path: Path) -> None:
         store = self._services.open_store(run.input.bucket)
@@ -116,7 +120,7 @@ class JobRunner:
         cgroup = None
         try:
             if self._machine.cgroups:
-                cgroup = self._machine.cgroups.create(job.run.limits.memory_bytes)
+                cgroup = self._machine.cgroups.create(_memory_limit(job, job.run))
             command = self._command(job, job.run, slot, cgroup)
             outcome = job.execute(Execution(command, job.folder.stdout, job.folder.log))
             job.decide(self._judge(outcome, job.run))
@@ -137,7 +141,7 @@ class JobRunner:
             marker=f"PARALLELIZE_SCRATCH={scratch}",
             timeout_seconds=run.limits.timeout_seconds,
             grace_seconds=run.limits.grace_seconds,
-            memory_bytes=run.limits.memory_bytes,
+            memory_bytes=_memory_limit(job, run),
             cgroup=cgroup,
         )
 
@@ -177,7 +181,7 @@ class JobRunner:
                 return SUCCEEDED
             case os.EX_TEMPFAIL:
                 why = f"the command asked for another try later (exit {code})"
-                return failed(Cause.INFRASTRUCTURE, why, delay_seconds=self._config.later_seconds)
+                return put_off(why, self._config.later_seconds, blameless=True)
             case os.EX_DATAERR:
                 why = f"the command says that its input is bad (exit {code})"
                 return failed(Cause.COMMAND, why, final=True)
@@ -190,3 +194,8 @@ class JobRunner:
                 Cause.COMMAND, f"{run.command[0]} cannot be started: {error.strerror}", final=True
             )
         return blame_service(self._config, error)
+
+
+def _memory_limit(job: Job, run: Run) -> int | None:
+    # What is alone on the worker may use all of it: one job's share was not enough.
+    return None if job.message.alone else run.limits.memory_bytes

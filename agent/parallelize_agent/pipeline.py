@@ -143,9 +143,8 @@ class Pipeline:
 
     def add(self, job: Job) -> None:
         """Take a job in."""
-        others = self.size
         self._move(job, Stage.WAITING)
-        self._then(self._stage_in.submit(self._do_stage_in, job, others), job)
+        self._then(self._stage_in.submit(self._do_stage_in, job), job)
 
     def give_up(self, job: Job, verdict: Verdict) -> None:
         """End a job from outside; one that waits for a slot need not wait to be handed back."""
@@ -161,11 +160,11 @@ class Pipeline:
         for pool in (self._stage_in, self._compute, self._stage_out):
             pool.shutdown()
 
-    def _do_stage_in(self, job: Job, others: int) -> None:
+    def _do_stage_in(self, job: Job) -> None:
         started = time.monotonic()
         try:
             if not job.verdict:
-                self._do.stage_in(job, others)
+                self._do.stage_in(job, self.size - 1)
         finally:
             if job.verdict:
                 self._leave(job)

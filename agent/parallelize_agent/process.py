@@ -59,14 +59,14 @@ class Command:
 class Outcome:
     """What a command did; `exit_code` is negative for a signal.
 
-    `stdout_lost` counts the bytes of stdout that went over the limit.
+    `stdout_lost` says why not all of stdout was kept; it is empty if it was.
     """
 
     ending: Ending
     exit_code: int
     usage: Usage
     stderr_tail: str
-    stdout_lost: int
+    stdout_lost: str
 
 
 class Execution:
@@ -89,7 +89,7 @@ class Execution:
             self._stopped = True
 
     def run(self) -> Outcome:
-        """Run to the end. Raises OSError if it cannot be started, or the disk is full."""
+        """Run to the end. Raises OSError if it cannot be started."""
         try:
             with (
                 Capture(self._stdout_path, OUTPUT_LIMIT_BYTES) as stdout,
@@ -132,7 +132,7 @@ class _Watch:
             cpu_seconds=round(cpu_seconds, 3),
             peak_memory_bytes=max(peak, self._peak),
         )
-        return Outcome(ending, exit_code, usage, self._stderr.text, self._stdout.dropped)
+        return Outcome(ending, exit_code, usage, self._stderr.text, self._stdout.lost)
 
     def _follow(self, child: Child, started: float) -> Ending:
         """Drain the command's output until it ends or has to."""

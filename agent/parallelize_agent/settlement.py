@@ -15,7 +15,6 @@ from parallelize_agent.commit import AlreadyFinishedError, Commit
 from parallelize_agent.job import FINISHED, LOST, SUCCEEDED, Fate, Job, Verdict, failed
 from parallelize_agent.lease import Lease, LeaseLostError
 from parallelize_agent.outputs import OutputError, find_outputs
-from parallelize_agent.process import OUTPUT_LIMIT_BYTES
 from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clock import utc_now
@@ -135,8 +134,8 @@ class Settler:
     def _check_stdout(self, job: Job) -> None:
         if job.outcome and job.outcome.stdout_lost:
             raise OutputError(
-                f"stdout has more than {OUTPUT_LIMIT_BYTES:,} bytes, so not every line that may "
-                "name an output was read; print file names there, and the rest on stderr"
+                f"not all of stdout was kept, so a line that names an output may be lost: "
+                f"{job.outcome.stdout_lost}; print file names there, and the rest on stderr"
             )
 
     def _is_final(self, job: Job, verdict: Verdict) -> bool:
@@ -152,17 +151,22 @@ class Settler:
         self._acknowledge(job)
 
     def _try_again(self, job: Job, verdict: Verdict) -> None:
-        commit = self._commit(job, job.run or self._services.run.current())
         charged = verdict.cause is not None and verdict.cause.charged
         try:
-            commit.put_attempt(Attempt(**self._account(job, commit, verdict)))
+            self._record(job, verdict)
         except SERVICE_ERRORS as error:
             # A failure that is the job's own must not be forgotten; others can do without.
             if charged:
                 raise
             log.warning("attempt not recorded", key=job.key, error=str(error))
-        message = job.message.next_attempt() if charged else job.message
-        self._replace(job, message, verdict.delay_seconds)
+        again = job.message.next_attempt(alone=verdict.cause is Cause.MEMORY)
+        self._replace(job, again if charged else job.message, verdict.delay_seconds)
+
+    def _record(self, job: Job, verdict: Verdict) -> None:
+        if verdict.cause is Cause.INTERRUPTED and job.outcome is None:
+            return  # it never began
+        commit = self._commit(job, job.run or self._services.run.current())
+        commit.put_attempt(Attempt(**self._account(job, commit, verdict)))
 
     def _replace(self, job: Job, message: JobMessage, delay_seconds: int) -> None:
         """Send a fresh message, then delete the old: a job is never without one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, replace
 
@@ -52,9 +51,7 @@ def _with(counts: Counts, job: Job, verdict: Verdict) -> Counts:
         case Fate.FAILED, Cause.INTERRUPTED:
             return replace(counts, handed_back=counts.handed_back + 1)
         case Fate.FAILED, Cause.INFRASTRUCTURE:
-            # A command that asks for another try is no sign of a broken machine.
-            asked = job.outcome is not None and job.outcome.exit_code == os.EX_TEMPFAIL
-            unfit = 0 if asked else counts.unfit + 1
+            unfit = 0 if verdict.blameless else counts.unfit + 1
             return replace(counts, handed_back=counts.handed_back + 1, unfit=unfit)
         case Fate.FAILED, _:
             said = f"{job.key}: {verdict.message}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.job import Verdict, failed
+from parallelize_agent.job import Verdict, put_off
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ServiceError
-from parallelize_core.result import Cause
 
 log = structlog.get_logger()
 
@@ -18,7 +17,12 @@ SERVICE_ERRORS = (BotoCoreError, ClientError, ServiceError, OSError)
 
 def handed_back(config: AgentConfig, why: str) -> Verdict:
     """Return the verdict on a job that this worker could not do, and another may."""
-    return failed(Cause.INFRASTRUCTURE, why, delay_seconds=config.recovery_seconds)
+    return put_off(why, config.recovery_seconds)
+
+
+def no_room(config: AgentConfig, why: str) -> Verdict:
+    """Return the verdict on a job for which others have left no room on the disk."""
+    return put_off(why, config.recovery_seconds, blameless=True)
 
 
 def blame_service(config: AgentConfig, error: Exception) -> Verdict:

@@ -1,0 +1,91 @@
+"""A job that runs out of memory is tried again alone on its worker."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.faults import Faults, FaultyStore
+
+from parallelize_core.result import Cause
+from parallelize_core.run import Limits
+
+LIMIT = 60 * 2**20
+HOG = f"{sys.executable} -c 'bytearray(150 * 2**20); import time; time.sleep({{seconds}})'"
+
+
+def test_what_ran_out_of_memory_is_tried_again_with_that_of_the_whole_worker(
+    make: MakeBench,
+) -> None:
+    hog = HOG.format(seconds=60)
+    bench = make(
+        f'if [ "$PARALLELIZE_ATTEMPT" = 1 ]; then {hog}; else {HOG.format(seconds=1.2)}; fi',
+        limits=Limits(memory_bytes=LIMIT, max_attempts=2),
+    )
+    bench.add({"x": b""})
+    bench.run()
+    assert [record.cause for record in bench.attempts("x")] == [Cause.MEMORY]
+    assert (bench.result("x").status, bench.result("x").attempt) == ("succeeded", 2)
+
+
+def test_a_job_that_must_be_alone_has_no_other_beside_it(make: MakeBench, gate: Gate) -> None:
+    running = gate.folder / "running"
+    running.mkdir()
+    bench = make(f'touch "{running}/$PPID-$$"; ls "{running}" | wc -l > "$(basename "$1").n"; '
+                 f'sleep 0.1; rm "{running}/$PPID-$$"; echo "$(basename "$1").n"')  # fmt: skip
+    bench.add({f"{n}": b"" for n in range(6)})
+    bench.add({"hog": b""}, send=False)
+    bench.queue.send([bench.message("hog").next_attempt(alone=True).encode()])
+    bench.add({f"later{n}": b"" for n in range(6)})
+    bench.run()
+    assert bench.output("hog.n").strip() == b"1"
+    assert bench.result("hog").attempt == 2
+    assert len(bench.outputs()) == 13
+
+
+def test_jobs_that_must_be_alone_end_one_after_the_other(make: MakeBench) -> None:
+    bench = make("true")
+    keys = [f"{n}" for n in range(5)]
+    bench.add(dict.fromkeys(keys, b""), send=False)
+    bench.queue.send([bench.message(key).next_attempt(alone=True).encode() for key in keys])
+    bench.run()
+    assert all(bench.has_result(key) for key in keys)
+
+
+def test_what_waits_behind_a_job_that_is_alone_is_handed_back_for_others(
+    make: MakeBench, gate: Gate
+) -> None:
+    bench = make(gate.wait)
+    bench.add({"hog": b"", "next": b""}, send=False)
+    hog = bench.message("hog").next_attempt(alone=True)
+    bench.queue.send([hog.encode(), bench.message("next").encode()])
+
+    def in_order(call: str) -> None:
+        if call.startswith("get_file") and call.endswith("next"):
+            until(lambda: "hog" in gate.arrived())
+
+    store = FaultyStore(bench.store, Faults(hook=in_order))
+    with at_work(bench.worker("w1", store=store)) as (worker,):
+        until(gate.arrived)
+        with at_work(bench.worker("w2")):
+            until(lambda: gate.arrived() == {"hog", "next"})
+        gate.open()
+        worker.join()
+
+
+def test_a_worker_that_leaves_hands_back_what_waits_to_be_alone(
+    make: MakeBench, gate: Gate
+) -> None:
+    bench = make(gate.wait)
+    bench.add({"x": b""})
+    with at_work(bench.worker()) as (worker,):
+        until(gate.arrived)
+        bench.add({"hog": b""}, send=False)
+        bench.queue.send([bench.message("hog").next_attempt(alone=True).encode()])
+        until(lambda: bench.queue.counts().in_flight == 2)
+        worker.worker.leaving.decide("spot notice", 60)
+        until(lambda: bench.queue.counts().visible == 1)
+        gate.open()
+        worker.join()
+    assert [(job.key, job.attempt, job.alone) for job in bench.waiting()] == [("hog", 2, True)]
