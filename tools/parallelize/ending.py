@@ -44,6 +44,7 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
         ]
     if status.left:
         lines.append(f"left:      {status.why or 'the workers have gone'}")
+        lines += ["consoles:  parallelize local status"] if "--local" in hint else []
     return lines
 
 

@@ -152,8 +152,8 @@ def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
 def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
     queue = snapshot.queue
     if queue is not None and queue.total == 0:
-        missing = plural(snapshot.total - len(snapshot.finished), "file")
-        return f"the queue is empty, but {missing} have no result: parallelize enqueue"
+        missing = plural(snapshot.total - len(snapshot.finished), "result")
+        return f"the queue is empty, but {missing} still missing: parallelize enqueue"
     if not workers:
         return "no worker has reported yet: parallelize launch, or wait for one to boot"
     return _last_words(workers)

@@ -5,21 +5,9 @@ import pytest
 from tests.e2e.conftest import wait_until
 
 from parallelize import cli
-from parallelize.local.cloud import attach, default_state_dir, start, stop
+from parallelize.local.cloud import attach, start
 from parallelize.local.enter import enter_local_cloud
 from parallelize_core.errors import UsageError
-
-
-@pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The default place of the local cloud, and an environment that is put back afterwards."""
-    before = dict(os.environ)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    yield default_state_dir()
-    if cloud := attach():
-        stop(cloud)
-    os.environ.clear()
-    os.environ.update(before)
 
 
 def test_a_local_cloud_that_nobody_uses_ends_by_itself(state: Path) -> None:

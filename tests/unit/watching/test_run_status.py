@@ -197,7 +197,7 @@ def test_it_says_that_the_queue_is_empty_though_results_are_missing() -> None:
     scene = Scene(queue=QueueCounts(0, 0, 0))
     scene.prepare("a", "b")
     scene.finish("a")
-    assert "1 file have no result" in (status_of(scene.snapshot()).why or "")
+    assert "empty, but 1 result still missing" in (status_of(scene.snapshot()).why or "")
 
 
 def test_it_names_the_overdue_worker_and_how_long_it_has_been_silent() -> None:

@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from parallelize import cli
+from parallelize.local.cloud import start
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    (folder / "inputs").mkdir(parents=True)
+    (folder / "inputs" / "a.txt").write_text("a")
+    script = folder / "env" / "job.sh"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    (folder / "parallelize.toml").write_text('[run]\ncommand = "./job.sh"\nenv = "env/"\n')
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_run_whose_workers_all_die_at_once_ends_and_says_so(
+    state: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(daemon_options=("--agent", json.dumps(["false"])))
+    assert cli.run(["run", "--local"]) == 1
+    said = capsys.readouterr().err
+    assert "0 done · 0 failed · 1 left" in said
+    assert "no worker has reported" in said
+    assert "parallelize local status" in said
+
+
+def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(
+    state: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "inputs" / "a.txt").unlink()
+    assert cli.run(["run", "--local"]) == 2
+    assert cli.run(["local", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["instances"] == []
