@@ -1,0 +1,43 @@
+"""A chaos run of any size: `python -m tests.chaos --seed 1 --jobs 3000 --faults 300`.
+
+Exit status 1 if the checker found anything. With --keep the project, the machines' consoles and
+the jobs' journal stay in a folder, whose name is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.bench import Plan, run_plan
+
+
+def main() -> int:
+    """Run, print the figures, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=3000)
+    parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--agents", type=int, default=4)
+    parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
+    parser.add_argument("--keep", action="store_true", help="keep the files")
+    options = parser.parse_args()
+    plan = Plan(
+        options.seed, options.jobs, options.faults, options.faults * options.pace, options.agents
+    )
+    folder = Path(tempfile.mkdtemp(prefix="chaos-")).resolve()
+    try:
+        verdict = run_plan(plan, folder)
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.writelines(f"{line}\n" for line in verdict.lines())
+    if options.keep:
+        sys.stdout.write(f"{folder}\n")
+    return 1 if verdict.violations else 0
+
+
+sys.exit(main())

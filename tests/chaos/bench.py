@@ -1,0 +1,290 @@
+"""The chaos bench: a run on the local cloud, with faults by a schedule, and the verdict over it.
+
+The client is the shipped command, the queue and the bucket are the local cloud's, the agents are
+real processes. Jobs are fed to the queue a few at a time, so that a message that comes back is
+soon received again and the time to recover is the protocol's, not that of a long queue.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import boto3
+from tests.chaos.checker import check, read_evidence
+from tests.chaos.journal import Journal, Recovery, read_executions, recoveries
+from tests.chaos.machines import Machine, Machines
+from tests.chaos.project import Expected, make_project
+from tests.chaos.proxy import Network, Trouble
+from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
+
+from parallelize.enqueue import Sender
+from parallelize.local.cloud import LocalCloud, local_cloud
+from parallelize.local.records import REGION
+from parallelize_core.clients import Clients
+from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.errors import DecodeError
+from parallelize_core.job import JobMessage
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Part, finished, read_parts
+from parallelize_core.queue import SQSQueue
+from parallelize_core.store import S3Store
+
+LOOK_SECONDS = 0.1
+END_SECONDS = 120.0
+"""How long the run may go on after the last fault, and the agents after the last result."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done; `span_seconds` is the time over which jobs are fed and faults happen."""
+
+    seed: int
+    jobs: int
+    faults: int
+    span_seconds: float
+    agents: int = 3
+    slots: int = 2
+    lease_seconds: int = 4
+    poll_seconds: int = 1
+    job_seconds: float = 0.5
+
+    @property
+    def schedule(self) -> list[Fault]:
+        """The faults; none in the last tenth of the time, so that some of it is calm."""
+        return make_schedule(self.seed, self.faults, 0.9 * self.span_seconds, self.lease_seconds)
+
+    def adapt(self, config: AgentConfig) -> AgentConfig:
+        """Return an agent's configuration with everything that takes minutes taking seconds."""
+        return config.model_copy(
+            update={
+                "slots": self.slots,
+                "lease_seconds": self.lease_seconds,
+                "poll_seconds": self.poll_seconds,
+                "transfers": 4,
+                "heartbeat_seconds": 1.0,
+                "run_refresh_seconds": 2.0,
+                "recovery_seconds": 1,
+                "notice_poll_seconds": 0.5,
+                "interruption_margin_seconds": 1.0,
+                "stop_grace_seconds": 2.0,
+                "disk_reserve_bytes": 0,
+                "drain": DrainSettings(samples=2, interval_seconds=1, in_flight_margin_seconds=1),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a run; `violations` is empty, or something is wrong."""
+
+    plan: Plan
+    seconds: float
+    workers: int
+    faults: Mapping[Kind, int]
+    requests_hit: Mapping[Kind, int]
+    executions: int
+    recoveries: tuple[Recovery, ...]
+    violations: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the figures, a sentence a line."""
+        times = sorted(recovery.seconds for recovery in self.recoveries)
+        kinds = "  ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
+        hit = "  ".join(f"{kind} {count}" for kind, count in sorted(self.requests_hit.items()))
+        lines = [
+            f"seed {self.plan.seed}: {self.plan.jobs} jobs in {self.seconds:.0f} s",
+            f"{self.executions} executions by {self.workers} workers",
+            f"{sum(self.faults.values())} faults: {kinds}",
+            f"requests hit: {hit}",
+        ]
+        if times:
+            lines.append(
+                f"{len(times)} jobs lost their worker; started again after "
+                f"median {median(times):.1f} s, max {times[-1]:.1f} s "
+                f"(lease {self.plan.lease_seconds} s, poll {self.plan.poll_seconds} s)"
+            )
+        return [*lines, *(self.violations or ["nothing lost, doubled or false"])]
+
+
+class Bench:
+    """One run; made and closed by `run_plan`."""
+
+    def __init__(self, plan: Plan, folder: Path, cloud: LocalCloud, network: Network) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._environ = cloud.child_environ(os.environ)
+        session = boto3.Session("local", "local", region_name=REGION)
+        self._clients = Clients(
+            session.client("s3", endpoint_url=cloud.endpoint),
+            session.client("sqs", endpoint_url=cloud.endpoint),
+        )
+        self.expected: Mapping[str, Expected] = make_project(
+            folder, plan.seed, plan.jobs, plan.job_seconds
+        )
+        self._parallelize("prep")
+        self._parallelize("enqueue", "--limit", "1")
+        config = AgentConfig.decode(self._parallelize("launch", "--print-config"), "the settings")
+        self.layout: RunLayout = config.layout
+        self.store = S3Store(self._clients.s3, config.bucket)
+        self._queue = SQSQueue(self._clients.sqs, config.queue_url)
+        self._parts: list[Part] = list(read_parts(self.store, self.layout))
+        self._sender = Sender(self.store, self.layout, self._queue, set())
+        self._sent = 1
+        self._chance = random.Random(plan.seed)
+        self.journal = Journal()
+        self.machines = Machines(folder / "machines", plan.adapt(config), network, self.journal)
+        self.faults: Counter[Kind] = Counter()
+        self.requests_hit: Counter[Kind] = Counter()
+
+    def run(self) -> None:
+        """Feed jobs and faults until all of both are over and every worker has left."""
+        begun = time.monotonic()
+        pending = self._plan.schedule
+        while pending or self._sent < self._plan.jobs:
+            passed = time.monotonic() - begun
+            while pending and pending[0].at <= passed:
+                self._strike(pending.pop(0))
+            self._feed(passed)
+            self._replace_lost()
+        self._await_end()
+
+    def _await_end(self) -> None:
+        deadline = time.monotonic() + END_SECONDS
+        while time.monotonic() < deadline:
+            self.machines.tend()
+            if not self.machines.alive:
+                if len(finished(self.store, self.layout)) >= self._plan.jobs:
+                    return
+                # All have left or were lost before the end: somebody launches a worker.
+                self.machines.start()
+            time.sleep(LOOK_SECONDS)
+
+    def _replace_lost(self) -> None:
+        self.machines.tend()
+        if len(self.machines.alive) < self._plan.agents:
+            self.machines.start()
+        time.sleep(LOOK_SECONDS)
+
+    def _feed(self, passed: float) -> None:
+        due = min(self._plan.jobs, int(self._plan.jobs * passed / self._plan.span_seconds) + 1)
+        if due > self._sent and (due - self._sent >= 10 or due == self._plan.jobs):
+            self._sent += self._sender.send(self._parts, due - self._sent)
+
+    def _strike(self, fault: Fault) -> None:
+        """Let a fault happen, if there is anybody whom it can hit."""
+        machines = self.machines.alive
+        machine = machines[fault.target % len(machines)] if machines else None
+        if fault.kind in _ON_QUEUE:
+            _ON_QUEUE[fault.kind](self, fault)
+        elif fault.kind is Kind.JOIN:
+            self.machines.start()
+        elif machine is None:
+            return
+        elif fault.kind in NETWORK:
+            self._trouble(machine, fault)
+        else:
+            self._hit(machine, fault)
+        self.faults[fault.kind] += 1
+
+    def _hit(self, machine: Machine, fault: Fault) -> None:
+        match fault.kind:
+            case Kind.UNPLUG:
+                self.machines.unplug(machine)
+            case Kind.KILL_AGENT:
+                self.machines.kill_agent(machine)
+            case Kind.PAUSE:
+                self.machines.pause(machine, fault.seconds)
+            case Kind.NOTICE:
+                self.machines.notice(machine, fault.seconds)
+            case Kind.POWER_OFF:
+                self.machines.power_off(machine)
+
+    def _trouble(self, machine: Machine, fault: Fault) -> None:
+        until = time.monotonic() + fault.seconds
+        machine.door.impose(
+            Trouble(fault.kind, until, fault.share, random.Random(fault.target), self.requests_hit)
+        )
+
+    def _duplicate(self, fault: Fault) -> None:
+        entries = [entry for part in self._parts for entry in part.entries][: self._sent]
+        # Mostly of late ones: a job that is being worked on is the one that can be harmed.
+        entry = entries[-1 - fault.target % min(len(entries), 20)]
+        delay = round(fault.seconds) if fault.kind is Kind.LATE_DUPLICATE else 0
+        self._queue.send([entry.message(self.layout.run).encode()], delay)
+
+    def _hide(self, fault: Fault) -> None:
+        self._take(max(1, round(fault.seconds)))
+
+    def _vanish(self, fault: Fault) -> None:
+        self._queue.delete(self._take(self._plan.lease_seconds))
+
+    def _take(self, seconds: int) -> list[str]:
+        messages = self._queue.receive(3, 0, seconds)
+        for message in messages:
+            try:
+                self.journal.taken[JobMessage.decode(message.body).key].append(time.time())
+            except DecodeError:
+                continue
+        return [message.receipt for message in messages]
+
+    def _purge(self, fault: Fault) -> None:
+        self._clients.sqs.purge_queue(QueueUrl=self._queue.url)
+        self.journal.purges.append(time.time())
+
+    def _parallelize(self, *words: str) -> str:
+        command = [Path(sys.executable).with_name("parallelize"), *words]
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=self._folder,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+_ON_QUEUE = {
+    Kind.DUPLICATE: Bench._duplicate,
+    Kind.LATE_DUPLICATE: Bench._duplicate,
+    Kind.HIDE: Bench._hide,
+    Kind.VANISH: Bench._vanish,
+    Kind.PURGE: Bench._purge,
+}
+
+
+def run_plan(plan: Plan, folder: Path) -> Verdict:
+    """Do a run below `folder`, which is to be empty, and judge it."""
+    with ExitStack() as stack:
+        cloud = stack.enter_context(local_cloud(folder / "cloud"))
+        network = stack.enter_context(Network(cloud.endpoint))
+        bench = Bench(plan, folder / "project", cloud, network)
+        stack.callback(bench.machines.unplug_all)
+        begun = time.monotonic()
+        bench.run()
+        seconds = time.monotonic() - begun
+        return _judge(bench, plan, seconds, folder / "project/journal")
+
+
+def _judge(bench: Bench, plan: Plan, seconds: float, journal: Path) -> Verdict:
+    executions = read_executions(journal)
+    evidence = read_evidence(bench.store, bench.layout)
+    violations = list(check(evidence, bench.layout, bench.expected, bench.machines.killed))
+    violations += [f"left on a machine: {path}" for path in bench.machines.left_behind]
+    violations += [f"still running: {process}" for process in bench.machines.stray_processes()]
+    violations += [f"still on: {machine.id}" for machine in bench.machines.alive]
+    return Verdict(
+        plan, seconds, bench.machines.started, bench.faults, bench.requests_hit, len(executions),
+        tuple(recoveries(executions, bench.journal)), tuple(violations),
+    )  # fmt: skip

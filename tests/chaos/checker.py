@@ -1,0 +1,145 @@
+"""The verdict over a run, from S3 alone.
+
+    evidence = read_evidence(store, layout)
+    violations = list(check(evidence, expected))      # empty, or sentences
+
+Nothing that the bench did is asked here, except which workers it killed: they cannot have left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from tests.chaos.journal import worker_of
+from tests.chaos.project import Expected
+
+from parallelize_core.errors import MissingError
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import read_parts
+from parallelize_core.result import Attempt, Output, Result
+from parallelize_core.store import Store
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that S3 says of a run; `contents` has the outputs by their key below the location."""
+
+    manifest: tuple[str, ...]
+    results: Mapping[str, Result]
+    contents: Mapping[str, bytes]
+    attempts: tuple[Attempt, ...]
+    heartbeats: tuple[Heartbeat, ...]
+
+
+def read_evidence(store: Store, layout: RunLayout) -> Evidence:
+    """Read everything; results are by the S3 key at which they lie."""
+    logs = layout.root.key("log", "")
+    return Evidence(
+        manifest=tuple(e.key for part in read_parts(store, layout) for e in part.entries),
+        results={key: Result.decode(body) for key, body in _objects(store, layout.results.prefix)},
+        contents={
+            layout.output.relative(key): body for key, body in _objects(store, layout.output.prefix)
+        },
+        attempts=tuple(
+            Attempt.decode(body) for key, body in _objects(store, logs) if key.endswith(".json")
+        ),
+        heartbeats=tuple(
+            Heartbeat.decode(body) for _, body in _objects(store, layout.agents.prefix)
+        ),
+    )
+
+
+def _objects(store: Store, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for item in store.list(prefix):
+        try:
+            yield item.key, store.get(item.key)
+        except MissingError:
+            continue
+
+
+def check(
+    evidence: Evidence,
+    layout: RunLayout,
+    expected: Mapping[str, Expected],
+    killed: Collection[str] = (),
+) -> Iterator[str]:
+    """Go through everything that is wrong, in a sentence each."""
+    yield from _check_results(evidence, layout, expected)
+    for result in evidence.results.values():
+        yield from _check_fate(result, expected)
+        yield from _check_outputs(result, evidence.contents)
+    yield from _check_strays(evidence)
+    yield from _check_charges(evidence, expected)
+    yield from _check_departures(evidence, killed)
+
+
+def _check_results(
+    evidence: Evidence, layout: RunLayout, expected: Mapping[str, Expected]
+) -> Iterator[str]:
+    if sorted(evidence.manifest) != sorted(expected):
+        yield "the manifest is not the list of the inputs"
+    wanted = {layout.result(key): key for key in evidence.manifest}
+    for place, key in wanted.items():
+        if place not in evidence.results:
+            yield f"{key} has no result"
+        elif evidence.results[place].key != key:
+            yield f"the result of {key} is that of {evidence.results[place].key}"
+    for place in evidence.results.keys() - wanted.keys():
+        yield f"{place} is the result of no input"
+
+
+def _check_fate(result: Result, expected: Mapping[str, Expected]) -> Iterator[str]:
+    want = expected.get(result.key)
+    if want is None:
+        return
+    if result.cause != want.cause or (result.status == "failed") != (want.cause is not None):
+        yield f"{result.key} {result.status} with cause {result.cause}: {result.message}"
+    if result.attempt != want.attempt:
+        yield f"{result.key} ended with attempt {result.attempt} instead of {want.attempt}"
+    if len(result.outputs) != want.outputs:
+        yield f"{result.key} has {len(result.outputs)} outputs instead of {want.outputs}"
+
+
+def _check_outputs(result: Result, contents: Mapping[str, bytes]) -> Iterator[str]:
+    executions = set()
+    for output in result.outputs:
+        body = contents.get(output.key)
+        if body is None:
+            yield f"the output {output.key} of {result.key} is missing"
+            continue
+        if not _is(body, output):
+            yield f"the output {output.key} of {result.key} is not what its result says"
+        key, nonce, _, scratch = body.decode().split()
+        executions.add(nonce)
+        if key != result.key or worker_of(scratch) != result.worker:
+            yield f"the output {output.key} of {result.key} on {result.worker} is of {scratch}"
+    if len(executions) > 1:
+        yield f"the outputs of {result.key} are of {len(executions)} executions"
+
+
+def _is(body: bytes, output: Output) -> bool:
+    return len(body) == output.size and hashlib.sha256(body).hexdigest() == output.sha256
+
+
+def _check_strays(evidence: Evidence) -> Iterator[str]:
+    named = {output.key for result in evidence.results.values() for output in result.outputs}
+    for key in evidence.contents.keys() - named:
+        yield f"the output {key} is named by no result"
+
+
+def _check_charges(evidence: Evidence, expected: Mapping[str, Expected]) -> Iterator[str]:
+    """Only jobs that fail by design may have a failed attempt that is charged to them."""
+    for attempt in evidence.attempts:
+        want = expected.get(attempt.key)
+        charged = attempt.cause is not None and attempt.cause.charged
+        if want and charged and want.attempt == 1 and want.cause is None:
+            yield f"{attempt.key} was charged for {attempt.cause}: {attempt.message}"
+
+
+def _check_departures(evidence: Evidence, killed: Collection[str]) -> Iterator[str]:
+    for beat in evidence.heartbeats:
+        if beat.state not in {WorkerState.LEFT, WorkerState.FAILED} and beat.worker not in killed:
+            yield f"{beat.worker} has not left: {beat.state}"

@@ -1,0 +1,59 @@
+"""The work of a chaos run: inputs that say what their jobs do, and what must come of each."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelize_core.result import Cause
+
+MAX_ATTEMPTS = 3
+_SETTINGS = f"""schema = 1
+[run]
+name = "chaos"
+command = "./job.sh"
+env = "env/"
+attempts = {MAX_ATTEMPTS}
+require_output = true
+"""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a job comes to, whatever happens around it; `attempt` is that of its result."""
+
+    outputs: int
+    attempt: int
+    cause: Cause | None = None
+
+
+_ENDS = {
+    "ok": (1, None),
+    "flaky": (2, None),
+    "broken": (MAX_ATTEMPTS, Cause.COMMAND),
+    "bad": (1, Cause.COMMAND),
+}
+"""For each way to end: the attempt that is the last, and why the job failed if it did."""
+
+
+def make_project(folder: Path, seed: int, jobs: int, seconds: float) -> Mapping[str, Expected]:
+    """Write a project whose jobs take `seconds` on average; return what is expected, by key."""
+    chance = random.Random(seed)
+    (folder / "env").mkdir(parents=True)
+    (folder / "parallelize.toml").write_text(_SETTINGS)
+    shutil.copy(Path(__file__).with_name("job.sh"), folder / "env/job.sh")
+    (folder / "env/journal").write_text(f"{folder / 'journal'}\n")
+    expected = {}
+    for number in range(jobs):
+        key = f"{number % 10}/{number:06d}.txt"
+        fate = chance.choices(list(_ENDS), weights=(90, 5, 2, 3))[0]
+        outputs = chance.choice((1, 1, 2, 4))
+        path = folder / "inputs" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{chance.uniform(0, 2 * seconds):.3f} {outputs} {fate}\n")
+        attempt, cause = _ENDS[fate]
+        expected[key] = Expected(0 if cause else outputs, attempt, cause)
+    return expected
