@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 
 from parallelize_agent import host, systemd
+from parallelize_agent.accounts import Accounts, Publisher
 from parallelize_agent.acknowledge import Acknowledger
 from parallelize_agent.cgroup import JobCgroups
 from parallelize_agent.claim import Claims
@@ -23,6 +24,7 @@ from parallelize_agent.worker import Worker
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.config import AgentConfig
+from parallelize_core.cost import hourly_usd
 from parallelize_core.queue import Queue, SQSQueue
 
 OTHER_CONNECTIONS = 8
@@ -34,11 +36,16 @@ RENEWAL_ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Instance:
-    """What the metadata service says of the machine; empty where there is none."""
+    """What the metadata service says of the machine; empty where there is none.
+
+    `market` is "spot" or "on-demand"; `group_state` is empty outside an Auto Scaling group.
+    """
 
     worker: str
     type: str = ""
     zone: str = ""
+    market: str = ""
+    group_state: str = ""
     region: str | None = None
     user_data: str = ""
 
@@ -54,6 +61,8 @@ def read_instance(metadata: Metadata) -> Instance:
         worker=metadata.get("meta-data/instance-id") or host.machine_name(),
         type=metadata.get("meta-data/instance-type") or "",
         zone=metadata.get("meta-data/placement/availability-zone") or "",
+        market=metadata.get("meta-data/instance-life-cycle") or "",
+        group_state=metadata.get("meta-data/autoscaling/target-lifecycle-state") or "",
         region=metadata.get("meta-data/placement/region"),
         user_data=metadata.get("user-data") or "",
     )
@@ -77,6 +86,7 @@ def _services(config: AgentConfig, session: boto3.Session, worker: str) -> Servi
     clients = Clients.make(session, connections=2 * config.transfers + OTHER_CONNECTIONS)
     open_store = cache(clients.store)
     records, queue = open_store(config.bucket), clients.queue(config.queue_url)
+    dead_letters = clients.queue(config.dead_letter_queue_url)
     claims = Claims(records, config.layout, worker, config.lease_seconds)
     keeper = LeaseKeeper(
         _prompt_queue(config, session),
@@ -86,14 +96,21 @@ def _services(config: AgentConfig, session: boto3.Session, worker: str) -> Servi
     )
     return Services(
         queue=queue,
-        dead_letters=clients.queue(config.dead_letter_queue_url),
+        dead_letters=dead_letters,
         records=records,
         open_store=open_store,
         run=RunSource(records, config.layout, config.run_refresh_seconds),
         claims=claims,
         keeper=keeper,
         acknowledger=Acknowledger(queue, keeper.release),
+        accounts=Accounts(config, records, dead_letters, _publisher(config, session)),
     )
+
+
+def _publisher(config: AgentConfig, session: boto3.Session) -> Publisher | None:
+    if not config.metrics:
+        return None
+    return Publisher(session.client("cloudwatch", config=client_config()))
 
 
 def _prompt_queue(config: AgentConfig, session: boto3.Session) -> Queue:
@@ -120,4 +137,5 @@ def _machine(
         user=user,
         type=instance.type,
         zone=instance.zone,
+        hourly_usd=hourly_usd(config.hourly_usd, instance.market, instance.type, instance.zone),
     )

@@ -16,17 +16,21 @@ from pathlib import Path
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent import assembly, logs, process_tree, systemd
+from parallelize_agent import assembly, group, logs, process_tree, systemd
 from parallelize_agent.departure import Departure
 from parallelize_agent.interruption import Notice, NoticeWatch
 from parallelize_agent.metadata import Metadata
 from parallelize_agent.worker import Worker
 from parallelize_core.aws_errors import explain
+from parallelize_core.clients import client_config, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
+
+IN_SERVICE = "InService"
+"""The target lifecycle state of a group's member that is neither interrupted nor scaled in."""
 
 
 def main() -> None:
@@ -76,7 +80,17 @@ def _run(arguments: argparse.Namespace) -> Departure:
     with tempfile.TemporaryDirectory(prefix="parallelize-") as spare:
         work_dir = arguments.work_dir or Path(os.environ.get("STATE_DIRECTORY") or spare)
         worker = assembly.make_worker(config, instance, work_dir.resolve())
-        return _work(worker, config, metadata)
+        departure = _work(worker, config, metadata)
+        _leave_group(config, instance, departure)
+        return departure
+
+
+def _leave_group(config: AgentConfig, instance: assembly.Instance, departure: Departure) -> None:
+    # A machine that is being taken away, or that a person ends, may be replaced; one that leaves
+    # of its own accord must not be, whether its work is over or it cannot work.
+    if instance.group_state == IN_SERVICE and not departure.imposed:
+        session = make_session(config.region or instance.region)
+        group.leave(session.client("autoscaling", config=client_config()), instance.worker)
 
 
 def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:
@@ -90,12 +104,14 @@ def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:
 
 def _work(worker: Worker, config: AgentConfig, metadata: Metadata | None) -> Departure:
     def terminate(_: int, __: object) -> None:
-        worker.leaving.decide("it was told to stop (SIGTERM)", config.stop_grace_seconds)
+        worker.leaving.decide(
+            "it was told to stop (SIGTERM)", config.stop_grace_seconds, imposed=True
+        )
 
     def interrupted(notice: Notice) -> None:
         margin = config.interruption_margin_seconds
         left = config.stop_grace_seconds if notice.seconds is None else notice.seconds - margin
-        worker.leaving.decide(notice.reason, max(0.0, left))
+        worker.leaving.decide(notice.reason, max(0.0, left), imposed=True)
 
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)

@@ -14,12 +14,14 @@ from parallelize_core.errors import ParallelizeError
 class Departure:
     """Why a worker leaves, and until when (in seconds of the clock) running jobs may go on.
 
-    None for `deadline` lets them end by themselves. `error` makes it a failure.
+    None for `deadline` lets them end by themselves. `error` makes it a failure. `imposed` says
+    that the decision came from outside: a notice, or a signal.
     """
 
     reason: str
     deadline: float | None = None
     error: ParallelizeError | None = None
+    imposed: bool = False
 
 
 class Leaving:
@@ -36,16 +38,23 @@ class Leaving:
         return self._departure
 
     def decide(
-        self, reason: str, seconds: float | None = None, error: ParallelizeError | None = None
+        self,
+        reason: str,
+        seconds: float | None = None,
+        error: ParallelizeError | None = None,
+        *,
+        imposed: bool = False,
     ) -> None:
         """Leave; running jobs may go on for `seconds`, or to their end."""
         deadline = None if seconds is None else self._clock() + seconds
         with self._changed:
             first = self._departure
             if first is None:
-                self._departure = Departure(reason, deadline, error)
+                self._departure = Departure(reason, deadline, error, imposed)
             elif deadline is not None and (first.deadline is None or deadline < first.deadline):
-                self._departure = Departure(reason, deadline, first.error or error)
+                self._departure = Departure(
+                    reason, deadline, first.error or error, first.imposed or imposed
+                )
             self._changed.notify_all()
 
     def wait(self, timeout_seconds: float) -> bool:

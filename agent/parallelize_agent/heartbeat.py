@@ -17,7 +17,10 @@ log = structlog.get_logger()
 
 
 class HeartbeatWriter:
-    """Writes what `describe` returns, every `interval_seconds` and whenever `beat` is called."""
+    """Writes what `describe` returns, every `interval_seconds` and whenever `beat` is called.
+
+    `after` is called with each heartbeat in the same thread, and must not raise.
+    """
 
     def __init__(
         self,
@@ -25,11 +28,13 @@ class HeartbeatWriter:
         layout: RunLayout,
         describe: Callable[[], Heartbeat],
         interval_seconds: float,
+        after: Callable[[Heartbeat], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._layout = layout
         self._describe = describe
         self._interval = interval_seconds
+        self._after = after
         self._wake = threading.Event()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -61,6 +66,7 @@ class HeartbeatWriter:
             self._store.put(self._layout.heartbeat(heartbeat.worker), heartbeat.encode())
         except (BotoCoreError, ClientError, ServiceError) as error:
             log.warning("heartbeat not written", error=str(error))
+        self._after(heartbeat)
 
 
 def read_heartbeats(store: Store, layout: RunLayout) -> list[Heartbeat]:

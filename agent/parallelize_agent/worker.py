@@ -11,6 +11,7 @@ import time
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
+from parallelize_agent.brakes import Brakes
 from parallelize_agent.departure import Departure, Leaving
 from parallelize_agent.heartbeat import HeartbeatWriter
 from parallelize_agent.job import Job, Verdict, failed
@@ -55,8 +56,15 @@ class Worker:
             self._broken,
         )
         self._receiver = Receiver(config, services, machine, self._pipeline, self.leaving)
+        self._brakes = Brakes(
+            config, machine.worker, services.records, services.run, lambda: self._tally.counts.failed
+        )
         self._heartbeat = HeartbeatWriter(
-            services.records, config.layout, self.describe, config.heartbeat_seconds
+            services.records,
+            config.layout,
+            self.describe,
+            config.heartbeat_seconds,
+            services.accounts.settle,
         )
 
     def run(self) -> Departure:
@@ -64,6 +72,7 @@ class Worker:
         self._services.keeper.start()
         self._services.acknowledger.start()
         self._heartbeat.start()
+        self._brakes.start()
         self._receiver.start()
         while not self.leaving.wait(SUPERVISION_SECONDS):
             self._supervise()
@@ -90,6 +99,8 @@ class Worker:
             reason=departure.reason if departure else "",
             last_failure=counts.last_failure,
             agent_version=VERSION,
+            hourly_usd=self._machine.hourly_usd,
+            hourly_usd=self._machine.hourly_usd,
         )
 
     def _state(self, departure: Departure | None) -> WorkerState:
@@ -164,6 +175,7 @@ class Worker:
         self._pipeline.close()
         self._services.acknowledger.stop()
         self._services.keeper.stop()
+        self._brakes.stop()
         self._left = True
         self._heartbeat.stop()
         departure = self.leaving.decided

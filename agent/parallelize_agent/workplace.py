@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallelize_agent.accounts import Accounts
 from parallelize_agent.acknowledge import Acknowledger
 from parallelize_agent.cgroup import JobCgroups
 from parallelize_agent.claim import Claims
@@ -29,13 +30,14 @@ class Services:
     claims: Claims
     keeper: LeaseKeeper
     acknowledger: Acknowledger
+    accounts: Accounts
 
 
 @dataclass(frozen=True)
 class Machine:
     """The worker and what it has; `user` runs the jobs, if there is such a user.
 
-    `type` and `zone` are EC2's words, empty elsewhere.
+    `type` and `zone` are EC2's words, empty elsewhere; `hourly_usd` is the price at launch.
     """
 
     worker: str
@@ -47,3 +49,4 @@ class Machine:
     user: str | None = None
     type: str = ""
     zone: str = ""
+    hourly_usd: float | None = None

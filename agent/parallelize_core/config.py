@@ -34,7 +34,8 @@ class AgentConfig(BaseModel):
 
     `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
     as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
-    launch (see `cost.price_key`); at `max_cost_usd` for the whole run the keeper pauses it.
+    launch (see `cost.price_key`); at `max_cost_usd` for the whole run it is paused. `metrics` says
+    whether figures for alarms go to CloudWatch.
 
     A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
     a failure of machine or network. After `max_unfit` of those in a row the worker gives up:
@@ -72,6 +73,7 @@ class AgentConfig(BaseModel):
     disk_reserve_bytes: int = Field(default=1024**3, ge=0)
     shutdown: bool = True
     hourly_usd: dict[str, float] = Field(default_factory=dict)
+    metrics: bool = False
     max_cost_usd: float | None = Field(default=None, gt=0)
 
     @property

@@ -24,6 +24,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
         shutdown=workers.shutdown,
         max_cost_usd=workers.max_cost,
+        metrics=workers.metrics,
         drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )

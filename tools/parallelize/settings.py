@@ -132,6 +132,7 @@ class WorkersTable(Table):
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
     instance_profile: str | None = None
     key_name: str | None = None
+    metrics: bool = True
 
 
 class AgentTable(Table):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from parallelize_agent.accounts import Accounts
 from parallelize_agent.acknowledge import Acknowledger
 from parallelize_agent.claim import Claims
 from parallelize_agent.departure import Departure
@@ -210,6 +211,7 @@ class Bench:
             claims=claims,
             keeper=keeper,
             acknowledger=Acknowledger(queue, keeper.release),
+            accounts=Accounts(self.config, store, self.dead, publish=None),
         )
         root = (folder or self.folder) / name
         root.mkdir(parents=True, exist_ok=True)

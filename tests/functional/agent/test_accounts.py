@@ -1,0 +1,127 @@
+"""What a worker tells of itself and of the run, and the cost limit."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from botocore.exceptions import ClientError
+
+from parallelize_agent.accounts import Accounts, Publisher
+from parallelize_core.config import AgentConfig
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.run import Run
+from parallelize_core.testing import InMemoryQueue, InMemoryStore
+
+CONFIG = AgentConfig(run="scans", bucket="bucket", queue_url="q", dead_letter_queue_url="d")
+LAYOUT = CONFIG.layout
+
+
+@dataclass
+class Books:
+    """A store with a run, and the accounts of one of its workers."""
+
+    max_cost: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.store, self.dead = InMemoryStore(), InMemoryQueue()
+        run = Run(
+            name="scans", command=("job.sh",), input=LAYOUT.input, output=LAYOUT.output,
+            created_at="2026-11-20T00:00:00Z",
+        )  # fmt: skip
+        self.store.put(LAYOUT.run_json, run.encode())
+        config = CONFIG.model_copy(update={"max_cost_usd": self.max_cost})
+        self.accounts = Accounts(config, self.store, self.dead, self.publish)
+
+    def publish(self, figures):
+        self.figures |= {figure.name: figure.value for figure in figures}
+
+    def beat(self, worker, *, hours=1.0, price=0.10, settle=False, **more):
+        beat = Heartbeat(
+            worker=worker, started=0, seen=hours * 3600, interval_seconds=30, hourly_usd=price,
+            **{"state": WorkerState.BUSY, **more},
+        )  # fmt: skip
+        self.store.put(LAYOUT.heartbeat(worker), beat.encode())
+        if settle:
+            self.figures.clear()
+            self.accounts.settle(beat)
+
+    @property
+    def paused(self):
+        return Run.decode(self.store.get(LAYOUT.run_json)).paused
+
+
+def test_files_are_counted_since_the_last_heartbeat():
+    books = Books()
+    books.beat("i-1", done=5, failed=1, settle=True)
+    assert (books.figures["Finished"], books.figures["Failed"]) == (6, 1)
+    books.beat("i-1", done=7, failed=1, settle=True)
+    assert (books.figures["Finished"], books.figures["Failed"]) == (2, 0)
+
+
+def test_only_the_first_living_worker_tells_of_the_run():
+    books = Books()
+    books.beat("i-1")
+    books.beat("i-2", settle=True)
+    assert "RunUsd" not in books.figures
+    assert books.figures["Heartbeats"] == 1
+
+
+@pytest.mark.parametrize("state", [WorkerState.LEFT, WorkerState.FAILED])
+def test_the_next_takes_over_when_the_first_has_ended(state):
+    books = Books()
+    books.beat("i-1", hours=2, state=state)
+    books.beat("i-2", settle=True)
+    assert books.figures["RunUsd"] == pytest.approx(0.30)
+
+
+def test_the_next_takes_over_when_the_first_is_overdue():
+    books = Books()
+    books.beat("i-1", hours=1)
+    books.beat("i-2", hours=2, settle=True)
+    assert "RunUsd" in books.figures
+
+
+def test_dead_letters_are_told():
+    books = Books()
+    books.dead.send(["one", "two"])
+    books.beat("i-1", settle=True)
+    assert books.figures["DeadLetters"] == 2
+
+
+def test_the_run_is_paused_at_its_cost_limit_with_what_was_spent():
+    books = Books(max_cost=0.25)
+    books.beat("i-2", hours=2)
+    books.beat("i-1", hours=2, settle=True)
+    assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
+
+
+def test_below_its_limit_the_run_goes_on():
+    books = Books(max_cost=0.25)
+    books.beat("i-1", hours=2, settle=True)
+    assert books.paused == ""
+
+
+def test_a_run_that_cannot_be_read_does_not_stop_the_work():
+    books = Books(max_cost=0.25)
+    books.store.delete([LAYOUT.run_json])
+    books.beat("i-1", hours=100, settle=True)
+
+
+class RefusingCloudWatch:
+    """Answers every call with one error code, and counts them."""
+
+    def __init__(self, code):
+        self.code, self.calls = code, 0
+
+    def put_metric_data(self, **_):
+        self.calls += 1
+        raise ClientError({"Error": {"Code": self.code, "Message": ""}}, "PutMetricData")
+
+
+@pytest.mark.parametrize(("code", "calls"), [("AccessDenied", 1), ("Throttling", 2)])
+def test_a_publisher_that_may_not_publish_asks_only_once(code, calls):
+    client = RefusingCloudWatch(code)
+    publish = Publisher(client)
+    publish([])
+    publish([])
+    assert client.calls == calls

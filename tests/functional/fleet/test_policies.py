@@ -1,0 +1,223 @@
+"""The stack's policies: what they allow and refuse, and that nobody needs more or has more."""
+
+import json
+from pathlib import Path
+
+import boto3
+import pytest
+from tests.functional.fleet.calls import ACCOUNT, REGION, needs, recorded
+from tests.functional.fleet.iam import allows, as_list
+
+from parallelize_agent.assembly import Instance, make_worker
+from parallelize_core.config import AgentConfig
+
+BUCKET = f"parallelize-{ACCOUNT}-{REGION}-an"
+OBJECTS = f"arn:aws:s3:::{BUCKET}"
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:parallelize-scans"
+EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:id:autoScalingGroupName"
+OURS = {"aws:ResourceTag/parallelize:managed": "true"}
+TAGGED = {"aws:RequestTag/parallelize:managed": "true"}
+
+
+@pytest.fixture
+def policies(account, parallelize, monkeypatch):
+    """The managed policies by short name, as IAM has them after `setup`."""
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    assert parallelize("setup", "--yes")[0] == 0
+    iam = account.client("iam")
+    found = {}
+    for policy in iam.list_policies(Scope="Local")["Policies"]:
+        version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId="v1")
+        name = policy["PolicyName"].split("-")[1]
+        found[name] = version["PolicyVersion"]["Document"]
+    return found
+
+
+ALLOWED = {
+    "agent": [
+        ("sqs:ReceiveMessage", QUEUE, {}),
+        ("sqs:SendMessage", f"{QUEUE}-dead", {}),
+        ("s3:GetObject", f"{OBJECTS}/runs/scans/input/a.txt", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/output/a.csv", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/result/a.txt.json", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/run.json", {}),
+        ("s3:ListBucket", OBJECTS, {"s3:prefix": "runs/scans/result/"}),
+        ("s3:ListBucket", OBJECTS, {}),
+        ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Parallelize"}),
+        (
+            "autoscaling:TerminateInstanceInAutoScalingGroup",
+            f"{GROUP}/parallelize-scans",
+            {},
+        ),
+    ],
+    "submitter": [
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/input/a.txt", {}),
+        ("sqs:SendMessage", QUEUE, {}),
+        ("sqs:CreateQueue", QUEUE, {}),
+    ],
+    "launcher": [
+        ("ec2:CreateFleet", f"{EC2}:fleet/f-1", TAGGED),
+        ("ec2:RunInstances", f"{EC2}:instance/i-1", TAGGED),
+        ("ec2:RunInstances", f"arn:aws:ec2:{REGION}::image/ami-1", {}),
+        ("ec2:RunInstances", f"{EC2}:launch-template/lt-1", OURS),
+        ("ec2:TerminateInstances", f"{EC2}:instance/i-1", OURS),
+        ("ec2:CreateTags", f"{EC2}:instance/i-1", {"ec2:CreateAction": "RunInstances"}),
+        ("autoscaling:DeleteAutoScalingGroup", f"{GROUP}/parallelize-scans", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/run.json", {}),
+    ],
+}
+
+REFUSED = {
+    "agent": [
+        ("ec2:TerminateInstances", f"{EC2}:instance/i-1", OURS),
+        ("ec2:RunInstances", f"{EC2}:instance/i-1", TAGGED),
+        ("iam:PassRole", "*", {}),
+        ("sqs:DeleteQueue", QUEUE, {}),
+        ("sqs:PurgeQueue", QUEUE, {}),
+        ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:payments", {}),
+        ("s3:GetObject", "arn:aws:s3:::somebody-elses/runs/scans/a", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/input/a.txt", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/manifest/000000.jsonl.gz", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/environment/x.zip", {}),
+        ("s3:DeleteObject", f"{OBJECTS}/runs/scans/result/a.txt.json", {}),
+        ("s3:ListBucket", OBJECTS, {"s3:prefix": "private/"}),
+        ("s3:DeleteBucket", OBJECTS, {}),
+        ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/Billing"}),
+        ("autoscaling:TerminateInstanceInAutoScalingGroup", f"{GROUP}/web", {}),
+        ("autoscaling:UpdateAutoScalingGroup", f"{GROUP}/parallelize-scans", {}),
+    ],
+    "submitter": [
+        ("ec2:CreateFleet", f"{EC2}:fleet/f-1", TAGGED),
+        ("iam:PassRole", "*", {}),
+        ("s3:PutObject", f"{OBJECTS}/other/a.txt", {}),
+        ("s3:DeleteBucket", OBJECTS, {}),
+        ("s3:PutBucketPolicy", OBJECTS, {}),
+        ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:payments", {}),
+    ],
+    "launcher": [
+        ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {}),
+        ("ec2:RunInstances", f"{EC2}:instance/i-1", {}),
+        ("ec2:CreateFleet", f"{EC2}:fleet/f-1", {}),
+        ("ec2:RunInstances", f"{EC2}:launch-template/lt-1", {}),
+        ("ec2:CreateTags", f"{EC2}:instance/i-1", {}),
+        ("ec2:StopInstances", f"{EC2}:instance/i-1", OURS),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin",
+         {"iam:PassedToService": "ec2.amazonaws.com"}),
+        ("autoscaling:DeleteAutoScalingGroup", f"{GROUP}/web", {}),
+        ("cloudwatch:DeleteAlarms", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:web", {}),
+        ("iam:CreateServiceLinkedRole", "*", {"iam:AWSServiceName": "ec2.amazonaws.com"}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/result/a.json", {}),
+        ("s3:DeleteObject", f"{OBJECTS}/runs/scans/result/a.json", {}),
+    ],
+}  # fmt: skip
+
+
+def test_each_role_may_do_its_part(policies):
+    refused = [
+        (role, call)
+        for role, calls in ALLOWED.items()
+        for call in calls
+        if not allows([policies[role]], *call)
+    ]
+    assert refused == []
+
+
+def test_no_role_may_do_more(policies):
+    allowed = [
+        (role, call)
+        for role, calls in REFUSED.items()
+        for call in calls
+        if allows([policies[role]], *call)
+    ]
+    assert allowed == []
+
+
+def test_the_launcher_may_give_machines_this_one_role_and_to_ec2_only(policies, account):
+    (role,) = account.client("iam").list_roles()["Roles"]
+    launcher = [policies["launcher"]]
+    to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+    to_lambda = {"iam:PassedToService": "lambda.amazonaws.com"}
+    assert allows(launcher, "iam:PassRole", role["Arn"], to_ec2)
+    assert not allows(launcher, "iam:PassRole", role["Arn"], to_lambda)
+
+
+def test_no_policy_allows_every_action_of_a_service(policies):
+    for document in policies.values():
+        for statement in document["Statement"]:
+            assert not any(action.endswith("*") for action in as_list(statement["Action"]))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with two inputs, one of which fails, and a command that leaves an output."""
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "good.txt").write_text("good")
+    (tmp_path / "inputs" / "bad.txt").write_text("bad")
+    (tmp_path / "env").mkdir()
+    job = tmp_path / "env" / "job.sh"
+    job.write_text('#!/bin/sh\ngrep -q good "$1" || exit 65\ncp "$1" out.txt\necho out.txt\n')
+    job.chmod(0o755)
+    (tmp_path / "parallelize.toml").write_text(
+        '[run]\nname = "scans"\ncommand = "./job.sh"\nenv = "env/"\n'
+        "[agent]\npoll = 0\ndrain_samples = 1\ndrain_interval = 0\nlease = 30\n"
+    )
+    return tmp_path
+
+
+def work(config: AgentConfig, folder: Path) -> None:
+    """Be a worker until the run is over."""
+    departure = make_worker(config, Instance("i-0123", "c7i.xlarge", "eu-west-1a"), folder).run()
+    assert departure.error is None
+
+
+def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
+    policies, project, parallelize, tmp_path
+):
+    with recorded() as submitting:
+        for words in (["prep"], ["enqueue"]):
+            code, _, err = parallelize(*words)
+            assert code == 0, err
+    _, printed, _ = parallelize("launch", "--print-config")
+    with recorded() as working:
+        work(AgentConfig.decode(printed, "stdout"), tmp_path / "work")
+    with recorded() as fetching:
+        assert parallelize("download", "out")[0] == 1  # one of the two files has failed
+        parallelize("status", "--json")
+        parallelize("failures", "--json")
+        parallelize("retry")
+        code, _, err = parallelize("clean", "--yes", "--force")
+        assert code == 0, err
+    assert (project / "out" / "out.txt").read_text() == "good"
+    check_exact(policies["submitter"], submitting + fetching, SUBMITTER_SELDOM)
+    check_exact(policies["agent"], working, AGENT_SELDOM)
+
+
+AGENT_SELDOM = {
+    # Renewal needs a job as long as a lease, parts a file of 16 MiB, claims one of 12 hours.
+    "sqs:ChangeMessageVisibility", "s3:AbortMultipartUpload", "s3:DeleteObject",
+    # Only in a group, and from machines in EC2.
+    "autoscaling:TerminateInstanceInAutoScalingGroup", "cloudwatch:PutMetricData",
+}  # fmt: skip
+SUBMITTER_SELDOM = {"s3:AbortMultipartUpload"}
+
+
+def check_exact(policy, calls, seldom):
+    """Every call is allowed, and what the policy allows is used, apart from what is seldom."""
+    wanted = {need for call in calls for need in needs(call)}
+    refused = {
+        need for need in wanted
+        if not allows([policy], need.action, need.resource, dict(need.context))
+    }  # fmt: skip
+    assert refused == set()
+    granted = {
+        action for statement in policy["Statement"] for action in as_list(statement["Action"])
+    }
+    assert granted - {need.action for need in wanted} <= seldom
+
+
+def test_the_recorder_sees_calls_of_new_sessions(account):
+    with recorded() as calls:
+        boto3.Session(region_name=REGION).client("sqs").list_queues()
+    assert [(call.service, call.operation) for call in calls] == [("sqs", "ListQueues")]
+    json.dumps([call.params for call in calls])
