@@ -100,7 +100,6 @@ class Worker:
             last_failure=counts.last_failure,
             agent_version=VERSION,
             hourly_usd=self._machine.hourly_usd,
-            hourly_usd=self._machine.hourly_usd,
         )
 
     def _state(self, departure: Departure | None) -> WorkerState:
