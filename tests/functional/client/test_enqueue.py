@@ -146,6 +146,7 @@ def test_a_dry_run_makes_no_queue(project: Project, capsys: Captured) -> None:
     assert "QueueUrls" not in queues
 
 
+@pytest.mark.timeout(300)  # moto stores about 600 objects a second when nothing else runs
 def test_two_thousand_inputs_are_each_sent_once(project: Project, capsys: Captured) -> None:
     prepared(project, *(f"{number % 20}/{number}" for number in range(2000)))
     capsys.readouterr()
