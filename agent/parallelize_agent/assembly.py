@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import boto3
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent import host, systemd
 from parallelize_agent.accounts import Accounts, Publisher
@@ -25,7 +28,12 @@ from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import hourly_usd
+from parallelize_core.errors import ParallelizeError, ServiceError
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.queue import Queue, SQSQueue
+from parallelize_core.version import VERSION
+
+log = structlog.get_logger()
 
 OTHER_CONNECTIONS = 8
 """For the receiver, the acknowledger, the heartbeat and the supervision."""
@@ -80,6 +88,27 @@ def make_worker(config: AgentConfig, instance: Instance, work_dir: Path) -> Work
     # Now, and not with the first job: what is wrong with the run itself ends the worker at once.
     machine.environments.folder(services.run.current())
     return Worker(config, services, machine)
+
+
+def tell_failure(config: AgentConfig, instance: Instance, error: ParallelizeError) -> None:
+    """Say in S3 why there will be no worker, so that `status` can tell."""
+    session = make_session(config.region or instance.region)
+    heartbeat = Heartbeat(
+        worker=instance.worker,
+        state=WorkerState.FAILED,
+        started=time.time(),
+        seen=time.time(),
+        interval_seconds=config.heartbeat_seconds,
+        type=instance.type,
+        zone=instance.zone,
+        reason=": ".join(part for part in (error.what, error.why) if part),
+        agent_version=VERSION,
+    )
+    try:
+        store = Clients.make(session).store(config.bucket)
+        store.put(config.layout.heartbeat(instance.worker), heartbeat.encode())
+    except (BotoCoreError, ClientError, ServiceError) as unheard:
+        log.warning("failure not told", error=str(unheard))
 
 
 def _services(config: AgentConfig, session: boto3.Session, worker: str) -> Services:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from parallelize_core.errors import ServiceError
 from parallelize_core.layout import RunLayout
 from parallelize_core.run import Run
@@ -15,22 +17,35 @@ def pause(store: Store, layout: RunLayout, reason: str) -> bool:
 
     Raises MissingError if there is no such run.
     """
-    return _change(store, layout, reason, only_if_paused=False)
+
+    def paused(run: Run) -> Run:
+        return run if run.paused else run.model_copy(update={"paused": reason})
+
+    return not _change(store, layout, paused).paused
 
 
 def resume(store: Store, layout: RunLayout) -> bool:
-    """Let agents work again. Answers False if the run was not paused."""
-    return _change(store, layout, "", only_if_paused=True)
+    """Let agents work again, and forgive the failures there are: they do not halt it again.
+
+    Answers False if the run was not paused.
+    """
+    failures = sum(1 for _ in store.list(layout.failures.prefix))
+
+    def resumed(run: Run) -> Run:
+        forgiven = failures if run.paused else min(run.forgiven, failures)
+        return run.model_copy(update={"paused": "", "forgiven": forgiven})
+
+    return bool(_change(store, layout, resumed).paused)
 
 
-def _change(store: Store, layout: RunLayout, reason: str, *, only_if_paused: bool) -> bool:
+def _change(store: Store, layout: RunLayout, change: Callable[[Run], Run]) -> Run:
+    """Write what `change` makes of the run, if that is another; return what it was before."""
     for _ in range(MAX_TRIES):
         found = store.head(layout.run_json)
         run = Run.decode(store.get(layout.run_json))
-        if bool(run.paused) is not only_if_paused:
-            return False
-        body = run.model_copy(update={"paused": reason}).encode()
+        if (changed := change(run)) == run:
+            return run
         # If somebody else has written meanwhile, the ETag is another and nothing is lost.
-        if found and store.put(layout.run_json, body, Condition(etag=found.etag)):
-            return True
+        if found and store.put(layout.run_json, changed.encode(), Condition(etag=found.etag)):
+            return run
     raise ServiceError(f"run.json of {layout.run} keeps changing", None, "try again")

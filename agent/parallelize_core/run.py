@@ -14,6 +14,9 @@ DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 CONTRACT = ConfigDict(frozen=True, extra="ignore")
 """Readers ignore what they do not know, so an older agent can serve a newer client's run."""
 
+HALT = r"^([1-9]\d*|\d+(\.\d+)?%)$"
+"""What `Limits.halt` looks like."""
+
 
 class Environment(BaseModel):
     """The zip that every job sees unpacked; `identity` is its SHA-256, or its ETag in S3."""
@@ -27,7 +30,11 @@ class Environment(BaseModel):
 
 
 class Limits(BaseModel):
-    """What one job may use, and how often it is tried. Times in seconds, memory in bytes."""
+    """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
+
+    `halt` is for the run as a whole: after so many failed jobs, a number or a share of all such
+    as "5%", it is paused.
+    """
 
     model_config = CONTRACT
 
@@ -37,6 +44,7 @@ class Limits(BaseModel):
     require_output: bool = False
     memory_bytes: int | None = Field(default=None, gt=0)
     gpus: int = Field(default=0, ge=0)
+    halt: str | None = Field(default=None, pattern=HALT)
 
 
 class OutputNaming(BaseModel):
@@ -52,7 +60,8 @@ class Run(BaseModel):
     """Everything that an agent needs to know about the work; stored as run.json.
 
     Agents read it again every few seconds. While `paused` gives a reason, they hand their work
-    back and leave. `created_at` is ISO 8601 in UTC.
+    back and leave. `created_at` is ISO 8601 in UTC. `forgiven` is how many failed jobs there were
+    when it was last resumed: those do not count for `Limits.halt`.
     """
 
     model_config = CONTRACT
@@ -67,6 +76,7 @@ class Run(BaseModel):
     limits: Limits = Limits()
     created_at: str
     paused: str = ""
+    forgiven: int = Field(default=0, ge=0)
 
     @classmethod
     def decode(cls, body: bytes) -> Self:

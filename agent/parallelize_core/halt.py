@@ -1,0 +1,51 @@
+"""The circuit breaker: when so much fails that it is better to stop the run and to look."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+FIRST = 20
+"""A run whose first so many jobs have all failed is halted whatever its settings say."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Jobs of a run: in all, with a result, failed; `forgiven` failures do not count any more."""
+
+    total: int
+    finished: int
+    failed: int
+    forgiven: int = 0
+
+    @property
+    def fresh(self) -> int:
+        """The failures that count."""
+        return max(0, self.failed - self.forgiven)
+
+
+def allowance(halt: str | None, total: int) -> int | None:
+    """Return how many failures halt a run of `total` jobs; `halt` is "5%", "20" or None."""
+    if halt is None:
+        return None
+    if halt.endswith("%"):
+        return max(1, math.ceil(total * float(halt[:-1]) / 100))
+    return int(halt)
+
+
+def least_failures(halt: str | None) -> int:
+    """Return how many failures there have to be before any run can be halted."""
+    limit = allowance(halt, 0)
+    return FIRST if limit is None else min(FIRST, limit)
+
+
+def reason_to_halt(halt: str | None, progress: Progress) -> str | None:
+    """Say why a run should be halted, or return None if it should go on or is at its end."""
+    if progress.finished >= progress.total:
+        return None
+    limit = allowance(halt, progress.total)
+    if limit is not None and progress.fresh >= limit:
+        return f"{progress.fresh:,} of {progress.total:,} files have failed (run.halt is {halt})"
+    if progress.fresh >= FIRST and progress.failed == progress.finished:
+        return f"the first {progress.failed:,} files have all failed"
+    return None
