@@ -29,6 +29,7 @@ from platformdirs import user_config_path
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.console import escape, say
+from parallelize.fleet.tags import run_tags
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.options import Common
 from parallelize.queues import Queues, find_queues
@@ -148,11 +149,7 @@ class Context:
     @property
     def tags(self) -> dict[str, str]:
         """The tags of everything that is made for the run."""
-        return {
-            "parallelize:managed": "true",
-            "parallelize:run": self.run,
-            **self.settings.aws.tags,
-        }
+        return run_tags(self.run, self.settings.aws.tags)
 
 
 def open_context(common: Common, flags: Mapping[str, object] | None = None) -> Context:

@@ -123,6 +123,17 @@ def test_queues_that_exist_with_other_attributes_are_brought_up_to_date(project:
     assert int(attributes(project, queue_name(project.run))["MessageRetentionPeriod"]) > 60
 
 
+def test_the_queues_carry_the_runs_tags_which_no_setting_can_hide(project: Project) -> None:
+    with (project.folder / "parallelize.toml").open("a") as file:
+        file.write('[aws]\ntags = { owner = "ana", "parallelize:run" = "another" }\n')
+    prepared(project, "a.txt")
+    project.call("enqueue")
+    sqs = project.context.clients.sqs
+    url = sqs.get_queue_url(QueueName=queue_name(project.run))["QueueUrl"]
+    tags = sqs.list_queue_tags(QueueUrl=url)["Tags"]
+    assert (tags["owner"], tags["parallelize:run"]) == ("ana", project.run)
+
+
 def test_a_paused_run_goes_on(project: Project) -> None:
     prepared(project, "a.txt")
     pause.pause(project.store, project.layout, "too many failures")
