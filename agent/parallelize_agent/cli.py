@@ -41,7 +41,7 @@ def main() -> None:
     except ParallelizeError as error:
         _fail(error)
     except (BotoCoreError, ClientError) as error:
-        _fail(explain(error) or ParallelizeError(str(error)))
+        _fail(_explained(error))
     if departure.error:
         _fail(departure.error)
     log.info("left", reason=departure.reason)
@@ -79,10 +79,26 @@ def _run(arguments: argparse.Namespace) -> Departure:
     process_tree.adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="parallelize-") as spare:
         work_dir = arguments.work_dir or Path(os.environ.get("STATE_DIRECTORY") or spare)
-        worker = assembly.make_worker(config, instance, work_dir.resolve())
+        worker = _make_worker(config, instance, work_dir.resolve())
         departure = _work(worker, config, metadata)
         _leave_group(config, instance, departure)
         return departure
+
+
+def _make_worker(config: AgentConfig, instance: assembly.Instance, work_dir: Path) -> Worker:
+    try:
+        return assembly.make_worker(config, instance, work_dir)
+    except (ParallelizeError, BotoCoreError, ClientError) as error:
+        explained = _explained(error)
+        assembly.tell_failure(config, instance, explained)
+        _leave_group(config, instance, Departure(explained.what, error=explained))
+        raise
+
+
+def _explained(error: Exception) -> ParallelizeError:
+    if isinstance(error, ParallelizeError):
+        return error
+    return explain(error) or ParallelizeError(str(error))
 
 
 def _leave_group(config: AgentConfig, instance: assembly.Instance, departure: Departure) -> None:

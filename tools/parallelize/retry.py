@@ -74,8 +74,6 @@ def retry_jobs(context: Context, files: Sequence[str] = ()) -> Retried:
     run = load_run(store, context)
     results = _chosen(context, store, files)
     renewed = _renew(context, store, run)
-    if pause.resume(store, context.layout):
-        say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
     queues = make_queues(context.clients.sqs, context.run, context.tags)
     clear_dead(queues.dead, {result.key for result in results})
     # Chunks, so that after a crash as few jobs as possible have neither a result nor a message.
@@ -85,6 +83,9 @@ def retry_jobs(context: Context, files: Sequence[str] = ()) -> Retried:
         store.delete(context.layout.result(result.key) for result in chunk)
         store.delete(context.layout.failure(result.key) for result in chunk)
         queues.main.send([m.encode() for m in messages], DELAY_SECONDS)
+    # Now that their marks are gone, they are no failures that would halt the run again.
+    if pause.resume(store, context.layout):
+        say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
     return Retried(context.run, len(results), renewed)
 
 

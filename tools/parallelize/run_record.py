@@ -82,7 +82,7 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     wanted = draft.run
     if head is not None:
         there = load_run(store, context)
-        kept = {"created_at": there.created_at, "paused": there.paused}
+        kept = {name: getattr(there, name) for name in ("created_at", "paused", "forgiven")}
         wanted = wanted.model_copy(update=kept)
         if wanted == there:
             return False
@@ -148,6 +148,7 @@ def _record(context: Context, command: tuple[str, ...], archive: Path | None) ->
         require_output=settings.run.require_output,
         memory_bytes=settings.run.memory_per_job,
         gpus=settings.run.gpus_per_job,
+        halt=settings.run.halt,
     )
     return Run(
         name=context.run,

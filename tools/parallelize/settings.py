@@ -11,6 +11,7 @@ An empty variable is one that is not set.
 from __future__ import annotations
 
 import difflib
+import re
 import string
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from parallelize.console import escape
 from parallelize.units import parse_duration, parse_size, parse_slots
 from parallelize_core.errors import UsageError
-from parallelize_core.run import DEFAULT_OUTPUT_NAME
+from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
 
 FILE_NAME = "parallelize.toml"
 
@@ -63,6 +64,14 @@ def _output_template(template: str) -> str:
     return template
 
 
+def _halt(value: object) -> object:
+    if value is None or (text := str(value).strip()) == "":
+        return None
+    if not re.fullmatch(HALT, text):
+        raise ValueError(f'"{value}" halts no run; write a number of files, or a share like "5%"')
+    return text
+
+
 class Table(BaseModel):
     """One table of parallelize.toml."""
 
@@ -82,6 +91,7 @@ class RunTable(Table):
     require_output: bool = False
     memory_per_job: Bytes | None = Field(default=None, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
+    halt: Annotated[str | None, BeforeValidator(_halt)] = None
 
 
 class OutputTable(Table):

@@ -152,3 +152,15 @@ def test_any_text_in_any_variable_is_taken_or_refused_in_words(key: str, text: s
     except UsageError as error:
         said = error.what
     assert said == (f"{name}: {key} is wrong" if "wrong" in said else name if text else "default")
+
+
+@pytest.mark.parametrize(("written", "halt"), [("'5%'", "5%"), ("20", "20"), ("'0.5%'", "0.5%")])
+def test_a_run_is_halted_after_a_number_or_a_share_of_failures(
+    tmp_path: Path, written: str, halt: str
+) -> None:
+    assert read(tmp_path, f"[run]\nhalt = {written}\n").settings.run.halt == halt
+
+
+@pytest.mark.parametrize("written", ["0", "'5 %'", "-1", "'many'", "true", "'%'"])
+def test_what_is_neither_halts_no_run(tmp_path: Path, written: str) -> None:
+    assert "5%" in str(refusal(tmp_path, f"[run]\nhalt = {written}\n"))

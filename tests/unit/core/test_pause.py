@@ -81,3 +81,24 @@ def test_a_pause_gives_up_on_a_run_json_that_never_rests():
     store.put(LAYOUT.run_json, RUN.encode())
     with pytest.raises(ServiceError, match="keeps changing"):
         pause(store, LAYOUT, "why")
+
+
+def failures(store, count):
+    for number in range(count):
+        store.put(LAYOUT.failure(f"{number}"), b"")
+
+
+def test_resuming_forgives_the_failures_there_are(store):
+    pause(store, LAYOUT, "too many failures")
+    failures(store, 3)
+    resume(store, LAYOUT)
+    assert Run.decode(store.get(LAYOUT.run_json)).forgiven == 3
+
+
+def test_what_was_forgiven_and_then_retried_is_not_forgiven_twice(store):
+    failures(store, 3)
+    pause(store, LAYOUT, "too many failures")
+    resume(store, LAYOUT)
+    store.delete([LAYOUT.failure("0"), LAYOUT.failure("1")])
+    assert not resume(store, LAYOUT)
+    assert Run.decode(store.get(LAYOUT.run_json)).forgiven == 1
