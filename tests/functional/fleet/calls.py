@@ -70,7 +70,7 @@ def needs(call: Call) -> list[Need]:
         return s3_needs(call)
     if call.service == "sqs":
         return [Need(f"sqs:{name}", queue_arn(call.params)) for name in sqs_actions(call)]
-    action = f"{call.service}:{call.operation}"
+    action = f"{call.service.replace('-', '')}:{call.operation}"
     return [] if action in WITHOUT_PERMISSION else [Need(action, "*")]
 
 

@@ -186,10 +186,12 @@ def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
         parallelize("status", "--json")
         parallelize("failures", "--json")
         parallelize("retry")
+    with recorded() as cleaning:
         code, _, err = parallelize("clean", "--yes", "--force")
         assert code == 0, err
     assert (project / "out" / "out.txt").read_text() == "good"
-    check_exact(policies["submitter"], submitting + fetching, SUBMITTER_SELDOM)
+    objects = [call for call in cleaning if call.service in {"s3", "sqs"}]
+    check_exact(policies["submitter"], submitting + fetching + objects, SUBMITTER_SELDOM)
     check_exact(policies["agent"], working, AGENT_SELDOM)
 
 
@@ -202,6 +204,10 @@ AGENT_SELDOM = {
 SUBMITTER_SELDOM = {"s3:AbortMultipartUpload"}
 
 
+def actions(policy):
+    return {one for statement in policy["Statement"] for one in as_list(statement["Action"])}
+
+
 def check_exact(policy, calls, seldom):
     """Every call is allowed, and what the policy allows is used, apart from what is seldom."""
     wanted = {need for call in calls for need in needs(call)}
@@ -210,10 +216,39 @@ def check_exact(policy, calls, seldom):
         if not allows([policy], need.action, need.resource, dict(need.context))
     }  # fmt: skip
     assert refused == set()
-    granted = {
-        action for statement in policy["Statement"] for action in as_list(statement["Action"])
-    }
-    assert granted - {need.action for need in wanted} <= seldom
+    assert actions(policy) - {need.action for need in wanted} <= seldom
+
+
+LAUNCHER_SELDOM = {
+    # CreateFleet and Auto Scaling take these in the launcher's name, without a call of ours.
+    "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole", "iam:CreateServiceLinkedRole",
+    # doctor, and its --request-quota.
+    "cloudformation:DescribeStacks", "ec2:DescribeRouteTables",
+    "servicequotas:RequestServiceQuotaIncrease",
+}  # fmt: skip
+
+
+def test_the_calls_of_all_that_launchers_do_are_what_their_policy_grants_and_no_less(
+    account, policies, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "bucket")
+    account.client("ssm").put_parameter(Name="/parallelize/ami", Value=account.image, Type="String")
+    for run in ("one", "two"):
+        account.prepare(run)
+    with recorded() as calls:
+        for words in (
+            "launch 2 --run one", "launch 1 --ami ssm:/parallelize/ami --max-cost 9 --run one",
+            "scale 1 --run one", "kill --run one",
+            "launch 2 --fleet persistent --autoscale --run two",
+            "launch 3 --fleet persistent --autoscale --run two",
+            "scale 3 --run two", "scale 1 --run two", "stop --run two", "kill --run two",
+        ):  # fmt: skip
+            code, _, err = parallelize(*words.split())
+            assert code == 0, (words, err)
+    used = {need.action for call in calls for need in needs(call)}
+    granted = actions(policies["launcher"])
+    assert used - granted == set()
+    assert granted - used == LAUNCHER_SELDOM
 
 
 def test_the_recorder_sees_calls_of_new_sessions(account):

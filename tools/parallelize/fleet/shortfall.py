@@ -118,7 +118,9 @@ def _explain_other(
         return UsageError(
             f"EC2 does not accept the launch ({found[0].code}); {count}",
             message,
-            "parallelize doctor",
+            "parallelize doctor   looks for the cause"
+            if "iamInstanceProfile" not in message
+            else "parallelize setup   makes the workers' role",
         )
     return CapacityError(
         f"AWS has no capacity now for {_pools(found)} in {region}; {count}",

@@ -1,0 +1,215 @@
+"""What AWS says when a launch fails, in words and exit codes, from the shapes that botocore has."""
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import ANY, Stubber
+from tests.functional.fleet.conftest import REGION
+from tests.unit.fleet.examples import facts, request
+
+from parallelize.cli import explain
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.execute import execute
+from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.template import fingerprint
+from parallelize_core.errors import AccessError, CapacityError, ServiceError, UsageError
+
+POOL = {"Overrides": {"InstanceType": "c7i.xlarge", "AvailabilityZone": "eu-west-1a"}}
+
+
+class Account:
+    """A stubbed EC2 in which the run's launch template is made anew."""
+
+    def __init__(self, stub, clients):
+        self.stub, self.clients = stub, clients
+
+    def no_template_yet(self):
+        self.stub.add_client_error(
+            "describe_launch_template_versions",
+            "InvalidLaunchTemplateName.NotFoundException",
+            "The specified launch template, with template name parallelize-scans, does not exist.",
+            400,
+        )
+        template = {"LaunchTemplateId": "lt-1", "LaunchTemplateName": "parallelize-scans"}
+        self.stub.add_response("create_launch_template", {"LaunchTemplate": template})
+
+    def template(self, plan):
+        version = {
+            "LaunchTemplateId": "lt-1",
+            "VersionNumber": 7,
+            "VersionDescription": fingerprint(plan.fleets[0].template),
+        }
+        self.stub.add_response(
+            "describe_launch_template_versions", {"LaunchTemplateVersions": [version]}
+        )
+
+    def fleet_gives(self, *ids, market="spot", errors=()):
+        instances = [
+            {"InstanceIds": [id_], "InstanceType": "c7i.xlarge", "Lifecycle": market} for id_ in ids
+        ]
+        described = [
+            {"ErrorCode": code, "ErrorMessage": message, "LaunchTemplateAndOverrides": POOL}
+            for code, message in errors
+        ]
+        self.stub.add_response("create_fleet", {"Instances": instances, "Errors": described})
+
+    def fleet_fails(self, code, message=""):
+        self.stub.add_client_error("create_fleet", code, message, 400)
+
+
+@pytest.fixture
+def account():
+    session = boto3.Session("a", "b", region_name=REGION)
+    clients = ComputeClients.make(session)
+    with Stubber(clients.ec2) as stub:
+        yield Account(stub, clients)
+        stub.assert_no_pending_responses()
+
+
+def launch(account, **changes):
+    """Start two workers with a template that is there already."""
+    plan = plan_launch(facts(), request(**changes))
+    account.template(plan)
+    return plan
+
+
+def test_a_partial_launch_counts_machines_and_names_what_is_missing(account):
+    plan = launch(account)
+    no_capacity = ("InsufficientInstanceCapacity", "We do not have sufficient capacity.")
+    account.fleet_gives("i-1", errors=[no_capacity, no_capacity])
+    outcome = execute(plan, account.clients)
+    assert [machine.id for machine in outcome.started] == ["i-1"]
+    error = outcome.error()
+    assert isinstance(error, CapacityError)
+    assert error.exit_code == 5
+    assert "started 1 of 2 workers" in error.what
+    assert "not your quota" in error.why
+
+
+def test_errors_of_pools_do_not_matter_when_all_machines_started(account):
+    plan = launch(account)
+    account.fleet_gives("i-1", "i-2", errors=[("InsufficientInstanceCapacity", "none here")])
+    assert execute(plan, account.clients).error() is None
+
+
+def test_a_quota_that_was_not_foreseen_is_named_as_such(account):
+    plan = launch(account)
+    account.fleet_gives(errors=[("MaxSpotInstanceCountExceeded", "Max spot instance count")])
+    error = execute(plan, account.clients).error()
+    assert error.exit_code == 5
+    assert "vCPU quota of eu-west-1 is used up; started 0 of 2" in error.what
+    assert "--request-quota" in error.fix
+
+
+@pytest.mark.parametrize(
+    "code", ["MaxSpotInstanceCountExceeded", "InsufficientInstanceCapacity", "SpotMaxPriceTooLow"]
+)
+def test_a_call_that_fails_for_lack_of_machines_is_an_outcome_like_any_other(account, code):
+    plan = launch(account)
+    account.fleet_fails(code)
+    outcome = execute(plan, account.clients)
+    assert outcome.started == ()
+    assert isinstance(outcome.error(), CapacityError)
+
+
+def test_a_missing_permission_has_exit_code_4(account):
+    plan = launch(account)
+    account.fleet_gives(errors=[("UnauthorizedOperation", "You are not authorized")])
+    error = execute(plan, account.clients).error()
+    assert isinstance(error, AccessError)
+    assert error.exit_code == 4
+    assert "launcher policy" in error.fix
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "words"),
+    [
+        ("UnauthorizedOperation", AccessError, "not allowed: CreateFleet"),
+        ("ExpiredToken", AccessError, "the AWS session has expired"),
+        ("RequestExpired", AccessError, "the AWS session has expired"),
+        ("AuthFailure", AccessError, "does not accept these credentials"),
+        ("InvalidParameterValue", ServiceError, "AWS refused CreateFleet"),
+    ],
+)
+def test_a_call_that_fails_for_another_reason_is_explained(account, code, expected, words):
+    plan = launch(account)
+    account.fleet_fails(code, "AWS's own words")
+    with pytest.raises(ClientError) as failed:
+        execute(plan, account.clients)
+    told = explain(failed.value)
+    assert isinstance(told, expected)
+    assert words in told.what
+
+
+def test_throttling_has_exit_code_6_after_botocores_own_retries(account):
+    plan = launch(account)
+    account.fleet_fails("RequestLimitExceeded")
+    with pytest.raises(ClientError) as failed:
+        execute(plan, account.clients)
+    assert explain(failed.value).exit_code == 6
+
+
+def test_an_expired_token_says_that_workers_go_on(account):
+    plan = launch(account)
+    account.fleet_fails("ExpiredToken")
+    with pytest.raises(ClientError) as failed:
+        execute(plan, account.clients)
+    assert "your workers use their own role and go on" in explain(failed.value).why
+
+
+def test_an_unknown_instance_profile_leads_to_setup(account):
+    plan = launch(account)
+    message = "Value (parallelize-agent) for parameter iamInstanceProfile.name is invalid"
+    account.fleet_gives(errors=[("InvalidParameterValue", message)])
+    error = execute(plan, account.clients).error()
+    assert isinstance(error, UsageError)
+    assert "parallelize setup" in error.fix
+
+
+def test_what_the_spot_market_lacks_is_launched_on_demand_if_asked_for(account):
+    plan = launch(account, count=3, fallback=True)
+    account.fleet_gives("i-1", errors=[("InsufficientInstanceCapacity", "none")])
+    # The on-demand template differs (it tags no spot request), so it becomes a version of its own.
+    account.template(plan)
+    version = {"LaunchTemplateId": "lt-1", "VersionNumber": 8}
+    account.stub.add_response("create_launch_template_version", {"LaunchTemplateVersion": version})
+    capacity = {"TotalTargetCapacity": 2, "DefaultTargetCapacityType": "on-demand"}
+    account.stub.add_response(
+        "create_fleet",
+        {
+            "Instances": [
+                {"InstanceIds": ["i-2", "i-3"], "Lifecycle": "on-demand",
+                 "InstanceType": "c7i.xlarge"}
+            ]
+        },
+        {
+            "Type": "instant", "ClientToken": "token-on-demand", "OnDemandOptions": ANY,
+            "TagSpecifications": ANY, "LaunchTemplateConfigs": ANY,
+            "TargetCapacitySpecification": capacity,
+        },
+    )  # fmt: skip
+    outcome = execute(plan, account.clients)
+    assert outcome.error() is None
+    assert [machine.market for machine in outcome.started] == ["spot", "on-demand", "on-demand"]
+
+
+def test_the_first_launch_of_a_run_makes_its_template(account):
+    account.no_template_yet()
+    account.fleet_gives("i-1", "i-2")
+    plan = plan_launch(facts(), request())
+    assert execute(plan, account.clients).missing == 0
+
+
+def test_the_request_names_the_version_of_the_template(account):
+    plan = launch(account)
+    sent = {}
+
+    def note(params, **_):
+        sent.update(params)
+
+    account.clients.ec2.meta.events.register("provide-client-params.ec2.CreateFleet", note)
+    account.fleet_gives("i-1", "i-2")
+    execute(plan, account.clients)
+    (config,) = sent["LaunchTemplateConfigs"]
+    assert config["LaunchTemplateSpecification"] == {"LaunchTemplateId": "lt-1", "Version": "7"}
+    assert "LaunchTemplateSpecification" not in plan.fleets[0].body["LaunchTemplateConfigs"][0]
