@@ -62,6 +62,7 @@ COMMANDS = (
     Command("clean", "clean:clean", MACHINES, "Delete the run's queues and objects."),
     Command("init", "init:init", SET_UP, "Make a folder to begin with."),
     Command("local", "local_commands:app", SET_UP, "The cloud on this machine."),
+    Command("doctor", "doctor:doctor", SET_UP, "Look for what would stand in the way."),
     Command("setup", "setup:setup", SET_UP, "Make what AWS needs: one CloudFormation stack."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),

@@ -1,0 +1,302 @@
+"""`parallelize doctor`: look for what would stand in the way of a run on AWS, and what to do.
+
+Each check is a function from what it needs to a finding; a check that cannot be made is itself a
+finding, and never ends the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from cyclopts import Parameter
+
+from parallelize import stack
+from parallelize.console import answer_json, say
+from parallelize.context import Context, open_context
+from parallelize.fleet import gather, images, quotas
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.facts import Image, Quota
+from parallelize.fleet.leftovers import find_leftovers
+from parallelize.options import NOTHING, Common, Json
+from parallelize.stack.deploy import Stack
+from parallelize.units import plural
+from parallelize_core import aws_errors
+from parallelize_core.errors import ParallelizeError
+from parallelize_core.version import VERSION
+
+MAX_CLOCK_SKEW_SECONDS = 300
+"""AWS refuses requests whose time is further off.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
+"""
+
+OLD_IMAGE_DAYS = 90
+"""Time enough for a kernel to need its updates."""
+
+DEFAULT_SPOT_QUOTA = 5
+"""What new accounts have; enough for one small worker."""
+
+
+class Verdict(StrEnum):
+    """What a finding means for a run."""
+
+    GOOD = "good"
+    LOOK = "look"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, and what to do about it."""
+
+    check: str
+    verdict: Verdict
+    text: str
+    fix: str = ""
+
+
+def doctor(
+    *,
+    request_quota: Annotated[
+        int | None, Parameter(help="Ask AWS for so many vCPUs in the market of the settings.")
+    ] = None,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers."""
+    context = open_context(common)
+    if request_quota is not None:
+        _request_quota(context, request_quota)
+        return 0
+    findings = examine(context)
+    for finding in findings:
+        say(f"{finding.verdict:<4}  {finding.check:<12} {finding.text}")
+        if finding.fix:
+            say(f"      fix: {finding.fix}")
+    if json:
+        answer_json({"schema": 1, "findings": [asdict(finding) for finding in findings]})
+    return 2 if any(finding.verdict is Verdict.BAD for finding in findings) else 0
+
+
+Check = Callable[[Context], Finding]
+
+
+def examine(context: Context) -> list[Finding]:
+    """Make all checks; without credentials the others would only repeat that."""
+    first = attempt("credentials", check_identity, context)
+    if first.verdict is Verdict.BAD:
+        return [first]
+    return [first, *(attempt(name, check, context) for name, check in CHECKS.items())]
+
+
+def attempt(name: str, check: Check, context: Context) -> Finding:
+    """Make a check; what AWS refuses becomes a finding in its own words."""
+    try:
+        return check(context)
+    except ParallelizeError as error:
+        return Finding(name, Verdict.BAD, error.what, error.fix or "")
+    except (ClientError, BotoCoreError) as error:
+        told = aws_errors.explain(error)
+        return Finding(
+            name, Verdict.BAD, told.what if told else str(error), (told and told.fix) or ""
+        )
+
+
+def check_identity(context: Context) -> Finding:
+    """Say who asks, in which account and region."""
+    identity = context.client("sts").get_caller_identity()
+    who = identity["Arn"].rpartition(":")[2]
+    text = f"{who} of account {identity['Account']} in {context.region}"
+    return Finding("credentials", Verdict.GOOD, text)
+
+
+def check_clock(context: Context) -> Finding:
+    """Compare this machine's clock with AWS's."""
+    answer = context.client("sts").get_caller_identity()
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if not date:
+        return Finding("clock", Verdict.LOOK, "the answer had no date to compare with")
+    return judge_clock(datetime.now(UTC), parsedate_to_datetime(date))
+
+
+def judge_clock(here: datetime, there: datetime) -> Finding:
+    """Say whether two clocks agree well enough."""
+    off = abs((here - there).total_seconds())
+    if off < MAX_CLOCK_SKEW_SECONDS / 2:
+        return Finding("clock", Verdict.GOOD, "agrees with AWS's")
+    verdict = Verdict.BAD if off >= MAX_CLOCK_SKEW_SECONDS else Verdict.LOOK
+    return Finding("clock", verdict, f"is {off:.0f} s off", "set it, e.g. with NTP")
+
+
+def check_stack(context: Context) -> Finding:
+    """Look for what `setup` makes."""
+    outputs = Stack(context.client("cloudformation"), stack.NAME).outputs()
+    if outputs is None:
+        return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
+    return Finding("stack", Verdict.GOOD, f"{stack.NAME} is there")
+
+
+def check_image(context: Context) -> Finding:
+    """Look for the image that workers would start from."""
+    image = images.find_image(
+        context.client("ec2"), context.client("ssm"), context.settings.workers.ami
+    )
+    return judge_image(image, datetime.now(UTC), VERSION)
+
+
+def judge_image(image: Image | None, now: datetime, version: str) -> Finding:
+    """Say whether an image is there, of this version, and not old."""
+    if image is None:
+        fix = 'parallelize image build, or workers.ami = "stock"'
+        return Finding("image", Verdict.BAD, "there is none with an agent", fix)
+    if image.version and image.version != version:
+        text = f"{image.id} has agent {image.version}, this is {version}"
+        return Finding("image", Verdict.LOOK, text, "parallelize image build")
+    days = (now.date() - datetime.fromisoformat(image.created).date()).days if image.created else 0
+    if days > OLD_IMAGE_DAYS:
+        return Finding("image", Verdict.LOOK, f"{image.id} is {days} days old", "build it anew")
+    return Finding("image", Verdict.GOOD, f"{image.id}, {plural(days, 'day')} old")
+
+
+def check_quota(context: Context) -> Finding:
+    """Compare the vCPU quota with the workers that the settings ask for."""
+    workers = context.settings.workers
+    clients = FactClients.make(context.session)
+    types = gather.find_types(clients.ec2, workers.types)
+    smallest = min(types, key=lambda kind: kind.vcpus)
+    code = quotas.quota_code(workers.market, smallest.name)
+    found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
+    return judge_quota(found, workers.market, workers.count * smallest.vcpus)
+
+
+def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
+    """Say whether a quota has room for so many vCPUs."""
+    if not found:
+        return Finding("quota", Verdict.LOOK, f"of {market} vCPUs cannot be read")
+    quota = found[0]
+    text = f"{quota.free} of {quota.limit} {market} vCPUs are free ({quota.code})"
+    if quota.free >= wanted:
+        return Finding("quota", Verdict.GOOD, text)
+    fix = f"parallelize doctor --request-quota {max(64, quota.used + wanted)}"
+    new = ", as in new accounts" if quota.limit == DEFAULT_SPOT_QUOTA else ""
+    return Finding("quota", Verdict.BAD, f"{text}{new}; {wanted} are wanted", fix)
+
+
+def check_network(context: Context) -> Finding:
+    """Look whether workers can reach S3 and SQS from their subnets."""
+    ec2 = context.client("ec2")
+    subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
+    vpcs = sorted({subnet["VpcId"] for subnet in subnets})
+    tables = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": vpcs}])
+    return judge_network(subnets, tables["RouteTables"])
+
+
+def judge_network(subnets: Sequence[Any], tables: Sequence[Any]) -> Finding:
+    """Say which subnets have no way out of their VPC."""
+    closed = [one["SubnetId"] for one in subnets if not _has_way_out(one, tables)]
+    if not closed:
+        return Finding("network", Verdict.GOOD, f"{plural(len(subnets), 'subnet')} with a way out")
+    text = f"no way out of {', '.join(closed[:2])}"
+    fix = "a NAT or internet gateway, or VPC endpoints for s3 and sqs"
+    return Finding(
+        "network", Verdict.LOOK if len(closed) < len(subnets) else Verdict.BAD, text, fix
+    )
+
+
+def _has_way_out(subnet: Any, tables: Sequence[Any]) -> bool:
+    mine = [table for table in tables if any(
+        link.get("SubnetId") == subnet["SubnetId"] for link in table["Associations"])]  # fmt: skip
+    main = [table for table in tables if table["VpcId"] == subnet["VpcId"] and any(
+        link.get("Main") for link in table["Associations"])]  # fmt: skip
+    return any(
+        route.get("DestinationCidrBlock") == "0.0.0.0/0" and _leads_out(route, subnet)
+        for table in mine or main
+        for route in table["Routes"]
+    )
+
+
+def _leads_out(route: Any, subnet: Any) -> bool:
+    if route.get("GatewayId", "").startswith("igw-"):
+        # An internet gateway serves only machines that get a public address.
+        return bool(subnet.get("MapPublicIpOnLaunch"))
+    return any(
+        route.get(kind) for kind in ("NatGatewayId", "TransitGatewayId", "NetworkInterfaceId")
+    )
+
+
+def check_permissions(context: Context) -> Finding:
+    """Ask EC2 whether it would let us start and end machines, without doing so."""
+    missing = [name for name, call in _dry_runs(context) if not _would_succeed(call)]
+    if missing:
+        fix = "ask for the stack's launcher policy"
+        return Finding("permissions", Verdict.BAD, f"not allowed: {', '.join(missing)}", fix)
+    return Finding("permissions", Verdict.GOOD, "machines may be started")
+
+
+def _dry_runs(context: Context) -> list[tuple[str, Callable[[], object]]]:
+    ec2 = context.client("ec2")
+    specification = [{"ResourceType": "launch-template",
+                      "Tags": [{"Key": "parallelize:managed", "Value": "true"}]}]  # fmt: skip
+    return [
+        ("ec2:DescribeInstances", lambda: ec2.describe_instances(DryRun=True)),
+        ("ec2:DescribeImages", lambda: ec2.describe_images(Owners=["self"], DryRun=True)),
+        (
+            "ec2:CreateLaunchTemplate",
+            lambda: ec2.create_launch_template(
+                LaunchTemplateName="parallelize-doctor", LaunchTemplateData={"EbsOptimized": True},
+                TagSpecifications=specification, DryRun=True,
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _would_succeed(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "DryRunOperation":
+            return True
+        if code == "UnauthorizedOperation":
+            return False
+        raise
+    return True
+
+
+def check_leftovers(context: Context) -> Finding:
+    """Look for machines and volumes of all runs that still cost money."""
+    found = find_leftovers(ComputeClients.make(context.session), datetime.now(UTC))
+    if not found:
+        return Finding("leftovers", Verdict.GOOD, "no machine, group or volume of any run")
+    oldest = max(found, key=lambda one: one.hours)
+    runs = sorted({one.run for one in found})
+    things, of = plural(len(found), "thing"), plural(len(runs), "run")
+    text = f"{things} of {of}, up to {oldest.hours:.0f} h old"
+    return Finding("leftovers", Verdict.LOOK, text, f"parallelize kill --run {oldest.run}")
+
+
+CHECKS: dict[str, Check] = {
+    "clock": check_clock,
+    "stack": check_stack,
+    "image": check_image,
+    "quota": check_quota,
+    "network": check_network,
+    "permissions": check_permissions,
+    "leftovers": check_leftovers,
+}
+
+
+def _request_quota(context: Context, vcpus: int) -> None:
+    workers = context.settings.workers
+    code = quotas.quota_code(workers.market, workers.types[0])
+    asked = context.client("service-quotas").request_service_quota_increase(
+        ServiceCode="ec2", QuotaCode=code, DesiredValue=float(vcpus)
+    )["RequestedQuota"]
+    say(f"asked for {vcpus} {workers.market} vCPUs ({code}): {asked.get('Status', 'PENDING')}")
+    say("AWS answers within minutes to days; parallelize doctor shows the quota that holds")

@@ -1,0 +1,79 @@
+"""What runs have left behind in an account and still costs money, or will again.
+
+For `doctor`, and for `clean --dry-run` over all runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from parallelize.fleet import group as groups
+from parallelize.fleet import instances, tags
+from parallelize.fleet.clients import ComputeClients
+
+GP3_USD_PER_GIB_MONTH = 0.08
+"""In us-east-1; other regions differ by up to a half. https://aws.amazon.com/ebs/pricing/"""
+
+HOURS_PER_MONTH = 730
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A thing with a run's tag; `usd` is about what it has cost, None if that is not known."""
+
+    kind: str
+    id: str
+    run: str
+    hours: float
+    usd: float | None = None
+
+
+def find_leftovers(
+    clients: ComputeClients, now: datetime, prices: Mapping[str, float] | None = None
+) -> list[Leftover]:
+    """List machines, loose volumes and groups of all runs, oldest first.
+
+    `prices` are USD an hour by type of machine.
+    """
+    found = [*_machines(clients, now, prices or {}), *_volumes(clients, now), *_groups(clients)]
+    return sorted(found, key=lambda one: -one.hours)
+
+
+def _machines(
+    clients: ComputeClients, now: datetime, prices: Mapping[str, float]
+) -> list[Leftover]:
+    return [
+        Leftover(
+            "machine", machine.id, machine.run, hours := _hours(machine.launched, now),
+            hours * prices[machine.type] if machine.type in prices else None,
+        )
+        for machine in instances.find(clients.ec2, None)
+    ]  # fmt: skip
+
+
+def _volumes(clients: ComputeClients, now: datetime) -> list[Leftover]:
+    wanted: Any = [*tags.filters(), {"Name": "status", "Values": ["available"]}]
+    pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
+    return [_volume(item, now) for page in pages for item in page["Volumes"]]
+
+
+def _volume(item: Any, now: datetime) -> Leftover:
+    hours = _hours(item["CreateTime"], now)
+    usd = item["Size"] * GP3_USD_PER_GIB_MONTH * hours / HOURS_PER_MONTH
+    run = tags.as_dict(item.get("Tags")).get(tags.RUN, "")
+    return Leftover("volume", item["VolumeId"], run, hours, usd)
+
+
+def _groups(clients: ComputeClients) -> list[Leftover]:
+    prefix = "parallelize-"
+    return [
+        Leftover("group", group.name, group.name.removeprefix(prefix), 0.0, 0.0)
+        for group in groups.find_all(clients.autoscaling)
+    ]
+
+
+def _hours(since: datetime, now: datetime) -> float:
+    return max(0.0, (now - since).total_seconds() / 3600)
