@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from parallelize.console import shown
 from parallelize.failures import summary
 from parallelize.run_status import RunStatus
+from parallelize.status_view import CENT
 from parallelize.units import plural, show_duration
 from parallelize_core.result import Result
 
@@ -24,7 +25,7 @@ def end_lines(status: RunStatus, failures: Sequence[Result], machines: int, hint
 
 
 def _totals(status: RunStatus) -> str:
-    cost = f"      est. ${status.cost:,.2f}" if status.cost else ""
+    cost = f"      est. ${status.cost:,.2f}" if status.cost >= CENT else ""
     return (
         f"{status.done:,} done · {status.failed:,} failed · {status.left:,} left"
         f"      {show_duration(status.elapsed)}      {plural(len(status.workers), 'worker')}{cost}"

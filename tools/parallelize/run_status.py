@@ -155,7 +155,7 @@ def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
         missing = plural(snapshot.total - len(snapshot.finished), "result")
         return f"the queue is empty, but {missing} still missing: parallelize enqueue"
     if not workers:
-        return "no worker has reported yet: parallelize launch, or wait for one to boot"
+        return "no worker has reported yet: launch some, or wait for them to boot"
     return _last_words(workers)
 
 

@@ -14,6 +14,7 @@ from parallelize.units import plural, show_duration
 SCHEMA = 1
 BAR_CELLS = 20
 WORKERS_SHOWN = 12
+CENT = 0.01
 
 
 def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _rate_line(status: RunStatus) -> list[str]:
     if not status.rate or status.finished:
         return []
     eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
-    cost = f"   est. cost ${status.cost:,.2f}" if status.cost else ""
+    cost = f"   est. cost ${status.cost:,.2f}" if status.cost >= CENT else ""
     return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}{cost}".rstrip())]
 
 
