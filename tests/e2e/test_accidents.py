@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from tests.e2e.conftest import Shell, wait_until
 
+pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
+
 FILES = 4
 
 

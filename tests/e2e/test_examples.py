@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import REPOSITORY, Shell
 
+pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
+
 MODULES = 200
 LEFT_OUT = ("test", "idle_test", "site-packages", "dist-packages")
 
@@ -34,7 +36,6 @@ def test_a_command_may_leave_a_folder_and_a_file(shell: Shell) -> None:
     assert (nature / "penguins.index.csv").is_file()
 
 
-@pytest.mark.timeout(400)
 def test_hundreds_of_files_one_that_fails_and_its_retry_after_mending(shell: Shell) -> None:
     shutil.copytree(
         REPOSITORY / "examples" / "stdlib", shell.folder, dirs_exist_ok=True, symlinks=True
