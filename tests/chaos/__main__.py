@@ -1,7 +1,7 @@
 """A chaos run of any size: `python -m tests.chaos --seed 1 --jobs 3000 --faults 300`.
 
-Exit status 1 if the checker found anything. With --keep the project, the machines' consoles and
-the jobs' journal stay in a folder, whose name is printed.
+Exit status 1 if the checker found anything. With --keep the project, the machines' consoles, the
+list of faults as they happened and the jobs' journal stay in a folder, whose name is printed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -140,7 +140,7 @@ class Bench:
         self._parts: list[Part] = list(read_parts(self.store, self.layout))
         self._sender = Sender(self.store, self.layout, self._queue, set())
         self._sent = 1
-        self._chance = random.Random(plan.seed)
+        self._portion = 2 * plan.agents * plan.slots
         self.journal = Journal()
         self.machines = Machines(folder / "machines", plan.adapt(config), network, self.journal)
         self.faults: Counter[Kind] = Counter()
@@ -177,13 +177,16 @@ class Bench:
 
     def _feed(self, passed: float) -> None:
         due = min(self._plan.jobs, int(self._plan.jobs * passed / self._plan.span_seconds) + 1)
-        if due > self._sent and (due - self._sent >= 10 or due == self._plan.jobs):
-            self._sent += self._sender.send(self._parts, due - self._sent)
+        enough = due - self._sent >= self._portion or due == self._plan.jobs > self._sent
+        if enough and self._queue.counts().visible < self._portion:
+            self._sent += self._sender.send(self._parts, min(due - self._sent, self._portion))
 
     def _strike(self, fault: Fault) -> None:
         """Let a fault happen, if there is anybody whom it can hit."""
         machines = self.machines.alive
         machine = machines[fault.target % len(machines)] if machines else None
+        with (self._folder / "faults").open("a") as log:
+            log.write(f"{time.time():.3f} {fault.kind} {machine.id if machine else '-'} {fault}\n")
         if fault.kind in _ON_QUEUE:
             _ON_QUEUE[fault.kind](self, fault)
         elif fault.kind is Kind.JOIN:
@@ -238,11 +241,13 @@ class Bench:
         return [message.receipt for message in messages]
 
     def _purge(self, fault: Fault) -> None:
-        self._clients.sqs.purge_queue(QueueUrl=self._queue.url)
-        self.journal.purges.append(time.time())
+        # SQS allows one in 60 seconds.
+        with suppress(self._clients.sqs.exceptions.PurgeQueueInProgress):
+            self._clients.sqs.purge_queue(QueueUrl=self._queue.url)
+            self.journal.purges.append(time.time())
 
     def _parallelize(self, *words: str) -> str:
-        command = [Path(sys.executable).with_name("parallelize"), *words]
+        command = [str(Path(sys.executable).with_name("parallelize")), *words]
         done = subprocess.run(
             command,
             check=False,
