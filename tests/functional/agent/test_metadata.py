@@ -1,0 +1,177 @@
+"""Reading the metadata service: it may be late, forget its tokens, or not be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import wait_none
+
+from parallelize_agent import metadata as module
+from parallelize_agent.interruption import Notice, NoticeWatch, _spot_notice, read_notice
+from parallelize_agent.metadata import Metadata
+from parallelize_core.errors import ServiceError
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@dataclass
+class Service:
+    """IMDSv2 whose answers a test decides; `refusals` are given first, one a request."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    refusals: list[int] = field(default_factory=list)
+    token: str = "token-1"
+    asked: list[str] = field(default_factory=list)
+    hang: Event | None = None
+    endpoint: str = ""
+
+    def reply(self, method: str, path: str, token: str | None) -> tuple[int, str]:
+        self.asked.append(f"{method} {path}")
+        if self.hang:
+            self.hang.wait(10)
+        if self.refusals:
+            return self.refusals.pop(0), ""
+        if method == "PUT":
+            return 200, self.token
+        if token != self.token:
+            return 401, ""
+        found = self.answers.get(path.removeprefix("/latest/"))
+        return (404, "") if found is None else (200, found)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setattr(Metadata.get.retry, "wait", wait_none())  # type: ignore[attr-defined]
+    service = Service()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            token = self.headers.get("X-aws-ec2-metadata-token")
+            status, text = service.reply(self.command, self.path, token)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_PUT = _answer  # noqa: N815 - the names are http.server's
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    service.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    yield service
+    server.shutdown()
+    server.server_close()
+
+
+def test_one_token_serves_many_reads(service: Service) -> None:
+    service.answers = {"meta-data/instance-id": "i-1"}
+    metadata = Metadata(service.endpoint)
+    assert [metadata.get("meta-data/instance-id") for _ in range(3)] == ["i-1"] * 3
+    assert [call for call in service.asked if call.startswith("PUT")] == ["PUT /latest/api/token"]
+
+
+def test_what_is_not_there_is_none(service: Service) -> None:
+    assert Metadata(service.endpoint).get("meta-data/spot/instance-action") is None
+
+
+@pytest.mark.parametrize("refusals", [[503], [401, 503, 401], [500, 500, 500], [403]])
+def test_refusals_for_a_while_are_waited_out(service: Service, refusals: list[int]) -> None:
+    service.answers = {"user-data": "{}"}
+    service.refusals = refusals
+    assert Metadata(service.endpoint).get("user-data") == "{}"
+
+
+def test_a_token_that_is_refused_is_renewed(service: Service) -> None:
+    service.answers = {"user-data": "{}"}
+    metadata = Metadata(service.endpoint)
+    metadata.get("user-data")
+    service.token = "token-2"
+    assert metadata.get("user-data") == "{}"
+
+
+def test_a_service_that_never_answers_is_an_error_with_a_way_out(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
+    service.hang = Event()
+    with pytest.raises(ServiceError, match="--config FILE"):
+        Metadata(service.endpoint).get("user-data")
+    service.hang.set()
+
+
+def test_no_service_at_all_is_the_same_error(service: Service) -> None:
+    with pytest.raises(ServiceError, match="cannot be read"):
+        Metadata("http://127.0.0.1:1").get("user-data")
+
+
+def test_a_proxy_is_never_asked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    service.answers = {"user-data": "mine"}
+    assert Metadata(service.endpoint).get("user-data") == "mine"
+
+
+def test_a_spot_notice_says_how_much_time_is_left(service: Service) -> None:
+    end = NOW + timedelta(seconds=118)
+    action = f'{{"action": "terminate", "time": "{end:%Y-%m-%dT%H:%M:%SZ}"}}'
+    service.answers = {"meta-data/spot/instance-action": action}
+    notice = read_notice(Metadata(service.endpoint), NOW)
+    assert notice == Notice("spot notice: terminate at 2026-01-02T03:06:03Z", 118)
+
+
+def test_a_group_that_takes_the_machine_away_gives_notice(service: Service) -> None:
+    service.answers = {"meta-data/autoscaling/target-lifecycle-state": "Terminated"}
+    notice = read_notice(Metadata(service.endpoint))
+    assert notice
+    assert notice.seconds is None
+
+
+def test_a_machine_that_may_stay_gets_no_notice(service: Service) -> None:
+    service.answers = {"meta-data/autoscaling/target-lifecycle-state": "InService"}
+    assert read_notice(Metadata(service.endpoint)) is None
+
+
+def test_the_watch_tells_of_a_notice_once_and_survives_refusals(service: Service) -> None:
+    told: list[Notice] = []
+    heard = Event()
+
+    def tell(notice: Notice) -> None:
+        told.append(notice)
+        heard.set()
+
+    service.refusals = [503] * 20
+    service.answers = {
+        "meta-data/events/recommendations/rebalance": '{"noticeTime": "2026-01-01T00:00:00Z"}'
+    }
+    watch = NoticeWatch(Metadata(service.endpoint), tell, 0.01)
+    watch.start()
+    service.answers = {
+        "meta-data/spot/instance-action": '{"action": "stop", "time": "2026-01-01T00:00:00Z"}'
+    }
+    assert heard.wait(20)
+    watch.stop()
+    assert [(notice.reason, notice.seconds) for notice in told] == [
+        ("spot notice: stop at 2026-01-01T00:00:00Z", 0)
+    ]
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+).map(str)
+
+
+@given(st.text() | json_like | st.builds('{{"action": "x", "time": "{}"}}'.format, st.text()))
+def test_whatever_a_notice_says_it_is_a_notice(text: str) -> None:
+    notice = _spot_notice(text, NOW)
+    assert notice.seconds is not None
+    assert notice.seconds >= 0
