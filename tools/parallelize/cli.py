@@ -55,6 +55,7 @@ COMMANDS = (
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
     Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
+    Command("estimate", "estimate:estimate", WORK, "Run a sample, forecast time and cost."),
     Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
     Command("scale", "scale:scale", MACHINES, "Bring the number of workers to N."),
     Command("stop", "stop:stop", MACHINES, "Drain: let workers finish, and leave."),

@@ -171,7 +171,7 @@ def work_of(snapshot: Snapshot, waiting: int) -> Work:
         waiting or max(0, snapshot.sent - finished),
         done=finished - failed,
         failed=failed,
-        unsent=snapshot.total - snapshot.sent,
+        unsent=max(0, snapshot.total - max(snapshot.sent, finished)),
         paused=snapshot.run.paused,
     )
 

@@ -116,7 +116,7 @@ def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_r
     if compute.group:
         # What its alarms or a lost worker may bring back is limited by the new size.
         groups.limit(clients.autoscaling, compute.group.name, plan.wanted)
-    say(f"{plural(len(plan.leaving), 'worker')} leave, {plan.wanted} stay")
+    say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
     left = look(clients, compute.run)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
     say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")

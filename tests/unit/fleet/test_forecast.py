@@ -1,0 +1,69 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelize.estimate import sentences
+from parallelize.forecast import forecast, mean_range, percentiles
+from parallelize_core.result import Result, Usage
+
+numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
+
+
+def result(seconds, memory=1e9, status="succeeded"):
+    return Result(
+        run="r", key="k", attempt=1, worker="w", started_at="", finished_at="", status=status,
+        usage=Usage(seconds=seconds, peak_memory_bytes=int(memory)),
+    )  # fmt: skip
+
+
+def test_equal_files_give_an_exact_forecast():
+    told = forecast([result(36.0)] * 10, left=1000, slots=10, hourly_usd=0.5)
+    assert (told.hours.low, told.hours.high) == pytest.approx((1.0, 1.0))
+    assert told.usd.high == pytest.approx(0.5)
+
+
+def test_an_unknown_price_gives_no_cost():
+    assert forecast([result(1.0)], 10, 1, None).usd is None
+
+
+def test_failures_in_the_sample_are_told():
+    told = forecast([result(1.0), result(1.0, status="failed")], 10, 1, None)
+    assert told.failed == 1
+    assert "1 failed" in sentences(told, 1)[0]
+
+
+def test_without_results_there_is_no_forecast():
+    with pytest.raises(ValueError, match="at least one"):
+        forecast([], 10, 1, None)
+
+
+@given(numbers)
+def test_percentiles_are_values_that_were_seen_and_in_order(values):
+    found = percentiles(values)
+    assert {found.p50, found.p95, found.most} <= set(values)
+    assert found.p50 <= found.p95 <= found.most == max(values)
+
+
+@given(numbers)
+def test_the_range_holds_the_samples_mean(values):
+    mean = sum(values) / len(values)
+    found = mean_range(values)
+    assert found.low <= mean * (1 + 1e-9) + 1e-9
+    assert found.high >= mean * (1 - 1e-9) - 1e-9
+
+
+def test_the_range_holds_the_true_mean_about_nine_times_out_of_ten():
+    chance = random.Random(7)
+    hits = 0
+    for _ in range(1000):
+        values = [chance.gauss(100, 20) for _ in range(30)]
+        found = mean_range(values)
+        hits += found.low <= 100 <= found.high
+    assert 860 <= hits <= 940
+
+
+def test_every_line_fits_on_a_terminal():
+    told = forecast([result(1e5, memory=1e12)] * 3, 10**7, 4, 123.4)
+    assert all(len(line) <= 80 for line in sentences(told, 1000))

@@ -1,0 +1,92 @@
+"""What a run will take, told from a random sample of its files: pure functions of results."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parallelize_core.result import Result
+
+CONFIDENCE_Z = 1.645
+"""Standard errors on either side of the mean that hold the true one nine times out of ten."""
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Half of the values are at most `p50`, and so on; nearest rank, so each was really seen."""
+
+    p50: float
+    p95: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Range:
+    """Between which values something lies, nine times out of ten."""
+
+    low: float
+    high: float
+
+    def times(self, factor: float) -> Range:
+        """Return the range scaled."""
+        return Range(self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the files that are left will take.
+
+    Seconds are of the command for one file, memory in bytes, `hours` the wall time with the
+    workers asked for, `usd` what they cost in that time, None if their price is not known.
+    """
+
+    sampled: int
+    failed: int
+    left: int
+    seconds: Percentiles
+    memory: Percentiles
+    hours: Range
+    usd: Range | None
+
+
+def forecast(
+    results: Sequence[Result], left: int, slots: int, hourly_usd: float | None
+) -> Forecast:
+    """Tell what `left` files will take on `slots` places that cost `hourly_usd` together.
+
+    Raises ValueError without any result.
+    """
+    if not results:
+        raise ValueError("a forecast needs at least one result")
+    seconds = [result.usage.seconds for result in results]
+    hours = mean_range(seconds).times(left / slots / 3600)
+    return Forecast(
+        sampled=len(results),
+        failed=sum(result.status == "failed" for result in results),
+        left=left,
+        seconds=percentiles(seconds),
+        memory=percentiles([result.usage.peak_memory_bytes for result in results]),
+        hours=hours,
+        usd=None if hourly_usd is None else hours.times(hourly_usd),
+    )
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """Return the percentiles of some values, at least one."""
+    ordered = sorted(values)
+
+    def rank(share: float) -> float:
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+    return Percentiles(rank(0.50), rank(0.95), ordered[-1])
+
+
+def mean_range(values: Sequence[float]) -> Range:
+    """Return where the mean of all lies, told from a sample; a single value tells only itself."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Range(mean, mean)
+    error = CONFIDENCE_Z * statistics.stdev(values) / math.sqrt(len(values))
+    return Range(max(0.0, mean - error), mean + error)
