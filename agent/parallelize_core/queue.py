@@ -174,7 +174,8 @@ def _numbered(entries: Sequence[dict[str, Any]]) -> list[Any]:
 
 
 def _gone(item: Any) -> bool:
-    return item["Code"].rpartition(".")[2] in _GONE
+    # The same code has a prefix in SQS's older protocol, and a suffix in some servers.
+    return item["Code"].rpartition(".")[2].removesuffix("Exception") in _GONE
 
 
 def _check(verb: str, failed: Sequence[Any]) -> None:

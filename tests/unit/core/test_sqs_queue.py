@@ -74,6 +74,7 @@ def test_only_the_messages_that_may_still_be_there_are_deleted_again(
         "InvalidParameterValue",
         "MessageNotInflight",
         "AWS.SimpleQueueService.MessageNotInflight",
+        "InvalidParameterValueException",
     ],
 )
 def test_a_lost_lease_is_answered_by_its_receipt(sqs: Stubber, queue: Queue, code: str) -> None:
