@@ -65,6 +65,7 @@ COMMANDS = (
     Command("local", "local_commands:app", SET_UP, "The cloud on this machine."),
     Command("doctor", "doctor:doctor", SET_UP, "Look for what would stand in the way."),
     Command("setup", "setup:setup", SET_UP, "Make what AWS needs: one CloudFormation stack."),
+    Command("image", "image:app", SET_UP, "Make the workers' machine image."),
     Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
 )

@@ -1,0 +1,81 @@
+# What can be chosen: `parallelize image build` sets these, or `packer build -var NAME=VALUE`.
+
+variable "wheel" {
+  type        = string
+  description = "The agent's wheel, as `python -m build --wheel` makes it."
+}
+
+variable "agent_version" {
+  type        = string
+  description = "Its version; `launch` finds images by the tag that carries it."
+}
+
+variable "region" {
+  type        = string
+  default     = null
+  description = "Where the image is made; null leaves it to the AWS credential chain."
+}
+
+variable "base" {
+  type        = string
+  default     = "debian-13"
+  description = "One of the base images in versions.auto.pkrvars.hcl."
+}
+
+variable "architecture" {
+  type        = string
+  default     = "amd64"
+  description = "The processor: amd64 or arm64."
+}
+
+variable "instance_types" {
+  type        = map(string)
+  description = "For each architecture, what the image is made on."
+}
+
+variable "bases" {
+  type = map(object({
+    owner    = string
+    name     = string
+    username = string
+    device   = string
+    gpu      = bool
+  }))
+  description = "The images to start from; only the owner's count, whoever copies the name."
+}
+
+variable "extra_packages" {
+  type        = string
+  default     = ""
+  description = "Debian packages for the jobs, separated by spaces."
+}
+
+variable "extra_requirements" {
+  type        = string
+  default     = ""
+  description = "Python requirements for the jobs, separated by spaces."
+}
+
+variable "volume_gib" {
+  type        = number
+  default     = 8
+  description = "Size of the image's root volume; `launch` can make a worker's own larger."
+}
+
+variable "kms_key_id" {
+  type        = string
+  default     = null
+  description = "The key that the image is encrypted with; null takes the account's own for EBS."
+}
+
+variable "subnet_id" {
+  type        = string
+  default     = null
+  description = "Where the builder runs; null takes the default VPC."
+}
+
+variable "manifest" {
+  type        = string
+  default     = "manifest.json"
+  description = "Where Packer writes down what it made."
+}
