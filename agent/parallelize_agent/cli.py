@@ -60,6 +60,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
         "(default: this instance's user data)",
     )
     parser.add_argument(
+        "--metadata",
+        action="store_true",
+        help="ask the instance's metadata service although a configuration is given",
+    )
+    parser.add_argument(
         "--work-dir",
         type=Path,
         metavar="DIR",
@@ -70,7 +75,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> Departure:
-    metadata = None if arguments.config else Metadata.from_environment()
+    in_ec2 = arguments.metadata or not arguments.config
+    metadata = Metadata.from_environment() if in_ec2 else None
     instance = assembly.read_instance(metadata) if metadata else assembly.no_instance()
     logs.configure(instance.worker)
     log.info("starting", version=VERSION)

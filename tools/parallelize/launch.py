@@ -9,9 +9,12 @@ Other commands use the same steps:
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -21,15 +24,16 @@ from parallelize.context import Context, open_context
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
-from parallelize.fleet.gather import Place, gather
+from parallelize.fleet.gather import Place, find_types, gather
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.show import describe_plan
+from parallelize.fleet.stock import STOCK, Bundle, make_bundle
 from parallelize.options import NOTHING, Common, DryRun, Force, Json
 from parallelize.queues import Queues
 from parallelize.run_record import load_run
 from parallelize.snapshot import Reader, Snapshot
-from parallelize.units import plural
+from parallelize.units import plural, show_size
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import MissingError, NothingToDoError
 
@@ -122,9 +126,30 @@ def make_request(
         shutdown_behavior=workers.shutdown_behavior,
         instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
         key_name=workers.key_name,
+        bundle=send_bundle(context) if workers.ami == STOCK else None,
         tags=context.settings.aws.tags,
         force=force,
     )
+
+
+def send_bundle(context: Context) -> Bundle:
+    """Put the agent for machines from a stock image into the run's bucket, if it is not there."""
+    (kind,) = find_types(context.client("ec2"), context.settings.workers.types[:1])
+    with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
+        path = Path(folder) / "agent.zip"
+        sha256 = make_bundle(path, kind.architectures[0])
+        key = context.layout.root.key("bootstrap", f"{sha256}.zip")
+        if context.store.head(key) is None:
+            say(f"sending the agent for the stock image ({show_size(path.stat().st_size)})")
+            with path.open("rb") as file:
+                context.store.put_file(key, file)
+    return Bundle(object_url(context, key), sha256)
+
+
+def object_url(context: Context, key: str) -> str:
+    """Return the address of an object without any signature, which the machine itself adds."""
+    endpoint = context.clients.s3.meta.endpoint_url
+    return f"{endpoint}/{context.bucket}/{quote(key)}"
 
 
 def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Facts:

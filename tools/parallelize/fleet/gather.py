@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from parallelize.fleet import images, instances, prices, quotas
 from parallelize.fleet.clients import FactClients
-from parallelize.fleet.facts import Facts, Image, InstanceType, Market, Pool, Quota, Work
+from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,18 +40,13 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     return Facts(
         account=place.account,
         region=place.region,
-        image=find_image(clients, place.ami),
+        image=images.find_image(ec2, clients.ssm, place.ami, types[0].architectures[0]),
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         security_groups=find_security_groups(ec2, subnets),
         quotas=tuple(find_quotas(clients, types)),
         workers=len(instances.find(ec2, run)),
     )
-
-
-def find_image(clients: FactClients, ami: str) -> Image | None:
-    """Return the image that the setting `ami` means."""
-    return images.find_image(clients.ec2, clients.ssm, ami)
 
 
 def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:

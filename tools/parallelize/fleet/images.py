@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Image
+from parallelize.fleet.stock import PARAMETERS, STOCK
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,14 +19,19 @@ SSM = "ssm:"
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,}")
 
 
-def find_image(ec2: EC2Client, ssm: SSMClient, wanted: str) -> Image | None:
+def find_image(
+    ec2: EC2Client, ssm: SSMClient, wanted: str, architecture: str = "x86_64"
+) -> Image | None:
     """Return the image that `wanted` means, or None if there is none.
 
-    "auto" is the account's newest image with an agent; "ami-…" is that image; "ssm:NAME" the one
-    that an SSM parameter names. Raises UsageError for anything else, and for an id of no image.
+    "auto" is the account's newest image with an agent; "stock" Debian's newest for the
+    architecture; "ami-…" is that image; "ssm:NAME" the one that an SSM parameter names. Raises
+    UsageError for anything else, and for an id of no image.
     """
     if wanted == AUTO:
         return newest(ec2)
+    if wanted == STOCK:
+        wanted = SSM + PARAMETERS[architecture]
     if wanted.startswith(SSM):
         wanted = ssm.get_parameter(Name=wanted.removeprefix(SSM))["Parameter"]["Value"]
     if not _IMAGE_ID.fullmatch(wanted):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parallelize.fleet import quotas, tags
+from parallelize.fleet import quotas, stock, tags
 from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota
 from parallelize.fleet.group import group_request
 from parallelize.fleet.refusals import check_request, check_work
@@ -67,7 +67,8 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     check_quota(facts, request, pools)
     price = hourly_usd(request, pools)
     check_cost(facts, request, price)
-    user_data = request.agent.model_copy(update={"hourly_usd": price_table(pools)}).encode()
+    agent = request.agent.model_copy(update={"hourly_usd": price_table(pools)})
+    user_data = stock.user_data(agent, request.bundle) if request.bundle else agent.encode()
 
     def template(market: Market) -> dict[str, Any]:
         return launch_template(request, image, facts.security_groups, market, user_data)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from parallelize.fleet.facts import Market
+from parallelize.fleet.stock import Bundle
 from parallelize_core.config import AgentConfig
 
 
@@ -17,7 +18,8 @@ class LaunchRequest:
     `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run, `disk` in
     GiB. `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
     interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
-    repeated execution of the same plan start nothing twice.
+    repeated execution of the same plan start nothing twice. `bundle` is the agent for machines
+    from a stock image, which has none.
     """
 
     count: int
@@ -36,6 +38,7 @@ class LaunchRequest:
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
     instance_profile: str = "parallelize-agent"
     key_name: str | None = None
+    bundle: Bundle | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
 
