@@ -59,21 +59,29 @@ class Claims:
         self._worker = worker
         self._seconds = seconds
         self._now = now
+        self._at_work: set[str] = set()
 
     def make(self, key: str) -> Claim:
         """Claim the job at input `key`, whose message is ours now."""
         place = self._layout.claim(key)
         etag = self._store.put(place, self._record(), ALWAYS)
+        self._at_work.add(place)
         return Claim(place, etag or "")
 
     def renew(self, claim: Claim) -> bool:
         """Hold a claim for longer; answer whether it was still ours."""
         etag = self._store.put(claim.key, self._record(), Condition(etag=claim.etag))
         claim.etag = etag or claim.etag
+        if etag is None:
+            self._at_work.discard(claim.key)
         return etag is not None
 
-    def held_by_other(self, key: str) -> bool:
-        """Whether somebody keeps a claim on the job fresh; if not, it is taken from them."""
+    def held(self, key: str) -> bool:
+        """Whether somebody keeps a claim on the job fresh; if not, it is taken from them.
+
+        This agent may get its own parked message. What an agent of this worker has claimed that
+        is no more, though, can be taken at once.
+        """
         place = self._layout.claim(key)
         head = self._store.head(place)
         if head is None:
@@ -83,12 +91,13 @@ class Claims:
         except MissingError:
             return False
         if self._now() < record.until + SKEW_SECONDS:
-            return record.worker != self._worker
+            return record.worker != self._worker or place in self._at_work
         # Not ours to delete: if the owner has come back meanwhile, this write fails.
         return self._store.put(place, self._record(), Condition(etag=head.etag)) is None
 
     def drop(self, claim: Claim) -> None:
         """Give a claim up: the job is finished or handed back."""
+        self._at_work.discard(claim.key)
         self._store.delete([claim.key])
 
     def _record(self) -> bytes:

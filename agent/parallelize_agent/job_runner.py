@@ -75,7 +75,7 @@ class JobRunner:
     def _early_verdict(self, job: Job, others: int) -> Verdict | None:
         if self._is_finished(job):
             return FINISHED
-        if job.message.claimed and self._services.claims.held_by_other(job.key):
+        if job.message.claimed and self._services.claims.held(job.key):
             return PARKED
         if job.lease.message.receives > self._config.max_receives:
             return failed(

@@ -195,11 +195,12 @@ class Bench:
         queue: Queue | None = None,
         store: Store | None = None,
         clock: Callable[[], float] = boot_seconds,
+        now: Callable[[], float] = time.time,
         folder: Path | None = None,
     ) -> Worker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
         queue, store = queue or self.queue, store or self.store
-        claims = Claims(store, self.layout, name, self.config.lease_seconds)
+        claims = Claims(store, self.layout, name, self.config.lease_seconds, now)
         terms = LeaseTerms(self.config.lease_seconds, self.config.claim_after_seconds)
         keeper = LeaseKeeper(queue, terms, claims, clock=clock)
         services = Services(

@@ -170,7 +170,7 @@ def test_who_receives_the_parked_message_sees_that_the_claim_is_kept_fresh() -> 
     for _ in range(100):
         site.keep(60)
         if lease.claim:
-            assert other.held_by_other("x")
+            assert other.held("x")
     assert lease.valid
 
 
@@ -180,7 +180,7 @@ def test_a_stale_claim_is_taken_over_and_its_former_owner_loses() -> None:
     lease = site.receive()
     site.keep(700)
     site.clock.now += SECONDS + SKEW_SECONDS  # it stands still
-    assert not site.claims_of("w2").held_by_other("x")
+    assert not site.claims_of("w2").held("x")
     site.keeper.renew_due()
     assert not lease.valid
 
@@ -191,15 +191,15 @@ def test_of_two_that_would_take_over_one_does() -> None:
     site.clock.now += 1000
 
     second, third = site.claims_of("w2"), site.claims_of("w3")
-    assert not second.held_by_other("x")
-    assert third.held_by_other("x")
+    assert not second.held("x")
+    assert third.held("x")
 
 
 def test_a_claim_that_ends_is_gone() -> None:
     site = Site()
     claims = site.claims_of("w1")
     claims.drop(claims.make("x"))
-    assert not site.claims_of("w2").held_by_other("x")
+    assert not site.claims_of("w2").held("x")
     assert list(site.store.list("")) == []
 
 
