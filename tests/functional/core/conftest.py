@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -18,7 +19,10 @@ from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """The URL of a moto server that lives as long as the tests do."""
+    """The URL of a server that lives as long as the tests do."""
+    if given := os.environ.get("CONFORMANCE_ENDPOINT"):
+        yield given
+        return
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -1,0 +1,139 @@
+"""A whole run with the shipped commands, on any server that speaks SQS and S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+
+from parallelize_core.clients import Clients
+from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.dead_letter import DeadLetter
+from parallelize_core.errors import MissingError
+from parallelize_core.manifest import finished, read_parts
+from parallelize_core.queue import Queue
+
+BIN = Path(sys.executable).parent
+NAMES = ("a.txt", "d/b.txt", "d/ü ñ.txt", "fails.txt")
+JOB = """#!/bin/sh
+case $1 in *fails*) exit 3 ;; esac
+tr a-z A-Z < "$1" > out-"$(basename "$1")"
+echo out-"$(basename "$1")"
+"""
+SETTINGS = """schema = 1
+[run]
+name = "chain"
+command = "./job.sh"
+env = "env/"
+attempts = 2
+"""
+
+
+@dataclass
+class Project:
+    """A project folder, and the environment that leads its commands to the server."""
+
+    folder: Path
+    environ: dict[str, str]
+
+    def run(self, *words: str, program: str = "parallelize") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / program), *words],
+            check=False,
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+        )
+
+    def must(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def project(endpoint: str, tmp_path: Path) -> Project:
+    folder = tmp_path / "project"
+    for name in NAMES:
+        path = folder / "inputs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}")
+    (folder / "env").mkdir()
+    (folder / "env/job.sh").write_text(JOB)
+    (folder / "env/job.sh").chmod(0o755)
+    (folder / "parallelize.toml").write_text(SETTINGS)
+    environ = os.environ | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PARALLELIZE_BUCKET": f"conformance-{tmp_path.name.replace('_', '-')}".lower()[:60],
+    }
+    return Project(folder, environ)
+
+
+def agent_config(project: Project) -> AgentConfig:
+    """The configuration as it is printed, with waits that suit a test."""
+    config = AgentConfig.decode(project.must("launch", "--print-config"), "stdout")
+    drain = DrainSettings(samples=2, interval_seconds=0.5, in_flight_margin_seconds=1)
+    return config.model_copy(
+        update={"slots": 2, "lease_seconds": 6, "poll_seconds": 1, "drain": drain}
+    )
+
+
+def bodies(queue: Queue) -> list[str]:
+    found = []
+    while messages := queue.receive(10, 1, 60):
+        found += [message.body for message in messages]
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_a_run_ends_with_a_result_for_every_file_and_its_reasons_for_every_failure(
+    project: Project, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.must("prep")
+    project.must("enqueue")
+    config = agent_config(project)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, project.environ[name])
+    clients = Clients.make(boto3.Session(region_name="us-east-1"))
+    store = clients.store(config.bucket)
+    queue, dead = clients.queue(config.queue_url), clients.queue(config.dead_letter_queue_url)
+    first = next(read_parts(store, config.layout)).entries[0]
+    # One message comes twice, and one is no message.
+    queue.send([first.message(config.run).encode(), "no message"])
+    (project.folder / "agent.json").write_text(config.encode())
+
+    agent = project.run("--config", "agent.json", program="parallelize-agent")
+
+    assert agent.returncode == 0, agent.stderr
+    assert finished(store, config.layout) == {config.layout.result(name) for name in NAMES}
+    assert queue.counts().total == 0
+    letters = [DeadLetter.decode(body) for body in bodies(dead)]
+    assert sorted(letter.body == "no message" for letter in letters) == [False, True]
+    with pytest.raises(MissingError):
+        store.get(config.layout.claim("a.txt"))
+    [failure] = json.loads(project.must("failures", "--json"))
+    assert (failure["key"], failure["exit_code"], failure["attempts"]) == ("fails.txt", 3, 2)
+    assert project.run("download", "out").returncode == 1
+    fetched = {
+        str(path.relative_to(project.folder / "out")): path.read_text()
+        for path in (project.folder / "out").rglob("*.txt")
+    }
+    assert fetched == {
+        "out-a.txt": "CONTENT OF A.TXT",
+        "d/out-b.txt": "CONTENT OF D/B.TXT",
+        "d/out-ü ñ.txt": subprocess.run(
+            ["tr", "a-z", "A-Z"], input="content of d/ü ñ.txt", capture_output=True, text=True,
+            check=True,
+        ).stdout,
+    }  # fmt: skip
