@@ -21,12 +21,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=3000)
     parser.add_argument("--faults", type=int, default=300)
-    parser.add_argument("--agents", type=int, default=4)
+    parser.add_argument("--agents", type=int, default=6)
+    parser.add_argument("--lease", type=int, default=6, help="seconds")
     parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
+    parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
     parser.add_argument("--keep", action="store_true", help="keep the files")
     options = parser.parse_args()
     plan = Plan(
-        options.seed, options.jobs, options.faults, options.faults * options.pace, options.agents
+        seed=options.seed,
+        jobs=options.jobs,
+        faults=options.faults,
+        span_seconds=options.faults * options.pace,
+        agents=options.agents,
+        lease_seconds=options.lease,
+        job_seconds=options.job_seconds,
     )
     folder = Path(tempfile.mkdtemp(prefix="chaos-")).resolve()
     try:
