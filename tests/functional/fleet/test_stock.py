@@ -5,8 +5,12 @@ import hashlib
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 
 import boto3
 import pytest
@@ -148,6 +152,24 @@ def test_the_same_packages_make_the_same_zip(tmp_path):
     for name in ("one.zip", "two.zip"):
         stock._zip(tmp_path / "in", tmp_path / name)
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+def test_the_agent_of_the_bundle_starts_and_knows_its_version(monkeypatch, tmp_path):
+    # The libraries are those installed here: what pip fetches is for Debian's Python.
+    monkeypatch.setattr(stock, "_install", lambda *_: None)
+    stock.make_bundle(tmp_path / "agent.zip", "x86_64")
+    zipfile.ZipFile(tmp_path / "agent.zip").extractall(tmp_path / "lib")
+    libraries = Path(boto3.__file__).parent.parent
+    (tmp_path / "libraries").mkdir()
+    for one in libraries.iterdir():
+        if "parallelize" not in one.name and not one.name.endswith(".pth"):
+            (tmp_path / "libraries" / one.name).symlink_to(one)
+    paths = [str(tmp_path / "lib"), str(tmp_path / "libraries")]
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "parallelize_agent", "--version"],
+        env={"PYTHONPATH": ":".join(paths)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == version("parallelize"), done.stderr
 
 
 def test_launching_from_the_stock_image_sends_the_agent_and_boots_debian(

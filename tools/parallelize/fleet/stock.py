@@ -83,6 +83,7 @@ def make_bundle(path: Path, architecture: str) -> str:
         _install(target, architecture)
         for name in OUR_PACKAGES:
             shutil.copytree(_source(name), target / name, ignore=shutil.ignore_patterns("*.pyc"))
+        _say_version(target)
         _zip(target, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -138,6 +139,15 @@ def _source(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(f"the package {name} is not installed here")
     return Path(spec.submodule_search_locations[0])
+
+
+def _say_version(folder: Path) -> None:
+    """Let the agent find its own version, as if it had been installed."""
+    version = metadata.version("parallelize")
+    info = folder / f"parallelize-{version}.dist-info"
+    info.mkdir()
+    text = f"Metadata-Version: 2.1\nName: parallelize\nVersion: {version}\n"
+    (info / "METADATA").write_text(text, encoding="utf-8")
 
 
 def _zip(folder: Path, path: Path) -> None:
