@@ -17,11 +17,12 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from tests.functional.local.helpers import AGENT_OPTIONS, client_arguments, report, runs, until
 
 from parallelize.local import cloud as local
 from parallelize.local.cloud import LocalCloud, attach, start, stop
-from parallelize.local.records import STATE_FILE, CloudState
+from parallelize.local.records import REGION, STATE_FILE, CloudState
 from parallelize_core.errors import ServiceError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -148,3 +149,17 @@ def test_a_hundred_megabytes_go_through_its_s3(cloud: LocalCloud) -> None:
     body = os.urandom(1024) * 100 * 1024
     s3.put_object(Bucket="large", Key="k", Body=body)
     assert s3.get_object(Bucket="large", Key="k")["Body"].read() == body
+
+
+def test_a_service_that_is_not_emulated_is_refused_at_the_first_try(cloud: LocalCloud) -> None:
+    pricing = boto3.client(
+        "pricing",
+        region_name=REGION,
+        endpoint_url=cloud.endpoint,
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    with pytest.raises(ClientError) as refused:
+        pricing.describe_services()
+    answer = refused.value.response["ResponseMetadata"]
+    assert (answer["HTTPStatusCode"], answer["RetryAttempts"]) == (404, 0)

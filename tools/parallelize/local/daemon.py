@@ -16,12 +16,12 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from moto.moto_server.werkzeug_app import (
@@ -29,6 +29,7 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
+from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
 from parallelize.local import sqs
@@ -42,6 +43,7 @@ from parallelize.local.records import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from types_boto3_ec2 import EC2Client
 
 IDLE_LOOK_SECONDS = 1.0
@@ -121,13 +123,30 @@ class Cloud:
         self._serving.join()
 
 
-def emulated_services() -> DomainDispatcherApplication:
-    """Return moto as a WSGI application, with the indexed queue."""
+def emulated_services() -> WSGIApplication:
+    """Return moto as a WSGI application, with the indexed queue; 404 for what it does not know."""
     sqs.install()
     services = DomainDispatcherApplication(create_backend_app)
+    find = services.get_backend_for_host
+
     # To find the service of a request, moto lists its own folder: a hundred and eighty stats.
-    services.get_backend_for_host = cache(services.get_backend_for_host)  # type: ignore[method-assign]
-    return services
+    @cache
+    def backend_for_host(host: str | None) -> Any:
+        backend = find(host)
+        if host and not backend:
+            # moto would break and answer 500; the SDKs take that for a passing fault and try again.
+            raise NotFound(f"{host} is not emulated")
+        return backend
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            answered: Iterable[bytes] = services(environ, start_response)
+        except NotFound as unknown:
+            answered = unknown(environ, start_response)
+        return answered
+
+    services.get_backend_for_host = backend_for_host  # type: ignore[method-assign]
+    return answer
 
 
 def stop_event(*, owned: bool) -> Event:
