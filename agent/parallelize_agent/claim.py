@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from parallelize_core.errors import MissingError
 from parallelize_core.layout import RunLayout
@@ -33,6 +33,10 @@ class ClaimRecord(BaseModel):
     v: Literal[1] = 1
     worker: str
     until: float
+
+
+NOBODYS = ClaimRecord(worker="", until=0)
+"""What a claim that cannot be read is taken for."""
 
 
 @dataclass
@@ -90,6 +94,8 @@ class Claims:
             record = ClaimRecord.model_validate_json(self._store.get(place))
         except MissingError:
             return False
+        except ValidationError:
+            record = NOBODYS
         if self._now() < record.until + SKEW_SECONDS:
             return record.worker != self._worker or place in self._at_work
         # Not ours to delete: if the owner has come back meanwhile, this write fails.

@@ -28,7 +28,7 @@ import structlog
 
 from parallelize_agent.outputs import OutputError, OutputFile
 from parallelize_core import keys
-from parallelize_core.errors import MissingError, ServiceError
+from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.layout import RunLayout, output_name, with_suffix
 from parallelize_core.result import INLINE_LOG_BYTES, Attempt, Output, Result
 from parallelize_core.run import Run
@@ -90,15 +90,15 @@ class Commit:
 
     def finished(self) -> bool:
         """Whether the job has a result, and one that is true: its outputs are those stored."""
-        there = self._read_result()
-        return there is not None and self._is_true(there[1])
+        found = self._read_result()
+        return found is not None and self._is_true(found[1])
 
     def in_doubt(self) -> bool:
         """Whether the job's result is not true, and we may have made it so."""
         if not self.replaced:
             return False
-        there = self._read_result()
-        return there is not None and not self._is_true(there[1])
+        found = self._read_result()
+        return found is not None and not self._is_true(found[1])
 
     def put_result(self, result: Result) -> None:
         """Finish the job; raise AlreadyFinishedError if somebody else has finished it.
@@ -131,20 +131,25 @@ class Commit:
                 return  # our own, written by a request whose answer was lost
             if self._is_true(there):
                 raise AlreadyFinishedError(self.key)
-            log.warning("untrue result is replaced", key=self.key, by=there.worker)
+            log.warning("untrue result is replaced", key=self.key, by=there and there.worker)
             condition = Condition(etag=etag)
         raise ServiceError(f"the result of {self.key} keeps changing while it is written")
 
-    def _read_result(self) -> tuple[str, Result] | None:
-        """Return the ETag and the result that is there; the ETag may be that of an older one."""
+    def _read_result(self) -> tuple[str, Result | None] | None:
+        """Return the ETag and the result that is there; the ETag may be that of an older one.
+
+        The result is None if what is there is none.
+        """
         place = self.layout.result(self.key)
         if head := self.records.head(place):
             with suppress(MissingError):
-                return head.etag, Result.decode(self.records.get(place))
+                return head.etag, _decoded(self.records.get(place))
         return None
 
-    def _is_true(self, result: Result) -> bool:
+    def _is_true(self, result: Result | None) -> bool:
         """Whether no output of a result was replaced by another execution of this job."""
+        if result is None:
+            return False
         heads = (
             (output.etag, self.outputs.head(self.run.output.key(output.key)))
             for output in result.outputs
@@ -195,6 +200,14 @@ class Commit:
                 f"the output {name}"
             )
         return self.run.naming.on_clash == "replace"
+
+
+def _decoded(body: bytes) -> Result | None:
+    try:
+        return Result.decode(body)
+    except DecodeError as error:
+        log.warning("result not read", error=str(error))
+        return None
 
 
 def owner_mark(key: str) -> str:

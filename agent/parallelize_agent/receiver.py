@@ -72,6 +72,9 @@ class Receiver:
             except (BotoCoreError, ClientError, ServiceError) as error:
                 log.warning("not received", error=str(error))
                 self._leaving.wait(WAIT_SECONDS)
+            except DecodeError as error:
+                # The manifest itself: nobody can tell any more when the run is over.
+                self._leaving.decide(f"{error.what}: {error.why}", error=error)
 
     def _round(self) -> None:
         places = self._pipeline.wait_for_place(WAIT_SECONDS)

@@ -115,9 +115,7 @@ class Worker:
             ("lease keeper", self._services.keeper),
         ):
             if not running.running:
-                error = ServiceError(
-                    f"the {type(part).__name__} has died", fix="see the agent's log"
-                )
+                error = ServiceError(f"the {part} has died", fix="see the agent's log")
                 self.leaving.decide(error.what, 0, error)
         limit = self._config.max_runtime_seconds
         if limit is not None and boot_seconds() - self._started_clock >= limit:
