@@ -12,25 +12,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-from pydantic import BaseModel, ValidationError
-
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
-from parallelize_core.run import CONTRACT
+from parallelize_core.record import Record
 from parallelize_core.store import ALWAYS, Condition, Store
 
 SKEW_SECONDS = 30
 """How far the clocks of two workers may be apart; EC2's are kept within milliseconds."""
 
 
-class ClaimRecord(BaseModel):
+class ClaimRecord(Record):
     """Who works on a job, and until when (seconds since 1970) that is to be believed."""
 
-    model_config = CONTRACT
-
-    v: Literal[1] = 1
     worker: str
     until: float
 
@@ -91,10 +85,10 @@ class Claims:
         if head is None:
             return False
         try:
-            record = ClaimRecord.model_validate_json(self._store.get(place))
+            record = ClaimRecord.decode(self._store.get(place))
         except MissingError:
             return False
-        except ValidationError:
+        except DecodeError:
             record = NOBODYS
         if self._now() < record.until + SKEW_SECONDS:
             return record.worker != self._worker or place in self._at_work
@@ -108,4 +102,4 @@ class Claims:
 
     def _record(self) -> bytes:
         until = self._now() + self._seconds
-        return ClaimRecord(worker=self._worker, until=until).model_dump_json().encode()
+        return ClaimRecord(worker=self._worker, until=until).encode()

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.record import first_fault
 
 MAX_USER_DATA_BYTES = 16 * 1024
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html"""
@@ -91,10 +92,8 @@ class AgentConfig(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise UsageError(
                 f"{source} is not an agent configuration",
-                f"{where}: {first['msg']}",
+                first_fault(error),
                 "make one with: parallelize launch --print-config",
             ) from None

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from parallelize_core.job import MAX_MESSAGE_BYTES
-from parallelize_core.run import CONTRACT
+from parallelize_core.record import Contract
 
 
-class DeadLetter(BaseModel):
+class DeadLetter(Contract):
     """A message that will not be tried again; `body` is what was on the queue, to the letter.
 
     Of a body so large that the letter would not fit on the queue, it is the start.
     """
-
-    model_config = CONTRACT
 
     v: Literal[1] = 1
     reason: str

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError
+from parallelize_core.record import first_fault
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
@@ -44,10 +45,8 @@ class JobMessage(BaseModel):
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "body"
             raise DecodeError(
-                "a message on the queue is not a job", raw=body, why=f"{where}: {first['msg']}"
+                "a message on the queue is not a job", body, first_fault(error)
             ) from None
 
     def next_attempt(self, *, alone: bool = False) -> Self:

@@ -11,15 +11,15 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
-from parallelize_core.run import CONTRACT
+from parallelize_core.record import Contract, Record
 from parallelize_core.store import Store
 
 PART_ENTRIES = 10_000
@@ -31,10 +31,8 @@ MAX_PART_BYTES = 32 * 1024 * 1024
 _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 
 
-class Entry(BaseModel):
+class Entry(Contract):
     """One input: its key below the run's input location, size in bytes, ETag in S3."""
-
-    model_config = CONTRACT
 
     key: Annotated[str, AfterValidator(keys.checked)]
     size: int = Field(ge=0)
@@ -53,15 +51,12 @@ class Part:
     entries: tuple[Entry, ...]
 
 
-class Cursor(BaseModel):
+class Cursor(Record):
     """How many of a part's entries, from its start, have been considered for the queue.
 
     `enqueue` advances it; what lies beyond it was never sent, and is nobody's to repair.
     """
 
-    model_config = CONTRACT
-
-    v: Literal[1] = 1
     sent: int = Field(default=0, ge=0)
 
 
@@ -103,13 +98,9 @@ def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
 def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
     """Return how far a part has been sent; nothing of it, if nobody has said."""
     try:
-        body = store.get(layout.cursor(part))
+        return Cursor.decode(store.get(layout.cursor(part)))
     except MissingError:
         return Cursor()
-    try:
-        return Cursor.model_validate_json(body)
-    except ValidationError as error:
-        raise DecodeError("a cursor is broken", repr(body[:80]), str(error)) from None
 
 
 def finished(store: Store, layout: RunLayout) -> set[str]:

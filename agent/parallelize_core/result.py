@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
-from parallelize_core.errors import DecodeError
-from parallelize_core.run import CONTRACT
+from parallelize_core.record import Contract, Record
 
 INLINE_LOG_BYTES = 64 * 1024
 """A smaller log travels inside its record, which saves one request per job."""
@@ -31,10 +30,8 @@ class Cause(StrEnum):
         return self not in {Cause.INTERRUPTED, Cause.INFRASTRUCTURE}
 
 
-class Output(BaseModel):
+class Output(Contract):
     """One object that a job left behind; `key` is below the run's output location."""
-
-    model_config = CONTRACT
 
     key: str
     size: int
@@ -42,21 +39,19 @@ class Output(BaseModel):
     etag: str
 
 
-class Usage(BaseModel):
+class Usage(Contract):
     """What an attempt used, with its processes' children.
 
     `peak_memory_bytes` is 0 if it is not known: without a cgroup of its own, a job that needs
     less than the agent itself cannot be measured.
     """
 
-    model_config = CONTRACT
-
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
 
-class Attempt(BaseModel):
+class Attempt(Record):
     """One execution of a job on one worker.
 
     `log` is the end of stdout and stderr if it is small; `log_key` names the object that holds
@@ -64,9 +59,6 @@ class Attempt(BaseModel):
     Times are ISO 8601 in UTC.
     """
 
-    model_config = CONTRACT
-
-    v: Literal[1] = 1
     run: str
     key: str
     attempt: int
@@ -81,20 +73,6 @@ class Attempt(BaseModel):
     log: str = ""
     log_key: str | None = None
     environment: str = ""
-
-    def encode(self) -> bytes:
-        """Return the record as stored."""
-        return self.model_dump_json().encode()
-
-    @classmethod
-    def decode(cls, body: bytes) -> Self:
-        """Read a record; raise DecodeError if it is not one."""
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise DecodeError(
-                f"not a record of kind {cls.__name__}", repr(body[:200]), str(error)
-            ) from None
 
 
 class Result(Attempt):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
-from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.record import Contract, Record
 
 DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 
@@ -18,10 +18,8 @@ HALT = r"^([1-9]\d*|\d+(\.\d+)?%)$"
 """What `Limits.halt` looks like."""
 
 
-class Environment(BaseModel):
+class Environment(Contract):
     """The zip that every job sees unpacked; `identity` is its SHA-256, or its ETag in S3."""
-
-    model_config = CONTRACT
 
     bucket: str
     key: str
@@ -29,14 +27,12 @@ class Environment(BaseModel):
     prefix: str = ""
 
 
-class Limits(BaseModel):
+class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
     `halt` is for the run as a whole: after so many failed jobs, a number or a share of all such
     as "5%", it is paused.
     """
-
-    model_config = CONTRACT
 
     timeout_seconds: float | None = Field(default=None, gt=0)
     grace_seconds: float = Field(default=10, ge=0)
@@ -47,16 +43,14 @@ class Limits(BaseModel):
     halt: str | None = Field(default=None, pattern=HALT)
 
 
-class OutputNaming(BaseModel):
+class OutputNaming(Contract):
     """How an output's key is made, and what happens when two inputs want the same one."""
-
-    model_config = CONTRACT
 
     name: str = DEFAULT_OUTPUT_NAME
     on_clash: Literal["fail", "suffix", "replace"] = "fail"
 
 
-class Run(BaseModel):
+class Run(Record):
     """Everything that an agent needs to know about the work; stored as run.json.
 
     Agents read it again every few seconds. While `paused` gives a reason, they hand their work
@@ -64,9 +58,6 @@ class Run(BaseModel):
     when it was last resumed: those do not count for `Limits.halt`.
     """
 
-    model_config = CONTRACT
-
-    v: Literal[1] = 1
     name: str
     command: tuple[str, ...] = Field(min_length=1)
     environment: Environment | None = None
@@ -78,18 +69,8 @@ class Run(BaseModel):
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)
 
-    @classmethod
-    def decode(cls, body: bytes) -> Self:
-        """Read run.json; raise DecodeError if it is not one."""
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise DecodeError(
-                "run.json is not the record of a run", repr(body[:200]), str(error)
-            ) from None
-
     def encode(self) -> bytes:
-        """Return the content of run.json."""
+        """Return the content of run.json, laid out for people too."""
         return self.model_dump_json(indent=2).encode()
 
     def layout(self, base: Location) -> RunLayout:

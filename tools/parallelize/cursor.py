@@ -11,9 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.errors import MissingError, ServiceError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor
 from parallelize_core.store import IF_ABSENT, Condition, Store
@@ -31,13 +29,9 @@ class HeldCursor(Cursor):
 def read_held(store: Store, layout: RunLayout, part: int) -> HeldCursor:
     """Return how far a part is sent; raise DecodeError if the cursor is broken."""
     try:
-        body = store.get(layout.cursor(part))
+        return HeldCursor.decode(store.get(layout.cursor(part)))
     except MissingError:
         return HeldCursor()
-    try:
-        return HeldCursor.model_validate_json(body)
-    except ValidationError as error:
-        raise DecodeError("a cursor is broken", repr(body[:80]), str(error)) from None
 
 
 @dataclass
@@ -63,7 +57,7 @@ class CursorHold:
             raise busy(cursor.held_until - clock())
         held = cursor.model_copy(update={"held_until": clock() + HOLD_SECONDS})
         condition = Condition(etag=there.etag) if there else IF_ABSENT
-        etag = store.put(key, held.model_dump_json().encode(), condition)
+        etag = store.put(key, held.encode(), condition)
         if etag is None:
             raise busy(HOLD_SECONDS)
         return cls(store, key, held, etag, clock)
@@ -79,7 +73,7 @@ class CursorHold:
         self._write(HeldCursor(sent=self.cursor.sent))
 
     def _write(self, cursor: HeldCursor) -> None:
-        body = cursor.model_dump_json().encode()
+        body = cursor.encode()
         etag = self.store.put(self.key, body, Condition(etag=self.etag))
         if etag is None:
             raise busy(HOLD_SECONDS)
