@@ -2,9 +2,9 @@
 
     python -m tests.bench.endurance [JOBS]
 
-Prints a table of the process at rest after each thousand or so: memory, threads, descriptors,
-children, and what lies in its scratch space. Queue and store are in memory and in the same
-process, so the store forgets the contents of what it is given; keys and ETags it must remember.
+Prints a table of the agent's process at rest after a tenth, a half and all of the jobs: memory,
+threads, descriptors, children, and what lies in its scratch space. Queue and store are in memory,
+in a process of their own: one of the children.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.managers import BaseManager
 from pathlib import Path
+from typing import IO, Any
 
 import psutil
 import structlog
-from tests.functional.agent.bench import SWIFT, Bench, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, PromptQueue, at_work, until
 
 from parallelize_agent import process_tree
 from parallelize_core.config import DrainSettings
-from parallelize_core.store import ALWAYS, Condition
+from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 JOBS = 10_000
@@ -47,29 +50,58 @@ class Sample:
     scratch: int
 
 
-class ForgetfulStore(InMemoryStore):
-    """Keeps nothing of outputs and results but that they are there."""
+class Bucket(InMemoryStore):
+    """The store, in its own process."""
 
-    def put(
-        self,
-        key: str,
-        body: bytes,
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        small = b"" if "/result/" in key or "/output/" in key else body
-        return super().put(key, small, condition, metadata)
+    def keys(self, prefix: str, *, folder_only: bool) -> list[ObjectInfo]:
+        return list(self.list(prefix, folder_only=folder_only))
+
+
+class Cloud(BaseManager):
+    """The process of the queue and the store."""
+
+
+Cloud.register("Bucket", Bucket)
+Cloud.register("Queue", PromptQueue)
+
+
+class RemoteStore:
+    """The way from the agent's process to the store's; files travel as bytes."""
+
+    bucket = "bucket"
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.get, self.head, self.delete = store.get, store.head, store.delete
+        self.put = store.put
+
+    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        return path.write_bytes(self.get(key))
+
+    def put_file(self, key: str, file: IO[bytes], *options: Any) -> str | None:
+        file.seek(0)
+        etag: str | None = self.put(key, file.read(), *options)
+        return etag
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        return iter(self._store.keys(prefix, folder_only=folder_only))
 
 
 def measure(checkpoints: Sequence[int], folder: Path) -> Iterator[Sample]:
     """Let one agent work, and look at it when it has done so many jobs."""
-    bench = Bench(folder, COMMAND, config=STAYS, store=ForgetfulStore())
+    with Cloud(ctx=get_context("spawn")) as cloud:
+        yield from _measure(checkpoints, folder, cloud)
+
+
+def _measure(checkpoints: Sequence[int], folder: Path, cloud: Any) -> Iterator[Sample]:
+    bench = Bench(folder, COMMAND, config=STAYS, store=RemoteStore(cloud.Bucket()))  # type: ignore[arg-type]
+    bench.queue = cloud.Queue()
     worker, done, started = bench.worker(), 0, time.monotonic()
     with at_work(worker):
         for checkpoint in checkpoints:
             bench.add({f"{number % 100}/{number}": b"x" for number in range(done, checkpoint)})
             done = checkpoint
-            until(lambda: not bench.queue.bodies(), seconds=3600)
+            until(lambda: not bench.queue.counts().total, seconds=3600)
             until(lambda: worker.describe().done == done)  # noqa: B023 - asked at once
             yield look(done, time.monotonic() - started, folder)
 
