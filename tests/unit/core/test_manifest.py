@@ -142,7 +142,7 @@ def test_a_broken_cursor_is_refused_instead_of_hiding_what_was_sent() -> None:
     store = InMemoryStore()
     write_parts(store, ["a"])
     store.put(LAYOUT.cursor(0), b"{")
-    with pytest.raises(DecodeError, match="cursor"):
+    with pytest.raises(DecodeError, match="Cursor"):
         unfinished(store)
 
 
