@@ -13,15 +13,15 @@ from tests.image.harness.network import private_network
 from tests.image.harness.services import Bench, bench
 
 HERE = Path(__file__).parent
-BASE_TREE_SECONDS = 400
-"""The first test of all waits for the base tree if it is not cached."""
+TEST_SECONDS = 600
+"""The first test of all waits for the base tree if it is not cached, and others may be at work."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test here time for the tree that it may have to wait for."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(BASE_TREE_SECONDS))
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
 
 
 @pytest.fixture(scope="session")

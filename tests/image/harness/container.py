@@ -36,7 +36,9 @@ exec "$@"
 class Container:
     """A booted container."""
 
-    def __init__(self, tree: Path, folder: Path, words: tuple[str, ...]) -> None:
+    def __init__(
+        self, tree: Path, folder: Path, words: tuple[str, ...], *, keep_changes: bool = False
+    ) -> None:
         number = next(_numbers)
         self.console = folder / f"console-{number}.log"
         # The part of the disk that the agent uses outlives a reboot, as it would on a machine.
@@ -46,7 +48,8 @@ class Container:
         command = [
             "unshare", "--mount", "sh", "-eu", "-c", _START, "sh", str(self._cgroup),
             "systemd-nspawn", "--quiet", f"--directory={tree}", "--boot", "--register=no",
-            "--keep-unit", "--volatile=overlay", f"--network-bridge={BRIDGE}",
+            "--keep-unit", f"--volatile={'no' if keep_changes else 'overlay'}",
+            f"--network-bridge={BRIDGE}",
             "--machine=worker", "--hostname=worker", "--console=read-only",
             f"--bind={state}:/var/lib/parallelize", "--setenv=SYSTEMD_COLORS=0",
             "--", "systemd.journald.forward_to_console=1", *words,
@@ -67,9 +70,17 @@ class Container:
 
     def press_ctrl_alt_delete(self) -> None:
         """Ask for a reboot: process 1 gets SIGINT, as from a keyboard."""
+        self._process_1().send_signal(signal.SIGINT)
+
+    def press_power_button(self) -> None:
+        """Ask for a power-off, as https://systemd.io/CONTAINER_INTERFACE/ says, and wait for it."""
+        self._process_1().send_signal(signal.SIGRTMIN + 4)
+        self.process.wait(STOP_SECONDS)
+
+    def _process_1(self) -> psutil.Process:
         supervisor = psutil.Process(self.process.pid)
         (leader,) = (child for child in supervisor.children() if child.name() == "systemd")
-        leader.send_signal(signal.SIGINT)
+        return leader
 
     def stop(self) -> None:
         """End it. SIGKILL alone would leave its systemd running, so its cgroup is killed too."""

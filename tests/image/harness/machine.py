@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 BOOT_SECONDS = 90
-"""How long a machine may take to do something; software emulation is slow, containers are not."""
+"""How long a container may take to do something."""
+
+EMULATED_BOOT_SECONDS = 390
+"""The same for an emulated processor, which takes half a minute on an idle machine."""
 
 
 class Machine(Protocol):

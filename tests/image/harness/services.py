@@ -180,7 +180,7 @@ def _serve(running: ExitStack) -> None:
 
 def _forget_everything() -> None:
     # The emulator's state belongs to the process, not to a server.
-    for backend in ("s3", "sqs"):
+    for backend in ("s3", "sqs", "ec2"):
         get_backend(backend).reset()
 
 

@@ -11,34 +11,48 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.image.harness.network import HOST
+
 REPOSITORY = Path(__file__).parents[3]
 SUITE = os.environ.get("PARALLELIZE_IMAGE_SUITE", "trixie")
 CACHE = Path(os.environ.get("PARALLELIZE_TEST_CACHE", Path.home() / ".cache" / "parallelize-tests"))
 
 CLOUD_PACKAGES = (
-    "systemd-sysv", "udev", "dbus", "iproute2", "initramfs-tools", "linux-image-cloud-amd64",
+    "systemd-sysv", "udev", "dbus", "iproute2", "initramfs-tools", "lz4", "linux-image-cloud-amd64",
     "openssh-server", "sudo",
 )  # fmt: skip
 """What Debian's own cloud image brings along, as far as these tests need it."""
 
 BASE_SETTINGS = {
+    # What cloud-init would set up at the first boot.
     "etc/systemd/network/80-dhcp.network": (
-        "[Match]\nName=en* eth* host0\n\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n"
+        "[Match]\nName=en* eth* host0\n\n"
+        "[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n\n"
+        "[DHCPv4]\nUseHostname=no\n"
     ),
+    # Emulated processors unpack slowly: the initial file system has what QEMU's disk needs.
+    "etc/initramfs-tools/conf.d/qemu.conf": "MODULES=list\nCOMPRESS=lz4\n",
+    "etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",
 }
-"""What cloud-init would set up at the first boot."""
 
 EXTRA_PACKAGES = "tree"
 """Stands for the Debian packages that an image's owner adds."""
 
 STAGE = "tmp/parallelize-image"
 PACKAGES_STEP = "10-packages.sh"
+
+CLEAN_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/root",
+}
+"""Nothing of the user who runs the tests gets into the tree."""
 
 
 def provisioned(folder: Path) -> Path:
@@ -78,7 +92,9 @@ def make_base(archive: Path) -> None:
         provision(tree, PACKAGES_STEP)
         shutil.rmtree(tree / STAGE)
         settle_base(tree)
-        run("tar", "-C", tree, "-c", ".", "-I", "zstd -3 -T0", "-f", archive)
+        whole = archive.with_suffix(".new")
+        run("tar", "-C", tree, "-c", ".", "-I", "zstd -3 -T0", "-f", whole)
+        whole.rename(archive)
     finally:
         shutil.rmtree(tree)
 
@@ -89,6 +105,7 @@ def settle_base(tree: Path) -> None:
         (tree / name).write_text(text, encoding="utf-8")
     in_tree(tree, "systemctl", "--quiet", "enable", "systemd-networkd.service")
     in_tree(tree, "systemctl", "--quiet", "disable", "ssh.service")
+    in_tree(tree, "update-initramfs", "-u")
 
 
 def fill_stage(stage: Path) -> None:
@@ -98,7 +115,42 @@ def fill_stage(stage: Path) -> None:
     shutil.copy(REPOSITORY / "packer" / "requirements.txt", stage)
     shutil.copy(REPOSITORY / "docs" / "image.md", stage)
     shutil.copytree(wheelhouse(python_version(stage.parents[1])), stage / "wheels")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", stage, REPOSITORY)
+    build_wheel(stage)
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the agent's wheel, as a user's `image build` does, and return it."""
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, REPOSITORY)
+    (wheel,) = folder.glob("parallelize-*.whl")
+    return wheel
+
+
+def prepare_for_packer(tree: Path, public_key: str, address: str) -> None:
+    """Do what cloud-init does on an instance: a user with a key and all rights, host keys.
+
+    The machine has no way out, so the wheels of the index are inside and apt has no sources.
+    """
+    in_tree(tree, "useradd", "--create-home", "--shell", "/bin/bash", "admin")
+    (tree / "etc/sudoers.d/admin").write_text("admin ALL=(ALL) NOPASSWD:ALL\n")
+    (tree / "etc/systemd/network/10-fixed.network").write_text(
+        f"[Match]\nName=host0\n\n[Network]\nAddress={address}/24\nGateway={HOST}\n"
+    )
+    shutil.copytree(wheelhouse(python_version(tree)), tree / "srv/wheels")
+    (tree / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /srv/wheels\n")
+    for sources in (tree / "etc/apt").glob("sources.list*"):
+        shutil.rmtree(sources) if sources.is_dir() else sources.unlink()
+    (tree / "home/admin/.ssh").mkdir(mode=0o700)
+    (tree / "home/admin/.ssh/authorized_keys").write_text(public_key)
+    in_tree(tree, "chown", "-R", "admin:", "/home/admin/.ssh")
+    in_tree(tree, "ssh-keygen", "-A")
+    in_tree(tree, "systemctl", "--quiet", "enable", "ssh.service")
+
+
+def answers(address: str, port: int) -> bool:
+    """Whether something listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((address, port)) == 0
 
 
 def provision(tree: Path, *steps: str) -> str:
@@ -111,11 +163,32 @@ def provision(tree: Path, *steps: str) -> str:
 def in_tree(tree: Path, *command: str, **environ: str) -> str:
     """Run a command inside the tree; its mounts and processes end with it."""
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={tree}/proc")
-    clean = {
-        "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/root",
-    }
-    return run(*alone, "chroot", tree, *command, environ={**clean, **environ})
+    return run(*alone, "chroot", tree, *command, environ={**CLEAN_ENVIRONMENT, **environ})
+
+
+_IN_COPY = f"""
+mount -t tmpfs none /mnt
+mkdir /mnt/upper /mnt/work /mnt/copy
+mount -t overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" none /mnt/copy
+mount -t proc none /mnt/copy/proc
+mkdir -p /mnt/copy/{STAGE}
+cp -r "$2/packer/provision" "$2/packer/requirements.txt" "$2/systemd" "$2/docs/image.md" \\
+    /mnt/copy/{STAGE}
+exec chroot /mnt/copy /bin/sh -c "$3"
+"""
+
+
+def in_copy(tree: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in a copy of the tree, with the stage filled; the copy ends with it."""
+    alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+    return subprocess.run(
+        [*alone, "sh", "-eu", "-c", _IN_COPY, "sh", tree, REPOSITORY, script],
+        env=CLEAN_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 def python_version(tree: Path) -> str:

@@ -1,0 +1,102 @@
+"""The provisioned tree: what the check of the image would find, and what it lets pass."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.image.harness import tree
+
+SCRIPTS = sorted([
+    *(tree.REPOSITORY / "packer" / "provision").glob("*.sh"),
+    *(tree.REPOSITORY / "tests" / "image").glob("*.sh"),
+    tree.REPOSITORY / "systemd" / "poweroff", tree.REPOSITORY / "systemd" / "deadline",
+])  # fmt: skip
+
+EXPOSURE_LIMIT = 36
+"""Tenths of what `systemd-analyze security` counts; docs/image.md says what is left open, why."""
+
+CHECK = f"cd /{tree.STAGE}/provision && STAGE=/{tree.STAGE} sh 90-check.sh"
+
+FAULTS = {
+    "a key": ("mkdir -p /home/x/.ssh && touch /home/x/.ssh/authorized_keys", "no key"),
+    "a host key": ("touch /etc/ssh/ssh_host_ed25519_key", "no key"),
+    "credentials": ("mkdir /root/.aws", "no key"),
+    "a history": ("touch /root/.bash_history", "no history"),
+    "a machine-id": ("echo 0123456789abcdef0123456789abcdef >/etc/machine-id", "machine-id"),
+    "a library beside the pinned ones": (
+        "cd /opt/parallelize/lib/python3*/site-packages && mkdir rich-1.0.dist-info",
+        "pinned libraries",
+    ),
+    "a program that jobs can change": ("chmod o+w /opt/parallelize/bin/python", "changed"),
+    "a user with a shell": ("chsh -s /bin/sh parallelize-job", "log in"),
+    "a broken agent": ("rm /opt/parallelize/lib/python3*/site-packages/structlog/__init__.py",
+                       "the agent starts"),
+    "a misspelt setting": ("sed -i s/^WatchdogSec/Watchdogsec/ /etc/systemd/system/*-agent.service",
+                           "no fault with the units"),
+    "an agent that does not start": ("systemctl disable parallelize-agent", "start at boot"),
+    "broken firewall rules": ("echo nonsense >>/usr/lib/parallelize/metadata.nft", "firewall"),
+}  # fmt: skip
+
+
+def test_the_tree_as_it_is_passes(worker_tree: Path) -> None:
+    answer = tree.in_copy(worker_tree, CHECK)
+    assert answer.returncode == 0, answer.stdout
+    assert "FAIL" not in answer.stdout
+
+
+@pytest.mark.parametrize(("plant", "sentence"), FAULTS.values(), ids=FAULTS.keys())
+def test_the_check_finds(worker_tree: Path, plant: str, sentence: str) -> None:
+    answer = tree.in_copy(worker_tree, f"{plant} && {CHECK}")
+    failed = [line for line in answer.stdout.splitlines() if line.startswith("FAIL")]
+    assert answer.returncode == 1, answer.stdout
+    assert len(failed) == 1, answer.stdout
+    assert sentence in failed[0]
+
+
+def test_the_steps_that_need_no_network_can_be_repeated(worker_tree: Path) -> None:
+    steps = "20-users.sh 40-jobs.sh 50-units.sh 80-clean.sh 90-check.sh"
+    answer = tree.in_copy(worker_tree, f"sh /{tree.STAGE}/provision/all.sh {steps}")
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_a_gpu_is_shown_to_jobs_only_where_there_is_one(worker_tree: Path) -> None:
+    conf = "/etc/systemd/system/parallelize-agent.service.d/gpu.conf"
+    units = f"sh /{tree.STAGE}/provision/all.sh 50-units.sh"
+    assert tree.in_copy(worker_tree, f"test ! -e {conf}").returncode == 0
+    assert (
+        tree.in_copy(worker_tree, f"GPU=true {units} && grep PrivateDevices=no {conf}").returncode
+        == 0
+    )
+    again = f"GPU=true {units} && {units} && test ! -e {conf}"
+    assert tree.in_copy(worker_tree, again).returncode == 0
+
+
+def test_the_owners_debian_packages_are_installed(worker_tree: Path) -> None:
+    assert (worker_tree / "usr" / "bin" / tree.EXTRA_PACKAGES).exists()
+
+
+def test_the_exposure_of_the_agents_unit_is_no_more_than_stated(worker_tree: Path) -> None:
+    words = f"security --offline=true --threshold={EXPOSURE_LIMIT} parallelize-agent.service"
+    answer = tree.in_copy(worker_tree, f"systemd-analyze {words}")
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_has_no_complaint(script: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("needs shellcheck: tests/image/install-packages.sh")
+    answer = subprocess.run(
+        ["shellcheck", "--shell=sh", script], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_every_requirement_is_pinned_by_hash_and_names_no_index() -> None:
+    text = (tree.REPOSITORY / "packer" / "requirements.txt").read_text(encoding="utf-8")
+    pinned = re.split(r"\n(?=\S)", text.strip())
+    assert all("--hash=sha256:" in entry and "==" in entry for entry in pinned)
+    assert "://" not in text
