@@ -1,6 +1,7 @@
 """One search of any size: `python -m tests.model --executions 3 --outputs 2 --crashes 1`.
 
-Prints what is wrong and the shortest way there; exit status 1 if anything is.
+Prints how many states there are, and the shortest way to what is wrong; exit status 1 if
+anything is.
 """
 
 from __future__ import annotations
@@ -28,12 +29,11 @@ def main() -> int:
     luck = Luck(**{name: getattr(options, name) for name in BAD_LUCK})
     with tempfile.TemporaryDirectory() as folder, structlog.testing.capture_logs():
         agent = Agent(make_work(Path(folder), options.executions, options.outputs))
-        search = Search(agent, luck, options.executions)
-        found = search.first_violation()
-    if found:
-        what, steps = found
-        sys.stdout.writelines(f"{line}\n" for line in [what, *(f"  {step}" for step in steps)])
-    return 1 if found else 0
+        outcome = Search(agent, luck, options.executions).run()
+    verdict = outcome.violation or "nothing is wrong"
+    lines = (f"{outcome.states:,} states: {verdict}", *(f"  {step}" for step in outcome.steps))
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 1 if outcome.violation else 0
 
 
 sys.exit(main())

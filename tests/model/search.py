@@ -39,6 +39,15 @@ Step = tuple[str, State]
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How many states there were; what was wrong, if anything, and the shortest way there."""
+
+    states: int
+    violation: str | None = None
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Search:
     """A search with so many executions, of which `at_once` at a time."""
 
@@ -47,12 +56,8 @@ class Search:
     executions: int
     at_once: int = 2
 
-    def first_violation(self) -> tuple[str, list[str]] | None:
-        """Return what is wrong, and the shortest way there; None if nothing is."""
-        return next(self.violations(), None)
-
-    def violations(self) -> Iterator[tuple[str, list[str]]]:
-        """Go through what is wrong, each with the shortest steps that lead there."""
+    def run(self) -> Outcome:
+        """Go through all states, or to the first violation."""
         start = State(World().send(), ((),) * self.executions, self.luck)
         came: dict[State, tuple[State, str] | None] = {start: None}
         pending = deque([start])
@@ -60,15 +65,13 @@ class Search:
         while pending:
             state = pending.popleft()
             steps = list(self._steps(state, next_call))
-            # With messages left, it is only the executions of this search that are used up.
-            if not steps and not state.world.messages and (wrong := _judge(state.world)):
-                yield wrong, _path(came, state)
+            if wrong := _wrong(state, steps):
+                return Outcome(len(came), wrong, tuple(_path(came, state)))
             for name, after in steps:
-                if _finished(state.world) and not _finished(after.world):
-                    yield "a finished job is not finished any more", [*_path(came, state), name]
                 if after not in came:
                     came[after] = (state, name)
                     pending.append(after)
+        return Outcome(len(came))
 
     def _steps(
         self, state: State, next_call: Callable[[int, tuple[Any, ...]], Call | None]
@@ -169,6 +172,13 @@ def _with(state: State, number: int, answers: tuple[Any, ...] | None) -> State:
 
 def _finished(world: World) -> bool:
     return world.find(RESULT) is not None
+
+
+def _wrong(state: State, steps: list[Step]) -> str | None:
+    if _finished(state.world) and not all(_finished(after.world) for _, after in steps):
+        return "a finished job is not finished any more"
+    # With messages left, it is only the executions of this search that are used up.
+    return None if steps or state.world.messages else _judge(state.world)
 
 
 def _judge(world: World) -> str | None:

@@ -44,7 +44,7 @@ def test_a_job_ends_with_one_true_result(
     tmp_path: Path, executions: int, outputs: int, luck: Luck
 ) -> None:
     agent = Agent(make_work(tmp_path, executions, outputs))
-    assert Search(agent, luck, executions).first_violation() is None
+    assert Search(agent, luck, executions).run().violation is None
 
 
 class WithoutConditions(ScriptedStore):
@@ -101,4 +101,4 @@ def test_a_weaker_protocol_is_found_out(
     luck: Luck,
 ) -> None:
     agent = Agent(make_work(tmp_path, executions, outputs), weak)
-    assert Search(agent, luck, executions).first_violation()
+    assert Search(agent, luck, executions).run().violation
