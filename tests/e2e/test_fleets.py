@@ -1,0 +1,125 @@
+"""Fleets with real agents: a group that replaces the lost and empties itself; stop, scale, cost."""
+
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from tests.e2e.conftest import Shell, wait_until
+
+pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
+
+FILES = 6
+
+
+@pytest.fixture
+def run(shell: Shell) -> str:
+    """A run that is enqueued, whose jobs wait until the file `go` is there."""
+    name = shell.folder.name[:40].strip("_-")
+    for folder in ("inputs", "env"):
+        (shell.folder / folder).mkdir()
+    for number in range(FILES):
+        (shell.folder / "inputs" / f"{number}.txt").write_text("x" * number)
+    script = shell.folder / "env" / "job.sh"
+    script.write_text(
+        f'#!/bin/sh\nuntil [ -e "{shell.folder}/go" ]; do sleep 0.1; done\n'
+        'wc -c <"$1" >size\necho size\n'
+    )
+    script.chmod(0o755)
+    (shell.folder / "parallelize.toml").write_text(
+        f'[run]\nname = "{name}"\ncommand = "./job.sh"\nenv = "env/"\n'
+        '[output]\nname = "{hash}"\n[workers]\nslots = 1\n'
+    )
+    shell.run("local", "start")
+    shell.run("prep", "--local")
+    shell.run("enqueue", "--local")
+    return name
+
+
+@pytest.fixture
+def group(shell: Shell, run: str) -> Any:
+    """How the run's Auto Scaling group is, each time it is asked."""
+    endpoint = shell.json("local", "status")["endpoint"]
+    client = boto3.client(
+        "autoscaling", endpoint_url=endpoint, region_name="us-east-1",
+        aws_access_key_id="local", aws_secret_access_key="local",
+    )  # fmt: skip
+
+    def look() -> Any:
+        name = f"parallelize-{run}"
+        (found,) = client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
+            "AutoScalingGroups"
+        ]
+        return found
+
+    return look
+
+
+def members(group: Any) -> set[str]:
+    return {member["InstanceId"] for member in group()["Instances"]}
+
+
+def let_go(shell: Shell) -> None:
+    Path(shell.folder / "go").touch()
+
+
+def test_a_lost_worker_is_replaced_and_the_workers_that_are_done_take_the_group_to_zero(
+    shell: Shell, group: Any
+) -> None:
+    shell.run("launch", "2", "--fleet", "persistent", "--local")
+    busy = shell.wait_for(
+        lambda status: next((one for one in status["workers"] if one["running"]), None)
+    )
+    shell.run("local", "kill", busy["id"])
+    wait_until(lambda: len(members(group)) == 2 and busy["id"] not in members(group))
+    let_go(shell)
+    shell.wait_for(lambda status: status["state"] == "drained")
+    wait_until(lambda: group()["DesiredCapacity"] == 0)
+    assert members(group) == set()
+    assert shell.status()["done"] == FILES
+
+
+def test_a_stopped_run_finishes_what_it_has_begun_and_leaves_the_rest(
+    shell: Shell, run: str
+) -> None:
+    shell.run("launch", "1", "--local")
+    shell.wait_for(lambda status: status["running"])
+    shell.run("stop", "--local")
+    let_go(shell)
+    wait_until(lambda: all(one["state"] == "terminated" for one in mine(shell)))
+    status = shell.status()
+    assert 0 < status["done"] < FILES
+    assert status["done"] + status["waiting"] == FILES
+    assert "stopped with parallelize stop" in status["why"]
+    shell.run("enqueue", "--local", code=3)  # nothing new to send, but the run goes on
+    shell.run("launch", "1", "--local")
+    shell.wait_for(lambda status: status["state"] == "drained")
+
+
+def mine(shell: Shell) -> list[Any]:
+    workers = {worker["id"] for worker in shell.status()["workers"]}
+    return [machine for machine in shell.machines() if machine["id"] in workers]
+
+
+def test_a_run_that_reaches_its_cost_limit_is_paused_by_its_workers(shell: Shell, run: str) -> None:
+    # The emulator's spot price is $0.00001 an hour: the limit is reached within the first seconds.
+    shell.environ["PARALLELIZE_AGENT_HEARTBEAT"] = "1s"
+    try:
+        shell.run("launch", "1", "--max-cost", "0.000000001", "--force", "--local")
+        shell.wait_for(lambda status: "cost limit" in (status["why"] or ""))
+    finally:
+        del shell.environ["PARALLELIZE_AGENT_HEARTBEAT"]
+        let_go(shell)
+    wait_until(lambda: all(one["state"] == "terminated" for one in mine(shell)))
+    shell.run("launch", "1", "--local", code=3)
+
+
+def test_a_machine_that_is_killed_with_the_run_leaves_another_runs_machine_alone(
+    shell: Shell, run: str
+) -> None:
+    (mine_id,) = shell.run("launch", "1", "--local").split()
+    shell.run("kill", "--run", "another", "--local")
+    states = {machine["id"]: machine["state"] for machine in shell.machines()}
+    assert states[mine_id] == "running"
+    shell.run("kill", "--local")
+    wait_until(lambda: {m["id"]: m["state"] for m in shell.machines()}[mine_id] == "terminated")
