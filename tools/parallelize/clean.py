@@ -9,13 +9,18 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
-from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet import instances
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.leftovers import find_leftovers
+from parallelize.fleet.prices import on_demand
+from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import look
 from parallelize.kill import record, sentences, terminate_run, unclear
 from parallelize.options import NOTHING, Common, DryRun, Force, Json, Yes
@@ -63,6 +68,8 @@ def clean(
     plan = make_plan(context, keep_outputs=what.keep_outputs)
     _show(plan, context, dry_run=dry_run)
     if dry_run:
+        for line in leftovers_of_all_runs(context):
+            say_plan(line)
         return
     check_workers(plan, context.run, force=what.force)
     confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
@@ -78,6 +85,15 @@ def clean(
     if json:
         deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
         answer_json({**record(statement), "deleted": deleted})
+
+
+def leftovers_of_all_runs(context: Context) -> list[str]:
+    """Return what any run has left in EC2, with age and about what it has cost, in lines."""
+    clients = FactClients.make(context.session)
+    compute = ComputeClients.make(context.session)
+    types = sorted({machine.type for machine in instances.find(compute.ec2, None)})
+    prices = on_demand(clients.pricing, context.region, types) if types else {}
+    return describe_leftovers(find_leftovers(compute, datetime.now(UTC), prices))
 
 
 def make_plan(context: Context, *, keep_outputs: bool) -> Plan:

@@ -97,6 +97,18 @@ class RunStatus:
         return self.left == 0
 
     @property
+    def cost_per_file(self) -> float | None:
+        """About what a finished file has cost, in US dollars; None before there is one."""
+        finished = self.done + self.failed
+        return self.cost / finished if finished and self.cost else None
+
+    @property
+    def cost_to_finish(self) -> float | None:
+        """About what the files without a result will cost if they are like the others."""
+        each = self.cost_per_file
+        return None if each is None else each * self.left
+
+    @property
     def eta(self) -> float | None:
         """The seconds that the rest will take at this rate, None if nobody can tell."""
         return self.left / self.rate if self.left and self.rate else None

@@ -33,10 +33,19 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
         "elapsed_seconds": round(status.elapsed, 1),
         "files_per_second": round(status.rate, 3),
         "eta_seconds": None if status.eta is None else round(status.eta),
-        "cost_usd": {"estimate": round(status.cost, 4), "limit": max_cost},
+        "cost_usd": {
+            "estimate": round(status.cost, 4),
+            "limit": max_cost,
+            "per_file": _rounded(status.cost_per_file),
+            "to_finish": _rounded(status.cost_to_finish),
+        },
         "why": status.why,
         "as_of": _iso(status.taken_at),
     }
+
+
+def _rounded(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 6)
 
 
 def _worker_json(worker: Worker) -> dict[str, Any]:
@@ -123,7 +132,9 @@ def _rate_line(status: RunStatus) -> list[str]:
         return []
     eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
     cost = f"   est. cost ${status.cost:,.2f}" if status.cost >= CENT else ""
-    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}{cost}".rstrip())]
+    rest = status.cost_to_finish
+    more = f" + ${rest:,.2f} to finish" if cost and rest and rest >= CENT else ""
+    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}{cost}{more}".rstrip())]
 
 
 def _worker_lines(status: RunStatus) -> Iterator[str]:

@@ -2,8 +2,9 @@ import pytest
 from tests.unit.fleet.examples import SPOT_STANDARD, facts, pools, request
 
 from parallelize.fleet.facts import Quota, Work
+from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
-from parallelize.fleet.show import describe_plan, usd
+from parallelize.fleet.show import describe_leftovers, describe_plan, usd
 
 DRY_RUN_COLUMNS = len("(dry run) ")
 
@@ -49,3 +50,16 @@ def test_every_line_of_a_plan_fits_beside_its_mark(changes):
 )
 def test_money(amount, text):
     assert usd(amount) == text
+
+
+def test_leftovers_are_told_with_age_and_cost():
+    machine = Leftover("machine", "i-1", "scans", hours=30.4, usd=5.472)
+    group = Leftover("group", "parallelize-old", "old", hours=0)
+    assert describe_leftovers([machine, group]) == [
+        "left by run scans: machine i-1, 30 h old, at most $5.47",
+        "left by run old: group parallelize-old, 0 h old",
+    ]
+
+
+def test_nothing_left_is_said_too():
+    assert describe_leftovers([]) == ["no machine, group or volume of any run is left"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from parallelize.fleet import quotas
+from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import LaunchPlan, shares
 
 TYPES_SHOWN = 2
@@ -30,6 +33,20 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")
     return lines
+
+
+def describe_leftovers(found: Sequence[Leftover]) -> list[str]:
+    """Return a line for each thing that some run has left, with its age and cost."""
+    if not found:
+        return ["no machine, group or volume of any run is left"]
+    return [
+        f"left by run {one.run}: {one.kind} {one.id}, {one.hours:.0f} h old{_worth(one)}"
+        for one in found
+    ]
+
+
+def _worth(one: Leftover) -> str:
+    return "" if one.usd is None else f", at most {usd(one.usd)}"
 
 
 def usd(amount: float) -> str:
