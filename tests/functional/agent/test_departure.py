@@ -63,7 +63,7 @@ def test_at_the_end_of_the_time_running_jobs_are_stopped_handed_back_and_not_cha
     assert bench.result("x").attempt == 1
 
 
-def test_a_hundred_interruptions_are_no_reason_to_fail(make: MakeBench, gate: Gate) -> None:
+def test_interruptions_in_a_row_are_no_reason_to_fail(make: MakeBench, gate: Gate) -> None:
     bench = make(gate.wait)
     bench.add({"x": b""})
     for number in range(5):
