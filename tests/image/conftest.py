@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,12 +27,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of this test session share."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that all processes of this test session share; the last of them removes it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-") else base) / "image"
-    folder.mkdir(exist_ok=True)
-    return folder
+    users = folder / "users"
+    users.mkdir(parents=True, exist_ok=True)
+    own = users / str(os.getpid())
+    own.touch()
+    yield folder
+    own.unlink()
+    if not any(users.iterdir()):
+        # Gigabytes, which pytest would keep for the next two sessions.
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +43,23 @@ every_boot = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Ended:
-    """A machine that has ended, and the run that it worked on."""
+    """A machine that has ended, and the run that it worked on; kept in a folder."""
 
     console: str
     results: dict[str, Result]
+
+    def write(self, folder: Path) -> None:
+        """Keep it for the other processes of the test session."""
+        for number, result in enumerate(self.results.values()):
+            (folder / f"{number}.result").write_bytes(result.encode())
+        (folder / "ended").write_text(self.console, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Ended:
+        """Read what was kept."""
+        results = [Result.decode(path.read_bytes()) for path in folder.glob("*.result")]
+        console = (folder / "ended").read_text(encoding="utf-8")
+        return cls(console, {result.key: result for result in results})
 
 
 @pytest.fixture(scope="session")
@@ -66,21 +78,26 @@ def worker_disk(worker_tree: Path, shared_folder: Path) -> Path:
     ids=["each job limited", "the machine the only limit"],
 )
 def ended(
-    request: pytest.FixtureRequest,
-    worker_disk: Path,
-    worker_tree: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Ended]:
+    request: pytest.FixtureRequest, worker_disk: Path, worker_tree: Path, shared_folder: Path
+) -> Ended:
     """Boot one machine for several tests, and wait for its end."""
-    folder = tmp_path_factory.mktemp("machine")
+    folder = shared_folder / f"emulated-{request.param}"
+    with only_one(folder):
+        if not (folder / "ended").exists():
+            folder.mkdir(exist_ok=True)
+            boot(request.param, worker_disk, worker_tree, folder).write(folder)
+    return Ended.read(folder)
+
+
+def boot(memory_bytes: int | None, disk: Path, tree: Path, folder: Path) -> Ended:
+    """Boot a machine from a disk, with a run for it, and return when it is off."""
     with private_network(folder), bench() as services, qemu.machines() as started:
-        limits = Limits(max_attempts=1, memory_bytes=request.param)
+        limits = Limits(max_attempts=1, memory_bytes=memory_bytes)
         layout = services.start_run("memory", COMMAND, inputs=3, limits=limits, lease_seconds=60)
-        words = environment(services.environment)
-        machine = qemu.VirtualMachine(worker_disk, worker_tree, folder, (*words, *QUICKER))
-        started.append(machine)
-        console = wait_for_power_off(machine, EMULATED_BOOT_SECONDS)
-        yield Ended(console, services.results(layout))
+        words = (*environment(services.environment), *QUICKER)
+        started.append(qemu.VirtualMachine(disk, tree, folder, words))
+        console = wait_for_power_off(started[0], EMULATED_BOOT_SECONDS)
+        return Ended(console, services.results(layout))
 
 
 def test_the_machine_switches_itself_off(ended: Ended) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +32,25 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """Build the image once."""
+def built(shared_folder: Path) -> Built:
+    """Build the image once for all processes of the test session."""
     if reason := needs.missing((*needs.FOR_CONTAINERS, *needs.FOR_PACKER)):
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("packer")
+    folder = shared_folder / "packer"
+    with tree.only_one(folder):
+        if not (folder / "image.json").exists():
+            folder.mkdir(exist_ok=True)
+            build_image(folder)
+    return Built(
+        json.loads((folder / "image.json").read_text()),
+        folder / "instance",
+        (folder / "packer.log").read_text(),
+        json.loads((folder / "build" / "packer" / "manifest.json").read_text()),
+    )
+
+
+def build_image(folder: Path) -> None:
+    """Let Packer make an image of a container, and keep what EC2 says of the image."""
     plain = make_instance(folder)
     wheel = tree.build_wheel(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -49,12 +61,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             instance = Container(plain, folder, (), keep_changes=True)
             started.append(instance)
             wait_until(instance, lambda: tree.answers(ADDRESS, 22), "an SSH server")
-            log = build(folder, wheel)
+            (folder / "packer.log").write_text(run_packer(folder, wheel))
             instance.press_power_button()
             ec2 = boto3.client("ec2", **CLIENT)
             (image,) = ec2.describe_images(Owners=["self"])["Images"]
-            manifest = json.loads((folder / "build" / "packer" / "manifest.json").read_text())
-            yield Built(dict(image), plain, log, manifest)
+            (folder / "image.json").write_text(json.dumps(image, default=str))
 
 
 CLIENT: dict[str, Any] = {
@@ -73,7 +84,7 @@ def make_instance(folder: Path) -> Path:
     return plain
 
 
-def build(folder: Path, wheel: Path) -> str:
+def run_packer(folder: Path, wheel: Path) -> str:
     """Run Packer; return what it printed."""
     template = older_template(folder / "build", ADDRESS, folder / "key")
     variables = (f"wheel={wheel}", f"agent_version={VERSION}")
@@ -117,4 +128,3 @@ def test_a_machine_from_the_image_does_a_run(built: Built, tmp_path: Path) -> No
         started.append(Container(built.tree, tmp_path, words))
         wait_for_power_off(started[0])
         assert services.output(layout, "out") == "done\n"
-    shutil.rmtree(built.tree)

@@ -24,8 +24,8 @@ CHECK = f"cd /{tree.STAGE}/provision && STAGE=/{tree.STAGE} sh 90-check.sh"
 FAULTS = {
     "a key": ("mkdir -p /home/x/.ssh && touch /home/x/.ssh/authorized_keys", "no key"),
     "a host key": ("touch /etc/ssh/ssh_host_ed25519_key", "no key"),
-    "credentials": ("mkdir /root/.aws", "no key"),
-    "a history": ("touch /root/.bash_history", "no history"),
+    "credentials": ("mkdir ~root/.aws", "no key"),
+    "a history": ("touch ~root/.bash_history", "no history"),
     "a machine-id": ("echo 0123456789abcdef0123456789abcdef >/etc/machine-id", "machine-id"),
     "a library beside the pinned ones": (
         "cd /opt/parallelize/lib/python3*/site-packages && mkdir rich-1.0.dist-info",
