@@ -75,6 +75,7 @@ class Door:
         self._upstream = upstream
         self._troubles: tuple[Trouble, ...] = ()
         self._server: asyncio.Server | None = None
+        self._visitors: set[asyncio.Task[None]] = set()
 
     @property
     def endpoint(self) -> str:
@@ -89,12 +90,20 @@ class Door:
 
     async def open(self) -> None:
         """Begin to listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Let nobody in any more, and those inside go."""
         assert self._server
         self._server.close()
+        for visitor in self._visitors:
+            visitor.cancel()
+
+    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Nobody else keeps the task, and one that nobody keeps may be collected unfinished.
+        visitor = asyncio.create_task(self._serve(reader, writer))
+        self._visitors.add(visitor)
+        visitor.add_done_callback(self._visitors.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(*_CLOSED):

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
@@ -198,6 +199,12 @@ class Echo(BaseHTTPRequestHandler):
         pass
 
 
+@cache
+def session() -> boto3.Session:
+    """One for all: the first client of each service reads megabytes of JSON."""
+    return boto3.Session("key", "secret", region_name="us-east-1")
+
+
 class Clouds:
     """A door to a server that counts, with impatient clients in front of it."""
 
@@ -206,9 +213,8 @@ class Clouds:
         self.seen = seen
         self.hit: Counter[Kind] = Counter()
         once = Config(retries={"total_max_attempts": 1}, read_timeout=1)
-        session = boto3.Session("key", "secret", region_name="us-east-1")
-        self._s3 = session.client("s3", endpoint_url=door.endpoint, config=once)
-        self._sqs = session.client("sqs", endpoint_url=door.endpoint, config=once)
+        self._s3 = session().client("s3", endpoint_url=door.endpoint, config=once)
+        self._sqs = session().client("sqs", endpoint_url=door.endpoint, config=once)
 
     def impose(self, kind: Kind, seconds: float = 60) -> None:
         until = monotonic() + seconds
