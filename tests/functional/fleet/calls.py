@@ -71,7 +71,11 @@ def needs(call: Call) -> list[Need]:
     if call.service == "sqs":
         return [Need(f"sqs:{name}", queue_arn(call.params)) for name in sqs_actions(call)]
     action = f"{call.service.replace('-', '')}:{call.operation}"
-    return [] if action in WITHOUT_PERMISSION else [Need(action, "*")]
+    if action in WITHOUT_PERMISSION:
+        return []
+    named = "Namespace" in call.params and call.service == "cloudwatch"
+    context = (("cloudwatch:namespace", call.params["Namespace"]),) if named else ()
+    return [Need(action, "*", context)]
 
 
 def s3_needs(call: Call) -> list[Need]:

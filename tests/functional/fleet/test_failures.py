@@ -183,7 +183,7 @@ def test_what_the_spot_market_lacks_is_launched_on_demand_if_asked_for(account):
             ]
         },
         {
-            "Type": "instant", "ClientToken": "token-on-demand", "OnDemandOptions": ANY,
+            "Type": "instant", "ClientToken": "token-fallback", "OnDemandOptions": ANY,
             "TagSpecifications": ANY, "LaunchTemplateConfigs": ANY,
             "TargetCapacitySpecification": capacity,
         },

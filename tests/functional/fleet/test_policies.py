@@ -198,8 +198,8 @@ def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
 AGENT_SELDOM = {
     # Renewal needs a job as long as a lease, parts a file of 16 MiB, claims one of 12 hours.
     "sqs:ChangeMessageVisibility", "s3:AbortMultipartUpload", "s3:DeleteObject",
-    # Only in a group, and from machines in EC2.
-    "autoscaling:TerminateInstanceInAutoScalingGroup", "cloudwatch:PutMetricData",
+    # Only in a group.
+    "autoscaling:TerminateInstanceInAutoScalingGroup",
 }  # fmt: skip
 SUBMITTER_SELDOM = {"s3:AbortMultipartUpload"}
 

@@ -84,6 +84,21 @@ def test_workers_find_the_stacks_profile_by_its_name(deployed, parallelize):
     ]
 
 
+def test_workers_are_launched_into_the_stacks_security_group(deployed, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "bucket")
+    deployed.prepare("scans")
+    parallelize("launch", "1", "--run", "scans")
+    (version,) = deployed.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName="parallelize-scans"
+    )["LaunchTemplateVersions"]
+    (group,) = deployed.client("ec2").describe_security_groups(
+        Filters=[{"Name": "group-name", "Values": ["parallelize-worker"]}]
+    )["SecurityGroups"]
+    assert version["LaunchTemplateData"]["SecurityGroupIds"] == [group["GroupId"]]
+    profile = version["LaunchTemplateData"]["IamInstanceProfile"]
+    assert profile == {"Name": "parallelize-agent-eu-west-1"}
+
+
 def test_outputs_without_a_stack_have_nothing_to_show(account, parallelize):
     code, _, err = parallelize("setup", "--outputs")
     assert code == 3

@@ -59,11 +59,14 @@ def test_some_of_the_workers_can_be_on_demand_for_the_tail():
     assert [(fleet.market, fleet.count) for fleet in plan.fleets] == [("spot", 3), ("on-demand", 2)]
 
 
-def test_a_repeated_plan_repeats_its_client_tokens_and_each_market_has_its_own():
-    first, second = (plan_launch(facts(), request(on_demand=1)) for _ in range(2))
-    tokens = [fleet.body["ClientToken"] for fleet in first.fleets]
-    assert tokens == [fleet.body["ClientToken"] for fleet in second.fleets]
-    assert len(set(tokens)) == 2
+def test_a_repeated_plan_repeats_its_client_tokens_and_each_fleet_has_its_own():
+    plans = [plan_launch(facts(), request(on_demand=1, fallback=True)) for _ in range(2)]
+    first, second = (
+        [fleet.body["ClientToken"] for fleet in (*plan.fleets, plan.fallback)] for plan in plans
+    )
+    assert first == second
+    assert len(set(first)) == 3
+    assert all(len(token) <= 64 for token in first)
 
 
 def test_the_launch_template_is_whole():

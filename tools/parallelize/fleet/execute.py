@@ -95,19 +95,21 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
     with the same settings makes no new version.
     """
     name, content = template_name(plan.request.run), fingerprint(data)
+    # Of this launch, not of the content: a template like it may have been deleted since.
+    token = f"{plan.request.token}-{content}"
     versions = _versions(ec2, name)
     for version in versions:
         if version.get("VersionDescription") == content:
             return version["LaunchTemplateId"], str(version["VersionNumber"])
     if versions:
         made = ec2.create_launch_template_version(
-            LaunchTemplateName=name, VersionDescription=content, ClientToken=content,
+            LaunchTemplateName=name, VersionDescription=content, ClientToken=token,
             LaunchTemplateData=data,  # type: ignore[arg-type]
         )["LaunchTemplateVersion"]  # fmt: skip
         return made["LaunchTemplateId"], str(made["VersionNumber"])
     given = tags.as_list(tags.run_tags(plan.request.run, plan.request.tags))
     template = ec2.create_launch_template(
-        LaunchTemplateName=name, VersionDescription=content, ClientToken=content,
+        LaunchTemplateName=name, VersionDescription=content, ClientToken=token,
         LaunchTemplateData=data,  # type: ignore[arg-type]
         TagSpecifications=[{"ResourceType": "launch-template", "Tags": given}],
     )["LaunchTemplate"]  # fmt: skip

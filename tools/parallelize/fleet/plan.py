@@ -73,8 +73,8 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     def template(market: Market) -> dict[str, Any]:
         return launch_template(request, image, facts.security_groups, market, user_data)
 
-    def fleet(market: Market, count: int) -> FleetPlan:
-        body = fleet_request(request, market, count, pools)
+    def fleet(market: Market, count: int, purpose: str) -> FleetPlan:
+        body = fleet_request(request, market, count, pools, purpose)
         return FleetPlan(market, count, template(market), body)
 
     persistent = request.fleet == "persistent"
@@ -85,8 +85,10 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         pools,
         facts.quotas,
         user_data,
-        fleets=() if persistent else tuple(fleet(*share) for share in shares(request)),
-        fallback=fleet("on-demand", request.count) if request.fallback else None,
+        fleets=()
+        if persistent
+        else tuple(fleet(market, count, market) for market, count in shares(request)),
+        fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
         # A group mixes markets, and only a spot template may tag spot requests.
         group=GroupPlan(template("on-demand"), _group_body(request, pools)) if persistent else None,
         hourly_usd=price,

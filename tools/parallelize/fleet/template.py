@@ -64,16 +64,18 @@ def fingerprint(template: dict[str, Any]) -> str:
 
 
 def fleet_request(
-    request: LaunchRequest, market: Market, count: int, pools: Sequence[Pool]
+    request: LaunchRequest, market: Market, count: int, pools: Sequence[Pool], purpose: str
 ) -> dict[str, Any]:
     """Return a CreateFleet request, but for the launch template's id and version.
+
+    `purpose` tells apart the fleets of one launch, which must not share a token.
 
     The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
     """
     body: dict[str, Any] = {
         "Type": "instant",
-        "ClientToken": f"{request.token}-{market}",
+        "ClientToken": f"{request.token}-{purpose}",
         "TargetCapacitySpecification": {
             "TotalTargetCapacity": count,
             "DefaultTargetCapacityType": market,
