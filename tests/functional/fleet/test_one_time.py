@@ -216,3 +216,26 @@ def test_kill_says_as_json_what_it_ended(account, scans, parallelize):
     _, answer, _ = parallelize("kill", "--json", "--run", "scans")
     assert json.loads(answer)["ended"] == sorted(out.split())
     assert json.loads(answer)["left"] == []
+
+
+def test_without_a_default_vpc_the_error_says_what_to_set(account, scans, parallelize):
+    ec2 = account.client("ec2")
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 2
+    assert "there is no default VPC in this region" in err
+    assert "aws.subnets" in err
+
+
+def test_a_machine_type_that_does_not_exist_is_named(account, scans, parallelize):
+    code, _, err = parallelize("launch", "1", "--type", "c7i.enormous", "--run", "scans")
+    assert code == 2
+    assert "no machine type c7i.enormous" in err
+
+
+def test_given_subnets_are_the_only_ones_used(account, scans, parallelize, monkeypatch):
+    subnet = account.client("ec2").describe_subnets()["Subnets"][1]
+    monkeypatch.setenv("PARALLELIZE_AWS_SUBNETS", subnet["SubnetId"])
+    parallelize("launch", "2", "--run", "scans")
+    assert {m["SubnetId"] for m in account.machines("scans")} == {subnet["SubnetId"]}

@@ -19,6 +19,9 @@ GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:id:autoScaling
 OURS = {"aws:ResourceTag/parallelize:managed": "true"}
 TAGGED = {"aws:RequestTag/parallelize:managed": "true"}
 
+# moto deploys what it knows of the template, and says what it does not.
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+
 
 @pytest.fixture
 def policies(account, parallelize, monkeypatch):

@@ -11,6 +11,9 @@ from parallelize.options import Common
 from parallelize.setup import stack_parameters
 from parallelize.stack.deploy import Stack
 
+# moto deploys what it knows of the template, and says what it does not.
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+
 
 @pytest.fixture
 def deployed(account, parallelize, monkeypatch):
