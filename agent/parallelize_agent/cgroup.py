@@ -119,11 +119,6 @@ class JobCgroups:
             return None
         return groups
 
-    @property
-    def limits_memory(self) -> bool:
-        """Whether `memory_bytes` of `create` will be obeyed."""
-        return "memory" in self._enabled()
-
     def prepare(self) -> None:
         """Move this process aside, protect it, and pass the controllers on; OSError if refused."""
         agent = self.folder / "agent"
@@ -145,9 +140,6 @@ class JobCgroups:
             _set_if_there(folder / "memory.max", memory_bytes)
             _set_if_there(folder / "memory.swap.max", 0)
         return JobCgroup(folder)
-
-    def _enabled(self) -> list[str]:
-        return (self.folder / "cgroup.subtree_control").read_text(encoding="ascii").split()
 
 
 def own_folder(root: Path, memberships: str) -> Path | None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent import host
-from parallelize_agent.removal import remove_tree
+from parallelize_agent import host, sandbox
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Environment, Run
@@ -25,7 +24,7 @@ class Environments:
 
     def __init__(self, root: Path, open_store: Callable[[str], Store]) -> None:
         # What an earlier agent left when it was killed may be half of something.
-        remove_tree(root)
+        sandbox.remove(root)
         root.mkdir(parents=True)
         self._root = root
         self._open_store = open_store

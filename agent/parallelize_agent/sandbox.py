@@ -62,7 +62,7 @@ def take_back(folder: Path, user: str | None) -> None:
         _take(folder)
 
 
-def remove(folder: Path, user: str | None) -> None:
+def remove(folder: Path, user: str | None = None) -> None:
     """Remove `folder`, whatever a job has made of it: any mode, any depth, any owner.
 
     To be called, like `take_back`, when no process of the user is left.

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallelize_agent import sandbox
-from parallelize_agent.removal import remove_tree
 
 PRIVATE = ".parallelize"
 """The one name in a scratch folder that no environment can have."""
@@ -63,7 +62,7 @@ class ScratchSpace:
         self._user = user
         self._numbers = itertools.count()
         # What an earlier agent left when it was killed belongs to nobody now.
-        remove_tree(root, user)
+        sandbox.remove(root, user)
         root.mkdir(parents=True)
         root.chmod(0o711)
 
@@ -90,4 +89,4 @@ class ScratchSpace:
 
     def remove(self, folder: JobFolder) -> None:
         """Remove everything of a job, whatever it did to its own permissions."""
-        remove_tree(folder.root, self._user)
+        sandbox.remove(folder.root, self._user)

@@ -46,18 +46,6 @@ def stopping(status: str) -> None:
     notify(f"STOPPING=1\nSTATUS={status}")
 
 
-def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Return how often `watchdog` has to be called, or None if nobody waits for it.
-
-    It is half of the time after which systemd loses its patience, as sd_watchdog_enabled advises.
-    """
-    patience = environ.get("WATCHDOG_USEC", "")
-    meant_for = environ.get("WATCHDOG_PID", str(os.getpid()))
-    if not patience.isdecimal() or meant_for != str(os.getpid()):
-        return None
-    return int(patience) / 1_000_000 / 2
-
-
 def promise(
     *, shutdown: bool, max_runtime_seconds: float | None, environ: Mapping[str, str] = os.environ
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,18 +53,6 @@ def test_a_manager_that_is_gone_does_no_harm(
 def test_nothing_is_sent_where_there_is_no_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     systemd.ready("4 slots")
-
-
-def test_the_watchdog_is_fed_twice_as_often_as_asked() -> None:
-    environ = {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())}
-    assert systemd.watchdog_seconds(environ) == 30
-
-
-@pytest.mark.parametrize(
-    "environ", [{}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}]
-)
-def test_no_watchdog_waits_for_a_process_that_was_not_asked(environ: dict[str, str]) -> None:
-    assert systemd.watchdog_seconds(environ) is None
 
 
 def test_a_machine_that_stays_up_has_a_keep_alive_file(tmp_path: Path) -> None:
