@@ -1,7 +1,7 @@
 """The machine's file tree: a plain Debian as the cloud has it, provisioned as Packer does it.
 
 The plain Debian is kept as an archive in ~/.cache/parallelize-tests (PARALLELIZE_TEST_CACHE), so
-only the first run waits for it. PARALLELIZE_IMAGE_SUITE chooses another suite than trixie.
+only the first run waits for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pathlib import Path
 from tests.image.harness.network import HOST
 
 REPOSITORY = Path(__file__).parents[3]
-SUITE = os.environ.get("PARALLELIZE_IMAGE_SUITE", "trixie")
+SUITE = "trixie"
+"""Debian 13, the template's default. Older systemds than 254 do not know what the units need."""
+
 CACHE = Path(os.environ.get("PARALLELIZE_TEST_CACHE", Path.home() / ".cache" / "parallelize-tests"))
 
 CLOUD_PACKAGES = (
