@@ -133,15 +133,19 @@ class SQSQueue:
             "in_flight": "ApproximateNumberOfMessagesNotVisible",
             "delayed": "ApproximateNumberOfMessagesDelayed",
         }
-        found: Any = self._client.get_queue_attributes(
+        answer: Any = self._client.get_queue_attributes(
             QueueUrl=self.url,
             AttributeNames=list(names.values()),  # type: ignore[arg-type]
-        )["Attributes"]
+        )
+        found = answer.get("Attributes", {})
+        if not found.keys() >= set(names.values()):
+            raise ServiceError("an answer of SQS breaks off", f"it has only {sorted(found)}")
         return QueueCounts(**{field: int(found[name]) for field, name in names.items()})
 
     @_insist
     def _send(self, entries: list[dict[str, Any]]) -> None:
         answer = self._client.send_message_batch(QueueUrl=self.url, Entries=_numbered(entries))
+        _check_whole(answer)
         failed = answer.get("Failed", ())
         # What was sent must not be sent again when the call is retried.
         entries[:] = [entries[int(item["Id"])] for item in failed]
@@ -158,6 +162,7 @@ class SQSQueue:
         answer = self._client.change_message_visibility_batch(
             QueueUrl=self.url, Entries=_numbered(entries)
         )
+        _check_whole(answer)
         failed = answer.get("Failed", ())
         _check("renew", [item for item in failed if not _gone(item)])
         return [int(item["Id"]) for item in failed]
@@ -176,6 +181,12 @@ def _numbered(entries: Sequence[dict[str, Any]]) -> list[Any]:
 def _gone(item: Any) -> bool:
     # The same code has a prefix in SQS's older protocol, and a suffix in some servers.
     return item["Code"].rpartition(".")[2].removesuffix("Exception") in _GONE
+
+
+def _check_whole(answer: Any) -> None:
+    """Raise an error that may pass for an answer of nothing, as a cut connection leaves it."""
+    if not answer.keys() & {"Successful", "Failed"}:
+        raise _BatchError("an answer of SQS breaks off", "it names no message")
 
 
 def _check(verb: str, failed: Sequence[Any]) -> None:

@@ -128,6 +128,17 @@ def _is_conflict(error: BaseException) -> bool:
     return _code(error) in {"ConditionalRequestConflict", "OperationAborted"}
 
 
+class _BrokenAnswerError(ServiceError):
+    """A connection that ends within the headers: for HTTP that is an answer of 200, and whole."""
+
+
+def _field(answer: Any, name: str) -> Any:
+    """Return what every answer of this kind has; raise an error that may pass if it is cut."""
+    if name not in answer:
+        raise _BrokenAnswerError("an answer of S3 breaks off", f"it has no {name}")
+    return answer[name]
+
+
 _settled = retry(
     retry=retry_if_exception(_is_conflict),
     stop=stop_after_attempt(8),
@@ -136,7 +147,7 @@ _settled = retry(
 )
 _whole_body = retry(
     # botocore retries a request, but not a body that breaks off while it is being read.
-    retry=retry_if_exception(lambda error: isinstance(error, _BROKEN_BODY)),
+    retry=retry_if_exception(lambda error: isinstance(error, (*_BROKEN_BODY, _BrokenAnswerError))),
     stop=stop_after_attempt(5),
     wait=wait_random_exponential(multiplier=0.1, max=5),
     reraise=True,
@@ -154,7 +165,9 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """Return a small object's content."""
         with self._told(key):
-            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            answer = self._client.get_object(Bucket=self.bucket, Key=key)
+            _field(answer, "ContentLength")
+            return answer["Body"].read()
 
     @_whole_body
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
@@ -162,11 +175,12 @@ class S3Store:
         match: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._told(key):
             answer = self._client.get_object(Bucket=self.bucket, Key=key, **match)
+        length = _field(answer, "ContentLength")
         with path.open("wb") as file:
             for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
             size = file.tell()
-        if size != answer["ContentLength"]:
+        if size != length:
             raise ServiceError(f"s3://{self.bucket}/{key} broke off after {size:,} bytes")
         return size
 
@@ -178,8 +192,8 @@ class S3Store:
             if _code(error) in {"404", "NoSuchKey", "NotFound"}:
                 return None
             raise
-        etag = answer["ETag"].strip('"')
-        return ObjectInfo(key, answer["ContentLength"], etag, answer["Metadata"])
+        etag = _field(answer, "ETag").strip('"')
+        return ObjectInfo(key, _field(answer, "ContentLength"), etag, answer["Metadata"])
 
     @_settled
     def put(
@@ -214,6 +228,7 @@ class S3Store:
             Bucket=self.bucket, Prefix=prefix, Delimiter="/" if folder_only else ""
         )
         for page in pages:
+            _field(page, "IsTruncated")
             for item in page.get("Contents", ()):
                 yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'))
 
@@ -245,7 +260,7 @@ class S3Store:
             if _unmet(error, condition):
                 return None
             raise
-        return answer["ETag"].strip('"')
+        return str(_field(answer, "ETag")).strip('"')
 
     def _put_parts(
         self, key: str, file: IO[bytes], condition: Condition, metadata: Mapping[str, str] | None
@@ -259,7 +274,7 @@ class S3Store:
             while chunk := file.read(PART_BYTES):
                 number = len(parts) + 1
                 answer = self._client.upload_part(**name, PartNumber=number, Body=chunk)
-                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+                parts.append({"PartNumber": number, "ETag": _field(answer, "ETag")})
             done = self._client.complete_multipart_upload(
                 **name, MultipartUpload={"Parts": parts}, **_conditions(condition)
             )
@@ -271,7 +286,7 @@ class S3Store:
             if isinstance(error, ClientError) and _unmet(error, condition):
                 return None
             raise
-        return done["ETag"].strip('"')
+        return str(_field(done, "ETag")).strip('"')
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

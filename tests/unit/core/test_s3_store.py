@@ -138,3 +138,20 @@ def test_an_object_that_cannot_be_deleted_is_named(s3: Stubber, store: Store) ->
     s3.add_response("delete_objects", {"Errors": [refused]})
     with pytest.raises(ServiceError, match="b: Access Denied"):
         store.delete(["a", "b"])
+
+
+def test_a_write_whose_answer_breaks_off_is_an_error_that_may_pass(
+    s3: Stubber, store: Store
+) -> None:
+    s3.add_response("put_object", {})
+    with pytest.raises(ServiceError, match="breaks off"):
+        store.put("key", b"body")
+
+
+def test_a_read_whose_answer_breaks_off_in_its_headers_is_made_again(
+    s3: Stubber, store: Store
+) -> None:
+    """Without a length, an empty body would pass for the whole."""
+    s3.add_response("get_object", {"Body": io.BytesIO(b"")})
+    s3.add_response("get_object", {"Body": io.BytesIO(b"all"), "ContentLength": 3})
+    assert store.get("key") == b"all"

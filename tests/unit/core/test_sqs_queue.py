@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore.stub import Stubber
 
 from parallelize_core.clients import Clients
 from parallelize_core.errors import ServiceError
-from parallelize_core.queue import Queue
+from parallelize_core.queue import Queue, SQSQueue
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/queue"
 LOST = {"SenderFault": True, "Code": "ReceiptHandleIsInvalid", "Message": "expired"}
@@ -92,3 +94,27 @@ def test_a_renewal_that_may_succeed_later_is_an_error_and_not_a_lost_lease(
     sqs.add_response("change_message_visibility_batch", answer(**{"0": LOST, "1": BUSY}))
     with pytest.raises(ServiceError, match="1 messages"):
         queue.extend(["a", "b"], 120)
+
+
+def test_counts_that_break_off_are_an_error_that_may_pass(sqs: Stubber, queue: Queue) -> None:
+    """A connection that ends within the headers leaves an answer of 200 without a body."""
+    sqs.add_response("get_queue_attributes", {})
+    with pytest.raises(ServiceError, match="breaks off"):
+        queue.counts()
+
+
+class CutOnce:
+    """What boto3 returns if the connection ends within the headers; the next answer is whole."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def send_message_batch(self, **request: Any) -> dict[str, Any]:
+        self.sent += [entry["MessageBody"] for entry in request["Entries"]]
+        return {} if len(self.sent) == 1 else {"Successful": [{"Id": "0"}]}
+
+
+def test_messages_whose_answer_breaks_off_are_sent_again() -> None:
+    client: Any = CutOnce()
+    SQSQueue(client, URL).send(["a"])
+    assert client.sent == ["a", "a"]
