@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError
-from parallelize_core.record import first_fault
+from parallelize_core.record import Contract, first_fault
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 
-class JobMessage(BaseModel):
+class JobMessage(Contract):
     """One attempt at one input of one run.
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
@@ -23,8 +23,6 @@ class JobMessage(BaseModel):
     that SQS keeps a message invisible. `alone` says that no other job may run beside it: it ran
     out of memory before.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: Literal[1] = 1
     run: str = Field(min_length=1, max_length=80)

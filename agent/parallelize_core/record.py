@@ -12,10 +12,11 @@ from parallelize_core.errors import DecodeError
 class Contract(BaseModel):
     """A value that client and agent share.
 
-    Readers ignore what they do not know, so an older agent can serve a newer client's run.
+    Readers ignore what they do not know, so an older agent can serve a newer client's run. Of
+    what is read only the field names come again and again, so only they are cached.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
 
 
 class Record(Contract):
