@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=3000)
     parser.add_argument("--faults", type=int, default=300)
     parser.add_argument("--agents", type=int, default=6)
-    parser.add_argument("--lease", type=int, default=6, help="seconds")
+    parser.add_argument("--lease", type=int, default=12, help="seconds")
     parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
     parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
     parser.add_argument("--keep", action="store_true", help="keep the files")

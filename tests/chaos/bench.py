@@ -40,8 +40,8 @@ from parallelize_core.queue import SQSQueue
 from parallelize_core.store import S3Store
 
 LOOK_SECONDS = 0.1
-END_SECONDS = 120.0
-"""How long the run may go on after the last fault, and the agents after the last result."""
+END_SECONDS = 600.0
+"""How long the run may go on after the last fault."""
 
 
 @dataclass(frozen=True)
