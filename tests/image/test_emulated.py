@@ -36,8 +36,8 @@ QUICKER = tuple(
 """Nobody logs in to these machines; an emulated processor has better things to do."""
 
 every_boot = pytest.mark.skipif(
-    "PARALLELIZE_IMAGE_ALL" not in os.environ,
-    reason="one emulated boot is enough for a quick answer: PARALLELIZE_IMAGE_ALL=1 for both",
+    os.environ.get("IMAGE_TESTS") != "all",
+    reason="one emulated boot is enough for a quick answer: IMAGE_TESTS=all for both",
 )
 
 

@@ -1,6 +1,6 @@
 """The machine's file tree: a plain Debian as the cloud has it, provisioned as Packer does it.
 
-The plain Debian is kept as an archive in ~/.cache/parallelize-tests (PARALLELIZE_TEST_CACHE), so
+The plain Debian is kept as an archive in ~/.cache/parallelize-tests, so
 only the first run waits for it.
 """
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[3]
 SUITE = "trixie"
 """Debian 13, the template's default. Older systemds than 254 do not know what the units need."""
 
-CACHE = Path(os.environ.get("PARALLELIZE_TEST_CACHE", Path.home() / ".cache" / "parallelize-tests"))
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parallelize-tests"
 
 CLOUD_PACKAGES = (
     "systemd-sysv", "udev", "dbus", "iproute2", "initramfs-tools", "lz4", "linux-image-cloud-amd64",
