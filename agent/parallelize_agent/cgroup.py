@@ -48,6 +48,11 @@ class JobCgroup:
         return ("/bin/sh", "-c", _ENTER, str(self.folder / "cgroup.procs"))
 
     @property
+    def limits_memory(self) -> bool:
+        """Whether the kernel limits its memory; without that controller somebody else has to."""
+        return (self.folder / "memory.max").exists()
+
+    @property
     def peak_memory_bytes(self) -> int | None:
         """The most memory that the job has had at once; None if the kernel does not count it."""
         text = self._read("memory.peak")

@@ -42,7 +42,8 @@ class Command:
     """What to run, and within which limits; times in seconds, memory in bytes.
 
     `marker` is in the environment of this command and of no other; processes that have left its
-    session are found by it. With a cgroup, that does the limiting, measuring and killing.
+    session are found by it. With a cgroup, that does the limiting, measuring and killing, as far as
+    the kernel lets it.
     """
 
     argv: tuple[str, ...]
@@ -173,11 +174,13 @@ class _Watch:
 
     @property
     def _watches_memory(self) -> bool:
-        return self._command.memory_bytes is not None and self._command.cgroup is None
+        cgroup = self._command.cgroup
+        limited = cgroup is not None and cgroup.limits_memory
+        return self._command.memory_bytes is not None and not limited
 
     def _over_memory(self, child: Child) -> bool:
         limit = self._command.memory_bytes
-        if limit is None or self._command.cgroup is not None:
+        if limit is None or not self._watches_memory:
             return False
         used = _resident_bytes(child.pid)
         self._peak = max(self._peak, used)
