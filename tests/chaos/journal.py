@@ -64,8 +64,8 @@ def read_executions(path: Path) -> list[Execution]:
 
 
 def worker_of(scratch: str) -> str:
-    """Return the machine in whose folder a scratch folder is: .../<id>/work/jobs/..."""
-    return scratch.partition("/work/jobs/")[0].rpartition("/")[2]
+    """Return the machine in whose folder a scratch folder is: two above that of the jobs."""
+    return Path(scratch.partition("/jobs/")[0]).parent.name
 
 
 def recoveries(executions: Iterable[Execution], journal: Journal) -> Iterator[Recovery]:

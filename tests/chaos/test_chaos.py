@@ -62,7 +62,7 @@ def test_a_schedule_is_in_order_within_its_time_and_has_every_kind() -> None:
 
 
 def content(number: int, nonce: str = "n1", worker: str = "i-1") -> bytes:
-    return f"a {nonce} {number} /x/{worker}/work/jobs/00/0/scratch\n".encode()
+    return f"a {nonce} {number} /x/{worker}/w/jobs/00/0/scratch\n".encode()
 
 
 def output(number: int, body: bytes) -> Output:

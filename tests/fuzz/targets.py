@@ -57,7 +57,7 @@ def key(data: bytes) -> None:
     for made in (LAYOUT.result(name), LAYOUT.claim(name), LAYOUT.attempt(name, 1, "worker")):
         assert made.startswith("prefix/runs/run/")
         assert len(made.encode()) <= keys.MAX_S3_KEY_BYTES
-    root = Path("/root/of/all")
+    root = Path("/srv/of/all")
     for made in (name, output_name("{dir}/{stem}{suffix}", "run", name, "x.y")):
         assert Path(os.path.normpath(root / made)).is_relative_to(root)
     assert keys.refusal(with_suffix("x.y", name)) is None

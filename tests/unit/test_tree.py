@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 MAX_FILE_BYTES = 1024 * 1024
 # Put together here, so that this file does not contain what it looks for.
 MACHINE_PATH = re.compile(
-    "(?<![a-z0-9.{}$])/" + r"(?:work(?!/jobs)|home/(?!ana|ubuntu|admin)\w+)/\w"
+    "(?<![a-z0-9.{}$])/" + r"(?:work|root|home/(?!ana|ubuntu|admin)\w+)/\w"
 )
-INDEX_HOST = re.compile(r"--(?:extra-)?index-url|pythonhosted" + r"\.org|pypi" + r"\.org/simple")
+INDEX_HOST = re.compile(r"--(?:extra-)?index-url|python" + r"hosted\.org|pypi" + r"\.org/simple")
 
 
 def tracked() -> list[Path]:

@@ -29,7 +29,7 @@ PARAMETERS = {
     "x86_64": "/aws/service/debian/release/13/latest/amd64",
     "arm64": "/aws/service/debian/release/13/latest/arm64",
 }
-"""Where Debian names its newest images. https://wiki.debian.org/Cloud/AmazonEC2Image/Trixie"""
+"""Where Debian names its newest images, as its wiki says under Cloud/AmazonEC2Image/Trixie."""
 
 PYTHON = "3.13"
 """What Debian 13 has."""
