@@ -14,7 +14,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, escape, say
+from parallelize import prep
+from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.download import SOME_FAILED, fetch
 from parallelize.ending import end_lines
@@ -26,8 +27,7 @@ from parallelize.fleet.plan import plan_launch
 from parallelize.launch import find_queues, make_request, read_facts
 from parallelize.local import cloud as local_cloud
 from parallelize.local_commands import NOT_AWS
-from parallelize.options import NO_WORK, NOTHING, Common, Json, Work
-from parallelize.prep import prepare
+from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
 from parallelize.run_status import RunState, RunStatus, status_of
 from parallelize.snapshot import Reader
 from parallelize.status import make_reader
@@ -50,13 +50,14 @@ GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the end can say that they have."""
 
 
-def run(
+def run(  # noqa: PLR0913 - each is a flag of its own
     *,
     out: Annotated[
         Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
     ] = None,
     workers: Annotated[int | None, Parameter(help="How many machines.")] = None,
     work: Work = NO_WORK,
+    dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> int:
@@ -68,11 +69,14 @@ def run(
         local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
         say(NOT_AWS)
     context = open_context(common, {**work.flags(), "workers.count": workers})
-    prepare(context)
+    folder = out or context.folder / OUT
+    if dry_run:
+        show_plan(context, folder)
+        return 0
+    prep.prepare(context)
     reader = make_reader(context)
     with _interruptible(context, local=common.local):
         end = work_off(context, reader, local=common.local)
-        folder = out or context.folder / OUT
         complete = _download(context, folder)
     machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
     for line in end_lines(end, reader.snapshot().failures, machines, context.hint):
@@ -83,6 +87,15 @@ def run(
     else:
         answer(str(folder))
     return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
+
+
+def show_plan(context: Context, folder: Path) -> None:
+    """Print what `run` would do; changes nothing in S3, SQS and EC2."""
+    prep.show_plan(context)
+    count = plural(context.settings.workers.count, "worker")
+    say_plan("would send the jobs that have no result to the queue")
+    say_plan(f"would launch {count}, or as many as there are files; see: launch --dry-run")
+    say_plan(f"would download the outputs to {escape(str(folder))}")
 
 
 def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:

@@ -39,3 +39,15 @@ def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(
     assert cli.run(["run", "--local"]) == 2
     assert cli.run(["local", "status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["instances"] == []
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_none_of_it(
+    state: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["run", "--local", "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert "(dry run) would launch 2 workers" in said
+    assert "(dry run) would download the outputs to" in said
+    assert not (project / "out").exists()
+    assert cli.run(["status", "--local"]) == 2
+    assert "does not exist" in capsys.readouterr().err  # not even the bucket
