@@ -35,6 +35,11 @@ def test_the_overview_names_every_command_in_80_columns(
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_the_overview_has_each_group_once() -> None:
+    heads = [line for line in cli.overview().splitlines() if line.endswith(":")]
+    assert len(heads) == len(set(heads))
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
 def test_every_command_explains_itself(
     command: cli.Command, capsys: pytest.CaptureFixture[str]
