@@ -34,7 +34,7 @@ def logs(
     if not wanted:
         raise UsageError(
             f"there is no attempt {attempt} at {shown(found[0].key)}",
-            f"there are: {', '.join(str(record.attempt) for record in found)}",
+            f"there are: {', '.join(map(str, sorted({r.attempt for r in found})))}",
         )
     if json:
         answer_json([record.model_dump(mode="json") for record in wanted])
@@ -55,10 +55,11 @@ def read_attempts(context: Context, file: str) -> list[Attempt]:
 def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
     """Read the attempts at the input `key`, each with its log, the first one first.
 
+    The order is that of their beginnings: a job that was sent again counts from 1 again.
     Raises NothingToDoError if none has ended yet.
     """
     records = sorted(
-        _records(store, layout, key), key=lambda record: (record.attempt, record.started_at)
+        _records(store, layout, key), key=lambda record: (record.started_at, record.attempt)
     )
     if not records:
         raise NothingToDoError(
@@ -89,10 +90,8 @@ def report(record: Attempt) -> Iterator[str]:
     """Return the lines that tell of one attempt: a head, our message, the log itself."""
     usage = record.usage
     yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
-    yield (
-        f"  began {record.started_at}  took {usage.seconds:,.1f} s  "
-        f"peak memory {show_size(usage.peak_memory_bytes)}"
-    )
+    memory = f"  peak memory {show_size(usage.peak_memory_bytes)}" * bool(usage.peak_memory_bytes)
+    yield f"  began {record.started_at}  took {usage.seconds:,.1f} s{memory}"
     if record.message and record.message != label(record):
         yield f"  {escape(record.message)}"
     if isinstance(record, Result):

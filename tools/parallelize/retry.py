@@ -1,7 +1,8 @@
 """`parallelize retry`: give failed jobs another go, with what the settings say now.
 
-The order for each job: its failed result goes, then the mark, then a fresh message comes. Were
-the message first, a worker could see the result, and take the job for finished.
+The order for each job: its failed result is filed among the records of its attempts and goes, then
+the mark goes, then a fresh message comes. Were the message first, a worker could see the result,
+and take the job for finished.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import BATCH, Queue
-from parallelize_core.result import Result
+from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Run
 from parallelize_core.store import Store
 
@@ -80,6 +81,7 @@ def retry_jobs(context: Context, files: Sequence[str] = ()) -> Retried:
     for start in range(0, len(results), 100):
         chunk = results[start : start + 100]
         messages = list(in_parallel(lambda r: _message(context, run, r), chunk))
+        list(in_parallel(lambda r: _file(context, r), chunk))
         store.delete(context.layout.result(result.key) for result in chunk)
         store.delete(context.layout.failure(result.key) for result in chunk)
         queues.main.send([m.encode() for m in messages], DELAY_SECONDS)
@@ -147,6 +149,13 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
     if renewed:
         say("the environment or the settings of the run have changed: the new ones are used")
     return renewed
+
+
+def _file(context: Context, result: Result) -> None:
+    """Keep the result as the record of an attempt, so that `logs` still shows it."""
+    record = Attempt.model_validate(result.model_dump(include=set(Attempt.model_fields)))
+    place = context.layout.attempt(record.key, record.attempt, record.worker)
+    context.store.put(place, record.encode())
 
 
 def _message(context: Context, run: Run, result: Result) -> JobMessage:

@@ -8,12 +8,14 @@ import pytest
 from tests.functional.client.conftest import Project, cut_off
 
 from parallelize.enqueue import send_jobs
+from parallelize.logs import read_attempts
 from parallelize.results import failed_results
 from parallelize.retry import retry_jobs
 from parallelize.run_record import load_run
 from parallelize_core.config import DrainSettings
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage
+from parallelize_core.result import Attempt
 
 Captured = pytest.CaptureFixture[str]
 
@@ -52,6 +54,13 @@ def test_all_failed_jobs_are_sent_again_after_a_delay(failed: Project, capsys: C
     assert still_failed(failed) == []
     assert list(failed.store.list(failed.layout.failures.prefix)) == []
     assert waiting(failed) == ["bad one.txt", "deep/bad.txt"]
+
+
+def test_the_attempt_that_had_failed_last_can_still_be_read(failed: Project) -> None:
+    (before,) = read_attempts(failed.context, "deep/bad.txt")
+    assert failed.call("retry") == 0
+    (after,) = read_attempts(failed.context, "deep/bad.txt")
+    assert after.model_dump() == before.model_dump(include=set(Attempt.model_fields))
 
 
 @pytest.mark.parametrize("name", ["deep/bad.txt", "inputs/deep/bad.txt"])
@@ -112,11 +121,11 @@ def test_only_their_own_messages_leave_the_dead_letter_queue(failed: Project) ->
     assert sorted(message.body for message in dead.receive(10, 0, 60)) == sorted(bodies[1:])
 
 
-@pytest.mark.parametrize("writes", range(3))
+@pytest.mark.parametrize("writes", range(4))
 def test_a_retry_that_was_cut_off_loses_nothing(failed: Project, writes: int) -> None:
     context = failed.context
     cut = cut_off(context, writes)
-    if writes < 2:  # the two deletes; after them only the message is left to send
+    if writes < 3:  # the record and two deletes; after them only the message is left to send
         with pytest.raises(ConnectionAbortedError):
             retry_jobs(cut, ["bad one.txt"])
     else:

@@ -3,6 +3,7 @@ from tests.unit.watching.scene import LAYOUT, Scene, failure
 
 from parallelize.logs import find_key, read_records, report
 from parallelize_core.errors import NothingToDoError, UsageError
+from parallelize_core.result import Usage
 
 KEYS = ["a/scan.tif", "b/scan.tif", "b/other.tif", "scan.tif.txt"]
 
@@ -38,6 +39,18 @@ def test_every_attempt_is_told_in_order_the_result_last() -> None:
     records = read_records(scene.store, LAYOUT, "a")
     assert [record.attempt for record in records] == [1, 2, 3]
     assert [record.log for record in records] == ["first\n", "second\n", "third\n"]
+
+
+def test_the_attempts_after_a_retry_are_told_after_those_before_it() -> None:
+    scene = Scene()
+    scene.attempt("a", 2, worker="i-1", started_at="2027-01-15T07:00:02Z")
+    scene.attempt("a", 1, worker="i-2", started_at="2027-01-15T07:00:03Z")
+    records = read_records(scene.store, LAYOUT, "a")
+    assert [record.attempt for record in records] == [2, 1]
+
+
+def test_a_memory_peak_that_is_not_known_is_not_told() -> None:
+    assert not any("memory" in line for line in report(failure("a", usage=Usage())))
 
 
 def test_a_large_log_is_read_from_its_own_object() -> None:
