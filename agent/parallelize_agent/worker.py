@@ -44,6 +44,7 @@ class Worker:
         self._started = time.time()
         self._started_clock = boot_seconds()
         self._left = False
+        self._told = WorkerState.STARTING
         self._tally = Tally()
         self.leaving = Leaving()
         runner = JobRunner(config, services, machine)
@@ -121,8 +122,16 @@ class Worker:
         if limit is not None and boot_seconds() - self._started_clock >= limit:
             self.leaving.decide("max_runtime is reached", self._config.stop_grace_seconds)
         self._look_for_pause()
+        self._tell_change()
         for job in self._pipeline.surplus():
             self._pipeline.give_up(job, failed(Cause.INTERRUPTED, "others can start it sooner"))
+
+    def _tell_change(self) -> None:
+        """Send a heartbeat out of turn when work begins or ends: then people look at `status`."""
+        state = self._state(self.leaving.decided)
+        if state is not self._told:
+            self._told = state
+            self._heartbeat.beat()
 
     def _look_for_pause(self) -> None:
         try:

@@ -23,6 +23,12 @@ def other_worker(bench: Bench, name: str, **fields: Any) -> None:
     bench.store.put(bench.layout.heartbeat(name), beat.encode())
 
 
+def state_told(bench: Bench) -> WorkerState | None:
+    """Return the state in the worker's heartbeat, once there is one."""
+    there = bench.store.head(bench.layout.heartbeat("w1"))
+    return bench.heartbeat().state if there else None
+
+
 def test_no_more_is_received_than_there_are_places(make: MakeBench, gate: Gate) -> None:
     bench = make(gate.wait)
     inputs = {f"{n}": b"" for n in range(9)}
@@ -154,3 +160,18 @@ def test_errors_of_the_queue_are_waited_out(make: MakeBench) -> None:
         faults.broken.clear()
         worker.join()
     assert bench.has_result("x")
+
+
+def test_a_heartbeat_tells_at_once_that_work_has_begun_and_ended(
+    make: MakeBench, gate: Gate
+) -> None:
+    rare = SWIFT.model_copy(
+        update={"heartbeat_seconds": 3600, "drain": DrainSettings(samples=1000)}
+    )
+    bench = make(gate.wait, config=rare)
+    bench.add({"x": b""})
+    with at_work(bench.worker()):
+        until(lambda: state_told(bench) is WorkerState.BUSY)
+        gate.open()
+        until(lambda: state_told(bench) is WorkerState.IDLE)
+        assert bench.heartbeat().done == 1
