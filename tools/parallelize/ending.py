@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parallelize.console import shown
-from parallelize.failures import summary
+from parallelize.failures import see_one, summary
 from parallelize.run_status import RunStatus
 from parallelize.status_view import CENT
 from parallelize.units import plural, show_duration
@@ -40,7 +39,7 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
     lines = []
     if failures:
         lines = [
-            f"see one:   parallelize logs {shown(failures[0].key, 40)}{hint}",
+            f"see one:   {see_one(failures[0].key, hint)}",
             f"again:     parallelize retry{hint}, then the same run command",
         ]
     if status.left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from parallelize.run_record import load_run
 from parallelize_core.result import Attempt, Cause, Result
 
 NAMES_SHOWN = 10
+
+LONGEST_TO_PASTE = 36
+"""Characters of a name that a command may have and still fit in a line with its options."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,18 @@ def listing(results: Sequence[Result]) -> list[str]:
 def next_steps(results: Sequence[Result], hint: str) -> list[str]:
     """Return how to see one failure, and how to try again; `hint` ends each command."""
     return [
-        f"see one:   parallelize logs {shown(results[0].key, 40)}{hint}",
+        f"see one:   {see_one(results[0].key, hint)}",
         f"again:     parallelize retry{hint}, then parallelize launch{hint}",
     ]
+
+
+def see_one(key: str, hint: str) -> str:
+    """Return the command that shows the attempts at a file, to be pasted into a shell.
+
+    It names no file whose name is too long for a line, or cannot be typed.
+    """
+    name = shlex.quote(key) if len(key) <= LONGEST_TO_PASTE and key == escape(key) else "FILE"
+    # After `--` nothing is taken for an option.
+    return (
+        f"parallelize logs{hint} -- {name}" if key[0] == "-" else f"parallelize logs {name}{hint}"
+    )

@@ -1,10 +1,14 @@
+import shlex
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.watching.scene import Scene, failure
 
+from parallelize.cli import make_app
 from parallelize.console import WIDTH
 from parallelize.ending import end_lines
-from parallelize.failures import as_json, group, label, last_words, listing, summary
+from parallelize.failures import as_json, group, label, last_words, listing, see_one, summary
 from parallelize.run_status import status_of
 from parallelize_core.result import Cause
 
@@ -49,6 +53,19 @@ def test_every_line_about_failures_fits_and_is_harmless(found: list) -> None:
     for line in [*summary(found), *listing(found)]:
         assert len(line) <= WIDTH
         assert not any(ord(character) < 32 for character in line)
+
+
+@pytest.mark.parametrize("key", ["a b's.tif", "-rf.tif", "$HOME;ls", "ünï 文.txt"])
+def test_the_command_to_see_a_failure_can_be_pasted(key: str) -> None:
+    _, name, *words = shlex.split(see_one(key, " --local"))
+    _called, bound, _ = make_app().parse_args([name, *words], exit_on_error=False)
+    assert bound.arguments["file"] == key
+    assert bound.arguments["common"].local
+
+
+@pytest.mark.parametrize("key", ["a" * 200, "a\nb", "\x1b[2J"])
+def test_a_name_that_cannot_be_typed_is_left_to_the_reader(key: str) -> None:
+    assert see_one(key, " --local") == "parallelize logs FILE --local"
 
 
 def test_the_end_tells_how_to_see_a_failure_and_how_to_try_again_here() -> None:
