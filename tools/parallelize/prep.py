@@ -34,6 +34,11 @@ from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
 
 _PART_TRIES = 10
 
+CHANGED = (
+    "the environment or the settings of the run have changed since it was prepared\n"
+    "  files that are done stay as they are; for all anew: --run NAME"
+)
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -105,7 +110,9 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
         plan = make_plan(context, store, draft, local)
         etags = send(store, plan.uploads, context.layout)
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
-        publish(store, context, draft)
+        known = find_run(store, context.layout.run_json) is not None
+        if publish(store, context, draft) and known:
+            say(CHANGED)
     environment = draft.run.environment
     return Prepared(
         run=context.run,

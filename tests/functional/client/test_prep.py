@@ -80,6 +80,18 @@ def test_a_changed_environment_is_sent_beside_the_old_one(project: Project) -> N
     assert second.created_at == first.created_at
 
 
+def test_that_finished_files_stay_is_said_when_the_script_has_changed(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    assert project.call("prep") == 0
+    assert project.call("prep") == 0
+    assert "changed" not in capsys.readouterr().err
+    project.write_script("#!/bin/sh\n# another\n")
+    assert project.call("prep") == 0
+    assert "files that are done stay as they are" in capsys.readouterr().err
+
+
 def test_a_users_own_zip_is_taken(project: Project) -> None:
     project.add("a.txt")
     with zipfile.ZipFile(project.folder / "env.zip", "w") as archive:
