@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from parallelize.console import answer, answer_json, escape, say
 from parallelize.local import cloud as local_cloud
 from parallelize.local.cloud import LocalCloud
+from parallelize.local.records import InstanceView
 from parallelize.options import Json
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
@@ -62,8 +63,17 @@ def status(*, json: Json = False) -> None:
         return
     answer(f"running at {cloud.endpoint}, {plural(len(machines), 'machine')} so far")
     for machine in machines:
-        answer(f"  {machine.id}  {machine.state:<10}  {machine.type}")
-        answer(f"    console {escape(str(machine.console))}")
+        for line in machine_lines(machine):
+            answer(line)
+
+
+def machine_lines(machine: InstanceView) -> list[str]:
+    """Return what `local status` says of one machine."""
+    agent = f"  agent {machine.pid}" if machine.pid else ""
+    return [
+        f"  {machine.id}  {machine.state:<10}  {machine.type}{agent}",
+        f"    console {escape(str(machine.console))}",
+    ]
 
 
 @app.command

@@ -1,0 +1,20 @@
+from pathlib import Path
+
+import pytest
+
+from parallelize.local.records import InstanceState, InstanceView
+from parallelize.local_commands import machine_lines
+
+
+@pytest.mark.parametrize(
+    ("state", "pid", "end"),
+    [(InstanceState.RUNNING, 4493, "  agent 4493"), (InstanceState.TERMINATED, None, "c7i.large")],
+)
+def test_a_machine_is_shown_with_the_process_of_its_agent_while_it_has_one(
+    state: InstanceState, pid: int | None, end: str
+) -> None:
+    console = Path("/state/console.log")
+    view = InstanceView(id="i-0a1b", state=state, type="c7i.large", pid=pid, console=console)
+    first, second = machine_lines(view)
+    assert first.endswith(end)
+    assert str(console) in second
