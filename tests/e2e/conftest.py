@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,8 @@ class Shell:
     environ: dict[str, str]
 
     def start(self, *words: str, program: Path = PROGRAM) -> subprocess.Popen[str]:
+        # A shell that put the tests in the background has them, and their children, ignore ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(
             [program, *words], cwd=self.folder, env=self.environ, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,

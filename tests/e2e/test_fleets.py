@@ -85,6 +85,7 @@ def test_a_stopped_run_finishes_what_it_has_begun_and_leaves_the_rest(
     shell.run("launch", "1", "--local")
     shell.wait_for(lambda status: status["running"])
     shell.run("stop", "--local")
+    shell.wait_for(lambda status: status["workers"][0]["state"] == "draining")
     let_go(shell)
     wait_until(lambda: all(one["state"] == "terminated" for one in mine(shell)))
     status = shell.status()

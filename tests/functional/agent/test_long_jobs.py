@@ -43,7 +43,8 @@ def test_a_long_job_ends_once_and_leaves_neither_message_nor_claim(
 def test_a_parked_message_waits_on_for_as_long_as_the_claim_is_kept(
     make: MakeBench, gate: Gate
 ) -> None:
-    bench = make(gate.wait, config=LONG)
+    # One slot: its owner has no place for another job, so it is the other who gets the message.
+    bench = make(gate.wait, config=LONG.model_copy(update={"slots": 1}))
     bench.add({"x": b""})
     with at_work(bench.worker("w1")):
         until(lambda: claimed(bench) and bench.queue.counts().delayed == 1)

@@ -12,7 +12,7 @@ from parallelize_core.result import Cause
 from parallelize_core.run import Limits
 
 LIMIT = 60 * 2**20
-HOG = f"{sys.executable} -c 'bytearray(150 * 2**20); import time; time.sleep({{seconds}})'"
+HOG = f"{sys.executable} -c 'import time; x = bytearray(150 * 2**20); time.sleep({{seconds}})'"
 
 
 def test_what_ran_out_of_memory_is_tried_again_with_that_of_the_whole_worker(
