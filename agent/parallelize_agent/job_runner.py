@@ -73,10 +73,12 @@ class JobRunner:
             job.decide(verdict or blame_service(self._config, error))
 
     def _early_verdict(self, job: Job, others: int) -> Verdict | None:
-        if self._is_finished(job):
-            return FINISHED
+        # The claim before the result: its owner drops it when the result is written, so a claim
+        # that is gone by now has its result, and hours of work are not done again.
         if job.message.claimed and self._services.claims.held(job.key):
             return PARKED
+        if self._is_finished(job):
+            return FINISHED
         if job.lease.message.receives > self._config.max_receives:
             return failed(
                 Cause.INFRASTRUCTURE,

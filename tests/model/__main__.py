@@ -15,7 +15,7 @@ import structlog
 from tests.model.agent import Agent, make_work
 from tests.model.search import Luck, Search
 
-BAD_LUCK = ("crashes", "expiries", "duplicates", "losses")
+BAD_LUCK = ("crashes", "expiries", "duplicates", "losses", "claims")
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """One agent's dealings with one message, as straight code over calls that the model answers.
 
-The writes are those of the shipped `parallelize_agent.commit.Commit`, not a copy of them. The
-rest is what `receiver`, `job_runner`, `settlement` and `acknowledge` do, in their order.
+The writes are those of the shipped `parallelize_agent.commit.Commit` and `claim.Claims`, not a
+copy of them. The rest is what `receiver`, `job_runner`, `lease`, `settlement` and `acknowledge`
+do, in their order.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from tests.model.world import Asked, Call, Script, ScriptedStore
 
+from parallelize_agent.claim import Claim, Claims
 from parallelize_agent.commit import AlreadyFinishedError, Commit
 from parallelize_agent.lease import LeaseLostError
 from parallelize_agent.outputs import OutputFile
@@ -26,6 +28,7 @@ KEY = "in.txt"
 BASE = Location("bucket")
 LAYOUT = RunLayout(BASE, "r")
 RESULT = LAYOUT.result(KEY)
+CLAIM = LAYOUT.claim(KEY)
 RUN = Run(
     name="r", command=("c",), input=LAYOUT.input, output=LAYOUT.output, created_at="2026-01-01"
 )
@@ -58,12 +61,51 @@ def open_commit(store: ScriptedStore, check: Callable[[], None]) -> Commit:
     return Commit(RUN, LAYOUT, store, store, KEY, check)
 
 
+@dataclass
+class Holding:
+    """The right to the job: by the message, until a claim takes its place."""
+
+    script: Script
+    claims: Claims
+    receipt: tuple[int, int]
+    claim: Claim | None = None
+    since: float = 0
+
+    def check(self) -> None:
+        """Raise LeaseLostError if somebody else may have the job."""
+        if not (self._claim_holds() if self.claim else self.script.ask("check", self.receipt)):
+            raise LeaseLostError
+
+    def _claim_holds(self) -> bool:
+        now = self.script.ask("now")
+        if now == self.since:
+            return True
+        # The claim has not been renewed for too long. It may be still, if nobody has taken it.
+        self.since = now
+        return self.claim is not None and self.claims.renew(self.claim)
+
+    def outlive_message(self) -> None:
+        """Put a claim in the place of the message (`LeaseKeeper._make_claim`)."""
+        self.since = self.script.ask("now")
+        claim = self.claims.make(KEY)
+        self.script.ask("send", True)
+        self.script.ask("delete", self.receipt)
+        self.claim = claim
+
+    def acknowledge(self) -> None:
+        """Let the job go."""
+        if self.claim:
+            self.claims.drop(self.claim)
+        self.script.ask("delete", self.receipt)
+
+
 @dataclass(frozen=True)
 class Agent:
-    """An agent's code; `open` is how it writes, which a weakened variant replaces."""
+    """An agent's code; `open` and `claims` are how it writes, which weakened variants replace."""
 
     work: Work
     open: Open = open_commit
+    claims: type[Claims] = Claims
 
     def next_call(self, execution: int, answers: tuple[Any, ...]) -> Call | None:
         """Return what an execution wants next after these answers; None if it is over.
@@ -81,29 +123,36 @@ class Agent:
         return None
 
     def _run(self, script: Script, execution: int) -> None:
-        receipt = script.ask("receive", execution + 1)
+        *receipt, claimed = script.ask("receive", execution + 1)
+        store = ScriptedStore(script)
+        claims = self.claims(store, LAYOUT, f"w{execution}", 1, lambda: script.ask("now"))
+        job = Holding(script, claims, (receipt[0], receipt[1]))
+        commit = self.open(store, job.check)
+        if claimed and claims.held(KEY):
+            script.ask("send", True)
+            job.acknowledge()
+        elif commit.finished():
+            job.acknowledge()
+        else:
+            self._work(script, execution, job, commit)
 
-        def check() -> None:
-            if not script.ask("check", receipt):
-                raise LeaseLostError
-
-        commit = self.open(ScriptedStore(script), check)
-        if commit.finished():
-            script.ask("delete", receipt)
-            return
+    def _work(self, script: Script, execution: int, job: Holding, commit: Commit) -> None:
         try:
+            script.ask("begin", execution)
+            if script.ask("outlive", execution):
+                job.outlive_message()
             outputs = commit.put_outputs(list(self.work.files[execution]))
             commit.put_result(_result(execution, outputs))
         except AlreadyFinishedError:
             pass
         except ServiceError:
-            check()
-            script.ask("send")
+            job.check()
+            script.ask("send", False)
         except LeaseLostError:
             if commit.in_doubt():
-                script.ask("send")
+                script.ask("send", False)
             return
-        script.ask("delete", receipt)
+        job.acknowledge()
 
 
 def _result(execution: int, outputs: Any) -> Result:

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.model.agent import RESULT, RUN, Agent, remembered
-from tests.model.world import Call, Message, World
+from tests.model.agent import CLAIM, RESULT, RUN, Agent, remembered
+from tests.model.world import Call, World
 
+from parallelize_agent.claim import SKEW_SECONDS, ClaimRecord
 from parallelize_core.result import Result
 
 
 @dataclass(frozen=True)
 class Luck:
-    """How much may still go wrong: how often each."""
+    """How much may still go wrong: how often each; and how often a job may outlive its message."""
 
     crashes: int = 0
     expiries: int = 0
     duplicates: int = 0
     losses: int = 0
+    claims: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Search:
         while pending:
             state = pending.popleft()
             steps = list(self._steps(state, next_call))
-            if wrong := _wrong(state, steps):
+            if wrong := _wrong(state, steps) or self._overlap(state):
                 return Outcome(len(came), wrong, tuple(_path(came, state)))
             for name, after in steps:
                 if after not in came:
@@ -83,6 +85,12 @@ class Search:
         if not state.world.messages and not _finished(state.world):
             # The keeper: no message, no result.
             yield "send again", replace(state, world=state.world.send())
+
+    def _overlap(self, state: State) -> str | None:
+        """Say if two work although nothing has gone wrong: neither would know of the other."""
+        bad = self.luck != Luck(claims=self.luck.claims)
+        both = state.world.workers.intersection(_active(state))
+        return "two are at work on one job" if len(both) > 1 and not bad else None
 
     def _may_go_on(self, state: State, number: int) -> bool:
         if state.executions[number]:
@@ -103,7 +111,11 @@ def _advance(state: State, number: int, call: Call | None) -> Iterator[Step]:
     for world, answer in _answers(state.world, call):
         told = (*(state.executions[number] or ()), answer)
         name = " ".join(map(str, (number, call.name, *call.arguments[:1])))
-        yield name, replace(_with(state, number, told), world=world)
+        after = replace(_with(state, number, told), world=world)
+        if call.name != "outlive" or not answer:
+            yield name, after
+        elif state.luck.claims:
+            yield name, replace(after, luck=replace(state.luck, claims=state.luck.claims - 1))
 
 
 def _answers(world: World, call: Call) -> Iterator[tuple[World, Any]]:
@@ -118,17 +130,33 @@ def _answers(world: World, call: Call) -> Iterator[tuple[World, Any]]:
         case "put", (key, stored, condition):
             after = world.put(key, stored, condition)
             yield after or world, after is not None
-        case "send", ():
-            yield world.send(), None
+        case "remove", (keys,):
+            yield world.remove(keys), None
+        case "send", (claimed,):
+            yield world.send(claimed=claimed), None
         case "delete", (receipt,):
             yield from _delete(world, receipt)
+        case name, arguments:
+            yield from _told(world, name, *arguments)
+
+
+def _told(world: World, name: str, *arguments: Any) -> Iterator[tuple[World, Any]]:
+    """Go through what is no call, but what an agent knows or says of itself."""
+    match name, arguments:
+        case "now", ():
+            yield world, world.clock
+        case "begin", (number,):
+            yield replace(world, workers=world.workers | {number}), None
+        case "outlive", (number,):
+            yield world, False
+            yield replace(world, claimant=number), True
 
 
 def _receive(world: World, holder: int) -> Iterator[tuple[World, Any]]:
     for message in world.messages:
         if not message.holder:
-            taken = Message(message.id, message.receipt + 1, holder)
-            yield world.change(message, taken), (taken.id, taken.receipt)
+            taken = replace(message, receipt=message.receipt + 1, holder=holder)
+            yield world.change(message, taken), (taken.id, taken.receipt, taken.claimed)
 
 
 def _delete(world: World, receipt: tuple[int, int]) -> Iterator[tuple[World, Any]]:
@@ -162,6 +190,20 @@ def _bad_luck(state: State) -> Iterator[Step]:
     if luck.duplicates and world.messages:
         less = replace(luck, duplicates=luck.duplicates - 1)
         yield "a duplicate comes", replace(state, world=world.send(), luck=less)
+    yield from _claim_ends(state)
+
+
+def _claim_ends(state: State) -> Iterator[Step]:
+    """Let time pass until a claim is stale; for certain, if who has made it is gone."""
+    world, luck = state.world, state.luck
+    stored = world.find(CLAIM)
+    if stored is None or world.claimant is None:
+        return
+    stale_at = ClaimRecord.decode(stored.body).until + SKEW_SECONDS
+    gone = state.executions[world.claimant] is None
+    if world.clock < stale_at and (luck.expiries or gone):
+        left = luck if gone else replace(luck, expiries=luck.expiries - 1)
+        yield "the claim ends", replace(state, world=replace(world, clock=stale_at), luck=left)
 
 
 def _with(state: State, number: int, answers: tuple[Any, ...] | None) -> State:

@@ -16,6 +16,7 @@ from tests.model.agent import Agent, make_work, open_commit
 from tests.model.search import Luck, Search
 from tests.model.world import ScriptedStore
 
+from parallelize_agent.claim import Claims
 from parallelize_agent.commit import Commit
 from parallelize_core.store import ALWAYS
 
@@ -38,6 +39,11 @@ def quiet() -> Iterator[None]:
         pytest.param(3, 1, Luck(duplicates=1, crashes=1), id="and an agent dies with one"),
         pytest.param(2, 2, Luck(losses=1), id="a message vanishes"),
         pytest.param(3, 1, Luck(losses=1, crashes=1), id="and an agent dies"),
+        pytest.param(3, 2, Luck(claims=2), id="a job outlives its message, and again"),
+        pytest.param(3, 1, Luck(claims=1, crashes=2), id="and agents die"),
+        pytest.param(3, 1, Luck(claims=1, expiries=2), id="claims and leases end too early"),
+        pytest.param(3, 1, Luck(claims=1, duplicates=1), id="a message comes twice beside a claim"),
+        pytest.param(3, 1, Luck(claims=1, losses=1), id="the parked message vanishes"),
     ],
 )
 def test_a_job_ends_with_one_true_result(
@@ -59,6 +65,13 @@ class AnyResultWill(Commit):
 
     def finished(self) -> bool:
         return self._read_result() is not None
+
+
+class Unheeded(Claims):
+    """Takes a job whatever claim there is."""
+
+    def held(self, key: str) -> bool:
+        return False
 
 
 class WithoutLookingBack(Commit):
@@ -102,3 +115,9 @@ def test_a_weaker_protocol_is_found_out(
 ) -> None:
     agent = Agent(make_work(tmp_path, executions, outputs), weak)
     assert Search(agent, luck, executions).run().violation
+
+
+def test_nobody_heeding_claims_is_found_out(tmp_path: Path) -> None:
+    agent = Agent(make_work(tmp_path, 2, 1), claims=Unheeded)
+    outcome = Search(agent, Luck(claims=1), 2).run()
+    assert outcome.violation == "two are at work on one job"

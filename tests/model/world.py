@@ -25,6 +25,7 @@ class Message:
     id: int
     receipt: int = 0
     holder: int = 0
+    claimed: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -42,20 +43,28 @@ class Stored:
 
 @dataclass(frozen=True)
 class World:
-    """The queue's messages and the bucket's objects, sorted, so that equal worlds are equal."""
+    """The queue's messages and the bucket's objects, sorted, so that equal worlds are equal.
+
+    `clock` moves only to end a claim; `claimant` is the execution that made the last one, and
+    `workers` are the executions that have begun to work.
+    """
 
     messages: tuple[Message, ...] = ()
     objects: tuple[tuple[str, Stored], ...] = ()
     sent: int = 0
+    clock: float = 0
+    claimant: int | None = None
+    workers: frozenset[int] = frozenset()
 
     def find(self, key: str) -> Stored | None:
         """Return an object."""
         return dict(self.objects).get(key)
 
-    def send(self) -> World:
+    def send(self, *, claimed: bool = False) -> World:
         """Put a message on the queue."""
         number = self.sent + 1
-        return replace(self, messages=(*self.messages, Message(number)), sent=number)
+        fresh = Message(number, claimed=claimed)
+        return replace(self, messages=(*self.messages, fresh), sent=number)
 
     def change(self, message: Message, new: Message | None) -> World:
         """Put a message in another's place, or nothing."""
@@ -74,6 +83,10 @@ class World:
         if condition.etag is not None and (there is None or there.etag != condition.etag):
             return None
         return replace(self, objects=tuple(sorted((dict(self.objects) | {key: stored}).items())))
+
+    def remove(self, keys: tuple[str, ...]) -> World:
+        """Delete objects."""
+        return replace(self, objects=tuple(pair for pair in self.objects if pair[0] not in keys))
 
 
 @dataclass(frozen=True)
@@ -161,5 +174,5 @@ class ScriptedStore:
         raise NotImplementedError
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Nothing in the model deletes objects."""
-        raise NotImplementedError
+        """Delete objects."""
+        self._script.ask("remove", tuple(keys))

@@ -6,7 +6,7 @@ import time
 
 from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
-from tests.functional.agent.faults import Faults, FaultyQueue
+from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
 
 from parallelize_agent.claim import SKEW_SECONDS, ClaimRecord
 from parallelize_core.config import AgentConfig
@@ -57,6 +57,28 @@ def test_a_parked_message_waits_on_for_as_long_as_the_claim_is_kept(
         gate.open()
         until(lambda: bench.has_result("x"))
     assert bench.result("x").worker == "w1"
+
+
+def test_a_claim_that_is_dropped_while_its_message_is_looked_at_is_no_reason_to_begin_again(
+    make: MakeBench, gate: Gate
+) -> None:
+    one_slot = LONG.model_copy(update={"slots": 1})
+    bench = make(f'echo >> "{gate.folder}/begun"; {gate.wait}', config=one_slot)
+    bench.add({"x": b""})
+
+    def owner_finishes(call: str) -> None:
+        if call == f"head {bench.layout.claim('x')}" and not bench.has_result("x"):
+            gate.open()
+            until(lambda: bench.has_result("x") and not claimed(bench))
+
+    with at_work(bench.worker("w1")):
+        until(lambda: claimed(bench) and bench.queue.counts().delayed == 1)
+        bench.clock.ahead = 15 * 60
+        store = FaultyStore(bench.store, Faults(owner_finishes))
+        with at_work(bench.worker("w2", store=store)):
+            until(lambda: bench.has_result("x"))
+            until(lambda: not bench.queue.bodies())
+    assert (gate.folder / "begun").read_text() == "\n"
 
 
 def test_a_worker_that_gets_its_own_parked_message_does_not_begin_again(
