@@ -11,9 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_FILE_BYTES = 1024 * 1024
 # Put together here, so that this file does not contain what it looks for.
-MACHINE_PATH = re.compile(
-    "(?<![a-z0-9.{}$])/" + r"(?:work|root|home/(?!ana|ubuntu|admin)\w+)/\w"
-)
+MACHINE_PATH = re.compile("(?<![a-z0-9.{}$])/" + r"(?:work|root|home/(?!ana|ubuntu|admin)\w+)/\w")
 INDEX_HOST = re.compile(r"--(?:extra-)?index-url|python" + r"hosted\.org|pypi" + r"\.org/simple")
 
 
