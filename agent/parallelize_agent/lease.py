@@ -191,7 +191,7 @@ class LeaseKeeper:
         for lease in due:
             if lease.claim:
                 self._attempt(self._renew_claim, lease)
-            elif lease.age >= self._terms.claim_after_seconds:
+            elif lease.valid and lease.age >= self._terms.claim_after_seconds:
                 self._attempt(self._make_claim, lease)
         self._give_up_expired(leases)
 

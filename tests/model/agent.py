@@ -86,6 +86,7 @@ class Holding:
 
     def outlive_message(self) -> None:
         """Put a claim in the place of the message (`LeaseKeeper._make_claim`)."""
+        self.check()
         self.since = self.script.ask("now")
         claim = self.claims.make(KEY)
         self.script.ask("send", True)

@@ -162,6 +162,18 @@ def test_a_job_that_outlives_its_message_is_claimed_and_its_message_parked() -> 
     assert site.queue.counts().delayed == 1
 
 
+def test_a_job_that_somebody_else_has_by_now_is_not_claimed() -> None:
+    site = Site(LONG)
+    site.send()
+    lease = site.receive()
+    site.clock.now += LONG.claim_after_seconds + SECONDS  # it stands still
+    site.receive(site.keeper_of("w2"))
+    site.keeper.renew_due()
+    assert not lease.valid
+    assert list(site.store.list("")) == []
+    assert len(site.queue.bodies()) == 1
+
+
 def test_who_receives_the_parked_message_sees_that_the_claim_is_kept_fresh() -> None:
     site = Site(LONG)
     site.send()
