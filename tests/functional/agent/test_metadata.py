@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,10 +56,12 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         def _answer(self) -> None:
             token = self.headers.get("X-aws-ec2-metadata-token")
             status, text = service.reply(self.command, self.path, token)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            # Whoever watches for notices may have stopped, and hung up, meanwhile.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
 
         do_GET = do_PUT = _answer  # noqa: N815 - the names are http.server's
 
