@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,10 @@ from parallelize_agent.acknowledge import Acknowledger
 from parallelize_agent.cgroup import JobCgroups
 from parallelize_agent.claim import Claims
 from parallelize_agent.environment import Environments
+from parallelize_agent.job_users import job_users
 from parallelize_agent.lease import MARGIN_PER_LEASE, LeaseKeeper, LeaseTerms
 from parallelize_agent.metadata import Metadata
 from parallelize_agent.run_source import RunSource
-from parallelize_agent.sandbox import JOB_USER_VARIABLE
 from parallelize_agent.scratch import ScratchSpace
 from parallelize_agent.worker import Worker
 from parallelize_agent.workplace import Machine, Services
@@ -155,15 +154,15 @@ def _machine(
     config: AgentConfig, services: Services, instance: Instance, work_dir: Path
 ) -> Machine:
     gpus = services.run.current().limits.gpus
-    user = os.environ.get(JOB_USER_VARIABLE)
+    scratch = ScratchSpace(work_dir / "jobs", job_users())
+    scratch.check()
     return Machine(
         worker=instance.worker,
         work_dir=work_dir,
         slots=host.slot_count(config.slots, host.logical_cpus(), host.gpu_count(), gpus),
-        scratch=ScratchSpace(work_dir / "jobs", user),
+        scratch=scratch,
         environments=Environments(work_dir / "environments", services.open_store),
         cgroups=JobCgroups.claim(),
-        user=user,
         type=instance.type,
         zone=instance.zone,
         hourly_usd=hourly_usd(config.hourly_usd, instance.market, instance.type, instance.zone),

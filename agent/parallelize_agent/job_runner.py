@@ -135,7 +135,8 @@ class JobRunner:
     def _command(self, job: Job, run: Run, slot: int, cgroup: JobCgroup | None) -> Command:
         assert job.folder  # noqa: S101 - made by stage_in, or there would be a verdict
         scratch = job.folder.scratch
-        prefix = (*(cgroup.prefix if cgroup else ()), *sandbox.job_prefix(self._machine.user))
+        seclusion = sandbox.job_prefix(job.folder.user, job.folder.tmp)
+        prefix = (*(cgroup.prefix if cgroup else ()), *seclusion)
         return Command(
             argv=(*prefix, *command_line(run.command, job.environment), str(job.folder.input)),
             folder=scratch,

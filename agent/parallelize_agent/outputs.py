@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from parallelize_agent.scratch import PRIVATE
 from parallelize_core import keys
@@ -35,16 +36,22 @@ class OutputFile:
     name: str
 
 
-def find_outputs(stdout: Path, scratch: Path, environment: Path | None) -> list[OutputFile]:
+def find_outputs(
+    stdout: Path,
+    scratch: Path,
+    environment: Path | None,
+    places: Mapping[str, Path] = MappingProxyType({}),
+) -> list[OutputFile]:
     """Return the files that the lines of `stdout` name, each once, in the order of the lines.
 
+    `places` says where folders lie that had another name for the command, such as its own /tmp.
     Raises OutputError for a path outside the scratch folder, for anything that is no regular
     file, and for a name that cannot be part of a key.
     """
     root = scratch.resolve()
     found: dict[Path, OutputFile] = {}
     for line in _lines(stdout):
-        named = _existing(line, scratch)
+        named = _existing(line, scratch, places)
         if named is None or _is_remark(named, root, environment):
             continue
         for path in _files(named, root):
@@ -59,15 +66,22 @@ def _lines(stdout: Path) -> Iterator[str]:
                 yield os.fsdecode(line.rstrip(b"\r\n"))
 
 
-def _existing(line: str, scratch: Path) -> Path | None:
+def _existing(line: str, scratch: Path, places: Mapping[str, Path]) -> Path | None:
     """Return what a line names, links followed; with the blanks at its ends, or without."""
     for text in (line, line.strip()):
         try:
             if text:
-                return (scratch / text).resolve(strict=True)
+                return (scratch / _from_outside(text, places)).resolve(strict=True)
         except (OSError, RuntimeError):
             continue
     return None
+
+
+def _from_outside(path: str, places: Mapping[str, Path]) -> str:
+    for name, place in places.items():
+        if path.startswith(f"{name}/"):
+            return f"{place}{path.removeprefix(name)}"
+    return path
 
 
 def _is_remark(path: Path, root: Path, environment: Path | None) -> bool:

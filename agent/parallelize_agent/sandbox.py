@@ -1,40 +1,61 @@
-"""Jobs run as a second user, who has no rights but those over the job's own scratch folder.
+"""A job's world: a user with no rights but those over the job's own scratch folder.
 
 The agent keeps five capabilities for this and no more: CAP_SETUID, CAP_SETGID and CAP_SETPCAP to
 become that user for good, CAP_CHOWN to give a folder away and take it back, CAP_KILL to end what
 it has started.
+
+The words before a command make a world in which the folders for temporary files, which programs
+insist on, are the job's own: those on disk are its TMPDIR, /dev/shm is a memory file system that
+goes with the job, and so do its System V and POSIX queues. It takes a user namespace, which needs
+no further right; the command is started by becoming it, so its number, its exit status and its
+signals are its own. There are no new numbers for processes: then /proc would have to be mounted
+anew, which the kernel refuses where parts of it are protected, as the image's unit has it.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import stat
 import subprocess
 from pathlib import Path
 
-from parallelize_core.errors import UsageError
+from parallelize_agent.job_users import JobUser
 
-JOB_USER_VARIABLE = "PARALLELIZE_JOB_USER"
-"""Names the second user. The image's unit sets it; elsewhere jobs run as the agent's user."""
+OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is about
+"""What a job finds its TMPDIR under, too."""
+
+_NO_CAPABILITIES = ("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all")
+
+_MAKE_PLACES = """
+for place in /tmp /var/tmp; do mount --bind "$0" "$place" || exit 75; done
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm || exit 75
+exec "$@"
+"""
+"""75 (EX_TEMPFAIL) asks for another try: it is not the command that has failed."""
 
 
-def job_prefix(user: str | None) -> tuple[str, ...]:
+def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
     """Return the words before a command that make it run as `user` with no way back.
 
-    The user's group has the user's name. No capability is left, in no set, and set-user-ID
-    programs such as sudo give none back.
+    Its files for /tmp go to `tmp`. No capability is left, in no set, and set-user-ID programs
+    such as sudo give none back.
     """
     if user is None:
         return ()
     return (
-        "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs",
-        "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--",
+        "setpriv", f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
+        "--no-new-privs", *_NO_CAPABILITIES, "--",
+        # Only root mounts, so first it is called that, in a world of its own ...
+        "unshare", "--map-root-user", "--mount", "--ipc", "--",
+        "/bin/sh", "-c", _MAKE_PLACES, str(tmp),
+        # ... and then, in a world inside which cannot undo that, by the second user's name.
+        "unshare", f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
+        "setpriv", *_NO_CAPABILITIES, "--",
     )  # fmt: skip
 
 
-def give(folder: Path, user: str | None) -> None:
+def give(folder: Path, user: JobUser | None) -> None:
     """Make `folder` and everything in it the property of `user`, for nobody else to read.
 
     The agent's group may still enter, not list: a command starts in the folder before it becomes
@@ -42,17 +63,16 @@ def give(folder: Path, user: str | None) -> None:
     """
     if user is None:
         return
-    account = _account(user)
     # From the bottom up: what has been given away cannot be entered any more.
     for root, folders, files, descriptor in os.fwalk(folder, topdown=False):
         for name in (*folders, *files):
-            os.chown(name, account.pw_uid, account.pw_gid, dir_fd=descriptor, follow_symlinks=False)
+            os.chown(name, user.number, user.number, dir_fd=descriptor, follow_symlinks=False)
         if root == str(folder):
             os.fchmod(descriptor, stat.S_IRWXU | stat.S_IXGRP)
-    os.chown(folder, account.pw_uid, os.getegid())
+    os.chown(folder, user.number, os.getegid())
 
 
-def take_back(folder: Path, user: str | None) -> None:
+def take_back(folder: Path, user: JobUser | None) -> None:
     """Make `folder` and everything in it the agent's own again, readable and removable.
 
     To be called when no process of the user is left: it must not race with one. Links are taken
@@ -62,18 +82,17 @@ def take_back(folder: Path, user: str | None) -> None:
         _take(folder)
 
 
-def remove(folder: Path, user: str | None = None) -> None:
+def remove(folder: Path) -> None:
     """Remove `folder`, whatever a job has made of it: any mode, any depth, any owner.
 
     To be called, like `take_back`, when no process of the user is left.
     """
     try:
-        take_back(folder, user)
         shutil.rmtree(folder)
     except FileNotFoundError:
         pass
     except (OSError, RecursionError):
-        # A folder without permissions, or folders nested deeper than Python can follow.
+        # Another's folder, one without permissions, or folders deeper than Python can follow.
         _take(folder)
         subprocess.run(["rm", "-rf", "--", folder], check=True)  # noqa: S607 - the system's own
 
@@ -118,14 +137,3 @@ def _move(here: int, name: str) -> int:
 
 def _open_folder(name: str, parent: int | None) -> int:
     return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
-
-
-def _account(user: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(user)
-    except KeyError:
-        raise UsageError(
-            f'there is no user "{user}" on this machine',
-            f"{JOB_USER_VARIABLE} names the user that jobs run as",
-            f"make the user, or unset {JOB_USER_VARIABLE}",
-        ) from None

@@ -114,7 +114,8 @@ class Settler:
         assert job.folder  # noqa: S101
         commit = self._commit(job, job.run)
         self._check_stdout(job)
-        files = find_outputs(job.folder.stdout, job.folder.scratch, job.environment)
+        folder = job.folder
+        files = find_outputs(folder.stdout, folder.scratch, job.environment, folder.own_places)
         if not files and job.run.limits.require_output:
             raise OutputError("exit 0, but stdout names no file (run.require_output is set)")
         try:

@@ -35,7 +35,7 @@ class Services:
 
 @dataclass(frozen=True)
 class Machine:
-    """The worker and what it has; `user` runs the jobs, if there is such a user.
+    """The worker and what it has.
 
     `type` and `zone` are EC2's words, empty elsewhere; `hourly_usd` is the price at launch.
     """
@@ -46,7 +46,6 @@ class Machine:
     scratch: ScratchSpace
     environments: Environments
     cgroups: JobCgroups | None = None
-    user: str | None = None
     type: str = ""
     zone: str = ""
     hourly_usd: float | None = None

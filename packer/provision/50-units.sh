@@ -21,6 +21,12 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 	if [ -e "/usr/lib/systemd/system/$unit" ]; then systemctl --quiet mask "$unit"; fi
 done
 
+# Each job is kept apart by a user namespace. Ubuntu allows these to chosen programs only, which
+# Debian does not; without AppArmor the setting does not exist, hence the "-".
+install -d /etc/sysctl.d
+printf '%s\n' '-kernel.apparmor_restrict_unprivileged_userns = 0' \
+	>/etc/sysctl.d/60-parallelize.conf
+
 # The agent's log is on the machine only while it lives: no disk is worn for it, and the tail
 # of a chatty run cannot fill one.
 install -d /etc/systemd/journald.conf.d

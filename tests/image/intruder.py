@@ -1,6 +1,7 @@
 """A job that tries to get out, run inside the machine; its output is what it managed to do."""
 
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ def attempt(deed):
     try:
         return repr(deed())
     except OSError as error:
-        return type(error).__name__
+        return errno.errorcode[error.errno]
 
 
 def ask_for_credentials():

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -88,3 +89,16 @@ def test_any_bytes_on_stdout_are_read(said: bytes) -> None:
         (root / "scratch").mkdir()
         (root / "environment").mkdir()
         assert refused_or_found(root, said) == []
+
+
+def test_a_file_in_a_folder_that_had_another_name_for_the_command_is_found(tmp_path: Path) -> None:
+    own_tmp = tmp_path / "scratch" / ".parallelize" / "tmp"
+    own_tmp.mkdir(parents=True)
+    (own_tmp / "made").touch()
+    (tmp_path / "stdout").write_text("/tmp/made\n/tmp/../../../stdout\n")
+    places = {"/tmp": own_tmp}
+    with pytest.raises(OutputError, match="outside the scratch folder"):
+        find_outputs(tmp_path / "stdout", tmp_path / "scratch", None, places)
+    (tmp_path / "stdout").write_text("/tmp/made\n")
+    found = find_outputs(tmp_path / "stdout", tmp_path / "scratch", None, places)
+    assert found == [OutputFile(own_tmp / "made", "made")]

@@ -24,14 +24,14 @@ SETTINGS: dict[str, Any] = json.loads(r"""{}""")
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")
 HOME = pathlib.Path("/opt/parallelize")
 JOB_USER = "parallelize-job"
-FIREWALL = f"""
-table inet parallelize {{
-  chain output {{
+FIREWALL = """
+table inet parallelize {
+  chain output {
     type filter hook output priority 0
-    meta skuid {JOB_USER} ip daddr 169.254.169.254 reject
-    meta skuid {JOB_USER} ip6 daddr fd00:ec2::254 reject
-  }}
-}}
+    meta skuid != 0 ip daddr 169.254.169.254 reject
+    meta skuid != 0 ip6 daddr fd00:ec2::254 reject
+  }
+}
 """
 
 
@@ -73,7 +73,7 @@ def install(body: bytes, folder: pathlib.Path) -> None:
 
 
 def keep_jobs_from_credentials() -> None:
-    """Let the jobs' user reach no metadata service; without this no job may run."""
+    """Let nobody but root reach the metadata service; without this no job may run."""
     subprocess.run(["nft", "-f", "-"], input=FIREWALL.encode(), check=True)
 
 
