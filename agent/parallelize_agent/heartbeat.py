@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -14,6 +15,9 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.store import Store
 
 log = structlog.get_logger()
+
+LAST_WORDS_SECONDS = 20
+"""How long the last heartbeat is tried again; less than is left of a spot notice by then."""
 
 
 class HeartbeatWriter:
@@ -48,7 +52,11 @@ class HeartbeatWriter:
         self._wake.set()
 
     def stop(self) -> None:
-        """Write the last one, and end."""
+        """Write the last one, and end.
+
+        It is tried again for a while if the store does not take it: `status` would otherwise
+        show a worker that has left as one at work, until it is overdue.
+        """
         self._ended = True
         self._wake.set()
         self._thread.join()
@@ -58,15 +66,23 @@ class HeartbeatWriter:
             self._write()
             self._wake.wait(self._interval)
             self._wake.clear()
-        self._write()
+        Retrying(
+            retry=retry_if_result(lambda written: not written),
+            wait=wait_random_exponential(max=3),
+            stop=stop_after_delay(LAST_WORDS_SECONDS),
+            retry_error_callback=lambda _: None,
+        )(self._write)
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         heartbeat = self._describe()
+        written = True
         try:
             self._store.put(self._layout.heartbeat(heartbeat.worker), heartbeat.encode())
         except (BotoCoreError, ClientError, ServiceError) as error:
             log.warning("heartbeat not written", error=str(error))
+            written = False
         self._after(heartbeat)
+        return written
 
 
 def read_heartbeats(store: Store, layout: RunLayout) -> list[Heartbeat]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.functional.agent.bench import Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
 from parallelize_core.result import INLINE_LOG_BYTES
 
@@ -135,6 +136,26 @@ def test_the_last_heartbeat_says_that_the_worker_has_left_and_what_it_did(make: 
     assert (beat.state, beat.done, beat.failed) == ("left", 1, 3)
     assert beat.last_failure == "bad: exit 1"
     assert beat.reason == "every job has its result"
+
+
+def test_the_last_heartbeat_is_written_although_the_store_refuses_it_at_first(
+    make: MakeBench,
+) -> None:
+    bench = make("true")
+    bench.add({"x": b""})
+    refusals = 0
+
+    def refuse_twice(call: str) -> None:
+        nonlocal refusals
+        last = call == f"put {bench.layout.heartbeat('w1')}" and worker.describe().state == "left"
+        if last and refusals < 2:
+            refusals += 1
+            raise UNREACHABLE
+
+    worker = bench.worker(store=FaultyStore(bench.store, Faults(refuse_twice)))
+    worker.run()
+    assert refusals == 2
+    assert bench.heartbeat().state == "left"
 
 
 def test_two_workers_share_the_work_and_each_input_has_one_result(make: MakeBench) -> None:
