@@ -16,10 +16,13 @@ from parallelize_agent.accounts import Accounts, Publisher
 from parallelize_agent.acknowledge import Acknowledger
 from parallelize_agent.cgroup import JobCgroups
 from parallelize_agent.claim import Claims
+from parallelize_agent.departure import words
 from parallelize_agent.environment import Environments
 from parallelize_agent.job_users import job_users
 from parallelize_agent.lease import MARGIN_PER_LEASE, LeaseKeeper, LeaseTerms
 from parallelize_agent.metadata import Metadata
+from parallelize_agent.preparation import Keep, Preparer
+from parallelize_agent.root_setup import find_root_setup
 from parallelize_agent.run_source import RunSource
 from parallelize_agent.scratch import ScratchSpace
 from parallelize_agent.worker import Worker
@@ -85,7 +88,7 @@ def make_worker(config: AgentConfig, instance: Instance, work_dir: Path) -> Work
     services = _services(config, session, instance.worker)
     machine = _machine(config, services, instance, work_dir)
     # Now, and not with the first job: what is wrong with the run itself ends the worker at once.
-    machine.environments.folder(services.run.current())
+    machine.environments.check(services.run.current())
     return Worker(config, services, machine)
 
 
@@ -100,7 +103,7 @@ def tell_failure(config: AgentConfig, instance: Instance, error: ParallelizeErro
         interval_seconds=config.heartbeat_seconds,
         type=instance.type,
         zone=instance.zone,
-        reason=": ".join(part for part in (error.what, error.why) if part),
+        reason=words(error),
         agent_version=VERSION,
     )
     try:
@@ -156,14 +159,28 @@ def _machine(
     gpus = services.run.current().limits.gpus
     scratch = ScratchSpace(work_dir / "jobs", job_users())
     scratch.check()
+    cgroups = JobCgroups.claim()
+    preparer = Preparer(scratch, cgroups, _keeper_of_logs(services, config, instance.worker))
     return Machine(
         worker=instance.worker,
         work_dir=work_dir,
         slots=host.slot_count(config.slots, host.logical_cpus(), host.gpu_count(), gpus),
         scratch=scratch,
-        environments=Environments(work_dir / "environments", services.open_store),
-        cgroups=JobCgroups.claim(),
+        environments=Environments(work_dir / "environments", services.open_store, preparer),
+        cgroups=cgroups,
+        root_setup=find_root_setup(config),
         type=instance.type,
         zone=instance.zone,
         hourly_usd=hourly_usd(config.hourly_usd, instance.market, instance.type, instance.zone),
     )
+
+
+def _keeper_of_logs(services: Services, config: AgentConfig, worker: str) -> Keep:
+    def keep(environment: str, log_file: Path) -> None:
+        try:
+            with log_file.open("rb") as file:
+                services.records.put_file(config.layout.setup_log(worker, environment), file)
+        except (BotoCoreError, ClientError, ServiceError) as error:
+            log.warning("output of the set-up not kept", error=str(error))
+
+    return keep

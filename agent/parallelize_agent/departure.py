@@ -24,6 +24,11 @@ class Departure:
     imposed: bool = False
 
 
+def words(error: ParallelizeError) -> str:
+    """Return an error as a reason: what and why, without what a person may do about it."""
+    return ": ".join(part for part in (error.what, error.why) if part)
+
+
 class Leaving:
     """The decision to leave. Any thread may take it; a later one can only make it sooner."""
 

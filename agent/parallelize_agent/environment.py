@@ -1,7 +1,9 @@
-"""The run's environment: fetched once, unpacked safely, shared by all jobs as read-only files."""
+"""The run's environment: fetched once, unpacked safely, made ready, shared as read-only files."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import stat
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from parallelize_agent import host, sandbox
+from parallelize_agent.preparation import Preparer
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Environment, Run
@@ -20,61 +23,115 @@ log = structlog.get_logger()
 
 
 class Environments:
-    """Unpacked environments below `root`, by their identity; safe to use from any thread."""
+    """Unpacked environments below `root`; safe to use from any thread.
 
-    def __init__(self, root: Path, open_store: Callable[[str], Store]) -> None:
-        # What an earlier agent left when it was killed may be half of something.
-        sandbox.remove(root)
-        root.mkdir(parents=True)
+    One that is ready stays so for an agent that is started again, until the machine boots anew:
+    what was written before an end that nobody saw may be half of something.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        open_store: Callable[[str], Store],
+        preparer: Preparer,
+        boot_id: str | None = None,
+    ) -> None:
         self._root = root
         self._open_store = open_store
+        self._preparer = preparer
+        self._boot_id = host.boot_id() if boot_id is None else boot_id
         self._lock = threading.Lock()
-        self._ready: dict[str, Path] = {}
+        self._unpacked: set[Path] = set()
+        root.mkdir(parents=True, exist_ok=True)
+        for entry in root.iterdir():
+            if entry.is_dir() and not self._is_ready(entry):
+                sandbox.remove(entry)
 
-    def folder(self, run: Run) -> Path | None:
-        """Return the folder with the run's environment, None if it has none.
+    def check(self, run: Run) -> None:
+        """Fetch the run's environment and look at it, but leave its set-up for later.
 
         Raises UsageError if the zip is refused, or has no such prefix or command.
+        """
+        if run.environment and not run.setup:
+            self.folder(run)
+        elif run.environment:
+            with self._lock:
+                place = self._unpack(run, run.environment)
+            _inside(place, run.environment)
+
+    def folder(self, run: Run) -> Path | None:
+        """Return the folder with the run's environment, ready for jobs; None if it has none.
+
+        Raises UsageError if the zip is refused, or has no such prefix or command; SetupError if
+        its set-up fails.
         """
         environment = run.environment
         if environment is None:
             return None
         with self._lock:
-            if environment.identity not in self._ready:
-                self._ready[environment.identity] = self._fetch(environment)
-        folder = self._ready[environment.identity] / environment.prefix
-        if not folder.is_dir():
-            raise UsageError(f'the environment has no folder "{environment.prefix}"')
+            place = self._unpack(run, environment)
+            if not self._is_ready(place):
+                self._make_ready(place, run, environment)
+        folder = _inside(place, environment)
         _make_runnable(folder, run.command[0])
         return folder
 
-    def _fetch(self, environment: Environment) -> Path:
+    def stop(self) -> None:
+        """End a set-up that runs, and begin no other."""
+        self._preparer.stop()
+
+    def _unpack(self, run: Run, environment: Environment) -> Path:
+        place = self._root / identity(run)
+        if place in self._unpacked or self._is_ready(place):
+            return place
         zip_file = self._root / "environment.zip"
         size = self._open_store(environment.bucket).get_file(environment.key, zip_file)
-        folder = self._root / f"{len(self._ready)}"
-        archive.extract(zip_file, folder, max_bytes=host.free_bytes(self._root) // 2)
+        sandbox.remove(place)  # an attempt for which there was no room
+        archive.extract(zip_file, place, max_bytes=host.free_bytes(self._root) // 2)
         zip_file.unlink()
-        _protect(folder)
-        log.info("environment ready", identity=environment.identity, zip_bytes=size)
-        return folder
+        self._unpacked.add(place)
+        log.info("environment unpacked", identity=environment.identity, zip_bytes=size)
+        return place
+
+    def _make_ready(self, place: Path, run: Run, environment: Environment) -> None:
+        if run.setup:
+            folder = _inside(place, environment)
+            _make_runnable(folder, run.setup.command[0], "run.setup")
+            self._preparer.prepare(place, folder, run.setup)
+        _protect(place)
+        _mark(place).write_text(self._boot_id, encoding="ascii")
+
+    def _is_ready(self, place: Path) -> bool:
+        mark = _mark(place)
+        return mark.exists() and mark.read_text(encoding="ascii") == self._boot_id
 
 
-def command_line(command: tuple[str, ...], folder: Path | None) -> tuple[str, ...]:
-    """Return the words to start the command with; a program of the environment comes first."""
-    program, *arguments = command
-    if folder and "/" not in program and (folder / program).is_file():
-        return (f"./{program}", *arguments)
-    return command
+def identity(run: Run) -> str:
+    """Return what tells apart environments, and the set-ups of one, in names of files."""
+    environment = run.environment.identity if run.environment else ""
+    setup = run.setup.command if run.setup else ()
+    return hashlib.sha256(json.dumps([environment, *setup]).encode()).hexdigest()[:16]
 
 
-def _make_runnable(folder: Path, program: str) -> None:
+def _mark(place: Path) -> Path:
+    return place.with_suffix(".ready")
+
+
+def _inside(place: Path, environment: Environment) -> Path:
+    folder = place / environment.prefix
+    if not folder.is_dir():
+        raise UsageError(f'the environment has no folder "{environment.prefix}"')
+    return folder
+
+
+def _make_runnable(folder: Path, program: str, setting: str = "run.command") -> None:
     path = folder / program
     if not path.is_file():
         if "/" in program and not program.startswith("/"):
             raise UsageError(
                 f'the environment has no "{program}"',
                 f"it holds: {', '.join(sorted(entry.name for entry in folder.iterdir())[:10])}",
-                "mend run.command or run.env, then: parallelize prep",
+                f"mend {setting} or run.env, then: parallelize prep",
             )
         return
     if path.resolve().is_relative_to(folder.resolve()):
@@ -82,7 +139,7 @@ def _make_runnable(folder: Path, program: str) -> None:
 
 
 def _protect(folder: Path) -> None:
-    """Make everything readable by the job's user, and writable by nobody."""
+    """Make everything readable by the jobs' users, and writable by nobody."""
     for root, folders, files in os.walk(folder, topdown=False):
         for name in files:
             path = Path(root, name)

@@ -65,6 +65,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def boot_id() -> str:
+    """Return what tells this boot of the kernel from all others."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def machine_name() -> str:
     """Return a worker id for a machine that has no instance id."""
     return f"{os.uname().nodename.partition('.')[0]}-{os.getpid()}"

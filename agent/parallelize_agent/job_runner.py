@@ -17,8 +17,8 @@ import structlog
 from parallelize_agent import host, sandbox
 from parallelize_agent.cgroup import JobCgroup
 from parallelize_agent.commit import Commit
-from parallelize_agent.environment import command_line
 from parallelize_agent.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed, put_off
+from parallelize_agent.preparation import PASSED_ON, command_line
 from parallelize_agent.process import Command, Ending, Execution, Outcome
 from parallelize_agent.scratch import PRIVATE
 from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back, no_room
@@ -29,9 +29,6 @@ from parallelize_core.result import Cause
 from parallelize_core.run import Run
 
 log = structlog.get_logger()
-
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
-"""All that a command gets of the agent's own environment: nothing that leads to credentials."""
 
 _COMMAND_ERRNOS = {errno.ENOEXEC, errno.ENOENT, errno.EACCES, errno.E2BIG, errno.ENOTDIR}
 """A start that fails so would fail anywhere; with any other error, the host is at fault."""

@@ -9,7 +9,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent import host
-from parallelize_agent.departure import Leaving
+from parallelize_agent.departure import Leaving, words
 from parallelize_agent.drain import DrainRule, Step
 from parallelize_agent.heartbeat import is_keeper, read_heartbeats
 from parallelize_agent.job import Job, failed
@@ -18,7 +18,7 @@ from parallelize_agent.repair import missing_jobs, send_again
 from parallelize_agent.settlement import refuse
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, ServiceError
+from parallelize_core.errors import DecodeError, ServiceError, UsageError
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import BATCH, Message
 from parallelize_core.result import Cause
@@ -50,6 +50,8 @@ class Receiver:
         self._pipeline = pipeline
         self._leaving = leaving
         self._drain = DrainRule(config)
+        self.preparing = True
+        """Whether this machine is still being made ready for its first job."""
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
 
     def start(self) -> None:
@@ -66,6 +68,7 @@ class Receiver:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        self._prepare()
         while not self._leaving.decided:
             try:
                 self._round()
@@ -75,6 +78,19 @@ class Receiver:
             except DecodeError as error:
                 # The manifest itself: nobody can tell any more when the run is over.
                 self._leaving.decide(f"{error.what}: {error.why}", error=error)
+
+    def _prepare(self) -> None:
+        """Make the machine and the environment ready, before any job waits for them."""
+        try:
+            self._machine.root_setup.wait(lambda: self._leaving.decided is not None)
+            self._machine.environments.folder(self._services.run.current())
+        except UsageError as error:
+            self._leaving.decide(words(error), error=error)
+        except (BotoCoreError, ClientError, ServiceError) as error:
+            # The first job will ask again, and is handed back if that fails too.
+            log.warning("environment not ready", error=str(error))
+        self._drain.reset()
+        self.preparing = False
 
     def _round(self) -> None:
         places = self._pipeline.wait_for_place(WAIT_SECONDS)

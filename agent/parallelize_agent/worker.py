@@ -12,7 +12,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.brakes import Brakes
-from parallelize_agent.departure import Departure, Leaving
+from parallelize_agent.departure import Departure, Leaving, words
 from parallelize_agent.heartbeat import HeartbeatWriter
 from parallelize_agent.job import Job, Verdict, failed
 from parallelize_agent.job_runner import JobRunner
@@ -29,6 +29,9 @@ from parallelize_core.result import Cause
 from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
+
+PREPARING = "setting up"
+"""The reason why a worker does nothing yet."""
 
 SUPERVISION_SECONDS = 1.0
 """How often the worker looks for a reason to leave that nobody reports."""
@@ -97,13 +100,15 @@ class Worker:
             failed=counts.failed,
             handed_back=counts.handed_back,
             busy_seconds=counts.busy_seconds,
-            reason=departure.reason if departure else "",
+            reason=departure.reason if departure else PREPARING * self._receiver.preparing,
             last_failure=counts.last_failure,
             agent_version=VERSION,
             hourly_usd=self._machine.hourly_usd,
         )
 
     def _state(self, departure: Departure | None) -> WorkerState:
+        if departure is None and self._receiver.preparing:
+            return WorkerState.STARTING
         if departure is None:
             return WorkerState.BUSY if self._pipeline.size else WorkerState.IDLE
         if not self._left:
@@ -159,9 +164,9 @@ class Worker:
             self.leaving.decide(error.what, 0, error)
 
     def _broken(self, error: Exception) -> None:
-        known = isinstance(error, ParallelizeError)
-        failure = error if known else ServiceError(f"a bug in the agent: {error!r}")
-        self.leaving.decide(str(error), 0, failure)  # type: ignore[arg-type]
+        known = error if isinstance(error, ParallelizeError) else None
+        failure = known or ServiceError(f"a bug in the agent: {error!r}")
+        self.leaving.decide(words(failure), 0, failure)
 
     def _leave(self) -> Departure:
         """Leave in the only order that loses nothing.
@@ -169,10 +174,12 @@ class Worker:
         The receiver has seen the decision; its last poll may still bring messages, so it is
         joined before the pipeline is emptied for good. Deletes come after the results they
         follow, leases are kept until the deletes are done, and the heartbeat says last that
-        this worker cannot be counted on any more.
+        this worker cannot be counted on any more. A set-up is stopped first: the receiver, or a
+        job on its way in, may be waiting for it.
         """
+        self._machine.environments.stop()
         self._heartbeat.beat()
-        log.info("leaving", reason=self.leaving.decided and self.leaving.decided.reason)
+        log.info("leaving", why=self.leaving.decided and self.leaving.decided.reason)
         self._hand_back_waiting()
         self._await_running()
         self._receiver.join()

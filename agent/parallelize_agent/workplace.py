@@ -12,6 +12,7 @@ from parallelize_agent.cgroup import JobCgroups
 from parallelize_agent.claim import Claims
 from parallelize_agent.environment import Environments
 from parallelize_agent.lease import LeaseKeeper
+from parallelize_agent.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.run_source import RunSource
 from parallelize_agent.scratch import ScratchSpace
 from parallelize_core.queue import Queue
@@ -45,6 +46,7 @@ class Machine:
     slots: int
     scratch: ScratchSpace
     environments: Environments
+    root_setup: RootSetup = NO_ROOT_SETUP
     cgroups: JobCgroups | None = None
     type: str = ""
     zone: str = ""

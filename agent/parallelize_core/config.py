@@ -36,12 +36,16 @@ class AgentConfig(BaseModel):
     `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
     as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
     launch (see `cost.price_key`); at `max_cost_usd` for the whole run it is paused. `metrics` says
-    whether figures for alarms go to CloudWatch.
+    whether figures for alarms go to CloudWatch, `log_group` where a copy of the agent's own log
+    goes; empty for nowhere.
 
     A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
     a failure of machine or network. After `max_unfit` of those in a row the worker gives up:
     something is wrong with it. A job that was received more than `max_receives` times without
     an answer takes its workers down with it, and is not tried again.
+
+    `root_setup` is a script that root runs on a machine from the image before the first job. It
+    is here, and not in S3, because whoever sets a machine's user data is its master anyway.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,8 +77,10 @@ class AgentConfig(BaseModel):
     max_runtime_seconds: float | None = Field(default=None, gt=0)
     disk_reserve_bytes: int = Field(default=1024**3, ge=0)
     shutdown: bool = True
+    root_setup: str = ""
     hourly_usd: dict[str, float] = Field(default_factory=dict)
     metrics: bool = False
+    log_group: str = ""
     max_cost_usd: float | None = Field(default=None, gt=0)
 
     @property

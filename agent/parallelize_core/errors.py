@@ -2,7 +2,8 @@
 
     ParallelizeError            what happened, why, and what to do next
     ├── UsageError         2    the command line, the configuration or an input is wrong
-    │   └── DecodeError    2    a record that came from outside cannot be read
+    │   ├── DecodeError    2    a record that came from outside cannot be read
+    │   └── SetupError     2    a worker cannot be made ready: the run's set-up fails on it
     ├── NothingToDoError   3    there is no work, and doing it would only cost money
     ├── AccessError        4    credentials or permission
     ├── CapacityError      5    a quota, or no capacity
@@ -47,6 +48,13 @@ class DecodeError(UsageError):
     def __init__(self, what: str, raw: str, why: str | None = None) -> None:
         super().__init__(what, why)
         self.raw = raw
+
+
+class SetupError(UsageError):
+    """A worker cannot be made ready for the run's jobs: a set-up has failed, or takes too long.
+
+    No job is to blame, and starting the worker again would only repeat it.
+    """
 
 
 class NothingToDoError(ParallelizeError):

@@ -10,6 +10,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /log/<key>/<attempt>.<worker>.json, .log
                              /claim/<key>.json
                              /agent/<worker>.json
+                             /setup/<worker>.<environment>.log
 """
 
 from __future__ import annotations
@@ -146,6 +147,15 @@ class RunLayout:
     def claim(self, key: str) -> str:
         """Return the key of the claim of a job that outlives its message."""
         return keys.shorten(self.root.key("claim", f"{key}.json"))
+
+    @property
+    def setups(self) -> Location:
+        """The folder of what set-ups have printed."""
+        return self.root.below("setup")
+
+    def setup_log(self, worker: str, environment: str) -> str:
+        """Return the key of what an environment's set-up has printed on a worker."""
+        return self.setups.key(f"{worker}.{environment}.log")
 
     def heartbeat(self, worker: str) -> str:
         """Return the key of an agent's heartbeat."""

@@ -27,6 +27,16 @@ class Environment(Contract):
     prefix: str = ""
 
 
+class Setup(Contract):
+    """What makes an environment ready on a worker, once, before the first job sees it.
+
+    The command is started in the environment's folder, and may write there.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1)
+    timeout_seconds: float = Field(default=30 * 60, gt=0)
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -61,6 +71,7 @@ class Run(Record):
     name: str
     command: tuple[str, ...] = Field(min_length=1)
     environment: Environment | None = None
+    setup: Setup | None = None
     input: Location
     output: Location
     naming: OutputNaming = OutputNaming()

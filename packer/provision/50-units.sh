@@ -13,7 +13,7 @@ if [ "${GPU:-false}" = true ]; then
 fi
 
 systemctl --quiet enable parallelize-firewall.service parallelize-agent.service \
-	parallelize-deadline.timer
+	parallelize-deadline.timer parallelize-setup.path
 
 # A worker lives for hours and is replaced, not maintained: these would only take time from jobs.
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \

@@ -16,10 +16,12 @@ from pathlib import Path
 AGENT = Path("/opt/parallelize")
 UNITS = [
     "parallelize-agent.service", "parallelize-deadline.service", "parallelize-deadline.timer",
-    "parallelize-firewall.service", "parallelize-poweroff.service", "parallelize.slice",
+    "parallelize-firewall.service", "parallelize-poweroff.service", "parallelize-setup.path",
+    "parallelize-setup.service", "parallelize.slice",
 ]  # fmt: skip
 AT_BOOT = [
     "parallelize-agent.service", "parallelize-deadline.timer", "parallelize-firewall.service",
+    "parallelize-setup.path",
 ]  # fmt: skip
 USERS = ["parallelize", "parallelize-job"]
 
@@ -45,7 +47,7 @@ def main(stage: Path) -> int:
         ("nobody can log in as the agent or as a job", open_accounts),
         ("no program or setting can be changed by the agent or a job", changeable_files),
         ("systemd finds no fault with the units", lambda: run("systemd-analyze", "verify", *UNITS)),
-        ("agent, firewall and deadline start at boot", not_at_boot),
+        ("agent, firewall, deadline and set-up start at boot", not_at_boot),
         ("the firewall's rules are valid", invalid_rules),
         ("no key and no credentials are left", lambda: left_over(KEYS)),
         ("no history, log or identity of the build is left", lambda: left_over(TRACES)),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from parallelize.command_check import check_script
+from parallelize.console import escape
 from parallelize.context import Context
+from parallelize.fleet.stock import STOCK
 from parallelize.queues import Queues
 from parallelize.settings import AgentTable
 from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.errors import UsageError
 
 
 def agent_config(context: Context, queues: Queues) -> AgentConfig:
@@ -23,11 +27,37 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         slots=workers.slots,
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
         shutdown=workers.shutdown,
+        root_setup=root_setup(context),
         max_cost_usd=workers.max_cost,
         metrics=workers.metrics,
+        log_group=workers.log_group,
         drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )
+
+
+def root_setup(context: Context) -> str:
+    """Return the script that root is to run on each machine; empty if there is none.
+
+    Raises UsageError if it could not be started there.
+    """
+    name = context.settings.workers.root_setup
+    if name is None:
+        return ""
+    if context.settings.workers.ami == STOCK:
+        raise UsageError(
+            "a machine from the stock image has no set-up as root",
+            "workers.root_setup is set",
+            "parallelize image build, or leave workers.root_setup out",
+        )
+    try:
+        script = context.path(name).read_bytes()
+        check_script(script, name)
+        return script.decode()
+    except OSError as error:
+        raise UsageError(f"{escape(name)} cannot be read", error.strerror) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{escape(name)} is no text in UTF-8") from None
 
 
 def agent_settings(table: AgentTable) -> dict[str, Any]:

@@ -73,13 +73,20 @@ def this_architecture() -> str:
     return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(machine, machine)
 
 
-def check_command(command: Sequence[str], packed: Packed, machines: set[str]) -> None:
+def has_program(command: Sequence[str], packed: Packed) -> bool:
+    """Whether the environment has the command's program."""
+    return _inside(command[0], packed) in packed.archive.namelist()
+
+
+def check_command(
+    command: Sequence[str], packed: Packed, machines: set[str], setting: str = "run.command"
+) -> None:
     """Raise UsageError if the command's program could not be started on the `machines`.
 
     A bare word that is not in the environment, or an absolute path, is the worker's own program,
     and cannot be judged here.
     """
-    program = _find(command[0], packed)
+    program = _find(command[0], packed, setting)
     if program is None:
         return
     if program.mode is not None and not program.mode & 0o111:
@@ -87,7 +94,7 @@ def check_command(command: Sequence[str], packed: Packed, machines: set[str]) ->
             f"{program.name} is not executable", fix=f"chmod +x {escape(program.name)}"
         )
     if program.head.startswith(b"#!"):
-        _check_script(program)
+        check_script(program.head, program.name)
     else:
         _check_binary(program, machines)
 
@@ -97,10 +104,14 @@ def needs_environment(command: Sequence[str]) -> bool:
     return "/" in command[0] and not command[0].startswith("/")
 
 
-def _find(word: str, packed: Packed) -> Program | None:
+def _inside(word: str, packed: Packed) -> str:
+    return posixpath.normpath(posixpath.join(packed.prefix, word))
+
+
+def _find(word: str, packed: Packed, setting: str) -> Program | None:
     if word.startswith("/"):
         return None
-    inside = posixpath.normpath(posixpath.join(packed.prefix, word))
+    inside = _inside(word, packed)
     name = posixpath.join(packed.shown, inside)
     try:
         info = packed.archive.getinfo(inside)
@@ -109,24 +120,25 @@ def _find(word: str, packed: Packed) -> Program | None:
             return None
         raise UsageError(
             f"{escape(name)} does not exist", f'it is the command "{escape(word)}"',
-            "write it, or mend run.command (and run.env_prefix)",
+            f"write it, or mend {setting} (and run.env_prefix)",
         ) from None  # fmt: skip
     mode = None if packed.own else info.external_attr >> 16
     with packed.archive.open(info) as file:
         return Program(name, file.read(_HEAD_BYTES), mode)
 
 
-def _check_script(program: Program) -> None:
-    first = program.head.split(b"\n", 1)[0]
+def check_script(head: bytes, name: str) -> None:
+    """Raise UsageError if a script's first line names no program that could run it."""
+    first = head.split(b"\n", 1)[0]
     if first.endswith(b"\r"):
         raise UsageError(
-            f"{escape(program.name)} has Windows line ends (CRLF)",
+            f"{escape(name)} has Windows line ends (CRLF)",
             'its first line asks for a program whose name ends in "\\r"',
-            f"sed -i 's/\\r$//' {escape(program.name)}",
+            f"sed -i 's/\\r$//' {escape(name)}",
         )
-    words = first[2:].split()
+    words = first[2:].split() if first.startswith(b"#!") else ()
     if not words or (len(words) == 1 and posixpath.basename(words[0]) == b"env"):
-        raise UsageError(f"the #! line of {escape(program.name)} names no program", fix=_SHEBANG)
+        raise UsageError(f"the #! line of {escape(name)} names no program", fix=_SHEBANG)
 
 
 _SHEBANG = 'make its first line "#!/bin/sh", or "#!/usr/bin/env python3"'

@@ -25,6 +25,7 @@ command = "./job.sh"            # called as: ./job.sh INPUT ; prints the files i
 env     = "env/"                # what the command needs, itself included
 timeout = "30m"                 # per file
 attempts = 3                    # then the file counts as failed
+# setup = "./setup.sh"          # once per worker, before its first job; may add to env/
 # halt = "5%"                   # pause the run when so many files, or a number, have failed
 # require_output = true         # a command that makes no file has failed
 # memory_per_job = "2GiB"

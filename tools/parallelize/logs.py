@@ -1,4 +1,7 @@
-"""`parallelize logs FILE`: what happened at each attempt at a file, and what it printed."""
+"""`parallelize logs FILE`: what happened at each attempt at a file, and what it printed.
+
+`parallelize logs --setup` shows what the environment's set-up has printed on each worker.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,22 @@ from parallelize_core.store import Store
 
 
 def logs(
-    file: Annotated[str, Parameter(help="The input: its key, or the end of it.")],
+    file: Annotated[str | None, Parameter(help="The input: its key, or the end of it.")] = None,
     *,
+    setup: Annotated[
+        bool, Parameter(negative="", help="What the set-up has printed on each worker instead.")
+    ] = False,
     attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
     """Print the record and the log of every attempt at a file."""
     context = open_context(common)
+    if setup:
+        show_setups(context, json=json)
+        return
+    if file is None:
+        raise UsageError("which file?", fix="parallelize logs FILE, or: parallelize logs --setup")
     found = read_attempts(context, file)
     wanted = [record for record in found if attempt in {None, record.attempt}]
     if not wanted:
@@ -42,6 +53,28 @@ def logs(
     for record in wanted:
         for line in report(record):
             answer(line)
+
+
+def show_setups(context: Context, *, json: bool) -> None:
+    """Print what set-ups have printed; raise NothingToDoError if none has ended yet."""
+    found = read_setups(context.store, context.layout)
+    if not found:
+        raise NothingToDoError("no set-up has ended on a worker yet", fix="parallelize status")
+    if json:
+        answer_json([{"name": name, "log": text} for name, text in found.items()])
+        return
+    for name, text in found.items():
+        answer(f"set-up {shown(name, 60)}")
+        for line in text.splitlines() or ["(it printed nothing)"]:
+            answer(f"  | {_harmless(line)}")
+
+
+def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
+    """Read what set-ups have printed, by worker and environment."""
+    keys = sorted(item.key for item in store.list(layout.setups.prefix))
+    names = (layout.setups.relative(key).removesuffix(".log") for key in keys)
+    texts = (store.get(key).decode("utf-8", errors="replace") for key in keys)
+    return dict(zip(names, texts, strict=True))
 
 
 def read_attempts(context: Context, file: str) -> list[Attempt]:

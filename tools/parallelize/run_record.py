@@ -14,6 +14,7 @@ from parallelize.command_check import (
     Packed,
     architectures,
     check_command,
+    has_program,
     needs_environment,
     split_command,
     this_architecture,
@@ -25,8 +26,10 @@ from parallelize.inputs import is_remote
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.run import Environment, Limits, OutputNaming, Run
+from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
+
+Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,13 @@ def drafted(context: Context) -> Iterator[Draft]:
 
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
     """
-    command = split_command(context.settings.run.command)
+    settings = context.settings.run
+    command = split_command(settings.command)
+    setup = split_command(settings.setup) if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
         archive = _archive(context, Path(folder))
-        _check(context, command, archive)
-        yield Draft(_record(context, command, archive), archive)
+        _check(context, command, setup, archive)
+        yield Draft(_record(context, command, setup, archive), archive)
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -122,8 +127,13 @@ def _archive(context: Context, folder: Path) -> Path | None:
     return target
 
 
-def _check(context: Context, command: tuple[str, ...], archive: Path | None) -> None:
+def _check(context: Context, command: Words, setup: Words | None, archive: Path | None) -> None:
     if archive is None:
+        if setup:
+            raise UsageError(
+                "there is no environment that run.setup could make ready",
+                "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+            )  # fmt: skip
         if needs_environment(command):
             raise UsageError(
                 f'the command "{escape(command[0])}" is in no environment',
@@ -137,10 +147,15 @@ def _check(context: Context, command: tuple[str, ...], archive: Path | None) -> 
     with zipfile.ZipFile(archive) as opened:
         env = settings.run.env or ""
         own = archive == context.path(env)
-        check_command(command, Packed(opened, env, settings.run.env_prefix, own), machines)
+        packed = Packed(opened, env, settings.run.env_prefix, own)
+        if setup:
+            check_command(setup, packed, machines, "run.setup")
+        # What is missing may be what the set-up makes; the worker looks after that.
+        if not setup or has_program(command, packed):
+            check_command(command, packed, machines)
 
 
-def _record(context: Context, command: tuple[str, ...], archive: Path | None) -> Run:
+def _record(context: Context, command: Words, setup: Words | None, archive: Path | None) -> Run:
     settings, layout = context.settings, context.layout
     limits = Limits(
         timeout_seconds=settings.run.timeout,
@@ -154,6 +169,7 @@ def _record(context: Context, command: tuple[str, ...], archive: Path | None) ->
         name=context.run,
         command=command,
         environment=_environment(context, archive) if archive else None,
+        setup=Setup(command=setup, timeout_seconds=settings.run.setup_timeout) if setup else None,
         input=_input_location(context),
         output=_location(settings.output.to, context) if settings.output.to else layout.output,
         naming=OutputNaming(name=settings.output.name, on_clash=settings.output.on_clash),

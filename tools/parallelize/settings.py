@@ -86,6 +86,8 @@ class RunTable(Table):
     command: str | None = None
     env: str | None = None
     env_prefix: str = ""
+    setup: str | None = None
+    setup_timeout: Seconds = Field(default=30 * 60, gt=0)
     timeout: Seconds | None = Field(default=None, gt=0)
     attempts: int = Field(default=3, ge=1)
     require_output: bool = False
@@ -138,11 +140,13 @@ class WorkersTable(Table):
     max_price: float | None = Field(default=None, gt=0)
     max_hours: float | None = Field(default=12, gt=0)
     max_cost: float | None = Field(default=None, gt=0)
+    root_setup: str | None = None
     shutdown: bool = True
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
     instance_profile: str | None = None
     key_name: str | None = None
     metrics: bool = True
+    log_group: str = "/parallelize/agents"
 
 
 class AgentTable(Table):

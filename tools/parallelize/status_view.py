@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -74,7 +75,7 @@ def page(status: RunStatus) -> list[str]:
         *_rate_line(status),
         *_worker_lines(status),
         *_failure_line(status),
-        *([_cut(f"  why     {status.why}")] if status.why else []),
+        *_why_lines(status),
     ]
 
 
@@ -167,6 +168,12 @@ def _failure_line(status: RunStatus) -> list[str]:
         return []
     where = f"{shown(failure.key, 30)}  {label(failure)}"
     return ["", _cut(f"  last failure  {where}  {last_words(failure)}")]
+
+
+def _why_lines(status: RunStatus) -> list[str]:
+    """Return the reason in full: the last words of a worker end with what matters most."""
+    text = f"  why     {status.why}" if status.why else ""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10)
 
 
 def _cut(line: str) -> str:

@@ -18,6 +18,8 @@ from parallelize_agent.claim import Claims
 from parallelize_agent.departure import Departure
 from parallelize_agent.environment import Environments
 from parallelize_agent.lease import LeaseKeeper, LeaseTerms
+from parallelize_agent.preparation import Preparer
+from parallelize_agent.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.run_source import RunSource
 from parallelize_agent.scratch import ScratchSpace
 from parallelize_agent.worker import Worker
@@ -30,7 +32,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue
 from parallelize_core.result import Attempt, Result
-from parallelize_core.run import Environment, Limits, OutputNaming, Run
+from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
 from parallelize_core.store import Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
@@ -133,6 +135,12 @@ class Bench:
     clock: Clock = field(default_factory=Clock)
     """The queue's; what it is ahead, leases have run out earlier."""
     parts: int = 0
+    files: dict[str, str] = field(default_factory=dict)
+    """What else is in the environment."""
+    setup: Setup | None = None
+    root_setup: RootSetup = NO_ROOT_SETUP
+    setups: dict[str, str] = field(default_factory=dict)
+    """What set-ups have printed, by environment."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -145,7 +153,8 @@ class Bench:
 
     def use(self, script: str) -> None:
         """Give the run an environment with this script."""
-        zip_bytes = zipped({"job.sh": f"#!/bin/sh\n{script}\n", "data.txt": "data\n"})
+        files = {"job.sh": f"#!/bin/sh\n{script}\n", "data.txt": "data\n", **self.files}
+        zip_bytes = zipped(files)
         etag = self.store.put("env.zip", zip_bytes) or ""
         self.environment = Environment(bucket="bucket", key="env.zip", identity=etag)
         self.write_run()
@@ -155,6 +164,7 @@ class Bench:
             name="r",
             command=("./job.sh",),
             environment=self.environment,
+            setup=self.setup,
             input=self.layout.input,
             output=self.layout.output,
             limits=self.limits,
@@ -216,14 +226,20 @@ class Bench:
         )
         root = (folder or self.folder) / name
         root.mkdir(parents=True, exist_ok=True)
+        scratch = ScratchSpace(root / "jobs")
+        preparer = Preparer(scratch, None, self._keep)
         machine = Machine(
             worker=name,
             work_dir=root,
             slots=int(self.config.slots),
-            scratch=ScratchSpace(root / "jobs"),
-            environments=Environments(root / "environments", services.open_store),
+            scratch=scratch,
+            environments=Environments(root / "environments", services.open_store, preparer),
+            root_setup=self.root_setup,
         )
         return Worker(self.config, services, machine)
+
+    def _keep(self, environment: str, log: Path) -> None:
+        self.setups[environment] = log.read_text()
 
     def run(self, name: str = "w1") -> Departure:
         """Run one worker until it leaves."""

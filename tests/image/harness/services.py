@@ -5,6 +5,8 @@ All of it is the local cloud's, at the addresses that a machine of its own can r
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +29,7 @@ from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry, encode_part
 from parallelize_core.queue import Queue
 from parallelize_core.result import Result
-from parallelize_core.run import Limits, Run
+from parallelize_core.run import Environment, Limits, Run, Setup
 from parallelize_core.store import Store
 
 PORT = 4566
@@ -94,13 +96,16 @@ class Bench:
         command: tuple[str, ...],
         inputs: int,
         limits: Limits | None = None,
+        environment: Mapping[str, str] | None = None,
+        setup: Setup | None = None,
         **settings: Any,
     ) -> RunLayout:
         """Make a run, enqueue its inputs, and configure the instance for it."""
         layout = RunLayout(Location(BUCKET), name)
         run = Run(
             name=name, command=command, input=layout.input,
-            output=layout.output, limits=limits or Limits(max_attempts=1),
+            output=layout.output, limits=limits or Limits(max_attempts=1), setup=setup,
+            environment=self._pack(layout, environment) if environment else None,
             created_at=datetime.now(UTC).isoformat(),
         )  # fmt: skip
         self.store.put(layout.run_json, run.encode())
@@ -130,6 +135,21 @@ class Bench:
     def output(self, layout: RunLayout, key: str) -> str:
         """Return an output as text."""
         return self.store.get(layout.output.key(key)).decode()
+
+    def _pack(self, layout: RunLayout, files: Mapping[str, str]) -> Environment:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, text in files.items():
+                archive.writestr(name, text)
+        key = layout.environment("of-the-test")
+        return Environment(
+            bucket=BUCKET, key=key, identity=self.store.put(key, buffer.getvalue()) or ""
+        )
+
+    def setup_logs(self, layout: RunLayout) -> list[str]:
+        """Return what set-ups have printed."""
+        keys = [item.key for item in self.store.list(layout.setups.prefix)]
+        return [self.store.get(key).decode() for key in keys]
 
     def _upload(self, layout: RunLayout, key: str) -> Entry:
         body = f"input {key}\n".encode()

@@ -1,0 +1,94 @@
+"""What only root may prepare on a machine. The agent is not root: it asks, and waits.
+
+It asks by touching a file that a path unit of the image watches (systemd/parallelize-setup.path).
+What is then run as root is the script in the machine's user data, which the unit reads anew from
+the metadata service: nothing that the agent, a job, or the run's bucket says can change it.
+`python -m parallelize_agent.root_setup FILE` is that reading, and writes the script to FILE.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from parallelize_agent.metadata import Metadata
+from parallelize_agent.preparation import last_words
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import SetupError
+
+log = structlog.get_logger()
+
+FOLDER_VARIABLE = "PARALLELIZE_ROOT_SETUP"
+"""Names the folder in which the image's unit keeps `log` and, at the end, `status`."""
+
+WANTED = "setup-wanted"
+"""The file in $RUNTIME_DIRECTORY that the path unit watches."""
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class RootSetup:
+    """Where to ask, and where the answer will be; None if there is nothing to ask for."""
+
+    wanted: Path | None = None
+    folder: Path = Path()
+
+    def wait(self, given_up: Callable[[], bool]) -> None:
+        """Have the machine set up by root, once; raise SetupError if that fails.
+
+        The unit that does it has a time limit, and leaves a status whatever happens.
+        """
+        status = self.folder / "status"
+        if self.wanted is None or given_up():
+            return
+        if not status.exists():
+            log.info("set-up as root begins")
+            self.wanted.touch()
+        while not status.exists():
+            if given_up():
+                return
+            time.sleep(_POLL_SECONDS)
+        self._judge(status.read_text(encoding="ascii").strip())
+
+    def _judge(self, status: str) -> None:
+        if status.startswith("success"):
+            return
+        said = last_words(self.folder / "log") if (self.folder / "log").exists() else ""
+        raise SetupError(
+            f"the machine's set-up as root has failed: {status}",
+            said or "it printed nothing",
+            "mend the script that workers.root_setup names, then launch again",
+        )
+
+
+NO_ROOT_SETUP = RootSetup()
+
+
+def find_root_setup(config: AgentConfig, environ: Mapping[str, str] = os.environ) -> RootSetup:
+    """Return what there is to ask for; outside the image nobody would hear it."""
+    if not config.root_setup:
+        return NO_ROOT_SETUP
+    runtime, folder = environ.get("RUNTIME_DIRECTORY"), environ.get(FOLDER_VARIABLE)
+    if not (runtime and folder):
+        log.warning("root_setup left out: only a machine from the image runs it")
+        return NO_ROOT_SETUP
+    return RootSetup(Path(runtime, WANTED), Path(folder))
+
+
+def main(target: Path) -> None:
+    """Write the script in this machine's user data to `target`, for root to start."""
+    user_data = Metadata.from_environment().get("user-data") or ""
+    script = AgentConfig.decode(user_data, "the instance's user data").root_setup
+    target.touch(mode=0o700)
+    target.write_text(script, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
