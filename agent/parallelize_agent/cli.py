@@ -11,14 +11,12 @@ import os
 import signal
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent import assembly, group, logs, process_tree, systemd
-from parallelize_agent.cloud_log import CloudLog
 from parallelize_agent.departure import Departure
 from parallelize_agent.interruption import Notice, NoticeWatch
 from parallelize_agent.metadata import Metadata
@@ -38,21 +36,12 @@ IN_SERVICE = "InService"
 def main() -> None:
     """Run the agent and exit."""
     arguments = _parse(sys.argv[1:])
-    # The copy of the log ends after the last line, which may tell of a crash.
-    with ExitStack() as at_end:
-        _live(arguments, at_end)
-
-
-def _live(arguments: argparse.Namespace, at_end: ExitStack) -> None:
     try:
-        departure = _run(arguments, at_end)
+        departure = _run(arguments)
     except ParallelizeError as error:
         _fail(error)
     except (BotoCoreError, ClientError) as error:
         _fail(_explained(error))
-    except Exception:
-        log.exception("crashed")
-        raise
     if departure.error:
         _fail(departure.error)
     log.info("left", reason=departure.reason)
@@ -85,15 +74,13 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _run(arguments: argparse.Namespace, at_end: ExitStack) -> Departure:
+def _run(arguments: argparse.Namespace) -> Departure:
     in_ec2 = arguments.metadata or not arguments.config
     metadata = Metadata.from_environment() if in_ec2 else None
     instance = assembly.read_instance(metadata) if metadata else assembly.no_instance()
     logs.configure(instance.worker)
-    config = _read_config(arguments.config, instance)
-    if config.log_group:
-        _copy_log(config, instance, at_end)
     log.info("starting", version=VERSION)
+    config = _read_config(arguments.config, instance)
     systemd.promise(shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds)
     process_tree.adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="parallelize-") as spare:
@@ -102,15 +89,6 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> Departure:
         departure = _work(worker, config, metadata)
         _leave_group(config, instance, departure)
         return departure
-
-
-def _copy_log(config: AgentConfig, instance: assembly.Instance, at_end: ExitStack) -> None:
-    session = make_session(config.region or instance.region)
-    client = session.client("logs", config=client_config(read_timeout_seconds=5, attempts=2))
-    copy = CloudLog(client, config.log_group, f"{config.run}/{instance.worker}")
-    copy.start()
-    at_end.callback(copy.close)
-    logs.configure(instance.worker, copy)
 
 
 def _make_worker(config: AgentConfig, instance: assembly.Instance, work_dir: Path) -> Worker:
