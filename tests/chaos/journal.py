@@ -13,6 +13,10 @@ from pathlib import Path
 from tests.chaos.schedule import Kind
 
 
+PREFETCH_SECONDS = 10
+"""How long a worker may have had a message before its job starts, generously."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """One execution of a job on one worker; times in seconds since 1970, None without an end."""
@@ -78,11 +82,10 @@ def recoveries(executions: Iterable[Execution], journal: Journal) -> Iterator[Re
         by_key[execution.key].append(execution)
     for loss in journal.losses:
         for key, history in by_key.items():
-            if any(_hit(execution, loss) for execution in history):
-                later = (e.started for e in history if e.started > loss.at)
-                started = next(later, None)
-                if started is not None and not _taken(journal, key, loss.at, started):
-                    yield Recovery(key, loss.kind, started - loss.at)
+            hit = [execution.started for execution in history if _hit(execution, loss)]
+            later = [execution.started for execution in history if execution.started > loss.at]
+            if hit and later and not _taken(journal, key, hit[0], later[0]):
+                yield Recovery(key, loss.kind, later[0] - loss.at)
 
 
 def _hit(execution: Execution, loss: Loss) -> bool:
@@ -94,4 +97,4 @@ def _hit(execution: Execution, loss: Loss) -> bool:
 
 def _taken(journal: Journal, key: str, since: float, until: float) -> bool:
     times = [*journal.taken.get(key, ()), *journal.purges]
-    return any(since - 1 <= time <= until for time in times)
+    return any(since - PREFETCH_SECONDS <= time <= until for time in times)

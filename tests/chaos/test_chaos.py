@@ -170,8 +170,15 @@ def test_the_time_to_recover_is_from_the_loss_of_a_worker_to_the_next_start() ->
     ]
     journal = Journal(losses=[Loss("i-1", Kind.UNPLUG, 3.0)])
     assert [(r.key, r.seconds) for r in recoveries(executions, journal)] == [("a", 4.5)]
-    journal.taken["a"].append(5.0)
-    assert list(recoveries(executions, journal)) == []
+
+
+@pytest.mark.parametrize("at", [5.0, 2.0], ids=["after the loss", "while it ran"])
+def test_a_job_whose_message_was_taken_away_has_no_time_to_recover(at: float) -> None:
+    executions = [Execution("a", "i-1", 1.0, None), Execution("a", "i-2", 7.5, 9.0)]
+    losses = [Loss("i-1", Kind.UNPLUG, 3.0)]
+    taken = Journal(losses, taken={"a": [at]})
+    assert list(recoveries(executions, taken)) == []
+    assert list(recoveries(executions, Journal(losses, purges=[at]))) == []
 
 
 class Echo(BaseHTTPRequestHandler):
