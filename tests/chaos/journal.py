@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tests.chaos.schedule import Kind
 
-
 PREFETCH_SECONDS = 10
 """How long a worker may have had a message before its job starts, generously."""
 
