@@ -16,6 +16,7 @@ from parallelize_agent.accounts import Accounts, Publisher
 from parallelize_agent.acknowledge import Acknowledger
 from parallelize_agent.cgroup import JobCgroups
 from parallelize_agent.claim import Claims
+from parallelize_agent.cloud_log import CloudLog
 from parallelize_agent.departure import words
 from parallelize_agent.environment import Environments
 from parallelize_agent.job_users import job_users
@@ -42,6 +43,8 @@ OTHER_CONNECTIONS = 8
 
 MAX_RENEWAL_SECONDS = 5.0
 RENEWAL_ATTEMPTS = 2
+
+LOG_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,16 @@ def make_worker(config: AgentConfig, instance: Instance, work_dir: Path) -> Work
     # Now, and not with the first job: what is wrong with the run itself ends the worker at once.
     machine.environments.check(services.run.current())
     return Worker(config, services, machine)
+
+
+def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:
+    """Build the copy of this worker's log, in a stream of its own, if the configuration says so."""
+    if not config.log_group:
+        return None
+    session = make_session(config.region or instance.region)
+    prompt = client_config(read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2)
+    client = session.client("logs", config=prompt)
+    return CloudLog(client, config.log_group, f"{config.run}/{instance.worker}")
 
 
 def tell_failure(config: AgentConfig, instance: Instance, error: ParallelizeError) -> None:

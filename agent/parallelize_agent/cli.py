@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -36,12 +37,21 @@ IN_SERVICE = "InService"
 def main() -> None:
     """Run the agent and exit."""
     arguments = _parse(sys.argv[1:])
+    # The copy of the log ends after the last line, which may tell of a crash.
+    with ExitStack() as at_end:
+        _live(arguments, at_end)
+
+
+def _live(arguments: argparse.Namespace, at_end: ExitStack) -> None:
     try:
-        departure = _run(arguments)
+        departure = _run(arguments, at_end)
     except ParallelizeError as error:
         _fail(error)
     except (BotoCoreError, ClientError) as error:
         _fail(_explained(error))
+    except Exception:
+        log.exception("crashed")
+        raise
     if departure.error:
         _fail(departure.error)
     log.info("left", reason=departure.reason)
@@ -74,13 +84,17 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _run(arguments: argparse.Namespace) -> Departure:
+def _run(arguments: argparse.Namespace, at_end: ExitStack) -> Departure:
     in_ec2 = arguments.metadata or not arguments.config
     metadata = Metadata.from_environment() if in_ec2 else None
     instance = assembly.read_instance(metadata) if metadata else assembly.no_instance()
     logs.configure(instance.worker)
-    log.info("starting", version=VERSION)
     config = _read_config(arguments.config, instance)
+    if copy := assembly.make_cloud_log(config, instance):
+        copy.start()
+        at_end.callback(copy.close)
+        logs.configure(instance.worker, copy)
+    log.info("starting", version=VERSION)
     systemd.promise(shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds)
     process_tree.adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="parallelize-") as spare:

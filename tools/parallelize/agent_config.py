@@ -30,6 +30,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         root_setup=root_setup(context),
         max_cost_usd=workers.max_cost,
         metrics=workers.metrics,
+        log_group=workers.log_group,
         drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )

@@ -146,6 +146,7 @@ class WorkersTable(Table):
     instance_profile: str | None = None
     key_name: str | None = None
     metrics: bool = True
+    log_group: str = "/parallelize/agents"
 
 
 class AgentTable(Table):

@@ -46,4 +46,9 @@ def enter_local_cloud() -> LocalCloud:
 
 def local_defaults(workers: int) -> dict[str, object]:
     """Return the settings that suit the local cloud, where `workers` share the CPUs."""
-    return {**BRISK, "workers.slots": max(1, (psutil.cpu_count() or 1) // max(1, workers))}
+    return {
+        **BRISK,
+        "workers.slots": max(1, (psutil.cpu_count() or 1) // max(1, workers)),
+        # No stack has made one here, and the machines' consoles are files.
+        "workers.log_group": "",
+    }
