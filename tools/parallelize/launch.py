@@ -21,6 +21,7 @@ from cyclopts import Parameter
 from parallelize.agent_config import agent_config
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
+from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
@@ -127,9 +128,16 @@ def make_request(
         instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
         key_name=workers.key_name,
         bundle=send_bundle(context) if workers.ami == STOCK else None,
+        topic=alarm_topic(context) if workers.metrics else "",
         tags=context.settings.aws.tags,
         force=force,
     )
+
+
+def alarm_topic(context: Context) -> str:
+    """Return the name of the topic that alarms of the account go to, whether it exists or not."""
+    partition = context.session.get_partition_for_region(context.region)
+    return topic_arn(partition, context.region, context.account)
 
 
 def send_bundle(context: Context) -> Bundle:

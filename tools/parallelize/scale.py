@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,7 +14,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
-from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.termination import Compute, look
 from parallelize.launch import carry_out, find_queues, make_request, read_facts, show
 from parallelize.options import NOTHING, Common, DryRun, Force
@@ -51,13 +51,17 @@ def scale(
     compute = look(clients, context.run)
     heartbeats = Reader(context.store, context.layout).snapshot().heartbeats
     plan = plan_scale(compute.machines, heartbeats, count)
-    if plan.more and compute.group:
-        _grow(clients, compute.group, plan, dry_run=dry_run)
-    elif plan.more:
-        return _launch(context, plan.more, dry_run=dry_run, force=force)
-    else:
+    if not plan.more:
         _shrink(clients, compute, plan, dry_run=dry_run)
-    return None
+        return None
+    launch = _plan_launch(context, plan.more, force=force)
+    if compute.group:
+        _grow(clients, compute.group, plan, dry_run=dry_run)
+        return None
+    if dry_run:
+        show(launch, dry_run=True)
+        return None
+    return carry_out(launch, context)
 
 
 def plan_scale(
@@ -87,14 +91,13 @@ def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) 
     return sorted(machines, key=missed)
 
 
-def _launch(context: Context, more: int, *, dry_run: bool, force: bool) -> int | None:
+def _plan_launch(context: Context, more: int, *, force: bool) -> LaunchPlan:
+    """Return the plan for `more` workers; raises what `launch` would, for a group's, too."""
     queues = find_queues(context)
     request = make_request(context, queues, more, force=force)
-    plan = plan_launch(read_facts(context, queues, request), request)
-    if dry_run:
-        show(plan, dry_run=True)
-        return None
-    return carry_out(plan, context)
+    # These come in addition to those there are, and are wanted now, whatever the queue's length.
+    request = replace(request, fleet="one-time", autoscale=False)
+    return plan_launch(read_facts(context, queues, request), request)
 
 
 def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_run: bool) -> None:

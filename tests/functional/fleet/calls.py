@@ -70,6 +70,8 @@ def needs(call: Call) -> list[Need]:
         return s3_needs(call)
     if call.service == "sqs":
         return [Need(f"sqs:{name}", queue_arn(call.params)) for name in sqs_actions(call)]
+    if call.service == "logs":
+        return [Need(f"logs:{call.operation}", stream_arn(call.params))]
     action = f"{call.service.replace('-', '')}:{call.operation}"
     if action in WITHOUT_PERMISSION:
         return []
@@ -87,6 +89,11 @@ def s3_needs(call: Call) -> list[Need]:
         return [Need(action, f"{bucket}/{key}") for action in actions for key in keys]
     prefix = (("s3:prefix", call.params["Prefix"]),) if "Prefix" in call.params else ()
     return [Need(action, bucket, prefix) for action in actions]
+
+
+def stream_arn(params: dict[str, Any]) -> str:
+    group, stream = params["logGroupName"], params["logStreamName"]
+    return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:log-stream:{stream}"
 
 
 def sqs_actions(call: Call) -> list[str]:

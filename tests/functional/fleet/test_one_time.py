@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from tests.functional.fleet.conftest import REGION
 
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -93,6 +94,42 @@ def test_an_empty_queue_is_refused_with_exit_code_3(account, parallelize):
     code, _, err = parallelize("launch", "1", "--run", "empty")
     assert code == 3
     assert "the queue is empty (0 files done, 0 failed)" in err
+
+
+def test_a_run_that_is_all_done_is_not_told_to_enqueue_or_retry(account, scans, parallelize):
+    account.finish("scans")
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 3
+    assert "fix: parallelize download" in err
+    assert "enqueue" not in err
+    assert "retry" not in err
+
+
+def test_the_workers_there_are_count_when_more_are_launched(account, scans, parallelize):
+    parallelize("launch", "8", "--run", "scans")
+    code, _, err = parallelize("launch", "3", "--run", "scans")
+    assert code == 2
+    assert "11 workers for 10 files" in err
+    assert "fix: launch 2" in err
+
+
+def test_a_launch_makes_an_alarm_for_a_message_that_waits_too_long_and_kill_ends_it(
+    account, scans, parallelize
+):
+    parallelize("launch", "1", "--run", "scans")
+    cloudwatch = account.client("cloudwatch")
+    (alarm,) = cloudwatch.describe_alarms()["MetricAlarms"]
+    assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "parallelize-scans"}]
+    assert alarm["AlarmActions"] == [f"arn:aws:sns:{REGION}:123456789012:parallelize-alarms"]
+    parallelize("kill", "--run", "scans")
+    assert cloudwatch.describe_alarms()["MetricAlarms"] == []
+
+
+def test_without_metrics_a_launch_makes_no_alarm(account, scans, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_METRICS", "false")
+    parallelize("launch", "1", "--run", "scans")
+    assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
 
 def test_a_queue_that_only_seems_empty_is_not_believed(account, scans, parallelize):

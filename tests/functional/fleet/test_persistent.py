@@ -3,8 +3,12 @@
 import base64
 
 import pytest
+from tests.functional.fleet.conftest import BUCKET
 
 from parallelize_core.config import AgentConfig
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.pause import resume
 
 
 @pytest.fixture
@@ -69,7 +73,9 @@ def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, paralleliz
 
 def test_scaling_up_lets_a_stopped_group_launch_again(account, group, parallelize):
     parallelize("stop", "--run", "scans")
-    parallelize("scale", "4", "--run", "scans")
+    assert parallelize("scale", "4", "--run", "scans")[0] == 3  # they would leave at once
+    resume(account.store, RunLayout(Location(BUCKET), "scans"))  # as enqueue does
+    assert parallelize("scale", "4", "--run", "scans")[0] == 0
     suspended = {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
     assert suspended == {"AZRebalance"}
 
@@ -89,6 +95,48 @@ def test_kill_leaves_another_runs_group_alone(account, group, parallelize):
     assert len(ids(account.group("other"))) == 2
 
 
+def test_scaling_up_refuses_more_workers_than_files_counting_those_there_are(
+    account, group, parallelize
+):
+    code, _, err = parallelize("scale", "11", "--run", "scans")
+    assert code == 2
+    assert "11 workers for 10 files" in err
+    assert len(ids(account.group("scans"))) == 3
+
+
+def test_scaling_up_refuses_an_empty_queue(account, group, parallelize):
+    account.finish("scans")
+    code, _, err = parallelize("scale", "4", "--run", "scans")
+    assert code == 3
+    assert "the queue is empty (10 files done, 0 failed)" in err
+
+
+def test_scaling_up_refuses_to_go_above_the_cost_limit(account, group, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_MAX_COST", "20")
+    account.beat("scans", Heartbeat(
+        worker="i-1", state=WorkerState.BUSY, started=0, seen=100 * 3600, interval_seconds=30,
+        hourly_usd=0.25,
+    ))  # fmt: skip
+    code, _, err = parallelize("scale", "4", "--run", "scans")
+    assert code == 7
+    assert "about $25.00 spent already" in err
+
+
+def test_scaling_up_refuses_without_an_image(account, group, parallelize):
+    account.client("ec2").deregister_image(ImageId=account.image)
+    assert parallelize("scale", "4", "--run", "scans")[0] == 2
+
+
+def test_scaling_up_may_be_forced(account, group, parallelize):
+    assert parallelize("scale", "11", "--force", "--run", "scans")[0] == 0
+    assert len(ids(account.group("scans"))) == 11
+
+
+def test_scaling_down_asks_for_nothing(account, group, parallelize):
+    account.finish("scans")
+    assert parallelize("scale", "1", "--run", "scans")[0] == 0
+
+
 class TestFollowingTheQueue:
     @pytest.fixture
     def follower(self, account, parallelize):
@@ -101,7 +149,9 @@ class TestFollowingTheQueue:
         assert (follower["DesiredCapacity"], follower["MaxSize"]) == (0, 10)
 
     def test_an_alarm_on_waiting_files_wakes_it(self, account, follower):
-        (alarm,) = account.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        (alarm,) = account.client("cloudwatch").describe_alarms(
+            AlarmNames=["parallelize-scans-wake"]
+        )["MetricAlarms"]
         policies = account.client("autoscaling").describe_policies(
             AutoScalingGroupName="parallelize-scans"
         )["ScalingPolicies"]
@@ -109,7 +159,7 @@ class TestFollowingTheQueue:
         assert alarm["AlarmActions"] == [arns["wake"]]
         assert set(arns) == {"wake", "backlog-per-worker"}
 
-    def test_kill_takes_the_alarm_along(self, account, follower, parallelize):
+    def test_kill_takes_the_alarms_along(self, account, follower, parallelize):
         parallelize("kill", "--run", "scans")
         assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 

@@ -8,13 +8,15 @@ import pytest
 from tests.functional.fleet.calls import ACCOUNT, REGION, needs, recorded
 from tests.functional.fleet.iam import allows, as_list
 
-from parallelize_agent.assembly import Instance, make_worker
+from parallelize_agent.assembly import Instance, make_cloud_log, make_worker
 from parallelize_core.config import AgentConfig
 
 BUCKET = f"parallelize-{ACCOUNT}-{REGION}-an"
 OBJECTS = f"arn:aws:s3:::{BUCKET}"
 QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:parallelize-scans"
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+LOG = f"{LOGS}:/parallelize/agents:log-stream"
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:id:autoScalingGroupName"
 OURS = {"aws:ResourceTag/parallelize:managed": "true"}
 TAGGED = {"aws:RequestTag/parallelize:managed": "true"}
@@ -48,6 +50,8 @@ ALLOWED = {
         ("s3:ListBucket", OBJECTS, {"s3:prefix": "runs/scans/result/"}),
         ("s3:ListBucket", OBJECTS, {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Parallelize"}),
+        ("logs:CreateLogStream", f"{LOG}:scans/i-1", {}),
+        ("logs:PutLogEvents", f"{LOG}:scans/i-1", {}),
         (
             "autoscaling:TerminateInstanceInAutoScalingGroup",
             f"{GROUP}/parallelize-scans",
@@ -87,6 +91,10 @@ REFUSED = {
         ("s3:ListBucket", OBJECTS, {"s3:prefix": "private/"}),
         ("s3:DeleteBucket", OBJECTS, {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/Billing"}),
+        ("logs:PutLogEvents", f"{LOGS}:/payments:log-stream:a", {}),
+        ("logs:GetLogEvents", f"{LOG}:scans/i-1", {}),
+        ("logs:CreateLogGroup", f"{LOGS}:/parallelize/agents", {}),
+        ("logs:DeleteLogStream", f"{LOG}:scans/i-1", {}),
         ("autoscaling:TerminateInstanceInAutoScalingGroup", f"{GROUP}/web", {}),
         ("autoscaling:UpdateAutoScalingGroup", f"{GROUP}/parallelize-scans", {}),
     ],
@@ -170,7 +178,13 @@ def project(tmp_path: Path) -> Path:
 
 def work(config: AgentConfig, folder: Path) -> None:
     """Be a worker until the run is over."""
-    departure = make_worker(config, Instance("i-0123", "c7i.xlarge", "eu-west-1a"), folder).run()
+    instance = Instance("i-0123", "c7i.xlarge", "eu-west-1a")
+    log = make_cloud_log(config, instance)
+    assert log
+    log.start()
+    log.add("a line")
+    departure = make_worker(config, instance, folder).run()
+    log.close()
     assert departure.error is None
 
 

@@ -1,13 +1,18 @@
 """`parallelize setup` against moto's CloudFormation, and the template by itself."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from cfnlint.api import lint_all
+from cfnlint.decode import decode_str
 
 from parallelize import stack
 from parallelize.context import open_context
+from parallelize.fleet.alarms import old_message_alarm, topic_arn
 from parallelize.options import Common
+from parallelize.settings import WorkersTable
 from parallelize.setup import stack_parameters
 from parallelize.stack.deploy import Stack
 
@@ -65,6 +70,43 @@ def test_a_bucket_that_prep_has_made_is_adopted_and_not_made_again(account, buck
     parameters = stack_parameters(context, Stack(account.client("cloudformation"), "parallelize"))
     assert parameters["BucketName"] == bucket
     assert parameters["CreateBucket"] == made
+
+
+@pytest.fixture(scope="module")
+def alarms():
+    """The properties of the stack's alarms; moto makes none of them."""
+    document, faults = decode_str(stack.template())
+    assert not faults
+    return [
+        resource["Properties"]
+        for resource in document["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+
+
+def test_every_alarm_has_its_place_in_the_runbook(alarms):
+    runbook = (Path(__file__).parents[3] / "docs/runbook.md").read_text()
+    sections = {line.removeprefix("## ") for line in runbook.splitlines() if line[:3] == "## "}
+    described = [alarm["AlarmDescription"]["Fn::Sub"] for alarm in alarms]
+    described.append(old_message_alarm("scans", "arn:topic")["AlarmDescription"])
+    assert len(described) == 6
+    assert {text.rpartition("#")[2] for text in described} <= sections
+    assert all(re.search(r"(\$\{RunbookUrl\}|docs/runbook\.md)#", text) for text in described)
+
+
+def test_every_alarm_of_the_stack_tells_the_topic(alarms):
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[{"Ref": "Topic"}]] * len(alarms)
+
+
+def test_the_alarm_of_a_launch_tells_the_stacks_topic(deployed):
+    (topic,) = deployed.client("sns").list_topics()["Topics"]
+    assert topic["TopicArn"] == topic_arn("aws", "eu-west-1", "123456789012")
+
+
+def test_the_agents_log_group_is_the_one_that_launches_name_and_forgets_in_time(deployed):
+    (group,) = deployed.client("logs").describe_log_groups()["logGroups"]
+    assert group["logGroupName"] == WorkersTable().log_group
+    assert group["retentionInDays"] == 30
 
 
 def test_the_workers_security_group_lets_nobody_in(deployed):

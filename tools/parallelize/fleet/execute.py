@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from parallelize.fleet import shortfall, tags
+from parallelize.fleet import alarms, shortfall, tags
 from parallelize.fleet.autoscaling import follow_queue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
@@ -66,6 +66,9 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
 
     A persistent fleet starts its machines by itself, later; its outcome names the group.
     """
+    if plan.request.topic:
+        # Before there are machines: whoever may not do this is told while nothing costs anything.
+        alarms.watch_queue(clients.cloudwatch, plan.request.run, plan.request.topic)
     if plan.group:
         return _make_group(plan, plan.group, clients)
     ec2 = clients.ec2

@@ -45,7 +45,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
         work=work,
         security_groups=find_security_groups(ec2, subnets),
         quotas=tuple(find_quotas(clients, types)),
-        workers=len(instances.find(ec2, run)),
+        workers=len(instances.find(ec2, run, instances.BILLED)),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from parallelize.fleet.facts import Facts
+from parallelize.fleet.facts import Facts, Work
 from parallelize.fleet.request import LaunchRequest
+from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, UsageError
 
 
@@ -47,23 +48,42 @@ def check_work(facts: Facts, request: LaunchRequest) -> None:
     # A fleet that scales itself starts with the first message, so there need not be one yet.
     if request.autoscale:
         return
-    waiting = work.waiting
-    if waiting == 0:
-        raise _empty(facts)
-    if request.count > waiting:
-        raise UsageError(
-            f"{request.count} workers for {waiting} files: some would have nothing to do",
-            None,
-            f"launch {waiting}   (--force launches {request.count} anyway)",
-        )
+    if work.waiting == 0:
+        raise _empty(work)
+    # A group that is there already is brought to the number; other workers come in addition.
+    there = facts.workers if request.fleet == "one-time" else 0
+    if there + request.count > work.waiting:
+        raise _too_many(work.waiting, there, request.count)
 
 
-def _empty(facts: Facts) -> NothingToDoError:
-    work = facts.work
+def _too_many(waiting: int, there: int, count: int) -> UsageError:
+    useful = max(0, waiting - there)
+    fewer = f"launch {useful}   " if useful else ""
+    return UsageError(
+        f"{there + count} workers for {plural(waiting, 'file')}: some would have nothing to do",
+        f"{plural(there, 'worker')} of them there already" if there else None,
+        f"{fewer}(--force launches {count} anyway)",
+    )
+
+
+def _empty(work: Work) -> NothingToDoError:
     unsent = f", {work.unsent:,} not enqueued" if work.unsent else ""
     return NothingToDoError(
         f"nothing to do: the queue is empty"
         f" ({work.done:,} files done, {work.failed:,} failed{unsent})",
         "launching workers would only cost money",
-        "parallelize enqueue, or parallelize retry\n  (--force launches anyway)",
+        f"{_next_step(work)}\n  (--force launches anyway)",
     )
+
+
+def _next_step(work: Work) -> str:
+    """Return the command that gives workers something to do, or takes what they have done."""
+    steps = [
+        command
+        for command, wanted in (
+            ("parallelize enqueue", work.unsent), ("parallelize retry", work.failed),
+        )
+        if wanted
+    ]  # fmt: skip
+    done = "parallelize download" if work.done else "parallelize enqueue"
+    return ", or ".join(steps) or done

@@ -19,7 +19,8 @@ class LaunchRequest:
     GiB. `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
     interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
     repeated execution of the same plan start nothing twice. `bundle` is the agent for machines
-    from a stock image, which has none.
+    from a stock image, which has none. `topic` is told when the run's oldest message is too old;
+    empty makes no such alarm.
     """
 
     count: int
@@ -39,6 +40,7 @@ class LaunchRequest:
     instance_profile: str = "parallelize-agent"
     key_name: str | None = None
     bundle: Bundle | None = None
+    topic: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
 

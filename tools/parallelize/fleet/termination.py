@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from parallelize.fleet import alarms, instances, tags
 from parallelize.fleet import autoscaling as scaling
 from parallelize.fleet import group as groups
-from parallelize.fleet import instances, tags
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.template import template_name
@@ -98,7 +98,8 @@ def loose_volumes(clients: ComputeClients, run: str | None) -> tuple[str, ...]:
 
 
 def tidy(clients: ComputeClients, run: str) -> None:
-    """Delete what costs nothing but would be in the way: the alarm and the launch template."""
+    """Delete what costs next to nothing but is of no more use: alarms and the launch template."""
+    alarms.forget_queue(clients.cloudwatch, run)
     scaling.forget_queue(clients.cloudwatch, template_name(run))
     wanted = [{"Name": "launch-template-name", "Values": [template_name(run)]}]
     found = clients.ec2.describe_launch_templates(Filters=wanted)  # type: ignore[arg-type]
