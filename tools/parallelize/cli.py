@@ -21,6 +21,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from parallelize.console import answer, show_error
+from parallelize.hints import repeat_flags
 from parallelize_core.errors import ParallelizeError, ServiceError, UsageError
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def run(tokens: Sequence[str]) -> int:
         told = explain(error)
         if told is None:
             raise
+        if told.fix:
+            told.fix = repeat_flags(told.fix, tokens)
         show_error(told)
         return told.exit_code
 

@@ -6,8 +6,9 @@ finding, and never ends the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -19,11 +20,14 @@ from cyclopts import Parameter
 from parallelize import stack
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
-from parallelize.fleet import gather, images, quotas
+from parallelize.fleet import gather, images, permissions, quotas
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Image, Quota
 from parallelize.fleet.leftovers import find_leftovers
+from parallelize.hints import repeat_flags
+from parallelize.local.cloud import attach
 from parallelize.options import NOTHING, Common, Json
+from parallelize.quota_request import request_quota
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
 from parallelize_core import aws_errors
@@ -38,6 +42,9 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
 
 OLD_IMAGE_DAYS = 90
 """Time enough for a kernel to need its updates."""
+
+NAMED = 2
+"""How many missing permissions are named; the list of all would not help more."""
 
 DEFAULT_SPOT_QUOTA = 5
 """What new accounts have; enough for one small worker."""
@@ -63,18 +70,32 @@ class Finding:
 
 def doctor(
     *,
-    request_quota: Annotated[
-        int | None, Parameter(help="Ask AWS for so many vCPUs in the market of the settings.")
+    vcpus: Annotated[
+        int | None,
+        Parameter(
+            name="--request-quota",
+            help="Ask AWS for so many vCPUs in the market of the settings.",
+        ),
     ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="With --request-quota: say what would be asked for.")
+    ] = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> int:
-    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers."""
+    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
+
+    With --local: whether the local cloud runs, its image, and what is left in it.
+    """
     context = open_context(common)
-    if request_quota is not None:
-        _request_quota(context, request_quota)
+    if vcpus is not None:
+        request_quota(context, vcpus, dry_run=dry_run)
         return 0
-    findings = examine(context)
+    given = shlex.split(context.hint)
+    findings = [
+        replace(finding, fix=repeat_flags(finding.fix, given))
+        for finding in examine(context, LOCAL_CHECKS if common.local else CHECKS)
+    ]
     for finding in findings:
         say(f"{finding.verdict:<4}  {finding.check:<12} {finding.text}")
         if finding.fix:
@@ -87,12 +108,12 @@ def doctor(
 Check = Callable[[Context], Finding]
 
 
-def examine(context: Context) -> list[Finding]:
+def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
     """Make all checks; without credentials the others would only repeat that."""
     first = attempt("credentials", check_identity, context)
     if first.verdict is Verdict.BAD:
         return [first]
-    return [first, *(attempt(name, check, context) for name, check in CHECKS.items())]
+    return [first, *(attempt(name, check, context) for name, check in checks.items())]
 
 
 def attempt(name: str, check: Check, context: Context) -> Finding:
@@ -231,12 +252,40 @@ def _leads_out(route: Any, subnet: Any) -> bool:
 
 
 def check_permissions(context: Context) -> Finding:
-    """Ask EC2 whether it would let us start and end machines, without doing so."""
+    """Ask whether we might start machines and submit work, without doing so.
+
+    EC2 is asked with dry runs; for what has none the policy simulator is.
+    """
     missing = [name for name, call in _dry_runs(context) if not _would_succeed(call)]
+    simulated, note = _simulate(context)
+    return judge_permissions([*missing, *simulated], note)
+
+
+def judge_permissions(missing: Sequence[str], note: str) -> Finding:
+    """Say what is not allowed; `note` says why the simulator was not asked, if it was not."""
     if missing:
-        fix = "ask for the stack's launcher policy"
-        return Finding("permissions", Verdict.BAD, f"not allowed: {', '.join(missing)}", fix)
-    return Finding("permissions", Verdict.GOOD, "machines may be started")
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        text = f"not allowed: {', '.join(missing[:NAMED])}{more}"
+        fix = "ask for the stack's submitter and launcher policies"
+        return Finding("permissions", Verdict.BAD, text, fix)
+    if note:
+        return Finding("permissions", Verdict.LOOK, f"EC2's dry runs pass; {note}")
+    return Finding("permissions", Verdict.GOOD, "files may be sent, and machines started")
+
+
+def _simulate(context: Context) -> tuple[list[str], str]:
+    """Return what would be refused, and a note if that cannot be known."""
+    iam = context.client("iam")
+    who = permissions.principal(iam, context.client("sts").get_caller_identity()["Arn"])
+    if who is None:
+        return [], "no policies to simulate for such a caller"
+    where = permissions.Where(who.split(":")[1], context.region, context.account)
+    outputs = Stack(context.client("cloudformation"), stack.NAME).outputs() or {}
+    wanted = permissions.asks(where, context.layout, outputs.get("AgentRole"))
+    try:
+        return permissions.refused(iam, who, wanted), ""
+    except ClientError as error:
+        return [], f"simulation refused ({error.response['Error']['Code']})"
 
 
 def _dry_runs(context: Context) -> list[tuple[str, Callable[[], object]]]:
@@ -292,11 +341,18 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def _request_quota(context: Context, vcpus: int) -> None:
-    workers = context.settings.workers
-    code = quotas.quota_code(workers.market, workers.types[0])
-    asked = context.client("service-quotas").request_service_quota_increase(
-        ServiceCode="ec2", QuotaCode=code, DesiredValue=float(vcpus)
-    )["RequestedQuota"]
-    say(f"asked for {vcpus} {workers.market} vCPUs ({code}): {asked.get('Status', 'PENDING')}")
-    say("AWS answers within minutes to days; parallelize doctor shows the quota that holds")
+def check_cloud(_: Context) -> Finding:
+    """Say where the local cloud is; that it runs, the context has found out."""
+    cloud = attach()
+    if cloud is None:
+        return Finding("cloud", Verdict.BAD, "has just stopped", "parallelize local start")
+    machines = plural(len(cloud.instances()), "machine")
+    return Finding("cloud", Verdict.GOOD, f"runs at {cloud.endpoint}, {machines} so far")
+
+
+LOCAL_CHECKS: dict[str, Check] = {
+    "cloud": check_cloud,
+    "image": check_image,
+    "leftovers": check_leftovers,
+}
+"""Of the local cloud; the others ask for what only AWS has."""

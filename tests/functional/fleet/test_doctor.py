@@ -38,6 +38,12 @@ def test_without_credentials_nothing_else_is_asked(account, parallelize, monkeyp
     assert finding["text"] == "no AWS credentials found"
 
 
+def test_a_caller_whose_policies_cannot_be_simulated_is_said_and_is_no_error(account, parallelize):
+    finding = findings(parallelize)[1]["permissions"]
+    assert finding["verdict"] == "look"
+    assert "EC2's dry runs pass" in finding["text"]
+
+
 def test_every_line_fits_on_a_terminal(account, parallelize):
     _, _, err = parallelize("doctor")
     assert max(map(len, err.splitlines())) <= 80

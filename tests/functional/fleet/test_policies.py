@@ -8,8 +8,10 @@ import pytest
 from tests.functional.fleet.calls import ACCOUNT, REGION, needs, recorded
 from tests.functional.fleet.iam import allows, as_list
 
+from parallelize.fleet.permissions import Where, asks
 from parallelize_agent.assembly import Instance, make_cloud_log, make_worker
 from parallelize_core.config import AgentConfig
+from parallelize_core.layout import Location, RunLayout
 
 BUCKET = f"parallelize-{ACCOUNT}-{REGION}-an"
 OBJECTS = f"arn:aws:s3:::{BUCKET}"
@@ -151,6 +153,20 @@ def test_the_launcher_may_give_machines_this_one_role_and_to_ec2_only(policies, 
     to_lambda = {"iam:PassedToService": "lambda.amazonaws.com"}
     assert allows(launcher, "iam:PassRole", role["Arn"], to_ec2)
     assert not allows(launcher, "iam:PassRole", role["Arn"], to_lambda)
+
+
+def test_what_doctor_has_simulated_is_what_submitters_and_launchers_may(policies, account):
+    (role,) = account.client("iam").list_roles()["Roles"]
+    layout = RunLayout(Location(BUCKET), "scans")
+    both = [policies["submitter"], policies["launcher"]]
+    wanted = asks(Where("aws", REGION, ACCOUNT), layout, role["Arn"])
+    calls = [(action, ask.resource, ask.context) for ask in wanted for action in ask.actions]
+    assert [call for call in calls if not allows(both, *call)] == []
+    assert all(not allows([policies["submitter"]], *call) for call in calls if call[0] in STARTING)
+
+
+STARTING = {"ec2:CreateFleet", "ec2:RunInstances", "iam:PassRole",
+            "autoscaling:CreateAutoScalingGroup"}  # fmt: skip
 
 
 def test_no_policy_allows_every_action_of_a_service(policies):

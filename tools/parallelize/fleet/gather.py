@@ -109,7 +109,7 @@ def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quo
     markets: tuple[Market, ...] = ("spot", "on-demand")
     kinds = [kind.name for kind in types]
     codes = {quotas.quota_code(market, kind) for kind in kinds for market in markets}
-    limits = {code: _limit(clients.quotas, code) for code in sorted(filter(None, codes))}
+    limits = {code: find_limit(clients.quotas, code) for code in sorted(filter(None, codes))}
     used = (
         instances.vcpus_in_use(clients.ec2)
         if any(limit is not None for limit in limits.values())
@@ -120,7 +120,8 @@ def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quo
     ]
 
 
-def _limit(client: ServiceQuotasClient, code: str) -> int | None:
+def find_limit(client: ServiceQuotasClient, code: str) -> int | None:
+    """Return a quota in vCPUs, or None if it cannot be read."""
     # Not being allowed to read a quota is no reason not to launch.
     try:
         answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)

@@ -1,0 +1,89 @@
+"""`doctor` asks IAM's policy simulator, by Stubber: moto has none."""
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from tests.functional.fleet.conftest import REGION
+
+from parallelize.doctor import Verdict, judge_permissions
+from parallelize.fleet.permissions import Ask, principal, refused
+
+USER = "arn:aws:iam::123456789012:user/ana"
+ROLE = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_dev_1"
+SESSION = "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_dev_1/ana"
+
+
+@pytest.fixture
+def stubbed():
+    iam = boto3.client("iam", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(iam) as stub:
+        yield iam, stub
+        stub.assert_no_pending_responses()
+
+
+def result(action, decision):
+    return {"EvalActionName": action, "EvalDecision": decision}
+
+
+def test_what_the_simulator_does_not_allow_is_named(stubbed):
+    iam, stub = stubbed
+    ask = Ask(("iam:PassRole",), "arn:role", {"iam:PassedToService": "ec2.amazonaws.com"})
+    stub.add_response(
+        "simulate_principal_policy",
+        {"EvaluationResults": [
+            result("s3:GetObject", "allowed"), result("s3:PutObject", "explicitDeny"),
+        ]},
+        {"PolicySourceArn": USER, "ActionNames": ["s3:GetObject", "s3:PutObject"],
+         "ResourceArns": ["arn:object"], "ContextEntries": []},
+    )  # fmt: skip
+    stub.add_response(
+        "simulate_principal_policy",
+        {"EvaluationResults": [result("iam:PassRole", "implicitDeny")]},
+        {"PolicySourceArn": USER, "ActionNames": ["iam:PassRole"], "ResourceArns": ["arn:role"],
+         "ContextEntries": [{"ContextKeyName": "iam:PassedToService", "ContextKeyType": "string",
+                             "ContextKeyValues": ["ec2.amazonaws.com"]}]},
+    )  # fmt: skip
+    objects = Ask(("s3:GetObject", "s3:PutObject"), "arn:object")
+    assert refused(iam, USER, [objects, ask]) == ["s3:PutObject", "iam:PassRole"]
+
+
+def test_the_role_behind_a_session_is_asked_for_with_its_path(stubbed):
+    iam, stub = stubbed
+    role = {"Path": "/aws-reserved/sso.amazonaws.com/", "RoleName": "AWSReservedSSO_dev_1",
+            "RoleId": "A" * 16, "Arn": ROLE, "CreateDate": "2026-11-20T00:00:00Z"}  # fmt: skip
+    stub.add_response("get_role", {"Role": role}, {"RoleName": "AWSReservedSSO_dev_1"})
+    assert principal(iam, SESSION) == ROLE
+
+
+def test_a_role_that_cannot_be_looked_up_is_taken_to_have_no_path(stubbed):
+    iam, stub = stubbed
+    stub.add_client_error("get_role", "AccessDenied", "no", 403)
+    assert principal(iam, SESSION) == "arn:aws:iam::123456789012:role/AWSReservedSSO_dev_1"
+
+
+@pytest.mark.parametrize(
+    ("caller", "source"),
+    [
+        (USER, USER),
+        ("arn:aws:iam::123456789012:root", None),
+        ("arn:aws:sts::123456789012:federated-user/bob", None),
+    ],
+)
+def test_only_users_and_roles_have_policies_to_simulate(stubbed, caller, source):
+    assert principal(stubbed[0], caller) == source
+
+
+@pytest.mark.parametrize(
+    ("missing", "note", "verdict"),
+    [
+        ([], "", Verdict.GOOD),
+        # Not being allowed to ask is worth a word, and no error.
+        ([], "simulation refused (AccessDenied)", Verdict.LOOK),
+        (["iam:PassRole"], "", Verdict.BAD),
+    ],
+)
+def test_permissions_are_judged_by_what_is_known(missing, note, verdict):
+    finding = judge_permissions(missing, note)
+    assert finding.verdict is verdict
+    assert note in finding.text
+    assert all(action in finding.text for action in missing)

@@ -1,0 +1,103 @@
+"""Would AWS let us? Asked of the policy simulator, for calls that have no dry run of their own.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_testing-policies.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from parallelize.fleet import tags
+from parallelize_core.layout import RunLayout, queue_name
+
+if TYPE_CHECKING:
+    from types_boto3_iam import IAMClient
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Calls on a resource, and what the request would say of itself."""
+
+    actions: tuple[str, ...]
+    resource: str
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Where:
+    """What the names of an account's things in a region are made of."""
+
+    partition: str
+    region: str
+    account: str
+
+    def arn(self, service: str, rest: str) -> str:
+        """Return the ARN of something of a service."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{rest}"
+
+
+def asks(where: Where, layout: RunLayout, role: str | None) -> list[Ask]:
+    """Return what a person needs who submits and launches a run; `role` is the workers'."""
+    name = queue_name(layout.run)
+    bucket = f"arn:{where.partition}:s3:::{layout.root.bucket}"
+    tagged = {f"aws:RequestTag/{tags.MANAGED}": "true"}
+    found = [
+        Ask(("s3:ListBucket",), bucket),
+        Ask(("s3:GetObject", "s3:PutObject"), f"{bucket}/{layout.run_json}"),
+        Ask(
+            ("sqs:CreateQueue", "sqs:SendMessage", "sqs:GetQueueAttributes"),
+            where.arn("sqs", name),
+        ),
+        Ask(("ec2:CreateFleet",), where.arn("ec2", "fleet/*"), tagged),
+        Ask(("ec2:RunInstances",), where.arn("ec2", "instance/*"), tagged),
+        Ask(
+            ("autoscaling:CreateAutoScalingGroup",),
+            where.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}"),
+        ),
+    ]
+    to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+    return [*found, Ask(("iam:PassRole",), role, to_ec2)] if role else found
+
+
+def principal(iam: IAMClient, caller: str) -> str | None:
+    """Return whose policies hold for a caller, by its ARN; None if the simulator takes no such.
+
+    It takes users and roles: not the account's root user, whom no policy limits, and not a
+    session of a federated user.
+    """
+    service, kind = caller.split(":")[2], caller.rpartition(":")[2]
+    if service == "iam":
+        return caller if kind.startswith(("user/", "role/")) else None
+    if not kind.startswith("assumed-role/"):
+        return None
+    name = kind.split("/")[1]
+    try:
+        # A session's ARN leaves out the role's path, which single sign-on has.
+        return iam.get_role(RoleName=name)["Role"]["Arn"]
+    except ClientError:
+        partition, account = caller.split(":")[1], caller.split(":")[4]
+        return f"arn:{partition}:iam::{account}:role/{name}"
+
+
+def refused(iam: IAMClient, source: str, wanted: Iterable[Ask]) -> list[str]:
+    """Return the actions that would be refused; raises ClientError if asking is not allowed."""
+    return [action for ask in wanted for action in _refused(iam, source, ask)]
+
+
+def _refused(iam: IAMClient, source: str, ask: Ask) -> Iterator[str]:
+    context: Any = [
+        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        for key, value in ask.context.items()
+    ]
+    pages = iam.get_paginator("simulate_principal_policy").paginate(
+        PolicySourceArn=source, ActionNames=list(ask.actions), ResourceArns=[ask.resource],
+        ContextEntries=context,
+    )  # fmt: skip
+    for page in pages:
+        for result in page["EvaluationResults"]:
+            if result["EvalDecision"] != "allowed":
+                yield result["EvalActionName"]

@@ -1,0 +1,47 @@
+"""Commands that are proposed to a person, with the flags that they gave: to be typed as they are.
+
+Whoever writes `parallelize retry` into an error need not know that it came from a command with
+`--run scans --local`; without those it would mean another run, or another cloud.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+WITH_VALUE = ("--config", "--run", "--bucket", "--region", "--profile")
+BARE = ("--local",)
+
+PROPOSED = re.compile(
+    r"\bparallelize (?:run|prep|enqueue|estimate|download|status|failures|logs|report|retry"
+    r"|launch|scale|stop|kill|clean|doctor)\b"
+)
+_END = re.compile(r"[,;\n)]|   |$")
+"""Where a proposed command ends and prose goes on."""
+
+
+def repeat_flags(text: str, given: Sequence[str]) -> str:
+    """Return `text` with the common flags among the words `given` in each command it proposes."""
+    flags = list(_common(given))
+    return PROPOSED.sub(lambda found: _with(found, text, flags), text) if flags else text
+
+
+def _with(found: re.Match[str], text: str, flags: Sequence[tuple[str, str]]) -> str:
+    ending = _END.search(text, found.end())
+    there = text[found.end() : ending.start() if ending else None].split()
+    missing = (words for name, words in flags if name not in there)
+    return " ".join([found.group(), *missing])
+
+
+def _common(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Go through the common flags in a command line, each with the words to repeat."""
+    words = iter(given)
+    for word in words:
+        name, sign, value = word.partition("=")
+        if word == "--":
+            return
+        if name in BARE:
+            yield name, name
+        elif name in WITH_VALUE and (value := value if sign else next(words, "")):
+            yield name, f"{name} {shlex.quote(value)}"
