@@ -40,7 +40,7 @@ def built(shared_folder: Path) -> Built:
     with tree.only_one(folder):
         if not (folder / "image.json").exists():
             folder.mkdir(exist_ok=True)
-            build_image(folder)
+            build_image(folder, tree.built_wheel(shared_folder))
     return Built(
         json.loads((folder / "image.json").read_text()),
         folder / "instance",
@@ -49,10 +49,9 @@ def built(shared_folder: Path) -> Built:
     )
 
 
-def build_image(folder: Path) -> None:
+def build_image(folder: Path, wheel: Path) -> None:
     """Let Packer make an image of a container, and keep what EC2 says of the image."""
     plain = make_instance(folder)
-    wheel = tree.build_wheel(folder)
     with pytest.MonkeyPatch.context() as patch:
         # Five hundred images that are of no interest here.
         patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")

@@ -79,6 +79,17 @@ def test_the_owners_debian_packages_are_installed(worker_tree: Path) -> None:
     assert (worker_tree / "usr" / "bin" / tree.EXTRA_PACKAGES).exists()
 
 
+def test_the_owners_python_packages_are_the_jobs_and_not_the_agents(worker_tree: Path) -> None:
+    script = (
+        f"EXTRA_REQUIREMENTS='jmespath' sh /{tree.STAGE}/provision/all.sh 40-jobs.sh 90-check.sh"
+        " && /opt/jobs/bin/python -c 'import jmespath; print(jmespath.__file__)'"
+        " && ! /opt/jobs/bin/python -c 'import boto3' 2>/dev/null"
+    )
+    answer = tree.in_copy(worker_tree, script)
+    assert answer.returncode == 0, answer.stdout
+    assert answer.stdout.splitlines()[-1].startswith("/opt/jobs/lib/")
+
+
 def test_the_exposure_of_the_agents_unit_is_no_more_than_stated(worker_tree: Path) -> None:
     words = f"security --offline=true --threshold={EXPOSURE_LIMIT} parallelize-agent.service"
     answer = tree.in_copy(worker_tree, f"systemd-analyze {words}")

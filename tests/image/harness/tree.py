@@ -58,12 +58,15 @@ CLEAN_ENVIRONMENT = {
 
 
 def provisioned(folder: Path) -> Path:
-    """Unpack a plain Debian into `folder`, make a worker of it, and return the tree."""
+    """Unpack a plain Debian into `folder`, make a worker of it, and return the tree.
+
+    `folder` is the one that all processes of the test session share.
+    """
     tree = folder / "tree"
     tree.mkdir()
     run("tar", "--zstd", "-xf", base_archive(), "-C", tree)
     stage = tree / STAGE
-    fill_stage(stage)
+    fill_stage(stage, built_wheel(folder))
     later = sorted(path.name for path in (stage / "provision").glob("[2-9]*.sh"))
     (folder / "provision.log").write_text(provision(tree, *later), encoding="utf-8")
     shutil.rmtree(stage)
@@ -110,20 +113,25 @@ def settle_base(tree: Path) -> None:
     in_tree(tree, "update-initramfs", "-u")
 
 
-def fill_stage(stage: Path) -> None:
+def fill_stage(stage: Path, wheel: Path) -> None:
     """Put there what Packer's file provisioner uploads, and the wheels that an index would give."""
     shutil.copytree(REPOSITORY / "packer" / "provision", stage / "provision")
     shutil.copytree(REPOSITORY / "systemd", stage / "systemd")
     shutil.copy(REPOSITORY / "packer" / "requirements.txt", stage)
     shutil.copy(REPOSITORY / "docs" / "image.md", stage)
     shutil.copytree(wheelhouse(python_version(stage.parents[1])), stage / "wheels")
-    build_wheel(stage)
+    shutil.copy(wheel, stage)
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build the agent's wheel, as a user's `image build` does, and return it."""
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, REPOSITORY)
-    (wheel,) = folder.glob("parallelize-*.whl")
+def built_wheel(folder: Path) -> Path:
+    """Return the agent's wheel, built once for a test session as `image build` does it."""
+    place = folder / "dist"
+    with only_one(place):
+        if not place.exists():
+            partial = folder / "dist.partial"
+            run(sys.executable, "-m", "build", "--wheel", "--outdir", partial, REPOSITORY)
+            partial.rename(place)
+    (wheel,) = place.glob("parallelize-*.whl")
     return wheel
 
 
@@ -174,6 +182,8 @@ mkdir /mnt/upper /mnt/work /mnt/copy
 mount -t overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" none /mnt/copy
 mount -t proc none /mnt/copy/proc
 mkdir -p /mnt/copy/{STAGE}
+mkdir /mnt/copy/{STAGE}/wheels
+mount --bind "$4" /mnt/copy/{STAGE}/wheels
 cp -r "$2/packer/provision" "$2/packer/requirements.txt" "$2/systemd" "$2/docs/image.md" \\
     /mnt/copy/{STAGE}
 exec chroot /mnt/copy /bin/sh -c "$3"
@@ -181,11 +191,16 @@ exec chroot /mnt/copy /bin/sh -c "$3"
 
 
 def in_copy(tree: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell script in a copy of the tree, with the stage filled; the copy ends with it."""
+    """Run a shell script in a copy of the tree, with the stage filled; the copy ends with it.
+
+    Steps that install Python packages find the agent's own, and no others.
+    """
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"/{STAGE}/wheels"}
+    wheels = wheelhouse(python_version(tree))
     alone = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
     return subprocess.run(
-        [*alone, "sh", "-eu", "-c", _IN_COPY, "sh", tree, REPOSITORY, script],
-        env=CLEAN_ENVIRONMENT,
+        [*alone, "sh", "-eu", "-c", _IN_COPY, "sh", tree, REPOSITORY, script, wheels],
+        env={**CLEAN_ENVIRONMENT, **offline},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

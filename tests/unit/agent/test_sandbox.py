@@ -107,6 +107,20 @@ def test_a_command_ends_as_it_would_without_all_this(job: JobFolder) -> None:
 
 
 @needs_root
+def test_a_command_that_is_asked_to_end_can_still_tidy_up(job: JobFolder) -> None:
+    script = 'trap "echo tidied; exit 9" TERM; echo ready; sleep 60 & wait'
+    command = [*sandbox.job_prefix(job.user, job.tmp), "sh", "-c", script]
+    with subprocess.Popen(
+        command, cwd=job.scratch, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as started:
+        assert started.stdout
+        assert started.stdout.readline() == "ready\n"
+        os.killpg(started.pid, signal.SIGTERM)
+        assert started.stdout.readline() == "tidied\n"
+    assert started.returncode == 9
+
+
+@needs_root
 def test_jobs_have_different_users_and_a_finished_jobs_user_is_free_again(
     space: ScratchSpace,
 ) -> None:
