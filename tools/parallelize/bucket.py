@@ -21,13 +21,18 @@ def auto_name(account: str, region: str) -> str:
 
 def exists(s3: S3Client, name: str) -> bool:
     """Whether there is a bucket of this name that we may use."""
+    return region_of(s3, name) is not None
+
+
+def region_of(s3: S3Client, name: str) -> str | None:
+    """Return the region of a bucket, None if there is no such, "" if the service does not say."""
     try:
-        s3.head_bucket(Bucket=name)
+        answer = s3.head_bucket(Bucket=name)
     except ClientError as error:
         if error.response["Error"]["Code"] in {"404", "NoSuchBucket"}:
-            return False
+            return None
         raise
-    return True
+    return answer.get("BucketRegion") or ""
 
 
 def create(s3: S3Client, name: str, region: str) -> None:

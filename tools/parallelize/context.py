@@ -31,8 +31,10 @@ from parallelize.bucket import auto_name
 from parallelize.console import escape, say
 from parallelize.fleet.tags import run_tags
 from parallelize.local.enter import enter_local_cloud, local_defaults
+from parallelize.local.records import REGION as LOCAL_REGION
 from parallelize.options import Common
 from parallelize.queues import Queues, find_queues
+from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import UsageError
@@ -72,8 +74,13 @@ class Context:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """The boto3 session with the region and profile of the settings."""
-        return make_session(self.settings.aws.region, self.settings.aws.profile)
+        """The boto3 session with the region and profile of the settings.
+
+        Raises UsageError for a region that does not exist.
+        """
+        session = make_session(self.settings.aws.region, self.settings.aws.profile)
+        check_name(session, self.region_source)
+        return session
 
     @cached_property
     def clients(self) -> Clients:
@@ -95,6 +102,12 @@ class Context:
             "aws.region and the profile",
             "--region eu-west-1, or aws.region in parallelize.toml",
         )
+
+    @property
+    def region_source(self) -> str:
+        """What says which region it is."""
+        source = self.resolved.source("aws.region") if self.settings.aws.region else "the profile"
+        return "--region" if source == "flag" else source
 
     @cached_property
     def account(self) -> str:
@@ -159,6 +172,7 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     replaced. With --local it is: this process is led to the local cloud.
     """
     if common.local:
+        check_local(common)
         enter_local_cloud()
     resolved = settings_module.resolve(
         {**common.flags(), **(flags or {})}, os.environ, Path.cwd(), common.config, user_file()
@@ -170,6 +184,17 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
         for line in endpoint_banner(os.environ):
             say(line)
     return Context(resolved, run_name(resolved), common.again())
+
+
+def check_local(common: Common) -> None:
+    """Raise UsageError for flags that mean a place in AWS, and so cannot be meant."""
+    for name, given in (("--region", common.region), ("--profile", common.profile)):
+        if given:
+            raise UsageError(
+                f"{name} and --local do not go together",
+                f"the local cloud has one region, {LOCAL_REGION}, and no profiles",
+                f"leave {name} out, or --local",
+            )
 
 
 def user_file() -> Path:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from parallelize.console import answer, answer_json, escape, say
 from parallelize.local import cloud as local_cloud
-from parallelize.local.cloud import LocalCloud
+from parallelize.local.cloud import OUR_AWS_VARIABLES, LocalCloud
 from parallelize.local.records import InstanceView
 from parallelize.options import Json
 from parallelize.units import plural
@@ -18,6 +18,10 @@ from parallelize_core.errors import UsageError
 SCHEMA = 1
 ANY_PORT = 0
 NOT_AWS = "local: S3, SQS and EC2 are emulated on 127.0.0.1; nothing is sent to AWS"
+
+IN_THE_WAY = (
+    "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS",
+)  # fmt: skip
 
 app = App(name="local", help="Run S3, SQS and EC2 here; nothing is sent to AWS.")
 
@@ -96,7 +100,7 @@ def kill(machine: str) -> None:
 
 def exports(cloud: LocalCloud) -> list[str]:
     """Return the lines that lead a POSIX shell to the local cloud."""
-    unset = "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_SQS"
+    unset = f"unset {' '.join((*IN_THE_WAY, *OUR_AWS_VARIABLES))}"
     return [unset, *(f"export {name}={shlex.quote(v)}" for name, v in cloud.environ.items())]
 
 

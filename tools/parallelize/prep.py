@@ -17,7 +17,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize import bucket
+from parallelize import bucket, region
 from parallelize.console import answer_json, escape, say, say_plan, shown, some
 from parallelize.context import Context, open_context
 from parallelize.inputs import LocalInput, is_remote, local_inputs, remote_inputs
@@ -128,7 +128,7 @@ def show_plan(context: Context) -> None:
     """Print what `prep` would do; reads, and changes nothing."""
     local = _local(context)
     with drafted(context) as draft:
-        if not bucket.exists(context.clients.s3, context.bucket):
+        if not has_bucket(context):
             say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
             say_plan(f"would upload {plural(len(local or ()), 'file')}")
             return
@@ -238,6 +238,15 @@ def _local(context: Context) -> list[LocalInput] | None:
     return local_inputs(spec, context.folder, context.input_prefix)
 
 
+def has_bucket(context: Context) -> bool:
+    """Whether the run's bucket exists; UsageError if it does, in another region."""
+    there = bucket.region_of(context.clients.s3, context.bucket)
+    # Other services that speak S3 call their only region what they like.
+    if there and not context.elsewhere:
+        region.check_bucket(context.bucket, there, context.region, context.region_source)
+    return there is not None
+
+
 def ensure_bucket(context: Context, *, create: bool) -> None:
     """Make the bucket if it is missing and that was asked for.
 
@@ -245,7 +254,7 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
     takes a flag to make one here. An emulator has no `setup` and no bill.
     """
     s3, name = context.clients.s3, context.bucket
-    if bucket.exists(s3, name):
+    if has_bucket(context):
         return
     if not (create or context.elsewhere):
         raise UsageError(

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from parallelize import prep
 from parallelize.console import answer, answer_json, escape, say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.context import Context, check_local, open_context
 from parallelize.download import SOME_FAILED, fetch
 from parallelize.ending import end_lines
 from parallelize.enqueue import send_jobs
@@ -66,6 +66,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     Exits with 0 when every file has succeeded, with 1 when some have not.
     """
     if common.local:
+        check_local(common)
         local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
         say(NOT_AWS)
     context = open_context(common, {**work.flags(), "workers.count": workers})

@@ -47,6 +47,12 @@ LOG_LINES_SHOWN = 10
 # The SDKs would send requests for loopback through a proxy, too.
 NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
+# Our own names for what AWS's variables say, which would win over those.
+OUR_AWS_VARIABLES = (
+    "PARALLELIZE_REGION", "PARALLELIZE_AWS_REGION",
+    "PARALLELIZE_PROFILE", "PARALLELIZE_AWS_PROFILE",
+)  # fmt: skip
+
 # Five hundred machine images that nobody here asks for.
 MOTO_SETTINGS = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
 
@@ -266,5 +272,5 @@ def _without_aws(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if not name.startswith("AWS_") and name != "PARALLELIZE_REGION"
+        if not name.startswith("AWS_") and name not in OUR_AWS_VARIABLES
     }
