@@ -3,12 +3,13 @@
     python -m tests.bench.endurance [JOBS]
 
 Prints a table of the agent's process at rest after a tenth, a half and all of the jobs: memory,
-threads, descriptors, children, and what lies in its scratch space. Queue and store are in memory,
-in a process of their own: one of the children.
+the blocks of it that Python has in use, threads, descriptors, children, and what lies in its
+scratch space. Queue and store are in memory, in a process of their own: one of the children.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import sys
@@ -44,6 +45,7 @@ class Sample:
     jobs: int
     seconds: float
     memory: int
+    blocks: int
     threads: int
     descriptors: int
     children: int
@@ -109,10 +111,12 @@ def _measure(checkpoints: Sequence[int], folder: Path, cloud: Any) -> Iterator[S
 def look(jobs: int, seconds: float, folder: Path) -> Sample:
     process = psutil.Process()
     jobs_folder = folder / "w1" / "jobs"
+    gc.collect()
     return Sample(
         jobs,
         seconds,
         process.memory_info().rss,
+        sys.getallocatedblocks(),
         threading.active_count(),
         process.num_fds(),
         len(process.children(recursive=True)),
@@ -130,12 +134,13 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     process_tree.adopt_orphans()
     folder = Path(tempfile.mkdtemp(prefix="endurance-"))
-    say("| jobs | seconds | memory MiB | threads | descriptors | children | scratch entries |")
-    say("|---:|---:|---:|---:|---:|---:|---:|")
+    say("| jobs | seconds | memory MiB | blocks | threads | descriptors | children | scratch |")
+    say("|---:|---:|---:|---:|---:|---:|---:|---:|")
     for sample in measure([jobs // 10, jobs // 2, jobs], folder):
         say(
             f"| {sample.jobs:,} | {sample.seconds:.0f} | {sample.memory / MIB:.1f} | "
-            f"{sample.threads} | {sample.descriptors} | {sample.children} | {sample.scratch} |"
+            f"{sample.blocks:,} | {sample.threads} | {sample.descriptors} | {sample.children} | "
+            f"{sample.scratch} |"
         )
     shutil.rmtree(folder)
 
