@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import zipfile
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import boto3
 import pytest
@@ -20,21 +22,28 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
+from moto.ssm.models import ssm_backends
+from tests.functional.fleet.conftest import REGION
 from tests.unit.fleet.examples import AGENT
 
 from parallelize.fleet import bootstrap, stock
 from parallelize.fleet.stock import Bundle
 from parallelize.local.imds import MetadataServer
 from parallelize_core.config import MAX_USER_DATA_BYTES, AgentConfig
+from parallelize_core.errors import UsageError
 
 BUNDLE = Bundle("https://s3.eu-west-1.amazonaws.com/b/runs/scans/bootstrap/x.zip", "0" * 64)
 
 
+def loaded(script):
+    """Return the script as a module that has not begun to do anything."""
+    module = ModuleType("user_data")
+    exec(compile(script, "user data", "exec"), vars(module))
+    return module
+
+
 def settings_of(script):
-    """Run only the part of the script that reads its settings."""
-    scope = {"__name__": "not main"}
-    exec(compile(script, "user data", "exec"), scope)
-    return scope["SETTINGS"]
+    return loaded(script).SETTINGS
 
 
 def test_the_script_carries_the_agents_configuration():
@@ -88,7 +97,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     server = MetadataServer(Machine())
-    monkeypatch.setattr(bootstrap, "METADATA", server.endpoint)
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.endpoint)
     yield server
     server.close()
 
@@ -115,28 +124,53 @@ def zipped(**files):
     return body.getvalue()
 
 
-def named(monkeypatch, bucket, body, sha256=None):
+def booted(bucket, body, sha256=None):
+    """Return the user data of a machine whose bundle is in the bucket, loaded there."""
     bucket.put_object(Bucket="bucket", Key="agent.zip", Body=body)
-    settings = {
-        "bundle": f"{bucket.meta.endpoint_url}/bucket/agent.zip",
-        "sha256": sha256 or hashlib.sha256(body).hexdigest(),
-    }
-    monkeypatch.setattr(bootstrap, "SETTINGS", settings)
+    url = f"{bucket.meta.endpoint_url}/bucket/agent.zip"
+    bundle = Bundle(url, sha256 or hashlib.sha256(body).hexdigest())
+    return loaded(stock.user_data(AGENT, bundle))
 
 
-def test_the_bundle_is_fetched_with_the_machines_role_and_unpacked(
-    machine, bucket, monkeypatch, tmp_path
-):
-    named(monkeypatch, bucket, zipped(module="x = 1"))
-    bootstrap.install(bootstrap.fetch(), tmp_path / "lib")
+def test_the_bundle_is_fetched_with_the_machines_role_and_unpacked(machine, bucket, tmp_path):
+    script = booted(bucket, zipped(module="x = 1"))
+    script.install(script.fetch(), tmp_path / "lib")
     assert (tmp_path / "lib" / "module").read_text() == "x = 1"
     assert [path.name for path in tmp_path.iterdir()] == ["lib"]
 
 
-def test_another_bundle_than_that_of_the_launch_is_refused(machine, bucket, monkeypatch):
-    named(monkeypatch, bucket, zipped(module="evil"), sha256="0" * 64)
+def test_another_bundle_than_that_of_the_launch_is_refused(machine, bucket):
+    script = booted(bucket, zipped(module="evil"), sha256="0" * 64)
     with pytest.raises(ValueError, match="not the one"):
-        bootstrap.fetch()
+        script.fetch()
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """Lead pip to a folder with a wheel for each pin, which needs no network.
+
+    The wheels are empty: the real ones are for Debian's Python, and what is in them is not ours.
+    """
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for pin in stock.pins():
+        name, _, number = pin.partition("==")
+        write_wheel(folder, name.replace("-", "_"), number)
+    for variable in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def write_wheel(folder, name, number):
+    info = f"{name}-{number}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{number}-py3-none-any.whl", "w") as wheel:
+        described = f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n"
+        wheel.writestr(f"{info}/METADATA", described)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 
 
 def test_the_bundles_versions_are_those_that_run_here():
@@ -146,17 +180,20 @@ def test_the_bundles_versions_are_those_that_run_here():
     assert not names & {"cyclopts", "rich", "moto", "platformdirs"}
 
 
-def test_the_same_packages_make_the_same_zip(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.py").write_text("a = 1")
-    for name in ("one.zip", "two.zip"):
-        stock._zip(tmp_path / "in", tmp_path / name)
-    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+def test_the_same_agent_makes_the_same_zip_so_that_it_is_sent_once(wheels, tmp_path):
+    names = [stock.make_bundle(tmp_path / name, "x86_64") for name in ("one.zip", "two.zip")]
+    assert names[0] == names[1]
 
 
-def test_the_agent_of_the_bundle_starts_and_knows_its_version(monkeypatch, tmp_path):
-    # The libraries are those installed here: what pip fetches is for Debian's Python.
-    monkeypatch.setattr(stock, "_install", lambda *_: None)
+def test_a_library_that_pip_cannot_fetch_is_named(wheels, tmp_path):
+    for wheel in wheels.glob("boto3-*"):
+        wheel.unlink()
+    with pytest.raises(UsageError, match="pip cannot fetch") as refused:
+        stock.make_bundle(tmp_path / "agent.zip", "x86_64")
+    assert "boto3" in refused.value.why
+
+
+def test_the_agent_of_the_bundle_starts_and_knows_its_version(wheels, tmp_path):
     stock.make_bundle(tmp_path / "agent.zip", "x86_64")
     zipfile.ZipFile(tmp_path / "agent.zip").extractall(tmp_path / "lib")
     libraries = Path(boto3.__file__).parent.parent
@@ -172,14 +209,18 @@ def test_the_agent_of_the_bundle_starts_and_knows_its_version(monkeypatch, tmp_p
     assert done.stdout.strip() == version("parallelize"), done.stderr
 
 
+def name_as_debian_does(account, image):
+    """Let moto have an image under a name that only AWS may give."""
+    account.client("ssm").put_parameter(Name="/our/image", Value=image, Type="String")
+    known = ssm_backends["123456789012"][REGION]._parameters
+    known[stock.PARAMETERS["x86_64"]] = known.pop("/our/image")
+
+
 def test_launching_from_the_stock_image_sends_the_agent_and_boots_debian(
-    account, parallelize, monkeypatch
+    account, parallelize, wheels
 ):
-    # Fetching libraries takes a network; what is in the zip is not what this is about.
-    monkeypatch.setattr(stock, "_install", lambda *_: None)
     debian = account.client("ec2").register_image(Name="debian-13")["ImageId"]
-    monkeypatch.setitem(stock.PARAMETERS, "x86_64", "/debian/13")
-    account.client("ssm").put_parameter(Name="/debian/13", Value=debian, Type="String")
+    name_as_debian_does(account, debian)
     account.prepare("scans")
     code, _, err = parallelize("launch", "1", "--ami", "stock", "--run", "scans")
     assert code == 0, err
