@@ -39,6 +39,19 @@ def allows(
     return "Allow" in effects and "Deny" not in effects
 
 
+def unused(policy, needs):
+    """Return what a policy grants and no need takes: statement, action and resource of each."""
+    return {
+        (statement["Sid"], action, resource)
+        for statement in policy["Statement"]
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+        if not any(
+            applies({**statement, "Action": action, "Resource": resource}, *need) for need in needs
+        )
+    }
+
+
 def applies(statement, action, resource, context):
     unknown = statement.keys() - STATEMENT_KEYS
     assert not unknown, f"the evaluator does not know {unknown}"

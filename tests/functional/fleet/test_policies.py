@@ -5,8 +5,15 @@ from pathlib import Path
 
 import boto3
 import pytest
-from tests.functional.fleet.calls import ACCOUNT, REGION, needs, recorded
-from tests.functional.fleet.iam import allows, as_list
+from tests.functional.fleet.calls import (
+    ACCOUNT,
+    REGION,
+    needs,
+    recorded,
+    recorded_answers,
+    template_contents,
+)
+from tests.functional.fleet.iam import allows, as_list, unused
 
 from parallelize.fleet.permissions import Where, asks
 from parallelize_agent.assembly import Instance, make_cloud_log, make_worker
@@ -31,6 +38,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 def policies(account, parallelize, monkeypatch):
     """The managed policies by short name, as IAM has them after `setup`."""
     monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    return deploy(account, parallelize)
+
+
+def deploy(account, parallelize):
+    """Make the stack, and return its policies."""
     assert parallelize("setup", "--yes")[0] == 0
     iam = account.client("iam")
     found = {}
@@ -253,35 +265,95 @@ def check_exact(policy, calls, seldom):
 
 
 LAUNCHER_SELDOM = {
-    # CreateFleet and Auto Scaling take these in the launcher's name, without a call of ours.
-    "ec2:RunInstances", "ec2:CreateTags", "iam:PassRole", "iam:CreateServiceLinkedRole",
-    # doctor, and its --request-quota.
-    "cloudformation:DescribeStacks", "ec2:DescribeRouteTables",
+    # Once in an account, in the name of whoever comes first.
+    "iam:CreateServiceLinkedRole",
+    # doctor --request-quota: moto takes no such request, see test_quota_request.
     "servicequotas:RequestServiceQuotaIncrease",
-}  # fmt: skip
+}
+SELDOM_RESOURCES = {
+    # An image's snapshots are not in any call of ours; EC2 asks for them.
+    ("StartFrom", "ec2:RunInstances", "snapshot/*"),
+    ("StartFrom", "ec2:CreateFleet", "snapshot/*"),
+    # launch --ami stock, see test_stock.
+    ("SendAgentsForStockImages", "s3:PutObject", "bootstrap/*"),
+    ("ImageParameters", "ssm:GetParameter", "parameter/aws/service/*"),
+}
+LIFE = (
+    "launch 2 --run one", "launch 1 --ami ssm:/parallelize/ami --max-cost 9 --run one",
+    "scale 1 --run one", "kill --run one",
+    "launch 2 --fleet persistent --autoscale --run two",
+    "launch 3 --fleet persistent --autoscale --run two",
+    "scale 3 --run two", "scale 1 --run two", "stop --run two", "kill --run two",
+)  # fmt: skip
 
 
-def test_the_calls_of_all_that_launchers_do_are_what_their_policy_grants_and_no_less(
-    account, policies, parallelize, monkeypatch
-):
-    monkeypatch.setenv("PARALLELIZE_BUCKET", "bucket")
+@pytest.fixture
+def launching(account, parallelize, monkeypatch):
+    """What launchers need for all that they do, and the policies, with the run's own bucket."""
+    found = deploy(account, parallelize)
+    monkeypatch.setenv("PARALLELIZE_WORKERS_KEY_NAME", "ana")
+    account.client("ec2").create_key_pair(KeyName="ana")
     account.client("ssm").put_parameter(Name="/parallelize/ami", Value=account.image, Type="String")
     for run in ("one", "two"):
         account.prepare(run)
-    with recorded() as calls:
-        for words in (
-            "launch 2 --run one", "launch 1 --ami ssm:/parallelize/ami --max-cost 9 --run one",
-            "scale 1 --run one", "kill --run one",
-            "launch 2 --fleet persistent --autoscale --run two",
-            "launch 3 --fleet persistent --autoscale --run two",
-            "scale 3 --run two", "scale 1 --run two", "stop --run two", "kill --run two",
-        ):  # fmt: skip
+    with recorded_answers() as (calls, seen):
+        parallelize("doctor", "--run", "one")
+        for words in LIFE:
             code, _, err = parallelize(*words.split())
             assert code == 0, (words, err)
-    used = {need.action for call in calls for need in needs(call)}
-    granted = actions(policies["launcher"])
-    assert used - granted == set()
-    assert granted - used == LAUNCHER_SELDOM
+    template_contents(calls, seen)
+    roles = {
+        profile["InstanceProfileName"]: profile["Roles"][0]["Arn"]
+        for profile in account.client("iam").list_instance_profiles()["InstanceProfiles"]
+    }
+    wanted = {need for call in calls for need in needs(call, seen)}
+    return found["launcher"], {
+        n._replace(resource=roles.get(n.resource, n.resource)) for n in wanted
+    }
+
+
+def test_a_launchers_calls_are_allowed_with_the_resources_and_tags_that_they_name(launching):
+    policy, wanted = launching
+    refused = {n for n in wanted if not allows([policy], n.action, n.resource, dict(n.context))}
+    assert refused == set()
+
+
+def test_nothing_is_granted_to_launchers_that_no_call_of_theirs_takes(launching):
+    policy, wanted = launching
+    taken = [(need.action, need.resource, dict(need.context)) for need in wanted]
+    left = {
+        (sid, action, resource)
+        for sid, action, resource in unused(policy, taken)
+        if action not in LAUNCHER_SELDOM
+    }
+    superfluous = {one for one in left if not seldom_resource(*one)}
+    assert superfluous == set()
+    assert actions(policy) - {need.action for need in wanted} == LAUNCHER_SELDOM
+
+
+def seldom_resource(*grant):
+    return any(
+        grant[:2] == seldom[:2] and grant[2].endswith(seldom[2]) for seldom in SELDOM_RESOURCES
+    )
+
+
+@pytest.mark.parametrize(
+    "lost", ["EndOurs", "GiveWorkersTheirRole", "StartFromOurTemplates", "TagWhatIsBeingMade"]
+)
+def test_a_statement_that_is_missing_is_noticed(launching, lost):
+    policy, wanted = launching
+    less = [one for one in policy["Statement"] if one["Sid"] != lost]
+    assert len(less) == len(policy["Statement"]) - 1
+    assert any(
+        not allows([{"Statement": less}], n.action, n.resource, dict(n.context)) for n in wanted
+    )
+
+
+def test_a_machine_without_our_tag_could_not_be_ended_by_the_same_call(launching):
+    policy, wanted = launching
+    ended = [need for need in wanted if need.action == "ec2:TerminateInstances"]
+    assert ended
+    assert not any(allows([policy], need.action, need.resource) for need in ended)
 
 
 def test_the_recorder_sees_calls_of_new_sessions(account):
