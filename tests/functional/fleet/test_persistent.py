@@ -5,6 +5,7 @@ import base64
 import pytest
 from tests.functional.fleet.conftest import BUCKET
 
+from parallelize_agent.group import leave
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
@@ -158,6 +159,21 @@ class TestFollowingTheQueue:
         arns = {policy["PolicyName"]: policy["PolicyARN"] for policy in policies}
         assert alarm["AlarmActions"] == [arns["wake"]]
         assert set(arns) == {"wake", "backlog-per-worker"}
+
+    def test_the_wake_policy_starts_the_first_worker_and_the_last_to_leave_ends_at_zero(
+        self, account, follower
+    ):
+        # moto evaluates no alarm and takes no steps, so the test takes the policy's only step.
+        autoscaling = account.client("autoscaling")
+        name = {"AutoScalingGroupName": "parallelize-scans"}
+        (policy,) = autoscaling.describe_policies(**name, PolicyNames=["wake"])["ScalingPolicies"]
+        (step,) = policy["StepAdjustments"]
+        wanted = follower["DesiredCapacity"] + step["ScalingAdjustment"]
+        autoscaling.set_desired_capacity(**name, DesiredCapacity=wanted)
+        (worker,) = ids(account.group("scans"))
+        assert leave(autoscaling, worker)
+        now = account.group("scans")
+        assert (now["DesiredCapacity"], now["MaxSize"], ids(now)) == (0, 10, [])
 
     def test_kill_takes_the_alarms_along(self, account, follower, parallelize):
         parallelize("kill", "--run", "scans")

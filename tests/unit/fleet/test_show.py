@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import pytest
-from tests.unit.fleet.examples import SPOT_STANDARD, facts, pools, request
+from tests.unit.fleet.examples import SPOT_STANDARD, ZONES, facts, pool, pools, request
 
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.show import describe_leftovers, describe_plan, usd
+from parallelize.launch import show
+from parallelize.settings import DEFAULT_TYPES
+from parallelize_core.config import MAX_USER_DATA_BYTES
 
 DRY_RUN_COLUMNS = len("(dry run) ")
 
@@ -19,6 +24,36 @@ def test_a_plan_says_what_it_costs_and_where_it_stops():
     assert "$0.14/h together now, stops at $20.00 or 12 h" in text
     assert "8 of 64 free spot vCPUs (L-34B43A08)" in text
     assert "parallelize 0.1.0 (built 2026-11-18)" in text
+
+
+def thousand():
+    """A thousand machines of the default types in three zones, at made-up prices."""
+    kinds = tuple(
+        pool(name, zone, spot=0.06 + 0.002 * number, on_demand=0.17)
+        for number, name in enumerate(DEFAULT_TYPES)
+        for zone in ZONES
+    )
+    given = facts(pools=kinds, work=Work(40_000), quotas=(Quota(SPOT_STANDARD, 8000, 120),))
+    wanted = request(count=1000, types=DEFAULT_TYPES, max_cost=500.0, fallback=True)
+    return plan_launch(given, wanted)
+
+
+def test_the_plan_for_a_thousand_machines_in_the_docs_is_the_one_that_is_printed(capsys):
+    show(thousand(), dry_run=True)
+    printed = capsys.readouterr().err
+    page = (Path(__file__).parents[3] / "docs/cost.md").read_text()
+    assert printed in page
+    assert "launch 1,000 spot workers" in printed
+
+
+def test_a_thousand_machines_of_twelve_types_in_three_zones_are_one_call():
+    plan = thousand()
+    (fleet,) = plan.fleets
+    (config,) = fleet.body["LaunchTemplateConfigs"]
+    assert len({one["InstanceType"] for one in config["Overrides"]}) == 12
+    assert len({one["SubnetId"] for one in config["Overrides"]}) == 3
+    assert len(config["Overrides"]) == 36
+    assert len(plan.user_data.encode()) < MAX_USER_DATA_BYTES
 
 
 def test_what_is_not_known_is_not_shown_as_nothing():
