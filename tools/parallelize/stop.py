@@ -43,11 +43,11 @@ def stop(
         say_plan(f"would ask {there} of run {context.run} to leave")
         return
     drain(context, clients, before)
-    say(f"run {context.run} is stopped; parallelize enqueue lets it go on")
+    say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")
     if wait:
         _wait(context, clients, {machine.id for machine in before.machines})
     elif before.machines:
-        say(f"{there} still there; parallelize status --watch")
+        say(f"{there} still there; parallelize status --watch{context.hint}")
     else:
         say("left: no machine (checked)")
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -135,32 +136,55 @@ def test_what_a_command_said_stays_on_the_machine():
 
 
 @pytest.fixture
-def endpoint(monkeypatch):
+def endpoint():
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    url = f"http://{host}:{port}"
+    yield url
+    # The servers of a process share what they hold.
+    urlopen(Request(f"{url}/moto-api/reset", method="POST"))
     server.stop()
 
 
-def test_an_agent_that_fails_has_said_so_in_the_log_before_it_is_gone(endpoint, tmp_path):
+@pytest.fixture
+def agent(endpoint, tmp_path):
+    """Run an agent that cannot work; answer its exit code, its log, and the copy of its log."""
     logs = make_client(endpoint_url=endpoint)
     logs.create_log_group(logGroupName=GROUP)
     config = AgentConfig(
         run="nowhere", bucket="none", region="eu-west-1", log_group=GROUP,
         queue_url=f"{endpoint}/q", dead_letter_queue_url=f"{endpoint}/d",
     )  # fmt: skip
-    (tmp_path / "agent.json").write_text(config.encode())
-    done = subprocess.run(
-        [sys.executable, "-m", "parallelize_agent", "--config", tmp_path / "agent.json"],
-        env={"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
-        capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    (stream,) = logs.describe_log_streams(logGroupName=GROUP)["logStreams"]
-    assert stream["logStreamName"].startswith("nowhere/")
-    copies = [json.loads(line) for line in lines(logs, stream["logStreamName"])]
-    local = [json.loads(line) for line in done.stderr.splitlines()]
+    file = tmp_path / "agent.json"
+    file.write_text(config.encode())
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "parallelize_agent", "--config", file, *words],
+            env={"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "a",
+                 "AWS_SECRET_ACCESS_KEY": "b"},
+            capture_output=True, text=True, check=False, timeout=100,
+        )  # fmt: skip
+        (stream,) = logs.describe_log_streams(logGroupName=GROUP)["logStreams"]
+        assert stream["logStreamName"].startswith("nowhere/")
+        copies = map(json.loads, lines(logs, stream["logStreamName"]))
+        return done.returncode, done.stderr, list(copies)
+
+    return run
+
+
+def test_an_agent_that_fails_has_said_so_in_the_log_before_it_is_gone(agent):
+    code, printed, copies = agent()
+    assert code == 2, printed
+    local = [json.loads(line) for line in printed.splitlines()]
     assert [line["event"] for line in copies] == [line["event"] for line in local]
     assert copies[-1]["event"] == "failed"
     assert all(datetime.fromisoformat(line["timestamp"]).tzinfo == UTC for line in copies)
+
+
+def test_an_agent_that_crashes_leaves_its_traceback(agent):
+    code, _, copies = agent("--work-dir", "/dev/null/work")
+    assert code == 1
+    assert copies[-1]["event"] == "crashed"
+    assert "NotADirectoryError" in copies[-1]["exception"]
