@@ -169,9 +169,10 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         types=request.types,
         ami=context.settings.workers.ami,
     )
-    work, spent = read_work(context, queues, with_cost=request.max_cost is not None)
-    facts = gather(FactClients.make(context.session), place, work, context.run)
-    return replace(facts, spent_usd=spent)
+    facts = gather(FactClients.make(context.session), place, Work(0), context.run)
+    enough = facts.workers + request.count
+    work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
+    return replace(facts, work=work, spent_usd=spent)
 
 
 def find_queues(context: Context) -> Queues:
@@ -184,14 +185,16 @@ def find_queues(context: Context) -> Queues:
         ) from None
 
 
-def read_work(context: Context, queues: Queues, *, with_cost: bool) -> tuple[Work, float]:
+def read_work(
+    context: Context, queues: Queues, enough: int, *, with_cost: bool
+) -> tuple[Work, float]:
     """Say what there is to do, and what was spent (0 unless asked for).
 
-    SQS counts late what was just sent. So if the queue seems to be empty, the manifest and the
-    results are asked, which are the truth about a run; they are not read without need.
+    SQS counts late what was just sent. So if the queue seems to have not `enough`, the manifest
+    and the results are asked, which are the truth about a run; they are not read without need.
     """
     waiting = queues.main.counts().total
-    if waiting and not with_cost:
+    if waiting >= enough and not with_cost:
         return Work(waiting, paused=load_run(context.store, context).paused), 0.0
     snapshot = Reader(context.store, context.layout).snapshot()
     return work_of(snapshot, waiting), spent_usd(snapshot.heartbeats)
@@ -201,7 +204,7 @@ def work_of(snapshot: Snapshot, waiting: int) -> Work:
     """Return what a snapshot says there is to do; `waiting` messages are on the queue."""
     finished, failed = len(snapshot.finished), len(snapshot.failures)
     return Work(
-        waiting or max(0, snapshot.sent - finished),
+        max(waiting, snapshot.sent - finished),
         done=finished - failed,
         failed=failed,
         unsent=max(0, snapshot.total - max(snapshot.sent, finished)),

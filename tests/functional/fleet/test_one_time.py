@@ -138,6 +138,14 @@ def test_a_queue_that_only_seems_empty_is_not_believed(account, scans, paralleli
     assert parallelize("launch", "1", "--run", "scans")[0] == 0
 
 
+def test_a_queue_that_only_seems_to_have_few_messages_is_not_believed(account, scans, parallelize):
+    url = {"QueueUrl": scans.main.url}
+    for message in account.client("sqs").receive_message(**url, MaxNumberOfMessages=5)["Messages"]:
+        account.client("sqs").delete_message(**url, ReceiptHandle=message["ReceiptHandle"])
+    assert parallelize("launch", "6", "--run", "scans")[0] == 0
+    assert parallelize("launch", "5", "--run", "scans")[0] == 2
+
+
 def test_a_run_that_was_never_enqueued_has_nothing_to_do(account, parallelize):
     code, _, err = parallelize("launch", "1", "--run", "nobody")
     assert code == 3
