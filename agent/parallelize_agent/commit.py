@@ -85,7 +85,7 @@ class Commit:
     def put_attempt(self, attempt: Attempt) -> None:
         """Leave a record of an attempt that is not the job's last."""
         self.check()
-        place = self.layout.attempt(self.key, attempt.attempt, attempt.worker)
+        place = self.layout.attempt(self.key, attempt.attempt, attempt.worker, attempt.started_at)
         self.records.put(place, attempt.encode())
 
     def finished(self) -> bool:

@@ -223,5 +223,7 @@ class Settler:
     def _store_log(self, job: Job, commit: Commit) -> tuple[str, str | None]:
         if job.folder is None or not job.folder.log.exists():
             return "", None
-        record = self._layout.attempt(job.key, job.message.attempt, self._machine.worker)
+        record = self._layout.attempt(
+            job.key, job.message.attempt, self._machine.worker, job.started_at
+        )
         return commit.put_log(record.removesuffix(".json") + ".log", job.folder.log)

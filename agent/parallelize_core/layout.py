@@ -7,7 +7,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
                              /failed/<key>
-                             /log/<key>/<attempt>.<worker>.json, .log
+                             /log/<key>/<attempt>.<worker>.<time>.json, .log
                              /claim/<key>.json
                              /agent/<worker>.json
                              /setup/<worker>.<environment>.log
@@ -140,9 +140,14 @@ class RunLayout:
         """Return the prefix of the records and logs of all attempts at the input `key`."""
         return keys.shorten(self.root.key("log", key), keys.MAX_S3_KEY_BYTES - 128) + "/"
 
-    def attempt(self, key: str, attempt: int, worker: str) -> str:
-        """Return the key of the record of one attempt; its log has `.log` for `.json`."""
-        return f"{self.logs(key)}{attempt}.{worker}.json"
+    def attempt(self, key: str, attempt: int, worker: str, started_at: str) -> str:
+        """Return the key of the record of one attempt; its log has `.log` for `.json`.
+
+        With the time, as a job that is retried counts its attempts from 1 again, perhaps on the
+        same worker.
+        """
+        stamp = started_at.replace("-", "").replace(":", "")
+        return f"{self.logs(key)}{attempt}.{worker}.{stamp}.json"
 
     def claim(self, key: str) -> str:
         """Return the key of the claim of a job that outlives its message."""

@@ -54,7 +54,11 @@ def key(data: bytes) -> None:
     name = _text(data)
     if keys.refusal(name) is not None:
         return
-    for made in (LAYOUT.result(name), LAYOUT.claim(name), LAYOUT.attempt(name, 1, "worker")):
+    for made in (
+        LAYOUT.result(name),
+        LAYOUT.claim(name),
+        LAYOUT.attempt(name, 1, "worker", "2027"),
+    ):
         assert made.startswith("prefix/runs/run/")
         assert len(made.encode()) <= keys.MAX_S3_KEY_BYTES
     root = Path("/srv/of/all")

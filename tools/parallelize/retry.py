@@ -154,7 +154,7 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
 def _file(context: Context, result: Result) -> None:
     """Keep the result as the record of an attempt, so that `logs` still shows it."""
     record = Attempt.model_validate(result.model_dump(include=set(Attempt.model_fields)))
-    place = context.layout.attempt(record.key, record.attempt, record.worker)
+    place = context.layout.attempt(record.key, record.attempt, record.worker, record.started_at)
     context.store.put(place, record.encode())
 
 

@@ -26,6 +26,18 @@ def test_a_failure_is_tried_again_and_every_attempt_leaves_a_record(make: MakeBe
     assert [record.log for record in records] == ["try 1\n", "try 2\n"]
 
 
+def test_a_job_that_is_retried_on_the_same_worker_keeps_the_records_of_before(
+    make: MakeBench,
+) -> None:
+    bench = make("exit 9", limits=Limits(max_attempts=2))
+    bench.add({"x": b""})
+    for _ in range(2):
+        bench.run()
+        bench.store.delete([bench.layout.result("x")])
+        bench.queue.send([JobMessage(run="r", key="x", size=0).encode()])
+    assert [record.attempt for record in bench.attempts("x")] == [1, 1]
+
+
 def test_after_the_last_attempt_the_result_says_why_and_the_message_is_kept(
     make: MakeBench,
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.core.strategies import accepted_key, any_key, longest_key
 
 from parallelize_core import keys
+from parallelize_core.clock import utc_now
 from parallelize_core.layout import Location, RunLayout
 
 LAYOUT = RunLayout(Location("bucket", "a/prefix/of/some/length/"), "r" * 60)
@@ -73,8 +74,8 @@ def test_every_key_of_the_layout_fits_in_s3(key: str, attempt: int) -> None:
         LAYOUT.failure(key),
         LAYOUT.claim(key),
         LAYOUT.logs(key),
-        LAYOUT.attempt(key, attempt, WORKER),
-        LAYOUT.attempt(key, attempt, WORKER).removesuffix(".json") + ".log",
+        LAYOUT.attempt(key, attempt, WORKER, utc_now()),
+        LAYOUT.attempt(key, attempt, WORKER, utc_now()).removesuffix(".json") + ".log",
     ]
     assert max(len(s3_key.encode()) for s3_key in made) <= keys.MAX_S3_KEY_BYTES
 
@@ -84,7 +85,7 @@ def test_every_key_of_the_layout_stays_in_the_folder_of_its_kind(key: str) -> No
     assert LAYOUT.result(key).startswith(LAYOUT.results.prefix)
     assert LAYOUT.failure(key).startswith(LAYOUT.failures.prefix)
     assert LAYOUT.claim(key).startswith(LAYOUT.root.key("claim/"))
-    assert LAYOUT.attempt(key, 1, WORKER).startswith(LAYOUT.root.key("log/"))
+    assert LAYOUT.attempt(key, 1, WORKER, utc_now()).startswith(LAYOUT.root.key("log/"))
 
 
 @given(st.lists(st.one_of(accepted_key, longest_key), min_size=2, max_size=6, unique=True))

@@ -57,7 +57,7 @@ class Scene:
         made = Attempt.model_validate({
             **failure(key).model_dump(exclude={"status"}), "attempt": number, **changes,
         })  # fmt: skip
-        self.store.put(LAYOUT.attempt(key, number, made.worker), made.encode())
+        self.store.put(LAYOUT.attempt(key, number, made.worker, made.started_at), made.encode())
 
     def beat(self, worker: str, state: WorkerState = WorkerState.BUSY, **changes: object) -> None:
         made = heartbeat(worker, state, **changes)
