@@ -45,7 +45,8 @@ def test_everything_of_a_run_lies_below_its_root() -> None:
     made = [
         LAYOUT.run_json, LAYOUT.manifest_part(0), LAYOUT.cursor(0), LAYOUT.environment("0" * 64),
         LAYOUT.result("a"), LAYOUT.failure("a"), LAYOUT.claim("a"),
-        LAYOUT.attempt("a", 1, "w", "2027-01-15T07:00:00.000Z"), LAYOUT.heartbeat("w"), LAYOUT.input.prefix, LAYOUT.output.prefix,
+        LAYOUT.attempt("a", 1, "w", "2027-01-15T07:00:00.000Z"), LAYOUT.heartbeat("w"),
+        LAYOUT.input.prefix, LAYOUT.output.prefix,
     ]  # fmt: skip
     assert all(key.startswith("team/runs/scans/") for key in made)
     assert len(set(made)) == len(made)
