@@ -69,7 +69,6 @@ class CloudLog:
         self._dropped = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._ended = False
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="cloud log", daemon=True)
 
@@ -84,11 +83,10 @@ class CloudLog:
             self._dropped += len(self._waiting) == MAX_WAITING
             self._waiting.append(event)
 
-    def close(self) -> None:
-        """Send what waits, for a few seconds at most."""
-        self._ended = True
+    def close(self, patience_seconds: float = LAST_WORDS_SECONDS) -> None:
+        """Send what waits, and return when it is sent or after `patience_seconds`."""
         self._wake.set()
-        self._thread.join(LAST_WORDS_SECONDS)
+        self._thread.join(patience_seconds)
 
     def _run(self) -> None:
         try:

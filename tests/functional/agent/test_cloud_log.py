@@ -56,7 +56,7 @@ def copied(client, *given, group=GROUP):
     copy.start()
     for line in given:
         copy.add(line)
-    copy.close()
+    copy.close(60)
     return copy
 
 

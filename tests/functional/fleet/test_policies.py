@@ -212,7 +212,7 @@ def work(config: AgentConfig, folder: Path) -> None:
     log.start()
     log.add("a line")
     departure = make_worker(config, instance, folder).run()
-    log.close()
+    log.close(60)
     assert departure.error is None
 
 
