@@ -111,3 +111,16 @@ def test_every_requirement_is_pinned_by_hash_and_names_no_index() -> None:
     pinned = re.split(r"\n(?=\S)", text.strip())
     assert all("--hash=sha256:" in entry and "==" in entry for entry in pinned)
     assert "://" not in text
+
+
+def test_the_template_asks_for_an_encrypted_image_whose_machines_demand_imdsv2() -> None:
+    """No emulator looks at these, and Debian's Packer does not know all of them."""
+    template = (tree.REPOSITORY / "packer" / "worker.pkr.hcl").read_text(encoding="utf-8")
+    settings = dict(re.findall(r"^ +(\w+) += (\S+)$", template, flags=re.MULTILINE))
+    wanted = {
+        "encrypt_boot": "true",
+        "imds_support": '"v2.0"',
+        "http_tokens": '"required"',
+        "http_put_response_hop_limit": "1",
+    }
+    assert wanted.items() <= settings.items()
