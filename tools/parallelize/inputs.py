@@ -151,7 +151,11 @@ def _from_list(file: Path, folder: Path) -> Iterator[LocalInput | Refused]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UsageError(f"{escape(str(file))}: {error.strerror}") from None
+        raise UsageError(
+            f"the list of inputs {escape(str(file))} cannot be read",
+            f"{error.strerror}; run.inputs names it with @",
+            "make it, one file a line, or name another: --inputs @LIST",
+        ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{escape(str(file))} is not a list in UTF-8") from None
     for line in lines:

@@ -57,6 +57,13 @@ def test_a_list_names_files_from_the_projects_folder(tmp_path: Path) -> None:
     assert keys("@list.txt", tmp_path) == ["x/1.txt", "y 2.txt"]
 
 
+def test_a_list_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> None:
+    error = refusal("@list.txt", tmp_path)
+    assert "list.txt cannot be read" in error.what
+    assert "run.inputs" in (error.why or "")
+    assert error.fix
+
+
 def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     make(tmp_path, "data/1.txt")
     (tmp_path / "in").mkdir()
