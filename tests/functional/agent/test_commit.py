@@ -28,7 +28,7 @@ def test_outputs_come_before_the_log_the_log_before_the_result_the_result_before
     writes = [call for call in faults.calls if call.startswith("put") and "/agent/" not in call]
     assert writes == [
         "put_file runs/r/output/out",
-        "put_file runs/r/log/x/1.w1.log",
+        f"put_file {bench.result('x').log_key}",
         "put runs/r/result/x.json",
     ]
 

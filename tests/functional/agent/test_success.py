@@ -115,7 +115,8 @@ def test_a_larger_log_is_an_object_of_its_own(make: MakeBench) -> None:
     bench.run()
     result = bench.result("x")
     assert result.log == ""
-    assert result.log_key == "runs/r/log/x/1.w1.log"
+    record = bench.layout.attempt("x", 1, "w1", result.started_at)
+    assert result.log_key == record.removesuffix("json") + "log"
     assert bench.store.get(result.log_key) == b"x" * size
 
 
