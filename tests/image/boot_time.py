@@ -1,8 +1,8 @@
 """Measures how long a worker takes from power-on to its first job, and what takes the time.
 
-    python -m tests.image.boot_time TREE [BOOTS]
+    python -m tests.image.boot_time [BOOTS]
 
-TREE is a provisioned tree; `tests/image` leaves one in pytest's base folder (image/tree). Each
+As root, with the packages of tests/image/install-packages.sh. A tree is provisioned for it; each
 boot is a container of its own; the answer is the median, and systemd's own account of one boot.
 """
 
@@ -20,6 +20,7 @@ from tests.image.harness.container import Container, containers
 from tests.image.harness.machine import environment, extra_unit, wait_for_power_off
 from tests.image.harness.network import private_network
 from tests.image.harness.services import bench, shell
+from tests.image.harness.tree import provisioned
 
 ACCOUNT = """
 [Unit]
@@ -34,12 +35,14 @@ WANTED = "systemd.wants=account.service"
 INTERESTING = re.compile(r"systemd-analyze\[\d+\]: (.*)")
 
 
-def main(tree: Path, boots: int) -> None:
-    """Boot, measure, print."""
+def main(boots: int) -> None:
+    """Provision, boot, measure, print."""
     seconds, console = [], ""
-    for _ in range(boots):
-        first_job, console = boot(tree)
-        seconds.append(first_job)
+    with TemporaryDirectory() as folder:
+        tree = provisioned(Path(folder))
+        for _ in range(boots):
+            first_job, console = boot(tree)
+            seconds.append(first_job)
     print(f"power-on to first job: median {median(seconds):.2f} s of", sorted(seconds))  # noqa: T201
     for line in INTERESTING.findall(console)[:40]:
         print(line)  # noqa: T201
@@ -59,4 +62,4 @@ def boot(tree: Path) -> tuple[float, str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
