@@ -23,8 +23,10 @@ done
 
 # Each job is kept apart by a user namespace. Ubuntu allows these to chosen programs only, which
 # Debian does not; without AppArmor the setting does not exist, hence the "-".
+# Nobody else in a VPC can have the machine's addresses: it does not wait a second for one to say so.
 install -d /etc/sysctl.d
 printf '%s\n' '-kernel.apparmor_restrict_unprivileged_userns = 0' \
+	'net.ipv6.conf.default.dad_transmits = 0' 'net.ipv6.conf.*.dad_transmits = 0' \
 	>/etc/sysctl.d/60-parallelize.conf
 
 # The agent's log is on the machine only while it lives: no disk is worn for it, and the tail
