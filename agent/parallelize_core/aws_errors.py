@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from botocore import exceptions as aws
 
 from parallelize_core.errors import (
@@ -37,8 +39,13 @@ _BROKEN_BODY_ERRORS = (
 )  # fmt: skip
 
 
-def explain(error: Exception) -> ParallelizeError | None:
-    """Say what an error of botocore means, or answer None if that is not known."""
+def explain(error: Exception, profile: str | None = None) -> ParallelizeError | None:
+    """Say what an error of botocore means, or answer None if that is not known.
+
+    `profile` is the AWS profile in use, if it is known by name.
+    """
+    if (why := _expiry(error)) is not None:
+        return _expired(why, profile)
     if isinstance(error, aws.ClientError):
         return _explain_code(error)
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
@@ -48,8 +55,6 @@ def explain(error: Exception) -> ParallelizeError | None:
             "aws configure sso   then   export AWS_PROFILE=NAME\n"
             "  no AWS account? try: parallelize run --local",
         )
-    if isinstance(error, _EXPIRED_ERRORS):
-        return _expired(str(error))
     if isinstance(error, aws.CredentialRetrievalError):
         return AccessError(
             "the AWS credentials could not be fetched", str(error), "check credential_process"
@@ -91,8 +96,6 @@ def _explain_network(error: Exception) -> ParallelizeError | None:
 def _explain_code(error: aws.ClientError) -> ParallelizeError | None:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
-    if code in _EXPIRED_CODES:
-        return _expired(message)
     if code == "RequestTimeTooSkewed":
         return UsageError("this machine's clock is wrong", message, "set the clock, e.g. with NTP")
     if code in _IDENTITY_CODES:
@@ -141,9 +144,20 @@ def _explain_queue(code: str, message: str) -> ParallelizeError | None:
     return None
 
 
-def _expired(why: str) -> AccessError:
+def _expiry(error: Exception) -> str | None:
+    """Return AWS's words if the error says that credentials have expired."""
+    if isinstance(error, _EXPIRED_ERRORS):
+        return str(error)
+    if isinstance(error, aws.ClientError):
+        said = error.response.get("Error", {})
+        return said.get("Message", "") if said.get("Code") in _EXPIRED_CODES else None
+    return None
+
+
+def _expired(why: str, profile: str | None) -> AccessError:
+    whose = f' of profile "{profile}"' if profile else ""
     return AccessError(
-        "the AWS session has expired",
+        f"the AWS session{whose} has expired",
         f"{why}\n  your workers use their own role and go on",
-        "aws sso login --profile NAME",
+        f"aws sso login --profile {shlex.quote(profile) if profile else 'NAME'}",
     )

@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from parallelize.console import answer, show_error
-from parallelize.hints import repeat_flags
+from parallelize.hints import given_flags, repeat_flags
 from parallelize_core.errors import ParallelizeError, ServiceError, UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def run(tokens: Sequence[str]) -> int:
         sys.stdout = None
         return 0
     except Exception as error:
-        told = explain(error)
+        told = explain(error, tokens)
         if told is None:
             raise
         if told.fix:
@@ -132,13 +132,16 @@ def run(tokens: Sequence[str]) -> int:
         return told.exit_code
 
 
-def explain(error: Exception) -> ParallelizeError | None:
-    """Say what an error means to the person, or None if it is a fault of this program."""
+def explain(error: Exception, tokens: Sequence[str] = ()) -> ParallelizeError | None:
+    """Say what an error means to the person, or None if it is a fault of this program.
+
+    `tokens` is the command line that led to it.
+    """
     if isinstance(error, ParallelizeError):
         return error
     if isinstance(error, OSError) and error.strerror:
         return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
-    return _explain_syntax(error) or _explain_aws(error)
+    return _explain_syntax(error) or _explain_aws(error, tokens)
 
 
 def _explain_syntax(error: Exception) -> ParallelizeError | None:
@@ -151,15 +154,16 @@ def _explain_syntax(error: Exception) -> ParallelizeError | None:
     )
 
 
-def _explain_aws(error: Exception) -> ParallelizeError | None:
+def _explain_aws(error: Exception, tokens: Sequence[str]) -> ParallelizeError | None:
     if not type(error).__module__.startswith("botocore"):
         return None
     # boto3 takes longer to import than --help may take; here it is there already.
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
+    from parallelize.context import profile_of  # noqa: PLC0415
     from parallelize_core import aws_errors  # noqa: PLC0415
 
-    if told := aws_errors.explain(error):
+    if told := aws_errors.explain(error, profile_of(given_flags(tokens))):
         return told
     if isinstance(error, ClientError):
         return ServiceError(f"AWS refused {error.operation_name}", str(error))

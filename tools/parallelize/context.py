@@ -37,7 +37,7 @@ from parallelize.queues import Queues, find_queues
 from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
 from parallelize_core.clients import Clients, client_config, make_session
-from parallelize_core.errors import UsageError
+from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.store import Store
 
@@ -184,6 +184,17 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
         for line in endpoint_banner(os.environ):
             say(line)
     return Context(resolved, run_name(resolved), common.again())
+
+
+def profile_of(flags: Mapping[str, str]) -> str | None:
+    """Return the AWS profile that a command with these common flags uses, if it has a name."""
+    config = Path(flags["--config"]) if "--config" in flags else None
+    given = {"aws.profile": flags.get("--profile")}
+    try:
+        resolved = settings_module.resolve(given, os.environ, Path.cwd(), config, user_file())
+    except ParallelizeError:
+        return None
+    return resolved.settings.aws.profile
 
 
 def check_local(common: Common) -> None:

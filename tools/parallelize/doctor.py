@@ -123,7 +123,7 @@ def attempt(name: str, check: Check, context: Context) -> Finding:
     except ParallelizeError as error:
         return Finding(name, Verdict.BAD, error.what, error.fix or "")
     except (ClientError, BotoCoreError) as error:
-        told = aws_errors.explain(error)
+        told = aws_errors.explain(error, context.settings.aws.profile)
         return Finding(
             name, Verdict.BAD, told.what if told else str(error), (told and told.fix) or ""
         )

@@ -23,7 +23,10 @@ _END = re.compile(r"[,;\n)]|   |$")
 
 def repeat_flags(text: str, given: Sequence[str]) -> str:
     """Return `text` with the common flags among the words `given` in each command it proposes."""
-    flags = list(_common(given))
+    flags = [
+        (name, f"{name} {shlex.quote(value)}" if value else name)
+        for name, value in given_flags(given).items()
+    ]
     return PROPOSED.sub(lambda found: _with(found, text, flags), text) if flags else text
 
 
@@ -34,14 +37,18 @@ def _with(found: re.Match[str], text: str, flags: Sequence[tuple[str, str]]) -> 
     return " ".join([found.group(), *missing])
 
 
+def given_flags(given: Sequence[str]) -> dict[str, str]:
+    """Return the common flags in a command line, each with its value; bare ones have none."""
+    return dict(_common(given))
+
+
 def _common(given: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Go through the common flags in a command line, each with the words to repeat."""
     words = iter(given)
     for word in words:
         name, sign, value = word.partition("=")
         if word == "--":
             return
         if name in BARE:
-            yield name, name
+            yield name, ""
         elif name in WITH_VALUE and (value := value if sign else next(words, "")):
-            yield name, f"{name} {shlex.quote(value)}"
+            yield name, value

@@ -149,7 +149,7 @@ def _fixed_part(pattern: str) -> str:
 
 def _from_list(file: Path, folder: Path) -> Iterator[LocalInput | Refused]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise UsageError(
             f"the list of inputs {escape(str(file))} cannot be read",

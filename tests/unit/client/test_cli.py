@@ -90,6 +90,26 @@ def test_each_kind_of_error_has_its_exit_code(error: Exception, code: int) -> No
     assert told.exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("tokens", "profile"),
+    [
+        (["status"], "lab"),
+        (["status", "--profile", "night shift"], "'night shift'"),
+        (["status", "--config", "elsewhere.toml"], "NAME"),
+    ],
+)
+def test_an_expired_session_names_the_profile_that_needs_a_login(
+    tokens: list[str], profile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parallelize.toml").write_text('schema = 1\n[aws]\nprofile = "lab"\n')
+    (tmp_path / "elsewhere.toml").write_text("schema = 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    told = cli.explain(denied("ExpiredToken"), tokens)
+    assert told is not None
+    assert told.fix == f"aws sso login --profile {profile}"
+
+
 def test_a_fault_of_the_program_is_not_dressed_up() -> None:
     assert cli.explain(KeyError("x")) is None
 

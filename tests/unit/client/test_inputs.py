@@ -57,6 +57,12 @@ def test_a_list_names_files_from_the_projects_folder(tmp_path: Path) -> None:
     assert keys("@list.txt", tmp_path) == ["x/1.txt", "y 2.txt"]
 
 
+def test_only_a_newline_ends_a_name_of_a_list(tmp_path: Path) -> None:
+    make(tmp_path, "one\u2028two.txt")
+    (tmp_path / "list.txt").write_bytes("one\u2028two.txt\r\n".encode())
+    assert keys("@list.txt", tmp_path) == ["one\u2028two.txt"]
+
+
 def test_a_list_that_is_not_there_is_named_with_what_to_do(tmp_path: Path) -> None:
     error = refusal("@list.txt", tmp_path)
     assert "list.txt cannot be read" in error.what
