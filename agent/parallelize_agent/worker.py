@@ -16,6 +16,7 @@ from parallelize_agent.departure import Departure, Leaving, words
 from parallelize_agent.heartbeat import HeartbeatWriter
 from parallelize_agent.job import Job, Verdict, failed
 from parallelize_agent.job_runner import JobRunner
+from parallelize_agent.peaks import PeakMeter, read_use
 from parallelize_agent.pipeline import Pipeline, Stage, Stages
 from parallelize_agent.receiver import Receiver
 from parallelize_agent.settlement import Settler
@@ -47,8 +48,10 @@ class Worker:
         self._started = time.time()
         self._started_clock = boot_seconds()
         self._left = False
+        self._leaving_since: float | None = None
         self._told = WorkerState.STARTING
         self._tally = Tally()
+        self._meter = PeakMeter(lambda: read_use(machine.work_dir))
         self.leaving = Leaving()
         runner = JobRunner(config, services, machine)
         settler = Settler(config, services, machine)
@@ -104,6 +107,8 @@ class Worker:
             last_failure=counts.last_failure,
             agent_version=VERSION,
             hourly_usd=self._machine.hourly_usd,
+            leaving=self._leaving_since,
+            peaks=self._meter.peaks,
         )
 
     def _state(self, departure: Departure | None) -> WorkerState:
@@ -116,6 +121,7 @@ class Worker:
         return WorkerState.FAILED if departure.error else WorkerState.LEFT
 
     def _supervise(self) -> None:
+        self._meter.look()
         for part, running in (
             ("receiver", self._receiver),
             ("lease keeper", self._services.keeper),
@@ -177,6 +183,7 @@ class Worker:
         this worker cannot be counted on any more. A set-up is stopped first: the receiver, or a
         job on its way in, may be waiting for it.
         """
+        self._leaving_since = time.time()
         self._machine.environments.stop()
         self._heartbeat.beat()
         log.info("leaving", why=self.leaving.decided and self.leaving.decided.reason)
@@ -199,6 +206,7 @@ class Worker:
         """Let running jobs end while there is time; the time may become shorter meanwhile."""
         left = self.leaving.time_left()
         while left is None or left > 0:
+            self._meter.look()
             pause = SUPERVISION_SECONDS if left is None else min(left, SUPERVISION_SECONDS)
             if self._pipeline.wait_until_empty(pause):
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from parallelize_core.record import Record
+from parallelize_core.record import Contract, Record
 
 
 class WorkerState(StrEnum):
@@ -18,11 +18,27 @@ class WorkerState(StrEnum):
     FAILED = "failed"
 
 
+class Peaks(Contract):
+    """The most of its machine that was in use at once, by all processes together.
+
+    `cpu` is a share of all `cpus` between 0 and 1, over some seconds each; None if the worker did
+    not live that long. Memory, and disk of the file system that jobs work on, are in bytes.
+    """
+
+    cpus: int
+    cpu: float | None = None
+    memory_bytes: int
+    memory_total_bytes: int
+    disk_bytes: int
+    disk_total_bytes: int
+
+
 class Heartbeat(Record):
     """A worker's own account. `seen` and `started` are seconds since 1970, by its clock.
 
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
-    `reason` says why it drains, left or failed. `hourly_usd` is the machine's price at launch.
+    `reason` says why it drains, left or failed, `leaving` since when (as `seen`). `hourly_usd` is
+    the machine's price at launch.
     """
 
     worker: str
@@ -42,6 +58,8 @@ class Heartbeat(Record):
     last_failure: str = ""
     agent_version: str = ""
     hourly_usd: float | None = None
+    leaving: float | None = None
+    peaks: Peaks | None = None
 
     def alive(self, now: float) -> bool:
         """Whether the worker can still be counted on: it has not left, and is not overdue."""

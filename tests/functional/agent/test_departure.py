@@ -33,6 +33,19 @@ def test_on_a_notice_what_has_not_begun_is_handed_back_at_once(make: MakeBench, 
     assert bench.heartbeat().reason == "spot notice"
 
 
+def test_a_worker_that_has_left_says_since_when_it_was_leaving_and_what_it_needed(
+    make: MakeBench,
+) -> None:
+    bench = make("true")
+    bench.add({"x": b""})
+    bench.run()
+    last = bench.heartbeat()
+    assert last.leaving is not None
+    assert last.started <= last.leaving <= last.seen
+    assert last.peaks is not None
+    assert 0 < last.peaks.memory_bytes <= last.peaks.memory_total_bytes
+
+
 def test_running_jobs_may_end_within_the_time_that_is_left(make: MakeBench, gate: Gate) -> None:
     bench = make(gate.wait)
     bench.add({"x": b""})

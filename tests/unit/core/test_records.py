@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parallelize_core.config import MAX_USER_DATA_BYTES, AgentConfig
 from parallelize_core.errors import DecodeError, ParallelizeError, UsageError
-from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.heartbeat import Heartbeat, Peaks, WorkerState
 from parallelize_core.layout import Location
 from parallelize_core.result import Attempt, Cause, Output, Result
 from parallelize_core.run import Environment, Limits, Run
@@ -37,8 +37,12 @@ RESULT = Result(
     outputs=(Output(key="a/ü.csv", size=3, sha256="0" * 64, etag="e"),),
 )
 HEARTBEAT = Heartbeat(
-    worker="i-1", state=WorkerState.BUSY, started=1.0, seen=100.0, interval_seconds=30
-)
+    worker="i-1", state=WorkerState.BUSY, started=1.0, seen=100.0, interval_seconds=30,
+    leaving=90.0,
+    peaks=Peaks(
+        cpus=4, cpu=0.5, memory_bytes=1, memory_total_bytes=2, disk_bytes=3, disk_total_bytes=4
+    ),
+)  # fmt: skip
 CONFIG = AgentConfig(
     run="scans",
     bucket="bucket",
@@ -74,6 +78,14 @@ def test_a_record_of_a_newer_client_with_one_more_field_is_read(
 ) -> None:
     newer = json.loads(record.encode()) | {"invented_later": True}
     assert type(record).decode(json.dumps(newer).encode()) == record
+
+
+def test_a_heartbeat_of_an_agent_that_knew_no_peaks_is_read() -> None:
+    older = json.loads(HEARTBEAT.encode())
+    del older["peaks"], older["leaving"]
+    read = Heartbeat.decode(json.dumps(older).encode())
+    assert (read.peaks, read.leaving) == (None, None)
+    assert read.worker == HEARTBEAT.worker
 
 
 @pytest.mark.parametrize("record", [RUN, RESULT, HEARTBEAT], ids=lambda r: type(r).__name__)
