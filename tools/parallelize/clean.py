@@ -21,7 +21,7 @@ from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.fleet.prices import on_demand
 from parallelize.fleet.show import describe_leftovers
-from parallelize.fleet.termination import look
+from parallelize.fleet.termination import Statement, look
 from parallelize.kill import record, sentences, terminate_run, unclear
 from parallelize.options import NOTHING, Common, DryRun, Force, Json, Yes
 from parallelize.queues import Queues, delete_queues
@@ -73,18 +73,24 @@ def clean(
         return
     check_workers(plan, context.run, force=what.force)
     confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
-    # What costs most goes first: an error in the rest leaves nothing running.
-    statement = terminate_run(context)
-    if not statement.clear:
-        raise unclear(statement)
-    queues = delete_queues(context.clients.sqs, context.run)
-    _delete(context.store, context.layout, plan)
+    statement, queues = remove(context, plan)
     for line in sentences(statement):
         say(line)
     say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted")
     if json:
         deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
         answer_json({**record(statement), "deleted": deleted})
+
+
+def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
+    """Do what the plan says, without asking; return what is left, and the queues that went."""
+    # What costs most goes first: an error in the rest leaves nothing running.
+    statement = terminate_run(context)
+    if not statement.clear:
+        raise unclear(statement)
+    queues = delete_queues(context.clients.sqs, context.run)
+    _delete(context.store, context.layout, plan)
+    return statement, queues
 
 
 def leftovers_of_all_runs(context: Context) -> list[str]:

@@ -57,6 +57,8 @@ COMMANDS = (
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
     Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
+    Command("repro", "repro:repro", MENDING, "Process one file of the run again, here."),
+    Command("check", "check:check", MENDING, "Process one file here, as a worker would."),
     Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
     Command("scale", "scale:scale", MACHINES, "Bring the number of workers to N."),
     Command("stop", "stop:stop", MACHINES, "Drain: let workers finish, and leave."),

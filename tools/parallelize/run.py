@@ -106,14 +106,14 @@ def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
         say(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
         return status
     _enqueue(context)
-    _launch(context, status)
-    is_over = _Judge(context)
+    launch_missing(context, status)
+    is_over = Judge(context)
     interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
     with open_view(LOCAL_FOOTER if local else FOOTER) as view:
         return watch(reader, view, is_over, interval)
 
 
-class _Judge:
+class Judge:
     """Says when there is nothing more to wait for: the end, a pause, or nobody left to work."""
 
     def __init__(self, context: Context) -> None:
@@ -121,6 +121,7 @@ class _Judge:
         self._looks_alone = 0
 
     def __call__(self, status: RunStatus) -> bool:
+        """Whether that is so."""
         if status.finished:
             return True
         if status.state is not RunState.IDLE or living(self._context):
@@ -142,7 +143,7 @@ def _enqueue(context: Context) -> None:
         say(nothing.what)
 
 
-def _launch(context: Context, status: RunStatus) -> None:
+def launch_missing(context: Context, status: RunStatus) -> None:
     """Bring the workers to the number that is wanted, or that there are files for."""
     wanted = min(context.settings.workers.count, status.left)
     missing = wanted - max(living(context), status.alive)
