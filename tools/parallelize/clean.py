@@ -23,7 +23,7 @@ from parallelize.fleet.prices import on_demand
 from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.kill import record, sentences, terminate_run, unclear
-from parallelize.options import NOTHING, Common, DryRun, Force, Json, Yes
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
 from parallelize.queues import Queues, delete_queues
 from parallelize.units import plural, show_size
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
@@ -51,7 +51,7 @@ class Plan:
 class What:
     """What may go: `keep_outputs` spares the outputs, `force` the question of live workers."""
 
-    keep_outputs: Annotated[bool, Parameter(negative="", help="Leave the outputs.")] = False
+    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Leave the outputs.")] = False
     force: Force = False
     yes: Yes = False
 

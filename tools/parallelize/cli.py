@@ -88,7 +88,7 @@ def overview() -> str:
 
 def make_app() -> App:
     """Build the parser of the command line, without importing any command."""
-    from cyclopts import App  # noqa: PLC0415 - see overview
+    from cyclopts import App, Parameter  # noqa: PLC0415 - see overview
 
     app = App(
         name="parallelize",
@@ -96,6 +96,7 @@ def make_app() -> App:
         version=_version,
         help_format="plaintext",
         help_formatter="plain",
+        default_parameter=Parameter(negative_iterable=()),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )

@@ -26,7 +26,7 @@ from parallelize.fleet.facts import Image, Quota
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.quota_request import request_quota
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
@@ -78,7 +78,7 @@ def doctor(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, Parameter(negative="", help="With --request-quota: say what would be asked for.")
+        bool, SWITCH, Parameter(help="With --request-quota: say what would be asked for.")
     ] = False,
     json: Json = False,
     common: Common = NOTHING,

@@ -37,10 +37,10 @@ def build(  # noqa: PLR0913 - each is a flag
     ] = DEFAULT_BASE,
     architecture: Annotated[str, Parameter(help="amd64 or arm64.")] = DEFAULT_ARCHITECTURE,
     package: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A Debian package for the jobs; repeat it.")
+        tuple[str, ...], Parameter(help="A Debian package for the jobs; repeat it.")
     ] = (),
     requirement: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A Python package for the jobs; repeat it.")
+        tuple[str, ...], Parameter(help="A Python package for the jobs; repeat it.")
     ] = (),
     source: Annotated[Path | None, Parameter(help="The checkout to build from.")] = None,
     dry_run: DryRun = False,

@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.console import answer, escape, say, say_plan, some
-from parallelize.options import DryRun
+from parallelize.options import SWITCH, DryRun
 from parallelize_core.errors import UsageError
 
 TOML = """\
@@ -66,7 +66,7 @@ def init(
     folder: Annotated[Path, Parameter(name="DIR", help="The folder; made if need be.")] = Path(),
     *,
     example: Annotated[
-        bool, Parameter(negative="", help="With real inputs and a script that reads them.")
+        bool, SWITCH, Parameter(help="With real inputs and a script that reads them.")
     ] = False,
     dry_run: DryRun = False,
 ) -> None:

@@ -30,7 +30,7 @@ from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.show import describe_plan
 from parallelize.fleet.stock import STOCK, Bundle, make_bundle
-from parallelize.options import NOTHING, Common, DryRun, Force, Json
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
 from parallelize.queues import Queues
 from parallelize.run_record import load_run
 from parallelize.snapshot import Reader, Snapshot
@@ -40,7 +40,9 @@ from parallelize_core.errors import MissingError, NothingToDoError
 
 
 def launch(  # noqa: PLR0913 - each is a flag of its own
-    count: int | None = None,
+    count: Annotated[
+        int | None, Parameter(help="How many; workers.count if it is not given.")
+    ] = None,
     *,
     type_: Annotated[
         tuple[str, ...] | None, Parameter(name="--type", help="A machine type; may be repeated.")
@@ -65,7 +67,7 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     max_price: Annotated[float | None, Parameter(help="USD an hour for one spot worker.")] = None,
     max_cost: Annotated[float | None, Parameter(help="USD for the whole run.")] = None,
     print_config: Annotated[
-        bool, Parameter(negative="", help="Print the agent's configuration, and do nothing.")
+        bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
     ] = False,
     dry_run: DryRun = False,
     force: Force = False,

@@ -23,6 +23,8 @@ IN_THE_WAY = (
     "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS",
 )  # fmt: skip
 
+MachineId = Annotated[str, Parameter(help="Its id, as `local status` shows it.")]
+
 app = App(name="local", help="Run S3, SQS and EC2 here; nothing is sent to AWS.")
 
 
@@ -82,7 +84,7 @@ def machine_lines(machine: InstanceView) -> list[str]:
 
 @app.command
 def interrupt(
-    machine: str,
+    machine: MachineId,
     *,
     seconds: Annotated[float, Parameter(help="How long it has until it is taken.")] = 120.0,
 ) -> None:
@@ -92,7 +94,7 @@ def interrupt(
 
 
 @app.command
-def kill(machine: str) -> None:
+def kill(machine: MachineId) -> None:
     """Pull a machine's plug."""
     running_cloud().kill(machine)
     say(f"{escape(machine)} is gone")

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from parallelize.console import answer, answer_json, escape, shown, some
 from parallelize.context import Context, open_context
 from parallelize.failures import label
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.run_record import load_run
 from parallelize.units import show_size
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
@@ -27,7 +27,7 @@ def logs(
     file: Annotated[str | None, Parameter(help="The input: its key, or the end of it.")] = None,
     *,
     setup: Annotated[
-        bool, Parameter(negative="", help="What the set-up has printed on each worker instead.")
+        bool, SWITCH, Parameter(help="What the set-up has printed on each worker instead.")
     ] = False,
     attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
     json: Json = False,

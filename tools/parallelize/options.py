@@ -11,10 +11,13 @@ from cyclopts import Group, Parameter
 
 COMMON = Group("Common options", sort_key=90)
 
-Json = Annotated[bool, Parameter(negative="", help="Print one JSON document on stdout.")]
-DryRun = Annotated[bool, Parameter(negative="", help="Print what would be done, and do nothing.")]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
-Force = Annotated[bool, Parameter(negative="", help="Do it although there is reason not to.")]
+SWITCH = Parameter(negative="", show_default=False)
+"""A flag that is off unless it is given."""
+
+Json = Annotated[bool, SWITCH, Parameter(help="Print one JSON document on stdout.")]
+DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and do nothing.")]
+Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask.")]
+Force = Annotated[bool, SWITCH, Parameter(help="Do it although there is reason not to.")]
 
 
 @Parameter(name="*", group=COMMON)
@@ -33,9 +36,7 @@ class Common:
     profile: Annotated[
         str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
     ] = None
-    local: Annotated[bool, Parameter(negative="", help="Use the local cloud instead of AWS.")] = (
-        False
-    )
+    local: Annotated[bool, SWITCH, Parameter(help="Use the local cloud instead of AWS.")] = False
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""

@@ -21,7 +21,7 @@ from parallelize import bucket, region
 from parallelize.console import answer_json, escape, say, say_plan, shown, some
 from parallelize.context import Context, open_context
 from parallelize.inputs import LocalInput, is_remote, local_inputs, remote_inputs
-from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
 from parallelize.progress import progress
 from parallelize.results import read_result
 from parallelize.run_record import Draft, check_same_places, drafted, find_run, publish
@@ -78,7 +78,7 @@ def prep(
     *,
     work: Work = NO_WORK,
     create_bucket: Annotated[
-        bool, Parameter(negative="", help="Make the bucket if there is none.")
+        bool, SWITCH, Parameter(help="Make the bucket if there is none.")
     ] = False,
     dry_run: DryRun = False,
     json: Json = False,

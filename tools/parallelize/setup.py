@@ -19,7 +19,7 @@ from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.gather import find_subnets
-from parallelize.options import NOTHING, Common, DryRun, Json, Yes
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, UsageError
@@ -32,9 +32,9 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     set_: Annotated[
         tuple[str, ...], Parameter(name="--set", help="Another parameter: NAME=VALUE.")
     ] = (),
-    print_template: Annotated[bool, Parameter(negative="", help="Print it, do nothing.")] = False,
-    outputs: Annotated[bool, Parameter(negative="", help="Print what the stack made.")] = False,
-    delete: Annotated[bool, Parameter(negative="", help="Take the stack away.")] = False,
+    print_template: Annotated[bool, SWITCH, Parameter(help="Print it, do nothing.")] = False,
+    outputs: Annotated[bool, SWITCH, Parameter(help="Print what the stack made.")] = False,
+    delete: Annotated[bool, SWITCH, Parameter(help="Take the stack away.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,

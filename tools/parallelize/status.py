@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.run_status import status_of
 from parallelize.snapshot import Reader
 from parallelize.status_view import as_json, page
@@ -20,7 +20,7 @@ from parallelize_core.queue import QueueCounts
 def status(
     *,
     watch_: Annotated[
-        bool, Parameter(name="--watch", negative="", help="Go on until every file has a result.")
+        bool, SWITCH, Parameter(name="--watch", help="Go on until every file has a result.")
     ] = False,
     json: Json = False,
     common: Common = NOTHING,

@@ -13,7 +13,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, check, look
 from parallelize.kill import sentences
-from parallelize.options import NOTHING, Common, DryRun
+from parallelize.options import NOTHING, SWITCH, Common, DryRun
 from parallelize.run_record import load_run
 from parallelize.units import plural
 from parallelize_core.clock import utc_now
@@ -24,9 +24,7 @@ POLL_SECONDS = 5.0
 
 def stop(
     *,
-    wait: Annotated[
-        bool, Parameter(negative="", help="Return when all workers have left.")
-    ] = False,
+    wait: Annotated[bool, SWITCH, Parameter(help="Return when all workers have left.")] = False,
     dry_run: DryRun = False,
     common: Common = NOTHING,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_every_command_explains_itself(
 ) -> None:
     assert cli.run([command.name, "--help"]) == 0
     assert f"parallelize {command.name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_parameter_is_explained(
+    command: cli.Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = cli.make_app()[command.name]
+    commands = [[command.name, name] for name in app if not name.startswith("-")]
+    for words in commands or [[command.name]]:
+        assert cli.run([*words, "--help"]) == 0
+        text = capsys.readouterr().out.partition("Parameters:")[2]
+        parameters = [line for line in text.splitlines() if re.match("  [-A-Z]", line)]
+        assert [line for line in parameters if ": " not in line] == []
+        assert not [line for line in parameters if "--empty-" in line or "False" in line]
 
 
 def test_every_error_has_an_exit_code_that_is_explained() -> None:
