@@ -235,6 +235,8 @@ def _report(outcome: LaunchOutcome, *, json: bool) -> None:
         return
     if outcome.group:
         answer(outcome.group)
+        if outcome.size > outcome.asked:
+            say(f"it has {outcome.size:,} workers already; parallelize scale ends some")
         return
     say(f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}")
     for machine in outcome.started:

@@ -9,7 +9,7 @@ from tests.unit.fleet.examples import facts, request
 
 from parallelize.cli import explain
 from parallelize.fleet.clients import ComputeClients
-from parallelize.fleet.execute import execute
+from parallelize.fleet.execute import TEMPLATE_WAITS_SECONDS, execute
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.template import fingerprint
 from parallelize_core.errors import AccessError, CapacityError, ServiceError, UsageError
@@ -155,6 +155,36 @@ def test_an_expired_token_says_that_workers_go_on(account):
     with pytest.raises(ClientError) as failed:
         execute(plan, account.clients)
     assert "your workers use their own role and go on" in explain(failed.value).why
+
+
+@pytest.mark.parametrize("code", ["SpotMaxPriceTooLow", "UnauthorizedOperation"])
+def test_nothing_is_launched_on_demand_for_a_price_limit_or_a_missing_permission(account, code):
+    plan = launch(account, fallback=True)
+    account.fleet_gives(errors=[(code, "no")])
+    assert execute(plan, account.clients).started == ()
+
+
+def test_a_template_that_ec2_does_not_know_yet_is_waited_for(account):
+    plan = launch(account)
+    missing = "InvalidLaunchTemplateId.NotFound"
+    account.fleet_fails(missing, "The specified launch template does not exist.")
+    account.fleet_gives(errors=[(missing, "It does not exist.")])
+    account.fleet_gives("i-1", "i-2")
+    waits = []
+    outcome = execute(plan, account.clients, waits.append)
+    assert [machine.id for machine in outcome.started] == ["i-1", "i-2"]
+    assert waits == sorted(waits)
+    assert len(waits) == 2
+
+
+def test_a_template_that_stays_unknown_is_an_error_after_some_tries(account):
+    plan = launch(account)
+    waits = []
+    for _ in range(1 + len(TEMPLATE_WAITS_SECONDS)):
+        account.fleet_gives(errors=[("InvalidLaunchTemplateId.NotFound", "It does not exist.")])
+    outcome = execute(plan, account.clients, waits.append)
+    assert outcome.started == ()
+    assert isinstance(outcome.error(), UsageError)
 
 
 def test_an_unknown_instance_profile_leads_to_setup(account):

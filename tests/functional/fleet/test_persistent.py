@@ -57,6 +57,30 @@ def test_launching_again_changes_the_group_that_is_there(account, group, paralle
     assert account.group("scans")["DesiredCapacity"] == 5
 
 
+def test_launching_fewer_ends_no_worker_that_is_there(account, group, parallelize):
+    parallelize("launch", "1", "--fleet", "persistent", "--run", "scans")
+    now = account.group("scans")
+    assert now["DesiredCapacity"] == now["MaxSize"] == 3
+    assert set(ids(now)) == set(ids(group))
+
+
+def test_letting_a_fleet_follow_the_queue_ends_no_worker_that_is_there(account, group, parallelize):
+    words = ("launch", "5", "--fleet", "persistent", "--autoscale", "--run", "scans")
+    assert parallelize(*words)[0] == 0
+    now = account.group("scans")
+    assert (now["DesiredCapacity"], now["MaxSize"]) == (3, 5)
+    assert set(ids(now)) == set(ids(group))
+
+
+def test_a_price_limit_that_is_no_longer_wanted_is_taken_away(account, parallelize):
+    account.prepare("scans")
+    words = ("launch", "2", "--fleet", "persistent", "--run", "scans")
+    parallelize(*words, "--max-price", "0.05")
+    parallelize(*words)
+    policy = account.group("scans")["MixedInstancesPolicy"]
+    assert not policy["InstancesDistribution"].get("SpotMaxPrice")
+
+
 @pytest.mark.parametrize("wanted", [5, 1, 0])
 def test_scale_brings_the_group_to_the_number_and_keeps_it_there(
     account, group, parallelize, wanted

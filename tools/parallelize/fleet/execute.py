@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,13 @@ from parallelize_core.errors import ParallelizeError
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
+
+
+TEMPLATE_WAITS_SECONDS = (1, 2, 4, 8)
+"""EC2's API is eventually consistent: what was just made may not be known everywhere.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class LaunchOutcome:
     refusals: tuple[Refusal, ...] = ()
     region: str = ""
     group: str = ""
+    size: int = 0
+    """How many workers the group is to have, which may be more than were asked for."""
 
     @property
     def missing(self) -> int:
@@ -61,7 +71,9 @@ class LaunchOutcome:
         return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
 
 
-def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
+def execute(
+    plan: LaunchPlan, clients: ComputeClients, wait: Callable[[float], None] = time.sleep
+) -> LaunchOutcome:
     """Carry out a plan; machines that are missing are in the outcome, not an exception.
 
     A persistent fleet starts its machines by itself, later; its outcome names the group.
@@ -74,21 +86,21 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     ec2 = clients.ec2
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
     for fleet in plan.fleets:
-        outcome = _add(outcome, _create(plan, fleet, fleet.count, ec2))
-    if plan.fallback and outcome.missing:
-        outcome = _add(outcome, _create(plan, plan.fallback, outcome.missing, ec2))
+        outcome = _add(outcome, _create(plan, fleet, fleet.count, ec2, wait))
+    if plan.fallback and outcome.missing and shortfall.is_short(outcome.refusals):
+        outcome = _add(outcome, _create(plan, plan.fallback, outcome.missing, ec2, wait))
     return outcome
 
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
     request, name = plan.request, template_name(plan.request.run)
     template, version = ensure_template(plan, group.template, clients.ec2)
-    ensure_group(clients.autoscaling, group.body, template, version)
+    size = ensure_group(clients.autoscaling, group.body, template, version)
     if request.autoscale:
         follow_queue(
             clients.autoscaling, clients.cloudwatch, name, request.run, request.backlog_per_worker
         )
-    return LaunchOutcome(request.count, region=plan.region, group=name)
+    return LaunchOutcome(request.count, region=plan.region, group=name, size=size)
 
 
 def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> tuple[str, str]:
@@ -129,17 +141,32 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
         raise
 
 
-def _create(plan: LaunchPlan, fleet: FleetPlan, count: int, ec2: EC2Client) -> LaunchOutcome:
+def _create(
+    plan: LaunchPlan, fleet: FleetPlan, count: int, ec2: EC2Client, wait: Callable[[float], None]
+) -> LaunchOutcome:
+    """Ask for a fleet; again for a while if EC2 does not know yet that it has the template."""
     template, version = ensure_template(plan, fleet.template, ec2)
     body = with_template(fleet.body, template, version)
     body["TargetCapacitySpecification"]["TotalTargetCapacity"] = count
+    outcome = _ask(ec2, body, count)
+    for number, seconds in enumerate(TEMPLATE_WAITS_SECONDS):
+        if outcome.started or not shortfall.is_too_early(outcome.refusals):
+            break
+        wait(seconds)
+        # The token of a fleet that gave nothing would only bring that answer again.
+        outcome = _ask(ec2, {**body, "ClientToken": f"{body['ClientToken']}-{number}"}, count)
+    return outcome
+
+
+def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
     try:
         answer: Any = ec2.create_fleet(**body)
     except ClientError as error:
-        if not shortfall.is_about_capacity(error.response["Error"]["Code"]):
-            raise
         told = error.response["Error"]
-        return LaunchOutcome(count, (), (Refusal(told["Code"], told.get("Message", "")),))
+        refusal = Refusal(told["Code"], told.get("Message", ""))
+        if shortfall.is_about_capacity(refusal.code) or shortfall.is_too_early([refusal]):
+            return LaunchOutcome(count, (), (refusal,))
+        raise
     return LaunchOutcome(
         count,
         tuple(_started(answer.get("Instances", ()))),

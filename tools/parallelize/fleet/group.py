@@ -83,8 +83,8 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
 
 def ensure_group(
     autoscaling: AutoScalingClient, body: dict[str, Any], template: str, version: str
-) -> None:
-    """Create the group, or change the one there is so that it is as the plan says."""
+) -> int:
+    """Create the group, or change the one there is, which loses no worker; return its size."""
     policy = dict(body["MixedInstancesPolicy"])
     specification = {"LaunchTemplateId": template, "Version": version}
     policy["LaunchTemplate"] = {
@@ -92,16 +92,32 @@ def ensure_group(
     }  # fmt: skip
     whole = {**body, "MixedInstancesPolicy": policy}
     name = body["AutoScalingGroupName"]
-    if find(autoscaling, name) is None:
+    found = find(autoscaling, name)
+    if found is None:
         autoscaling.create_auto_scaling_group(**whole)
     else:
         autoscaling.create_or_update_tags(Tags=whole.pop("Tags"))
+        whole = _no_smaller(whole, found)
         autoscaling.update_auto_scaling_group(**whole)
-        autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+        resume(autoscaling, name)
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(SUSPENDED))
     autoscaling.enable_metrics_collection(
         AutoScalingGroupName=name, Metrics=["GroupInServiceInstances"], Granularity="1Minute"
     )
+    return int(whole["DesiredCapacity"])
+
+
+def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
+    """Change a group's request so that it ends no worker: who wants fewer says so with `scale`."""
+    policy = body["MixedInstancesPolicy"]
+    # What is not sent stays as it is; a price limit is taken away by an empty one.
+    distribution = {"SpotMaxPrice": "", **policy["InstancesDistribution"]}
+    return {
+        **body,
+        "MaxSize": max(body["MaxSize"], found.desired),
+        "DesiredCapacity": max(body["DesiredCapacity"], found.desired),
+        "MixedInstancesPolicy": {**policy, "InstancesDistribution": distribution},
+    }
 
 
 def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
@@ -126,12 +142,17 @@ def hold(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
 
 
+def resume(autoscaling: AutoScalingClient, name: str) -> None:
+    """Let the group start workers again."""
+    autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+
+
 def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:
     """Let the group grow to `count` workers; to shrink it, members have to leave."""
     autoscaling.update_auto_scaling_group(
         AutoScalingGroupName=name, MaxSize=count, DesiredCapacity=count
     )
-    autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+    resume(autoscaling, name)
 
 
 def limit(autoscaling: AutoScalingClient, name: str, count: int) -> None:

@@ -6,7 +6,7 @@ start: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleetErr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -74,6 +74,23 @@ def reason(code: str) -> Reason:
 def is_about_capacity(code: str) -> bool:
     """Whether a failed call says that there are no machines, rather than that it was wrong."""
     return reason(code) in {Reason.QUOTA, Reason.CAPACITY, Reason.PRICE}
+
+
+def is_short(refusals: Sequence[_Refused]) -> bool:
+    """Whether a market lacked machines, or the right to more: then another one may have them.
+
+    A price above the limit, a missing permission or a mistake are no reason to ask elsewhere.
+    """
+    kinds = {reason(refused.code) for refused in refusals}
+    return not kinds or bool(kinds & {Reason.CAPACITY, Reason.QUOTA})
+
+
+def is_too_early(refusals: Sequence[_Refused]) -> bool:
+    """Whether all that was missing is a launch template that was made a moment ago."""
+    return bool(refusals) and all(
+        refused.code.startswith(("InvalidLaunchTemplateId", "InvalidLaunchTemplateName"))
+        for refused in refusals
+    )
 
 
 def explain(
