@@ -136,9 +136,14 @@ class RunLayout:
         """
         return keys.shorten(self.failures.key(key))
 
+    @property
+    def attempts(self) -> Location:
+        """The folder of the records and logs of all attempts at all inputs."""
+        return self.root.below("log")
+
     def logs(self, key: str) -> str:
         """Return the prefix of the records and logs of all attempts at the input `key`."""
-        return keys.shorten(self.root.key("log", key), keys.MAX_S3_KEY_BYTES - 128) + "/"
+        return keys.shorten(self.attempts.key(key), keys.MAX_S3_KEY_BYTES - 128) + "/"
 
     def attempt(self, key: str, attempt: int, worker: str, started_at: str) -> str:
         """Return the key of the record of one attempt; its log has `.log` for `.json`.

@@ -56,6 +56,7 @@ COMMANDS = (
     Command("status", "status:status", WATCHING, "Show how the run is doing."),
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
+    Command("report", "report:report", WATCHING, "Write one HTML page on the run."),
     Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
     Command("repro", "repro:repro", MENDING, "Process one file of the run again, here."),
     Command("check", "check:check", MENDING, "Process one file here, as a worker would."),

@@ -44,8 +44,8 @@ class Scene:
             self.store.put(LAYOUT.cursor(self.parts), cursor.model_dump_json().encode())
         self.parts += 1
 
-    def finish(self, key: str) -> None:
-        self.store.put(LAYOUT.result(key), result(key).encode())
+    def finish(self, key: str, **changes: object) -> None:
+        self.store.put(LAYOUT.result(key), result(key, **changes).encode())
 
     def fail(self, key: str, **changes: object) -> Result:
         made = failure(key, **changes)

@@ -19,13 +19,19 @@ LIVE = ("pending", "running", "stopping", "stopped")
 
 BILLED = ("pending", "running")
 
+KNOWN = (*LIVE, "shutting-down", "terminated")
+"""All states: EC2 goes on to describe a machine for about an hour after its end.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
+"""
+
 TERMINATE_BATCH = 1000
 """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html"""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """An instance of EC2; `group` is its Auto Scaling group, empty if it is in none."""
+    """An instance of EC2, made from `image`; `group` is its Auto Scaling group, empty if none."""
 
     id: str
     state: str
@@ -35,6 +41,7 @@ class Machine:
     run: str
     launched: datetime
     group: str = ""
+    image: str = ""
 
 
 def find(ec2: EC2Client, run: str | None, states: Sequence[str] = LIVE) -> list[Machine]:
@@ -76,6 +83,7 @@ def _machine(item: Any) -> Machine:
         run=given.get(tags.RUN, ""),
         launched=item["LaunchTime"],
         group=given.get("aws:autoscaling:groupName", ""),
+        image=item.get("ImageId", ""),
     )
 
 

@@ -1,0 +1,62 @@
+"""What the peaks of a run's machines say about their size: pure functions, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from parallelize.units import show_size
+from parallelize_core.heartbeat import Heartbeat, Peaks
+
+FEW, MUCH = 0.4, 0.9
+"""Shares of a machine below which a smaller one would do, and above which it is nearly full."""
+
+
+def hints_on(beats: Sequence[Heartbeat]) -> Iterator[str]:
+    """Say what other machines, or settings, would do as well or better."""
+    peaks = [beat.peaks for beat in beats if beat.peaks is not None]
+    if not peaks:
+        return
+    yield from _cpu_hint(peaks)
+    yield from _memory_hint(max(peaks, key=memory_share))
+    yield from _disk_hint(max(peaks, key=disk_share))
+
+
+def memory_share(peaks: Peaks) -> float:
+    """Return which share of its memory a machine has needed."""
+    return peaks.memory_bytes / max(1, peaks.memory_total_bytes)
+
+
+def disk_share(peaks: Peaks) -> float:
+    """Return which share of its disk a machine has needed."""
+    return peaks.disk_bytes / max(1, peaks.disk_total_bytes)
+
+
+def _cpu_hint(peaks: Sequence[Peaks]) -> Iterator[str]:
+    known = [peak.cpu for peak in peaks if peak.cpu is not None]
+    if known and max(known) < FEW:
+        yield (
+            f"No worker ever kept more than {max(known):.0%} of its processors busy. Ask for "
+            'smaller machines (workers.types), or for more files at once (workers.slots = "2x").'
+        )
+
+
+def _memory_hint(most: Peaks) -> Iterator[str]:
+    of = f"{show_size(most.memory_bytes)} of {show_size(most.memory_total_bytes)}"
+    if (share := memory_share(most)) < FEW:
+        yield (
+            f"No worker ever needed more than {share:.0%} of its memory ({of}). Ask for machines "
+            "with less memory per processor (c before m before r), or for smaller ones."
+        )
+    elif share > MUCH:
+        yield (
+            f"A worker's memory was {share:.0%} full ({of}). Fewer slots, or machines with more "
+            "memory, keep jobs from being ended for it."
+        )
+
+
+def _disk_hint(most: Peaks) -> Iterator[str]:
+    of = f"{show_size(most.disk_bytes)} of {show_size(most.disk_total_bytes)}"
+    if (share := disk_share(most)) < FEW:
+        yield f"No worker ever needed more than {share:.0%} of its disk ({of}): see workers.disk."
+    elif share > MUCH:
+        yield f"A worker's disk was {share:.0%} full ({of}): raise workers.disk."

@@ -1,0 +1,259 @@
+"""A report as one HTML page: what `report_data` says, in words, tables and charts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from parallelize.console import escape
+from parallelize.failures import group, see_one
+from parallelize.fleet.show import usd
+from parallelize.report_data import (
+    Cost,
+    File,
+    Report,
+    agent_versions,
+    command_seconds,
+    images,
+)
+from parallelize.report_hints import disk_share, memory_share
+from parallelize.report_json import as_json
+from parallelize.report_svg import (
+    LANES,
+    finished_chart,
+    histogram,
+    lanes_chart,
+    show_seconds,
+    span_of,
+)
+from parallelize.run_status import RunState
+from parallelize.status_view import CENT
+from parallelize.units import plural, show_duration, show_size
+from parallelize_core.layout import RunLayout
+from parallelize_core.result import Result
+
+TEMPLATE = "report.html.j2"
+
+TABLE_ROWS = 5_000
+"""More rows make a browser slow; those that are left out are in the JSON."""
+
+EMBEDDED_FILES = 20_000
+EMBEDDED_FAILURES = 1_000
+"""What the JSON inside the page has at most; `report --json` has all."""
+
+WORKER_ROWS = 500
+GROUPS = 20
+NAMES = 10
+SLOWEST = 10
+
+VERDICTS = {
+    RunState.DRAINED: ("good", "Every file has succeeded"),
+    RunState.FAILED: ("bad", "Finished, and some files have failed"),
+    RunState.RUNNING: ("going", "The run is still going on"),
+    RunState.IDLE: ("bad", "Not finished, and no worker is alive"),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure of the verdict, and a note below it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failures that look alike; of the first of them, its last lines and where its log is."""
+
+    label: str
+    words: str
+    count: int
+    names: tuple[str, ...]
+    tail: tuple[str, ...]
+    log: str
+    see: str
+
+
+def render(report: Report, hint: str = "") -> str:
+    """Return the page; `hint` ends each command that it proposes."""
+    state, verdict = VERDICTS[report.status.state]
+    return _environment().get_template(TEMPLATE).render(
+        report=report,
+        run=report.status.run,
+        state=state,
+        verdict=verdict,
+        made=datetime.fromtimestamp(report.status.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        tiles=list(tiles(report, hint)),
+        hint=hint,
+        charts=charts(report),
+        lanes_left_out=max(0, len(report.workers) - LANES),
+        slowest=slowest(report),
+        workers=report.workers[:WORKER_ROWS],
+        workers_left_out=max(0, len(report.workers) - WORKER_ROWS),
+        groups=failure_groups(report, hint)[:GROUPS],
+        groups_left_out=max(0, len(group(report.failures)) - GROUPS),
+        files=report.files[:TABLE_ROWS],
+        files_left_out=max(0, len(report.files) - TABLE_ROWS),
+        provenance=list(provenance(report)),
+        embedded=embedded(report),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("parallelize", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_harmless,
+    )
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    made.filters |= {
+        "seconds": show_seconds,
+        "size": show_size,
+        "duration": show_duration,
+        "plural": plural,
+        "usd": money,
+    }
+    made.globals |= {"memory_share": memory_share, "disk_share": disk_share}
+    return made
+
+
+def _harmless(value: Any) -> Any:
+    """Spell out what could steer the reader's eye in a name; markup of our own passes."""
+    return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def tiles(report: Report, hint: str) -> Iterator[Tile]:
+    """Give the figures of the verdict."""
+    status = report.status
+    yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}")
+    yield Tile("failed", f"{status.failed:,}", f"parallelize retry{hint}" * bool(status.failed))
+    yield Tile("left", f"{status.left:,}", _left_note(report))
+    yield Tile("wall time", show_duration(status.elapsed), "from the first worker's start")
+    yield Tile("workers", f"{len(report.workers):,}", workers_note(report))
+    if report.cost:
+        yield Tile("estimated cost", money(report.cost.so_far), cost_note(report.cost))
+
+
+def _left_note(report: Report) -> str:
+    status = report.status
+    return f"{status.running:,} running, {status.waiting:,} waiting" if status.left else ""
+
+
+def workers_note(report: Report) -> str:
+    """Say whether the machines have ended, and who says so."""
+    if report.still_there:
+        return f"{plural(report.still_there, 'machine')} still there"
+    if report.status.alive:
+        return f"{report.status.alive:,} at work"
+    if report.still_there == 0:
+        return "all ended (EC2 was asked)"
+    return "none at work, by their own account" if report.workers else "none has reported"
+
+
+def cost_note(cost: Cost) -> str:
+    """Return what a file costs, the rest, and the same hours on demand, as far as known."""
+    parts = []
+    if cost.per_file is not None:
+        parts.append(f"{money(cost.per_file)} a file")
+    if cost.to_finish:
+        parts.append(f"{money(cost.to_finish)} more to finish")
+    if cost.on_demand:
+        parts.append(f"{money(cost.on_demand)} at on-demand prices")
+    return " · ".join(parts)
+
+
+def money(amount: float) -> str:
+    """Return US dollars; of less than a cent the two digits that count."""
+    if amount >= CENT or amount <= 0:
+        return usd(amount)
+    digits = 1 - math.floor(math.log10(amount))
+    return f"${amount:.{digits}f}"
+
+
+def charts(report: Report) -> dict[str, Markup]:
+    """Return the charts for which there is anything to draw, by name."""
+    # All of it is made by `report_svg`, which escapes the names in it.
+    made = {}
+    span = span_of(report.workers, report.executions)
+    if span and report.executions:
+        made["finished"] = finished_chart(
+            span, report.executions, report.workers, report.interruptions
+        )
+    if span and report.workers:
+        made["lanes"] = lanes_chart(span, report.workers, report.executions)
+    if report.seconds:
+        times = command_seconds(report.found.results.values())
+        made["seconds"] = histogram(times, report.seconds.p50, report.seconds.p95)
+    return {name: Markup(svg) for name, svg in made.items()}  # noqa: S704 - see above
+
+
+def slowest(report: Report) -> list[File]:
+    """Return the files whose last attempt took longest."""
+    ran = [file for file in report.files if file.seconds is not None]
+    return sorted(ran, key=lambda file: -(file.seconds or 0))[:SLOWEST]
+
+
+def failure_groups(report: Report, hint: str) -> list[FailureGroup]:
+    """Put the failures together that look alike, the largest group first."""
+    by_key = {result.key: result for result in report.failures}
+    layout = report.found.snapshot.layout
+    return [
+        FailureGroup(
+            label=found.label,
+            words=found.words,
+            count=len(found.keys),
+            names=found.keys[:NAMES],
+            tail=tuple(by_key[found.keys[0]].stderr_tail.splitlines()),
+            log=log_uri(layout, by_key[found.keys[0]]),
+            see=see_one(found.keys[0], hint),
+        )
+        for found in group(report.failures)
+    ]
+
+
+def log_uri(layout: RunLayout, result: Result) -> str:
+    """Return where the log of a result is: a small one lies in the result itself."""
+    return f"s3://{layout.base.bucket}/{result.log_key or layout.result(result.key)}"
+
+
+def provenance(report: Report) -> Iterator[tuple[str, str]]:
+    """Give what the run was made with, by name; what is not known is left out."""
+    run, made = report.found.snapshot.run, report.found.provenance
+    rows = {
+        "run": run.name,
+        "prepared": run.created_at,
+        "command": " ".join(run.command),
+        "set-up": " ".join(run.setup.command) if run.setup else "",
+        "environment": f"SHA-256 {run.environment.identity}" if run.environment else "",
+        "inputs": run.input.uri,
+        "outputs": run.output.uri,
+        "region": made.region,
+        "machine image": ", ".join(images(report)),
+        "agent": ", ".join(f"parallelize {version}" for version in agent_versions(report)),
+        "this report": f"parallelize {made.version}",
+        "tags": ", ".join(f"{name} = {value}" for name, value in (made.tags or {}).items()),
+    }
+    return ((name, value) for name, value in rows.items() if value)
+
+
+def embedded(report: Report) -> dict[str, Any]:
+    """Return the JSON that is in the page: that of --json, cut to a size that a page can have."""
+    whole = as_json(report)
+    return {
+        **whole,
+        "files": whole["files"][:EMBEDDED_FILES],
+        "files_left_out": max(0, len(whole["files"]) - EMBEDDED_FILES),
+        "failures": whole["failures"][:EMBEDDED_FAILURES],
+        "failures_left_out": max(0, len(whole["failures"]) - EMBEDDED_FAILURES),
+    }
