@@ -26,6 +26,20 @@ def test_the_example_of_init_gives_a_summary_for_each_table(shell: Shell) -> Non
     assert len(outputs) == len(tables) > 10
 
 
+def test_a_sample_tells_what_the_rest_takes_and_is_not_done_again(shell: Shell) -> None:
+    shell.run("init", "--example")
+    shell.run("local", "start")
+    shell.run("prep", "--local", "--create-bucket")
+    told = shell.json("estimate", "--sample", "5", "--local")
+    assert (told["sampled"], told["failed"]) == (5, 0)
+    assert 0 < told["seconds"]["p50"] <= told["seconds"]["most"]
+    sampled = shell.status()
+    assert (sampled["done"], sampled["total"]) == (5, 5 + told["left"])
+    assert shell.json("enqueue", "--local")["sent"] == told["left"]
+    shell.run("run", "--local")
+    assert shell.status()["done"] == sampled["total"]
+
+
 def test_a_command_may_leave_a_folder_and_a_file(shell: Shell) -> None:
     shutil.copytree(REPOSITORY / "examples" / "many_outputs", shell.folder, dirs_exist_ok=True)
     inputs = REPOSITORY / "tools" / "parallelize" / "example" / "inputs"

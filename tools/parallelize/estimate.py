@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say
+from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
-from parallelize.fleet.clients import ComputeClients
-from parallelize.fleet.execute import execute
+from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.show import usd
-from parallelize.forecast import Forecast, Range, forecast
-from parallelize.launch import find_queues, make_request, read_facts
-from parallelize.options import NOTHING, Common, Json
+from parallelize.forecast import Forecast, Percentiles, Range, forecast
+from parallelize.launch import find_queues, make_request, read_facts, start
+from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.queues import make_queues
 from parallelize.results import read_results
 from parallelize.run_record import load_run
@@ -28,7 +27,7 @@ from parallelize.run_status import RunState, RunStatus
 from parallelize.status import make_reader
 from parallelize.units import plural, show_duration, show_size
 from parallelize.watch import open_view, watch
-from parallelize_core.errors import NothingToDoError, ServiceError
+from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.manifest import Entry, finished, read_parts
 
@@ -39,12 +38,17 @@ LOOKS_ALONE = 3
 def estimate(
     *,
     sample: Annotated[int, Parameter(help="How many files to run.")] = 20,
+    dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
     """Run a random sample on one worker, and forecast time, cost and memory of the rest."""
     context = open_context(common)
     chosen, left = choose(context, sample)
+    if dry_run:
+        files = plural(len(chosen), "random file")
+        say_plan(f"would run {files} on one worker, for real; {left:,} would be left")
+        return
     plan = _start(context, chosen)
     heartbeats = _await(context, chosen)
     results = list(read_results(context.store, context.layout, [entry.key for entry in chosen]))
@@ -66,7 +70,11 @@ def estimate(
 def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
     """Return random files without a result, and how many will be left after them."""
     store, layout = context.store, context.layout
-    load_run(store, context)
+    if paused := load_run(store, context).paused:
+        raise NothingToDoError(
+            "the run is paused, so a worker would leave at once",
+            paused, "parallelize enqueue resumes it",
+        )  # fmt: skip
     done = finished(store, layout)
     open_jobs = [
         entry
@@ -81,13 +89,22 @@ def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
 
 
 def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
+    """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
     make_queues(context.clients.sqs, context.run, context.tags)
     queues = find_queues(context)
+    if waiting := queues.main.counts().total:
+        raise UsageError(
+            f"{plural(waiting, 'file')} on the queue already: the sample would wait behind them",
+            "a sample is for a run that nobody works at yet",
+            "parallelize status   forecasts a run that is under way",
+        )
+    request = replace(
+        make_request(context, queues, 1), fleet="one-time", autoscale=False, on_demand=0
+    )
+    facts = replace(read_facts(context, queues, request), work=Work(len(chosen)))
+    plan = plan_launch(facts, request)
     queues.main.send([entry.message(context.run).encode() for entry in chosen])
-    # They were sent just now, and SQS may not count them yet.
-    request = make_request(context, queues, 1, force=True)
-    plan = plan_launch(read_facts(context, queues, request), request)
-    outcome = execute(plan, ComputeClients.make(context.session))
+    outcome = start(plan, context)
     if error := outcome.error():
         raise error
     say(f"{plural(len(chosen), 'random file')} on one worker")
@@ -120,17 +137,21 @@ def _hourly_usd(heartbeats: Sequence[Heartbeat], plan: LaunchPlan) -> float | No
 def sentences(told: Forecast, workers: int) -> list[str]:
     """Return a forecast in words."""
     failed = f", {told.failed} failed" if told.failed else ""
-    seconds, memory = told.seconds, told.memory
+    seconds = told.seconds
     return [
         f"sample   {plural(told.sampled, 'file')}{failed}; {told.left:,} are left",
         f"seconds  median {seconds.p50:.1f}, 95 % {seconds.p95:.1f}, most {seconds.most:.1f}",
-        (
-            f"memory   median {show_size(int(memory.p50))}, 95 % {show_size(int(memory.p95))},"
-            f" most {show_size(int(memory.most))}"
-        ),
+        f"memory   {_sizes(told.memory)}",
         f"time     {_span(told.hours)} on {plural(workers, 'worker')}",
         f"cost     {_money(told.usd)}",
     ]
+
+
+def _sizes(memory: Percentiles | None) -> str:
+    if memory is None:
+        return "not known: the jobs were too short, or their worker could not measure it"
+    sizes = [show_size(int(size)) for size in (memory.p50, memory.p95, memory.most)]
+    return f"median {sizes[0]}, 95 % {sizes[1]}, most {sizes[2]}"
 
 
 def _span(hours: Range) -> str:

@@ -39,14 +39,14 @@ class Forecast:
     """What the files that are left will take.
 
     Seconds are of the command for one file, memory in bytes, `hours` the wall time with the
-    workers asked for, `usd` what they cost in that time, None if their price is not known.
+    workers asked for, `usd` what they cost in that time. `memory` and `usd` are None if not known.
     """
 
     sampled: int
     failed: int
     left: int
     seconds: Percentiles
-    memory: Percentiles
+    memory: Percentiles | None
     hours: Range
     usd: Range | None
 
@@ -61,13 +61,14 @@ def forecast(
     if not results:
         raise ValueError("a forecast needs at least one result")
     seconds = [result.usage.seconds for result in results]
+    memory = [size for result in results if (size := result.usage.peak_memory_bytes)]
     hours = mean_range(seconds).times(left / slots / 3600)
     return Forecast(
         sampled=len(results),
         failed=sum(result.status == "failed" for result in results),
         left=left,
         seconds=percentiles(seconds),
-        memory=percentiles([result.usage.peak_memory_bytes for result in results]),
+        memory=percentiles(memory) if memory else None,
         hours=hours,
         usd=None if hourly_usd is None else hours.times(hourly_usd),
     )

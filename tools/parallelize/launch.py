@@ -100,11 +100,16 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
 def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
     """Start the machines, say what came of it, and return the exit code."""
     show(plan, dry_run=False)
-    outcome = execute(plan, ComputeClients.make(context.session))
+    outcome = start(plan, context)
     _report(outcome, json=json)
     if error := outcome.error():
         raise error
     return 0
+
+
+def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
+    """Do what a plan says."""
+    return execute(plan, ComputeClients.make(context.session))
 
 
 def make_request(

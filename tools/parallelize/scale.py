@@ -30,6 +30,8 @@ class ScalePlan:
 
     wanted: int
     more: int = 0
+    on_demand: int = 0
+    """How many workers there are on-demand already."""
     leaving: tuple[Machine, ...] = ()
 
 
@@ -54,7 +56,7 @@ def scale(
     if not plan.more:
         _shrink(clients, compute, plan, dry_run=dry_run)
         return None
-    launch = _plan_launch(context, plan.more, force=force)
+    launch = _plan_launch(context, plan, force=force)
     if compute.group:
         _grow(clients, compute.group, plan, dry_run=dry_run)
         return None
@@ -70,7 +72,8 @@ def plan_scale(
     """Return how to get from the machines there are to `wanted` of them."""
     there = [machine for machine in machines if machine.state in instances.BILLED]
     if wanted >= len(there):
-        return ScalePlan(wanted, more=wanted - len(there))
+        on_demand = sum(machine.market == "on-demand" for machine in there)
+        return ScalePlan(wanted, more=wanted - len(there), on_demand=on_demand)
     order = leaving_order(there, heartbeats)
     return ScalePlan(wanted, leaving=tuple(order[: len(there) - wanted]))
 
@@ -91,12 +94,13 @@ def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) 
     return sorted(machines, key=missed)
 
 
-def _plan_launch(context: Context, more: int, *, force: bool) -> LaunchPlan:
-    """Return the plan for `more` workers; raises what `launch` would, for a group's, too."""
+def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPlan:
+    """Return the plan for more workers; raises what `launch` would, for a group's, too."""
     queues = find_queues(context)
-    request = make_request(context, queues, more, force=force)
+    request = make_request(context, queues, plan.more, force=force)
     # These come in addition to those there are, and are wanted now, whatever the queue's length.
-    request = replace(request, fleet="one-time", autoscale=False)
+    on_demand = min(max(0, request.on_demand - plan.on_demand), plan.more)
+    request = replace(request, fleet="one-time", autoscale=False, on_demand=on_demand)
     return plan_launch(read_facts(context, queues, request), request)
 
 

@@ -43,8 +43,8 @@ class Account:
     def store(self) -> S3Store:
         return S3Store(self.client("s3"), BUCKET)
 
-    def prepare(self, run: str, files: int = 10) -> Queues:
-        """Do what prep and enqueue would have done for a run."""
+    def prepare(self, run: str, files: int = 10, *, sent: bool = True) -> Queues:
+        """Do what prep and enqueue would have done for a run; not `sent`, nothing is queued."""
         layout = RunLayout(Location(BUCKET), run)
         record = Run(
             name=run, command=("job.sh",), input=layout.input, output=layout.output,
@@ -53,9 +53,10 @@ class Account:
         self.store.put(layout.run_json, record.encode())
         entries = [Entry(key=f"{n}.txt", size=1, etag="e") for n in range(files)]
         self.store.put(layout.manifest_part(0), encode_part(entries))
-        self.store.put(layout.cursor(0), Cursor(sent=files).model_dump_json().encode())
+        self.store.put(layout.cursor(0), Cursor(sent=files if sent else 0).model_dump_json().encode())
         queues = make_queues(self.client("sqs"), run, {"parallelize:run": run})
-        queues.main.send([JobMessage(run=run, key=e.key, size=1).encode() for e in entries])
+        if sent:
+            queues.main.send([JobMessage(run=run, key=e.key, size=1).encode() for e in entries])
         return queues
 
     def finish(self, run: str) -> None:

@@ -191,6 +191,16 @@ def test_scale_starts_what_is_missing_and_ends_what_is_too_many(account, scans, 
         assert len(account.machines("scans")) == wanted
 
 
+def test_scaling_up_keeps_the_number_of_on_demand_workers(account, scans, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_ON_DEMAND", "2")
+    for wanted, on_demand in ((1, 1), (2, 2), (4, 2)):
+        code, _, err = parallelize("scale", str(wanted), "--run", "scans")
+        assert code == 0, err
+        machines = account.machines("scans")
+        assert len(machines) == wanted
+        assert sum("InstanceLifecycle" not in machine for machine in machines) == on_demand
+
+
 def test_scaling_down_spares_the_worker_that_has_work(account, scans, parallelize):
     parallelize("launch", "3", "--run", "scans")
     busy = account.machines("scans")[1]["InstanceId"]

@@ -67,3 +67,11 @@ def test_the_range_holds_the_true_mean_about_nine_times_out_of_ten():
 def test_every_line_fits_on_a_terminal():
     told = forecast([result(1e5, memory=1e12)] * 3, 10**7, 4, 123.4)
     assert all(len(line) <= 80 for line in sentences(told, 1000))
+
+
+def test_memory_that_was_not_measured_is_not_taken_for_none():
+    assert forecast([result(1, memory=0)] * 3, 1, 1, None).memory is None
+    told = forecast([result(1, memory=0), result(1, memory=5e8)], 1, 1, None)
+    assert told.memory is not None
+    assert told.memory.p50 == 5e8
+    assert any("not known" in line for line in sentences(forecast([result(1, 0)], 1, 1, None), 1))

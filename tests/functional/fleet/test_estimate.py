@@ -1,0 +1,99 @@
+"""What `estimate` may start, and what it leaves alone, against moto."""
+
+import threading
+
+import pytest
+from tests.functional.fleet.conftest import BUCKET
+
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import Location, RunLayout, queue_name
+from parallelize_core.pause import pause
+
+ESTIMATE = ("estimate", "--sample", "4", "--run", "scans")
+
+
+def waiting(account):
+    url = account.client("sqs").get_queue_url(QueueName=queue_name("scans"))["QueueUrl"]
+    name = "ApproximateNumberOfMessages"
+    answer = account.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(answer["Attributes"][name])
+
+
+@pytest.fixture
+def prepared(account):
+    """A run whose files are known, and none of them sent."""
+    account.prepare("scans", sent=False)
+    return account
+
+
+@pytest.fixture
+def busy_worker(prepared):
+    """Somebody who gives every file its result as soon as the sample is on the queue."""
+    stop = threading.Event()
+
+    def work():
+        while not stop.wait(0.05):
+            if waiting(prepared):
+                prepared.finish("scans")
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def test_a_dry_run_sends_nothing_and_starts_nothing(prepared, parallelize):
+    code, out, err = parallelize(*ESTIMATE, "--dry-run")
+    assert (code, out) == (0, "")
+    assert "4 random files" in err
+    assert "6 would be left" in err
+    assert waiting(prepared) == 0
+    assert prepared.machines("scans") == []
+
+
+def test_one_machine_of_its_own_is_started_beside_a_persistent_fleet(
+    prepared, busy_worker, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_FLEET", "persistent")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_ON_DEMAND", "2")
+    assert parallelize(*ESTIMATE)[0] == 0
+    assert prepared.group("scans") is None
+    [machine] = prepared.machines("scans")
+    assert machine["InstanceLifecycle"] == "spot"
+
+
+def refused(prepared, parallelize):
+    """Run the command; return its exit code and error. Nothing may have been started."""
+    code, _, err = parallelize(*ESTIMATE)
+    assert prepared.machines("scans") == []
+    return code, err
+
+
+def test_a_spent_budget_is_not_exceeded_for_a_sample(prepared, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_MAX_COST", "20")
+    prepared.beat("scans", Heartbeat(
+        worker="i-1", state=WorkerState.LEFT, started=0, seen=100 * 3600, interval_seconds=30,
+        hourly_usd=0.25,
+    ))  # fmt: skip
+    code, err = refused(prepared, parallelize)
+    assert code == 7
+    assert "about $25.00 spent already" in err
+    assert waiting(prepared) == 0
+
+
+def test_a_paused_run_is_not_sampled(prepared, parallelize):
+    pause(prepared.store, RunLayout(Location(BUCKET), "scans"), "too much has failed")
+    code, err = refused(prepared, parallelize)
+    assert code == 3
+    assert "too much has failed" in err
+    assert waiting(prepared) == 0
+
+
+def test_a_sample_does_not_join_a_queue(account, parallelize):
+    account.prepare("scans", files=7)
+    code, err = refused(account, parallelize)
+    assert code == 2
+    assert "7 files on the queue already" in err
+    assert waiting(account) == 7
