@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -107,6 +108,7 @@ def render(report: Report, hint: str = "") -> str:
     )  # fmt: skip
 
 
+@cache
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("parallelize", ""),
@@ -181,21 +183,28 @@ def money(amount: float) -> str:
     return f"${amount:.{digits}f}"
 
 
-def charts(report: Report) -> dict[str, Markup]:
-    """Return the charts for which there is anything to draw, by name."""
-    # All of it is made by `report_svg`, which escapes the names in it.
-    made = {}
+@dataclass(frozen=True)
+class Charts:
+    """The charts, as markup; empty if there is nothing to draw."""
+
+    finished: Markup
+    lanes: Markup
+    seconds: Markup
+
+
+def charts(report: Report) -> Charts:
+    """Draw what there is to draw."""
+    finished = lanes = seconds = ""
     span = span_of(report.workers, report.executions)
     if span and report.executions:
-        made["finished"] = finished_chart(
-            span, report.executions, report.workers, report.interruptions
-        )
+        finished = finished_chart(span, report.executions, report.workers, report.interruptions)
     if span and report.workers:
-        made["lanes"] = lanes_chart(span, report.workers, report.executions)
+        lanes = lanes_chart(span, report.workers, report.executions)
     if report.seconds:
         times = command_seconds(report.found.results.values())
-        made["seconds"] = histogram(times, report.seconds.p50, report.seconds.p95)
-    return {name: Markup(svg) for name, svg in made.items()}  # noqa: S704 - see above
+        seconds = histogram(times, report.seconds.p50, report.seconds.p95)
+    # All of it is made by `report_svg`, which escapes the names in it.
+    return Charts(*map(Markup, (finished, lanes, seconds)))
 
 
 def slowest(report: Report) -> list[File]:

@@ -1,0 +1,126 @@
+"""The charts: markup that no name can break, of a size that no run can blow up."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.watching.report_scene import Page, report_on
+from tests.unit.watching.scene import NOW, Scene
+
+from parallelize.console import escape
+from parallelize.report_data import Execution, Report
+from parallelize.report_svg import (
+    LANES,
+    MAX_BARS,
+    Span,
+    bin_edges,
+    finished_chart,
+    histogram,
+    lanes_chart,
+    nice_levels,
+    round_duration,
+    span_of,
+)
+from parallelize_core.heartbeat import WorkerState
+from parallelize_core.result import Cause
+
+SPAN = Span(NOW - 1000, NOW)
+
+
+def execution(begin: float, seconds: float = 1, key: str = "a", **changes: object) -> Execution:
+    start = NOW - 1000 + begin
+    fields = {"worker": "i-1", "how": "done", "cause": None, **changes}
+    return Execution(key=key, begin=start, end=start + seconds, **fields)  # type: ignore[arg-type]
+
+
+def workers(count: int = 1, slots: int = 4) -> Report:
+    scene = Scene()
+    for number in range(count):
+        scene.beat(f"i-{number + 1}", started=NOW - 1000, slots=slots)
+    return report_on(scene)
+
+
+def bars(svg: str, kind: str = r"\w+") -> list[str]:
+    return re.findall(rf'<rect class="{kind}"[^>]*><title>([^<]*)', svg)
+
+
+@given(st.text(), st.text())
+def test_no_name_and_no_reason_breaks_a_chart(name: str, reason: str) -> None:
+    scene = Scene()
+    scene.beat(name, WorkerState.LEFT, leaving=NOW - 10, reason=reason, type=reason)
+    report = report_on(scene)
+    page = Page(lanes_chart(SPAN, report.workers, [execution(10, key=name, worker=name)]))
+    assert {tag for tag, _ in page.tags} <= {"svg", "rect", "title", "text", "path"}
+    assert any(escape(name) in title for title in page.texts["title"])
+
+
+@given(st.lists(st.tuples(st.floats(0, 990), st.floats(0, 9)), max_size=60), st.integers(1, 8))
+def test_every_file_that_ran_is_in_a_bar_of_its_worker(runs: list, slots: int) -> None:
+    ran = [execution(begin, seconds) for begin, seconds in runs]
+    titles = bars(lanes_chart(SPAN, workers(slots=slots).workers, ran), "done")
+    told = [re.match(r"([\d,]+) files", title) for title in titles]
+    assert sum(int(found[1]) if found else 1 for found in told) == len(runs)
+
+
+def test_a_bar_is_named_after_its_file() -> None:
+    failed = execution(500, 60, "b.tif", how="exit 1", cause=Cause.COMMAND)
+    back = execution(700, 60, "c.tif", how="interrupted", cause=Cause.INTERRUPTED)
+    svg = lanes_chart(SPAN, workers().workers, [execution(100, 60, "a.tif"), failed, back])
+    assert bars(svg, "done") == ["a.tif, 60 s"]
+    assert bars(svg, "failed") == ["b.tif, 60 s, exit 1"]
+    assert bars(svg, "back") == ["c.tif, 60 s, interrupted"]
+
+
+def test_lanes_stay_small_however_many_files_and_workers_there_are() -> None:
+    report = workers(count=2 * LANES, slots=16)
+    names = [account.beat.worker for account in report.workers]
+    ran = [
+        execution(number / 40_000 * 990, 0.3, f"f{number}", worker=names[number % len(names)])
+        for number in range(40_000)
+    ]
+    assert len(bars(lanes_chart(SPAN, report.workers, ran))) < 3 * MAX_BARS
+
+
+def test_a_file_counts_as_failed_once_however_often_it_was_tried() -> None:
+    tries = [execution(at, final=at == 900, cause=Cause.COMMAND) for at in (100, 500, 900)]
+    svg = finished_chart(SPAN, tries, workers().workers, ())
+    [points] = re.findall(r'<polyline class="line failed" points="([^"]+)"', svg)
+    levels = {point.split(",")[1] for point in points.split()}
+    assert len(levels) == 2, "none at first, one at the end"
+
+
+def test_an_interruption_is_marked_with_the_worker_and_the_reason() -> None:
+    scene = Scene()
+    scene.beat("i-1", WorkerState.LEFT, leaving=NOW - 60, reason="spot notice: terminate")
+    report = report_on(scene)
+    page = Page(finished_chart(SPAN, (), report.workers, report.interruptions))
+    assert "i-1: spot notice: terminate" in page.texts["title"]
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=200))
+def test_every_file_is_in_a_bin_of_the_histogram(seconds: list) -> None:
+    edges = bin_edges(seconds)
+    assert all(low < high for low, high in pairwise(edges))
+    titles = bars(histogram(seconds, min(seconds), max(seconds)), "done")
+    counts = [int(re.match(r"[\d,]+", title)[0].replace(",", "")) for title in titles]  # type: ignore[index]
+    assert sum(counts) == len(seconds)
+
+
+@given(st.integers(1, 10**9))
+def test_the_levels_of_an_axis_are_few_round_and_within(most: int) -> None:
+    levels = nice_levels(most)
+    assert levels[0] == 0
+    assert 2 <= len(levels) <= 7
+    assert levels[-1] <= most
+
+
+def test_a_run_of_which_nothing_is_known_has_no_time() -> None:
+    assert span_of((), ()) is None
+
+
+def test_a_round_time_has_no_part_of_nothing() -> None:
+    times = [0, 30, 300, 3600, 5400, 86400]
+    assert [round_duration(time) for time in times] == ["0s", "30s", "5m", "1h", "1h30m", "1d"]
