@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from parallelize.console import WIDTH
 from parallelize.failures import see_one, summary
 from parallelize.run_status import RunStatus
 from parallelize.status_view import CENT
@@ -11,13 +13,23 @@ from parallelize.units import plural, show_duration
 from parallelize_core.result import Result
 
 
-def end_lines(status: RunStatus, failures: Sequence[Result], machines: int, hint: str) -> list[str]:
-    """Return what to say at the end; `hint` ends each command, `machines` are still there."""
+def end_lines(
+    status: RunStatus,
+    failures: Sequence[Result],
+    machines: int,
+    hint: str,
+    page: Path | None = None,
+) -> list[str]:
+    """Return what to say at the end; `hint` ends each command, `machines` are still there.
+
+    `page` is the report, if there is one.
+    """
     return [
         "",
         _totals(status),
         *_failures(failures),
         *_next_steps(status, failures, hint),
+        *([_report(page)] if page else []),
         _workers(machines, hint),
         *(_local_lines() if "--local" in hint else []),
     ]
@@ -46,6 +58,12 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
         lines.append(f"left:      {status.why or 'the workers have gone'}")
         lines += ["consoles:  parallelize local status"] if "--local" in hint else []
     return lines
+
+
+def _report(page: Path) -> str:
+    """Name the page as a link that terminals follow, unless that is too long for a line."""
+    link = f"report:    {page.resolve().as_uri()}"
+    return link if len(link) <= WIDTH else f"report:    {page}"
 
 
 def _workers(machines: int, hint: str) -> str:

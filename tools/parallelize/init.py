@@ -49,6 +49,9 @@ count   = 2
 # market = "spot"               # or "on-demand"
 # max_hours = 12                # each worker switches itself off by then
 # max_cost  = 20.0              # US dollars, estimated
+
+[report]
+# html = false                  # `run` writes no NAME-report.html at its end
 """
 
 JOB = """\

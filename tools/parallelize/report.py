@@ -64,14 +64,19 @@ def report(
     if json and (out or open_):
         raise UsageError("--json goes to stdout", "it writes no page", "leave out --out and --open")
     context = open_context(common)
-    made = make_report(gather(context))
     if json:
-        answer_json(as_json(made))
+        answer_json(as_json(make_report(gather(context))))
         return
-    path = write_page(made, out or Path(default_name(context.run)), context.hint)
+    path = write_report(context, out)
     answer(str(path))
     if open_ and not webbrowser.open(path.resolve().as_uri()):
         say("no browser could be started; open the file by hand")
+
+
+def write_report(context: Context, out: Path | None = None) -> Path:
+    """Write the page, in the current folder unless `out` says where else; return its path."""
+    path = out or Path(default_name(context.run))
+    return write_page(make_report(gather(context)), path, context.hint)
 
 
 def default_name(run: str) -> str:
@@ -120,13 +125,14 @@ def read_finished(store: Store, snapshot: Snapshot, entries: Sequence[Entry]) ->
         # Ten thousand logs of 64 KB would not fit into memory, and the page has none of them.
         return found and found.model_copy(update={"log": ""})
 
-    results = {}
+    if not keys:
+        return {}
     with progress("results", len(keys)) as step:
+        results = []
         for result in in_parallel(read, keys):
             step()
-            if result is not None:
-                results[result.key] = result
-    return results
+            results.append(result)
+    return {result.key: result for result in results if result is not None}
 
 
 def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:

@@ -28,13 +28,14 @@ from parallelize.launch import find_queues, make_request, read_facts
 from parallelize.local import cloud as local_cloud
 from parallelize.local_commands import NOT_AWS
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.report import default_name, write_report
 from parallelize.run_status import RunState, RunStatus, status_of
 from parallelize.snapshot import Reader
 from parallelize.status import make_reader
 from parallelize.status_view import as_json
 from parallelize.units import plural
 from parallelize.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
-from parallelize_core.errors import NothingToDoError
+from parallelize_core.errors import NothingToDoError, ParallelizeError
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -80,11 +81,13 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         end = work_off(context, reader, local=common.local)
         complete = _download(context, folder)
     machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
-    for line in end_lines(end, reader.snapshot().failures, machines, context.hint):
+    page = _write_report(context)
+    for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
         say(line)
     if json:
         limit = context.settings.workers.max_cost
-        answer_json({**as_json(end, limit), "out": str(folder)})
+        report = page and str(page)
+        answer_json({**as_json(end, limit), "out": str(folder), "report": report})
     else:
         answer(str(folder))
     return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
@@ -97,6 +100,8 @@ def show_plan(context: Context, folder: Path) -> None:
     say_plan("would send the jobs that have no result to the queue")
     say_plan(f"would launch {count}, or as many as there are files; see: launch --dry-run")
     say_plan(f"would download the outputs to {escape(str(folder))}")
+    if context.settings.report.html:
+        say_plan(f"would write {default_name(context.run)} in the current folder")
 
 
 def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
@@ -171,6 +176,17 @@ def _download(context: Context, folder: Path) -> bool:
     for refusal in fetched.broken:
         say(f"not downloaded: {escape(refusal.key)}\n  {refusal.why}")
     return not fetched.broken
+
+
+def _write_report(context: Context) -> Path | None:
+    """Write the page on the run, if it is wanted; without one the run is no worse."""
+    if not context.settings.report.html:
+        return None
+    try:
+        return write_report(context)
+    except (OSError, ParallelizeError) as error:
+        say(f"the report could not be written: {error}")
+        return None
 
 
 def _await_departure(context: Context, seconds: float) -> int:

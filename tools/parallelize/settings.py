@@ -165,7 +165,7 @@ class AgentTable(Table):
 
 
 class ReportTable(Table):
-    """What is written at the end of a run."""
+    """What `run` writes at its end: with `html`, NAME-report.html in the current folder."""
 
     html: bool = True
 

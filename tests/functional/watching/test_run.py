@@ -30,6 +30,8 @@ def test_a_run_whose_workers_all_die_at_once_ends_and_says_so(
     assert "0 done · 0 failed · 1 left" in said
     assert "no worker has reported" in said
     assert "parallelize local status" in said
+    assert "report:    " in said
+    assert "Nothing has ended yet" in (project / "project-report.html").read_text()
 
 
 def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(
@@ -41,6 +43,27 @@ def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(
     assert json.loads(capsys.readouterr().out)["instances"] == []
 
 
+def test_a_run_whose_report_is_not_wanted_writes_none(
+    state: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARALLELIZE_REPORT_HTML", "false")
+    start(daemon_options=("--agent", json.dumps(["false"])))
+    assert cli.run(["run", "--local"]) == 1
+    assert "report:    " not in capsys.readouterr().err
+    assert not list(project.glob("*.html"))
+
+
+def test_a_report_that_cannot_be_written_is_told_and_is_no_failure_of_the_run(
+    state: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "project-report.html" / "kept").mkdir(parents=True)
+    start(daemon_options=("--agent", json.dumps(["false"])))
+    assert cli.run(["run", "--local", "--json"]) == 1
+    said = capsys.readouterr()
+    assert "the report could not be written" in said.err
+    assert json.loads(said.out)["report"] is None
+
+
 def test_a_dry_run_says_what_it_would_do_and_does_none_of_it(
     state: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,6 +71,8 @@ def test_a_dry_run_says_what_it_would_do_and_does_none_of_it(
     said = capsys.readouterr().err
     assert "(dry run) would launch 2 workers" in said
     assert "(dry run) would download the outputs to" in said
+    assert "(dry run) would write project-report.html" in said
     assert not (project / "out").exists()
+    assert not list(project.glob("*.html"))
     assert cli.run(["status", "--local"]) == 2
     assert "does not exist" in capsys.readouterr().err  # not even the bucket

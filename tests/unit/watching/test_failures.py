@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -77,3 +78,13 @@ def test_the_end_tells_how_to_see_a_failure_and_how_to_try_again_here() -> None:
     assert "parallelize logs b --local" in text
     assert "parallelize retry --local" in text
     assert "all ended (checked)" in text
+
+
+@pytest.mark.parametrize(("folder", "shown"), [("", "file://"), ("x" * 100, "scans-report.html")])
+def test_the_end_names_the_report_in_a_line_that_fits(folder: str, shown: str) -> None:
+    page = Path("/", folder, "scans-report.html")
+    lines = end_lines(status_of(Scene().snapshot()), [], 0, "", page)
+    [line] = [line for line in lines if line.startswith("report:")]
+    assert shown in line
+    assert line.endswith("scans-report.html")
+    assert not folder or "file:" not in line

@@ -1,0 +1,91 @@
+"""`report` on a run in S3: the page appears whole or not at all, and says what S3 says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Project
+
+
+def prepared(project: Project, *names: str) -> Project:
+    project.add(*names)
+    assert project.call("prep") == 0
+    return project
+
+
+def test_the_page_is_written_here_and_its_path_is_the_answer(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif", "b.tif")
+    project.finish("a.tif", "a.csv")
+    project.finish("b.tif", failed=True)
+    capsys.readouterr()
+    assert project.call("report") == 0
+    said = capsys.readouterr()
+    assert said.out == f"{project.run}-report.html\n"
+    page = (project.folder / f"{project.run}-report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert "a.tif" in page
+    assert all(len(line) <= 80 for line in said.err.splitlines())
+
+
+def test_the_json_has_what_is_in_the_bucket_and_no_page_is_written(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif", "b.tif", "c.tif")
+    project.finish("a.tif", "a.csv")
+    project.finish("b.tif", failed=True)
+    capsys.readouterr()
+    assert project.call("report", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["run"]) == (1, project.run)
+    assert {f["key"]: f["state"] for f in document["files"]} == {
+        "a.tif": "done", "b.tif": "failed", "c.tif": "waiting",
+    }  # fmt: skip
+    assert document["machines_still_there"] == 0
+    assert document["emulated"] is True
+    assert document["cost_usd"] is None
+    sources = {s["key"]: s["source"] for s in document["provenance"]["settings"]}
+    assert sources["run.command"] == "parallelize.toml"
+    assert not list(project.folder.glob("*.html"))
+
+
+def test_a_run_that_has_only_just_been_prepared_has_a_page(project: Project) -> None:
+    prepared(project, "a.tif")
+    assert project.call("report", "--out", "pages/first.html") == 0
+    assert "Nothing has ended yet" in (project.folder / "pages" / "first.html").read_text()
+
+
+def test_a_run_that_is_not_there_or_not_any_more_leaves_the_older_page_alone(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = project.folder / "page.html"
+    page.write_text("older")
+    assert project.call("report", "--out", "page.html") == 2
+    prepared(project, "a.tif")
+    assert project.call("clean", "--yes") == 0
+    capsys.readouterr()
+    assert project.call("report", "--out", "page.html") == 2
+    said = capsys.readouterr()
+    assert f'there is no run "{project.run}"' in said.err
+    assert said.out == ""
+    assert page.read_text() == "older"
+
+
+def test_a_page_that_cannot_take_its_place_leaves_nothing_behind(project: Project) -> None:
+    prepared(project, "a.tif")
+    (project.folder / "page.html" / "kept").mkdir(parents=True)
+    before = sorted(Path(project.folder).iterdir())
+    assert project.call("report", "--out", "page.html") == 2
+    assert sorted(Path(project.folder).iterdir()) == before
+
+
+def test_json_and_a_file_exclude_each_other(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.call("report", "--json", "--out", "x.html") == 2
+    assert capsys.readouterr().out == ""
