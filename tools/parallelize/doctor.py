@@ -29,6 +29,7 @@ from parallelize.local.cloud import attach
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.quota_request import request_quota
 from parallelize.stack.deploy import Stack
+from parallelize.stack.state import Standing, standing
 from parallelize.units import plural
 from parallelize_core import aws_errors
 from parallelize_core.errors import ParallelizeError
@@ -157,10 +158,28 @@ def judge_clock(here: datetime, there: datetime) -> Finding:
 
 def check_stack(context: Context) -> Finding:
     """Look for what `setup` makes."""
-    outputs = Stack(context.client("cloudformation"), stack.NAME).outputs()
-    if outputs is None:
-        return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
-    return Finding("stack", Verdict.GOOD, f"{stack.NAME} is there")
+    return judge_stack(Stack(context.client("cloudformation"), stack.NAME).status())
+
+
+def judge_stack(status: str | None) -> Finding:
+    """Say what the state of the stack, None if there is none, means for a run."""
+    name = stack.NAME
+    match standing(status):
+        case Standing.ABSENT:
+            return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
+        case Standing.FAILED:
+            return Finding("stack", Verdict.BAD, f"{name} failed: {status}", "parallelize setup")
+        case Standing.STUCK:
+            fix = f"aws cloudformation continue-update-rollback --stack-name {name}"
+            return Finding("stack", Verdict.BAD, f"{name} is stuck: {status}", fix)
+        case Standing.BUSY:
+            changed = str(status).startswith("UPDATE_")
+            verdict = Verdict.LOOK if changed else Verdict.BAD
+            return Finding("stack", verdict, f"{name} is at work: {status}", "wait, and ask again")
+    if status in {"UPDATE_ROLLBACK_COMPLETE", "UPDATE_FAILED"}:
+        text = f"{name} is there; its last change failed"
+        return Finding("stack", Verdict.LOOK, text, "parallelize setup")
+    return Finding("stack", Verdict.GOOD, f"{name} is there")
 
 
 def check_image(context: Context) -> Finding:

@@ -7,7 +7,7 @@ need only the two managed policies that it makes. See docs/aws-setup.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -15,14 +15,15 @@ from cyclopts import Parameter
 from parallelize import stack
 from parallelize.bucket import exists
 from parallelize.clean import confirm
-from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.gather import find_subnets
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize.stack.deploy import Stack
+from parallelize.stack.state import Standing, standing
 from parallelize.units import plural
-from parallelize_core.errors import NothingToDoError, UsageError
+from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 
 
 def setup(  # noqa: PLR0913 - each is a flag of its own
@@ -58,7 +59,11 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
 def _deploy(
     context: Context, there: Stack, given: Mapping[str, str], *, dry_run: bool, yes: bool
 ) -> None:
+    if not _make_way(context, there, dry_run=dry_run, yes=yes):
+        return
     parameters = {**stack_parameters(context, there), **given}
+    if parameters.get("CreateBucket") == "false":
+        say(f"bucket {context.bucket} is there already; its policy is its owner's matter")
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
         if not changes.lines:
             say("the stack is as it should be; nothing to change")
@@ -69,23 +74,74 @@ def _deploy(
             say("nothing was changed")
             return
         confirm(f"Make these changes in account {context.account}?", yes=yes)
-        changes.execute(lambda state: say(f"stack {there.name}: {state}"))
+        changes.execute(_teller(there))
     _show_outputs(there, json=False)
+
+
+def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bool:
+    """Take a stack away that only stands in the way; answer whether one can be planned now.
+
+    Raises ServiceError for one that has to be waited for or looked at.
+    """
+    status = there.status()
+    if status == "DELETE_IN_PROGRESS":
+        there.delete(_teller(there))
+        return True
+    check_free(status)
+    if standing(status) is not Standing.FAILED:
+        return True
+    say(f"the stack {there.name} has failed: {status}")
+    if why := there.reason():
+        say(escape(why))
+    if dry_run:
+        say_plan(f"would delete the stack {there.name}, and make it anew")
+        return False
+    confirm(f"Delete what is left of it in account {context.account}?", yes=yes)
+    there.delete(_teller(there))
+    return True
+
+
+def check_free(status: str | None) -> None:
+    """Raise ServiceError unless something can be done with a stack of this status."""
+    if standing(status) is Standing.BUSY:
+        raise ServiceError(
+            f"the stack is just being changed ({status})",
+            "by somebody else, or by a setup that was cut off",
+            "parallelize setup   again, in some minutes",
+        )
+    if standing(status) is Standing.STUCK:
+        raise ServiceError(
+            f"the stack is stuck ({status})",
+            "a change failed, and so did taking it back",
+            f"aws cloudformation continue-update-rollback --stack-name {stack.NAME}",
+        )
+
+
+def _teller(there: Stack) -> Callable[[str], None]:
+    return lambda state: say(f"stack {there.name}: {state}")
 
 
 def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
     """Return the parameters that the settings and the account determine."""
-    subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
-    mine = there.resource("Bucket") == context.bucket
+    told = there.parameters()
+    mine = told.get("CreateBucket") == "true" and told.get("BucketName") == context.bucket
     made_before = not mine and exists(context.clients.s3, context.bucket)
     regional = context.bucket.endswith("-an")
     return {
+        **_network(context, told),
         "BucketName": context.bucket,
         "BucketNamespace": "account-regional" if regional else "global",
         "CreateBucket": "false" if made_before else "true",
         "Prefix": context.base.prefix,
-        "VpcId": subnets[0]["VpcId"],
     }
+
+
+def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
+    # A VPC that was given by --set holds, until the settings name subnets.
+    if "VpcId" in told and not context.settings.aws.subnets:
+        return {}
+    subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
+    return {"VpcId": subnets[0]["VpcId"]}
 
 
 def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
@@ -105,8 +161,11 @@ def _pairs(words: tuple[str, ...]) -> dict[str, str]:
 def _show_outputs(there: Stack, *, json: bool) -> None:
     found = there.outputs()
     if found is None:
+        status = there.status()
         raise NothingToDoError(
-            f"there is no stack {there.name} in this region", fix="parallelize setup"
+            f"there is no stack {there.name} in this region",
+            f"there is one that was not made: {status}" if status else None,
+            "parallelize setup",
         )
     if json or not sys.stdout.isatty():
         answer_json(found)
@@ -116,14 +175,14 @@ def _show_outputs(there: Stack, *, json: bool) -> None:
 
 
 def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:
-    if there.outputs() is None:
+    if there.status() is None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
     check_unused(context)
     if dry_run:
         say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
         return
     confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
-    there.delete(lambda state: say(f"stack {there.name}: {state}"))
+    there.delete(_teller(there))
     say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
 
 

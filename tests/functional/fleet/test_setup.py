@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cfnlint.api import lint_all
 from cfnlint.decode import decode_str
+from moto.cloudformation.models import cloudformation_backends
+from tests.functional.fleet.calls import recorded
 
 from parallelize import stack
 from parallelize.context import open_context
@@ -142,6 +144,117 @@ def test_workers_are_launched_into_the_stacks_security_group(deployed, paralleli
     assert version["LaunchTemplateData"]["SecurityGroupIds"] == [group["GroupId"]]
     profile = version["LaunchTemplateData"]["IamInstanceProfile"]
     assert profile == {"Name": "parallelize-agent-eu-west-1"}
+
+
+@pytest.fixture
+def told(account, parallelize, monkeypatch):
+    """Make the stack with an e-mail and a VPC; then say what another `setup` asks for."""
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    vpc = account.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    parallelize("setup", "--yes", "--email", "ana@example.org", "--set", f"VpcId={vpc}")
+
+    def again(*words):
+        with recorded() as calls:
+            code, _, err = parallelize("setup", "--yes", *words)
+        assert code == 0, err
+        (call,) = [call for call in calls if call.operation == "CreateChangeSet"]
+        return {
+            one["ParameterKey"]: one.get("ParameterValue", "as before")
+            for one in call.params["Parameters"]
+        }
+
+    return again
+
+
+def test_what_is_not_said_again_stays_as_it_was_said_before(told):
+    values = told("--set", "ReadableObjects=arn:aws:s3:::data/*")
+    assert values["ReadableObjects"] == "arn:aws:s3:::data/*"
+    assert values["Email"] == values["VpcId"] == "as before"
+
+
+def test_an_empty_value_takes_back_what_was_said_before(told):
+    assert told("--email", "")["Email"] == ""
+
+
+def test_the_stacks_own_bucket_is_still_its_own_at_the_next_setup(told):
+    assert told("--email", "")["CreateBucket"] == "true"
+
+
+def test_a_parameter_that_the_stack_does_not_have_is_refused_with_the_nearest(account, parallelize):
+    code, _, err = parallelize("setup", "--yes", "--set", "Emial=ana@example.org")
+    assert code == 2
+    assert "did you mean Email?" in err
+
+
+def moto_stack(account):
+    found = cloudformation_backends["123456789012"]["eu-west-1"].stacks.values()
+    (only,) = [one for one in found if one.name == "parallelize"]
+    return only
+
+
+@pytest.fixture
+def failed(account):
+    """A stack whose making has failed, as CloudFormation leaves it behind."""
+    topic = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    account.client("cloudformation").create_stack(StackName="parallelize", TemplateBody=topic)
+    moto_stack(account).status = "ROLLBACK_COMPLETE"
+    return account
+
+
+@pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "DELETE_FAILED"])
+def test_a_stack_that_failed_is_taken_away_and_made_anew(failed, parallelize, status):
+    before = moto_stack(failed)
+    before.status = status
+    code, _, err = parallelize("setup", "--yes")
+    assert code == 0, err
+    assert f"has failed: {status}" in err
+    assert moto_stack(failed).stack_id != before.stack_id
+    assert moto_stack(failed).status == "CREATE_COMPLETE"
+
+
+def test_a_dry_run_only_says_that_a_failed_stack_would_be_made_anew(failed, parallelize):
+    code, _, err = parallelize("setup", "--dry-run")
+    assert code == 0
+    assert "(dry run) would delete the stack parallelize, and make it anew" in err
+    assert moto_stack(failed).status == "ROLLBACK_COMPLETE"
+
+
+def test_a_failed_stack_has_no_outputs_and_says_why(failed, parallelize):
+    code, _, err = parallelize("setup", "--outputs")
+    assert code == 3
+    assert "ROLLBACK_COMPLETE" in err
+
+
+@pytest.mark.parametrize(
+    ("status", "fix"),
+    [
+        ("UPDATE_IN_PROGRESS", "parallelize setup   again"),
+        ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback"),
+    ],
+)
+def test_a_stack_that_cannot_be_changed_now_is_left_alone(deployed, parallelize, status, fix):
+    moto_stack(deployed).status = status
+    code, _, err = parallelize("setup", "--yes", "--email", "ana@example.org")
+    assert code == 6
+    assert fix in err
+    assert moto_stack(deployed).status == status
+
+
+def test_only_a_bucket_that_the_stack_makes_gets_a_policy_from_it():
+    """A bucket has one policy: making a second is an error, and would roll the stack back."""
+    document, _ = decode_str(stack.template())
+    assert document["Resources"]["Bucket"]["Condition"] == "MakesBucket"
+    assert document["Resources"]["BucketPolicy"]["Condition"] == "MakesBucket"
+
+
+def test_setup_says_that_the_policy_of_a_bucket_that_was_there_is_not_its_own(
+    account, parallelize, monkeypatch
+):
+    _, _, err = parallelize("setup", "--dry-run")
+    assert "bucket bucket is there already; its policy is its owner's matter" in err
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    _, _, err = parallelize("setup", "--dry-run")
+    assert "is there already" not in err
 
 
 def test_outputs_without_a_stack_have_nothing_to_show(account, parallelize):

@@ -3,7 +3,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD
 
-from parallelize.doctor import Verdict, judge_clock, judge_image, judge_network, judge_quota
+from parallelize.doctor import (
+    Verdict,
+    judge_clock,
+    judge_image,
+    judge_network,
+    judge_quota,
+    judge_stack,
+)
 from parallelize.fleet.facts import Quota
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -75,3 +82,22 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
 )
 def test_subnets_need_a_way_out(subnets, tables, verdict):
     assert judge_network(subnets, tables).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "fix"),
+    [
+        (None, Verdict.BAD, "parallelize setup"),
+        ("REVIEW_IN_PROGRESS", Verdict.BAD, "parallelize setup"),
+        ("ROLLBACK_COMPLETE", Verdict.BAD, "parallelize setup"),
+        ("CREATE_IN_PROGRESS", Verdict.BAD, "wait"),
+        ("UPDATE_IN_PROGRESS", Verdict.LOOK, "wait"),
+        ("UPDATE_ROLLBACK_FAILED", Verdict.BAD, "continue-update-rollback"),
+        ("UPDATE_ROLLBACK_COMPLETE", Verdict.LOOK, "parallelize setup"),
+        ("CREATE_COMPLETE", Verdict.GOOD, ""),
+    ],
+)
+def test_only_a_stack_that_was_made_is_good(status, verdict, fix):
+    finding = judge_stack(status)
+    assert finding.verdict is verdict
+    assert fix in finding.fix

@@ -1,28 +1,39 @@
-"""A CloudFormation stack: planned as a change set, carried out, asked for what it made."""
+"""A CloudFormation stack: planned as a change set, carried out, asked for what it made.
+
+What its state allows is in `parallelize.stack.state`.
+"""
 
 from __future__ import annotations
 
+import difflib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from parallelize_core.errors import ServiceError
+from parallelize.console import escape
+from parallelize.stack.state import Standing, standing
+from parallelize_core.errors import ServiceError, UsageError
 
 if TYPE_CHECKING:
     from types_boto3_cloudformation import CloudFormationClient
 
 POLL_SECONDS = 3.0
 PATIENCE_SECONDS = 15 * 60.0
+SETTLE_SECONDS = 30.0
+"""For so long the state from before a deletion may still be the answer."""
+
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 """The policies have names, so that people can be given them."""
 
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 """CloudFormation calls a change set without changes a failure, and says so only in words."""
+
+MADE = {Standing.WHOLE, Standing.BUSY}
 
 Tell = Callable[[str], None]
 
@@ -41,56 +52,83 @@ class Stack:
 
     client: CloudFormationClient
     name: str
+    poll_seconds: float = POLL_SECONDS
+
+    def status(self) -> str | None:
+        """Return what CloudFormation calls the stack's state, None if there is no stack."""
+        found = self._describe()
+        return found["StackStatus"] if found else None
 
     def outputs(self) -> dict[str, str] | None:
-        """Return what the stack says it made, or None if there is no finished stack."""
+        """Return what the stack says it made, or None if there is no stack that was made."""
         found = self._describe()
-        if found is None or found["StackStatus"] == "REVIEW_IN_PROGRESS":
+        if found is None or standing(found["StackStatus"]) not in MADE:
             return None
         return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs") or ()}
 
-    def resource(self, logical_id: str) -> str | None:
-        """Return the name of what the stack made under `logical_id`, None if it made nothing."""
-        try:
-            answer = self.client.describe_stack_resource(
-                StackName=self.name, LogicalResourceId=logical_id
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ValidationError":
-                return None
-            raise
-        return answer["StackResourceDetail"].get("PhysicalResourceId")
+    def parameters(self) -> dict[str, str]:
+        """Return the values that the stack was made with; none if it was not made."""
+        found = self._describe()
+        if found is None or standing(found["StackStatus"]) not in MADE:
+            return {}
+        return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters") or ()}
 
     @contextmanager
     def change_set(
         self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]
     ) -> Iterator[Changes]:
-        """Plan what deploying would change; the plan is taken away afterwards.
+        """Plan what deploying would change; a plan that is not carried out is taken away.
 
-        Raises ServiceError if CloudFormation cannot make the plan.
+        Parameters that are not given keep the value that the stack has. Raises UsageError for one
+        that the template does not have, ServiceError if CloudFormation cannot make the plan.
         """
-        is_new = self.outputs() is None
-        name = f"parallelize-{uuid.uuid4().hex}"
+        plan = _Plan(f"parallelize-{uuid.uuid4().hex}", self._describe())
+        values = _values(parameters, self._known(template), plan.parameters)
         self.client.create_change_set(
             StackName=self.name,
-            ChangeSetName=name,
-            ChangeSetType="CREATE" if is_new else "UPDATE",
+            ChangeSetName=plan.name,
+            ChangeSetType="CREATE" if plan.is_new else "UPDATE",
             TemplateBody=template,
-            Parameters=[
-                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-            ],
+            Parameters=values,
             Capabilities=CAPABILITIES,  # type: ignore[arg-type]
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
         )
+        carried_out = False
+
+        def execute(tell: Tell) -> None:
+            nonlocal carried_out
+            carried_out = True
+            self._execute(plan.name, tell)
+
         try:
-            yield Changes(self._lines(name), lambda tell: self._execute(name, tell))
+            yield Changes(self._lines(plan.name), execute)
         finally:
-            self._forget(name)
+            if not carried_out:
+                self._forget(plan)
 
     def delete(self, tell: Tell) -> None:
-        """Delete the stack; what it retains stays."""
-        self.client.delete_stack(StackName=self.name)
-        self._wait(tell, {"DELETE_COMPLETE"})
+        """Delete the stack, or see its deletion to the end; what it retains stays."""
+        operation = _Operation(self.status(), time.monotonic())
+        self.client.delete_stack(StackName=self.name, ClientRequestToken=operation.token)
+        self._wait(tell, {"DELETE_COMPLETE"}, operation)
+
+    def reason(self, token: str | None = None) -> str | None:
+        """Return why the operation `token` failed (None: any), None if no event says so."""
+        pages = self.client.get_paginator("describe_stack_events").paginate(StackName=self.name)
+        failed = [
+            event for page in pages for event in page["StackEvents"]
+            if event.get("ResourceStatus", "").endswith("_FAILED")
+            and token in {None, event.get("ClientRequestToken")}
+        ]  # fmt: skip
+        if not failed:
+            return None
+        # The oldest is the cause; later ones say only that something else had failed.
+        first = failed[-1]
+        return f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason')}"
+
+    def _known(self, template: str) -> set[str]:
+        summary = self.client.get_template_summary(TemplateBody=template)
+        return {one["ParameterKey"] for one in summary["Parameters"]}
 
     def _describe(self) -> Any:
         try:
@@ -107,7 +145,15 @@ class Stack:
             if any(words in reason for words in NO_CHANGES):
                 return ()
             raise ServiceError("CloudFormation cannot plan the stack", reason)
-        return tuple(_line(change["ResourceChange"]) for change in found["Changes"])
+        return tuple(_line(change["ResourceChange"]) for change in self._changes(name, found))
+
+    def _changes(self, name: str, page: Any) -> Iterator[Any]:
+        yield from page["Changes"]
+        while token := page.get("NextToken"):
+            page = self.client.describe_change_set(
+                StackName=self.name, ChangeSetName=name, NextToken=token
+            )
+            yield from page["Changes"]
 
     def _finished_change_set(self, name: str) -> Any:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -115,46 +161,104 @@ class Stack:
             found = self.client.describe_change_set(StackName=self.name, ChangeSetName=name)
             if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
                 return found
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
         raise ServiceError("CloudFormation does not finish its plan", None, "try again")
 
     def _execute(self, name: str, tell: Tell) -> None:
-        self.client.execute_change_set(StackName=self.name, ChangeSetName=name)
-        self._wait(tell, {"CREATE_COMPLETE", "UPDATE_COMPLETE"})
+        operation = _Operation(self.status(), time.monotonic(), change_set=name)
+        self.client.execute_change_set(
+            StackName=self.name, ChangeSetName=name, ClientRequestToken=operation.token
+        )
+        self._wait(tell, {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, operation)
 
-    def _wait(self, tell: Tell, good: set[str]) -> None:
-        deadline, last = time.monotonic() + PATIENCE_SECONDS, ""
+    def _wait(self, tell: Tell, good: set[str], operation: _Operation) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        last: str | None = ""
+        begun = False
         while time.monotonic() < deadline:
-            found = self._describe()
-            state = found["StackStatus"] if found else "DELETE_COMPLETE"
+            state = self.status()
             if state != last:
-                tell(state)
-            if state in good:
+                tell(state or "DELETE_COMPLETE")
+            begun = begun or state != operation.before or self._has_begun(operation)
+            if begun and (state or "DELETE_COMPLETE") in good:
                 return
-            if not state.endswith(("_IN_PROGRESS", "_PROGRESS")):
-                raise ServiceError(f"the stack ended as {state}", self._reason())
+            if begun and standing(state) is not Standing.BUSY:
+                raise ServiceError(f"the stack ended as {state}", self.reason(operation.token))
             last = state
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
         raise ServiceError("CloudFormation is still at work", None, "parallelize setup   again")
 
-    def _reason(self) -> str | None:
-        events = self.client.describe_stack_events(StackName=self.name)["StackEvents"]
-        failed = [one for one in events if one.get("ResourceStatus", "").endswith("_FAILED")]
-        # The oldest is the cause; later ones say only that something else had failed.
-        if not failed:
-            return None
-        first = failed[-1]
-        return f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason')}"
+    def _has_begun(self, operation: _Operation) -> bool:
+        """Whether the stack's state is that of the operation, though it is the same as before."""
+        if operation.change_set is None:
+            return time.monotonic() - operation.asked > SETTLE_SECONDS
+        try:
+            found = self.client.describe_change_set(
+                StackName=self.name, ChangeSetName=operation.change_set
+            )
+        except self.client.exceptions.ChangeSetNotFoundException:
+            return True
+        return found["ExecutionStatus"] not in {"AVAILABLE", "EXECUTE_IN_PROGRESS"}
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, plan: _Plan) -> None:
         """Take an unused plan away, with the empty stack that planning a new one leaves behind."""
-        found = self._describe()
-        if found is None:
+        if plan.before is None:
+            self.delete(lambda _: None)
             return
-        if found["StackStatus"] == "REVIEW_IN_PROGRESS":
-            self.client.delete_stack(StackName=self.name)
-        else:
-            self.client.delete_change_set(StackName=self.name, ChangeSetName=name)
+        try:
+            self.client.delete_change_set(StackName=self.name, ChangeSetName=plan.name)
+        except ClientError as error:
+            # One that CloudFormation is still making; it is not carried out by itself.
+            if error.response["Error"]["Code"] != "InvalidChangeSetStatus":
+                raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A change set, and what CloudFormation said of the stack before."""
+
+    name: str
+    before: Any
+
+    @property
+    def is_new(self) -> bool:
+        return standing(self.before and self.before["StackStatus"]) is Standing.ABSENT
+
+    @property
+    def parameters(self) -> set[str]:
+        """The parameters whose values the stack has already."""
+        if self.is_new:
+            return set()
+        return {one["ParameterKey"] for one in self.before.get("Parameters") or ()}
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """What was asked for: in which state, when (monotonic), and by which change set if by one.
+
+    AWS puts the token on the events of the operation.
+    """
+
+    before: str | None
+    asked: float
+    change_set: str | None = None
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def _values(given: Mapping[str, str], known: set[str], kept: set[str]) -> list[Any]:
+    """Return parameters as a change set takes them; an unset one would fall back to its default."""
+    if unknown := sorted(given.keys() - known):
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        raise UsageError(
+            f'the stack has no parameter "{escape(unknown[0])}"',
+            f"did you mean {near[0]}?" if near else None,
+            "parallelize setup --print-template   has them at its top",
+        )
+    return [
+        *({"ParameterKey": key, "ParameterValue": value} for key, value in given.items()),
+        *({"ParameterKey": key, "UsePreviousValue": True}
+          for key in sorted((kept & known) - given.keys())),
+    ]  # fmt: skip
 
 
 def _line(change: Any) -> str:
