@@ -23,9 +23,10 @@ from parallelize_agent.interruption import Notice, NoticeWatch
 from parallelize_agent.metadata import Metadata
 from parallelize_agent.worker import Worker
 from parallelize_core.aws_errors import explain
-from parallelize_core.clients import client_config, make_session
+from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.layout import group_name
 from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
@@ -122,11 +123,20 @@ def _explained(error: Exception) -> ParallelizeError:
 
 
 def _leave_group(config: AgentConfig, instance: assembly.Instance, departure: Departure) -> None:
-    # A machine that is being taken away, or that a person ends, may be replaced; one that leaves
-    # of its own accord must not be, whether its work is over or it cannot work.
-    if instance.group_state == IN_SERVICE and not departure.imposed:
-        session = make_session(config.region or instance.region)
-        group.leave(session.client("autoscaling", config=client_config()), instance.worker)
+    # A machine that is being taken away, that a person ends, or whose time is up may be replaced;
+    # one that leaves of its own accord must not be, whether its work is over or it cannot work.
+    if instance.group_state != IN_SERVICE or departure.imposed:
+        return
+    session = make_session(config.region or instance.region)
+    autoscaling = session.client("autoscaling", config=client_config())
+    records = Clients.make(session).store(config.bucket)
+    failed = departure.error is not None
+
+    def should_rest() -> bool:
+        return group.should_rest(records, config.layout, instance.worker, failed=failed)
+
+    group.hold(autoscaling, group_name(config.run), should_rest)
+    group.leave(autoscaling, instance.worker)
 
 
 def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:

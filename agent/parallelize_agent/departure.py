@@ -15,7 +15,7 @@ class Departure:
     """Why a worker leaves, and until when (in seconds of the clock) running jobs may go on.
 
     None for `deadline` lets them end by themselves. `error` makes it a failure. `imposed` says
-    that the decision came from outside: a notice, or a signal.
+    that it is not this worker's work that is over: a notice, a signal, or the end of its time.
     """
 
     reason: str

@@ -1,16 +1,28 @@
 """Leaving an Auto Scaling group: lower it by one, so that nothing takes this worker's place.
 
 Otherwise the group would replace each worker whose work is over, for ever. A worker that is
-interrupted does not do this: its work is not over, and it should be replaced.
+interrupted, or whose time is up, does not do this: its work is not over, and it should be replaced.
+
+A group that follows the queue would also wake up for the files that a paused run leaves there, and
+start workers that only leave again. So whoever leaves such a run holds the group first.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from parallelize_agent.heartbeat import read_heartbeats
+from parallelize_core.errors import ParallelizeError
+from parallelize_core.layout import RunLayout
+from parallelize_core.pause import HELD_PROCESSES
+from parallelize_core.run import Run
+from parallelize_core.store import Store
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -19,6 +31,44 @@ log = structlog.get_logger()
 
 BUSY = {"ScalingActivityInProgress", "ResourceContention"}
 """The group is in the middle of something else, and takes this a moment later."""
+
+
+def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -> bool:
+    """Whether starting workers is of no use: the run is paused, or its last worker has `failed`.
+
+    If that cannot be read, it is so for whoever has failed.
+    """
+    try:
+        if Run.decode(store.get(layout.run_json)).paused:
+            return True
+        return failed and not any(
+            other.alive(time.time())
+            for other in read_heartbeats(store, layout)
+            if other.worker != worker
+        )
+    except (BotoCoreError, ClientError, ParallelizeError) as error:
+        log.warning("not known whether the run goes on", error=str(error))
+        return failed
+
+
+def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bool]) -> None:
+    """Let the group start nothing, if it should rest; whoever resumes the run resumes it."""
+    if not should_rest():
+        return
+    try:
+        autoscaling.suspend_processes(
+            AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES)
+        )
+        # Who resumes a run does so in run.json first: if that was before we held the group, they
+        # may have resumed the group before it, too.
+        if not should_rest():
+            autoscaling.resume_processes(
+                AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES)
+            )
+    except (ClientError, BotoCoreError) as error:
+        log.warning("group not held", error=str(error))
+    else:
+        log.info("held its group")
 
 
 def _is_busy(error: BaseException) -> bool:

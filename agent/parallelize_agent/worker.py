@@ -131,7 +131,8 @@ class Worker:
                 self.leaving.decide(error.what, 0, error)
         limit = self._config.max_runtime_seconds
         if limit is not None and boot_seconds() - self._started_clock >= limit:
-            self.leaving.decide("max_runtime is reached", self._config.stop_grace_seconds)
+            grace = self._config.stop_grace_seconds
+            self.leaving.decide("max_runtime is reached", grace, imposed=True)
         self._look_for_pause()
         self._tell_change()
         for job in self._pipeline.surplus():

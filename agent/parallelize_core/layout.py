@@ -205,6 +205,11 @@ def dead_letter_queue_name(run: str) -> str:
     return f"parallelize-{run}-dead"
 
 
+def group_name(run: str) -> str:
+    """Return the name of the run's Auto Scaling group, if its fleet is persistent."""
+    return f"parallelize-{run}"
+
+
 def check_run_name(run: str) -> str:
     """Return `run` if it can name a run; raise UsageError if it cannot."""
     if not RUN_NAME.fullmatch(run):

@@ -11,6 +11,12 @@ from parallelize_core.store import Condition, Store
 
 MAX_TRIES = 10
 
+HELD_PROCESSES = ("Launch", "AlarmNotification")
+"""What the Auto Scaling group of a paused run must not do: it would start workers that only leave.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
+"""
+
 
 def pause(store: Store, layout: RunLayout, reason: str) -> bool:
     """Ask all agents to leave. Answers False if the run was paused already, for its own reason.

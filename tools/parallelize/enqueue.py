@@ -24,10 +24,10 @@ from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import Step, progress
 from parallelize.queues import make_queues
 from parallelize.results import failed_results
+from parallelize.resume import resume
 from parallelize.run_record import load_run
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
-from parallelize_core import pause
 from parallelize_core.config import DrainSettings
 from parallelize_core.errors import NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
@@ -82,8 +82,7 @@ def send_jobs(
     run = load_run(store, context)
     parts = list(read_parts(store, layout))
     check_names(run, parts)
-    if pause.resume(store, layout):
-        say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
+    resume(context, run)
     queue = make_queues(context.clients.sqs, context.run, context.tags).main
     sender = Sender(store, layout, queue, finished(store, layout))
     waiting = len(beyond_cursors(store, layout, parts, sender.done))

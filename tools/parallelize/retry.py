@@ -20,10 +20,10 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.queues import make_queues
 from parallelize.results import failed_results
+from parallelize.resume import resume
 from parallelize.run_record import check_same_places, drafted, load_run, publish
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
-from parallelize_core import pause
 from parallelize_core.config import AgentConfig
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
@@ -86,8 +86,7 @@ def retry_jobs(context: Context, files: Sequence[str] = ()) -> Retried:
         store.delete(context.layout.failure(result.key) for result in chunk)
         queues.main.send([m.encode() for m in messages], DELAY_SECONDS)
     # Now that their marks are gone, they are no failures that would halt the run again.
-    if pause.resume(store, context.layout):
-        say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
+    resume(context, run)
     return Retried(context.run, len(results), renewed)
 
 

@@ -53,7 +53,9 @@ class Account:
         self.store.put(layout.run_json, record.encode())
         entries = [Entry(key=f"{n}.txt", size=1, etag="e") for n in range(files)]
         self.store.put(layout.manifest_part(0), encode_part(entries))
-        self.store.put(layout.cursor(0), Cursor(sent=files if sent else 0).model_dump_json().encode())
+        self.store.put(
+            layout.cursor(0), Cursor(sent=files if sent else 0).model_dump_json().encode()
+        )
         queues = make_queues(self.client("sqs"), run, {"parallelize:run": run})
         if sent:
             queues.main.send([JobMessage(run=run, key=e.key, size=1).encode() for e in entries])

@@ -96,6 +96,26 @@ def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, paralleliz
     assert {"Launch", "AlarmNotification"} <= suspended
 
 
+def suspended(account):
+    return {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
+
+
+def test_enqueue_lets_a_stopped_run_and_its_group_go_on(account, group, parallelize):
+    parallelize("stop", "--run", "scans")
+    parallelize("enqueue", "--run", "scans")
+    assert account.run("scans").paused == ""
+    assert suspended(account) == {"AZRebalance"}
+
+
+def test_enqueue_lets_a_run_without_a_group_go_on(account, parallelize):
+    account.prepare("scans", sent=False)
+    parallelize("stop", "--run", "scans")
+    code, _, err = parallelize("enqueue", "--run", "scans")
+    assert code == 0
+    assert "it goes on" in err
+    assert "fix:" not in err
+
+
 def test_scaling_up_lets_a_stopped_group_launch_again(account, group, parallelize):
     parallelize("stop", "--run", "scans")
     assert parallelize("scale", "4", "--run", "scans")[0] == 3  # they would leave at once

@@ -71,8 +71,10 @@ ALLOWED = {
             f"{GROUP}/parallelize-scans",
             {},
         ),
+        ("autoscaling:SuspendProcesses", f"{GROUP}/parallelize-scans", {}),
     ],
     "submitter": [
+        ("autoscaling:ResumeProcesses", f"{GROUP}/parallelize-scans", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/input/a.txt", {}),
         ("sqs:SendMessage", QUEUE, {}),
         ("sqs:CreateQueue", QUEUE, {}),
@@ -110,9 +112,12 @@ REFUSED = {
         ("logs:CreateLogGroup", f"{LOGS}:/parallelize/agents", {}),
         ("logs:DeleteLogStream", f"{LOG}:scans/i-1", {}),
         ("autoscaling:TerminateInstanceInAutoScalingGroup", f"{GROUP}/web", {}),
+        ("autoscaling:SuspendProcesses", f"{GROUP}/web", {}),
         ("autoscaling:UpdateAutoScalingGroup", f"{GROUP}/parallelize-scans", {}),
     ],
     "submitter": [
+        ("autoscaling:ResumeProcesses", f"{GROUP}/web", {}),
+        ("autoscaling:UpdateAutoScalingGroup", f"{GROUP}/parallelize-scans", {}),
         ("ec2:CreateFleet", f"{EC2}:fleet/f-1", TAGGED),
         ("iam:PassRole", "*", {}),
         ("s3:PutObject", f"{OBJECTS}/other/a.txt", {}),
@@ -245,8 +250,14 @@ AGENT_SELDOM = {
     "sqs:ChangeMessageVisibility", "s3:AbortMultipartUpload", "s3:DeleteObject",
     # Only in a group.
     "autoscaling:TerminateInstanceInAutoScalingGroup",
+    "autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses",
 }  # fmt: skip
-SUBMITTER_SELDOM = {"s3:AbortMultipartUpload"}
+SUBMITTER_SELDOM = {
+    "s3:AbortMultipartUpload",
+    # Only for a run that was paused, see test_persistent.
+    "autoscaling:DescribeAutoScalingGroups",
+    "autoscaling:ResumeProcesses",
+}
 
 
 def actions(policy):

@@ -15,6 +15,7 @@ from parallelize.fleet.facts import Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.template import template_name
 from parallelize_core.errors import UsageError
+from parallelize_core.pause import HELD_PROCESSES
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -24,9 +25,6 @@ MAX_TYPES = 40
 
 SUSPENDED = ("AZRebalance",)
 """Rebalancing would end a worker in mid-job for the sake of symmetry."""
-
-PAUSED = ("Launch", "AlarmNotification")
-"""What a stopped run's group must not do, or it would replace the workers that leave."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +137,12 @@ def find_all(autoscaling: AutoScalingClient) -> list[Group]:
 
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start nothing more; its workers go on."""
-    autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+    autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
 def resume(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start workers again."""
-    autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(PAUSED))
+    autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
 def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:

@@ -17,13 +17,14 @@ from parallelize.fleet.facts import Image, Market, Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize_core.config import MAX_USER_DATA_BYTES
 from parallelize_core.errors import UsageError
+from parallelize_core.layout import group_name
 
 TAGGED = ("instance", "volume", "network-interface")
 
 
 def template_name(run: str) -> str:
     """Return the name of a run's launch template; its Auto Scaling group has the same."""
-    return f"parallelize-{run}"
+    return group_name(run)
 
 
 def launch_template(

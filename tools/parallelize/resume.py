@@ -1,0 +1,35 @@
+"""Letting a paused run go on: first its agents, then the group that starts them, if it has one."""
+
+from __future__ import annotations
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from parallelize.console import say, shown
+from parallelize.context import Context
+from parallelize.fleet import group as groups
+from parallelize_core import pause
+from parallelize_core.layout import group_name
+from parallelize_core.run import Run
+
+
+def resume(context: Context, run: Run) -> None:
+    """Let `run` go on if it is paused, and say so."""
+    # In this order: an agent that holds the group looks at run.json afterwards.
+    if not pause.resume(context.store, context.layout):
+        return
+    say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
+    name, autoscaling = group_name(context.run), context.client("autoscaling")
+    try:
+        if groups.find(autoscaling, name):
+            groups.resume(autoscaling, name)
+    except (ClientError, BotoCoreError) as error:
+        say(
+            f"if its fleet is persistent, it starts no workers yet ({_code(error)})\n"
+            f"  fix: parallelize scale N{context.hint}, by somebody who may launch"
+        )
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response["Error"]["Code"])
+    return type(error).__name__
