@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from .conftest import Project
+from tests.functional.client.conftest import Project
 
 
 def prepared(project: Project, *names: str) -> Project:
