@@ -3,7 +3,9 @@
 It asks by touching a file that a path unit of the image watches (systemd/parallelize-setup.path).
 What is then run as root is the script in the machine's user data, which the unit reads anew from
 the metadata service: nothing that the agent, a job, or the run's bucket says can change it.
-`python -m parallelize_agent.root_setup FILE` is that reading, and writes the script to FILE.
+`python -m parallelize_agent.root_setup FILE` is that reading, and writes the script to FILE. On a
+machine from a vendor's plain image, whose user data is another script, it takes the configuration
+that this one has left for root alone to change: `... FILE CONFIGURATION`.
 """
 
 from __future__ import annotations
@@ -82,13 +84,14 @@ def find_root_setup(config: AgentConfig, environ: Mapping[str, str] = os.environ
     return RootSetup(Path(runtime, WANTED), Path(folder))
 
 
-def main(target: Path) -> None:
-    """Write the script in this machine's user data to `target`, for root to start."""
-    user_data = Metadata.from_environment().get("user-data") or ""
-    script = AgentConfig.decode(user_data, "the instance's user data").root_setup
+def main(target: Path, given: Path | None = None) -> None:
+    """Write the script in this machine's user data, or in `given`, to `target`, for root."""
+    text = given.read_text("utf-8") if given else Metadata.from_environment().get("user-data")
+    source = str(given) if given else "the instance's user data"
+    script = AgentConfig.decode(text or "", source).root_setup
     target.touch(mode=0o700)
     target.write_text(script, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*(Path(word) for word in sys.argv[1:]))

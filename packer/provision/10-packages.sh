@@ -1,12 +1,19 @@
-# Debian's packages: those of the agent, and those that the image's owner wants for the jobs.
+# The distribution's packages: those of the agent, and those that the image's owner wants for jobs.
 
-# On an instance that has just booted, cloud-init may still be using apt.
-if command -v cloud-init >/dev/null; then
-	cloud-init status --wait >/dev/null || true
+. ./distribution.sh
+
+if [ "${STOCK:-false}" = true ]; then
+	# Only what is lacking: a worker's subnet may have no way to a mirror. And it is cloud-init
+	# that runs this, so waiting for its end would be for ever.
+	if ! { command -v nft && command -v "$python"; } >/dev/null; then
+		install_packages nftables "$python"
+	fi
+else
+	# On an instance that has just booted, cloud-init may still be at work on packages.
+	if command -v cloud-init >/dev/null; then
+		cloud-init status --wait >/dev/null || true
+	fi
+	update_packages
+	# shellcheck disable=SC2086  # lists of words
+	install_packages $packages ${EXTRA_PACKAGES:-}
 fi
-
-apt-get --quiet --option Acquire::Retries=3 update
-apt-get --quiet --yes upgrade
-# shellcheck disable=SC2086  # a list of words
-apt-get --quiet --yes install --no-install-recommends \
-	ca-certificates nftables python3 python3-venv ${EXTRA_PACKAGES:-}

@@ -6,10 +6,15 @@ install -D --mode=755 --target-directory=/usr/lib/parallelize \
 install -D --mode=644 --target-directory=/usr/lib/parallelize "$STAGE/systemd/metadata.nft"
 install -D --mode=644 --target-directory=/usr/share/doc/parallelize "$STAGE/image.md"
 
-gpu_conf=/etc/systemd/system/parallelize-agent.service.d/gpu.conf
-rm -f "$gpu_conf"
+agent_conf=/etc/systemd/system/parallelize-agent.service.d
+rm -f "$agent_conf/gpu.conf" "$agent_conf/before-254.conf"
 if [ "${GPU:-false}" = true ]; then
-	install -D --mode=644 "$STAGE/systemd/gpu.conf" "$gpu_conf"
+	install -D --mode=644 --target-directory="$agent_conf" "$STAGE/systemd/gpu.conf"
+fi
+version=$(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')
+if [ "$version" -lt 254 ]; then
+	sed -i '/^OnSuccess=/d' /etc/systemd/system/parallelize-agent.service
+	install -D --mode=644 --target-directory="$agent_conf" "$STAGE/systemd/before-254.conf"
 fi
 
 systemctl --quiet enable parallelize-firewall.service parallelize-agent.service \

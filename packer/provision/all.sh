@@ -7,8 +7,9 @@
 # The folder above this one holds systemd/, requirements.txt, image.md and the agent's wheel.
 #
 # Environment:
-#     EXTRA_PACKAGES      Debian packages for the jobs, separated by spaces
+#     EXTRA_PACKAGES      the distribution's packages for the jobs, separated by spaces
 #     EXTRA_REQUIREMENTS  Python requirements for the jobs, separated by spaces
+#     STOCK               "true" at a plain machine's first boot, see stock.sh
 #     GPU                 "true" on a base image with a GPU's drivers
 set -eu
 

@@ -79,6 +79,42 @@ def test_the_owners_debian_packages_are_installed(worker_tree: Path) -> None:
     assert (worker_tree / "usr" / "bin" / tree.EXTRA_PACKAGES).exists()
 
 
+ASKED = """
+printf 'ID={id}\n' >/etc/os-release
+printf '#!/bin/sh\necho "asked: $*"\n' | tee /usr/local/bin/dnf >/usr/local/bin/apt-get
+chmod +x /usr/local/bin/dnf /usr/local/bin/apt-get
+STOCK=true sh /{stage}/provision/all.sh 10-packages.sh
+"""
+
+
+@pytest.mark.parametrize(
+    ("lacking", "name", "asked"),
+    [
+        ("true", "debian", []),
+        ("true", "ubuntu", []),
+        ("rm /usr/sbin/nft", "debian", ["update", "install --no-install-recommends nftables"]),
+        ("true", "amzn", ["--quiet --assumeyes install nftables python3.11"]),
+        ("touch /usr/bin/python3.11; chmod +x /usr/bin/python3.11", "amzn", []),
+    ],
+    ids=["debian", "ubuntu", "debian without nft", "amazon", "amazon with all"],
+)
+def test_a_plain_machine_asks_a_mirror_only_for_what_it_lacks(
+    worker_tree: Path, lacking: str, name: str, asked: list[str]
+) -> None:
+    script = ASKED.format(id=name, stage=tree.STAGE)
+    answer = tree.in_copy(worker_tree, f"{lacking}\n{script}")
+    assert answer.returncode == 0, answer.stdout
+    found = re.findall(r"^asked: (.*)$", answer.stdout, re.MULTILINE)
+    assert len(found) == len(asked), answer.stdout
+    assert all(words in line for words, line in zip(asked, found, strict=True))
+
+
+def test_no_other_system_is_taken_for_one_that_is_known(worker_tree: Path) -> None:
+    answer = tree.in_copy(worker_tree, ASKED.format(id="gentoo", stage=tree.STAGE))
+    assert answer.returncode != 0
+    assert "gentoo is not Debian, Ubuntu or Amazon Linux" in answer.stdout
+
+
 def test_the_owners_python_packages_are_the_jobs_and_not_the_agents(worker_tree: Path) -> None:
     script = (
         f"EXTRA_REQUIREMENTS='jmespath' sh /{tree.STAGE}/provision/all.sh 40-jobs.sh 90-check.sh"
@@ -101,7 +137,10 @@ def test_shellcheck_has_no_complaint(script: Path) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("needs shellcheck: tests/image/install-packages.sh")
     answer = subprocess.run(
-        ["shellcheck", "--shell=sh", script], capture_output=True, text=True, check=False
+        ["shellcheck", "--shell=sh", "--external-sources", "--source-path=SCRIPTDIR", script],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 0, answer.stdout
 

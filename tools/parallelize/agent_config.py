@@ -7,7 +7,6 @@ from typing import Any
 from parallelize.command_check import check_script
 from parallelize.console import escape
 from parallelize.context import Context
-from parallelize.fleet.stock import STOCK
 from parallelize.queues import Queues
 from parallelize.settings import AgentTable
 from parallelize_core.config import AgentConfig, DrainSettings
@@ -44,12 +43,6 @@ def root_setup(context: Context) -> str:
     name = context.settings.workers.root_setup
     if name is None:
         return ""
-    if context.settings.workers.ami == STOCK:
-        raise UsageError(
-            "a machine from the stock image has no set-up as root",
-            "workers.root_setup is set",
-            "parallelize image build, or leave workers.root_setup out",
-        )
     try:
         script = context.path(name).read_bytes()
         check_script(script, name)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from platformdirs import user_config_path
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.console import escape, say
+from parallelize.fleet.distributions import is_stock
+from parallelize.fleet.images import AUTO
 from parallelize.fleet.tags import run_tags
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.records import REGION as LOCAL_REGION
@@ -180,10 +182,20 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     if common.local:
         workers = resolved.settings.workers.count
         resolved = resolved.with_defaults(local_defaults(workers), "the local cloud")
+        resolved = with_local_image(resolved)
     else:
         for line in endpoint_banner(os.environ):
             say(line)
     return Context(resolved, run_name(resolved), common.again())
+
+
+def with_local_image(resolved: Resolved) -> Resolved:
+    """Leave a vendor's plain image out: all machines of the local cloud have the agent inside."""
+    if not is_stock(resolved.settings.workers.ami):
+        return resolved
+    others = {key: source for key, source in resolved.sources.items() if key != "workers.ami"}
+    free = replace(resolved, sources=others)
+    return free.with_defaults({"workers.ami": AUTO}, "the local cloud")
 
 
 def profile_of(flags: Mapping[str, str]) -> str | None:

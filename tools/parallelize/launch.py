@@ -4,17 +4,14 @@ Other commands use the same steps:
 
     request = make_request(context, queues, count)
     plan = plan_launch(read_facts(context, queues, request), request)   # nothing is changed yet
-    outcome = execute(plan, ComputeClients.make(context.session))
+    outcome = start(plan, context)
 """
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -25,16 +22,16 @@ from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
-from parallelize.fleet.gather import Place, find_types, gather
+from parallelize.fleet.gather import Place, gather
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.show import describe_plan
-from parallelize.fleet.stock import STOCK, Bundle, make_bundle
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
 from parallelize.queues import Queues
 from parallelize.run_record import load_run
 from parallelize.snapshot import Reader, Snapshot
-from parallelize.units import plural, show_size
+from parallelize.stock_bundle import pack, send
+from parallelize.units import plural
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import MissingError, NothingToDoError
 
@@ -63,7 +60,9 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     autoscale: Annotated[
         bool | None, Parameter(help="persistent: follow the queue, from and to zero.")
     ] = None,
-    ami: Annotated[str | None, Parameter(help="auto, stock, ami-… or ssm:NAME.")] = None,
+    ami: Annotated[
+        str | None, Parameter(help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME.")
+    ] = None,
     max_price: Annotated[float | None, Parameter(help="USD an hour for one spot worker.")] = None,
     max_cost: Annotated[float | None, Parameter(help="USD for the whole run.")] = None,
     print_config: Annotated[
@@ -108,7 +107,8 @@ def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
 
 
 def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
-    """Do what a plan says."""
+    """Do what a plan says; machines from a stock image must find the agent in the bucket."""
+    send(context, plan.request.bundle)
     return execute(plan, ComputeClients.make(context.session))
 
 
@@ -134,7 +134,7 @@ def make_request(
         shutdown_behavior=workers.shutdown_behavior,
         instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
         key_name=workers.key_name,
-        bundle=send_bundle(context) if workers.ami == STOCK else None,
+        bundle=pack(context),
         topic=alarm_topic(context) if workers.metrics else "",
         tags=context.settings.aws.tags,
         force=force,
@@ -145,26 +145,6 @@ def alarm_topic(context: Context) -> str:
     """Return the name of the topic that alarms of the account go to, whether it exists or not."""
     partition = context.session.get_partition_for_region(context.region)
     return topic_arn(partition, context.region, context.account)
-
-
-def send_bundle(context: Context) -> Bundle:
-    """Put the agent for machines from a stock image into the run's bucket, if it is not there."""
-    (kind,) = find_types(context.client("ec2"), context.settings.workers.types[:1])
-    with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
-        path = Path(folder) / "agent.zip"
-        sha256 = make_bundle(path, kind.architectures[0])
-        key = context.layout.root.key("bootstrap", f"{sha256}.zip")
-        if context.store.head(key) is None:
-            say(f"sending the agent for the stock image ({show_size(path.stat().st_size)})")
-            with path.open("rb") as file:
-                context.store.put_file(key, file)
-    return Bundle(object_url(context, key), sha256)
-
-
-def object_url(context: Context, key: str) -> str:
-    """Return the address of an object without any signature, which the machine itself adds."""
-    endpoint = context.clients.s3.meta.endpoint_url
-    return f"{endpoint}/{context.bucket}/{quote(key)}"
 
 
 def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Facts:

@@ -1,7 +1,8 @@
 """`parallelize prep`: check everything, send inputs and environment, write the manifest.
 
 Nothing is sent before everything is checked. What is there already is not sent again, so an
-interrupted `prep` is repeated. The order is inputs, manifest, environment, run.json: whoever
+interrupted `prep` is repeated. If workers are to start from a vendor's plain image, the agent for
+them is sent along. The order is inputs, manifest, environment, run.json: whoever
 finds a run finds all that it names.
 
 A new input is added by a further part of the manifest. One whose content has *changed* is
@@ -17,7 +18,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize import bucket, region
+from parallelize import bucket, region, stock_bundle
 from parallelize.console import answer_json, escape, say, say_plan, shown, some
 from parallelize.context import Context, open_context
 from parallelize.inputs import LocalInput, is_remote, local_inputs, remote_inputs
@@ -106,9 +107,10 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     local = _local(context)
     with drafted(context) as draft:
         ensure_bucket(context, create=create_bucket)
-        store = context.store
+        store, bundle = context.store, stock_bundle.pack(context)
         plan = make_plan(context, store, draft, local)
         etags = send(store, plan.uploads, context.layout)
+        stock_bundle.send(context, bundle)
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
@@ -133,6 +135,8 @@ def show_plan(context: Context) -> None:
             say_plan(f"would upload {plural(len(local or ()), 'file')}")
             return
         plan = make_plan(context, context.store, draft, local)
+    if (bundle := stock_bundle.pack(context)) and not bundle.sent:
+        say_plan(f"would upload {stock_bundle.describe(bundle)}")
     for upload in plan.uploads:
         say_plan(f"would upload {shown(upload.item.key)}  {show_size(upload.content.size)}")
     say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}")

@@ -21,10 +21,8 @@ from parallelize.download import SOME_FAILED, fetch
 from parallelize.ending import end_lines
 from parallelize.enqueue import send_jobs
 from parallelize.fleet import instances
-from parallelize.fleet.clients import ComputeClients
-from parallelize.fleet.execute import execute
 from parallelize.fleet.plan import plan_launch
-from parallelize.launch import find_queues, make_request, read_facts
+from parallelize.launch import find_queues, make_request, read_facts, start
 from parallelize.local import cloud as local_cloud
 from parallelize.local_commands import NOT_AWS
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
@@ -157,7 +155,7 @@ def launch_missing(context: Context, status: RunStatus) -> None:
     queues = find_queues(context)
     request = make_request(context, queues, missing)
     plan = plan_launch(read_facts(context, queues, request), request)
-    outcome = execute(plan, ComputeClients.make(context.session))
+    outcome = start(plan, context)
     error = outcome.error()
     if error and not outcome.started:
         raise error

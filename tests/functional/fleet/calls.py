@@ -138,7 +138,10 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
         names = params.get("AlarmNames") or [params["AlarmName"]]
         return [(arn("cloudwatch", f"alarm:{name}"), ()) for name in names]
     if call.operation == "GetParameter":
-        return [(arn("ssm", f"parameter{params['Name']}"), ())]
+        name = params["Name"]
+        # Public parameters belong to no account.
+        owner = "" if name.startswith("/aws/service/") else ACCOUNT
+        return [(f"arn:aws:ssm:{REGION}:{owner}:parameter{name}", ())]
     return [("*", ())]
 
 

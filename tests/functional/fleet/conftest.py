@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from typing import Any
 import boto3
 import pytest
 from botocore import loaders
+from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.ec2.models import ec2_backends
+from moto.ssm.models import ssm_backends
 
 from parallelize import cli
+from parallelize.fleet.bundle import PLATFORMS, wheel_folder
+from parallelize.fleet.distributions import AMAZON, DEBIAN, UBUNTU
 from parallelize.queues import Queues, make_queues
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
@@ -24,6 +30,7 @@ from parallelize_core.store import S3Store
 
 REGION = "eu-west-1"
 BUCKET = "bucket"
+SYSTEMS = {"stock": DEBIAN, "stock:ubuntu": UBUNTU, "stock:amazon": AMAZON}
 
 
 @dataclass
@@ -139,3 +146,45 @@ def parallelize(capsys: pytest.CaptureFixture[str]):
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the client looks for wheels before it asks pip, with one that holds nothing for each.
+
+    What the real wheels do on a real machine is seen in tests/image.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache = tmp_path / "cache" / "parallelize"
+    for python in {system.python for system in SYSTEMS.values()}:
+        for architecture in PLATFORMS:
+            folder = wheel_folder(python, architecture, cache)
+            folder.mkdir(parents=True)
+            (folder / f"one-1.0-{python}-{architecture}.whl").write_bytes(b"a wheel")
+    return cache
+
+
+@pytest.fixture
+def vendors(account: Account, wheels: Path) -> dict[tuple[str, str], str]:
+    """The newest image of each vendor, by `workers.ami` and architecture."""
+    found = {}
+    for ami, system in SYSTEMS.items():
+        for architecture, parameter in system.parameters.items():
+            name = f"{system.title} {architecture}"
+            image = account.client("ec2").register_image(Name=name)["ImageId"]
+            # Which it does not take from the request.
+            ec2_backends["123456789012"][REGION].amis[image].architecture = architecture
+            _give_parameter(account, parameter, image)
+            found[ami, architecture] = image
+    return found
+
+
+def _give_parameter(account: Account, name: str, image: str) -> None:
+    """Let moto have an image under a name that only AWS may give."""
+    ssm = account.client("ssm")
+    ssm.put_parameter(Name="/our/image", Value=image, Type="String")
+    with suppress(ClientError):
+        # It loads what it knows of Amazon's own when it is first asked.
+        ssm.get_parameter(Name=name)
+    known = ssm_backends["123456789012"][REGION]._parameters
+    known[name] = known.pop("/our/image")

@@ -58,6 +58,7 @@ ALLOWED = {
         ("sqs:ReceiveMessage", QUEUE, {}),
         ("sqs:SendMessage", f"{QUEUE}-dead", {}),
         ("s3:GetObject", f"{OBJECTS}/runs/scans/input/a.txt", {}),
+        ("s3:GetObject", f"{OBJECTS}/runs/scans/bootstrap/a.zip", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/output/a.csv", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/result/a.txt.json", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/run.json", {}),
@@ -103,6 +104,7 @@ REFUSED = {
         ("s3:PutObject", f"{OBJECTS}/runs/scans/input/a.txt", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/manifest/000000.jsonl.gz", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/environment/x.zip", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/bootstrap/a.zip", {}),
         ("s3:DeleteObject", f"{OBJECTS}/runs/scans/result/a.txt.json", {}),
         ("s3:ListBucket", OBJECTS, {"s3:prefix": "private/"}),
         ("s3:DeleteBucket", OBJECTS, {}),
@@ -139,6 +141,8 @@ REFUSED = {
         ("iam:CreateServiceLinkedRole", "*", {"iam:AWSServiceName": "ec2.amazonaws.com"}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/result/a.json", {}),
         ("s3:DeleteObject", f"{OBJECTS}/runs/scans/result/a.json", {}),
+        ("ssm:GetParameter", f"arn:aws:ssm:{REGION}::parameter/aws/service/ecs/x", {}),
+        ("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/db/password", {}),
     ],
 }  # fmt: skip
 
@@ -204,6 +208,7 @@ def project(tmp_path: Path) -> Path:
     job.chmod(0o755)
     (tmp_path / "parallelize.toml").write_text(
         '[run]\nname = "scans"\ncommand = "./job.sh"\nenv = "env/"\n'
+        '[workers]\nami = "stock"\n'
         "[agent]\npoll = 0\ndrain_samples = 1\ndrain_interval = 0\nlease = 30\n"
     )
     return tmp_path
@@ -222,7 +227,7 @@ def work(config: AgentConfig, folder: Path) -> None:
 
 
 def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
-    policies, project, parallelize, tmp_path
+    policies, project, parallelize, wheels, tmp_path
 ):
     with recorded() as submitting:
         for words in (["prep"], ["enqueue"]):
@@ -285,13 +290,11 @@ SELDOM_RESOURCES = {
     # An image's snapshots are not in any call of ours; EC2 asks for them.
     ("StartFrom", "ec2:RunInstances", "snapshot/*"),
     ("StartFrom", "ec2:CreateFleet", "snapshot/*"),
-    # launch --ami stock, see test_stock.
-    ("SendAgentsForStockImages", "s3:PutObject", "bootstrap/*"),
-    ("ImageParameters", "ssm:GetParameter", "parameter/aws/service/*"),
 }
 LIFE = (
     "launch 2 --run one", "launch 1 --ami ssm:/parallelize/ami --max-cost 9 --run one",
-    "scale 1 --run one", "kill --run one",
+    "launch 1 --ami stock --run one", "launch 1 --ami stock:ubuntu --run one",
+    "launch 1 --ami stock:amazon --run one", "scale 1 --run one", "kill --run one",
     "launch 2 --fleet persistent --autoscale --run two",
     "launch 3 --fleet persistent --autoscale --run two",
     "scale 3 --run two", "scale 1 --run two", "stop --run two", "kill --run two",
@@ -299,7 +302,7 @@ LIFE = (
 
 
 @pytest.fixture
-def launching(account, parallelize, monkeypatch):
+def launching(account, parallelize, vendors, monkeypatch):
     """What launchers need for all that they do, and the policies, with the run's own bucket."""
     found = deploy(account, parallelize)
     monkeypatch.setenv("PARALLELIZE_WORKERS_KEY_NAME", "ana")

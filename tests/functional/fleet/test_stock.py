@@ -1,5 +1,9 @@
-"""Workers from a stock image: the script that makes them, as far as this machine can run it."""
+"""Workers from a stock image: the script and the bundle that make them, as far as they run here.
 
+tests/image/test_stock.py boots the machines.
+"""
+
+import ast
 import base64
 import hashlib
 import io
@@ -22,17 +26,21 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
-from moto.ssm.models import ssm_backends
-from tests.functional.fleet.conftest import REGION
+from tests.functional.fleet.conftest import SYSTEMS
 from tests.unit.fleet.examples import AGENT
 
-from parallelize.fleet import bootstrap, stock
+from parallelize.fleet import bootstrap, bundle, stock
+from parallelize.fleet.distributions import DEBIAN, NAMES, distribution
 from parallelize.fleet.stock import Bundle
 from parallelize.local.imds import MetadataServer
 from parallelize_core.config import MAX_USER_DATA_BYTES, AgentConfig
 from parallelize_core.errors import UsageError
 
-BUNDLE = Bundle("https://s3.eu-west-1.amazonaws.com/b/runs/scans/bootstrap/x.zip", "0" * 64)
+BUNDLE = Bundle(
+    "Debian 13", "https://s3.eu-west-1.amazonaws.com/b/runs/scans/bootstrap/x.zip", "0" * 64,
+    "runs/scans/bootstrap/x.zip", sent=False, body=b"",
+)  # fmt: skip
+BY_AMI = pytest.mark.parametrize(("ami", "system"), SYSTEMS.items(), ids=SYSTEMS.keys())
 
 
 def loaded(script):
@@ -52,10 +60,6 @@ def test_the_script_carries_the_agents_configuration():
     assert (settings["bundle"], settings["sha256"]) == (BUNDLE.url, BUNDLE.sha256)
 
 
-def test_a_machine_is_off_half_an_hour_after_its_workers_last_minute():
-    assert settings_of(stock.user_data(AGENT, BUNDLE))["minutes"] == 12 * 60 + 30
-
-
 @given(st.text(st.characters(codec="utf-8"), max_size=100))
 def test_no_setting_can_break_out_of_the_script(text):
     agent = AGENT.model_copy(update={"prefix": text})
@@ -64,6 +68,10 @@ def test_no_setting_can_break_out_of_the_script(text):
 
 def test_the_script_leaves_room_for_the_configuration():
     assert len(stock.user_data(AGENT, BUNDLE).encode()) < MAX_USER_DATA_BYTES / 2
+
+
+def test_the_oldest_python_of_the_three_understands_it():
+    ast.parse(stock.user_data(AGENT, BUNDLE), feature_version=(3, 9))
 
 
 def test_cloud_init_runs_it_as_a_script():
@@ -128,15 +136,31 @@ def booted(bucket, body, sha256=None):
     """Return the user data of a machine whose bundle is in the bucket, loaded there."""
     bucket.put_object(Bucket="bucket", Key="agent.zip", Body=body)
     url = f"{bucket.meta.endpoint_url}/bucket/agent.zip"
-    bundle = Bundle(url, sha256 or hashlib.sha256(body).hexdigest())
-    return loaded(stock.user_data(AGENT, bundle))
+    right = hashlib.sha256(body).hexdigest()
+    made = Bundle("Debian 13", url, sha256 or right, "agent.zip", sent=True, body=body)
+    return loaded(stock.user_data(AGENT, made))
 
 
 def test_the_bundle_is_fetched_with_the_machines_role_and_unpacked(machine, bucket, tmp_path):
     script = booted(bucket, zipped(module="x = 1"))
-    script.install(script.fetch(), tmp_path / "lib")
-    assert (tmp_path / "lib" / "module").read_text() == "x = 1"
-    assert [path.name for path in tmp_path.iterdir()] == ["lib"]
+    script.install(script.fetch(), tmp_path / "here")
+    assert (tmp_path / "here" / "module").read_text() == "x = 1"
+    config = (tmp_path / "here" / "config.json").read_text()
+    assert AgentConfig.decode(config, "config.json") == AGENT
+
+
+def test_credentials_that_are_not_there_yet_are_waited_for(machine, bucket):
+    script = booted(bucket, b"body")
+    script.PATIENCE_SECONDS = (0, 0)
+    answers = [OSError("503"), OSError("404"), b"body"]
+
+    def fetch():
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    assert script.patiently(fetch) == b"body"
 
 
 def test_another_bundle_than_that_of_the_launch_is_refused(machine, bucket):
@@ -145,57 +169,47 @@ def test_another_bundle_than_that_of_the_launch_is_refused(machine, bucket):
         script.fetch()
 
 
-@pytest.fixture
-def wheels(tmp_path, monkeypatch):
-    """Lead pip to a folder with a wheel for each pin, which needs no network.
+def names_in(body):
+    return zipfile.ZipFile(io.BytesIO(body)).namelist()
 
-    The wheels are empty: the real ones are for Debian's Python, and what is in them is not ours.
-    """
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    for pin in stock.pins():
-        name, _, number = pin.partition("==")
-        write_wheel(folder, name.replace("-", "_"), number)
+
+def test_the_same_agent_makes_the_same_bundle_so_that_it_is_sent_once(wheels):
+    made = {bundle.make_bundle(DEBIAN.python, "x86_64", wheels) for _ in range(2)}
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("architecture", bundle.PLATFORMS)
+@BY_AMI
+def test_a_bundle_has_the_wheels_for_the_python_of_its_system(wheels, ami, system, architecture):
+    names = names_in(bundle.make_bundle(system.python, architecture, wheels))
+    found = [name for name in names if name.startswith("wheels/")]
+    assert found == [f"wheels/one-1.0-{system.python}-{architecture}.whl"]
+
+
+def test_a_bundle_has_all_that_an_image_is_made_of(wheels):
+    names = set(names_in(bundle.make_bundle(DEBIAN.python, "x86_64", wheels)))
+    wheel = f"parallelize-{version('parallelize')}-py3-none-any.whl"
+    steps = {"provision/all.sh", "provision/stock.sh", "provision/30-agent.sh"}
+    units = {"systemd/parallelize-agent.service", "systemd/metadata.nft"}
+    assert steps | units | {"requirements.txt", wheel} <= names
+
+
+def test_without_the_wheels_pip_is_asked_and_what_it_says_is_told(tmp_path, monkeypatch):
     for variable in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
-
-
-def write_wheel(folder, name, number):
-    info = f"{name}-{number}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{number}-py3-none-any.whl", "w") as wheel:
-        described = f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n"
-        wheel.writestr(f"{info}/METADATA", described)
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
-
-
-def test_the_bundles_versions_are_those_that_run_here():
-    names = {pin.partition("==")[0] for pin in stock.pins()}
-    assert {"boto3", "botocore", "pydantic", "pydantic-core", "structlog"} <= names
-    # What only the client needs never reaches a worker.
-    assert not names & {"cyclopts", "rich", "moto", "platformdirs"}
-
-
-def test_the_same_agent_makes_the_same_zip_so_that_it_is_sent_once(wheels, tmp_path):
-    names = [stock.make_bundle(tmp_path / name, "x86_64") for name in ("one.zip", "two.zip")]
-    assert names[0] == names[1]
-
-
-def test_a_library_that_pip_cannot_fetch_is_named(wheels, tmp_path):
-    for wheel in wheels.glob("boto3-*"):
-        wheel.unlink()
     with pytest.raises(UsageError, match="pip cannot fetch") as refused:
-        stock.make_bundle(tmp_path / "agent.zip", "x86_64")
-    assert "boto3" in refused.value.why
+        bundle.make_bundle(DEBIAN.python, "x86_64", tmp_path)
+    assert "annotated-types" in refused.value.why
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_the_agent_of_the_bundle_starts_and_knows_its_version(wheels, tmp_path):
-    stock.make_bundle(tmp_path / "agent.zip", "x86_64")
-    zipfile.ZipFile(tmp_path / "agent.zip").extractall(tmp_path / "lib")
+def test_pip_installs_the_agents_wheel_and_it_starts_and_knows_its_version(tmp_path):
+    name, body = bundle.agent_wheel()
+    (tmp_path / name).write_bytes(body)
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
+    subprocess.run([*pip, f"--target={tmp_path / 'lib'}", tmp_path / name], check=True)
     libraries = Path(boto3.__file__).parent.parent
     (tmp_path / "libraries").mkdir()
     for one in libraries.iterdir():
@@ -203,34 +217,133 @@ def test_the_agent_of_the_bundle_starts_and_knows_its_version(wheels, tmp_path):
             (tmp_path / "libraries" / one.name).symlink_to(one)
     paths = [str(tmp_path / "lib"), str(tmp_path / "libraries")]
     done = subprocess.run(
-        [sys.executable, "-S", "-m", "parallelize_agent", "--version"],
+        [sys.executable, "-S", tmp_path / "lib" / "bin" / "parallelize-agent", "--version"],
         env={"PYTHONPATH": ":".join(paths)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == version("parallelize"), done.stderr
 
 
-def name_as_debian_does(account, image):
-    """Let moto have an image under a name that only AWS may give."""
-    account.client("ssm").put_parameter(Name="/our/image", Value=image, Type="String")
-    known = ssm_backends["123456789012"][REGION]._parameters
-    known[stock.PARAMETERS["x86_64"]] = known.pop("/our/image")
+def test_the_agents_wheel_has_nothing_of_the_client():
+    _, body = bundle.agent_wheel()
+    packages = {one.partition("/")[0] for one in names_in(body)}
+    info = f"parallelize-{version('parallelize')}.dist-info"
+    assert packages == {"parallelize_agent", "parallelize_core", info}
 
 
-def test_launching_from_the_stock_image_sends_the_agent_and_boots_debian(
-    account, parallelize, wheels
-):
-    debian = account.client("ec2").register_image(Name="debian-13")["ImageId"]
-    name_as_debian_does(account, debian)
+def test_a_system_that_is_not_known_is_refused_with_those_that_are(account, parallelize):
     account.prepare("scans")
-    code, _, err = parallelize("launch", "1", "--ami", "stock", "--run", "scans")
-    assert code == 0, err
-    (machine,) = account.machines("scans")
-    assert machine["ImageId"] == debian
+    code, _, err = parallelize("launch", "1", "--ami", "stock:gentoo", "--run", "scans")
+    assert code == 2
+    assert 'no stock image "gentoo"' in err
+    assert all(ami in err for ami in SYSTEMS)
+
+
+def test_debian_may_be_named():
+    assert distribution("stock:debian") == distribution("stock")
+
+
+def user_data_of(account, machine):
     data = account.client("ec2").describe_instance_attribute(
         InstanceId=machine["InstanceId"], Attribute="userData"
     )["UserData"]["Value"]
-    settings = settings_of(base64.b64decode(data).decode())
-    key = settings["bundle"].partition("/bucket/")[2]
-    body = account.store.get(key)
+    return base64.b64decode(data).decode()
+
+
+def bundles(account, run="scans"):
+    return [item.key for item in account.store.list(f"runs/{run}/bootstrap/")]
+
+
+@BY_AMI
+def test_a_launch_boots_the_vendors_image_and_sends_the_agent_that_the_machine_asks_for(
+    account, parallelize, vendors, ami, system
+):
+    account.prepare("scans")
+    code, _, err = parallelize("launch", "1", "--ami", ami, "--run", "scans")
+    assert code == 0, err
+    (machine,) = account.machines("scans")
+    assert machine["ImageId"] == vendors[ami, "x86_64"]
+    script = user_data_of(account, machine)
+    assert len(script.encode()) < MAX_USER_DATA_BYTES
+    settings = settings_of(script)
+    body = account.store.get(settings["bundle"].partition("/bucket/")[2])
     assert hashlib.sha256(body).hexdigest() == settings["sha256"]
-    assert "parallelize_agent/cli.py" in zipfile.ZipFile(io.BytesIO(body)).namelist()
+    assert f"wheels/one-1.0-{system.python}-x86_64.whl" in names_in(body)
+
+
+def test_machines_with_arm_processors_get_the_image_and_the_wheels_for_them(
+    account, parallelize, vendors
+):
+    account.prepare("scans")
+    words = ("--ami", "stock:amazon", "--type", "c7g.xlarge", "--run", "scans")
+    code, _, err = parallelize("launch", "1", *words)
+    assert code == 0, err
+    (machine,) = account.machines("scans")
+    assert machine["ImageId"] == vendors["stock:amazon", "arm64"]
+    assert "wheels/one-1.0-3.11-arm64.whl" in names_in(account.store.get(bundles(account)[0]))
+
+
+def test_a_dry_launch_says_what_it_would_send_and_sends_nothing(account, parallelize, vendors):
+    account.prepare("scans")
+    words = ("launch", "1", "--ami", "stock:ubuntu", "--run", "scans")
+    code, _, err = parallelize(*words, "--dry-run")
+    assert code == 0, err
+    assert re.search(r"agent +for Ubuntu 24.04, .*, will be sent first", err)
+    assert bundles(account) == []
+    parallelize(*words)
+    assert "is in the bucket" in parallelize(*words, "--dry-run")[2]
+
+
+@pytest.fixture
+def project(account, tmp_path, monkeypatch):
+    """A folder with an input and a command, whose machines come from Ubuntu's image."""
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "a.txt").write_text("a")
+    (tmp_path / "env").mkdir()
+    job = tmp_path / "env" / "job.sh"
+    job.write_text("#!/bin/sh\n")
+    job.chmod(0o755)
+    (tmp_path / "parallelize.toml").write_text(
+        '[run]\nname = "scans"\ncommand = "./job.sh"\nenv = "env/"\n'
+        '[workers]\nami = "stock:ubuntu"\n'
+    )
+
+
+def test_prep_sends_the_agent_and_the_launch_only_looks_for_it(
+    account, parallelize, vendors, project
+):
+    code, _, err = parallelize("prep", "--dry-run")
+    assert "(dry run) would upload the agent for Ubuntu 24.04" in err
+    assert bundles(account) == []
+    code, _, err = parallelize("prep")
+    assert code == 0, err
+    assert "sending the agent for Ubuntu 24.04" in err
+    sent = bundles(account)
+    assert len(sent) == 1
+    for words in (["prep"], ["enqueue"], ["launch", "1"]):
+        code, _, err = parallelize(*words)
+        assert code == 0, err
+        assert "sending" not in err
+    assert bundles(account) == sent
+
+
+def test_a_launch_sends_what_prep_has_not_because_another_image_was_chosen_since(
+    account, parallelize, vendors, project
+):
+    parallelize("prep")
+    parallelize("enqueue")
+    _, _, err = parallelize("launch", "1", "--ami", "stock")
+    assert "sending the agent for Debian 13" in err
+    assert len(bundles(account)) == 2
+
+
+def test_prep_sends_no_agent_for_an_image_that_has_it(
+    account, parallelize, vendors, project, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_AMI", "auto")
+    code, _, err = parallelize("prep")
+    assert code == 0, err
+    assert bundles(account) == []
+
+
+def test_every_name_has_its_system():
+    assert all(system in SYSTEMS.values() for system in NAMES.values())

@@ -49,6 +49,7 @@ EXTRA_PACKAGES = "tree"
 
 STAGE = "tmp/parallelize-image"
 PACKAGES_STEP = "10-packages.sh"
+PACKAGES_SCRIPTS = (PACKAGES_STEP, "distribution.sh")
 
 CLEAN_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
@@ -75,8 +76,9 @@ def provisioned(folder: Path) -> Path:
 
 def base_archive() -> Path:
     """Return the archive of the plain Debian, with the image's packages; make it if need be."""
-    step = (REPOSITORY / "packer" / "provision" / PACKAGES_STEP).read_bytes()
-    recipe = repr((SUITE, CLOUD_PACKAGES, EXTRA_PACKAGES, BASE_SETTINGS, step)).encode()
+    scripts = [REPOSITORY / "packer" / "provision" / name for name in PACKAGES_SCRIPTS]
+    steps = [script.read_bytes() for script in scripts]
+    recipe = repr((SUITE, CLOUD_PACKAGES, EXTRA_PACKAGES, BASE_SETTINGS, steps)).encode()
     archive = CACHE / f"base-{SUITE}-{hashlib.sha256(recipe).hexdigest()[:12]}.tar.zst"
     with only_one(archive):
         if not archive.exists():

@@ -1,55 +1,71 @@
 #!/usr/bin/env python3
-# What a plain Debian machine runs at its first boot, as user data, when there is no image yet.
-# Only the standard library is there. `stock.user_data` fills in SETTINGS.
+# What a plain machine runs at its first boot, as user data, when there is no image yet.
+# Only the standard library is there, and Amazon Linux's is of Python 3.9. `stock.user_data` fills
+# in SETTINGS.
 #
 # Whatever happens, the machine goes off in the end: a worker that cannot work must not cost.
-# ruff: noqa: S310, S607 - the addresses are AWS's, the programs those of a bare machine
-"""Fetch the agent from the run's bucket with the machine's role, and be a worker."""
+# ruff: noqa: S310, UP017, UP035 - the addresses are AWS's, the programs a bare
+# machine's, and the names those of Python 3.9
+"""Fetch the agent from the run's bucket with the machine's role, and make the machine a worker."""
 
+import contextlib
 import datetime
 import hashlib
 import hmac
+import io
 import json
 import os
 import pathlib
 import subprocess
-import sys
+import time
 import urllib.parse
 import urllib.request
 import zipfile
-from typing import Any
+from typing import Any, Callable
 
 SETTINGS: dict[str, Any] = json.loads(r"""{}""")
 
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")
-HOME = pathlib.Path("/opt/parallelize")
-JOB_USER = "parallelize-job"
-FIREWALL = """
-table inet parallelize {
-  chain output {
-    type filter hook output priority 0
-    meta skuid != 0 ip daddr 169.254.169.254 reject
-    meta skuid != 0 ip6 daddr fd00:ec2::254 reject
-  }
-}
-"""
+HOME = pathlib.Path("/var/lib/parallelize-bootstrap")
+DEADLINE = "parallelize-bootstrap"
+PATIENCE_SECONDS = (1, 2, 5, 10, 20)
+BOOT_MINUTES = 15
+"""When a machine that is no worker yet goes off; a worker's own units see to its end."""
 
 
-def main() -> int:
-    """Prepare the machine and run the agent; the exit status is the agent's."""
+def main() -> None:
+    """Make this machine a worker. From then on its units do all, its power-off included."""
+    shutdown = SETTINGS["config"].get("shutdown", True)
     try:
-        if SETTINGS["minutes"]:
-            run("shutdown", "-P", f"+{SETTINGS['minutes']}")
-        HOME.mkdir(parents=True, exist_ok=True)
-        install(fetch(), HOME / "lib")
-        config = HOME / "config.json"
-        config.write_text(json.dumps(SETTINGS["config"]), encoding="utf-8")
-        run("useradd", "--system", "--no-create-home", JOB_USER)
-        keep_jobs_from_credentials()
-        return serve(config)
-    finally:
-        if SETTINGS["config"].get("shutdown", True):
-            run("shutdown", "-P", "now")
+        if shutdown:
+            run("systemd-run", "--quiet", f"--on-active={BOOT_MINUTES}min", "--unit=" + DEADLINE,
+                "systemctl", "poweroff")  # fmt: skip
+        install(patiently(fetch), HOME)
+        run("sh", str(HOME / "provision" / "stock.sh"), str(HOME / "config.json"))
+        if shutdown:
+            run("systemctl", "stop", DEADLINE + ".timer")
+    except BaseException as error:
+        tell(f"this machine could not be made a worker: {error}")
+        if shutdown:
+            run("systemctl", "--no-block", "poweroff")
+        raise
+
+
+def tell(text: str) -> None:
+    """Print a line on the console, where it can be read when the machine is gone."""
+    with contextlib.suppress(OSError):
+        pathlib.Path("/dev/console").write_text(f"parallelize: {text}\n", encoding="utf-8")
+
+
+def patiently(call: Callable[[], bytes]) -> bytes:
+    """Return what a call gives; right after a boot the role's credentials may not be there yet."""
+    for seconds in PATIENCE_SECONDS:
+        try:
+            return call()
+        except OSError as error:
+            tell(f"trying again in {seconds} s: {error}")
+            time.sleep(seconds)
+    return call()
 
 
 def fetch() -> bytes:
@@ -64,46 +80,20 @@ def fetch() -> bytes:
 
 
 def install(body: bytes, folder: pathlib.Path) -> None:
-    """Unpack the bundle, which our own launch has made."""
-    file = folder.with_suffix(".zip")
-    file.write_bytes(body)
-    with zipfile.ZipFile(file) as bundle:
+    """Unpack the bundle, which our own client has made, and put the configuration beside it."""
+    with zipfile.ZipFile(io.BytesIO(body)) as bundle:
         bundle.extractall(folder)
-    file.unlink()
+    (folder / "config.json").write_text(json.dumps(SETTINGS["config"]), encoding="utf-8")
 
 
-def keep_jobs_from_credentials() -> None:
-    """Let nobody but root reach the metadata service; without this no job may run."""
-    subprocess.run(["nft", "-f", "-"], input=FIREWALL.encode(), check=True)
-
-
-def serve(config: pathlib.Path) -> int:
-    """Run the agent as a service of its own, with cgroups for its jobs, until it leaves."""
-    command = [sys.executable, "-m", "parallelize_agent", "--metadata", "--config", str(config)]
-    properties = [
-        "Delegate=cpu memory pids", "KillMode=mixed", "OOMPolicy=continue", "TimeoutStopSec=110",
-        "StateDirectory=parallelize", "Restart=on-failure", "RestartPreventExitStatus=2",
-        "StartLimitIntervalSec=600", "StartLimitBurst=4",
-    ]  # fmt: skip
-    return subprocess.run(
-        [
-            "systemd-run", "--wait", "--collect", "--unit=parallelize-agent",
-            f"--setenv=PYTHONPATH={HOME / 'lib'}",
-            f"--setenv=PARALLELIZE_JOB_USER={JOB_USER}",
-            *(f"--property={one}" for one in properties), *command,
-        ],
-        check=False,
-    ).returncode  # fmt: skip
-
-
-def run(*command: str) -> int:
-    """Run a command; that it fails is seen by what comes after it."""
-    return subprocess.run(command, check=False).returncode
+def run(*command: str) -> None:
+    """Run a command; CalledProcessError if it fails."""
+    subprocess.run(command, check=True)
 
 
 def now() -> datetime.datetime:
     """Return the time in UTC."""
-    return datetime.datetime.now(datetime.UTC)
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def metadata(path: str) -> str:
@@ -127,14 +117,14 @@ def role_credentials() -> dict[str, str]:
 
 
 def signed_request(
-    url: str, region: str, credentials: dict[str, str], time: datetime.datetime
+    url: str, region: str, credentials: dict[str, str], moment: datetime.datetime
 ) -> urllib.request.Request:
     """Return a GET with AWS's signature, version 4.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
     """
     parts = urllib.parse.urlsplit(url)
-    stamp, day = time.strftime("%Y%m%dT%H%M%SZ"), time.strftime("%Y%m%d")
+    stamp, day = moment.strftime("%Y%m%dT%H%M%SZ"), moment.strftime("%Y%m%d")
     headers = {
         "host": parts.netloc,
         "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
@@ -159,4 +149,4 @@ def signed_request(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

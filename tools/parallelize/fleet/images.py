@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from parallelize.fleet import tags
+from parallelize.fleet.distributions import distribution, is_stock
 from parallelize.fleet.facts import Image
-from parallelize.fleet.stock import PARAMETERS, STOCK
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,20 +24,21 @@ def find_image(
 ) -> Image | None:
     """Return the image that `wanted` means, or None if there is none.
 
-    "auto" is the account's newest image with an agent; "stock" Debian's newest for the
-    architecture; "ami-…" is that image; "ssm:NAME" the one that an SSM parameter names. Raises
-    UsageError for anything else, and for an id of no image.
+    "auto" is the account's newest image with an agent; "stock" and what begins with "stock:" a
+    vendor's newest for the architecture; "ami-…" is that image; "ssm:NAME" the one that an SSM
+    parameter names. Raises UsageError for anything else, and for an id of no image.
     """
     if wanted == AUTO:
         return newest(ec2)
-    if wanted == STOCK:
-        wanted = SSM + PARAMETERS[architecture]
+    if is_stock(wanted):
+        wanted = SSM + distribution(wanted).parameters[architecture]
     if wanted.startswith(SSM):
         wanted = ssm.get_parameter(Name=wanted.removeprefix(SSM))["Parameter"]["Value"]
     if not _IMAGE_ID.fullmatch(wanted):
         raise UsageError(
             f'"{wanted}" does not name an image',
-            fix='workers.ami = "auto", "stock", "ami-…" or "ssm:NAME"',
+            fix='workers.ami = "auto", "stock", "stock:ubuntu", "stock:amazon", "ami-…"\n'
+            '     or "ssm:NAME"',
         )
     return by_id(ec2, wanted)
 

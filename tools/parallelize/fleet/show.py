@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import LaunchPlan, shares
+from parallelize.fleet.stock import Bundle
+from parallelize.units import show_size
 
 TYPES_SHOWN = 2
 
@@ -24,6 +26,8 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  price    {_price(plan)}",
         f"  image    {_image(plan)}",
     ]
+    if bundle := request.bundle:
+        lines.append(f"  agent    {_bundle(bundle)}")
     if plan.group:
         lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}, replaces lost workers")
     if request.autoscale:
@@ -94,3 +98,8 @@ def _image(plan: LaunchPlan) -> str:
     agent = f" parallelize {image.version}" if image.version else ""
     built = f" (built {image.created})" if image.created else ""
     return f"{image.id}{agent}{built}"
+
+
+def _bundle(bundle: Bundle) -> str:
+    where = "is in the bucket" if bundle.sent else "will be sent first"
+    return f"for {bundle.system}, {show_size(len(bundle.body))}, {where}"
