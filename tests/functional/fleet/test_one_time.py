@@ -113,15 +113,18 @@ def test_the_workers_there_are_count_when_more_are_launched(account, scans, para
     assert "fix: launch 2" in err
 
 
-def test_a_launch_makes_an_alarm_for_a_message_that_waits_too_long_and_kill_ends_it(
+def test_a_launch_makes_alarms_on_the_runs_own_queues_and_kill_ends_them(
     account, scans, parallelize
 ):
     parallelize("launch", "1", "--run", "scans")
     cloudwatch = account.client("cloudwatch")
-    (alarm,) = cloudwatch.describe_alarms()["MetricAlarms"]
-    assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
-    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "parallelize-scans"}]
-    assert alarm["AlarmActions"] == [f"arn:aws:sns:{REGION}:123456789012:parallelize-alarms"]
+    alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+    assert {alarm["Dimensions"][0]["Value"]: alarm["MetricName"] for alarm in alarms} == {
+        "parallelize-scans": "ApproximateAgeOfOldestMessage",
+        "parallelize-scans-dead": "ApproximateNumberOfMessagesVisible",
+    }
+    topic = f"arn:aws:sns:{REGION}:123456789012:parallelize-alarms"
+    assert [alarm["AlarmActions"] for alarm in alarms] == [[topic]] * 2
     parallelize("kill", "--run", "scans")
     assert cloudwatch.describe_alarms()["MetricAlarms"] == []
 

@@ -10,9 +10,9 @@ from cfnlint.decode import decode_str
 from moto.cloudformation.models import cloudformation_backends
 from tests.functional.fleet.calls import recorded
 
-from parallelize import stack
+from parallelize import cli, stack
 from parallelize.context import open_context
-from parallelize.fleet.alarms import old_message_alarm, topic_arn
+from parallelize.fleet.alarms import dead_letters_alarm, old_message_alarm, topic_arn
 from parallelize.options import Common
 from parallelize.settings import WorkersTable
 from parallelize.setup import stack_parameters
@@ -86,14 +86,36 @@ def alarms():
     ]
 
 
-def test_every_alarm_has_its_place_in_the_runbook(alarms):
+@pytest.fixture(scope="module")
+def descriptions(alarms):
+    """What the mails say, of the stack's alarms and of a run's."""
+    of_run = [make("scans", "arn:topic") for make in (old_message_alarm, dead_letters_alarm)]
+    return [
+        *(alarm["AlarmDescription"]["Fn::Sub"] for alarm in alarms),
+        *(alarm["AlarmDescription"] for alarm in of_run),
+    ]
+
+
+def test_every_alarm_has_its_place_in_the_runbook(descriptions):
     runbook = (Path(__file__).parents[3] / "docs/runbook.md").read_text()
     sections = {line.removeprefix("## ") for line in runbook.splitlines() if line[:3] == "## "}
-    described = [alarm["AlarmDescription"]["Fn::Sub"] for alarm in alarms]
-    described.append(old_message_alarm("scans", "arn:topic")["AlarmDescription"])
-    assert len(described) == 6
-    assert {text.rpartition("#")[2] for text in described} <= sections
-    assert all(re.search(r"(\$\{RunbookUrl\}|docs/runbook\.md)#", text) for text in described)
+    assert len(descriptions) == 6
+    assert {text.rpartition("#")[2] for text in descriptions} <= sections
+    assert all(re.search(r"(\$\{RunbookUrl\}|docs/runbook\.md)#", text) for text in descriptions)
+
+
+def test_every_alarm_says_what_to_do_without_a_page_to_open(descriptions):
+    commands = {word for text in descriptions for word in re.findall(r"`parallelize (\w+)", text)}
+    assert all("`parallelize " in text for text in descriptions)
+    assert commands <= {command.name for command in cli.COMMANDS}
+
+
+@pytest.mark.parametrize("make", [old_message_alarm, dead_letters_alarm])
+def test_an_alarm_of_a_queue_stays_as_it_is_while_sqs_tells_nothing(make):
+    """With the last worker the calls to the queue end, and after hours so may its metrics."""
+    alarm = make("scans", "arn:topic")
+    assert alarm["Namespace"] == "AWS/SQS"
+    assert alarm["TreatMissingData"] == "ignore"
 
 
 def test_every_alarm_of_the_stack_tells_the_topic(alarms):

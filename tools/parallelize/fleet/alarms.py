@@ -1,8 +1,8 @@
-"""The alarm of a run's own queue: its oldest message has waited too long.
+"""The alarms of a run's own queues: a file has failed for good, or has waited too long.
 
-`setup` makes the alarms that hold for all runs. This one cannot be among them: SQS tells the age
-of the oldest message by queue, and an alarm has to name the queue it watches. So `launch` makes
-it, and `kill` and `clean` take it away. It speaks up when no worker is there to, too.
+`setup` makes the alarms that hold for all runs. These cannot be among them: they read what SQS
+itself says of a queue, and an alarm has to name the queue it watches. So `launch` makes them, and
+`kill` and `clean` take them away. They speak up when no worker is there to, too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
-from parallelize_core.layout import queue_name
+from parallelize_core.layout import dead_letter_queue_name, queue_name
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
@@ -23,43 +23,72 @@ TOO_OLD_SECONDS = RETENTION_SECONDS - 2 * 24 * 60 * 60
 
 PERIOD_SECONDS = 300
 
+RUNBOOK = "docs/runbook.md"
+
 
 def topic_arn(partition: str, region: str, account: str) -> str:
     """Return the name of the topic that `setup` made."""
     return f"arn:{partition}:sns:{region}:{account}:{TOPIC}"
 
 
-def old_message_alarm_name(run: str) -> str:
-    """Return the name of a run's alarm."""
-    return f"{queue_name(run)}-old-message"
+def names(run: str) -> list[str]:
+    """Return the names of a run's alarms."""
+    return [f"{queue_name(run)}-old-message", f"{queue_name(run)}-dead-letters"]
 
 
 def old_message_alarm(run: str, topic: str) -> dict[str, Any]:
-    """Return the PutMetricAlarm request for the age of a queue's oldest message.
-
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
-    """
+    """Return the PutMetricAlarm request for the age of the oldest message of a run's queue."""
+    days = TOO_OLD_SECONDS // 86400
     return {
-        "AlarmName": old_message_alarm_name(run),
-        "AlarmDescription": f"A file of run {run} waits too long. docs/runbook.md#old-message",
+        "AlarmName": names(run)[0],
+        "AlarmDescription": (
+            f"A file of run {run} has waited for {days} days. `parallelize status --run {run}` "
+            f"says why; `parallelize scale N --run {run}` for more workers, or "
+            f"`parallelize kill --run {run}` if nobody wants the rest. {RUNBOOK}#old-message"
+        ),
+        "MetricName": "ApproximateAgeOfOldestMessage",
+        "Threshold": float(TOO_OLD_SECONDS),
+        **_of_queue(queue_name(run), topic),
+    }
+
+
+def dead_letters_alarm(run: str, topic: str) -> dict[str, Any]:
+    """Return the PutMetricAlarm request for messages in a run's dead-letter queue."""
+    return {
+        "AlarmName": names(run)[1],
+        "AlarmDescription": (
+            f"Files of run {run} have failed for good. `parallelize failures --run {run}` says "
+            f"why; mend the command or the input, then `parallelize retry --run {run}`. "
+            f"{RUNBOOK}#dead-letters"
+        ),
+        "MetricName": "ApproximateNumberOfMessagesVisible",
+        "Threshold": 0.0,
+        **_of_queue(dead_letter_queue_name(run), topic),
+    }
+
+
+def _of_queue(name: str, topic: str) -> dict[str, Any]:
+    return {
         "AlarmActions": [topic],
         "Namespace": "AWS/SQS",
-        "MetricName": "ApproximateAgeOfOldestMessage",
-        "Dimensions": [{"Name": "QueueName", "Value": queue_name(run)}],
+        "Dimensions": [{"Name": "QueueName", "Value": name}],
         "Statistic": "Maximum",
         "Period": PERIOD_SECONDS,
         "EvaluationPeriods": 1,
         "ComparisonOperator": "GreaterThanThreshold",
-        "Threshold": float(TOO_OLD_SECONDS),
-        "TreatMissingData": "notBreaching",
+        # SQS may tell nothing of a queue that nobody has used for six hours. What it told last
+        # still holds: without a call to the queue nothing in it changes but its age.
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/monitoring-using-cloudwatch.html
+        "TreatMissingData": "ignore",
     }
 
 
 def watch_queue(cloudwatch: CloudWatchClient, run: str, topic: str) -> None:
-    """Make the alarm, or bring it up to date."""
+    """Make the run's alarms, or bring them up to date."""
     cloudwatch.put_metric_alarm(**old_message_alarm(run, topic))
+    cloudwatch.put_metric_alarm(**dead_letters_alarm(run, topic))
 
 
 def forget_queue(cloudwatch: CloudWatchClient, run: str) -> None:
-    """Delete the alarm; that there is none is no error."""
-    cloudwatch.delete_alarms(AlarmNames=[old_message_alarm_name(run)])
+    """Delete the run's alarms; that there are none is no error."""
+    cloudwatch.delete_alarms(AlarmNames=names(run))
