@@ -88,9 +88,9 @@ class AgentConfig(BaseModel):
         """The keys of the run that this worker serves."""
         return RunLayout(Location(self.bucket, self.prefix), self.run)
 
-    def encode(self) -> str:
-        """Return the configuration as the JSON that goes into user data."""
-        return self.model_dump_json(indent=2, exclude_defaults=True)
+    def encode(self, indent: int | None = None) -> str:
+        """Return the configuration as the JSON that goes into user data; `indent` is for people."""
+        return self.model_dump_json(indent=indent, exclude_defaults=True)
 
     @classmethod
     def decode(cls, text: str | bytes, source: str) -> Self:

@@ -14,8 +14,11 @@ SECONDS_PER_HOUR = 3600
 
 
 def price_key(market: str, instance_type: str, zone: str) -> str:
-    """Return the name under which AgentConfig.hourly_usd has a price; market as EC2 says it."""
-    return f"{market} {instance_type} {zone}"
+    """Return the name under which AgentConfig.hourly_usd has a price; market as EC2 says it.
+
+    On-demand a type costs the same in all zones of a region.
+    """
+    return f"{market} {instance_type}" if market == "on-demand" else f"spot {instance_type} {zone}"
 
 
 def hourly_usd(

@@ -65,12 +65,11 @@ def clean(
 ) -> None:
     """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
     context = open_context(common)
-    plan = make_plan(context, keep_outputs=what.keep_outputs)
-    _show(plan, context, dry_run=dry_run)
     if dry_run:
-        for line in leftovers_of_all_runs(context):
-            say_plan(line)
+        show_plan(context, keep_outputs=what.keep_outputs)
         return
+    plan = make_plan(context, keep_outputs=what.keep_outputs)
+    _show(plan, context, dry_run=False)
     check_workers(plan, context.run, force=what.force)
     confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
     statement, queues = remove(context, plan)
@@ -80,6 +79,16 @@ def clean(
     if json:
         deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
         answer_json({**record(statement), "deleted": deleted})
+
+
+def show_plan(context: Context, *, keep_outputs: bool) -> None:
+    """Print what `clean` would do, and what any run has left; changes nothing."""
+    try:
+        _show(make_plan(context, keep_outputs=keep_outputs), context, dry_run=True)
+    except NothingToDoError as nothing:
+        say_plan(nothing.what)
+    for line in leftovers_of_all_runs(context):
+        say_plan(line)
 
 
 def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:

@@ -86,7 +86,7 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     context = open_context(common, flags)
     queues = find_queues(context)
     if print_config:
-        answer(agent_config(context, queues).encode())
+        answer(agent_config(context, queues).encode(indent=2))
         return None
     request = make_request(context, queues, context.settings.workers.count, force=force)
     plan = plan_launch(read_facts(context, queues, request), request)
@@ -159,7 +159,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     facts = gather(FactClients.make(context.session), place, Work(0), context.run)
     enough = facts.workers + request.count
     work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
-    return replace(facts, work=work, spent_usd=spent)
+    return replace(facts, work=work, spent_usd=spent, emulated=context.elsewhere)
 
 
 def find_queues(context: Context) -> Queues:

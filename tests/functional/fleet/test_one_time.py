@@ -292,6 +292,25 @@ def test_a_machine_type_that_does_not_exist_is_named(account, scans, parallelize
     assert "no machine type c7i.enormous" in err
 
 
+def test_of_two_subnets_in_a_zone_the_roomier_is_used(account, scans, parallelize, monkeypatch):
+    ec2 = account.client("ec2")
+    there = ec2.describe_subnets()["Subnets"][0]
+    small = ec2.create_subnet(
+        VpcId=there["VpcId"], AvailabilityZone=there["AvailabilityZone"],
+        CidrBlock="172.31.250.0/28",
+    )["Subnet"]["SubnetId"]  # fmt: skip
+    monkeypatch.setenv("PARALLELIZE_AWS_SUBNETS", f"{there['SubnetId']},{small}")
+    assert parallelize("launch", "2", "--run", "scans")[0] == 0
+    assert {one["SubnetId"] for one in account.machines("scans")} == {there["SubnetId"]}
+    [fleet] = ec2.describe_fleets()["Fleets"]
+    overrides = [
+        override["SubnetId"]
+        for config in fleet["LaunchTemplateConfigs"]
+        for override in config["Overrides"]
+    ]
+    assert set(overrides) == {there["SubnetId"]}
+
+
 def test_given_subnets_are_the_only_ones_used(account, scans, parallelize, monkeypatch):
     subnet = account.client("ec2").describe_subnets()["Subnets"][1]
     monkeypatch.setenv("PARALLELIZE_AWS_SUBNETS", subnet["SubnetId"])

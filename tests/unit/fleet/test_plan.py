@@ -1,5 +1,6 @@
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,33 @@ def test_whatever_the_split_all_workers_are_asked_for_once(count, on_demand):
 def test_the_price_is_between_the_cheapest_and_the_dearest_pool():
     given = facts(pools=(pool(spot=0.05), pool("m7i.xlarge", spot=0.09)))
     assert plan_launch(given, request(count=10)).hourly_usd == pytest.approx((0.5, 0.9))
+
+
+def test_a_pool_without_a_price_counts_as_the_dearest_for_the_cost_limit():
+    given = facts(
+        pools=(pool(spot=0.07), pool("c6i.xlarge", spot=0.09), pool("c5.xlarge", spot=None))
+    )
+    config = AgentConfig.decode(plan_launch(given, request()).user_data, "user data")
+    assert config.hourly_usd["spot c5.xlarge eu-west-1a"] == 0.09
+
+
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_a_cost_limit_without_any_price_is_refused_unless_forced(market):
+    given = facts(pools=(pool(spot=None, on_demand=None),), quotas=())
+    wanted = request(max_cost=20, market=market)
+    with pytest.raises(LimitError, match="cannot be kept: no price is known"):
+        plan_launch(given, wanted)
+    plan_launch(given, replace(wanted, force=True))
+    plan_launch(replace(given, emulated=True), wanted)
+
+
+def test_user_data_has_room_for_forty_types_in_six_zones():
+    many = [
+        pool(f"x{n}i-flex.12xlarge", zone=f"ap-northeast-1{zone}", spot=0.12345, on_demand=0.98765)
+        for n in range(40)
+        for zone in "abcdef"
+    ]
+    assert len(plan_launch(facts(pools=tuple(many)), request()).user_data) < 14_000
 
 
 def test_a_price_that_cannot_be_read_is_not_guessed():

@@ -84,3 +84,5 @@ class Facts:
     quotas: tuple[Quota, ...] = ()
     workers: int = 0
     spent_usd: float = 0.0
+    emulated: bool = False
+    """Whether this is not AWS, so that nothing costs anything."""

@@ -50,9 +50,15 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
 
 
 def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
-    """Return the subnets given, or one for each zone of the default VPC."""
+    """Return the subnets given, or those of the default VPC; one for each zone.
+
+    Two in one zone would be the same pool of machines twice, which CreateFleet refuses. The one
+    with more free addresses is taken.
+    """
     if wanted:
-        return ec2.describe_subnets(SubnetIds=list(wanted))["Subnets"]
+        named = ec2.describe_subnets(SubnetIds=list(wanted))["Subnets"]
+        roomy = sorted(named, key=lambda subnet: subnet["AvailableIpAddressCount"])
+        return list({subnet["AvailabilityZone"]: subnet for subnet in roomy}.values())
     found = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])
     if not found["Subnets"]:
         raise UsageError(

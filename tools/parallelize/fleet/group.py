@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from parallelize.fleet import tags
@@ -34,6 +35,7 @@ class Group:
     name: str
     desired: int
     maximum: int
+    created: datetime
     members: tuple[str, ...] = ()
     suspended: tuple[str, ...] = ()
 
@@ -179,6 +181,7 @@ def _group(item: Any) -> Group:
         name=item["AutoScalingGroupName"],
         desired=item["DesiredCapacity"],
         maximum=item["MaxSize"],
+        created=item["CreatedTime"],
         members=tuple(member["InstanceId"] for member in item.get("Instances", ())),
         suspended=tuple(one["ProcessName"] for one in item.get("SuspendedProcesses", ())),
     )

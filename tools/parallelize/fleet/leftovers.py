@@ -38,7 +38,9 @@ def find_leftovers(
 
     `prices` are USD an hour by type of machine.
     """
-    found = [*_machines(clients, now, prices or {}), *_volumes(clients, now), *_groups(clients)]
+    found = [
+        *_machines(clients, now, prices or {}), *_volumes(clients, now), *_groups(clients, now),
+    ]  # fmt: skip
     return sorted(found, key=lambda one: -one.hours)
 
 
@@ -67,10 +69,11 @@ def _volume(item: Any, now: datetime) -> Leftover:
     return Leftover("volume", item["VolumeId"], run, hours, usd)
 
 
-def _groups(clients: ComputeClients) -> list[Leftover]:
+def _groups(clients: ComputeClients, now: datetime) -> list[Leftover]:
     prefix = "parallelize-"
+    # A group costs nothing but its machines, which are listed themselves.
     return [
-        Leftover("group", group.name, group.name.removeprefix(prefix), 0.0, 0.0)
+        Leftover("group", group.name, group.name.removeprefix(prefix), _hours(group.created, now))
         for group in groups.find_all(clients.autoscaling)
     ]
 

@@ -96,14 +96,22 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
 
 
 def price_table(pools: Sequence[Pool]) -> dict[str, float]:
-    """Return the known prices as the agent's configuration has them."""
+    """Return the prices as the agent's configuration has them.
+
+    A pool whose price is not known counts as the dearest one: a cost limit errs on the safe side.
+    """
     markets: tuple[Market, ...] = ("spot", "on-demand")
+    dearest = {market: _dearest(market, pools) for market in markets}
     return {
         price_key(market, pool.type.name, pool.zone): round(price, 5)
         for pool in pools
         for market in markets
-        if (price := pool.usd(market)) is not None
+        if (price := pool.usd(market) or dearest[market]) is not None
     }
+
+
+def _dearest(market: Market, pools: Sequence[Pool]) -> float | None:
+    return max((price for pool in pools if (price := pool.usd(market))), default=None)
 
 
 def _group_body(request: LaunchRequest, pools: Sequence[Pool]) -> dict[str, Any]:
@@ -145,9 +153,16 @@ def check_quota(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> 
 
 
 def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] | None) -> None:
-    """Refuse a launch that the cost limit would end before it has done anything."""
+    """Refuse a launch that the cost limit would end before it has done anything, or never."""
     if request.max_cost is None or request.force:
         return
+    if price is None and not facts.emulated:
+        raise LimitError(
+            f"the cost limit of ${request.max_cost:.2f} cannot be kept: no price is known",
+            f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
+            "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"
+            "  (--force launches without the limit)",
+        )
     least = facts.spent_usd + (price[0] * MIN_USEFUL_HOURS if price else 0.0)
     if least >= request.max_cost:
         raise LimitError(
