@@ -20,7 +20,9 @@ for unit in agent setup; do
 		"$units/parallelize-$unit.service.d/stock.conf"
 done
 
-# What an image's boot does.
+# What an image's boot does, and does not. Updates would take time from jobs; a timer that is running
+# does not heed that it has been masked.
+systemctl stop 'apt-daily*.timer' 'dnf-*.timer'
 systemctl restart systemd-sysctl.service || true
 systemctl daemon-reload
 systemctl start parallelize-firewall.service
