@@ -14,11 +14,16 @@ from parallelize_core.errors import (
     UsageError,
 )
 
-_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _IDENTITY_CODES = {
-    "AuthFailure", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "OptInRequired",
-    "SignatureDoesNotMatch", "UnrecognizedClientException",
+    "AuthFailure", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSignatureException",
+    "InvalidToken", "OptInRequired", "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
+_CLOCK_WORDS = ("Signature expired", "Signature not yet current")
+"""What most services say of a request from another time, under the code of a wrong signature.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+"""
 _DENIED_CODES = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
 _THROTTLED_CODES = {
     "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "SlowDown",
@@ -47,7 +52,7 @@ def explain(error: Exception, profile: str | None = None) -> ParallelizeError | 
     if (why := _expiry(error)) is not None:
         return _expired(why, profile)
     if isinstance(error, aws.ClientError):
-        return _explain_code(error)
+        return _explain_code(error, profile)
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return AccessError(
             "no AWS credentials found",
@@ -93,11 +98,15 @@ def _explain_network(error: Exception) -> ParallelizeError | None:
     return None
 
 
-def _explain_code(error: aws.ClientError) -> ParallelizeError | None:
+def _explain_code(error: aws.ClientError, profile: str | None) -> ParallelizeError | None:
     code = error.response.get("Error", {}).get("Code", "")
     message = error.response.get("Error", {}).get("Message", "")
-    if code == "RequestTimeTooSkewed":
+    if code == "RequestTimeTooSkewed" or message.startswith(_CLOCK_WORDS):
         return UsageError("this machine's clock is wrong", message, "set the clock, e.g. with NTP")
+    if code == "RequestExpired":
+        # Of EC2 and Auto Scaling; either may be the cause, and their words do not say which.
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+        return _expired(message, profile, "; or this machine's clock is wrong")
     if code in _IDENTITY_CODES:
         return AccessError("AWS does not accept these credentials", message, "check AWS_PROFILE")
     if code in _DENIED_CODES:
@@ -154,10 +163,10 @@ def _expiry(error: Exception) -> str | None:
     return None
 
 
-def _expired(why: str, profile: str | None) -> AccessError:
+def _expired(why: str, profile: str | None, or_else: str = "") -> AccessError:
     whose = f' of profile "{profile}"' if profile else ""
     return AccessError(
-        f"the AWS session{whose} has expired",
+        f"the AWS session{whose} has expired{or_else}",
         f"{why}\n  your workers use their own role and go on",
         f"aws sso login --profile {shlex.quote(profile) if profile else 'NAME'}",
     )

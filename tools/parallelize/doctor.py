@@ -110,10 +110,12 @@ Check = Callable[[Context], Finding]
 
 
 def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
-    """Make all checks; without credentials the others would only repeat that."""
+    """Make all checks; without credentials most others would only repeat that."""
     first = attempt("credentials", check_identity, context)
     if first.verdict is Verdict.BAD:
-        return [first]
+        # AWS dates its refusals, too, and a wrong clock is one reason for them.
+        clock = attempt("clock", check_clock, context)
+        return [first] if clock.text == first.text else [first, clock]
     return [first, *(attempt(name, check, context) for name, check in checks.items())]
 
 
@@ -140,11 +142,19 @@ def check_identity(context: Context) -> Finding:
 
 def check_clock(context: Context) -> Finding:
     """Compare this machine's clock with AWS's."""
-    answer = context.client("sts").get_caller_identity()
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    date = _date_of_aws(context.client("sts"))
     if not date:
         return Finding("clock", Verdict.LOOK, "the answer had no date to compare with")
     return judge_clock(datetime.now(UTC), parsedate_to_datetime(date))
+
+
+def _date_of_aws(sts: Any) -> str | None:
+    try:
+        answer = sts.get_caller_identity()
+    except ClientError as error:
+        answer = error.response
+    headers: Mapping[str, str] = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    return headers.get("date")
 
 
 def judge_clock(here: datetime, there: datetime) -> Finding:

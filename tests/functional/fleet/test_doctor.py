@@ -1,6 +1,22 @@
 """`parallelize doctor` against moto."""
 
+import contextlib
 import json
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from io import BytesIO
+
+import botocore.handlers
+import pytest
+from botocore.awsrequest import AWSResponse
+
+
+class Body(BytesIO):
+    """An answer's body, as botocore reads it."""
+
+    def stream(self):
+        yield self.read()
 
 
 def findings(parallelize):
@@ -36,6 +52,40 @@ def test_without_credentials_nothing_else_is_asked(account, parallelize, monkeyp
     (finding,) = json.loads(out)["findings"]
     assert code == 2
     assert finding["text"] == "no AWS credentials found"
+
+
+@contextlib.contextmanager
+def refusing(code, message, date):
+    """Let every call be refused in these words, as of this time; moto checks no signatures."""
+
+    def refuse(**_):
+        error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        body = f"<ErrorResponse>{error}</ErrorResponse>"
+        headers = {"date": format_datetime(date, usegmt=True)}
+        return AWSResponse("https://sts", 403, headers, Body(body.encode()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        handlers = [("before-send", refuse), *botocore.handlers.BUILTIN_HANDLERS]
+        patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
+        yield
+
+
+def test_a_wrong_clock_is_not_called_wrong_credentials_and_told_by_how_much(account, parallelize):
+    there = datetime.now(UTC) + timedelta(hours=1)
+    words = "Signature expired: 20261120T100000Z is now earlier than 20261120T105500Z"
+    with refusing("SignatureDoesNotMatch", words, there):
+        code, found = findings(parallelize)
+    assert code == 2
+    assert found["credentials"]["text"] == "this machine's clock is wrong"
+    assert re.fullmatch(r"is (3599|3600|3601) s off", found["clock"]["text"])
+    assert found.keys() == {"credentials", "clock"}
+
+
+def test_credentials_that_are_wrong_are_no_reason_to_doubt_the_clock(account, parallelize):
+    with refusing("InvalidClientTokenId", "The security token is invalid", datetime.now(UTC)):
+        _, found = findings(parallelize)
+    assert "does not accept these credentials" in found["credentials"]["text"]
+    assert found["clock"]["verdict"] == "good"
 
 
 def test_a_caller_whose_policies_cannot_be_simulated_is_said_and_is_no_error(account, parallelize):

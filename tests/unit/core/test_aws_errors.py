@@ -101,6 +101,34 @@ def test_what_is_not_allowed_is_named() -> None:
     assert "PutObject" in told(refused("AccessDenied", operation="PutObject")).what
 
 
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidSignatureException"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Signature expired: 20261120T100000Z is now earlier than 20261120T110000Z",
+        "Signature not yet current: 20261120T120000Z is still later than 20261120T110500Z",
+    ],
+)
+def test_a_signature_from_another_time_is_a_wrong_clock_and_no_wrong_credentials(
+    code: str, message: str
+) -> None:
+    error = told(refused(code, message))
+    assert type(error) is UsageError
+    assert "clock" in error.what
+
+
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidSignatureException"])
+def test_a_signature_with_another_key_is_wrong_credentials(code: str) -> None:
+    words = "The request signature we calculated does not match the signature you provided."
+    assert "credentials" in told(refused(code, words)).what
+
+
+def test_an_expired_request_may_be_an_expired_session_or_a_wrong_clock() -> None:
+    error = told(refused("RequestExpired", "Request has expired."))
+    assert "session has expired" in error.what
+    assert "clock" in error.what
+
+
 def test_an_expired_session_says_that_the_workers_go_on() -> None:
     assert "workers" in str(told(refused("ExpiredToken")))
 
