@@ -189,8 +189,11 @@ def make_report(found: Gathered) -> Report:
 
 
 def command_seconds(results: Iterable[Result]) -> list[float]:
-    """Return the seconds of the commands that ran, of each file's last attempt."""
-    return [result.usage.seconds for result in results if result.exit_code is not None]
+    """Return the seconds of the commands that succeeded.
+
+    Those that failed at once, or at their time limit, say nothing about the others.
+    """
+    return [result.usage.seconds for result in results if result.status == "succeeded"]
 
 
 def epoch(text: str) -> float | None:

@@ -154,10 +154,12 @@ def _left_note(report: Report) -> str:
 
 def workers_note(report: Report) -> str:
     """Say whether the machines have ended, and who says so."""
+    if report.status.left and report.status.alive:
+        return f"{report.status.alive:,} at work"
     if report.still_there:
         return f"{plural(report.still_there, 'machine')} still there"
     if report.status.alive:
-        return f"{report.status.alive:,} at work"
+        return f"{report.status.alive:,} about to leave"
     if report.still_there == 0:
         return "all ended (EC2 was asked)"
     return "none at work, by their own account" if report.workers else "none has reported"

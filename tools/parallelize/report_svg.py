@@ -252,7 +252,7 @@ def histogram(seconds: Sequence[float], p50: float, p95: float) -> str:
     counts = [0] * (len(edges) - 1)
     for value in seconds:
         counts[min(len(counts) - 1, max(0, bisect_right(edges, value) - 1))] += 1
-    top, height = 22, 160
+    top, height = 32, 160
     y = _scale(max(counts), top, height)
     parts = [
         *_levels(max(counts), y),
@@ -278,15 +278,12 @@ def _bins(
 def _rules(
     values: Sequence[tuple[str, float]], edges: Sequence[float], top: float, bottom: float
 ) -> Iterator[str]:
-    """Draw a line at each value, rising; labels that would meet stand on either side."""
-    places = [LEFT + _share(value, edges) * (WIDTH - LEFT - RIGHT) for _, value in values]
-    near = max(places) - min(places) < LABEL_WIDTH
-    for (name, value), x in zip(values, places, strict=True):
-        left = x > WIDTH - LABEL_WIDTH or (near and x == min(places) and x > LEFT + LABEL_WIDTH)
-        anchor, shift = ("end", -4) if left else ("start", 4)
-        told = f"{name} {show_seconds(value)}"
-        yield f'<path class="rule" d="M{_n(x)} {_n(top - 12)}V{_n(bottom)}"/>'
-        yield _label(x + shift, top - 4, told, anchor, strong=True)
+    """Draw a line at each value; each label has a row of its own above, so that none meet."""
+    for row, (name, value) in enumerate(reversed(values)):
+        x, y = LEFT + _share(value, edges) * (WIDTH - LEFT - RIGHT), top - 5 - 13 * row
+        anchor, shift = ("end", -4) if x > WIDTH - LABEL_WIDTH else ("start", 4)
+        yield f'<path class="rule" d="M{_n(x)} {_n(y - 9)}V{_n(bottom)}"/>'
+        yield _label(x + shift, y, f"{name} {show_seconds(value)}", anchor, strong=True)
 
 
 def bin_edges(seconds: Sequence[float]) -> list[float]:

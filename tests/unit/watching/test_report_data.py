@@ -115,11 +115,12 @@ def test_a_record_without_a_time_is_counted_and_not_drawn() -> None:
     assert report.executions == ()
 
 
-def test_the_seconds_are_those_of_commands_that_ran() -> None:
+def test_the_seconds_are_those_of_commands_that_succeeded() -> None:
     scene = Scene()
-    scene.prepare("a", "b")
-    scene.finish("a", exit_code=0, usage={"seconds": 4})
-    scene.fail("b", exit_code=None, cause=Cause.INPUT)
+    scene.prepare("a", "b", "c")
+    scene.finish("a", usage={"seconds": 4})
+    scene.fail("b", usage={"seconds": 0.01})
+    scene.fail("c", cause=Cause.TIMEOUT, usage={"seconds": 3600})
     report = report_on(scene)
     assert report.seconds is not None
     assert (report.seconds.p50, report.seconds.most) == (4, 4)

@@ -109,6 +109,22 @@ def test_every_file_is_in_a_bin_of_the_histogram(seconds: list) -> None:
     assert sum(counts) == len(seconds)
 
 
+@given(st.floats(0.001, 1000), st.floats(0.001, 1000))
+def test_the_labels_of_median_and_95_percent_never_meet(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    page = Page(histogram([low, high, high * 1.1], low, high))
+    [first], [second] = (
+        [float(a["y"] or 0) for (tag, a), text in zip(labels(page), page.texts["text"], strict=True)
+         if text.startswith(name)]
+        for name in ("median", "95 %")
+    )  # fmt: skip
+    assert abs(first - second) > 11, "the size of their letters"
+
+
+def labels(page: Page) -> list:
+    return [(tag, attributes) for tag, attributes in page.tags if tag == "text"]
+
+
 @given(st.integers(1, 10**9))
 def test_the_levels_of_an_axis_are_few_round_and_within(most: int) -> None:
     levels = nice_levels(most)
