@@ -218,6 +218,7 @@ class Settler:
             "log": text,
             "log_key": log_key,
             "environment": environment.identity if environment else "",
+            "hourly_usd": self._machine.hourly_usd,
         }
 
     def _store_log(self, job: Job, commit: Commit) -> tuple[str, str | None]:

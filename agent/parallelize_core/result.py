@@ -73,6 +73,8 @@ class Attempt(Record):
     log: str = ""
     log_key: str | None = None
     environment: str = ""
+    hourly_usd: float | None = None
+    """What the worker cost an hour at its launch, None if that is not known."""
 
 
 class Result(Attempt):

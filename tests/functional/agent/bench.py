@@ -122,6 +122,10 @@ def zipped(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
+HOURLY_USD = 0.25
+"""What each of the machines costs."""
+
+
 @dataclass
 class Bench:
     """A run whose command is the shell script `script`, and the workers on it."""
@@ -235,6 +239,7 @@ class Bench:
             scratch=scratch,
             environments=Environments(root / "environments", services.open_store, preparer),
             root_setup=self.root_setup,
+            hourly_usd=HOURLY_USD,
         )
         return Worker(self.config, services, machine)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.bench import HOURLY_USD, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
@@ -30,7 +30,7 @@ def test_the_result_tells_what_was_done_where_and_with_what(make: MakeBench) -> 
     bench.run("worker-7")
     result = bench.result("a/b.txt")
     assert (result.status, result.exit_code, result.attempt) == ("succeeded", 0, 1)
-    assert result.worker == "worker-7"
+    assert (result.worker, result.hourly_usd) == ("worker-7", HOURLY_USD)
     assert result.stderr_tail == "a remark\n"
     assert result.environment == bench.environment.identity
     assert result.started_at <= result.finished_at

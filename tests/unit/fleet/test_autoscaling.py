@@ -1,3 +1,5 @@
+import pytest
+
 from parallelize.fleet.autoscaling import backlog_policy, wake_alarm, wake_policy
 
 GROUP = "parallelize-scans"
@@ -40,3 +42,36 @@ def test_a_group_without_data_is_not_woken():
     alarm = wake_alarm(GROUP, "scans", "arn:policy")
     assert alarm["TreatMissingData"] == "notBreaching"
     assert alarm["AlarmActions"] == ["arn:policy"]
+
+
+def evaluated(query, waiting, workers):
+    """Evaluate a query's last expression as CloudWatch does; None is a metric without data.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+    """
+    functions = {
+        "IF": lambda condition, then, otherwise: then if condition else otherwise,
+        "FILL": lambda value, instead: instead if value is None else value,
+    }
+    expression = query[-1]["Expression"].replace(" AND ", " and ")
+    return eval(expression, functions, {"waiting": waiting, "workers": workers})
+
+
+@pytest.mark.parametrize(
+    ("waiting", "workers", "backlog"), [(500, 5, 100), (500, 1, 500), (500, 0, 500), (0, 7, 0)]
+)
+def test_the_backlog_is_the_waiting_files_for_each_worker(waiting, workers, backlog):
+    tracking = backlog_policy(GROUP, "scans", 50)["TargetTrackingConfiguration"]
+    query = tracking["CustomizedMetricSpecification"]["Metrics"]
+    assert evaluated(query, waiting, workers) == backlog
+
+
+@pytest.mark.parametrize(
+    ("waiting", "workers", "alarms"),
+    [(1, 0, True), (1, None, True), (0, 0, False), (0, None, False), (9, 1, False), (9, 3, False)],
+)
+def test_the_fleet_is_woken_when_files_wait_and_nobody_is_there(waiting, workers, alarms):
+    alarm = wake_alarm(GROUP, "scans", "arn:policy")
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    value = evaluated(alarm["Metrics"], waiting, workers)
+    assert (value >= alarm["Threshold"]) is alarms
