@@ -145,9 +145,10 @@ def test_shellcheck_has_no_complaint(script: Path) -> None:
     assert answer.returncode == 0, answer.stdout
 
 
-def test_every_requirement_is_pinned_by_hash_and_names_no_index() -> None:
-    text = (tree.REPOSITORY / "packer" / "requirements.txt").read_text(encoding="utf-8")
-    pinned = re.split(r"\n(?=\S)", text.strip())
+@pytest.mark.parametrize("name", ["requirements.txt", "pip.txt"])
+def test_every_requirement_is_pinned_by_hash_and_names_no_index(name: str) -> None:
+    text = (tree.REPOSITORY / "packer" / name).read_text(encoding="utf-8")
+    pinned = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip())
     assert all("--hash=sha256:" in entry and "==" in entry for entry in pinned)
     assert "://" not in text
 

@@ -10,7 +10,7 @@ from platformdirs import user_cache_path
 
 from parallelize.console import say
 from parallelize.context import Context
-from parallelize.fleet.bundle import make_bundle
+from parallelize.fleet.bundle import make_bundle, wheel_folder
 from parallelize.fleet.distributions import distribution, is_stock
 from parallelize.fleet.gather import find_types
 from parallelize.fleet.stock import Bundle
@@ -28,7 +28,10 @@ def pack(context: Context) -> Bundle | None:
         return None
     system = distribution(ami)
     (kind,) = find_types(context.client("ec2"), context.settings.workers.types[:1])
-    body = make_bundle(system.python, kind.architectures[0], user_cache_path("parallelize"))
+    wanted = (system.python, kind.architectures[0], user_cache_path("parallelize"))
+    if not wheel_folder(*wanted).is_dir():
+        say(f"pip fetches the agent's libraries for {system.title}, once")
+    body = make_bundle(*wanted)
     sha256 = hashlib.sha256(body).hexdigest()
     key = context.layout.root.key("bootstrap", f"{sha256}.zip")
     sent = context.store.head(key) is not None

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 
@@ -28,6 +27,8 @@ PLATFORMS = {
 """glibc 2.28 or older: of the three distributions Amazon Linux 2023 has the oldest, 2.34."""
 
 OUR_PACKAGES = ("parallelize_agent", "parallelize_core")
+CODE = ("*.py", "py.typed")
+"""What there is in them; tools leave other files beside it."""
 
 REQUIREMENTS = ("requirements.txt", "pip.txt")
 
@@ -59,9 +60,12 @@ def fetched_wheels(python: str, architecture: str, cache: Path) -> list[Path]:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as partial:
             _fetch(Path(partial, "wheels"), python, architecture)
-            # Somebody else may have been quicker.
-            with suppress(OSError):
+            try:
                 Path(partial, "wheels").rename(folder)
+            except OSError:
+                # Somebody else may have been quicker.
+                if not folder.is_dir():
+                    raise
     return sorted(folder.glob("*.whl"))
 
 
@@ -78,8 +82,8 @@ def agent_wheel() -> tuple[str, bytes]:
         f"{name}/{path.relative_to(folder)}": path.read_bytes()
         for name in OUR_PACKAGES
         for folder in [_installed(name)]
-        for path in folder.rglob("*.*")
-        if path.is_file() and "__pycache__" not in path.parts
+        for pattern in CODE
+        for path in folder.rglob(pattern)
     }
     info = f"parallelize-{version}.dist-info"
     files[f"{info}/METADATA"] = (
