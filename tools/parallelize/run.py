@@ -42,6 +42,9 @@ LOCAL_FOOTER = "ctrl-C ends the local workers; the same command goes on"
 IDLE_SECONDS = 30 * 60
 """How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
 
+REPORTED_FILES = 100_000
+"""Of more files nobody waits for a report unasked: all their results are read once more."""
+
 LOOKS_ALONE = 3
 """How often in a row there must be neither heartbeat nor machine before a run stands still."""
 
@@ -79,7 +82,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         end = work_off(context, reader, local=common.local)
         complete = _download(context, folder)
     machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
-    page = _write_report(context)
+    page = _write_report(context, end.total)
     for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
         say(line)
     if json:
@@ -176,9 +179,12 @@ def _download(context: Context, folder: Path) -> bool:
     return not fetched.broken
 
 
-def _write_report(context: Context) -> Path | None:
+def _write_report(context: Context, total: int) -> Path | None:
     """Write the page on the run, if it is wanted; without one the run is no worse."""
     if not context.settings.report.html:
+        return None
+    if total > REPORTED_FILES:
+        say(f"a report on so many files takes a while: parallelize report{context.hint}")
         return None
     try:
         return write_report(context)
