@@ -7,7 +7,7 @@ finding, and never ends the others.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,21 +18,25 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cyclopts import Parameter
 
 from parallelize import stack
+from parallelize.bucket import exists
+from parallelize.clean import live_workers
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
-from parallelize.fleet import gather, images, permissions, quotas
+from parallelize.fleet import gather, images, network, permissions, quotas
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Image, Quota
-from parallelize.fleet.leftovers import find_leftovers
+from parallelize.fleet.leftovers import Leftover, find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.quota_request import request_quota
+from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.stack.state import Standing, standing
 from parallelize.units import plural
 from parallelize_core import aws_errors
 from parallelize_core.errors import ParallelizeError
+from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
 
 MAX_CLOCK_SKEW_SECONDS = 300
@@ -46,6 +50,12 @@ OLD_IMAGE_DAYS = 90
 
 NAMED = 2
 """How many missing permissions are named; the list of all would not help more."""
+
+NEEDED = frozenset({"s3", "sqs"})
+"""The services without which a worker cannot work, by the names of their VPC endpoints."""
+
+BOOT_HOURS = 0.25
+"""For so long a machine need not show signs of life: systemd/parallelize-deadline.service."""
 
 DEFAULT_SPOT_QUOTA = 5
 """What new accounts have; enough for one small worker."""
@@ -239,45 +249,41 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
 
 
 def check_network(context: Context) -> Finding:
-    """Look whether workers can reach S3 and SQS from their subnets."""
+    """Look whether workers can reach S3 and SQS from their subnets, and what else they call."""
     ec2 = context.client("ec2")
     subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
-    vpcs = sorted({subnet["VpcId"] for subnet in subnets})
-    tables = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": vpcs}])
-    return judge_network(subnets, tables["RouteTables"])
+    return judge_network(network.look(ec2, subnets), called_besides(context.settings.workers))
 
 
-def judge_network(subnets: Sequence[Any], tables: Sequence[Any]) -> Finding:
-    """Say which subnets have no way out of their VPC."""
-    closed = [one["SubnetId"] for one in subnets if not _has_way_out(one, tables)]
-    if not closed:
-        return Finding("network", Verdict.GOOD, f"{plural(len(subnets), 'subnet')} with a way out")
-    text = f"no way out of {', '.join(closed[:2])}"
-    fix = "a NAT or internet gateway, or VPC endpoints for s3 and sqs"
-    return Finding(
-        "network", Verdict.LOOK if len(closed) < len(subnets) else Verdict.BAD, text, fix
-    )
+def called_besides(workers: WorkersTable) -> frozenset[str]:
+    """Return the services that workers call when they can, by their endpoints' names."""
+    wanted = {
+        "monitoring": workers.metrics,
+        "logs": bool(workers.log_group),
+        "autoscaling": workers.fleet == "persistent",
+    }
+    return frozenset(name for name, is_called in wanted.items() if is_called)
 
 
-def _has_way_out(subnet: Any, tables: Sequence[Any]) -> bool:
-    mine = [table for table in tables if any(
-        link.get("SubnetId") == subnet["SubnetId"] for link in table["Associations"])]  # fmt: skip
-    main = [table for table in tables if table["VpcId"] == subnet["VpcId"] and any(
-        link.get("Main") for link in table["Associations"])]  # fmt: skip
-    return any(
-        route.get("DestinationCidrBlock") == "0.0.0.0/0" and _leads_out(route, subnet)
-        for table in mine or main
-        for route in table["Routes"]
-    )
-
-
-def _leads_out(route: Any, subnet: Any) -> bool:
-    if route.get("GatewayId", "").startswith("igw-"):
-        # An internet gateway serves only machines that get a public address.
-        return bool(subnet.get("MapPublicIpOnLaunch"))
-    return any(
-        route.get(kind) for kind in ("NatGatewayId", "TransitGatewayId", "NetworkInterfaceId")
-    )
+def judge_network(found: network.Network, besides: frozenset[str] = frozenset()) -> Finding:
+    """Say from which subnets workers could not work, or not tell how they do."""
+    reached = {one["SubnetId"]: found.reached(one) for one in found.subnets}
+    missing = {id_: NEEDED - there for id_, there in reached.items() if there is not None}
+    closed = [id_ for id_, services in missing.items() if services]
+    if closed:
+        verdict = Verdict.LOOK if len(closed) < len(reached) else Verdict.BAD
+        text = f"no way out of {', '.join(closed[:2])}"
+        services = " and ".join(sorted(frozenset().union(*missing.values())))
+        fix = f"a NAT or internet gateway, or VPC endpoints for {services}"
+        return Finding("network", verdict, text, fix)
+    mute = frozenset().union(*(besides - there for there in reached.values() if there is not None))
+    if mute:
+        names = ", ".join(sorted(mute))
+        text = f"S3 and SQS have VPC endpoints, {names} none"
+        fix = "endpoints for those, too, or leave out what they are for"
+        return Finding("network", Verdict.LOOK, text, fix)
+    way = "VPC endpoints" if missing else "a way out"
+    return Finding("network", Verdict.GOOD, f"{plural(len(reached), 'subnet')} with {way}")
 
 
 def check_permissions(context: Context) -> Finding:
@@ -348,15 +354,49 @@ def _would_succeed(call: Callable[[], object]) -> bool:
 
 
 def check_leftovers(context: Context) -> Finding:
-    """Look for machines and volumes of all runs that still cost money."""
+    """Look for machines and volumes of all runs that cost money and do not work."""
     found = find_leftovers(ComputeClients.make(context.session), datetime.now(UTC))
-    if not found:
-        return Finding("leftovers", Verdict.GOOD, "no machine, group or volume of any run")
-    oldest = max(found, key=lambda one: one.hours)
-    runs = sorted({one.run for one in found})
-    things, of = plural(len(found), "thing"), plural(len(runs), "run")
-    text = f"{things} of {of}, up to {oldest.hours:.0f} h old"
-    return Finding("leftovers", Verdict.LOOK, text, f"parallelize kill --run {oldest.run}")
+    runs = {one.run for one in found if RUN_NAME.fullmatch(one.run)}
+    ours, working = _look_at_runs(context, runs) if runs else (set(), set())
+    return judge_leftovers(found, ours, working)
+
+
+def _look_at_runs(context: Context, runs: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return which of the runs are in our bucket, and their workers that show signs of life."""
+    if not exists(context.clients.s3, context.bucket):
+        return set(), set()
+    layouts = {run: RunLayout(context.base, run) for run in runs}
+    ours = {run for run, layout in layouts.items() if context.store.head(layout.run_json)}
+    now = datetime.now(UTC).timestamp()
+    working = {name for run in ours for name in live_workers(context.store, layouts[run], now)}
+    return ours, working
+
+
+def judge_leftovers(
+    found: Sequence[Leftover], ours: Collection[str], working: Collection[str]
+) -> Finding:
+    """Say what costs money for nothing; only of runs that we know can we say so.
+
+    `ours` are the runs whose records we can read, `working` the machines that show signs of life.
+    """
+    machines = [one for one in found if one.kind == "machine"]
+    idle = [
+        one for one in found
+        if one.kind != "group" and one.id not in working
+        and not (one.kind == "machine" and one.hours < BOOT_HOURS)
+    ]  # fmt: skip
+    known = [one for one in idle if one.run in ours]
+    if known:
+        oldest = max(known, key=lambda one: one.hours)
+        runs = sorted({one.run for one in known})
+        things, of = plural(len(known), "thing"), plural(len(runs), "run")
+        text = f"{things} of {of} without a sign of life, up to {oldest.hours:.0f} h old"
+        return Finding("leftovers", Verdict.LOOK, text, f"parallelize kill --run {oldest.run}")
+    if idle:
+        text = f"{plural(len(idle), 'thing')} of runs of which nothing is in this bucket"
+        return Finding("leftovers", Verdict.LOOK, text, "parallelize clean --dry-run   names them")
+    rest = f"; {plural(len(machines), 'machine')} at work" if machines else ""
+    return Finding("leftovers", Verdict.GOOD, f"no machine or volume without work{rest}")
 
 
 CHECKS: dict[str, Check] = {

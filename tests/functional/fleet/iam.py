@@ -5,7 +5,8 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 An explicit Deny wins, then any Allow, else the call is refused. Action names are compared without
 regard to case, resources with it; `*` and `?` are wildcards in both. All operators of a condition
 must hold, and all keys of an operator; one of a key's values is enough. A key that the request does
-not have fails its condition, unless the operator ends in IfExists.
+not have fails its condition, unless the operator ends in IfExists. A variable in a resource, such
+as ${aws:username}, stands for what the request says; if it says nothing the resource matches none.
 """
 
 import re
@@ -57,12 +58,22 @@ def applies(statement, action, resource, context):
     assert not unknown, f"the evaluator does not know {unknown}"
     return (
         any(matches(one.lower(), action.lower()) for one in as_list(statement["Action"]))
-        and any(matches(one, resource) for one in as_list(statement["Resource"]))
+        and any(names(one, resource, context) for one in as_list(statement["Resource"]))
         and all(
             holds(operator, keys, context)
             for operator, keys in statement.get("Condition", {}).items()
         )
     )
+
+
+def names(pattern, resource, context):
+    """Whether a statement's resource is this one, with the request's values for variables."""
+    variables = re.findall(r"\$\{([^}]*)\}", pattern)
+    if any(variable not in context for variable in variables):
+        return False
+    for variable in variables:
+        pattern = pattern.replace(f"${{{variable}}}", context[variable])
+    return matches(pattern, resource)
 
 
 def holds(operator, keys, context):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from io import BytesIO
@@ -10,6 +11,9 @@ from io import BytesIO
 import botocore.handlers
 import pytest
 from botocore.awsrequest import AWSResponse
+from moto.ec2.models import ec2_backends
+
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 
 class Body(BytesIO):
@@ -32,12 +36,41 @@ def test_a_fresh_account_lacks_the_stack_and_is_told_how_to_make_it(account, par
     assert found["credentials"]["verdict"] == "good"
 
 
-def test_leftovers_of_other_runs_are_seen(account, parallelize):
-    account.prepare("forgotten")
-    parallelize("launch", "2", "--run", "forgotten")
+@pytest.fixture
+def old_workers(account, parallelize):
+    """Two machines of another run that were started two hours ago, by id."""
+    account.prepare("other")
+    parallelize("launch", "2", "--run", "other")
+    before = (datetime.now(UTC) - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    for reservation in ec2_backends["123456789012"]["eu-west-1"].reservations.values():
+        for machine in reservation.instances:
+            machine.launch_time = before
+    return [machine["InstanceId"] for machine in account.machines("other")]
+
+
+def beat(account, worker, seen):
+    account.beat(
+        "other",
+        Heartbeat(worker=worker, state=WorkerState.BUSY, started=0, seen=seen, interval_seconds=30),
+    )
+
+
+def test_leftovers_of_other_runs_are_seen(account, parallelize, old_workers):
+    for worker in old_workers:
+        beat(account, worker, seen=time.time() - 3600)
     _, found = findings(parallelize)
     assert found["leftovers"]["verdict"] == "look"
-    assert found["leftovers"]["fix"] == "parallelize kill --run forgotten"
+    assert found["leftovers"]["text"].startswith("2 things of 1 run")
+    assert found["leftovers"]["fix"] == "parallelize kill --run other"
+
+
+def test_killing_workers_that_work_is_not_proposed(account, parallelize, old_workers):
+    for worker in old_workers:
+        beat(account, worker, seen=time.time())
+    _, found = findings(parallelize)
+    assert found["leftovers"]["verdict"] == "good"
+    assert "2 machines at work" in found["leftovers"]["text"]
+    assert found["leftovers"]["fix"] == ""
 
 
 def test_an_account_without_leftovers_is_clean(account, parallelize):

@@ -59,3 +59,12 @@ def test_an_unknown_operator_or_element_is_an_error_and_not_a_guess():
         )
     with pytest.raises(AssertionError):
         allows([policy(NotAction="s3:*")], "s3:GetObject", "arn:aws:s3:::bucket/a")
+
+
+@pytest.mark.parametrize(
+    ("context", "allowed"),
+    [({"aws:username": "ana"}, True), ({"aws:username": "bob"}, False), ({}, False)],
+)
+def test_a_variable_in_a_resource_is_what_the_request_says(context, allowed):
+    own = policy(resource="arn:aws:iam::1:user/${aws:username}")
+    assert allows([own], "s3:GetObject", "arn:aws:iam::1:user/ana", context) is allowed

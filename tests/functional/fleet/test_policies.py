@@ -27,6 +27,7 @@ EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
 LOG = f"{LOGS}:/parallelize/agents:log-stream"
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:id:autoScalingGroupName"
+USERS = f"arn:aws:iam::{ACCOUNT}:user"
 OURS = {"aws:ResourceTag/parallelize:managed": "true"}
 TAGGED = {"aws:RequestTag/parallelize:managed": "true"}
 
@@ -89,6 +90,8 @@ ALLOWED = {
         ("ec2:CreateTags", f"{EC2}:instance/i-1", {"ec2:CreateAction": "RunInstances"}),
         ("autoscaling:DeleteAutoScalingGroup", f"{GROUP}/parallelize-scans", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/run.json", {}),
+        ("iam:SimulatePrincipalPolicy", f"{USERS}/ana", {"aws:username": "ana"}),
+        ("iam:SimulatePrincipalPolicy", f"{USERS}/lab/ana", {"aws:username": "ana"}),
     ],
 }
 
@@ -285,6 +288,8 @@ LAUNCHER_SELDOM = {
     "iam:CreateServiceLinkedRole",
     # doctor --request-quota: moto takes no such request, see test_quota_request.
     "servicequotas:RequestServiceQuotaIncrease",
+    # doctor: moto's caller is no user of IAM's, and moto has no simulator.
+    "iam:SimulatePrincipalPolicy",
 }
 SELDOM_RESOURCES = {
     # An image's snapshots are not in any call of ours; EC2 asks for them.

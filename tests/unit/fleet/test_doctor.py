@@ -5,13 +5,18 @@ from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD
 
 from parallelize.doctor import (
     Verdict,
+    called_besides,
     judge_clock,
     judge_image,
+    judge_leftovers,
     judge_network,
     judge_quota,
     judge_stack,
 )
 from parallelize.fleet.facts import Quota
+from parallelize.fleet.leftovers import Leftover
+from parallelize.fleet.network import Network
+from parallelize.settings import WorkersTable
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -54,6 +59,41 @@ class TestQuota:
         assert judge_quota([], "spot", 8).verdict is Verdict.LOOK
 
 
+def left(kind="machine", id_="i-1", run="scans", hours=2.0):
+    return Leftover(kind, id_, run, hours)
+
+
+class TestLeftovers:
+    def test_a_worker_at_work_is_none(self):
+        finding = judge_leftovers([left()], ours={"scans"}, working={"i-1"})
+        assert finding.verdict is Verdict.GOOD
+        assert "1 machine at work" in finding.text
+        assert not finding.fix
+
+    def test_a_machine_without_a_sign_of_life_is_one(self):
+        found = [left(), left(id_="i-2", run="old", hours=9.0)]
+        finding = judge_leftovers(found, ours={"scans", "old"}, working={"i-1"})
+        assert finding.verdict is Verdict.LOOK
+        assert finding.fix == "parallelize kill --run old"
+
+    def test_a_machine_that_may_still_boot_is_none(self):
+        finding = judge_leftovers([left(hours=0.1)], ours={"scans"}, working=set())
+        assert finding.verdict is Verdict.GOOD
+
+    def test_a_loose_volume_is_one(self):
+        found = [left("volume", "vol-1", hours=0.1)]
+        assert judge_leftovers(found, ours={"scans"}, working=set()).verdict is Verdict.LOOK
+
+    def test_a_group_that_sleeps_is_none(self):
+        finding = judge_leftovers([left("group", hours=0.0)], ours={"scans"}, working=set())
+        assert finding.verdict is Verdict.GOOD
+
+    def test_nobody_is_told_to_kill_a_run_of_which_nothing_is_known(self):
+        finding = judge_leftovers([left()], ours=set(), working=set())
+        assert finding.verdict is Verdict.LOOK
+        assert "kill" not in finding.fix
+
+
 def subnet(id_="subnet-1", *, public=True):
     return {"SubnetId": id_, "VpcId": "vpc-1", "MapPublicIpOnLaunch": public}
 
@@ -81,7 +121,49 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
     ],
 )
 def test_subnets_need_a_way_out(subnets, tables, verdict):
-    assert judge_network(subnets, tables).verdict is verdict
+    assert judge_network(Network(subnets, tables)).verdict is verdict
+
+
+def endpoint(service, kind="Interface", **other):
+    found = {"ServiceName": f"com.amazonaws.eu-west-1.{service}", "VpcEndpointType": kind,
+             "VpcId": "vpc-1", "State": "available", "PrivateDnsEnabled": kind == "Interface",
+             "RouteTableIds": ["rtb-1"] if kind == "Gateway" else []}  # fmt: skip
+    return found | other
+
+
+S3, SQS = endpoint("s3", "Gateway"), endpoint("sqs")
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "verdict"),
+    [
+        ([S3, SQS], Verdict.GOOD),
+        ([endpoint("s3"), SQS], Verdict.GOOD),
+        ([S3], Verdict.BAD),
+        ([SQS], Verdict.BAD),
+        ([S3, endpoint("sqs", PrivateDnsEnabled=False)], Verdict.BAD),
+        ([S3, endpoint("sqs", State="pending")], Verdict.BAD),
+        ([S3, endpoint("sqs", VpcId="vpc-2")], Verdict.BAD),
+        ([endpoint("s3", "Gateway", RouteTableIds=["rtb-2"]), SQS], Verdict.BAD),
+    ],
+)
+def test_a_vpc_with_endpoints_only_needs_those_of_s3_and_sqs(endpoints, verdict):
+    tables = [table(LOCAL) | {"RouteTableId": "rtb-1"}]
+    assert judge_network(Network([subnet()], tables, endpoints)).verdict is verdict
+
+
+def test_only_the_endpoints_that_are_missing_are_asked_for():
+    finding = judge_network(Network([subnet()], [table(LOCAL)], [SQS]))
+    assert finding.fix.endswith("VPC endpoints for s3")
+
+
+def test_workers_that_could_not_tell_how_they_do_are_worth_a_look():
+    tables = [table(LOCAL) | {"RouteTableId": "rtb-1"}]
+    besides = called_besides(WorkersTable(fleet="persistent"))
+    finding = judge_network(Network([subnet()], tables, [S3, SQS, endpoint("logs")]), besides)
+    assert finding.verdict is Verdict.LOOK
+    assert "autoscaling, monitoring none" in finding.text
+    assert judge_network(Network([subnet()], [table(INTERNET)]), besides).verdict is Verdict.GOOD
 
 
 @pytest.mark.parametrize(

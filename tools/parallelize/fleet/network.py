@@ -1,0 +1,76 @@
+"""What workers can reach from a subnet: everything, or what their VPC has endpoints for.
+
+Only routes and endpoints are looked at, not network ACLs nor the endpoints' own policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+
+@dataclass(frozen=True)
+class Network:
+    """What EC2 describes of the VPCs in question."""
+
+    subnets: Sequence[Any]
+    tables: Sequence[Any]
+    endpoints: Sequence[Any] = ()
+
+    def reached(self, subnet: Any) -> frozenset[str] | None:
+        """Return the services that have an endpoint for a subnet; None if all can be reached."""
+        tables = _tables_of(subnet, self.tables)
+        if any(_leads_out(route, subnet) for table in tables for route in table["Routes"]):
+            return None
+        ids = {table.get("RouteTableId") for table in tables}
+        return frozenset(_service(one) for one in self.endpoints if _serves(one, subnet, ids))
+
+
+def look(ec2: EC2Client, subnets: Sequence[Any]) -> Network:
+    """Read the routes and endpoints of the subnets' VPCs."""
+    wanted: Any = [{"Name": "vpc-id", "Values": sorted({one["VpcId"] for one in subnets})}]
+    tables = _pages(ec2, "describe_route_tables", "RouteTables", wanted)
+    endpoints = _pages(ec2, "describe_vpc_endpoints", "VpcEndpoints", wanted)
+    return Network(subnets, list(tables), list(endpoints))
+
+
+def _pages(ec2: Any, operation: str, name: str, filters: Any) -> Iterable[Any]:
+    for page in ec2.get_paginator(operation).paginate(Filters=filters):
+        yield from page[name]
+
+
+def _tables_of(subnet: Any, tables: Sequence[Any]) -> list[Any]:
+    own = [table for table in tables if any(
+        link.get("SubnetId") == subnet["SubnetId"] for link in table["Associations"])]  # fmt: skip
+    main = [table for table in tables if table["VpcId"] == subnet["VpcId"] and any(
+        link.get("Main") for link in table["Associations"])]  # fmt: skip
+    return own or main
+
+
+def _leads_out(route: Any, subnet: Any) -> bool:
+    if route.get("DestinationCidrBlock") != "0.0.0.0/0":
+        return False
+    if route.get("GatewayId", "").startswith("igw-"):
+        # An internet gateway serves only machines that get a public address.
+        return bool(subnet.get("MapPublicIpOnLaunch"))
+    return any(
+        route.get(kind) for kind in ("NatGatewayId", "TransitGatewayId", "NetworkInterfaceId")
+    )
+
+
+def _serves(endpoint: Any, subnet: Any, tables: set[str | None]) -> bool:
+    if endpoint.get("State", "").lower() != "available" or endpoint["VpcId"] != subnet["VpcId"]:
+        return False
+    if endpoint["VpcEndpointType"] == "Gateway":
+        return bool(tables & set(endpoint.get("RouteTableIds", ())))
+    # Without private DNS the service's own name still leads outside.
+    return bool(endpoint.get("PrivateDnsEnabled"))
+
+
+def _service(endpoint: Any) -> str:
+    """Return "s3" of "com.amazonaws.eu-west-1.s3"."""
+    return str(endpoint["ServiceName"]).rpartition(".")[2]
