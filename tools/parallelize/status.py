@@ -13,6 +13,7 @@ from parallelize.run_status import status_of
 from parallelize.snapshot import Reader
 from parallelize.status_view import as_json, page
 from parallelize.watch import open_view, watch
+from parallelize.whereabouts import with_whereabouts
 from parallelize_core.errors import MissingError
 from parallelize_core.queue import QueueCounts
 
@@ -32,7 +33,10 @@ def status(
         with open_view() as view:
             found = watch(reader, view, lambda now: now.finished)
     else:
-        found = status_of(reader.snapshot())
+        snapshot = reader.snapshot()
+        found = status_of(snapshot)
+        if found.why and not snapshot.run.paused:
+            found = with_whereabouts(context, found)
     if json:
         answer_json(as_json(found, context.settings.workers.max_cost))
     elif not watch_:

@@ -262,10 +262,10 @@ AGENT_SELDOM = {
 }  # fmt: skip
 SUBMITTER_SELDOM = {
     "s3:AbortMultipartUpload",
-    # Only for a run that was paused, see test_persistent.
-    "autoscaling:DescribeAutoScalingGroups",
-    "autoscaling:ResumeProcesses",
-}
+    # Only for a run that was paused, or that stands still: test_persistent, test_whereabouts.
+    "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities",
+    "autoscaling:ResumeProcesses", "ec2:DescribeInstances",
+}  # fmt: skip
 
 
 def actions(policy):

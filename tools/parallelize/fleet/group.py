@@ -137,6 +137,15 @@ def find_all(autoscaling: AutoScalingClient) -> list[Group]:
     return [_group(item) for page in pages for item in page["AutoScalingGroups"]]
 
 
+def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
+    """Return why the group's last attempt to start or end a machine failed, None if it did not."""
+    activities = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=1)
+    for activity in activities["Activities"]:
+        if activity["StatusCode"] in {"Failed", "Cancelled"}:
+            return activity.get("StatusMessage") or activity["StatusCode"]
+    return None
+
+
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start nothing more; its workers go on."""
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))

@@ -1,0 +1,107 @@
+"""Why a run stands still, as EC2 tells it, against moto and Stubber."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from tests.functional.fleet.conftest import BUCKET, REGION
+
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.group import last_refusal
+from parallelize.run_status import status_of
+from parallelize.snapshot import Reader
+from parallelize.whereabouts import BOOT_SECONDS, explain
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import Location, RunLayout
+
+LAYOUT = RunLayout(Location(BUCKET), "scans")
+
+
+@pytest.fixture
+def scans(account, parallelize):
+    account.prepare("scans")
+    return account
+
+
+def why(account, seconds_later=0):
+    status = status_of(Reader(account.store, LAYOUT).snapshot())
+    later = replace(status, taken_at=status.taken_at + seconds_later)
+    return explain(ComputeClients.make(account.session), later)
+
+
+def beat(account, worker, seen):
+    account.beat("scans", Heartbeat(
+        worker=worker, state=WorkerState.BUSY, started=seen, seen=seen, interval_seconds=30,
+    ))  # fmt: skip
+
+
+def test_machines_that_have_not_reported_yet_boot(scans, parallelize):
+    parallelize("launch", "2", "--run", "scans")
+    assert why(scans).startswith("2 machines boot, for ")
+
+
+def test_a_machine_that_never_reports_is_named_with_the_way_to_its_console(scans, parallelize):
+    parallelize("launch", "1", "--run", "scans")
+    [machine] = scans.machines("scans")
+    told = why(scans, BOOT_SECONDS + 1)
+    assert f"machine {machine['InstanceId']} never reported" in told
+    assert f"get-console-output --latest --instance-id {machine['InstanceId']}" in told
+
+
+def test_a_worker_that_ec2_does_not_know_any_more_is_gone(scans, parallelize):
+    parallelize("launch", "1", "--run", "scans")
+    [machine] = scans.machines("scans")
+    beat(scans, machine["InstanceId"], datetime.now(UTC).timestamp() - 3600)
+    assert why(scans) is None  # overdue, but there
+    scans.client("ec2").terminate_instances(InstanceIds=[machine["InstanceId"]])
+    assert "is gone without a word" in why(scans)
+
+
+def test_status_says_so(scans, parallelize):
+    parallelize("launch", "1", "--run", "scans")
+    code, out, _ = parallelize("status", "--run", "scans")
+    assert code == 0
+    assert "1 machine boots" in out
+
+
+def test_a_fleet_that_is_held_is_named_with_what_lets_it_go_on(scans, parallelize):
+    parallelize("launch", "2", "--fleet", "persistent", "--autoscale", "--run", "scans")
+    scans.client("autoscaling").suspend_processes(
+        AutoScalingGroupName="parallelize-scans", ScalingProcesses=["Launch"]
+    )
+    assert why(scans) == "its fleet is held, and starts no workers: parallelize scale N"
+
+
+def test_who_may_not_ask_ec2_is_told_what_the_heartbeats_tell(scans, parallelize, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    code, out, _ = parallelize("status", "--run", "scans")
+    assert code == 0
+    assert "no worker has reported yet" in out
+
+
+@pytest.mark.parametrize(
+    ("activity", "told"),
+    [
+        ({"StatusCode": "Successful"}, None),
+        ({"StatusCode": "InProgress"}, None),
+        ({"StatusCode": "Failed", "StatusMessage": "no capacity"}, "no capacity"),
+        ({"StatusCode": "Cancelled"}, "Cancelled"),
+    ],
+)
+def test_why_a_group_cannot_start_machines_is_read_from_its_last_activity(activity, told):
+    client = boto3.client(
+        "autoscaling", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    required = {
+        "ActivityId": "1", "AutoScalingGroupName": "g", "Cause": "c",
+        "StartTime": datetime(2026, 11, 20, tzinfo=UTC),
+    }  # fmt: skip
+    with Stubber(client) as stub:
+        stub.add_response(
+            "describe_scaling_activities", {"Activities": [{**required, **activity}]},
+            {"AutoScalingGroupName": "g", "MaxRecords": 1},
+        )  # fmt: skip
+        assert last_refusal(client, "g") == told
