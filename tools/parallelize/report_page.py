@@ -225,7 +225,7 @@ def failure_groups(report: Report, hint: str) -> list[FailureGroup]:
             words=found.words,
             count=len(found.keys),
             names=found.keys[:NAMES],
-            tail=tuple(by_key[found.keys[0]].stderr_tail.splitlines()),
+            tail=tuple(by_key[found.keys[0]].stderr_tail.expandtabs().splitlines()),
             log=log_uri(layout, by_key[found.keys[0]]),
             see=see_one(found.keys[0], hint),
         )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.functional.client.conftest import Project
+
+PROGRAM = Path(sys.executable).with_name("parallelize")
 
 
 def prepared(project: Project, *names: str) -> Project:
@@ -88,3 +93,19 @@ def test_json_and_a_file_exclude_each_other(
 ) -> None:
     assert project.call("report", "--json", "--out", "x.html") == 2
     assert capsys.readouterr().out == ""
+
+
+def test_the_browser_gets_the_page_and_stdout_the_path_alone(
+    project: Project, tmp_path: Path
+) -> None:
+    prepared(project, "a.tif")
+    browser, asked = tmp_path / "browser", tmp_path / "asked"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {asked}\n')
+    browser.chmod(0o755)
+    done = subprocess.run(
+        [PROGRAM, "report", "--open"], check=True, capture_output=True, text=True,
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+    )  # fmt: skip
+    page = project.folder / f"{project.run}-report.html"
+    assert asked.read_text() == f"{page.as_uri()}\n"
+    assert done.stdout == f"{page.name}\n"

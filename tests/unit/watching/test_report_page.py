@@ -201,6 +201,14 @@ def test_what_each_failure_proposes_can_be_pasted() -> None:
         make_app().parse_args(words, exit_on_error=False, print_error=False)
 
 
+def test_the_last_lines_of_a_failure_keep_their_lines_and_indents() -> None:
+    scene = Scene()
+    scene.prepare("a")
+    scene.fail("a", stderr_tail="Traceback\n\tline 3\n\x1b[31mValueError\x1b[0m\n")
+    [block] = Page(render(report_on(scene))).texts["pre"]
+    assert block.splitlines() == ["Traceback", "        line 3", r"\x1b[31mValueError\x1b[0m"]
+
+
 def test_the_log_of_a_failure_is_in_its_own_object_or_in_the_result() -> None:
     layout = Scene().layout
     assert log_uri(layout, failure("a", log_key="runs/scans/log/a/3.i-1.log")) == (
