@@ -17,12 +17,11 @@ from parallelize.bucket import exists
 from parallelize.clean import confirm
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
-from parallelize.fleet import instances
 from parallelize.fleet.gather import find_subnets
+from parallelize.in_use import check_unused
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize.stack.deploy import Stack
 from parallelize.stack.state import Standing, standing
-from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 
 
@@ -36,6 +35,7 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     print_template: Annotated[bool, SWITCH, Parameter(help="Print it, do nothing.")] = False,
     outputs: Annotated[bool, SWITCH, Parameter(help="Print what the stack made.")] = False,
     delete: Annotated[bool, SWITCH, Parameter(help="Take the stack away.")] = False,
+    force: Annotated[bool, SWITCH, Parameter(help="Delete though queues hold messages.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -50,6 +50,8 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     if outputs:
         _show_outputs(there, json=json)
     elif delete:
+        _check_there(there)
+        check_unused(context, force=force)
         _delete(context, there, dry_run=dry_run, yes=yes)
     else:
         given = {**_pairs(set_), **_alarms(email, phone)}
@@ -174,25 +176,16 @@ def _show_outputs(there: Stack, *, json: bool) -> None:
         answer(f"{name:<16} {value}")
 
 
-def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:
+def _check_there(there: Stack) -> None:
+    """Raise NothingToDoError if there is no stack, in whatever state."""
     if there.status() is None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
-    check_unused(context)
+
+
+def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:
     if dry_run:
         say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
         return
     confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
     there.delete(_teller(there))
     say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
-
-
-def check_unused(context: Context) -> None:
-    """Raise UsageError while machines of any run are there: they live on the stack's role."""
-    machines = instances.find(context.client("ec2"), None)
-    if machines:
-        runs = sorted({machine.run for machine in machines})
-        raise UsageError(
-            f"{plural(len(machines), 'worker')} of {', '.join(runs[:3])} still run",
-            "without their role they could store nothing",
-            f"parallelize kill --run {runs[0]}",
-        )

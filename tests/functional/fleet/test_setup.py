@@ -297,6 +297,33 @@ def test_the_stack_is_not_deleted_while_a_worker_lives_on_its_role(
     assert "parallelize kill --run scans" in err
 
 
+def test_the_stack_is_not_deleted_while_a_group_sleeps_that_would_wake_without_its_role(
+    deployed, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "bucket")
+    deployed.prepare("scans", files=0)
+    words = ("launch", "9", "--fleet", "persistent", "--autoscale", "--run", "scans")
+    assert parallelize(*words)[0] == 0
+    assert deployed.machines("scans") == []
+    code, _, err = parallelize("setup", "--delete", "--yes", "--force")
+    assert code == 2
+    assert "1 group may start workers: parallelize-scans" in err
+    assert "parallelize kill --run scans" in err
+
+
+@pytest.mark.parametrize("queue", ["parallelize-scans", "parallelize-scans-dead"])
+def test_the_stack_is_not_deleted_while_a_run_has_messages_unless_forced(
+    deployed, parallelize, queue
+):
+    sqs = deployed.client("sqs")
+    url = sqs.create_queue(QueueName=queue)["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="{}")
+    code, _, err = parallelize("setup", "--delete", "--yes")
+    assert code == 2
+    assert "1 message of scans in queues" in err
+    assert parallelize("setup", "--delete", "--yes", "--force")[0] == 0
+
+
 def test_deleting_the_stack_says_that_the_bucket_stays(deployed, parallelize):
     code, _, err = parallelize("setup", "--delete", "--yes")
     assert code == 0

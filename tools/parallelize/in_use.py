@@ -1,0 +1,67 @@
+"""What still lives on the stack: machines, groups that may start some, and runs with messages.
+
+check_unused(context, force=False)    raises UsageError unless the stack can go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.fleet import group as groups
+from parallelize.fleet import instances
+from parallelize.units import plural
+from parallelize_core.errors import UsageError
+from parallelize_core.layout import queue_name
+from parallelize_core.queue import SQSQueue
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+NAMED = 3
+WITHOUT_ROLE = "without their role they could store nothing"
+
+
+def check_unused(context: Context, *, force: bool) -> None:
+    """Raise UsageError while the stack is in use; `force` passes over what only waits in queues."""
+    machines = instances.find(context.client("ec2"), None)
+    if machines:
+        runs = sorted({machine.run for machine in machines})
+        raise UsageError(
+            f"{plural(len(machines), 'worker')} of {_names(runs)} still run",
+            WITHOUT_ROLE,
+            f"parallelize kill --run {runs[0]}",
+        )
+    asleep = sorted(group.name for group in groups.find_all(context.client("autoscaling")))
+    if asleep:
+        raise UsageError(
+            f"{plural(len(asleep), 'group')} may start workers: {_names(asleep)}",
+            WITHOUT_ROLE,
+            f"parallelize kill --run {asleep[0].removeprefix(queue_name(''))}",
+        )
+    waiting = {} if force else runs_with_messages(context.client("sqs"))
+    if waiting:
+        first = next(iter(waiting))
+        raise UsageError(
+            f"{plural(sum(waiting.values()), 'message')} of {_names(waiting)} in queues",
+            "those runs may not be over, or have failed files that nobody has looked at",
+            f"parallelize clean --run {first}   or --force, which leaves the queues",
+        )
+
+
+def runs_with_messages(sqs: SQSClient) -> dict[str, int]:
+    """Return how many messages the queues of each run hold, of runs that have any."""
+    found: dict[str, int] = {}
+    for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=queue_name("")):
+        for url in page.get("QueueUrls", ()):
+            run = url.rpartition("/")[2].removeprefix(queue_name("")).removesuffix("-dead")
+            found[run] = found.get(run, 0) + SQSQueue(sqs, url).counts().total
+    return {run: count for run, count in sorted(found.items()) if count}
+
+
+def _names(names: Iterable[str]) -> str:
+    every = [escape(name) for name in names]
+    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
+    return f"{', '.join(every[:NAMED])}{more}"
