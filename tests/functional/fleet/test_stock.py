@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,24 @@ def test_the_script_carries_the_agents_configuration():
     settings = settings_of(stock.user_data(AGENT, BUNDLE))
     assert AgentConfig.decode(json.dumps(settings["config"]), "script") == AGENT
     assert (settings["bundle"], settings["sha256"]) == (BUNDLE.url, BUNDLE.sha256)
+
+
+PYTHON_39 = """
+import pathlib, runpy, sys
+script = runpy.run_path(sys.argv[1])
+script["install"](script["fetch"](), pathlib.Path(sys.argv[2]))
+"""
+
+
+def test_the_oldest_python_of_the_three_runs_it(machine, bucket, tmp_path):
+    old = shutil.which("python3.9")
+    if old is None or subprocess.run([old, "-V"], check=False, capture_output=True).returncode:
+        pytest.skip("needs python3.9, which Amazon Linux runs user data with")
+    (tmp_path / "user-data").write_text(script_for(bucket, zipped(module="x = 1")))
+    words = [old, "-I", "-c", PYTHON_39, tmp_path / "user-data", tmp_path / "here"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here" / "module").read_text() == "x = 1"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=100))
@@ -134,11 +153,16 @@ def zipped(**files):
 
 def booted(bucket, body, sha256=None):
     """Return the user data of a machine whose bundle is in the bucket, loaded there."""
+    return loaded(script_for(bucket, body, sha256))
+
+
+def script_for(bucket, body, sha256=None):
+    """Return the user data of a machine whose bundle is in the bucket."""
     bucket.put_object(Bucket="bucket", Key="agent.zip", Body=body)
     url = f"{bucket.meta.endpoint_url}/bucket/agent.zip"
     right = hashlib.sha256(body).hexdigest()
     made = Bundle("Debian 13", url, sha256 or right, "agent.zip", sent=True, body=body)
-    return loaded(stock.user_data(AGENT, made))
+    return stock.user_data(AGENT, made)
 
 
 def test_the_bundle_is_fetched_with_the_machines_role_and_unpacked(machine, bucket, tmp_path):
