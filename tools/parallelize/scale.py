@@ -15,7 +15,7 @@ from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.termination import Compute, look
+from parallelize.fleet.termination import Compute, await_gone, look
 from parallelize.launch import carry_out, find_queues, make_request, read_facts, show
 from parallelize.options import NOTHING, Common, DryRun, Force
 from parallelize.snapshot import Reader
@@ -124,6 +124,7 @@ def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_r
         # What its alarms or a lost worker may bring back is limited by the new size.
         groups.limit(clients.autoscaling, compute.group.name, plan.wanted)
     say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
+    await_gone(clients, compute.run, {machine.id for machine in plan.leaving})
     left = look(clients, compute.run)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
     say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")

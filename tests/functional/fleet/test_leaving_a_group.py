@@ -4,9 +4,11 @@ import time
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import BUCKET, REGION
 
+from parallelize.fleet.group import release
 from parallelize_agent.group import hold, leave, should_rest
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
@@ -128,3 +130,19 @@ def test_a_group_that_may_not_be_held_is_left_all_the_same(stubbed):
     stub.add_response("terminate_instance_in_auto_scaling_group", {}, REQUEST)
     hold(client, GROUP, lambda: True)
     assert leave(client, "i-1")
+
+
+def test_releasing_a_member_that_has_left_by_itself_goes_on_with_the_others(stubbed):
+    client, stub = stubbed
+    name = "terminate_instance_in_auto_scaling_group"
+    stub.add_client_error(name, "ValidationError", "Instance Id not found - No managed instance")
+    stub.add_response(name, {}, {**REQUEST, "InstanceId": "i-2"})
+    release(client, ["i-1", "i-2"])
+    stub.assert_no_pending_responses()
+
+
+def test_releasing_members_without_the_permission_is_an_error(stubbed):
+    client, stub = stubbed
+    stub.add_client_error("terminate_instance_in_auto_scaling_group", "AccessDenied", "no", 403)
+    with pytest.raises(ClientError):
+        release(client, ["i-1"])

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.request import LaunchRequest
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 MAX_TYPES = 40
 """https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups.html"""
+
+NO_SUCH_MEMBER = "ValidationError"
+"""AWS says this of an instance that is in no group."""
 
 SUSPENDED = ("AZRebalance",)
 """Rebalancing would end a worker in mid-job for the sake of symmetry."""
@@ -170,11 +175,18 @@ def limit(autoscaling: AutoScalingClient, name: str, count: int) -> None:
 
 
 def release(autoscaling: AutoScalingClient, members: Sequence[str]) -> None:
-    """Terminate members, and lower the group by each, so that nothing takes their place."""
+    """Terminate members, and lower the group by each, so that nothing takes their place.
+
+    One that has left by itself meanwhile has lowered it already.
+    """
     for member in members:
-        autoscaling.terminate_instance_in_auto_scaling_group(
-            InstanceId=member, ShouldDecrementDesiredCapacity=True
-        )
+        try:
+            autoscaling.terminate_instance_in_auto_scaling_group(
+                InstanceId=member, ShouldDecrementDesiredCapacity=True
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != NO_SUCH_MEMBER:
+                raise
 
 
 def delete(autoscaling: AutoScalingClient, name: str) -> bool:

@@ -29,7 +29,7 @@ def find_image(
     parameter names. Raises UsageError for anything else, and for an id of no image.
     """
     if wanted == AUTO:
-        return newest(ec2)
+        return newest(ec2, architecture)
     if is_stock(wanted):
         wanted = SSM + distribution(wanted).parameters[architecture]
     if wanted.startswith(SSM):
@@ -43,14 +43,19 @@ def find_image(
     return by_id(ec2, wanted)
 
 
-def newest(ec2: EC2Client) -> Image | None:
-    """Return the account's newest image that has an agent inside."""
-    # Only our own: anybody may publish an image with this tag.
+def newest(ec2: EC2Client, architecture: str) -> Image | None:
+    """Return the account's newest image that has an agent inside; one that fits if there is one."""
+    # Only our own: anybody may publish an image with this tag. One that is still being made can
+    # be seen, too, but not started from.
+    filters = {"tag-key": tags.VERSION, "state": "available"}
     answer = ec2.describe_images(
-        Owners=["self"], Filters=[{"Name": "tag-key", "Values": [tags.VERSION]}]
+        Owners=["self"],
+        Filters=[{"Name": name, "Values": [value]} for name, value in filters.items()],
     )
     images = sorted(answer["Images"], key=lambda image: image.get("CreationDate", ""))
-    return _image(images[-1]) if images else None
+    found = [_image(image) for image in images]
+    fitting = [image for image in found if image.architecture == architecture]
+    return next(reversed(fitting or found), None)
 
 
 def by_id(ec2: EC2Client, image_id: str) -> Image:

@@ -7,7 +7,7 @@ costs anything the tidying, so that an error in it leaves nothing running.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from parallelize.fleet import alarms, instances, tags
@@ -80,6 +80,23 @@ def terminate(
     if not statement.left:
         tidy(clients, run)
     return statement
+
+
+def await_gone(
+    clients: ComputeClients,
+    run: str,
+    ids: Collection[str],
+    *,
+    patience: float = PATIENCE_SECONDS,
+    wait: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Wait until none of these machines of a run is billed any more; answer whether that is so."""
+    deadline = time.monotonic() + patience
+    while any(machine.id in ids for machine in instances.find(clients.ec2, run, instances.BILLED)):
+        if time.monotonic() >= deadline:
+            return False
+        wait(POLL_SECONDS)
+    return True
 
 
 def check(clients: ComputeClients, run: str, ended: set[str]) -> Statement:
