@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import REPOSITORY, Shell
+from tests.e2e.conftest import REPOSITORY, Shell, wait_until
 
 pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
 
@@ -14,7 +14,7 @@ MODULES = 200
 LEFT_OUT = ("test", "idle_test", "site-packages", "dist-packages")
 
 
-def test_the_example_of_init_gives_a_summary_for_each_table(shell: Shell) -> None:
+def test_the_example_of_init_gives_a_summary_for_each_table_and_a_report(shell: Shell) -> None:
     shell.run("init", "--example")
     printed = shell.run("run", "--local", "--out", "sums")
     tables = [path.relative_to(shell.folder / "inputs") for path in shell.folder.rglob("*/*.csv")
@@ -24,6 +24,16 @@ def test_the_example_of_init_gives_a_summary_for_each_table(shell: Shell) -> Non
     assert Path(printed.strip()) == Path("sums")
     assert outputs == {table.with_suffix(".summary.csv") for table in tables}
     assert len(outputs) == len(tables) > 10
+
+    [page] = shell.folder.glob("*-report.html")
+    assert all(path.name in page.read_text() for path in tables)
+    wait_until(lambda: {worker["state"] for worker in shell.status()["workers"]} == {"left"})
+    report = shell.json("report", "--local")
+    assert {(file["state"], file["attempts"]) for file in report["files"]} == {("done", 1)}
+    assert {file["worker"] for file in report["files"]} <= {one["id"] for one in report["workers"]}
+    for worker in report["workers"]:
+        assert worker["launched"] <= worker["started"] <= worker["leaving"] <= worker["seen"]
+        assert 0 < worker["peaks"]["memory_bytes"] <= worker["peaks"]["memory_total_bytes"]
 
 
 def test_a_sample_tells_what_the_rest_takes_and_is_not_done_again(shell: Shell) -> None:
