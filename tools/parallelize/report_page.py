@@ -122,7 +122,6 @@ def _environment() -> Environment:
     made.filters |= {
         "seconds": show_seconds,
         "size": show_size,
-        "duration": show_duration,
         "plural": plural,
         "usd": money,
     }
