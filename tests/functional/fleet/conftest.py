@@ -13,6 +13,7 @@ import pytest
 from botocore import loaders
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
 
@@ -114,6 +115,22 @@ def descriptions_read_once() -> Iterator[None]:
     shared = loaders.create_loader()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", lambda *_: shared)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_value_is_no_value() -> Iterator[None]:
+    """Let moto leave AWS::NoValue out of lists, as CloudFormation does; it puts a null there."""
+    clean = parsing.clean_json
+
+    def clean_lists_too(template: Any, resources: Any) -> Any:
+        found = clean(template, resources)
+        if isinstance(template, list):
+            return [one for one in found if one is not None]
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsing, "clean_json", clean_lists_too)
         yield
 
 

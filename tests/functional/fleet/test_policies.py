@@ -42,9 +42,9 @@ def policies(account, parallelize, monkeypatch):
     return deploy(account, parallelize)
 
 
-def deploy(account, parallelize):
+def deploy(account, parallelize, *words):
     """Make the stack, and return its policies."""
-    assert parallelize("setup", "--yes")[0] == 0
+    assert parallelize("setup", "--yes", *words)[0] == 0
     iam = account.client("iam")
     found = {}
     for policy in iam.list_policies(Scope="Local")["Policies"]:
@@ -168,6 +168,33 @@ def test_no_role_may_do_more(policies):
         if allows([policies[role]], *call)
     ]
     assert allowed == []
+
+
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd"
+BY_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+
+
+def test_with_a_key_of_ones_own_everybody_may_use_it_through_s3_and_not_otherwise(
+    account, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    policies = deploy(account, parallelize, "--set", f"KmsKeyArn={KEY}")
+    for policy in policies.values():
+        for action in ("kms:Decrypt", "kms:GenerateDataKey"):
+            assert allows([policy], action, KEY, BY_S3)
+            assert not allows([policy], action, KEY)
+            assert not allows([policy], action, KEY.replace("1234", "5678"), BY_S3)
+        assert {one for one in actions(policy) if one.startswith("kms:")} == {
+            "kms:Decrypt", "kms:GenerateDataKey",
+        }  # fmt: skip
+    rules = account.client("s3").get_bucket_encryption(Bucket=BUCKET)
+    (rule,) = rules["ServerSideEncryptionConfiguration"]["Rules"]
+    by_default = rule["ApplyServerSideEncryptionByDefault"]
+    assert by_default == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+
+
+def test_without_a_key_of_ones_own_nobody_may_use_any(policies):
+    assert not any("kms" in action for policy in policies.values() for action in actions(policy))
 
 
 def test_the_launcher_may_give_machines_this_one_role_and_to_ec2_only(policies, account):
