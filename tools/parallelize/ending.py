@@ -8,8 +8,7 @@ from pathlib import Path
 from parallelize.console import WIDTH
 from parallelize.failures import see_one, summary
 from parallelize.run_status import RunStatus
-from parallelize.status_view import CENT
-from parallelize.units import plural, show_duration
+from parallelize.units import CENT, plural, show_duration
 from parallelize_core.result import Result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from markupsafe import Markup
 
 from parallelize.console import escape
 from parallelize.failures import group, see_one
-from parallelize.fleet.show import usd
 from parallelize.report_data import (
     Cost,
     File,
@@ -34,8 +32,7 @@ from parallelize.report_svg import (
     span_of,
 )
 from parallelize.run_status import RunState
-from parallelize.status_view import CENT
-from parallelize.units import plural, show_duration, show_size
+from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result
 
@@ -123,7 +120,7 @@ def _environment() -> Environment:
         "seconds": show_seconds,
         "size": show_size,
         "plural": plural,
-        "usd": money,
+        "usd": show_usd,
     }
     made.globals |= {"memory_share": memory_share, "disk_share": disk_share}
     return made
@@ -143,7 +140,7 @@ def tiles(report: Report, hint: str) -> Iterator[Tile]:
     yield Tile("wall time", show_duration(status.elapsed), "from the first worker's start")
     yield Tile("workers", f"{len(report.workers):,}", workers_note(report))
     if report.cost:
-        yield Tile("estimated cost", money(report.cost.so_far), cost_note(report.cost))
+        yield Tile("estimated cost", show_usd(report.cost.so_far), cost_note(report.cost))
 
 
 def _left_note(report: Report) -> str:
@@ -168,20 +165,12 @@ def cost_note(cost: Cost) -> str:
     """Return what a file costs, the rest, and the same hours on demand, as far as known."""
     parts = []
     if cost.per_file is not None:
-        parts.append(f"{money(cost.per_file)} a file")
+        parts.append(f"{show_usd(cost.per_file)} a file")
     if cost.to_finish:
-        parts.append(f"{money(cost.to_finish)} more to finish")
+        parts.append(f"{show_usd(cost.to_finish)} more to finish")
     if cost.on_demand:
-        parts.append(f"{money(cost.on_demand)} at on-demand prices")
+        parts.append(f"{show_usd(cost.on_demand)} at on-demand prices")
     return " · ".join(parts)
-
-
-def money(amount: float) -> str:
-    """Return US dollars; of less than a cent the two digits that count."""
-    if amount >= CENT or amount <= 0:
-        return usd(amount)
-    digits = 1 - math.floor(math.log10(amount))
-    return f"${amount:.{digits}f}"
 
 
 @dataclass(frozen=True)

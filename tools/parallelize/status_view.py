@@ -10,12 +10,11 @@ from typing import Any
 from parallelize.console import WIDTH, escape, shown
 from parallelize.failures import label, last_words
 from parallelize.run_status import RunStatus, Worker
-from parallelize.units import plural, show_duration
+from parallelize.units import CENT, plural, show_duration, show_usd
 
 SCHEMA = 1
 BAR_CELLS = 20
 WORKERS_SHOWN = 12
-CENT = 0.01
 
 
 def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
@@ -73,6 +72,7 @@ def page(status: RunStatus) -> list[str]:
         f"{head}{show_duration(status.elapsed) + ' elapsed':>{WIDTH - len(head)}}",
         _cut(f"  files   {bar(status)} {counts(status)}"),
         *_rate_line(status),
+        *_cost_line(status),
         *_worker_lines(status),
         *_failure_line(status),
         *_why_lines(status),
@@ -132,10 +132,18 @@ def _rate_line(status: RunStatus) -> list[str]:
     if not status.rate or status.finished:
         return []
     eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
-    cost = f"   est. cost ${status.cost:,.2f}" if status.cost >= CENT else ""
-    rest = status.cost_to_finish
-    more = f" + ${rest:,.2f} to finish" if cost and rest and rest >= CENT else ""
-    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}{cost}{more}".rstrip())]
+    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}".rstrip())]
+
+
+def _cost_line(status: RunStatus) -> list[str]:
+    if status.cost < CENT:
+        return []
+    parts = [f"est. {show_usd(status.cost)} so far"]
+    if status.cost_per_file:
+        parts.append(f"{show_usd(status.cost_per_file)} a file")
+    if status.cost_to_finish:
+        parts.append(f"{show_usd(status.cost_to_finish)} to finish")
+    return [_cut(f"  cost    {' · '.join(parts)}")]
 
 
 def _worker_lines(status: RunStatus) -> Iterator[str]:

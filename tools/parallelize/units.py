@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import humanize
@@ -19,6 +20,8 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _SLOTS = re.compile(r"\d+(?:\.\d+)?x")
+
+CENT = 0.01
 
 SLOTS_HELP = '"auto" or 0 (one per logical CPU), a number, or a share of the cores such as "2x"'
 
@@ -90,3 +93,11 @@ def duration_flag(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def show_usd(amount: float) -> str:
+    """Return US dollars; of less than a cent the two digits that count."""
+    if amount >= CENT or amount <= 0:
+        return f"${amount:,.2f}"
+    digits = 1 - math.floor(math.log10(amount))
+    return f"${amount:.{digits}f}"

@@ -1,7 +1,7 @@
 import pytest
 
 from parallelize.run_status import RunState, RunStatus
-from parallelize.status_view import as_json
+from parallelize.status_view import as_json, page
 
 
 def status(*, done, failed=0, left, cost):
@@ -23,3 +23,21 @@ def test_before_the_first_file_or_without_prices_nothing_is_guessed(done, cost):
     found = as_json(status(done=done, left=30, cost=cost))["cost_usd"]
     assert found["per_file"] is None
     assert found["to_finish"] is None
+
+
+def cost_line(**counts):
+    return [line for line in page(status(**counts)) if line.startswith("  cost")]
+
+
+def test_the_page_tells_what_was_spent_what_a_file_costs_and_the_rest():
+    [line] = cost_line(done=1000, left=3000, cost=2.0)
+    assert line == "  cost    est. $2.00 so far · $0.0020 a file · $6.00 to finish"
+
+
+def test_a_run_that_is_over_costs_nothing_more():
+    [line] = cost_line(done=10, left=0, cost=0.5)
+    assert "to finish" not in line
+
+
+def test_without_prices_the_page_says_nothing_of_cost():
+    assert cost_line(done=8, left=30, cost=0.0) == []

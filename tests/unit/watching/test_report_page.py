@@ -16,8 +16,9 @@ from tests.unit.watching.scene import NOW, Scene, failure
 from parallelize.cli import make_app
 from parallelize.report_data import Report
 from parallelize.report_json import as_json
-from parallelize.report_page import TABLE_ROWS, log_uri, money, render
+from parallelize.report_page import TABLE_ROWS, log_uri, render
 from parallelize.status_view import as_json as status_json
+from parallelize.units import show_usd
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.keys import refusal
 
@@ -147,11 +148,11 @@ def test_the_verdict_has_the_figures_of_status() -> None:
         str(said["done"]), str(said["failed"]), "0",
     ]  # fmt: skip
     assert "all ended (EC2 was asked)" in page.text
-    assert money(said["cost_usd"]["estimate"])[:5] in page.text
+    assert show_usd(said["cost_usd"]["estimate"])[:5] in page.text
     assert "at on-demand prices" in page.text
 
 
-def test_without_prices_there_is_no_word_of_money() -> None:
+def test_without_prices_there_is_no_word_of_show_usd() -> None:
     page = Page(render(report_on(busy_scene("a", "b"), emulated=True)))
     assert "$" not in page.text
     assert "cost" not in page.text
@@ -222,4 +223,4 @@ def test_the_log_of_a_failure_is_in_its_own_object_or_in_the_result() -> None:
     [(1234.5, "$1,234.50"), (0.01, "$0.01"), (0.00038, "$0.00038"), (0, "$0.00")],
 )
 def test_money_has_the_digits_that_count(amount: float, shown: str) -> None:
-    assert money(amount) == shown
+    assert show_usd(amount) == shown

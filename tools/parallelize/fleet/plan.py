@@ -46,6 +46,8 @@ class LaunchPlan:
     image: Image
     pools: tuple[Pool, ...]
     quotas: tuple[Quota, ...]
+    security_groups: tuple[str, ...]
+    """Of the workers; empty for the VPC's default group."""
     user_data: str
     fleets: tuple[FleetPlan, ...]
     fallback: FleetPlan | None
@@ -84,6 +86,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         image,
         pools,
         facts.quotas,
+        facts.security_groups,
         user_data,
         fleets=()
         if persistent

@@ -22,6 +22,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"launch {kinds} {noun} in {plan.region} for run {request.run}",
         f"  types    {_types(plan)}",
         f"  zones    {', '.join(sorted({pool.zone for pool in plan.pools}))}",
+        f"  network  {_network(plan)}",
         *_quota_lines(plan),
         f"  price    {_price(plan)}",
         f"  image    {_image(plan)}",
@@ -37,6 +38,12 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")
     return lines
+
+
+def _network(plan: LaunchPlan) -> str:
+    if not plan.security_groups:
+        return "the VPC's default security group; parallelize setup makes a closed one"
+    return f"security group {', '.join(plan.security_groups)}, made by setup: no way in"
 
 
 def describe_leftovers(found: Sequence[Leftover]) -> list[str]:
