@@ -6,10 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from tests.functional.client.conftest import Project
+
+from parallelize.report import listed_prices
+from parallelize_core.heartbeat import Heartbeat
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 
@@ -109,3 +114,60 @@ def test_the_browser_gets_the_page_and_stdout_the_path_alone(
     page = project.folder / f"{project.run}-report.html"
     assert asked.read_text() == f"{page.as_uri()}\n"
     assert done.stdout == f"{page.name}\n"
+
+
+CLOSED = "http://127.0.0.1:9"
+
+
+def test_an_ec2_that_does_not_answer_costs_the_report_no_more_than_its_facts(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif")
+    capsys.readouterr()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", CLOSED)
+    assert project.call("report", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["machines_still_there"] is None
+
+
+class PriceList(BaseHTTPRequestHandler):
+    """Answers GetProducts with one product."""
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        dimension = {"priceDimensions": {"1": {"pricePerUnit": {"USD": "0.25"}}}}
+        product = {"product": {"attributes": {"instanceType": "c7i.xlarge"}},
+                   "terms": {"OnDemand": {"1": dimension}}}  # fmt: skip
+        found = [json.dumps(product)] if "c7i.xlarge" in asked else []
+        body = json.dumps({"PriceList": found}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def worker(**changes: object) -> Heartbeat:
+    return Heartbeat.model_validate({
+        "worker": "i-1", "state": "left", "started": 0, "seen": 3600, "interval_seconds": 30,
+        "type": "c7i.xlarge", "hourly_usd": 0.1, **changes,
+    })  # fmt: skip
+
+
+def test_list_prices_are_asked_for_the_types_of_workers_that_knew_their_own(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), PriceList) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", f"http://127.0.0.1:{server.server_port}")
+        assert listed_prices(project.context, [worker()]) == {"c7i.xlarge": 0.25}
+        assert listed_prices(project.context, [worker(hourly_usd=None)]) == {}
+        server.shutdown()
+
+
+def test_a_price_list_that_does_not_answer_leaves_the_comparison_out(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", CLOSED)
+    assert listed_prices(project.context, [worker()]) == {}
