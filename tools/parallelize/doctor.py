@@ -22,7 +22,7 @@ from parallelize.bucket import exists
 from parallelize.clean import live_workers
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
-from parallelize.fleet import gather, images, network, permissions, quotas
+from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Image, Quota
 from parallelize.fleet.leftovers import Leftover, find_leftovers
@@ -291,7 +291,7 @@ def check_permissions(context: Context) -> Finding:
 
     EC2 is asked with dry runs; for what has none the policy simulator is.
     """
-    missing = [name for name, call in _dry_runs(context) if not _would_succeed(call)]
+    missing = dry_runs.refused(context.client("ec2"), _start(context))
     simulated, note = _simulate(context)
     return judge_permissions([*missing, *simulated], note)
 
@@ -323,34 +323,19 @@ def _simulate(context: Context) -> tuple[list[str], str]:
         return [], f"simulation refused ({error.response['Error']['Code']})"
 
 
-def _dry_runs(context: Context) -> list[tuple[str, Callable[[], object]]]:
-    ec2 = context.client("ec2")
-    specification = [{"ResourceType": "launch-template",
-                      "Tags": [{"Key": "parallelize:managed", "Value": "true"}]}]  # fmt: skip
-    return [
-        ("ec2:DescribeInstances", lambda: ec2.describe_instances(DryRun=True)),
-        ("ec2:DescribeImages", lambda: ec2.describe_images(Owners=["self"], DryRun=True)),
-        (
-            "ec2:CreateLaunchTemplate",
-            lambda: ec2.create_launch_template(
-                LaunchTemplateName="parallelize-doctor", LaunchTemplateData={"EbsOptimized": True},
-                TagSpecifications=specification, DryRun=True,
-            ),
-        ),
-    ]  # fmt: skip
-
-
-def _would_succeed(call: Callable[[], object]) -> bool:
+def _start(context: Context) -> dict[str, Any] | None:
+    """Return what starting a worker takes, None without an image or a subnet: others say that."""
+    workers, ec2 = context.settings.workers, context.client("ec2")
     try:
-        call()
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "DryRunOperation":
-            return True
-        if code == "UnauthorizedOperation":
-            return False
-        raise
-    return True
+        image = images.find_image(ec2, context.client("ssm"), workers.ami)
+        subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
+    except ParallelizeError:
+        return None
+    if image is None:
+        return None
+    profile = workers.instance_profile or f"parallelize-agent-{context.region}"
+    place = subnets[0]["SubnetId"]
+    return dry_runs.start(image.id, workers.types[0], place, profile, workers.market)
 
 
 def check_leftovers(context: Context) -> Finding:

@@ -157,6 +157,8 @@ def ec2_needs(call: Call, seen: Seen) -> list[Need]:
     if call.operation in TEMPLATE_CHANGES:
         id_ = params.get("LaunchTemplateId") or seen.ids[params["LaunchTemplateName"]]
         return [Need(action, arn("ec2", f"launch-template/{id_}"), seen.of(id_))]
+    if call.operation == "RunInstances":
+        return starting(params, None, [params["SubnetId"]], seen)
     assert call.operation == "CreateFleet", call
     return fleet_needs(params, seen)
 
@@ -184,7 +186,9 @@ def fleet_needs(params: Mapping[str, Any], seen: Seen) -> list[Need]:
     return found
 
 
-def starting(template: Mapping[str, Any], id_: str, subnets: list[str], seen: Seen) -> list[Need]:
+def starting(
+    template: Mapping[str, Any], id_: str | None, subnets: list[str], seen: Seen
+) -> list[Need]:
     """Return what RunInstances takes, whoever calls it in the launcher's name."""
     places = [f"subnet/{one}" for one in subnets]
     places += [f"security-group/{one}" for one in template.get("SecurityGroupIds", ())]
@@ -192,7 +196,8 @@ def starting(template: Mapping[str, Any], id_: str, subnets: list[str], seen: Se
     found = [Need("ec2:RunInstances", arn("ec2", place)) for place in places]
     image = f"arn:aws:ec2:{REGION}::image/{template['ImageId']}"
     found.append(Need("ec2:RunInstances", image))
-    found.append(Need("ec2:RunInstances", arn("ec2", f"launch-template/{id_}"), seen.of(id_)))
+    if id_:
+        found.append(Need("ec2:RunInstances", arn("ec2", f"launch-template/{id_}"), seen.of(id_)))
     for one in template["TagSpecifications"]:
         made = arn("ec2", f"{one['ResourceType']}/*")
         found.append(Need("ec2:RunInstances", made, request_tags(as_dict(one["Tags"]))))
