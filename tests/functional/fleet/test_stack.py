@@ -205,6 +205,23 @@ def test_a_deletion_is_not_over_while_the_stack_is_as_it_was(stack):
     assert told == ["CREATE_COMPLETE", "DELETE_IN_PROGRESS", "DELETE_COMPLETE"]
 
 
+def test_a_stack_that_is_gone_before_it_is_deleted_is_not_waited_for(stack):
+    stack, aws = stack
+    aws.is_gone().deletes().is_gone()
+    told = []
+    stack.delete(told.append)
+    assert told == ["DELETE_COMPLETE"]
+
+
+def test_a_deletion_that_fails_says_why(stack):
+    stack, aws = stack
+    aws.is_in("CREATE_COMPLETE").deletes()
+    aws.is_in("DELETE_IN_PROGRESS", "DELETE_FAILED")
+    aws.stub.add_response("describe_stack_events", {"StackEvents": []})
+    with pytest.raises(ServiceError, match="ended as DELETE_FAILED"):
+        stack.delete(lambda _: None)
+
+
 def test_every_state_that_cloudformation_knows_has_a_standing():
     model = boto3.client("cloudformation", region_name=REGION).meta.service_model
     states = {state: standing(state) for state in model.shape_for("StackStatus").enum}

@@ -33,6 +33,9 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 """CloudFormation calls a change set without changes a failure, and says so only in words."""
 
+GONE = "DELETE_COMPLETE"
+"""What a deleted stack is called, where it is still called by its name."""
+
 MADE = {Standing.WHOLE, Standing.BUSY}
 
 Tell = Callable[[str], None]
@@ -108,9 +111,9 @@ class Stack:
 
     def delete(self, tell: Tell) -> None:
         """Delete the stack, or see its deletion to the end; what it retains stays."""
-        operation = _Operation(self.status(), time.monotonic())
+        operation = _Operation(self.status() or GONE, time.monotonic())
         self.client.delete_stack(StackName=self.name, ClientRequestToken=operation.token)
-        self._wait(tell, {"DELETE_COMPLETE"}, operation)
+        self._wait(tell, {GONE}, operation)
 
     def reason(self, token: str | None = None) -> str | None:
         """Return why the operation `token` failed (None: any), None if no event says so."""
@@ -165,22 +168,20 @@ class Stack:
         raise ServiceError("CloudFormation does not finish its plan", None, "try again")
 
     def _execute(self, name: str, tell: Tell) -> None:
-        operation = _Operation(self.status(), time.monotonic(), change_set=name)
+        operation = _Operation(self.status() or GONE, time.monotonic(), change_set=name)
         self.client.execute_change_set(
             StackName=self.name, ChangeSetName=name, ClientRequestToken=operation.token
         )
         self._wait(tell, {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, operation)
 
     def _wait(self, tell: Tell, good: set[str], operation: _Operation) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        last: str | None = ""
-        begun = False
+        deadline, last, begun = time.monotonic() + PATIENCE_SECONDS, "", False
         while time.monotonic() < deadline:
-            state = self.status()
+            state = self.status() or GONE
             if state != last:
-                tell(state or "DELETE_COMPLETE")
+                tell(state)
             begun = begun or state != operation.before or self._has_begun(operation)
-            if begun and (state or "DELETE_COMPLETE") in good:
+            if begun and state in good:
                 return
             if begun and standing(state) is not Standing.BUSY:
                 raise ServiceError(f"the stack ended as {state}", self.reason(operation.token))
@@ -191,7 +192,7 @@ class Stack:
     def _has_begun(self, operation: _Operation) -> bool:
         """Whether the stack's state is that of the operation, though it is the same as before."""
         if operation.change_set is None:
-            return time.monotonic() - operation.asked > SETTLE_SECONDS
+            return operation.before == GONE or time.monotonic() - operation.asked > SETTLE_SECONDS
         try:
             found = self.client.describe_change_set(
                 StackName=self.name, ChangeSetName=operation.change_set
@@ -239,7 +240,7 @@ class _Operation:
     AWS puts the token on the events of the operation.
     """
 
-    before: str | None
+    before: str
     asked: float
     change_set: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
