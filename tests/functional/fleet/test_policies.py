@@ -364,6 +364,21 @@ def test_a_launchers_calls_are_allowed_with_the_resources_and_tags_that_they_nam
     assert refused == set()
 
 
+def test_doctor_looks_for_signs_of_life_with_a_launchers_rights(account, parallelize):
+    policy = deploy(account, parallelize)["launcher"]
+    account.prepare("one")
+    parallelize("launch", "1", "--run", "one")
+    with recorded_answers() as (calls, seen):
+        parallelize("doctor", "--run", "one")
+    wanted = {
+        need for call in calls if call.operation != "RunInstances" for need in needs(call, seen)
+    }
+    assert any(need.resource.endswith("/runs/one/run.json") for need in wanted)
+    assert {
+        n for n in wanted if not allows([policy], n.action, n.resource, dict(n.context))
+    } == set()
+
+
 def test_nothing_is_granted_to_launchers_that_no_call_of_theirs_takes(launching):
     policy, wanted = launching
     taken = [(need.action, need.resource, dict(need.context)) for need in wanted]
