@@ -1,17 +1,16 @@
 """`parallelize doctor`: look for what would stand in the way of a run on AWS, and what to do.
 
-Each check is a function from what it needs to a finding; a check that cannot be made is itself a
-finding, and never ends the others.
+Each check reads what it needs and has `parallelize.findings` judge it; a check that cannot be made
+is itself a finding, and never ends the others.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,61 +21,31 @@ from parallelize.bucket import exists
 from parallelize.clean import live_workers
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
+from parallelize.findings import (
+    Finding,
+    Verdict,
+    judge_clock,
+    judge_image,
+    judge_leftovers,
+    judge_network,
+    judge_permissions,
+    judge_quota,
+    judge_stack,
+)
 from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas
 from parallelize.fleet.clients import ComputeClients, FactClients
-from parallelize.fleet.facts import Image, Quota
-from parallelize.fleet.leftovers import Leftover, find_leftovers
+from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.quota_request import request_quota
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
-from parallelize.stack.state import Standing, standing
 from parallelize.units import plural
 from parallelize_core import aws_errors
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
-
-MAX_CLOCK_SKEW_SECONDS = 300
-"""AWS refuses requests whose time is further off.
-
-https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
-"""
-
-OLD_IMAGE_DAYS = 90
-"""Time enough for a kernel to need its updates."""
-
-NAMED = 2
-"""How many missing permissions are named; the list of all would not help more."""
-
-NEEDED = frozenset({"s3", "sqs"})
-"""The services without which a worker cannot work, by the names of their VPC endpoints."""
-
-BOOT_HOURS = 0.25
-"""For so long a machine need not show signs of life: systemd/parallelize-deadline.service."""
-
-DEFAULT_SPOT_QUOTA = 5
-"""What new accounts have; enough for one small worker."""
-
-
-class Verdict(StrEnum):
-    """What a finding means for a run."""
-
-    GOOD = "good"
-    LOOK = "look"
-    BAD = "bad"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found, and what to do about it."""
-
-    check: str
-    verdict: Verdict
-    text: str
-    fix: str = ""
 
 
 def doctor(
@@ -167,39 +136,9 @@ def _date_of_aws(sts: Any) -> str | None:
     return headers.get("date")
 
 
-def judge_clock(here: datetime, there: datetime) -> Finding:
-    """Say whether two clocks agree well enough."""
-    off = abs((here - there).total_seconds())
-    if off < MAX_CLOCK_SKEW_SECONDS / 2:
-        return Finding("clock", Verdict.GOOD, "agrees with AWS's")
-    verdict = Verdict.BAD if off >= MAX_CLOCK_SKEW_SECONDS else Verdict.LOOK
-    return Finding("clock", verdict, f"is {off:.0f} s off", "set it, e.g. with NTP")
-
-
 def check_stack(context: Context) -> Finding:
     """Look for what `setup` makes."""
     return judge_stack(Stack(context.client("cloudformation"), stack.NAME).status())
-
-
-def judge_stack(status: str | None) -> Finding:
-    """Say what the state of the stack, None if there is none, means for a run."""
-    name = stack.NAME
-    match standing(status):
-        case Standing.ABSENT:
-            return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
-        case Standing.FAILED:
-            return Finding("stack", Verdict.BAD, f"{name} failed: {status}", "parallelize setup")
-        case Standing.STUCK:
-            fix = f"aws cloudformation continue-update-rollback --stack-name {name}"
-            return Finding("stack", Verdict.BAD, f"{name} is stuck: {status}", fix)
-        case Standing.BUSY:
-            changed = str(status).startswith("UPDATE_")
-            verdict = Verdict.LOOK if changed else Verdict.BAD
-            return Finding("stack", verdict, f"{name} is at work: {status}", "wait, and ask again")
-    if status in {"UPDATE_ROLLBACK_COMPLETE", "UPDATE_FAILED"}:
-        text = f"{name} is there; its last change failed"
-        return Finding("stack", Verdict.LOOK, text, "parallelize setup")
-    return Finding("stack", Verdict.GOOD, f"{name} is there")
 
 
 def check_image(context: Context) -> Finding:
@@ -208,20 +147,6 @@ def check_image(context: Context) -> Finding:
         context.client("ec2"), context.client("ssm"), context.settings.workers.ami
     )
     return judge_image(image, datetime.now(UTC), VERSION)
-
-
-def judge_image(image: Image | None, now: datetime, version: str) -> Finding:
-    """Say whether an image is there, of this version, and not old."""
-    if image is None:
-        fix = 'parallelize image build, or workers.ami = "stock"'
-        return Finding("image", Verdict.BAD, "there is none with an agent", fix)
-    if image.version and image.version != version:
-        text = f"{image.id} has agent {image.version}, this is {version}"
-        return Finding("image", Verdict.LOOK, text, "parallelize image build")
-    days = (now.date() - datetime.fromisoformat(image.created).date()).days if image.created else 0
-    if days > OLD_IMAGE_DAYS:
-        return Finding("image", Verdict.LOOK, f"{image.id} is {days} days old", "build it anew")
-    return Finding("image", Verdict.GOOD, f"{image.id}, {plural(days, 'day')} old")
 
 
 def check_quota(context: Context) -> Finding:
@@ -233,19 +158,6 @@ def check_quota(context: Context) -> Finding:
     code = quotas.quota_code(workers.market, smallest.name)
     found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
     return judge_quota(found, workers.market, workers.count * smallest.vcpus)
-
-
-def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
-    """Say whether a quota has room for so many vCPUs."""
-    if not found:
-        return Finding("quota", Verdict.LOOK, f"of {market} vCPUs cannot be read")
-    quota = found[0]
-    text = f"{quota.free} of {quota.limit} {market} vCPUs are free ({quota.code})"
-    if quota.free >= wanted:
-        return Finding("quota", Verdict.GOOD, text)
-    fix = f"parallelize doctor --request-quota {max(64, quota.used + wanted)}"
-    new = ", as in new accounts" if quota.limit == DEFAULT_SPOT_QUOTA else ""
-    return Finding("quota", Verdict.BAD, f"{text}{new}; {wanted} are wanted", fix)
 
 
 def check_network(context: Context) -> Finding:
@@ -265,27 +177,6 @@ def called_besides(workers: WorkersTable) -> frozenset[str]:
     return frozenset(name for name, is_called in wanted.items() if is_called)
 
 
-def judge_network(found: network.Network, besides: frozenset[str] = frozenset()) -> Finding:
-    """Say from which subnets workers could not work, or not tell how they do."""
-    reached = {one["SubnetId"]: found.reached(one) for one in found.subnets}
-    missing = {id_: NEEDED - there for id_, there in reached.items() if there is not None}
-    closed = [id_ for id_, services in missing.items() if services]
-    if closed:
-        verdict = Verdict.LOOK if len(closed) < len(reached) else Verdict.BAD
-        text = f"no way out of {', '.join(closed[:2])}"
-        services = " and ".join(sorted(frozenset().union(*missing.values())))
-        fix = f"a NAT or internet gateway, or VPC endpoints for {services}"
-        return Finding("network", verdict, text, fix)
-    mute = frozenset().union(*(besides - there for there in reached.values() if there is not None))
-    if mute:
-        names = ", ".join(sorted(mute))
-        text = f"S3 and SQS have VPC endpoints, {names} none"
-        fix = "endpoints for those, too, or leave out what they are for"
-        return Finding("network", Verdict.LOOK, text, fix)
-    way = "VPC endpoints" if missing else "a way out"
-    return Finding("network", Verdict.GOOD, f"{plural(len(reached), 'subnet')} with {way}")
-
-
 def check_permissions(context: Context) -> Finding:
     """Ask whether we might start machines and submit work, without doing so.
 
@@ -294,18 +185,6 @@ def check_permissions(context: Context) -> Finding:
     missing = dry_runs.refused(context.client("ec2"), _start(context))
     simulated, note = _simulate(context)
     return judge_permissions([*missing, *simulated], note)
-
-
-def judge_permissions(missing: Sequence[str], note: str) -> Finding:
-    """Say what is not allowed; `note` says why the simulator was not asked, if it was not."""
-    if missing:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        text = f"not allowed: {', '.join(missing[:NAMED])}{more}"
-        fix = "ask for the stack's submitter and launcher policies"
-        return Finding("permissions", Verdict.BAD, text, fix)
-    if note:
-        return Finding("permissions", Verdict.LOOK, f"EC2's dry runs pass; {note}")
-    return Finding("permissions", Verdict.GOOD, "files may be sent, and machines started")
 
 
 def _simulate(context: Context) -> tuple[list[str], str]:
@@ -355,33 +234,6 @@ def _look_at_runs(context: Context, runs: Iterable[str]) -> tuple[set[str], set[
     now = datetime.now(UTC).timestamp()
     working = {name for run in ours for name in live_workers(context.store, layouts[run], now)}
     return ours, working
-
-
-def judge_leftovers(
-    found: Sequence[Leftover], ours: Collection[str], working: Collection[str]
-) -> Finding:
-    """Say what costs money for nothing; only of runs that we know can we say so.
-
-    `ours` are the runs whose records we can read, `working` the machines that show signs of life.
-    """
-    machines = [one for one in found if one.kind == "machine"]
-    idle = [
-        one for one in found
-        if one.kind != "group" and one.id not in working
-        and not (one.kind == "machine" and one.hours < BOOT_HOURS)
-    ]  # fmt: skip
-    known = [one for one in idle if one.run in ours]
-    if known:
-        oldest = max(known, key=lambda one: one.hours)
-        runs = sorted({one.run for one in known})
-        things, of = plural(len(known), "thing"), plural(len(runs), "run")
-        text = f"{things} of {of} without a sign of life, up to {oldest.hours:.0f} h old"
-        return Finding("leftovers", Verdict.LOOK, text, f"parallelize kill --run {oldest.run}")
-    if idle:
-        text = f"{plural(len(idle), 'thing')} of runs of which nothing is in this bucket"
-        return Finding("leftovers", Verdict.LOOK, text, "parallelize clean --dry-run   names them")
-    rest = f"; {plural(len(machines), 'machine')} at work" if machines else ""
-    return Finding("leftovers", Verdict.GOOD, f"no machine or volume without work{rest}")
 
 
 CHECKS: dict[str, Check] = {

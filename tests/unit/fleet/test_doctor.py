@@ -3,9 +3,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD
 
-from parallelize.doctor import (
+from parallelize.doctor import called_besides
+from parallelize.findings import (
     Verdict,
-    called_besides,
     judge_clock,
     judge_image,
     judge_leftovers,
