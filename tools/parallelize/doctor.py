@@ -184,7 +184,7 @@ def check_permissions(context: Context) -> Finding:
     """
     missing = dry_runs.refused(context.client("ec2"), _start(context))
     simulated, note = _simulate(context)
-    return judge_permissions([*missing, *simulated], note)
+    return judge_permissions(list(dict.fromkeys([*missing, *simulated])), note)
 
 
 def _simulate(context: Context) -> tuple[list[str], str]:
