@@ -20,7 +20,6 @@ from parallelize_core.cost import spent_usd
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.pause import pause
-from parallelize_core.queue import Queue
 from parallelize_core.run import Run
 from parallelize_core.store import Store
 
@@ -58,12 +57,11 @@ def of_worker(now: Heartbeat, before: Heartbeat | None) -> list[Measurement]:
     ]
 
 
-def of_run(run: Run, spent: float, dead_letters: int, now: datetime) -> list[Measurement]:
+def of_run(run: Run, spent: float, now: datetime) -> list[Measurement]:
     """Return what one worker tells of the whole run."""
     age = now - datetime.fromisoformat(run.created_at).astimezone(UTC)
     return [
         Measurement("RunUsd", spent),
-        Measurement("DeadLetters", dead_letters),
         Measurement("RunDays", age.total_seconds() / 86400),
     ]
 
@@ -92,12 +90,9 @@ class Publisher:
 class Accounts:
     """One worker's books. `publish` None sends no figures; the cost limit is kept all the same."""
 
-    def __init__(
-        self, config: AgentConfig, records: Store, dead_letters: Queue, publish: Publish | None
-    ) -> None:
+    def __init__(self, config: AgentConfig, records: Store, publish: Publish | None) -> None:
         self._config = config
         self._records = records
-        self._dead_letters = dead_letters
         self._publish = publish
         self._before: Heartbeat | None = None
         self._ended: set[str] = set()
@@ -123,8 +118,7 @@ class Accounts:
                 log.warning("run paused", reason=reason)
         if self._publish:
             run = Run.decode(self._records.get(layout.run_json))
-            dead = self._dead_letters.counts().total
-            self._publish(of_run(run, spent, dead, datetime.now(UTC)))
+            self._publish(of_run(run, spent, datetime.now(UTC)))
 
     def _is_first(self, mine: Heartbeat) -> bool:
         """Whether no living worker has a lower id; reads no more heartbeats than it must."""

@@ -147,7 +147,7 @@ def _services(config: AgentConfig, session: boto3.Session, worker: str) -> Servi
         claims=claims,
         keeper=keeper,
         acknowledger=Acknowledger(queue, keeper.release),
-        accounts=Accounts(config, records, dead_letters, _publisher(config, session)),
+        accounts=Accounts(config, records, _publisher(config, session)),
     )
 
 

@@ -226,7 +226,7 @@ class Bench:
             claims=claims,
             keeper=keeper,
             acknowledger=Acknowledger(queue, keeper.release),
-            accounts=Accounts(self.config, store, self.dead, publish=None),
+            accounts=Accounts(self.config, store, publish=None),
         )
         root = (folder or self.folder) / name
         root.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from parallelize_agent.accounts import Accounts, Publisher
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.run import Run
-from parallelize_core.testing import InMemoryQueue, InMemoryStore
+from parallelize_core.testing import InMemoryStore
 
 CONFIG = AgentConfig(run="scans", bucket="bucket", queue_url="q", dead_letter_queue_url="d")
 LAYOUT = CONFIG.layout
@@ -23,14 +23,14 @@ class Books:
     figures: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.store, self.dead = InMemoryStore(), InMemoryQueue()
+        self.store = InMemoryStore()
         run = Run(
             name="scans", command=("job.sh",), input=LAYOUT.input, output=LAYOUT.output,
             created_at="2026-11-20T00:00:00Z",
         )  # fmt: skip
         self.store.put(LAYOUT.run_json, run.encode())
         config = CONFIG.model_copy(update={"max_cost_usd": self.max_cost})
-        self.accounts = Accounts(config, self.store, self.dead, self.publish)
+        self.accounts = Accounts(config, self.store, self.publish)
 
     def publish(self, figures):
         self.figures |= {figure.name: figure.value for figure in figures}
@@ -79,13 +79,6 @@ def test_the_next_takes_over_when_the_first_is_overdue():
     books.beat("i-1", hours=1)
     books.beat("i-2", hours=2, settle=True)
     assert "RunUsd" in books.figures
-
-
-def test_dead_letters_are_told():
-    books = Books()
-    books.dead.send(["one", "two"])
-    books.beat("i-1", settle=True)
-    assert books.figures["DeadLetters"] == 2
 
 
 def test_the_run_is_paused_at_its_cost_limit_with_what_was_spent():
