@@ -14,7 +14,7 @@ from parallelize_agent.drain import DrainRule, Step
 from parallelize_agent.heartbeat import is_keeper, read_heartbeats
 from parallelize_agent.job import Job, failed
 from parallelize_agent.pipeline import Pipeline
-from parallelize_agent.repair import missing_jobs, send_again
+from parallelize_agent.repair import all_sent, missing_jobs, send_again
 from parallelize_agent.settlement import refuse
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.config import AgentConfig
@@ -146,9 +146,12 @@ class Receiver:
             self._leaving.wait(WAIT_SECONDS)
 
     def _check_truth(self) -> None:
-        missing = missing_jobs(self._services.records, self._config.layout)
+        records, layout = self._services.records, self._config.layout
+        missing = missing_jobs(records, layout)
         if not missing:
-            self._leaving.decide("every job has its result")
+            whole = "every job has its result"
+            partly = "every job that was sent has its result"
+            self._leaving.decide(whole if all_sent(records, layout) else partly)
         elif self._is_keeper():
             log.warning("jobs without result or message are sent again", jobs=len(missing))
             send_again(self._services.queue, self._config.run, missing)

@@ -6,7 +6,7 @@ Messages expire after 14 days at the most, and SQS may lose one; the manifest kn
 from __future__ import annotations
 
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, unfinished
+from parallelize_core.manifest import Entry, read_cursor, read_parts, unfinished
 from parallelize_core.queue import Queue
 from parallelize_core.store import Store
 
@@ -14,6 +14,14 @@ from parallelize_core.store import Store
 def missing_jobs(store: Store, layout: RunLayout) -> list[Entry]:
     """Return the jobs that were sent and have no result."""
     return list(unfinished(store, layout))
+
+
+def all_sent(store: Store, layout: RunLayout) -> bool:
+    """Whether `enqueue` has sent every job of the manifest."""
+    return all(
+        read_cursor(store, layout, part.number).sent >= len(part.entries)
+        for part in read_parts(store, layout)
+    )
 
 
 def send_again(queue: Queue, run: str, jobs: list[Entry]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
 
 from parallelize_core.errors import (
     AccessError,
@@ -64,6 +65,11 @@ def explain(error: Exception, profile: str | None = None) -> ParallelizeError | 
         return AccessError(
             "the AWS credentials could not be fetched", str(error), "check credential_process"
         )
+    if isinstance(error, ResponseParserError):
+        return ServiceError(
+            "what answers is not AWS", str(error).splitlines()[0],
+            "check AWS_ENDPOINT_URL, and proxies on the way",
+        )  # fmt: skip
     return _explain_setting(error) or _explain_network(error)
 
 

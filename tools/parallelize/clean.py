@@ -14,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, say, say_plan, shown
+from parallelize.console import answer_json, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients, FactClients
@@ -49,7 +49,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class What:
-    """What may go: `keep_outputs` spares the outputs, `force` the question of live workers."""
+    """What may go: `keep_outputs` spares the outputs, `yes` the question.
+
+    `force` lets the data go although workers that are not EC2's, and so not ended, need it.
+    """
 
     keep_outputs: Annotated[bool, SWITCH, Parameter(help="Leave the outputs.")] = False
     force: Force = False
@@ -87,8 +90,7 @@ def show_plan(context: Context, *, keep_outputs: bool) -> None:
         _show(make_plan(context, keep_outputs=keep_outputs), context, dry_run=True)
     except NothingToDoError as nothing:
         say_plan(nothing.what)
-    for line in leftovers_of_all_runs(context):
-        say_plan(line)
+    say_plans(leftovers_of_other_runs(context))
 
 
 def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
@@ -102,13 +104,14 @@ def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
     return statement, queues
 
 
-def leftovers_of_all_runs(context: Context) -> list[str]:
-    """Return what any run has left in EC2, with age and about what it has cost, in lines."""
+def leftovers_of_other_runs(context: Context) -> list[str]:
+    """Return what other runs have left in EC2, with age and about what it has cost, in lines."""
     clients = FactClients.make(context.session)
     compute = ComputeClients.make(context.session)
     types = sorted({machine.type for machine in instances.find(compute.ec2, None)})
     prices = on_demand(clients.pricing, context.region, types) if types else {}
-    return describe_leftovers(find_leftovers(compute, datetime.now(UTC), prices))
+    found = find_leftovers(compute, datetime.now(UTC), prices)
+    return describe_leftovers([one for one in found if one.run != context.run])
 
 
 def make_plan(context: Context, *, keep_outputs: bool) -> Plan:

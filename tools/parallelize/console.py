@@ -10,11 +10,15 @@ import json
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from parallelize_core.errors import ParallelizeError
 
 WIDTH = 80
+PLANNED = 20
+"""How many of its like steps a plan names; a million lines are read by nobody."""
+
 DRY_RUN = "(dry run)"
 
 
@@ -72,6 +76,15 @@ def say_plan(text: str) -> None:
     """Tell what would be done, on stderr; each line says that it is not."""
     for line in fit(text, width=WIDTH - len(DRY_RUN) - 1).split("\n"):
         print(f"{DRY_RUN} {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def say_plans(lines: Iterable[str]) -> None:
+    """Tell the first of many like lines, and how many more there are."""
+    every = list(lines)
+    for line in every[:PLANNED]:
+        say_plan(line)
+    if len(every) > PLANNED:
+        say_plan(f"… and {len(every) - PLANNED:,} more")
 
 
 def answer(text: str) -> None:

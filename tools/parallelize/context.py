@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from platformdirs import user_config_path
@@ -235,10 +236,21 @@ def run_name(resolved: Resolved) -> str:
 
 def custom_endpoint(environ: Mapping[str, str]) -> str | None:
     """Return the endpoint that takes the place of AWS's for S3, if there is one."""
-    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    named = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
+    return None if _is_aws(named) else named
+
+
+def _is_aws(endpoint: str) -> bool:
+    """Whether nothing is named, or one of AWS's own, such as a VPC's interface to S3."""
+    host = urlsplit(endpoint).hostname or ""
+    return not endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def endpoint_banner(environ: Mapping[str, str]) -> list[str]:
     """Return one line that names the endpoints which take the place of AWS's, or none."""
-    found = [f"{name}={escape(environ[name])}" for name in ENDPOINT_VARIABLES if environ.get(name)]
+    found = [
+        f"{name}={escape(environ[name])}"
+        for name in ENDPOINT_VARIABLES
+        if not _is_aws(environ.get(name, ""))
+    ]
     return [f"note: not AWS: {', '.join(found)}"] if found else []

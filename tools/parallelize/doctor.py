@@ -43,7 +43,7 @@ from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
 from parallelize_core import aws_errors
-from parallelize_core.errors import ParallelizeError
+from parallelize_core.errors import AccessError, ParallelizeError, UsageError
 from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
 
@@ -82,15 +82,19 @@ def doctor(
             say(f"      fix: {finding.fix}")
     if json:
         answer_json({"schema": 1, "findings": [asdict(finding) for finding in findings]})
-    return 2 if any(finding.verdict is Verdict.BAD for finding in findings) else 0
+    bad = [finding.check for finding in findings if finding.verdict is Verdict.BAD]
+    return ACCESS if bad == [CREDENTIALS] else USAGE if bad else 0
 
 
 Check = Callable[[Context], Finding]
 
+CREDENTIALS = "credentials"
+ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
+
 
 def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
     """Make all checks; without credentials most others would only repeat that."""
-    first = attempt("credentials", check_identity, context)
+    first = attempt(CREDENTIALS, check_identity, context)
     if first.verdict is Verdict.BAD:
         # AWS dates its refusals, too, and a wrong clock is one reason for them.
         clock = attempt("clock", check_clock, context)

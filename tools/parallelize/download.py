@@ -16,7 +16,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, escape, say, say_plan, shown
+from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import progress
@@ -51,6 +51,8 @@ class Plan:
     succeeded: int
     failed: int
     total: int
+    silent: tuple[str, ...] = ()
+    """The inputs whose jobs have succeeded without any output."""
 
     @property
     def missing(self) -> int:
@@ -108,7 +110,8 @@ def fetch(context: Context, folder: Path) -> Fetched:
     output = load_run(context.store, context).output
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".parallelize-", dir=folder) as partial:
-        fetcher = Fetcher(context.store_of(output.bucket), output, folder, Path(partial))
+        mode = 0o666 & ~_umask()
+        fetcher = Fetcher(context.store_of(output.bucket), output, folder, Path(partial), mode)
         fetched, broken = fetcher.fetch_all(plan.outputs)
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
@@ -131,7 +134,16 @@ def make_plan(context: Context, folder: Path) -> Plan:
         succeeded=len(succeeded),
         failed=len(results) - len(succeeded),
         total=len(inputs),
+        silent=tuple(result.key for result in succeeded if not result.outputs),
     )
+
+
+def remarks(plan: Plan) -> list[str]:
+    """Say which inputs are done and have left nothing to download."""
+    if not plan.silent:
+        return []
+    more = f" and {len(plan.silent) - 1:,} more" if len(plan.silent) > 1 else ""
+    return [f"done without an output: {shown(plan.silent[0], 40)}{more}"]
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,15 @@ class Fetcher:
     location: Location
     folder: Path
     partial: Path
+    mode: int
+    """The permissions of a new file."""
 
     def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
         """Fetch several at once; return how many were fetched, and what went wrong."""
         if not outputs:
             return 0, ()
         fetched, broken = 0, []
-        with progress("downloaded", len(outputs)) as step:
+        with progress("in place", len(outputs)) as step:
             for output, outcome in zip(outputs, in_parallel(self._try, outputs), strict=True):
                 if isinstance(outcome, Refusal):
                     broken.append(outcome)
@@ -169,7 +183,7 @@ class Fetcher:
         if size != output.size or sha256_of(partial) != output.sha256:
             raise ServiceError("it is not what its job wrote (size or checksum differ)")
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(self.mode)
         partial.replace(target)
         return True
 
@@ -229,16 +243,15 @@ def _ignores_case(folder: Path) -> bool:
 
 
 def _umask() -> int:
-    # There is no way to read it but to set it; mkstemp's files are for their owner only.
+    # There is no way to read it but to set it, for the whole process: so no thread may do this.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
 def _show_plan(plan: Plan, folder: Path) -> int:
-    for output in plan.outputs:
-        if not is_there(folder / output.key, output):
-            say_plan(f"would download {shown(output.key, 44)}  {show_size(output.size)}")
+    missing = [one for one in plan.outputs if not is_there(folder / one.key, one)]
+    say_plans(f"would download {shown(one.key, 44)}  {show_size(one.size)}" for one in missing)
     for refusal in plan.refused:
         say_plan(f"would refuse {shown(refusal.key)}\n  {refusal.why}")
     say_plan(f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without result")
@@ -253,6 +266,8 @@ def _tell(done: Fetched) -> None:
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
         f"{done.present:,} there already"
     )
+    for line in remarks(plan):
+        say(line)
     if plan.failed or plan.missing:
         say(f"still missing: {plan.failed:,} failed, {plan.missing:,} without a result")
 

@@ -23,7 +23,7 @@ from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.queues import make_queues
 from parallelize.results import read_results
 from parallelize.run_record import load_run
-from parallelize.run_status import RunState, RunStatus
+from parallelize.run_status import RunState, RunStatus, status_of
 from parallelize.status import make_reader
 from parallelize.units import plural, show_duration, show_size
 from parallelize.watch import open_view, watch
@@ -43,6 +43,8 @@ def estimate(
     common: Common = NOTHING,
 ) -> None:
     """Run a random sample on one worker, and forecast time, cost and memory of the rest."""
+    if sample < 1:
+        raise UsageError("--sample is at least 1")
     context = open_context(common)
     chosen, left = choose(context, sample)
     if dry_run:
@@ -123,7 +125,7 @@ def _await(context: Context, chosen: Sequence[Entry]) -> tuple[Heartbeat, ...]:
         return wanted <= finished(context.store, context.layout) or alone >= LOOKS_ALONE
 
     with open_view() as view:
-        watch(reader, view, is_over)
+        watch(lambda: status_of(reader.snapshot()), view, is_over)
     return reader.snapshot().heartbeats
 
 
@@ -142,7 +144,7 @@ def sentences(told: Forecast, workers: int) -> list[str]:
         f"sample   {plural(told.sampled, 'file')}{failed}; {told.left:,} are left",
         f"seconds  median {seconds.p50:.1f}, 95 % {seconds.p95:.1f}, most {seconds.most:.1f}",
         f"memory   {_sizes(told.memory)}",
-        f"time     {_span(told.hours)} on {plural(workers, 'worker')}",
+        f"time     {_span(told.hours)} on {plural(workers, 'worker')}, in commands",
         f"cost     {_money(told.usd)}",
     ]
 

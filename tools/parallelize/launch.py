@@ -33,7 +33,7 @@ from parallelize.snapshot import Reader, Snapshot
 from parallelize.stock_bundle import pack, send
 from parallelize.units import plural
 from parallelize_core.cost import spent_usd
-from parallelize_core.errors import MissingError, NothingToDoError
+from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 
 
 def launch(  # noqa: PLR0913 - each is a flag of its own
@@ -83,6 +83,8 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
         "workers.autoscale": autoscale, "workers.ami": ami, "workers.max_price": max_price,
         "workers.max_cost": max_cost,
     }  # fmt: skip
+    if count is not None and count < 1:
+        raise UsageError("launch takes a number of workers, at least 1")
     context = open_context(common, flags)
     queues = find_queues(context)
     if print_config:

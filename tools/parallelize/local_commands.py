@@ -17,6 +17,7 @@ from parallelize_core.errors import UsageError
 
 SCHEMA = 1
 ANY_PORT = 0
+ENDED_SHOWN = 3
 NOT_AWS = "local: S3, SQS and EC2 are emulated on 127.0.0.1; nothing is sent to AWS"
 
 IN_THE_WAY = (
@@ -68,9 +69,12 @@ def status(*, json: Json = False) -> None:
         answer("no local cloud is running")
         return
     answer(f"running at {cloud.endpoint}, {plural(len(machines), 'machine')} so far")
-    for machine in machines:
+    ended = [machine for machine in machines if machine.state == "terminated"]
+    for machine in [one for one in machines if one not in ended] + ended[-ENDED_SHOWN:]:
         for line in machine_lines(machine):
             answer(line)
+    if len(ended) > ENDED_SHOWN:
+        answer(f"  and {len(ended) - ENDED_SHOWN:,} that ended before")
 
 
 def machine_lines(machine: InstanceView) -> list[str]:

@@ -122,7 +122,9 @@ def _work_off(context: Context) -> RunStatus:
     send_jobs(context)
     reader = make_reader(context)
     launch_missing(context, status_of(reader.snapshot()))
-    return watch(reader, lambda _: None, Judge(context), LOCAL_INTERVAL_SECONDS)
+    return watch(
+        lambda: status_of(reader.snapshot()), lambda _: None, Judge(context), LOCAL_INTERVAL_SECONDS
+    )
 
 
 def _done(context: Context, key: str, out: Path) -> Done:

@@ -19,13 +19,20 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize import bucket, region, stock_bundle
-from parallelize.console import answer_json, escape, say, say_plan, shown, some
+from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.inputs import LocalInput, is_remote, local_inputs, remote_inputs
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
 from parallelize.progress import progress
 from parallelize.results import read_result
-from parallelize.run_record import Draft, check_same_places, drafted, find_run, publish
+from parallelize.run_record import (
+    Draft,
+    check_same_places,
+    drafted,
+    find_run,
+    is_renewal,
+    publish,
+)
 from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
@@ -135,11 +142,17 @@ def show_plan(context: Context) -> None:
             say_plan(f"would upload {plural(len(local or ()), 'file')}")
             return
         plan = make_plan(context, context.store, draft, local)
+        renewed = is_renewal(context.store, context, draft)
     if (bundle := stock_bundle.pack(context)) and not bundle.sent:
         say_plan(f"would upload {stock_bundle.describe(bundle)}")
-    for upload in plan.uploads:
-        say_plan(f"would upload {shown(upload.item.key)}  {show_size(upload.content.size)}")
-    say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}")
+    say_plans(
+        f"would upload {shown(upload.item.key)}  {show_size(upload.content.size)}"
+        for upload in plan.uploads
+    )
+    if renewed:
+        say_plan("would replace the environment or the settings of the run: they have changed")
+    size = show_size(plan.bytes)
+    say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}, {size} to send")
 
 
 def make_plan(

@@ -283,16 +283,14 @@ def _accounts(
             worker=worker,
             phases=_phases(worker.beat, first.get(worker.id), machines.get(worker.id)),
             busy=_busy(worker.beat),
-            usd=None
-            if found.emulated or worker.beat.hourly_usd is None
-            else worker_usd(worker.beat),
+            usd=None if found.emulated else _usd(worker.beat),
         )
         for worker in status.workers
     )
     return tuple(sorted(accounts, key=lambda account: (account.beat.started, account.beat.worker)))
 
 
-def _worker_usd(beat: Heartbeat) -> float | None:
+def _usd(beat: Heartbeat) -> float | None:
     return None if beat.hourly_usd is None else worker_usd(beat)
 
 

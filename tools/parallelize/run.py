@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from parallelize import prep
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
-from parallelize.download import SOME_FAILED, fetch
+from parallelize.download import SOME_FAILED, fetch, remarks
 from parallelize.ending import end_lines
 from parallelize.enqueue import send_jobs
 from parallelize.fleet import instances
@@ -33,7 +33,7 @@ from parallelize.status import make_reader
 from parallelize.status_view import as_json
 from parallelize.units import plural
 from parallelize.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
-from parallelize_core.errors import NothingToDoError, ParallelizeError
+from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -72,6 +72,11 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
         say(NOT_AWS)
     context = open_context(common, {**work.flags(), "workers.count": workers})
+    if context.settings.workers.count < 1:
+        raise UsageError(
+            "run needs at least one worker", None,
+            "--workers 2; or without any: parallelize prep, then parallelize enqueue",
+        )  # fmt: skip
     folder = out or context.folder / OUT
     if dry_run:
         show_plan(context, folder)
@@ -116,7 +121,7 @@ def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
     is_over = Judge(context)
     interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
     with open_view(LOCAL_FOOTER if local else FOOTER) as view:
-        return watch(reader, view, is_over, interval)
+        return watch(lambda: status_of(reader.snapshot()), view, is_over, interval)
 
 
 class Judge:
@@ -176,6 +181,8 @@ def _download(context: Context, folder: Path) -> bool:
         return True
     for refusal in fetched.broken:
         say(f"not downloaded: {escape(refusal.key)}\n  {refusal.why}")
+    for line in remarks(fetched.plan):
+        say(line)
     return not fetched.broken
 
 

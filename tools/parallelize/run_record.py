@@ -87,8 +87,7 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     wanted = draft.run
     if head is not None:
         there = load_run(store, context)
-        kept = {name: getattr(there, name) for name in ("created_at", "paused", "forgiven")}
-        wanted = wanted.model_copy(update=kept)
+        wanted = _kept(draft, there)
         if wanted == there:
             return False
     if draft.archive and wanted.environment and store.head(wanted.environment.key) is None:
@@ -100,6 +99,18 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     if store.put(context.layout.run_json, wanted.encode(), condition) is None:
         raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
     return True
+
+
+def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
+    """Whether there is such a run, and it would become another one."""
+    there = find_run(store, context.layout.run_json)
+    return there is not None and _kept(draft, there) != there
+
+
+def _kept(draft: Draft, there: Run) -> Run:
+    """Return the run as it is wanted, with what happened to it since it was first prepared."""
+    kept = {name: getattr(there, name) for name in ("created_at", "paused", "forgiven")}
+    return draft.run.model_copy(update=kept)
 
 
 def check_same_places(wanted: Run, there: Run | None) -> None:

@@ -121,9 +121,12 @@ class RunStatus:
 
 def status_of(snapshot: Snapshot) -> RunStatus:
     """Work out how the run is doing."""
-    workers = tuple(worker_of(beat, snapshot.taken_at) for beat in snapshot.heartbeats)
+    workers = tuple(
+        worker_of(_up_to_date(beat, snapshot), snapshot.taken_at) for beat in snapshot.heartbeats
+    )
     left = max(0, snapshot.total - len(snapshot.finished))
-    running = min(left, len(_keys_under_way(snapshot, workers)))
+    held = {key for worker in workers if worker.alive for key in worker.beat.running}
+    running = min(left, len(held))
     failed = len(snapshot.failures)
     state = _state(left, failed, any(worker.alive for worker in workers))
     return RunStatus(
@@ -193,10 +196,11 @@ def _state(left: int, failed: int, alive: bool) -> RunState:  # noqa: FBT001 - t
     return RunState.FAILED if failed else RunState.DRAINED
 
 
-def _keys_under_way(snapshot: Snapshot, workers: tuple[Worker, ...]) -> set[str]:
-    """Return what the workers hold; a heartbeat may be older than the results."""
-    held = {key for worker in workers if worker.alive for key in worker.beat.running}
-    return {key for key in held if snapshot.layout.result(key) not in snapshot.finished}
+def _up_to_date(beat: Heartbeat, snapshot: Snapshot) -> Heartbeat:
+    """Return a heartbeat without the files that have their result: it may be older than those."""
+    layout, finished = snapshot.layout, snapshot.finished
+    running = tuple(key for key in beat.running if layout.result(key) not in finished)
+    return beat.model_copy(update={"running": running})
 
 
 def _elapsed(snapshot: Snapshot, left: int) -> float:

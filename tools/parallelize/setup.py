@@ -45,6 +45,8 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     if print_template:
         answer(stack.template().rstrip())
         return
+    if common.local:
+        raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
     context = open_context(common)
     there = Stack(context.client("cloudformation"), stack.NAME)
     if outputs:

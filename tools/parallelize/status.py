@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from parallelize.console import answer, answer_json
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, SWITCH, Common, Json
-from parallelize.run_status import status_of
+from parallelize.run_status import RunStatus, status_of
 from parallelize.snapshot import Reader
 from parallelize.status_view import as_json, page
 from parallelize.watch import open_view, watch
@@ -29,14 +29,17 @@ def status(
     """Show how many files are done, running, waiting and failed, and what the workers do."""
     context = open_context(common)
     reader = make_reader(context)
+
+    def look() -> RunStatus:
+        snapshot = reader.snapshot()
+        now = status_of(snapshot)
+        return with_whereabouts(context, now) if now.why and not snapshot.run.paused else now
+
     if watch_:
         with open_view() as view:
-            found = watch(reader, view, lambda now: now.finished)
+            found = watch(look, view, lambda now: now.finished)
     else:
-        snapshot = reader.snapshot()
-        found = status_of(snapshot)
-        if found.why and not snapshot.run.paused:
-            found = with_whereabouts(context, found)
+        found = look()
     if json:
         answer_json(as_json(found, context.settings.workers.max_cost))
     elif not watch_:

@@ -11,6 +11,7 @@ from parallelize.console import WIDTH, escape, shown
 from parallelize.failures import label, last_words
 from parallelize.run_status import RunStatus, Worker
 from parallelize.units import CENT, plural, show_duration, show_usd
+from parallelize_core.heartbeat import Heartbeat
 
 SCHEMA = 1
 BAR_CELLS = 20
@@ -155,12 +156,19 @@ def _worker_lines(status: RunStatus) -> Iterator[str]:
     for worker in order[:WORKERS_SHOWN]:
         beat = worker.beat
         age = show_duration(max(0.0, status.taken_at - beat.seen))
-        now = beat.running[0] if beat.running and worker.alive else beat.reason
+        now = _now(beat) if worker.alive else beat.reason
         yield _row(
             beat.worker, beat.type, worker.state, f"{beat.done:,}", f"{beat.failed:,}", now, age
         )
     if len(order) > WORKERS_SHOWN:
         yield f"  and {len(order) - WORKERS_SHOWN:,} more"
+
+
+def _now(beat: Heartbeat) -> str:
+    if not beat.running:
+        return beat.reason
+    others = len(beat.running) - 1
+    return f"{shown(beat.running[0], 12)} +{others}" if others else beat.running[0]
 
 
 def _row(*cells: str) -> str:

@@ -7,8 +7,6 @@ import re
 
 import humanize
 
-from parallelize_core.errors import UsageError
-
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {
     "": 1, "B": 1,
@@ -85,14 +83,6 @@ def show_size(size: int) -> str:
 def plural(count: int, noun: str) -> str:
     """Return `1 file`, `2 files`, `1,200 files`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def duration_flag(text: str) -> float:
-    """Read a time given as a flag; raise UsageError if it is none."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def show_usd(amount: float) -> str:

@@ -15,8 +15,7 @@ from rich.text import Text
 
 from parallelize.console import WIDTH, say
 from parallelize.progress import LINE_SECONDS
-from parallelize.run_status import RunStatus, status_of
-from parallelize.snapshot import Reader
+from parallelize.run_status import RunStatus
 from parallelize.status_view import changes, log_line, page
 
 INTERVAL_SECONDS = 3.0
@@ -34,7 +33,7 @@ class View(Protocol):
 
 
 def watch(
-    reader: Reader,
+    look: Callable[[], RunStatus],
     view: View,
     is_over: Callable[[RunStatus], bool],
     interval_seconds: float = INTERVAL_SECONDS,
@@ -43,7 +42,7 @@ def watch(
     """Look at the run again and again, show it, and return its status once it `is_over`."""
     while True:
         began = time.monotonic()
-        status = status_of(reader.snapshot())
+        status = look()
         view(status)
         if is_over(status):
             return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,32 @@ def test_outputs_of_finished_jobs_arrive_and_the_rest_is_told(
     assert project.call("download", str(out)) == 0
     assert files(out) == {"a.csv", "deep/b.csv", "deep/more/b.png"}
     assert "still missing: 0 failed, 1 without a result" in capsys.readouterr().err
+
+
+def test_a_private_umask_keeps_outputs_private_and_is_still_there_afterwards(
+    project: Project, out: Path
+) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    project.finish("a.txt", *(f"{n}.csv" for n in range(40)))
+    before = os.umask(0o077)
+    try:
+        project.call("download", str(out))
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in out.rglob("*.csv")} == {0o600}
+
+
+def test_a_file_that_is_done_without_an_output_is_named(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt", "silent.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.finish("silent.txt")
+    assert project.call("download", str(out)) == 0
+    assert "done without an output: silent.txt\n" in capsys.readouterr().err
 
 
 def test_a_second_download_fetches_only_what_is_missing(

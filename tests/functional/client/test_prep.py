@@ -307,3 +307,28 @@ def test_the_input_of_a_failed_job_may_be_mended(project: Project) -> None:
     assert project.call("prep") == 0
     assert project.store.get(project.layout.input.key("a.txt")) == b"mended"
     assert parts(project) == [["a.txt"]]
+
+
+def test_a_dry_run_tells_of_a_changed_environment(project: Project, capsys: Captured) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    project.call("prep", "--dry-run")
+    assert "would replace" not in capsys.readouterr().err
+    project.write_script("#!/bin/sh\necho another\n")
+    project.call("prep", "--dry-run")
+    assert "would replace the environment or the settings" in capsys.readouterr().err
+
+
+def test_a_dry_run_names_some_of_many_files_and_says_how_many_more(
+    project: Project, capsys: Captured
+) -> None:
+    project.add(*(f"{n}.txt" for n in range(50)))
+    project.call("prep")
+    project.add(*(f"more/{n}.txt" for n in range(50)))
+    capsys.readouterr()
+    project.call("prep", "--dry-run")
+    lines = capsys.readouterr().err.splitlines()
+    named = [line for line in lines if "would upload more/" in line]
+    assert 0 < len(named) < 50
+    assert f"(dry run) … and {50 - len(named)} more" in lines
+    assert any("would add 50 inputs" in line for line in lines)

@@ -83,7 +83,7 @@ def test_without_credentials_nothing_else_is_asked(account, parallelize, monkeyp
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     code, out, _ = parallelize("doctor", "--json")
     (finding,) = json.loads(out)["findings"]
-    assert code == 2
+    assert code == 4
     assert finding["text"] == "no AWS credentials found"
 
 

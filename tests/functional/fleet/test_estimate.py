@@ -97,3 +97,10 @@ def test_a_sample_does_not_join_a_queue(account, parallelize):
     assert code == 2
     assert "7 files on the queue already" in err
     assert waiting(account) == 7
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_sample_of_nothing_is_a_slip(prepared, parallelize, number):
+    code, _, err = parallelize("estimate", "--sample", number, "--run", "scans")
+    assert code == 2
+    assert "--sample is at least 1" in err

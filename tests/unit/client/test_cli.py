@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from parallelize import cli
 from parallelize.exit_codes import EXIT_CODES
@@ -91,6 +92,7 @@ def denied(code: str) -> ClientError:
         (denied("AccessDenied"), 4),
         (denied("ExpiredToken"), 4),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), 6),
+        (ResponseParserError("Unable to parse response, invalid XML received:\n<html>"), 6),
         (denied("SlowDown"), 6),
         (denied("SomethingNew"), 6),
         (errors.NothingToDoError("nothing"), 3),
@@ -123,6 +125,23 @@ def test_an_expired_session_names_the_profile_that_needs_a_login(
     told = cli.explain(denied("ExpiredToken"), tokens)
     assert told is not None
     assert told.fix == f"aws sso login --profile {profile}"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (["setup", "--local", "--dry-run"], "the local cloud needs no stack"),
+        (["launch", "-1"], "launch takes a number of workers, at least 1"),
+        (["run", "--workers", "0"], "run needs at least one worker"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_in_words(
+    tokens: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(tokens) == 2
+    assert f"error: {told}" in capsys.readouterr().err
 
 
 def test_a_fault_of_the_program_is_not_dressed_up() -> None:

@@ -1,4 +1,4 @@
-"""What the local cloud changes in the settings."""
+"""What the local cloud changes in the settings, and what counts as AWS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.context import with_local_image
+from parallelize.context import custom_endpoint, endpoint_banner, with_local_image
 from parallelize.settings import Resolved, resolve
 
 
@@ -27,3 +27,23 @@ def test_a_run_for_a_vendors_plain_image_can_be_rehearsed_in_the_local_cloud(
 def test_any_other_image_stays_what_was_asked_for(ami: str, tmp_path: Path) -> None:
     given = resolved(ami, tmp_path)
     assert with_local_image(given) == given
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "ours"),
+    [
+        ("http://127.0.0.1:4566", True),
+        ("https://s3.example.org", True),
+        ("https://amazonaws.com.example.org", True),
+        ("https://bucket.vpce-0a1b2c3d-4e5f.s3.eu-west-1.vpce.amazonaws.com", False),
+        ("https://s3.eu-west-1.amazonaws.com", False),
+        ("https://s3.cn-north-1.amazonaws.com.cn", False),
+        ("", False),
+    ],
+)
+def test_an_endpoint_of_awss_own_is_not_taken_for_another_service(
+    endpoint: str, *, ours: bool
+) -> None:
+    environ = {"AWS_ENDPOINT_URL_S3": endpoint}
+    assert (custom_endpoint(environ) is not None) is ours
+    assert bool(endpoint_banner(environ)) is ours

@@ -25,10 +25,10 @@ def put(store: InMemoryStore, key: str, content: bytes = b"content") -> Output:
     )  # fmt: skip
 
 
-def fetcher(store: InMemoryStore, folder: Path) -> Fetcher:
+def fetcher(store: InMemoryStore, folder: Path, mode: int = 0o644) -> Fetcher:
     partial = folder / ".partial"
     partial.mkdir(parents=True)
-    return Fetcher(store, OUTPUT, folder, partial)
+    return Fetcher(store, OUTPUT, folder, partial, mode)
 
 
 def named(*keys: str) -> list[Output]:
@@ -124,3 +124,10 @@ def test_whatever_is_accepted_stays_inside(keys: list[str]) -> None:
     for key in set(keys) - refused:
         assert (root / key).resolve().is_relative_to(root)
         assert (root / key).resolve() != root
+
+
+def test_files_have_the_permissions_that_were_asked_for(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    outputs = [put(store, f"{n}.csv") for n in range(20)]
+    fetcher(store, tmp_path, 0o600).fetch_all(outputs)
+    assert {(tmp_path / one.key).stat().st_mode & 0o777 for one in outputs} == {0o600}

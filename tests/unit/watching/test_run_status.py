@@ -47,7 +47,9 @@ def test_a_file_that_ended_after_the_last_heartbeat_is_not_running() -> None:
     scene.prepare("a", "b")
     scene.finish("a")
     scene.beat("i-1", running=("a", "b"))
-    assert status_of(scene.snapshot()).running == 1
+    status = status_of(scene.snapshot())
+    assert status.running == 1
+    assert status.workers[0].beat.running == ("b",)
 
 
 def test_what_an_overdue_worker_held_is_waiting() -> None:

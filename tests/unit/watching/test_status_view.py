@@ -61,6 +61,14 @@ def test_the_page_shows_the_last_words_of_the_last_failure() -> None:
     assert any('"ValueError: bad header"' in line for line in page(busy()))
 
 
+def test_of_several_files_in_work_one_is_named_and_the_others_counted() -> None:
+    scene = Scene()
+    scene.prepare("a", "b", "c")
+    scene.beat("i-1", running=("a", "b", "c"))
+    [line] = [line for line in page(status_of(scene.snapshot())) if "i-1" in line]
+    assert "a +2" in line
+
+
 def test_of_many_workers_those_that_are_there_come_first() -> None:
     left = [worker_of(heartbeat(f"i-{n:03}", WorkerState.LEFT), NOW) for n in range(30)]
     lines = page(with_workers(*left, worker_of(heartbeat("i-999"), NOW)))
@@ -146,7 +154,10 @@ def test_watching_ends_with_the_status_that_ends_it() -> None:
         scene.finish("a")
 
     seen: list[RunStatus] = []
-    end = watch(scene.reader(), seen.append, lambda status: status.finished, sleep=work)
+    reader = scene.reader()
+    end = watch(
+        lambda: status_of(reader.snapshot()), seen.append, lambda now: now.finished, sleep=work
+    )
     assert end.finished
     assert [status.done for status in seen] == [0, 1]
 

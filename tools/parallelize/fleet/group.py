@@ -39,7 +39,6 @@ class Group:
 
     name: str
     desired: int
-    maximum: int
     created: datetime
     members: tuple[str, ...] = ()
     suspended: tuple[str, ...] = ()
@@ -201,7 +200,6 @@ def _group(item: Any) -> Group:
     return Group(
         name=item["AutoScalingGroupName"],
         desired=item["DesiredCapacity"],
-        maximum=item["MaxSize"],
         created=item["CreatedTime"],
         members=tuple(member["InstanceId"] for member in item.get("Instances", ())),
         suspended=tuple(one["ProcessName"] for one in item.get("SuspendedProcesses", ())),
