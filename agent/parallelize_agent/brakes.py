@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import islice
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.run_source import RunSource
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, ServiceError
-from parallelize_core.halt import Progress, least_failures, reason_to_halt
+from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.halt import FIRST, Progress, least_failures, reason_to_halt
 from parallelize_core.manifest import read_parts
 from parallelize_core.pause import pause
+from parallelize_core.result import Attempt
 from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 log = structlog.get_logger()
 
 MIN_PAUSE_SECONDS = 0.1
+
+MAX_READ = 5 * FIRST
+"""How many records of attempts are read to see whether nothing works."""
 
 
 class Brakes:
@@ -61,21 +66,35 @@ class Brakes:
             try:
                 self._look(self._run.current())
                 self._seen = here
-            except (BotoCoreError, ClientError, ServiceError, DecodeError) as error:
+            except (BotoCoreError, ClientError, ServiceError, DecodeError, MissingError) as error:
                 log.warning("failures not counted", error=str(error))
 
     def _look(self, run: Run) -> None:
-        failed = _count(self._records, self._layout.failures.prefix)
+        marks = {item.key for item in self._records.list(self._layout.failures.prefix)}
+        failed = len(marks)
+        in_vain = 0 if self._any_success(failed) else self._tried_in_vain(run, marks)
         # Most of the time there are so few that nothing else has to be listed.
-        if run.paused or failed - run.forgiven < least_failures(run.limits.halt):
+        least = least_failures(run.limits.halt)
+        if run.paused or max(failed - run.forgiven, in_vain) < least:
             return
         total = sum(len(part.entries) for part in read_parts(self._records, self._layout))
-        finished = _count(self._records, self._layout.results.prefix)
-        progress = Progress(total, finished, failed, run.forgiven)
+        finished = sum(1 for _ in self._records.list(self._layout.results.prefix))
+        progress = Progress(total, finished, failed, run.forgiven, in_vain)
         if reason := reason_to_halt(run.limits.halt, progress):
             log.error("the run is paused", reason=reason)
             pause(self._records, self._layout, reason)
 
+    def _any_success(self, failed: int) -> bool:
+        results = self._records.list(self._layout.results.prefix)
+        return sum(1 for _ in islice(results, failed + 1)) > failed
 
-def _count(store: Store, prefix: str) -> int:
-    return sum(1 for _ in store.list(prefix))
+    def _tried_in_vain(self, run: Run, marks: set[str]) -> int:
+        """Count the jobs that have failed, or will be tried again, since the run was resumed."""
+        found = self._records.list(self._layout.attempts.prefix)
+        keys = [item.key for item in found if item.key.endswith(".json")]
+        tried = {
+            self._layout.failure(attempt.key)
+            for attempt in (Attempt.decode(self._records.get(key)) for key in keys[:MAX_READ])
+            if attempt.cause and attempt.cause.charged and attempt.started_at >= run.resumed_at
+        }
+        return max(0, len(tried | marks) - run.forgiven)

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 WAIT_SECONDS = 1.0
 """How long the loop waits for a place, or after an error, before it looks around again."""
 
+MIB = 2**20
+
 
 class Receiver:
     """Receives in a thread of its own until the worker leaves.
@@ -126,10 +128,14 @@ class Receiver:
         return job
 
     def _has_disk(self) -> bool:
-        if host.free_bytes(self._machine.work_dir) >= self._config.disk_reserve_bytes:
+        free, reserve = host.free_bytes(self._machine.work_dir), self._config.disk_reserve_bytes
+        if free >= reserve:
             return True
         if not self._pipeline.size:
-            error = ServiceError("the disk is full, and no job holds any of it")
+            error = ServiceError(
+                f"the disk is full, and no job holds any of it: {free // MIB:,} MiB are free, "
+                f"and {reserve // MIB:,} are kept in reserve (agent.disk_reserve)"
+            )
             self._leaving.decide(error.what, error=error)
         self._leaving.wait(WAIT_SECONDS)
         return False

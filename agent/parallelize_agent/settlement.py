@@ -133,6 +133,11 @@ class Settler:
             self._services.queue.send([job.message.encode()])
 
     def _check_stdout(self, job: Job) -> None:
+        if job.folder and not job.folder.stdout.exists():
+            raise OutputError(
+                "what it printed is gone, and with it the names of its outputs: "
+                "the command has deleted files beside its scratch folder"
+            )
         if job.outcome and job.outcome.stdout_lost:
             raise OutputError(
                 f"not all of stdout was kept, so a line that names an output may be lost: "

@@ -99,7 +99,9 @@ def _explain_network(error: Exception) -> ParallelizeError | None:
         return ServiceError(
             "AWS cannot be reached",
             str(error),
-            "check the network, the region's name and AWS_ENDPOINT_URL",
+            "start the local cloud again: parallelize run --local"
+            if "127.0.0.1" in str(error)
+            else "check the network, the region's name and AWS_ENDPOINT_URL",
         )
     return None
 

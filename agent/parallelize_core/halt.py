@@ -11,12 +11,17 @@ FIRST = 20
 
 @dataclass(frozen=True)
 class Progress:
-    """Jobs of a run: in all, with a result, failed; `forgiven` failures do not count any more."""
+    """Jobs of a run: in all, with a result, failed; `forgiven` failures do not count any more.
+
+    `in_vain` has the jobs with a charged attempt that failed since the run was last resumed,
+    whether or not they are tried again; it is only of interest while nothing has succeeded.
+    """
 
     total: int
     finished: int
     failed: int
     forgiven: int = 0
+    in_vain: int = 0
 
     @property
     def fresh(self) -> int:
@@ -46,6 +51,8 @@ def reason_to_halt(halt: str | None, progress: Progress) -> str | None:
     limit = allowance(halt, progress.total)
     if limit is not None and progress.fresh >= limit:
         return f"{progress.fresh:,} of {progress.total:,} files have failed (run.halt is {halt})"
-    if progress.fresh >= FIRST and progress.failed == progress.finished:
-        return f"the first {progress.failed:,} files have all failed"
+    # Jobs that are tried again go to the end of the queue, so they fail for good only when all
+    # others have been tried: too late for a run in which nothing works.
+    if max(progress.fresh, progress.in_vain) >= FIRST and progress.failed == progress.finished:
+        return f"the first {max(progress.failed, progress.in_vain):,} files have all failed"
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from parallelize_core.clock import utc_now
 from parallelize_core.errors import ServiceError
 from parallelize_core.layout import RunLayout
 from parallelize_core.run import Run
@@ -38,8 +39,10 @@ def resume(store: Store, layout: RunLayout) -> bool:
     failures = sum(1 for _ in store.list(layout.failures.prefix))
 
     def resumed(run: Run) -> Run:
-        forgiven = failures if run.paused else min(run.forgiven, failures)
-        return run.model_copy(update={"paused": "", "forgiven": forgiven})
+        if not run.paused:
+            return run.model_copy(update={"forgiven": min(run.forgiven, failures)})
+        update = {"paused": "", "forgiven": failures, "resumed_at": utc_now()}
+        return run.model_copy(update=update)
 
     return bool(_change(store, layout, resumed).paused)
 

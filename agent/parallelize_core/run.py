@@ -64,8 +64,8 @@ class Run(Record):
     """Everything that an agent needs to know about the work; stored as run.json.
 
     Agents read it again every few seconds. While `paused` gives a reason, they hand their work
-    back and leave. `created_at` is ISO 8601 in UTC. `forgiven` is how many failed jobs there were
-    when it was last resumed: those do not count for `Limits.halt`.
+    back and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is
+    how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Run(Record):
     created_at: str
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)
+    resumed_at: str = ""
 
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""

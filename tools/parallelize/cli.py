@@ -15,9 +15,11 @@ A group of commands is a cyclopts App in a module, named like a function: "modul
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from parallelize.console import answer, show_error
@@ -176,4 +178,7 @@ def _explain_aws(error: Exception, tokens: Sequence[str]) -> ParallelizeError | 
 
 def main() -> None:
     """Run the command line of this process."""
+    # Python has no stream for a descriptor that was closed, and prints to the other one instead.
+    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     sys.exit(run(sys.argv[1:]))

@@ -8,7 +8,9 @@ is there with that checksum need not be fetched again.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,11 @@ from parallelize_core.result import Output
 from parallelize_core.store import Store
 
 SOME_FAILED = 1
+
+PARTIAL = ".parallelize-"
+"""How the folder of unfinished downloads begins."""
+
+DAY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,19 @@ def download(
     return done.exit_code
 
 
+def check_folder(folder: Path) -> None:
+    """Make the folder for the outputs; raise UsageError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise UsageError(
+            f"outputs cannot be written to {escape(str(folder))}",
+            error.strerror, "another place: --out DIR",
+        ) from None  # fmt: skip
+
+
 def fetch(context: Context, folder: Path) -> Fetched:
     """Do all of `download`; what is there with the right checksum is not fetched again.
 
@@ -109,12 +129,21 @@ def fetch(context: Context, folder: Path) -> Fetched:
         )
     output = load_run(context.store, context).output
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".parallelize-", dir=folder) as partial:
+    _sweep(folder)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
         mode = 0o666 & ~_umask()
         fetcher = Fetcher(context.store_of(output.bucket), output, folder, Path(partial), mode)
         fetched, broken = fetcher.fetch_all(plan.outputs)
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what a download that was killed has left; one that goes on writes there today."""
+    for left in folder.glob(f"{PARTIAL}*"):
+        old = time.time() - left.lstat().st_mtime > DAY_SECONDS
+        if old and left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def make_plan(context: Context, folder: Path) -> Plan:

@@ -16,7 +16,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pathspec
 
@@ -107,7 +107,8 @@ def check_zip(path: Path) -> None:
             f"the environment {escape(str(path))} does not exist",
             fix="mend run.env in parallelize.toml",
         )
-    read_members(path, sys.maxsize)
+    if any(PurePosixPath(m.name).parts[:1] == (RESERVED,) for m in read_members(path, sys.maxsize)):
+        raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     with zipfile.ZipFile(path) as archive:
         # The directory of a zip can be sound while what it lists is not.
         try:

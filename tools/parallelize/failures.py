@@ -15,6 +15,7 @@ from parallelize.run_record import load_run
 from parallelize_core.result import Attempt, Cause, Result
 
 NAMES_SHOWN = 10
+GROUPS_SHOWN = 10
 
 LONGEST_TO_PASTE = 36
 """Characters of a name that a command may have and still fit in a line with its options."""
@@ -88,10 +89,14 @@ def last_words(attempt: Attempt) -> str:
 def summary(results: Sequence[Result]) -> list[str]:
     """Return a line for each group, with its first file."""
     lines = []
-    for item in group(results):
+    groups = group(results)
+    for item in groups[:GROUPS_SHOWN]:
         more = f" and {len(item.keys) - 1:,} more" if len(item.keys) > 1 else ""
         head = f"  {len(item.keys):>5,}  {item.label:<9}  {shown(item.words, 32):<32}  "
         lines.append(head + shown(item.keys[0], max(8, WIDTH - len(head) - len(more))) + more)
+    if len(groups) > GROUPS_SHOWN:
+        rest = sum(len(item.keys) for item in groups[GROUPS_SHOWN:])
+        lines.append(f"  {rest:>5,}  others    all of them: parallelize failures")
     return lines
 
 

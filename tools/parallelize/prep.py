@@ -203,6 +203,12 @@ def send(store: Store, uploads: Sequence[Upload], layout: RunLayout) -> dict[str
             )
         if etag is None:
             raise ServiceError(f"{escape(upload.item.key)} was not stored")
+        if upload.item.path.stat().st_mtime_ns != upload.content.modified_ns:
+            raise UsageError(
+                f"{shown(upload.item.key, 50)} changed while it was read and sent",
+                "nothing of this call has become part of the run",
+                "let whatever writes it end, then run it again",
+            )
         return upload, etag
 
     etags: dict[str, str] = {}

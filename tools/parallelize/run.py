@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from parallelize import prep
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
-from parallelize.download import SOME_FAILED, fetch, remarks
+from parallelize.download import SOME_FAILED, check_folder, fetch, remarks
 from parallelize.ending import end_lines
 from parallelize.enqueue import send_jobs
 from parallelize.fleet import instances
@@ -81,6 +81,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     if dry_run:
         show_plan(context, folder)
         return 0
+    check_folder(folder)
     prep.prepare(context)
     reader = make_reader(context)
     with _interruptible(context, local=common.local):

@@ -109,7 +109,8 @@ def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
 
 def _kept(draft: Draft, there: Run) -> Run:
     """Return the run as it is wanted, with what happened to it since it was first prepared."""
-    kept = {name: getattr(there, name) for name in ("created_at", "paused", "forgiven")}
+    lived = ("created_at", "paused", "forgiven", "resumed_at")
+    kept = {name: getattr(there, name) for name in lived}
     return draft.run.model_copy(update=kept)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -114,8 +115,13 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
         old = known.get(worker.id)
         yield from _worker_changes(old, worker)
     # At the first look workers that were just launched have not reported yet.
-    if before and after.why and before.why != after.why and not after.alive:
+    if before and after.why and not after.alive and _plain(before.why) != _plain(after.why):
         yield after.why
+
+
+def _plain(why: str | None) -> str:
+    """Return a reason without its figures, which are others at each look."""
+    return re.sub(r"\d+\w*", "", why or "")
 
 
 def _worker_changes(old: Worker | None, new: Worker) -> Iterator[str]:

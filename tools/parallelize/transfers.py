@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,6 +54,8 @@ class Fingerprint:
     size: int
     etag: str
     sha256: str
+    modified_ns: int = field(default=0, compare=False)
+    """When the file was last written before it was read."""
 
 
 def fingerprint(path: Path) -> Fingerprint:
@@ -66,13 +69,16 @@ def fingerprint(path: Path) -> Fingerprint:
     parts: list[bytes] = []
     size = 0
     with path.open("rb") as file:
+        modified = os.fstat(file.fileno()).st_mtime_ns
         while content := _part(file.read, whole):
             md5, read = content
             parts.append(md5)
             size += read
     if size < PART_BYTES:
-        return Fingerprint(size, (parts[0] if parts else _md5(b"")).hex(), whole.hexdigest())
-    return Fingerprint(size, f"{_md5(b''.join(parts)).hex()}-{len(parts)}", whole.hexdigest())
+        etag = (parts[0] if parts else _md5(b"")).hex()
+    else:
+        etag = f"{_md5(b''.join(parts)).hex()}-{len(parts)}"
+    return Fingerprint(size, etag, whole.hexdigest(), modified)
 
 
 def _part(read: Callable[[int], bytes], whole: hashlib._Hash) -> tuple[bytes, int] | None:

@@ -258,3 +258,14 @@ def test_an_environment_that_was_mended_serves_the_next_attempt(
         bench.use("cp data.txt out; echo out")
         worker.join()
     assert bench.output("out") == b"data\n"
+
+
+def test_a_command_that_deletes_what_it_printed_is_charged_and_ends(make: MakeBench) -> None:
+    # As root of its own files, as everywhere but in the image, it reaches what lies beside.
+    bench = make("rm -rf ../*; exit 0", limits=Limits(max_attempts=2))
+    bench.add({"x": b"", "y": b""})
+    departure = bench.run()
+    assert departure.error is None
+    result = bench.result("x")
+    assert (result.status, result.cause, result.attempt) == ("failed", Cause.OUTPUT, 2)
+    assert "deleted files beside its scratch folder" in result.message

@@ -42,6 +42,38 @@ def test_a_run_whose_first_twenty_all_fail_is_paused_whatever_its_settings_say(
     assert "files have all failed" in bench.run().reason
 
 
+TRY = 'sleep 0.1; case "$1" in *bad*) exit 1;; esac'
+
+
+def test_a_run_in_which_nothing_works_is_paused_before_every_file_was_tried(
+    make: MakeBench,
+) -> None:
+    bench = make(TRY, limits=Limits(max_attempts=3), config=QUICK)
+    bench.add({f"bad{n}": b"" for n in range(200)})
+    assert "files have all failed" in bench.run().reason
+    untouched = [n for n in range(200) if not bench.attempts(f"bad{n}")]
+    assert len(untouched) > 100
+
+
+def test_first_attempts_that_fail_beside_successes_pause_nothing(make: MakeBench) -> None:
+    flaky = 'case "$PARALLELIZE_ATTEMPT" in 1) case "$1" in *bad*) exit 1;; esac;; esac'
+    bench = make(flaky, limits=Limits(max_attempts=3), config=QUICK)
+    bench.add({"good": b"", **{f"bad{n}": b"" for n in range(30)}})
+    assert bench.run().reason == "every job has its result"
+
+
+def test_a_resumed_run_is_not_paused_again_for_attempts_of_before(make: MakeBench) -> None:
+    bench = make(TRY, limits=Limits(max_attempts=3), config=QUICK)
+    bench.add({f"bad{n}": b"" for n in range(100)})
+    bench.run()
+    before = sum(len(bench.attempts(f"bad{n}")) for n in range(100))
+    assert resume(bench.store, bench.layout)
+    assert "files have all failed" in bench.run("w2").reason
+    after = sum(len(bench.attempts(f"bad{n}")) for n in range(100))
+    # It was let try another twenty before it was halted again.
+    assert after - before >= 20
+
+
 def test_a_resumed_run_is_not_paused_again_for_what_was_forgiven(make: MakeBench) -> None:
     bench = make(FAIL, limits=Limits(halt="3"), config=QUICK)
     bench.add({f"bad{n}": b"" for n in range(3)})

@@ -43,6 +43,16 @@ def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(
     assert json.loads(capsys.readouterr().out)["instances"] == []
 
 
+def test_a_place_that_takes_no_outputs_is_told_before_any_work_is_done(
+    state: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "taken").write_text("a file")
+    assert cli.run(["run", "--local", "--out", "taken"]) == 2
+    assert "outputs cannot be written to taken" in capsys.readouterr().err
+    assert cli.run(["local", "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["instances"] == []
+
+
 def test_a_run_whose_report_is_not_wanted_writes_none(
     state: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

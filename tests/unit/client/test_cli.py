@@ -168,3 +168,15 @@ def test_config_show_names_the_source_of_each_value(
         found["workers.count"] == "PARALLELIZE_WORKERS_…" or "PARALLELIZE" in found["workers.count"]
     )
     assert found["aws.region"] == "flag"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-"])
+def test_a_stream_that_is_closed_gets_nothing_and_the_other_only_its_own(
+    closed: str, tmp_path: Path
+) -> None:
+    program = Path(sys.executable).with_name("parallelize")
+    command = f'"{program}" status --config "{tmp_path}/none.toml" {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert ("does not exist" in done.stderr) is (closed == ">&-")

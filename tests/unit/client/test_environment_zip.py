@@ -143,6 +143,13 @@ def test_a_sound_zip_of_the_users_own_is_taken(tmp_path: Path) -> None:
     check_zip(sound_zip(tmp_path))
 
 
+def test_a_zip_with_the_workers_own_name_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "env.zip", "w") as archive:
+        archive.writestr(".parallelize/x", "mine")
+    with pytest.raises(UsageError, match=r'cannot hold "\.parallelize"'):
+        check_zip(tmp_path / "env.zip")
+
+
 def test_a_cut_zip_is_refused(tmp_path: Path) -> None:
     path = sound_zip(tmp_path)
     path.write_bytes(path.read_bytes()[:100])

@@ -39,7 +39,9 @@ def test_the_first_reason_for_a_pause_stays(store):
 def test_a_resumed_run_is_as_it_was(store):
     pause(store, LAYOUT, "stop")
     assert resume(store, LAYOUT)
-    assert Run.decode(store.get(LAYOUT.run_json)) == RUN
+    resumed = Run.decode(store.get(LAYOUT.run_json))
+    assert resumed == RUN.model_copy(update={"resumed_at": resumed.resumed_at})
+    assert resumed.resumed_at
 
 
 def test_resuming_what_runs_changes_nothing(store):

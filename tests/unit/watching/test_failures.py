@@ -88,3 +88,12 @@ def test_the_end_names_the_report_in_a_line_that_fits(folder: str, shown: str) -
     assert shown in line
     assert line.endswith("scans-report.html")
     assert not folder or "file:" not in line
+
+
+def test_a_summary_of_many_different_failures_names_some_and_counts_the_others() -> None:
+    results = [failure(f"{n}.txt", stderr_tail=f"error {n}") for n in range(300)]
+    lines = summary(results)
+    assert len(lines) < 20
+    counts = [int(line.split()[0]) for line in lines]
+    assert sum(counts) == 300
+    assert "parallelize failures" in lines[-1]

@@ -169,3 +169,13 @@ def test_the_page_repeats_the_last_words_of_a_worker_to_their_end() -> None:
     scene.beat("i-1", state=WorkerState.FAILED, reason=last)
     shown = " ".join(line.strip() for line in page(status_of(scene.snapshot())))
     assert last in shown
+
+
+def test_a_reason_that_only_grows_older_is_not_news() -> None:
+    scene = Scene()
+    scene.prepare("a")
+    scene.beat("i-1", seen=NOW - 600, running=("a",))
+    first = status_of(scene.snapshot())
+    later = replace(first, why=(first.why or "").replace("10m", "11m"))
+    assert first.why != later.why
+    assert [line for line in changes(first, later) if "overdue" in line] == []
