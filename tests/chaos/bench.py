@@ -27,7 +27,7 @@ from tests.chaos.project import Expected, make_project
 from tests.chaos.proxy import Network, Trouble
 from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
 
-from parallelize.enqueue import Sender
+from parallelize.commands.enqueue import Sender
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize.local.records import REGION
 from parallelize_core.clients import Clients

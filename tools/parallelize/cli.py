@@ -68,11 +68,11 @@ COMMANDS = (
     Command("kill", "kill:kill", MACHINES, "End the run's machines now."),
     Command("clean", "clean:clean", MACHINES, "Delete the run's queues and objects."),
     Command("init", "init:init", SET_UP, "Make a folder to begin with."),
-    Command("local", "local_commands:app", SET_UP, "The cloud on this machine."),
+    Command("local", "local:app", SET_UP, "The cloud on this machine."),
     Command("doctor", "doctor:doctor", SET_UP, "Look for what would stand in the way."),
     Command("setup", "setup:setup", SET_UP, "Make what AWS needs: one CloudFormation stack."),
     Command("image", "image:app", SET_UP, "Make the workers' machine image."),
-    Command("config", "config_show:app", SET_UP, "Show the settings and their sources."),
+    Command("config", "config:app", SET_UP, "Show the settings and their sources."),
     Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
 )
 
@@ -104,7 +104,7 @@ def make_app() -> App:
         result_action="return_value",
     )
     for command in COMMANDS:
-        target = f"parallelize.{command.target}"
+        target = f"parallelize.commands.{command.target}"
         app.command(target, name=command.name, group=command.group, help=command.help)
     return app
 

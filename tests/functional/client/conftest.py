@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ import boto3
 import pytest
 
 from parallelize import cli
+from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize.options import Common
-from parallelize.prep import ensure_bucket
 from parallelize_core.clients import make_session
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Cause, Output, Result
@@ -27,7 +28,9 @@ from parallelize_core.store import Store
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+    """A local cloud whose machines do nothing, and stay."""
+    idle = ("--agent", json.dumps(["sh", "-c", "exec sleep 600"]))
+    with local_cloud(tmp_path_factory.mktemp("cloud"), daemon_options=idle) as cloud:
         yield cloud
 
 

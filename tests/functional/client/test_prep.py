@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project, cut_off
 
+from parallelize.commands.prep import Upload, prepare, send
 from parallelize.context import open_context
-from parallelize.inputs import LocalInput
 from parallelize.options import Common
-from parallelize.prep import Upload, prepare, send
-from parallelize.run_record import find_run, load_run
+from parallelize.runs.inputs import LocalInput
+from parallelize.runs.record import find_run, load_run
 from parallelize.transfers import fingerprint
 from parallelize_core.errors import UsageError
 from parallelize_core.manifest import read_parts

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.report import listed_prices
+from parallelize.commands.report import listed_prices
 from parallelize_core.heartbeat import Heartbeat
 
 PROGRAM = Path(sys.executable).with_name("parallelize")

@@ -7,11 +7,11 @@ import json
 import pytest
 from tests.functional.client.conftest import Project, cut_off
 
-from parallelize.enqueue import send_jobs
-from parallelize.logs import read_attempts
-from parallelize.results import failed_results
-from parallelize.retry import retry_jobs
-from parallelize.run_record import load_run
+from parallelize.commands.enqueue import send_jobs
+from parallelize.commands.logs import read_attempts
+from parallelize.commands.retry import retry_jobs
+from parallelize.runs.record import load_run
+from parallelize.runs.results import failed_results
 from parallelize_core.config import DrainSettings
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage

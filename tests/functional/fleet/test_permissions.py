@@ -5,7 +5,7 @@ import pytest
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
-from parallelize.findings import Verdict, judge_permissions
+from parallelize.commands.findings import Verdict, judge_permissions
 from parallelize.fleet.permissions import Ask, principal, refused
 
 USER = "arn:aws:iam::123456789012:user/ana"

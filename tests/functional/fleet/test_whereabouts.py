@@ -10,9 +10,9 @@ from tests.functional.fleet.conftest import BUCKET, REGION
 
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.group import last_refusal
-from parallelize.run_status import status_of
-from parallelize.snapshot import Reader
-from parallelize.whereabouts import BOOT_SECONDS, explain
+from parallelize.runs.snapshot import Reader
+from parallelize.runs.status import status_of
+from parallelize.runs.whereabouts import BOOT_SECONDS, explain
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 

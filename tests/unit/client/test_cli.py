@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.parsers import ResponseParserError
 
 from parallelize import cli
-from parallelize.exit_codes import EXIT_CODES
+from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize_core import errors
 
 

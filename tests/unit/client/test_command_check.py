@@ -3,7 +3,7 @@ import zipfile
 
 import pytest
 
-from parallelize.command_check import Packed, architectures, check_command, split_command
+from parallelize.runs.command_check import Packed, architectures, check_command, split_command
 from parallelize_core.errors import UsageError
 
 X86 = {"x86-64"}

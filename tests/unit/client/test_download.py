@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.download import Fetcher, Refusal, is_there, refusals
+from parallelize.commands.download import Fetcher, Refusal, is_there, refusals
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
 from parallelize_core.testing import InMemoryStore

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from parallelize.cursor import HOLD_SECONDS, CursorHold
-from parallelize.enqueue import CHUNK, Sender, check_names, lost_jobs, settled_counts
+from parallelize.commands.enqueue import CHUNK, Sender, check_names, lost_jobs, settled_counts
+from parallelize.runs.cursor import HOLD_SECONDS, CursorHold
 from parallelize_core.config import DrainSettings
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.job import JobMessage

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelize.environment_zip import check_zip, zip_folder
+from parallelize.runs.environment_zip import check_zip, zip_folder
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 

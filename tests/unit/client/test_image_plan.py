@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.image_build import ImageRequest, find_source, image_in, plan_build
-from parallelize.image_prune import WorkerImage, plan_prune
+from parallelize.image.catalog import WorkerImage, plan_prune
+from parallelize.image.packer import ImageRequest, find_source, image_in, plan_build
 from parallelize_core.errors import UsageError
 
 REQUEST = ImageRequest("1.2.3", "eu-west-1", "debian-13", "arm64", ("samtools",), ("numpy<3", "x"))

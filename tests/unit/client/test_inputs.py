@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.inputs import local_inputs, remote_inputs
+from parallelize.runs.inputs import local_inputs, remote_inputs
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
 from parallelize_core.testing import InMemoryStore

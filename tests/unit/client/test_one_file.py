@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.check import find_input
+from parallelize.commands.check import find_input
+from parallelize.commands.repro import as_settings
 from parallelize.context import Context
-from parallelize.repro import as_settings
-from parallelize.run_record import drafted
+from parallelize.runs.record import drafted
 from parallelize.settings import Resolved, resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD
 
-from parallelize.doctor import called_besides
-from parallelize.findings import (
+from parallelize.commands.doctor import called_besides
+from parallelize.commands.findings import (
     Verdict,
     judge_clock,
     judge_image,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.estimate import sentences
-from parallelize.forecast import forecast, mean_range, percentiles
+from parallelize.commands.estimate import sentences
+from parallelize.runs.forecast import forecast, mean_range, percentiles
 from parallelize_core.result import Result, Usage
 
 numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parallelize.commands.scale import plan_scale
 from parallelize.fleet.instances import Machine
-from parallelize.scale import plan_scale
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from parallelize.run_status import RunState, RunStatus
-from parallelize.status_view import as_json, page
+from parallelize.runs.status import RunState, RunStatus
+from parallelize.runs.view import as_json, page
 
 
 def status(*, done, failed=0, left, cost):

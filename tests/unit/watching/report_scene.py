@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
+from parallelize.commands.report import read_attempts, read_finished
 from parallelize.fleet.instances import Machine
-from parallelize.report import read_attempts, read_finished
-from parallelize.report_data import Gathered, Provenance, Report, Setting, make_report
+from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize_core.manifest import read_parts
 
 PROVENANCE = Provenance(

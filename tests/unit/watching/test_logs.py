@@ -1,7 +1,7 @@
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene, failure
 
-from parallelize.logs import find_key, read_records, report
+from parallelize.commands.logs import find_key, read_records, report
 from parallelize_core.errors import NothingToDoError, UsageError
 from parallelize_core.result import Usage
 

@@ -14,10 +14,10 @@ from tests.unit.watching.report_scene import Page, at, machine, report_on
 from tests.unit.watching.scene import NOW, Scene, failure
 
 from parallelize.cli import make_app
-from parallelize.report_data import Report
-from parallelize.report_json import as_json
-from parallelize.report_page import TABLE_ROWS, log_uri, render
-from parallelize.status_view import as_json as status_json
+from parallelize.report.data import Report
+from parallelize.report.export import as_json
+from parallelize.report.page import TABLE_ROWS, log_uri, render
+from parallelize.runs.view import as_json as status_json
 from parallelize.units import show_usd
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.keys import refusal

@@ -11,8 +11,8 @@ from tests.unit.watching.report_scene import Page, report_on
 from tests.unit.watching.scene import NOW, Scene
 
 from parallelize.console import escape
-from parallelize.report_data import Execution, Report
-from parallelize.report_svg import (
+from parallelize.report.data import Execution, Report
+from parallelize.report.svg import (
     LANES,
     MAX_BARS,
     Span,

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
-from parallelize.run_status import RunState, status_of
+from parallelize.runs.status import RunState, status_of
 from parallelize_core.errors import UsageError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.queue import QueueCounts

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tests.unit.watching.scene import NOW, Scene, heartbeat
 
 from parallelize.console import WIDTH
-from parallelize.run_status import RunStatus, Worker, status_of, worker_of
-from parallelize.status_view import as_json, changes, log_line, page
-from parallelize.watch import LogView, watch
+from parallelize.runs.status import RunStatus, Worker, status_of, worker_of
+from parallelize.runs.view import as_json, changes, log_line, page
+from parallelize.runs.watch import LogView, watch
 from parallelize_core.heartbeat import WorkerState
 
 

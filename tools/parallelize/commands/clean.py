@@ -1,0 +1,187 @@
+"""`parallelize clean`: take away what a run has made; compute first, then queues, then objects.
+
+The user's own inputs and outputs, which lie outside the run, stay. It can be repeated until
+nothing is left, and says so when nothing is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.commands.kill import record, sentences, terminate_run, unclear
+from parallelize.console import answer_json, say, say_plan, say_plans, shown
+from parallelize.context import Context, open_context
+from parallelize.fleet import instances
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.leftovers import find_leftovers
+from parallelize.fleet.prices import on_demand
+from parallelize.fleet.show import describe_leftovers
+from parallelize.fleet.termination import Statement, look
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
+from parallelize.queues import Queues, delete_queues
+from parallelize.units import plural, show_size
+from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.layout import RunLayout
+from parallelize_core.store import ObjectInfo, Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is there of a run; `strangers` are live workers on machines that are not EC2's."""
+
+    machines: tuple[str, ...]
+    strangers: tuple[str, ...]
+    queues: Queues | None
+    objects: tuple[ObjectInfo, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all objects."""
+        return sum(item.size for item in self.objects)
+
+
+@dataclass(frozen=True)
+class What:
+    """What may go: `keep_outputs` spares the outputs, `yes` the question.
+
+    `force` lets the data go although workers that are not EC2's, and so not ended, need it.
+    """
+
+    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Leave the outputs.")] = False
+    force: Force = False
+    yes: Yes = False
+
+
+def clean(
+    *,
+    what: Annotated[What, Parameter(name="*")] = What(),
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
+    context = open_context(common)
+    if dry_run:
+        show_plan(context, keep_outputs=what.keep_outputs)
+        return
+    plan = make_plan(context, keep_outputs=what.keep_outputs)
+    _show(plan, context, dry_run=False)
+    check_workers(plan, context.run, force=what.force)
+    confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
+    statement, queues = remove(context, plan)
+    for line in sentences(statement):
+        say(line)
+    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted")
+    if json:
+        deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
+        answer_json({**record(statement), "deleted": deleted})
+
+
+def show_plan(context: Context, *, keep_outputs: bool) -> None:
+    """Print what `clean` would do, and what any run has left; changes nothing."""
+    try:
+        _show(make_plan(context, keep_outputs=keep_outputs), context, dry_run=True)
+    except NothingToDoError as nothing:
+        say_plan(nothing.what)
+    say_plans(leftovers_of_other_runs(context))
+
+
+def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
+    """Do what the plan says, without asking; return what is left, and the queues that went."""
+    # What costs most goes first: an error in the rest leaves nothing running.
+    statement = terminate_run(context)
+    if not statement.clear:
+        raise unclear(statement)
+    queues = delete_queues(context.clients.sqs, context.run)
+    _delete(context.store, context.layout, plan)
+    return statement, queues
+
+
+def leftovers_of_other_runs(context: Context) -> list[str]:
+    """Return what other runs have left in EC2, with age and about what it has cost, in lines."""
+    clients = FactClients.make(context.session)
+    compute = ComputeClients.make(context.session)
+    types = sorted({machine.type for machine in instances.find(compute.ec2, None)})
+    prices = on_demand(clients.pricing, context.region, types) if types else {}
+    found = find_leftovers(compute, datetime.now(UTC), prices)
+    return describe_leftovers([one for one in found if one.run != context.run])
+
+
+def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
+    """Look what there is of the run; raise NothingToDoError if there is nothing."""
+    store, layout = context.store, context.layout
+    spared = layout.output.prefix if keep_outputs else None
+    objects = [item for item in store.list(layout.root.prefix)
+               if spared is None or not item.key.startswith(spared)]  # fmt: skip
+    try:
+        queues = context.queues
+    except MissingError:
+        queues = None
+    compute = look(ComputeClients.make(context.session), context.run)
+    machines = tuple(machine.id for machine in compute.machines)
+    if not (objects or queues or machines or compute.group):
+        raise NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
+    alive = live_workers(store, layout, time.time())
+    strangers = tuple(worker for worker in alive if worker not in machines)
+    return Plan(machines, strangers, queues, tuple(objects))
+
+
+def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
+    """Return the workers whose heartbeat is fresh; `now` in seconds since 1970."""
+    alive = []
+    for item in store.list(layout.agents.prefix):
+        try:
+            heartbeat = Heartbeat.decode(store.get(item.key))
+        except (MissingError, DecodeError):
+            continue
+        if heartbeat.alive(now):
+            alive.append(heartbeat.worker)
+    return alive
+
+
+def check_workers(plan: Plan, run: str, *, force: bool) -> None:
+    """Raise UsageError if workers are at the run that nobody here can end, unless forced."""
+    if plan.strangers and not force:
+        raise UsageError(
+            f"{plural(len(plan.strangers), 'worker')} of run {run} still at work, not on EC2",
+            f"for example {shown(plan.strangers[0])}; without the run's data it can only fail",
+            "parallelize stop   first, or end it there; --force deletes all the same",
+        )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, where there is somebody to answer; raise UsageError unless the answer is yes."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("nobody is there to be asked", "stdin is not a terminal", "--yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was deleted")
+
+
+def _delete(store: Store, layout: RunLayout, plan: Plan) -> None:
+    # run.json goes last: while it is there, a clean that was cut off can be seen and repeated.
+    store.delete(item.key for item in plan.objects if item.key != layout.run_json)
+    store.delete([layout.run_json])
+
+
+def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
+    size = show_size(plan.bytes)
+    lines = [f"end worker {name}" for name in plan.machines]
+    lines += [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
+    if plan.queues:
+        count = plan.queues.main.counts().total
+        lines.append(f"delete both queues, with {plural(count, 'message')}")
+    tell, will = (say_plan, "would") if dry_run else (say, "will")
+    for line in lines:
+        tell(f"{will} {line}")
+    for name in plan.strangers:
+        tell(f"worker {shown(name)} is alive, and not on EC2")

@@ -1,0 +1,268 @@
+"""`parallelize doctor`: look for what would stand in the way of a run on AWS, and what to do.
+
+Each check reads what it needs and has `findings` judge it; a check that cannot be made is itself a
+finding, and never ends the others.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from cyclopts import Parameter
+
+from parallelize import stack
+from parallelize.bucket import exists
+from parallelize.commands.clean import live_workers
+from parallelize.commands.findings import (
+    Finding,
+    Verdict,
+    judge_clock,
+    judge_image,
+    judge_leftovers,
+    judge_network,
+    judge_permissions,
+    judge_quota,
+    judge_stack,
+)
+from parallelize.commands.quota_request import request_quota
+from parallelize.console import answer_json, say
+from parallelize.context import Context, open_context
+from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.leftovers import find_leftovers
+from parallelize.hints import repeat_flags
+from parallelize.local.cloud import attach
+from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.settings import WorkersTable
+from parallelize.stack.deploy import Stack
+from parallelize.units import plural
+from parallelize_core import aws_errors
+from parallelize_core.errors import AccessError, ParallelizeError, UsageError
+from parallelize_core.layout import RUN_NAME, RunLayout
+from parallelize_core.version import VERSION
+
+
+def doctor(
+    *,
+    vcpus: Annotated[
+        int | None,
+        Parameter(
+            name="--request-quota",
+            help="Ask AWS for so many vCPUs in the market of the settings.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, SWITCH, Parameter(help="With --request-quota: say what would be asked for.")
+    ] = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
+
+    With --local: whether the local cloud runs, its image, and what is left in it.
+    """
+    context = open_context(common)
+    if vcpus is not None:
+        request_quota(context, vcpus, dry_run=dry_run)
+        return 0
+    given = shlex.split(context.hint)
+    findings = [
+        replace(finding, fix=repeat_flags(finding.fix, given))
+        for finding in examine(context, LOCAL_CHECKS if common.local else CHECKS)
+    ]
+    for finding in findings:
+        say(f"{finding.verdict:<4}  {finding.check:<12} {finding.text}")
+        if finding.fix:
+            say(f"      fix: {finding.fix}")
+    if json:
+        answer_json({"schema": 1, "findings": [asdict(finding) for finding in findings]})
+    bad = [finding.check for finding in findings if finding.verdict is Verdict.BAD]
+    return ACCESS if bad == [CREDENTIALS] else USAGE if bad else 0
+
+
+Check = Callable[[Context], Finding]
+
+CREDENTIALS = "credentials"
+ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
+
+
+def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
+    """Make all checks; without credentials most others would only repeat that."""
+    first = attempt(CREDENTIALS, check_identity, context)
+    if first.verdict is Verdict.BAD:
+        # AWS dates its refusals, too, and a wrong clock is one reason for them.
+        clock = attempt("clock", check_clock, context)
+        return [first] if clock.text == first.text else [first, clock]
+    return [first, *(attempt(name, check, context) for name, check in checks.items())]
+
+
+def attempt(name: str, check: Check, context: Context) -> Finding:
+    """Make a check; what AWS refuses becomes a finding in its own words."""
+    try:
+        return check(context)
+    except ParallelizeError as error:
+        return Finding(name, Verdict.BAD, error.what, error.fix or "")
+    except (ClientError, BotoCoreError) as error:
+        told = aws_errors.explain(error, context.settings.aws.profile)
+        return Finding(
+            name, Verdict.BAD, told.what if told else str(error), (told and told.fix) or ""
+        )
+
+
+def check_identity(context: Context) -> Finding:
+    """Say who asks, in which account and region."""
+    identity = context.client("sts").get_caller_identity()
+    who = identity["Arn"].rpartition(":")[2]
+    text = f"{who} of account {identity['Account']} in {context.region}"
+    return Finding("credentials", Verdict.GOOD, text)
+
+
+def check_clock(context: Context) -> Finding:
+    """Compare this machine's clock with AWS's."""
+    date = _date_of_aws(context.client("sts"))
+    if not date:
+        return Finding("clock", Verdict.LOOK, "the answer had no date to compare with")
+    return judge_clock(datetime.now(UTC), parsedate_to_datetime(date))
+
+
+def _date_of_aws(sts: Any) -> str | None:
+    try:
+        answer = sts.get_caller_identity()
+    except ClientError as error:
+        answer = error.response
+    headers: Mapping[str, str] = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    return headers.get("date")
+
+
+def check_stack(context: Context) -> Finding:
+    """Look for what `setup` makes."""
+    return judge_stack(Stack(context.client("cloudformation"), stack.NAME).status())
+
+
+def check_image(context: Context) -> Finding:
+    """Look for the image that workers would start from."""
+    image = images.find_image(
+        context.client("ec2"), context.client("ssm"), context.settings.workers.ami
+    )
+    return judge_image(image, datetime.now(UTC), VERSION)
+
+
+def check_quota(context: Context) -> Finding:
+    """Compare the vCPU quota with the workers that the settings ask for."""
+    workers = context.settings.workers
+    clients = FactClients.make(context.session)
+    types = gather.find_types(clients.ec2, workers.types)
+    smallest = min(types, key=lambda kind: kind.vcpus)
+    code = quotas.quota_code(workers.market, smallest.name)
+    found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
+    return judge_quota(found, workers.market, workers.count * smallest.vcpus)
+
+
+def check_network(context: Context) -> Finding:
+    """Look whether workers can reach S3 and SQS from their subnets, and what else they call."""
+    ec2 = context.client("ec2")
+    subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
+    return judge_network(network.look(ec2, subnets), called_besides(context.settings.workers))
+
+
+def called_besides(workers: WorkersTable) -> frozenset[str]:
+    """Return the services that workers call when they can, by their endpoints' names."""
+    wanted = {
+        "monitoring": workers.metrics,
+        "logs": bool(workers.log_group),
+        "autoscaling": workers.fleet == "persistent",
+    }
+    return frozenset(name for name, is_called in wanted.items() if is_called)
+
+
+def check_permissions(context: Context) -> Finding:
+    """Ask whether we might start machines and submit work, without doing so.
+
+    EC2 is asked with dry runs; for what has none the policy simulator is.
+    """
+    missing = dry_runs.refused(context.client("ec2"), _start(context))
+    simulated, note = _simulate(context)
+    return judge_permissions(list(dict.fromkeys([*missing, *simulated])), note)
+
+
+def _simulate(context: Context) -> tuple[list[str], str]:
+    """Return what would be refused, and a note if that cannot be known."""
+    iam = context.client("iam")
+    who = permissions.principal(iam, context.client("sts").get_caller_identity()["Arn"])
+    if who is None:
+        return [], "no policies to simulate for such a caller"
+    where = permissions.Where(who.split(":")[1], context.region, context.account)
+    outputs = Stack(context.client("cloudformation"), stack.NAME).outputs() or {}
+    wanted = permissions.asks(where, context.layout, outputs.get("AgentRole"))
+    try:
+        return permissions.refused(iam, who, wanted), ""
+    except ClientError as error:
+        return [], f"simulation refused ({error.response['Error']['Code']})"
+
+
+def _start(context: Context) -> dict[str, Any] | None:
+    """Return what starting a worker takes, None without an image or a subnet: others say that."""
+    workers, ec2 = context.settings.workers, context.client("ec2")
+    try:
+        image = images.find_image(ec2, context.client("ssm"), workers.ami)
+        subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
+    except ParallelizeError:
+        return None
+    if image is None:
+        return None
+    profile = workers.instance_profile or f"parallelize-agent-{context.region}"
+    place = subnets[0]["SubnetId"]
+    return dry_runs.start(image.id, workers.types[0], place, profile, workers.market)
+
+
+def check_leftovers(context: Context) -> Finding:
+    """Look for machines and volumes of all runs that cost money and do not work."""
+    found = find_leftovers(ComputeClients.make(context.session), datetime.now(UTC))
+    runs = {one.run for one in found if RUN_NAME.fullmatch(one.run)}
+    ours, working = _look_at_runs(context, runs) if runs else (set(), set())
+    return judge_leftovers(found, ours, working)
+
+
+def _look_at_runs(context: Context, runs: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return which of the runs are in our bucket, and their workers that show signs of life."""
+    if not exists(context.clients.s3, context.bucket):
+        return set(), set()
+    layouts = {run: RunLayout(context.base, run) for run in runs}
+    ours = {run for run, layout in layouts.items() if context.store.head(layout.run_json)}
+    now = datetime.now(UTC).timestamp()
+    working = {name for run in ours for name in live_workers(context.store, layouts[run], now)}
+    return ours, working
+
+
+CHECKS: dict[str, Check] = {
+    "clock": check_clock,
+    "stack": check_stack,
+    "image": check_image,
+    "quota": check_quota,
+    "network": check_network,
+    "permissions": check_permissions,
+    "leftovers": check_leftovers,
+}
+
+
+def check_cloud(_: Context) -> Finding:
+    """Say where the local cloud is; that it runs, the context has found out."""
+    cloud = attach()
+    if cloud is None:
+        return Finding("cloud", Verdict.BAD, "has just stopped", "parallelize local start")
+    machines = plural(len(cloud.instances()), "machine")
+    return Finding("cloud", Verdict.GOOD, f"runs at {cloud.endpoint}, {machines} so far")
+
+
+LOCAL_CHECKS: dict[str, Check] = {
+    "cloud": check_cloud,
+    "image": check_image,
+    "leftovers": check_leftovers,
+}
+"""Of the local cloud; the others ask for what only AWS has."""

@@ -1,0 +1,314 @@
+"""`parallelize download DIR`: fetch what the succeeded jobs left, and check every byte of it.
+
+The results say what there is, not the output prefix: an output whose result was never written is
+not one. A file appears under its name only when it is whole and its checksum is right, so one that
+is there with that checksum need not be fetched again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
+from parallelize.context import Context, open_context
+from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.progress import progress
+from parallelize.runs.record import load_run
+from parallelize.runs.results import read_results
+from parallelize.transfers import in_parallel, sha256_of
+from parallelize.units import plural, show_size
+from parallelize_core import keys
+from parallelize_core.errors import NothingToDoError, ParallelizeError, ServiceError, UsageError
+from parallelize_core.layout import Location
+from parallelize_core.manifest import finished, read_parts
+from parallelize_core.result import Output
+from parallelize_core.store import Store
+
+SOME_FAILED = 1
+
+PARTIAL = ".parallelize-"
+"""How the folder of unfinished downloads begins."""
+
+DAY_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An output that is not written, and why."""
+
+    key: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is fetched, what is not, and how the run stands."""
+
+    outputs: tuple[Output, ...]
+    refused: tuple[Refusal, ...]
+    succeeded: int
+    failed: int
+    total: int
+    silent: tuple[str, ...] = ()
+    """The inputs whose jobs have succeeded without any output."""
+
+    @property
+    def missing(self) -> int:
+        """The jobs without a result."""
+        return self.total - self.succeeded - self.failed
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What `download` did: outputs fetched, there already, and refused or broken."""
+
+    plan: Plan
+    folder: Path
+    fetched: int
+    present: int
+    broken: tuple[Refusal, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a job or a download has failed."""
+        return SOME_FAILED if self.broken or self.plan.failed else 0
+
+
+def download(
+    folder: Annotated[Path, Parameter(name="DIR", help="Where the outputs go.")],
+    *,
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Fetch the outputs of all finished jobs into a folder, as the inputs' folders are."""
+    context = open_context(common)
+    if dry_run:
+        return _show_plan(make_plan(context, folder), folder)
+    done = fetch(context, folder)
+    _tell(done)
+    if json:
+        answer_json(_record(context.run, done))
+    return done.exit_code
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder for the outputs; raise UsageError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise UsageError(
+            f"outputs cannot be written to {escape(str(folder))}",
+            error.strerror, "another place: --out DIR",
+        ) from None  # fmt: skip
+
+
+def fetch(context: Context, folder: Path) -> Fetched:
+    """Do all of `download`; what is there with the right checksum is not fetched again.
+
+    Raises NothingToDoError if no job has succeeded. Outputs that cannot be written, or
+    that are not what their result says, are in the answer; they do not stop the others.
+    """
+    plan = make_plan(context, folder)
+    if not plan.succeeded:
+        raise NothingToDoError(
+            "nothing to download: no job has succeeded yet",
+            f"{plan.failed:,} failed, {plan.missing:,} without a result",
+            "parallelize status",
+        )
+    output = load_run(context.store, context).output
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
+        mode = 0o666 & ~_umask()
+        fetcher = Fetcher(context.store_of(output.bucket), output, folder, Path(partial), mode)
+        fetched, broken = fetcher.fetch_all(plan.outputs)
+    present = len(plan.outputs) - fetched - len(broken)
+    return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what a download that was killed has left; one that goes on writes there today."""
+    for left in folder.glob(f"{PARTIAL}*"):
+        old = time.time() - left.lstat().st_mtime > DAY_SECONDS
+        if old and left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def make_plan(context: Context, folder: Path) -> Plan:
+    """Read the manifest and the results, and choose what can be fetched into `folder`."""
+    store, layout = context.store, context.layout
+    load_run(store, context)
+    inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
+    done = finished(store, layout)
+    results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
+    succeeded = [result for result in results if result.status == "succeeded"]
+    outputs = [output for result in succeeded for output in result.outputs]
+    refused = refusals(outputs, folder, one_case=_ignores_case(folder))
+    names = {refusal.key for refusal in refused}
+    return Plan(
+        tuple(output for output in outputs if output.key not in names),
+        tuple(refused),
+        succeeded=len(succeeded),
+        failed=len(results) - len(succeeded),
+        total=len(inputs),
+        silent=tuple(result.key for result in succeeded if not result.outputs),
+    )
+
+
+def remarks(plan: Plan) -> list[str]:
+    """Say which inputs are done and have left nothing to download."""
+    if not plan.silent:
+        return []
+    more = f" and {len(plan.silent) - 1:,} more" if len(plan.silent) > 1 else ""
+    return [f"done without an output: {shown(plan.silent[0], 40)}{more}"]
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches outputs below `location` into `folder`, by way of `partial` beside them."""
+
+    store: Store
+    location: Location
+    folder: Path
+    partial: Path
+    mode: int
+    """The permissions of a new file."""
+
+    def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
+        """Fetch several at once; return how many were fetched, and what went wrong."""
+        if not outputs:
+            return 0, ()
+        fetched, broken = 0, []
+        with progress("in place", len(outputs)) as step:
+            for output, outcome in zip(outputs, in_parallel(self._try, outputs), strict=True):
+                if isinstance(outcome, Refusal):
+                    broken.append(outcome)
+                else:
+                    fetched += outcome
+                    step(output.size)
+        return fetched, tuple(broken)
+
+    def fetch(self, output: Output) -> bool:
+        """Fetch one output; False if it is there already. Raises ServiceError if it is wrong."""
+        target = self.folder / output.key
+        if is_there(target, output):
+            return False
+        handle, name = tempfile.mkstemp(dir=self.partial)
+        os.close(handle)
+        partial = Path(name)
+        size = self.store.get_file(self.location.key(output.key), partial, output.etag)
+        if size != output.size or sha256_of(partial) != output.sha256:
+            raise ServiceError("it is not what its job wrote (size or checksum differ)")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.chmod(self.mode)
+        partial.replace(target)
+        return True
+
+    def _try(self, output: Output) -> bool | Refusal:
+        try:
+            return self.fetch(output)
+        except ParallelizeError as error:
+            return Refusal(output.key, error.what)
+        except OSError as error:
+            return Refusal(output.key, error.strerror or str(error))
+
+
+def is_there(target: Path, output: Output) -> bool:
+    """Whether a file is this very output."""
+    if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
+        return False
+    return sha256_of(target) == output.sha256
+
+
+def refusals(outputs: Iterable[Output], folder: Path, *, one_case: bool) -> list[Refusal]:
+    """Say which outputs cannot be written below `folder`; `one_case` if the disk has but one."""
+    root = folder.resolve()
+    taken: dict[str, str] = {}
+    refused = []
+    names = sorted({output.key for output in outputs})
+    folders = {_folded(parent, one_case) for name in names for parent in _parents(name)}
+    for name in names:
+        twin = taken.setdefault(_folded(name, one_case), name)
+        if why := keys.refusal(name):
+            refused.append(Refusal(name, why))
+        elif not (root / name).parent.resolve().is_relative_to(root):
+            refused.append(Refusal(name, f"a link in {folder} leads out of it"))
+        elif twin != name:
+            refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))
+        elif _folded(name, one_case) in folders:
+            refused.append(Refusal(name, "another output needs a folder of this name"))
+    return refused
+
+
+def _folded(name: str, one_case: bool) -> str:  # noqa: FBT001 - private, and used as a key only
+    return name.casefold() if one_case else name
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether the disk takes `a` and `A` for the same name; asked of the nearest folder."""
+    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".parallelize-a", dir=existing) as probe:
+            return Path(probe.name.replace("-a", "-A")).exists()
+    except OSError as error:
+        raise UsageError(f"{escape(str(existing))}: {error.strerror}") from None
+
+
+def _umask() -> int:
+    # There is no way to read it but to set it, for the whole process: so no thread may do this.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _show_plan(plan: Plan, folder: Path) -> int:
+    missing = [one for one in plan.outputs if not is_there(folder / one.key, one)]
+    say_plans(f"would download {shown(one.key, 44)}  {show_size(one.size)}" for one in missing)
+    for refusal in plan.refused:
+        say_plan(f"would refuse {shown(refusal.key)}\n  {refusal.why}")
+    say_plan(f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without result")
+    return 0
+
+
+def _tell(done: Fetched) -> None:
+    plan = done.plan
+    for refusal in done.broken:
+        say(f"not downloaded: {shown(refusal.key)}\n  {refusal.why}")
+    say(
+        f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
+        f"{done.present:,} there already"
+    )
+    for line in remarks(plan):
+        say(line)
+    if plan.failed or plan.missing:
+        say(f"still missing: {plan.failed:,} failed, {plan.missing:,} without a result")
+
+
+def _record(run: str, done: Fetched) -> dict[str, object]:
+    return {
+        "schema": 1,
+        "run": run,
+        "to": str(done.folder),
+        "downloaded": done.fetched,
+        "present": done.present,
+        "refused": [{"key": refusal.key, "why": refusal.why} for refusal in done.broken],
+        "failed": done.plan.failed,
+        "missing": done.plan.missing,
+    }

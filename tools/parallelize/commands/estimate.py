@@ -1,0 +1,173 @@
+"""`parallelize estimate --sample N`: run N random files for real, and tell what the rest takes.
+
+The sample is part of the run: its files have their results afterwards, and are not done again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from parallelize.commands.launch import find_queues, make_request, read_facts, start
+from parallelize.commands.status import make_reader
+from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.context import Context, open_context
+from parallelize.fleet.facts import Work
+from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.show import usd
+from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.queues import make_queues
+from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast
+from parallelize.runs.record import load_run
+from parallelize.runs.results import read_results
+from parallelize.runs.status import RunState, RunStatus, status_of
+from parallelize.runs.watch import open_view, watch
+from parallelize.units import plural, show_duration, show_size
+from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.manifest import Entry, finished, read_parts
+
+LOOKS_ALONE = 3
+"""How often in a row there must be no living worker before the sample is given up."""
+
+
+def estimate(
+    *,
+    sample: Annotated[int, Parameter(help="How many files to run.")] = 20,
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Run a random sample on one worker, and forecast time, cost and memory of the rest."""
+    if sample < 1:
+        raise UsageError("--sample is at least 1")
+    context = open_context(common)
+    chosen, left = choose(context, sample)
+    if dry_run:
+        files = plural(len(chosen), "random file")
+        say_plan(f"would run {files} on one worker, for real; {left:,} would be left")
+        return
+    plan = _start(context, chosen)
+    heartbeats = _await(context, chosen)
+    results = list(read_results(context.store, context.layout, [entry.key for entry in chosen]))
+    if not results:
+        raise ServiceError(
+            "the sample has no result", "its worker left before", "parallelize status"
+        )
+    workers = context.settings.workers.count
+    slots = workers * max((beat.slots for beat in heartbeats), default=1)
+    price = _hourly_usd(heartbeats, plan)
+    told = forecast(results, left, slots, None if price is None else price * workers)
+    if json:
+        answer_json(as_json(told))
+    else:
+        for line in sentences(told, workers):
+            answer(line)
+
+
+def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
+    """Return random files without a result, and how many will be left after them."""
+    store, layout = context.store, context.layout
+    if paused := load_run(store, context).paused:
+        raise NothingToDoError(
+            "the run is paused, so a worker would leave at once",
+            paused, "parallelize enqueue resumes it",
+        )  # fmt: skip
+    done = finished(store, layout)
+    open_jobs = [
+        entry
+        for part in read_parts(store, layout)
+        for entry in part.entries
+        if layout.result(entry.key) not in done
+    ]
+    if not open_jobs:
+        raise NothingToDoError("every file of the run has a result", None, "parallelize status")
+    chosen = random.sample(open_jobs, min(sample, len(open_jobs)))
+    return chosen, len(open_jobs) - len(chosen)
+
+
+def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
+    """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
+    make_queues(context.clients.sqs, context.run, context.tags)
+    queues = find_queues(context)
+    if waiting := queues.main.counts().total:
+        raise UsageError(
+            f"{plural(waiting, 'file')} on the queue already: the sample would wait behind them",
+            "a sample is for a run that nobody works at yet",
+            "parallelize status   forecasts a run that is under way",
+        )
+    request = replace(
+        make_request(context, queues, 1), fleet="one-time", autoscale=False, on_demand=0
+    )
+    facts = replace(read_facts(context, queues, request), work=Work(len(chosen)))
+    plan = plan_launch(facts, request)
+    queues.main.send([entry.message(context.run).encode() for entry in chosen])
+    outcome = start(plan, context)
+    if error := outcome.error():
+        raise error
+    say(f"{plural(len(chosen), 'random file')} on one worker")
+    return plan
+
+
+def _await(context: Context, chosen: Sequence[Entry]) -> tuple[Heartbeat, ...]:
+    """Wait until the sample has its results, or nobody is left to make them."""
+    reader = make_reader(context)
+    wanted = {context.layout.result(entry.key) for entry in chosen}
+    alone = 0
+
+    def is_over(status: RunStatus) -> bool:
+        nonlocal alone
+        alone = alone + 1 if status.workers and status.state is RunState.IDLE else 0
+        return wanted <= finished(context.store, context.layout) or alone >= LOOKS_ALONE
+
+    with open_view() as view:
+        watch(lambda: status_of(reader.snapshot()), view, is_over)
+    return reader.snapshot().heartbeats
+
+
+def _hourly_usd(heartbeats: Sequence[Heartbeat], plan: LaunchPlan) -> float | None:
+    known = [beat.hourly_usd for beat in heartbeats if beat.hourly_usd is not None]
+    if known:
+        return known[-1]
+    return plan.hourly_usd[1] if plan.hourly_usd else None
+
+
+def sentences(told: Forecast, workers: int) -> list[str]:
+    """Return a forecast in words."""
+    failed = f", {told.failed} failed" if told.failed else ""
+    seconds = told.seconds
+    return [
+        f"sample   {plural(told.sampled, 'file')}{failed}; {told.left:,} are left",
+        f"seconds  median {seconds.p50:.1f}, 95 % {seconds.p95:.1f}, most {seconds.most:.1f}",
+        f"memory   {_sizes(told.memory)}",
+        f"time     {_span(told.hours)} on {plural(workers, 'worker')}, in commands",
+        f"cost     {_money(told.usd)}",
+    ]
+
+
+def _sizes(memory: Percentiles | None) -> str:
+    if memory is None:
+        return "not known: the jobs were too short, or their worker could not measure it"
+    sizes = [show_size(int(size)) for size in (memory.p50, memory.p95, memory.most)]
+    return f"median {sizes[0]}, 95 % {sizes[1]}, most {sizes[2]}"
+
+
+def _span(hours: Range) -> str:
+    low, high = show_duration(hours.low * 3600), show_duration(hours.high * 3600)
+    return low if low == high else f"{low} to {high}"
+
+
+def _money(cost: Range | None) -> str:
+    if cost is None:
+        return "not known"
+    low, high = usd(cost.low), usd(cost.high)
+    return f"{low if low == high else f'{low} to {high}'} for the rest"
+
+
+def as_json(told: Forecast) -> dict[str, Any]:
+    """Return a forecast as JSON has it."""
+    return {"schema": 1, **asdict(told)}

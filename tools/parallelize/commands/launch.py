@@ -1,0 +1,230 @@
+"""`parallelize launch N`: start workers, after working out what they are and what they cost.
+
+Other commands use the same steps:
+
+    request = make_request(context, queues, count)
+    plan = plan_launch(read_facts(context, queues, request), request)   # nothing is changed yet
+    outcome = start(plan, context)
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from parallelize.commands.stock_bundle import pack, send
+from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.context import Context, open_context
+from parallelize.fleet.alarms import topic_arn
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.execute import LaunchOutcome, execute
+from parallelize.fleet.facts import Facts, Work
+from parallelize.fleet.gather import Place, gather
+from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.show import describe_plan
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
+from parallelize.queues import Queues
+from parallelize.runs.agent_config import agent_config
+from parallelize.runs.record import load_run
+from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.units import plural
+from parallelize_core.cost import spent_usd
+from parallelize_core.errors import MissingError, NothingToDoError, UsageError
+
+
+def launch(  # noqa: PLR0913 - each is a flag of its own
+    count: Annotated[
+        int | None, Parameter(help="How many; workers.count if it is not given.")
+    ] = None,
+    *,
+    type_: Annotated[
+        tuple[str, ...] | None, Parameter(name="--type", help="A machine type; may be repeated.")
+    ] = None,
+    market: Annotated[
+        Literal["spot", "on-demand"] | None, Parameter(help="Which market to ask.")
+    ] = None,
+    on_demand: Annotated[
+        int | None, Parameter(help="How many of the workers are on-demand, for the tail.")
+    ] = None,
+    fallback: Annotated[
+        bool | None, Parameter(help="Start on-demand what the spot market does not give.")
+    ] = None,
+    fleet: Annotated[
+        Literal["one-time", "persistent"] | None,
+        Parameter(help="persistent: an Auto Scaling group that replaces lost workers."),
+    ] = None,
+    autoscale: Annotated[
+        bool | None, Parameter(help="persistent: follow the queue, from and to zero.")
+    ] = None,
+    ami: Annotated[
+        str | None, Parameter(help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME.")
+    ] = None,
+    max_price: Annotated[float | None, Parameter(help="USD an hour for one spot worker.")] = None,
+    max_cost: Annotated[float | None, Parameter(help="USD for the whole run.")] = None,
+    print_config: Annotated[
+        bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
+    ] = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int | None:
+    """Start COUNT workers (default: workers.count) for the run.
+
+    Refuses an empty queue, more workers than files, and what is above quota or cost limit.
+    """
+    flags = {
+        "workers.count": count, "workers.types": type_, "workers.market": market,
+        "workers.on_demand": on_demand, "workers.fallback": fallback, "workers.fleet": fleet,
+        "workers.autoscale": autoscale, "workers.ami": ami, "workers.max_price": max_price,
+        "workers.max_cost": max_cost,
+    }  # fmt: skip
+    if count is not None and count < 1:
+        raise UsageError("launch takes a number of workers, at least 1")
+    context = open_context(common, flags)
+    queues = find_queues(context)
+    if print_config:
+        answer(agent_config(context, queues).encode(indent=2))
+        return None
+    request = make_request(context, queues, context.settings.workers.count, force=force)
+    plan = plan_launch(read_facts(context, queues, request), request)
+    if dry_run:
+        show(plan, dry_run=True)
+        return None
+    return carry_out(plan, context, json=json)
+
+
+def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
+    """Start the machines, say what came of it, and return the exit code."""
+    show(plan, dry_run=False)
+    outcome = start(plan, context)
+    _report(outcome, json=json)
+    if error := outcome.error():
+        raise error
+    return 0
+
+
+def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
+    """Do what a plan says; machines from a stock image must find the agent in the bucket."""
+    send(context, plan.request.bundle)
+    return execute(plan, ComputeClients.make(context.session))
+
+
+def make_request(
+    context: Context, queues: Queues, count: int, *, force: bool = False
+) -> LaunchRequest:
+    """Return what the settings ask for."""
+    workers = context.settings.workers
+    return LaunchRequest(
+        count=count,
+        agent=agent_config(context, queues),
+        token=uuid.uuid4().hex,
+        types=workers.types,
+        market=workers.market,
+        fleet=workers.fleet,
+        on_demand=workers.on_demand,
+        fallback=workers.fallback,
+        autoscale=workers.autoscale,
+        backlog_per_worker=workers.backlog_per_worker,
+        max_price=workers.max_price,
+        max_cost=workers.max_cost,
+        disk_gib=-(-workers.disk // 2**30),
+        shutdown_behavior=workers.shutdown_behavior,
+        instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
+        key_name=workers.key_name,
+        bundle=pack(context),
+        topic=alarm_topic(context) if workers.metrics else "",
+        tags=context.settings.aws.tags,
+        force=force,
+    )
+
+
+def alarm_topic(context: Context) -> str:
+    """Return the name of the topic that alarms of the account go to, whether it exists or not."""
+    partition = context.session.get_partition_for_region(context.region)
+    return topic_arn(partition, context.region, context.account)
+
+
+def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Facts:
+    """Read what the plan needs from AWS; changes nothing."""
+    place = Place(
+        account=context.account,
+        region=context.region,
+        subnets=context.settings.aws.subnets,
+        types=request.types,
+        ami=context.settings.workers.ami,
+    )
+    facts = gather(FactClients.make(context.session), place, Work(0), context.run)
+    enough = facts.workers + request.count
+    work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
+    return replace(facts, work=work, spent_usd=spent, emulated=context.elsewhere)
+
+
+def find_queues(context: Context) -> Queues:
+    """Return the run's queues; raise NothingToDoError if nothing was enqueued yet."""
+    try:
+        return context.queues
+    except MissingError as error:
+        raise NothingToDoError(
+            f"nothing to do: run {context.run} has no queue yet", error.what, "parallelize enqueue"
+        ) from None
+
+
+def read_work(
+    context: Context, queues: Queues, enough: int, *, with_cost: bool
+) -> tuple[Work, float]:
+    """Say what there is to do, and what was spent (0 unless asked for).
+
+    SQS counts late what was just sent. So if the queue seems to have not `enough`, the manifest
+    and the results are asked, which are the truth about a run; they are not read without need.
+    """
+    waiting = queues.main.counts().total
+    if waiting >= enough and not with_cost:
+        return Work(waiting, paused=load_run(context.store, context).paused), 0.0
+    snapshot = Reader(context.store, context.layout).snapshot()
+    return work_of(snapshot, waiting), spent_usd(snapshot.heartbeats)
+
+
+def work_of(snapshot: Snapshot, waiting: int) -> Work:
+    """Return what a snapshot says there is to do; `waiting` messages are on the queue."""
+    finished, failed = len(snapshot.finished), len(snapshot.failures)
+    return Work(
+        max(waiting, snapshot.sent - finished),
+        done=finished - failed,
+        failed=failed,
+        unsent=max(0, snapshot.total - max(snapshot.sent, finished)),
+        paused=snapshot.run.paused,
+    )
+
+
+def show(plan: LaunchPlan, *, dry_run: bool) -> None:
+    """Print a plan on stderr."""
+    for line in describe_plan(plan):
+        (say_plan if dry_run else say)(line)
+    if dry_run:
+        say("nothing was created")
+
+
+def _report(outcome: LaunchOutcome, *, json: bool) -> None:
+    if json:
+        answer_json(
+            {
+                "schema": 1,
+                "asked": outcome.asked,
+                "group": outcome.group or None,
+                "started": [vars(machine) for machine in outcome.started],
+            }
+        )
+        return
+    if outcome.group:
+        answer(outcome.group)
+        if outcome.size > outcome.asked:
+            say(f"it has {outcome.size:,} workers already; parallelize scale ends some")
+        return
+    say(f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}")
+    for machine in outcome.started:
+        answer(machine.id)

@@ -1,0 +1,160 @@
+"""`parallelize logs FILE`: what happened at each attempt at a file, and what it printed.
+
+`parallelize logs --setup` shows what the environment's set-up has printed on each worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json, escape, shown, some
+from parallelize.context import Context, open_context
+from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.runs.failed import label
+from parallelize.runs.record import load_run
+from parallelize.units import show_size
+from parallelize_core.errors import MissingError, NothingToDoError, UsageError
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import read_parts
+from parallelize_core.result import Attempt, Result
+from parallelize_core.store import Store
+
+
+def logs(
+    file: Annotated[str | None, Parameter(help="The input: its key, or the end of it.")] = None,
+    *,
+    setup: Annotated[
+        bool, SWITCH, Parameter(help="What the set-up has printed on each worker instead.")
+    ] = False,
+    attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Print the record and the log of every attempt at a file."""
+    context = open_context(common)
+    if setup:
+        show_setups(context, json=json)
+        return
+    if file is None:
+        raise UsageError("which file?", fix="parallelize logs FILE, or: parallelize logs --setup")
+    found = read_attempts(context, file)
+    wanted = [record for record in found if attempt in {None, record.attempt}]
+    if not wanted:
+        raise UsageError(
+            f"there is no attempt {attempt} at {shown(found[0].key)}",
+            f"there are: {', '.join(map(str, sorted({r.attempt for r in found})))}",
+        )
+    if json:
+        answer_json([record.model_dump(mode="json") for record in wanted])
+        return
+    for record in wanted:
+        for line in report(record):
+            answer(line)
+
+
+def show_setups(context: Context, *, json: bool) -> None:
+    """Print what set-ups have printed; raise NothingToDoError if none has ended yet."""
+    found = read_setups(context.store, context.layout)
+    if not found:
+        raise NothingToDoError("no set-up has ended on a worker yet", fix="parallelize status")
+    if json:
+        answer_json([{"name": name, "log": text} for name, text in found.items()])
+        return
+    for name, text in found.items():
+        answer(f"set-up {shown(name, 60)}")
+        for line in text.splitlines() or ["(it printed nothing)"]:
+            answer(f"  | {_harmless(line)}")
+
+
+def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
+    """Read what set-ups have printed, by worker and environment."""
+    keys = sorted(item.key for item in store.list(layout.setups.prefix))
+    names = (layout.setups.relative(key).removesuffix(".log") for key in keys)
+    texts = (store.get(key).decode("utf-8", errors="replace") for key in keys)
+    return dict(zip(names, texts, strict=True))
+
+
+def read_attempts(context: Context, file: str) -> list[Attempt]:
+    """Read what there is of the attempts at a file; see `find_key` and `read_records`."""
+    store, layout = context.store, context.layout
+    load_run(store, context)
+    known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
+    return read_records(store, layout, find_key(known, file))
+
+
+def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
+    """Read the attempts at the input `key`, each with its log, the first one first.
+
+    The order is that of their beginnings: a job that was sent again counts from 1 again.
+    Raises NothingToDoError if none has ended yet.
+    """
+    records = sorted(
+        _records(store, layout, key), key=lambda record: (record.started_at, record.attempt)
+    )
+    if not records:
+        raise NothingToDoError(
+            f"no attempt at {shown(key)} has ended yet", fix="parallelize status"
+        )
+    return [_with_log(store, record) for record in records]
+
+
+def find_key(known: Iterable[str], file: str) -> str:
+    """Return the one key that `file` means: the key itself, its end, or a path that ends in it."""
+    name = file.removeprefix("./")
+    near = []
+    for key in known:
+        if key == name:
+            return key
+        if key.endswith(f"/{name}") or name.endswith(f"/{key}"):
+            near.append(key)
+    if len(near) == 1:
+        return near[0]
+    if near:
+        raise UsageError(
+            f"{shown(file, 40)} may be {len(near):,} inputs", some(near), "give more of the key"
+        )
+    raise UsageError(f"no input of this run is called {shown(file, 40)}")
+
+
+def report(record: Attempt) -> Iterator[str]:
+    """Return the lines that tell of one attempt: a head, our message, the log itself."""
+    usage = record.usage
+    yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
+    memory = f"  peak memory {show_size(usage.peak_memory_bytes)}" * bool(usage.peak_memory_bytes)
+    yield f"  began {record.started_at}  took {usage.seconds:,.1f} s{memory}"
+    if record.message and record.message != label(record):
+        yield f"  {escape(record.message)}"
+    if isinstance(record, Result):
+        yield from (f"  output {shown(o.key, 50)}  {show_size(o.size)}" for o in record.outputs)
+    if record.log:
+        yield from (f"  | {_harmless(line)}" for line in record.log.splitlines())
+    else:
+        yield "  (it printed nothing)"
+
+
+def _harmless(line: str) -> str:
+    return escape(line.expandtabs())
+
+
+def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
+    """Go through the records of the attempts; the result is that of the last one."""
+    for item in store.list(layout.logs(key), folder_only=True):
+        if item.key.endswith(".json"):
+            yield Attempt.decode(store.get(item.key))
+    try:
+        yield Result.decode(store.get(layout.result(key)))
+    except MissingError:
+        return
+
+
+def _with_log(store: Store, record: Attempt) -> Attempt:
+    if record.log_key is None:
+        return record
+    try:
+        text = store.get(record.log_key).decode("utf-8", errors="replace")
+    except MissingError:
+        text = f"(the log {record.log_key} is gone)"
+    return record.model_copy(update={"log": text})

@@ -1,0 +1,138 @@
+"""One input through an agent on this machine: a run of its own in the local cloud.
+
+It is the agent of the machine image with S3, SQS and the metadata service beside it, so what
+holds there holds here: the scratch folder, the environment, the limits, what becomes an output.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from parallelize.commands import clean, prep
+from parallelize.commands.download import SOME_FAILED, Refusal, fetch
+from parallelize.commands.enqueue import send_jobs
+from parallelize.commands.logs import read_records, report
+from parallelize.commands.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
+from parallelize.commands.status import make_reader
+from parallelize.console import answer, answer_json, say, shown
+from parallelize.context import Context
+from parallelize.local import cloud as local_cloud
+from parallelize.local.enter import enter_local_cloud, local_defaults
+from parallelize.runs.status import RunStatus, status_of
+from parallelize.runs.watch import watch
+from parallelize.settings import AwsTable, Resolved, Table
+from parallelize_core.errors import NothingToDoError, ServiceError
+from parallelize_core.result import Result
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of the input: its result with the log, and the paths of its outputs here."""
+
+    result: Result
+    outputs: tuple[Path, ...]
+    broken: tuple[Refusal, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """1 unless it succeeded and each output could be written."""
+        return 0 if self.result.status == "succeeded" and not self.broken else SOME_FAILED
+
+
+def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
+    """Process `file` as the input `key` with these settings; its outputs go below `out`.
+
+    The outputs' names start with `key`'s folders, as in a download. Nothing of the run stays in
+    the local cloud, which is started if none is running.
+    """
+    with TemporaryDirectory(prefix="parallelize-") as folder:
+        inputs = Path(folder)
+        (inputs / key).parent.mkdir(parents=True, exist_ok=True)
+        (inputs / key).symlink_to(file.resolve())
+        with _local_run(_for_one(resolved, inputs)) as context:
+            status = _work_off(context)
+            if status.left:
+                raise ServiceError(
+                    "the local worker has gone without a result", status.why,
+                    "parallelize local status   shows its console",
+                )  # fmt: skip
+            return _done(context, key, out)
+
+
+def tell(done: Done, *, json: bool) -> int:
+    """Print the record and the log on stderr, the outputs' paths on stdout; return the code."""
+    for line in report(done.result):
+        say(line)
+    for refusal in done.broken:
+        say(f"not written: {shown(refusal.key)}\n  {refusal.why}")
+    if json:
+        result = done.result.model_dump(mode="json")
+        answer_json({"schema": SCHEMA, "result": result, "outputs": [*map(str, done.outputs)]})
+    else:
+        for path in done.outputs:
+            answer(str(path))
+    return done.exit_code
+
+
+def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
+    """Return the settings with other tables in their places."""
+    return replace(resolved, settings=resolved.settings.model_copy(update=tables))
+
+
+def _for_one(resolved: Resolved, inputs: Path) -> Resolved:
+    """Change what would make of it another run than a short one of its own, right here."""
+    settings = resolved.settings
+    run = {
+        "name": f"one-{secrets.token_hex(4)}",
+        "inputs": str(inputs),
+        "attempts": 1,
+        "halt": None,
+    }
+    local = with_tables(
+        resolved,
+        run=settings.run.model_copy(update=run),
+        output=settings.output.model_copy(update={"to": None}),
+        aws=AwsTable(),
+        workers=settings.workers.model_copy(update={"count": 1, "autoscale": False}),
+    )
+    return local.with_defaults(local_defaults(workers=1), "the local cloud")
+
+
+@contextmanager
+def _local_run(resolved: Resolved) -> Iterator[Context]:
+    local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
+    enter_local_cloud()
+    context = Context(resolved, resolved.settings.run.name or "", " --local")
+    try:
+        yield context
+    finally:
+        with suppress(NothingToDoError):
+            clean.remove(context, clean.make_plan(context, keep_outputs=False))
+
+
+def _work_off(context: Context) -> RunStatus:
+    prep.prepare(context)
+    send_jobs(context)
+    reader = make_reader(context)
+    launch_missing(context, status_of(reader.snapshot()))
+    return watch(
+        lambda: status_of(reader.snapshot()), lambda _: None, Judge(context), LOCAL_INTERVAL_SECONDS
+    )
+
+
+def _done(context: Context, key: str, out: Path) -> Done:
+    records = read_records(context.store, context.layout, key)
+    result = next(record for record in records if isinstance(record, Result))
+    if result.status == "failed":
+        return Done(result, ())
+    fetched = fetch(context, out)
+    bad = {refusal.key for refusal in fetched.broken}
+    paths = tuple(out / output.key for output in result.outputs if output.key not in bad)
+    return Done(result, paths, fetched.broken)

@@ -1,0 +1,321 @@
+"""`parallelize prep`: check everything, send inputs and environment, write the manifest.
+
+Nothing is sent before everything is checked. What is there already is not sent again, so an
+interrupted `prep` is repeated. If workers are to start from a vendor's plain image, the agent for
+them is sent along. The order is inputs, manifest, environment, run.json: whoever
+finds a run finds all that it names.
+
+A new input is added by a further part of the manifest. One whose content has *changed* is
+taken only if its job has failed, and `retry` then sends the new version: otherwise a result, or a
+message under way, belongs to the old content, and nobody could tell which one was processed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize import bucket, region
+from parallelize.commands import stock_bundle
+from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
+from parallelize.context import Context, open_context
+from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
+from parallelize.progress import progress
+from parallelize.runs.inputs import LocalInput, is_remote, local_inputs, remote_inputs
+from parallelize.runs.record import (
+    Draft,
+    check_same_places,
+    drafted,
+    find_run,
+    is_renewal,
+    publish,
+)
+from parallelize.runs.results import read_result
+from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
+from parallelize.units import plural, show_size
+from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import PART_ENTRIES, Entry, encode_part, read_parts
+from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
+
+_PART_TRIES = 10
+
+CHANGED = (
+    "the environment or the settings of the run have changed since it was prepared\n"
+    "  files that are done stay as they are; for all anew: --run NAME"
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that has to be sent."""
+
+    item: LocalInput
+    content: Fingerprint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `prep` will do: send files, add entries to the manifest, renew run.json."""
+
+    draft: Draft
+    uploads: tuple[Upload, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of the uploads."""
+        return sum(upload.content.size for upload in self.uploads)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prep` did."""
+
+    run: str
+    inputs: int
+    added: int
+    uploaded: int
+    uploaded_bytes: int
+    environment: str
+
+
+def prep(
+    *,
+    work: Work = NO_WORK,
+    create_bucket: Annotated[
+        bool, SWITCH, Parameter(help="Make the bucket if there is none.")
+    ] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Upload the inputs and the environment, and write the list of jobs."""
+    context = open_context(common, work.flags())
+    if dry_run:
+        show_plan(context)
+        return
+    done = prepare(context, create_bucket=create_bucket)
+    say(
+        f"run {done.run}: {plural(done.inputs, 'input')}, {done.added:,} new, "
+        f"{done.uploaded:,} uploaded ({show_size(done.uploaded_bytes)})"
+    )
+    if json:
+        answer_json({"schema": 1, **done.__dict__})
+
+
+def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
+    """Do all of `prep`; what is there already is not sent again.
+
+    Raises UsageError, before anything is sent, for whatever is wrong with inputs or command.
+    """
+    local = _local(context)
+    with drafted(context) as draft:
+        ensure_bucket(context, create=create_bucket)
+        store, bundle = context.store, stock_bundle.pack(context)
+        plan = make_plan(context, store, draft, local)
+        etags = send(store, plan.uploads, context.layout)
+        stock_bundle.send(context, bundle)
+        total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
+        known = find_run(store, context.layout.run_json) is not None
+        if publish(store, context, draft) and known:
+            say(CHANGED)
+    environment = draft.run.environment
+    return Prepared(
+        run=context.run,
+        inputs=total,
+        added=len(plan.entries),
+        uploaded=len(plan.uploads),
+        uploaded_bytes=plan.bytes,
+        environment=environment.identity if environment else "",
+    )
+
+
+def show_plan(context: Context) -> None:
+    """Print what `prep` would do; reads, and changes nothing."""
+    local = _local(context)
+    with drafted(context) as draft:
+        if not has_bucket(context):
+            say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
+            say_plan(f"would upload {plural(len(local or ()), 'file')}")
+            return
+        plan = make_plan(context, context.store, draft, local)
+        renewed = is_renewal(context.store, context, draft)
+    if (bundle := stock_bundle.pack(context)) and not bundle.sent:
+        say_plan(f"would upload {stock_bundle.describe(bundle)}")
+    say_plans(
+        f"would upload {shown(upload.item.key)}  {show_size(upload.content.size)}"
+        for upload in plan.uploads
+    )
+    if renewed:
+        say_plan("would replace the environment or the settings of the run: they have changed")
+    size = show_size(plan.bytes)
+    say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}, {size} to send")
+
+
+def make_plan(
+    context: Context, store: Store, draft: Draft, local: Sequence[LocalInput] | None
+) -> Plan:
+    """Compare what is wanted with what is there; `local` is None if the inputs are in S3."""
+    layout = context.layout
+    check_same_places(draft.run, find_run(store, layout.run_json))
+    known = {entry.key: entry for part in read_parts(store, layout) for entry in part.entries}
+    if local is None:
+        uploads: tuple[Upload, ...] = ()
+        wanted = remote_inputs(context.store_of(draft.run.input.bucket), draft.run.input)
+        changed = [entry.key for entry in wanted if _differs(entry, known)]
+    else:
+        there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
+        uploads = tuple(_missing_uploads(store, there_now, local))
+        sent_anew = {upload.item.key: upload.content for upload in uploads}
+        wanted = [_entry(item, sent_anew.get(item.key), there_now) for item in local]
+        changed = [entry.key for entry in wanted
+                   if entry.key in sent_anew and _differs(entry, known)]  # fmt: skip
+    check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
+    new = tuple(entry for entry in wanted if entry.key not in known)
+    return Plan(draft, uploads, new)
+
+
+def check_changes(
+    store: Store, layout: RunLayout, changed: Iterable[str], etags: Mapping[str, str]
+) -> None:
+    """Raise UsageError for inputs that changed although their jobs have not failed."""
+    refused = [key for key in changed if not _may_change(store, layout, key, etags[key])]
+    if refused:
+        verb = "has" if len(refused) == 1 else "have"
+        raise UsageError(
+            f"{plural(len(refused), 'input')} {verb} changed since it was prepared",
+            some(refused),
+            "give the new version a run of its own: --run NAME\n"
+            "(only an input whose job failed may change; then: parallelize retry)",
+        )
+
+
+def send(store: Store, uploads: Sequence[Upload], layout: RunLayout) -> dict[str, str]:
+    """Upload files, several at once, and show how far it is; return the ETag of each key."""
+
+    def send_one(upload: Upload) -> tuple[Upload, str]:
+        with upload.item.path.open("rb") as file:
+            etag = store.put_file(
+                layout.input.key(upload.item.key), file, metadata={SHA256: upload.content.sha256}
+            )
+        if etag is None:
+            raise ServiceError(f"{escape(upload.item.key)} was not stored")
+        if upload.item.path.stat().st_mtime_ns != upload.content.modified_ns:
+            raise UsageError(
+                f"{shown(upload.item.key, 50)} changed while it was read and sent",
+                "nothing of this call has become part of the run",
+                "let whatever writes it end, then run it again",
+            )
+        return upload, etag
+
+    etags: dict[str, str] = {}
+    if not uploads:
+        return etags
+    with progress("uploaded", len(uploads)) as step:
+        for upload, etag in in_parallel(send_one, uploads):
+            etags[upload.item.key] = etag
+            step(upload.content.size)
+    return etags
+
+
+def add_to_manifest(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> int:
+    """Add parts with those entries that the manifest does not have yet; return its length.
+
+    Parts are never written over. If another `prep` takes a number first, what it wrote is read,
+    and only what is still missing is added.
+    """
+    for _ in range(_PART_TRIES):
+        parts = list(read_parts(store, layout))
+        known = {entry.key for part in parts for entry in part.entries}
+        missing = [entry for entry in entries if entry.key not in known]
+        if not missing:
+            return len(known)
+        number = max((part.number for part in parts), default=-1) + 1
+        _write_parts(store, layout, missing, number)
+    raise ServiceError(f"others keep writing to the manifest of run {layout.run}")
+
+
+def _write_parts(store: Store, layout: RunLayout, entries: list[Entry], number: int) -> None:
+    for start in range(0, len(entries), PART_ENTRIES):
+        body = encode_part(entries[start : start + PART_ENTRIES])
+        if store.put(layout.manifest_part(number), body, IF_ABSENT) is None:
+            return
+        number += 1
+
+
+def _as_stored(entries: Iterable[Entry], etags: Mapping[str, str]) -> list[Entry]:
+    """Take the ETags that S3 gave: with KMS they are not the ones that we computed."""
+    return [
+        entry.model_copy(update={"etag": etags.get(entry.key, entry.etag)}) for entry in entries
+    ]
+
+
+def _local(context: Context) -> list[LocalInput] | None:
+    spec = context.settings.run.inputs
+    if is_remote(spec):
+        return None
+    # The bucket's name is not part of a key, so nothing has to be asked of AWS for this.
+    return local_inputs(spec, context.folder, context.input_prefix)
+
+
+def has_bucket(context: Context) -> bool:
+    """Whether the run's bucket exists; UsageError if it does, in another region."""
+    there = bucket.region_of(context.clients.s3, context.bucket)
+    # Other services that speak S3 call their only region what they like.
+    if there and not context.elsewhere:
+        region.check_bucket(context.bucket, there, context.region, context.region_source)
+    return there is not None
+
+
+def ensure_bucket(context: Context, *, create: bool) -> None:
+    """Make the bucket if it is missing and that was asked for.
+
+    An account's bucket belongs to `setup`, which an administrator may keep for himself; so it
+    takes a flag to make one here. An emulator has no `setup` and no bill.
+    """
+    s3, name = context.clients.s3, context.bucket
+    if has_bucket(context):
+        return
+    if not (create or context.elsewhere):
+        raise UsageError(
+            f"the bucket {name} does not exist", None,
+            "parallelize setup, or: parallelize prep --create-bucket",
+        )  # fmt: skip
+    bucket.create(s3, name, context.region)
+    say(f"made the bucket {name}")
+
+
+def _missing_uploads(
+    store: Store, there: Mapping[str, ObjectInfo], local: Sequence[LocalInput]
+) -> Iterator[Upload]:
+    def compare(item: LocalInput) -> Upload | None:
+        content = fingerprint(item.path)
+        found = there.get(item.key)
+        return None if found and holds(store, found, content) else Upload(item, content)
+
+    for upload in in_parallel(compare, local):
+        if upload is not None:
+            yield upload
+
+
+def _entry(item: LocalInput, content: Fingerprint | None, there: Mapping[str, ObjectInfo]) -> Entry:
+    if content is not None:
+        return Entry(key=item.key, size=content.size, etag=content.etag)
+    found = there[item.key]
+    return Entry(key=item.key, size=found.size, etag=found.etag)
+
+
+def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:
+    return entry.key in known and known[entry.key].etag != entry.etag
+
+
+def _may_change(store: Store, layout: RunLayout, key: str, etag: str) -> bool:
+    result = read_result(store, layout, key)
+    if result is None:
+        return False
+    # The second: a retry has processed this very version already.
+    return result.status == "failed" or result.input_etag == etag

@@ -1,0 +1,194 @@
+"""`parallelize report`: the whole run on one page, to keep and to pass on."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from cyclopts import Parameter
+
+from parallelize.commands.config import rows
+from parallelize.commands.status import make_reader
+from parallelize.console import answer, answer_json, say
+from parallelize.context import Context, open_context
+from parallelize.fleet import instances
+from parallelize.fleet.instances import Machine
+from parallelize.fleet.prices import PRICE_LIST_REGION, on_demand
+from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.progress import progress
+from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
+from parallelize.report.export import as_json
+from parallelize.report.page import render
+from parallelize.runs.results import read_result
+from parallelize.runs.snapshot import Snapshot
+from parallelize.transfers import in_parallel
+from parallelize_core.clients import client_config
+from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.result import Attempt, Result
+from parallelize_core.store import Store
+from parallelize_core.version import VERSION
+
+EC2_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
+
+PROMPT_SECONDS = 5.0
+"""What EC2 and the price list add is not worth a longer wait."""
+
+_UNTOLD = (BotoCoreError, ClientError, ResponseParserError)
+"""What a service says that is not there, or not for us; some emulators answer in HTML."""
+
+
+def report(
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="The file to write. Default: NAME-report.html, here.")
+    ] = None,
+    open_: Annotated[
+        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
+    ] = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Write one HTML page on the run: files, workers, times, failures, cost, provenance.
+
+    It needs no network to be read. While the run goes on, it tells how far it is.
+    """
+    if json and (out or open_):
+        raise UsageError("--json goes to stdout", "it writes no page", "leave out --out and --open")
+    context = open_context(common)
+    if json:
+        answer_json(as_json(make_report(gather(context))))
+        return
+    path = write_report(context, out)
+    answer(str(path))
+    if open_ and not webbrowser.open(path.resolve().as_uri()):
+        say("no browser could be started; open the file by hand")
+
+
+def write_report(context: Context, out: Path | None = None) -> Path:
+    """Write the page, in the current folder unless `out` says where else; return its path."""
+    path = out or Path(default_name(context.run))
+    return write_page(make_report(gather(context)), path, context.hint)
+
+
+def default_name(run: str) -> str:
+    """Return what the page of a run is called."""
+    return f"{run}-report.html"
+
+
+def write_page(made: Report, path: Path, hint: str) -> Path:
+    """Write the page under its name as soon as it is whole; return its path."""
+    page = render(made, hint).encode("utf-8", errors="replace")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".parallelize-{uuid4().hex}.html")
+    try:
+        partial.write_bytes(page)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def gather(context: Context) -> Gathered:
+    """Read all that a report tells of; raise UsageError if there is no such run."""
+    snapshot = make_reader(context).snapshot()
+    store, layout = context.store, context.layout
+    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    emulated = any(os.environ.get(name) for name in EC2_ENDPOINT_VARIABLES)
+    return Gathered(
+        snapshot=snapshot,
+        entries=entries,
+        results=read_finished(store, snapshot, entries),
+        attempts=read_attempts(store, layout),
+        machines=known_machines(context),
+        on_demand={} if emulated else listed_prices(context, snapshot.heartbeats),
+        provenance=_provenance(context),
+        emulated=emulated,
+    )
+
+
+def read_finished(store: Store, snapshot: Snapshot, entries: Sequence[Entry]) -> dict[str, Result]:
+    """Read the results that the snapshot counts, without their logs; by input."""
+    layout = snapshot.layout
+    keys = [entry.key for entry in entries if layout.result(entry.key) in snapshot.finished]
+
+    def read(key: str) -> Result | None:
+        found = read_result(store, layout, key)
+        # Ten thousand logs of 64 KB would not fit into memory, and the page has none of them.
+        return found and found.model_copy(update={"log": ""})
+
+    if not keys:
+        return {}
+    with progress("results", len(keys)) as step:
+        results = []
+        for result in in_parallel(read, keys):
+            step()
+            results.append(result)
+    return {result.key: result for result in results if result is not None}
+
+
+def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:
+    """Read the records of the executions that were not their job's last, without their logs."""
+    places = (item.key for item in store.list(layout.attempts.prefix))
+
+    def read(place: str) -> Attempt | None:
+        try:
+            return Attempt.decode(store.get(place)).model_copy(update={"log": ""})
+        except MissingError:
+            return None
+
+    found = in_parallel(read, (place for place in places if place.endswith(".json")))
+    return [attempt for attempt in found if attempt is not None]
+
+
+def known_machines(context: Context) -> dict[str, Machine] | None:
+    """Return the run's machines, those that have ended lately too; None if EC2 does not tell."""
+    prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
+    try:
+        ec2 = context.session.client("ec2", config=prompt)
+        found = instances.find(ec2, context.run, instances.KNOWN)
+    except _UNTOLD:
+        return None
+    return {machine.id: machine for machine in found}
+
+
+def listed_prices(context: Context, heartbeats: Sequence[Heartbeat]) -> Mapping[str, float]:
+    """Return on-demand prices in USD an hour, by type, if the workers knew what they cost."""
+    types = sorted({beat.type for beat in heartbeats if beat.type and beat.hourly_usd})
+    if not types:
+        return {}
+    prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
+    try:
+        client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
+        return on_demand(client, context.region, types)
+    except _UNTOLD:
+        return {}
+
+
+def _provenance(context: Context) -> Provenance:
+    return Provenance(
+        version=VERSION,
+        region=context.session.region_name or "",
+        bucket=context.bucket,
+        settings=tuple(
+            Setting(row["key"], _shown(row["value"]), row["source"])
+            for row in rows(context.resolved, context.run)
+        ),
+        tags=context.tags,
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={text}" for name, text in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,99 @@
+"""`parallelize repro FILE`: a job of the run again, here, with its own input and environment.
+
+The input, the environment's zip, the command and the limits are those of the run as S3 has them,
+whatever has become of the files on this machine.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.commands import one_file
+from parallelize.commands.logs import find_key
+from parallelize.console import say, shown
+from parallelize.context import Context, open_context
+from parallelize.options import NOTHING, Common, Json
+from parallelize.runs.record import load_run
+from parallelize.settings import OutputTable, Resolved, RunTable
+from parallelize_core.errors import UsageError
+from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.run import Environment, Run
+
+OUT = "repro"
+INPUT, OUTPUT, ENVIRONMENT = "input", "output", "environment.zip"
+
+
+def repro(
+    file: Annotated[str, Parameter(name="FILE", help="The input: its key, or the end of it.")],
+    *,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Where input, environment and outputs go. Default: repro/ in this folder."),
+    ] = None,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Process one file of the run again on this machine, with the run's own environment.
+
+    The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it fails.
+    """
+    context = open_context(common)
+    run = load_run(context.store, context)
+    entry = find_entry(context, file)
+    folder = (out or Path(OUT)).absolute()
+    path = fetch_input(context, run, entry, folder / INPUT)
+    archive = fetch_environment(context, run.environment, folder) if run.environment else None
+    say(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
+    resolved = as_settings(context.resolved, run, archive)
+    done = one_file.process(resolved, entry.key, path, folder / OUTPUT)
+    return one_file.tell(done, json=json)
+
+
+def find_entry(context: Context, file: str) -> Entry:
+    """Return the one line of the manifest that `file` means."""
+    parts = read_parts(context.store, context.layout)
+    entries = {entry.key: entry for part in parts for entry in part.entries}
+    return entries[find_key(entries, file)]
+
+
+def fetch_input(context: Context, run: Run, entry: Entry, folder: Path) -> Path:
+    """Fetch an input below `folder`; raise UsageError if it is not what was prepared."""
+    store, place = context.store_of(run.input.bucket), run.input.key(entry.key)
+    head = store.head(place)
+    if head is None:
+        raise UsageError(f"the input {shown(entry.key)} is no longer in {run.input.uri}")
+    if head.etag != entry.etag:
+        say(f"{shown(entry.key, 50)} has changed since it was prepared: this is the new one")
+    path = folder / entry.key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store.get_file(place, path, head.etag)
+    return path
+
+
+def fetch_environment(context: Context, environment: Environment, folder: Path) -> Path:
+    """Fetch the environment's zip into `folder`; return its path."""
+    path = folder / ENVIRONMENT
+    context.store_of(environment.bucket).get_file(environment.key, path)
+    return path
+
+
+def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
+    """Return settings that make the same run of it, whatever parallelize.toml says now."""
+    table = RunTable(
+        name=run.name,
+        command=shlex.join(run.command),
+        env=str(archive) if archive else None,
+        env_prefix=run.environment.prefix if run.environment else "",
+        setup=shlex.join(run.setup.command) if run.setup else None,
+        setup_timeout=run.setup.timeout_seconds if run.setup else 30 * 60,
+        timeout=run.limits.timeout_seconds,
+        require_output=run.limits.require_output,
+        memory_per_job=run.limits.memory_bytes,
+        gpus_per_job=run.limits.gpus,
+    )
+    output = OutputTable(name=run.naming.name, on_clash=run.naming.on_clash)
+    return one_file.with_tables(resolved, run=table, output=output)

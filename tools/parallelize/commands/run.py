@@ -1,0 +1,233 @@
+"""`parallelize run`: all of it. Prepare, enqueue, launch, watch, download.
+
+It is made of the other commands, and does only what is missing: called again after an
+interruption, or after `retry`, it goes on where the run stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.commands import prep
+from parallelize.commands.download import SOME_FAILED, check_folder, fetch, remarks
+from parallelize.commands.enqueue import send_jobs
+from parallelize.commands.launch import find_queues, make_request, read_facts, start
+from parallelize.commands.local import NOT_AWS
+from parallelize.commands.report import default_name, write_report
+from parallelize.commands.status import make_reader
+from parallelize.console import answer, answer_json, escape, say, say_plan
+from parallelize.context import Context, check_local, open_context
+from parallelize.fleet import instances
+from parallelize.fleet.plan import plan_launch
+from parallelize.local import cloud as local_cloud
+from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.runs.ending import end_lines
+from parallelize.runs.snapshot import Reader
+from parallelize.runs.status import RunState, RunStatus, status_of
+from parallelize.runs.view import as_json
+from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
+from parallelize.units import plural
+from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
+
+OUT = "out"
+LOCAL_INTERVAL_SECONDS = 0.5
+LOCAL_FOOTER = "ctrl-C ends the local workers; the same command goes on"
+
+IDLE_SECONDS = 30 * 60
+"""How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
+
+REPORTED_FILES = 100_000
+"""Of more files nobody waits for a report unasked: all their results are read once more."""
+
+LOOKS_ALONE = 3
+"""How often in a row there must be neither heartbeat nor machine before a run stands still."""
+
+GOOD_BYE_SECONDS = 10.0
+"""How long local workers get to leave by themselves, so that the end can say that they have."""
+
+
+def run(  # noqa: PLR0913 - each is a flag of its own
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
+    ] = None,
+    workers: Annotated[int | None, Parameter(help="How many machines.")] = None,
+    work: Work = NO_WORK,
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
+
+    Exits with 0 when every file has succeeded, with 1 when some have not.
+    """
+    if common.local:
+        check_local(common)
+        local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
+        say(NOT_AWS)
+    context = open_context(common, {**work.flags(), "workers.count": workers})
+    if context.settings.workers.count < 1:
+        raise UsageError(
+            "run needs at least one worker", None,
+            "--workers 2; or without any: parallelize prep, then parallelize enqueue",
+        )  # fmt: skip
+    folder = out or context.folder / OUT
+    if dry_run:
+        show_plan(context, folder)
+        return 0
+    check_folder(folder)
+    prep.prepare(context)
+    reader = make_reader(context)
+    with _interruptible(context, local=common.local):
+        end = work_off(context, reader, local=common.local)
+        complete = _download(context, folder)
+    machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
+    page = _write_report(context, end.total)
+    for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
+        say(line)
+    if json:
+        limit = context.settings.workers.max_cost
+        report = page and str(page)
+        answer_json({**as_json(end, limit), "out": str(folder), "report": report})
+    else:
+        answer(str(folder))
+    return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
+
+
+def show_plan(context: Context, folder: Path) -> None:
+    """Print what `run` would do; changes nothing in S3, SQS and EC2."""
+    prep.show_plan(context)
+    count = plural(context.settings.workers.count, "worker")
+    say_plan("would send the jobs that have no result to the queue")
+    say_plan(f"would launch {count}, or as many as there are files; see: launch --dry-run")
+    say_plan(f"would download the outputs to {escape(str(folder))}")
+    if context.settings.report.html:
+        say_plan(f"would write {default_name(context.run)} in the current folder")
+
+
+def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
+    """Enqueue and launch what is missing, and watch until the run is over or stands still."""
+    status = status_of(reader.snapshot())
+    if status.finished:
+        say(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
+        return status
+    _enqueue(context)
+    launch_missing(context, status)
+    is_over = Judge(context)
+    interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
+    with open_view(LOCAL_FOOTER if local else FOOTER) as view:
+        return watch(lambda: status_of(reader.snapshot()), view, is_over, interval)
+
+
+class Judge:
+    """Says when there is nothing more to wait for: the end, a pause, or nobody left to work."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._looks_alone = 0
+
+    def __call__(self, status: RunStatus) -> bool:
+        """Whether that is so."""
+        if status.finished:
+            return True
+        if status.state is not RunState.IDLE or living(self._context):
+            self._looks_alone = 0
+            return False
+        self._looks_alone += 1
+        return self._looks_alone >= LOOKS_ALONE
+
+
+def living(context: Context) -> int:
+    """Count the run's machines that EC2 knows as starting or running."""
+    return len(instances.find(context.client("ec2"), context.run, instances.BILLED))
+
+
+def _enqueue(context: Context) -> None:
+    try:
+        send_jobs(context)
+    except NothingToDoError as nothing:
+        say(nothing.what)
+
+
+def launch_missing(context: Context, status: RunStatus) -> None:
+    """Bring the workers to the number that is wanted, or that there are files for."""
+    wanted = min(context.settings.workers.count, status.left)
+    missing = wanted - max(living(context), status.alive)
+    if missing <= 0:
+        return
+    queues = find_queues(context)
+    request = make_request(context, queues, missing)
+    plan = plan_launch(read_facts(context, queues, request), request)
+    outcome = start(plan, context)
+    error = outcome.error()
+    if error and not outcome.started:
+        raise error
+    say(f"{plural(len(outcome.started) or missing, 'worker')} launched")
+    if error:
+        say(f"not all of them: {error}")
+
+
+def _download(context: Context, folder: Path) -> bool:
+    """Fetch the outputs; say whether each of them arrived."""
+    try:
+        fetched = fetch(context, folder)
+    except NothingToDoError as nothing:
+        say(nothing.what)
+        return True
+    for refusal in fetched.broken:
+        say(f"not downloaded: {escape(refusal.key)}\n  {refusal.why}")
+    for line in remarks(fetched.plan):
+        say(line)
+    return not fetched.broken
+
+
+def _write_report(context: Context, total: int) -> Path | None:
+    """Write the page on the run, if it is wanted; without one the run is no worse."""
+    if not context.settings.report.html:
+        return None
+    if total > REPORTED_FILES:
+        say(f"a report on so many files takes a while: parallelize report{context.hint}")
+        return None
+    try:
+        return write_report(context)
+    except (OSError, ParallelizeError) as error:
+        say(f"the report could not be written: {error}")
+        return None
+
+
+def _await_departure(context: Context, seconds: float) -> int:
+    """Wait a little for the workers to leave; return how many are still there."""
+    deadline = time.monotonic() + seconds
+    while (there := living(context)) and time.monotonic() < deadline:
+        time.sleep(LOCAL_INTERVAL_SECONDS)
+    return there
+
+
+def _end_workers(context: Context) -> None:
+    ec2 = context.client("ec2")
+    instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.run)])
+    # They hand back what they hold, so that the next command need not wait for their leases.
+    # By their own account: the emulated EC2 calls them terminated before they have left.
+    reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS
+    while status_of(reader.snapshot()).alive and time.monotonic() < deadline:
+        time.sleep(LOCAL_INTERVAL_SECONDS)
+
+
+@contextmanager
+def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
+    """On ctrl-C end the local workers, or say that the real ones go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if local:
+            _end_workers(context)
+            say("the local workers have ended; the same command goes on from here")
+        else:
+            say(f"detached; the workers go on. See: parallelize status --watch{context.hint}")
+        raise

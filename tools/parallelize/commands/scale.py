@@ -1,0 +1,130 @@
+"""`parallelize scale N`: bring the number of the run's workers to N, up or down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.commands.launch import carry_out, find_queues, make_request, read_facts, show
+from parallelize.console import say, say_plan
+from parallelize.context import Context, open_context
+from parallelize.fleet import group as groups
+from parallelize.fleet import instances
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.instances import Machine
+from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.termination import Compute, await_gone, look
+from parallelize.options import NOTHING, Common, DryRun, Force
+from parallelize.runs.snapshot import Reader
+from parallelize.units import plural
+from parallelize_core.errors import UsageError
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+
+
+@dataclass(frozen=True)
+class ScalePlan:
+    """What brings a run to `wanted` workers: so many more, or these fewer."""
+
+    wanted: int
+    more: int = 0
+    on_demand: int = 0
+    """How many workers there are on-demand already."""
+    leaving: tuple[Machine, ...] = ()
+
+
+def scale(
+    count: Annotated[int, Parameter(help="How many workers there shall be.")],
+    *,
+    dry_run: DryRun = False,
+    force: Force = False,
+    common: Common = NOTHING,
+) -> int | None:
+    """Start or end workers until the run has COUNT of them.
+
+    Idle workers leave first. A worker that leaves hands its unfinished files back, uncharged.
+    """
+    if count < 0:
+        raise UsageError("scale takes a number of workers, 0 or more")
+    context = open_context(common)
+    clients = ComputeClients.make(context.session)
+    compute = look(clients, context.run)
+    heartbeats = Reader(context.store, context.layout).snapshot().heartbeats
+    plan = plan_scale(compute.machines, heartbeats, count)
+    if not plan.more:
+        _shrink(clients, compute, plan, dry_run=dry_run)
+        return None
+    launch = _plan_launch(context, plan, force=force)
+    if compute.group:
+        _grow(clients, compute.group, plan, dry_run=dry_run)
+        return None
+    if dry_run:
+        show(launch, dry_run=True)
+        return None
+    return carry_out(launch, context)
+
+
+def plan_scale(
+    machines: Iterable[Machine], heartbeats: Iterable[Heartbeat], wanted: int
+) -> ScalePlan:
+    """Return how to get from the machines there are to `wanted` of them."""
+    there = [machine for machine in machines if machine.state in instances.BILLED]
+    if wanted >= len(there):
+        on_demand = sum(machine.market == "on-demand" for machine in there)
+        return ScalePlan(wanted, more=wanted - len(there), on_demand=on_demand)
+    order = leaving_order(there, heartbeats)
+    return ScalePlan(wanted, leaving=tuple(order[: len(there) - wanted]))
+
+
+def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) -> list[Machine]:
+    """Return machines in the order in which they are missed least.
+
+    Those without work first, then those with the fewest files in work, the youngest of equals.
+    """
+    known = {beat.worker: beat for beat in heartbeats}
+
+    def missed(machine: Machine) -> tuple[int, int, float]:
+        beat = known.get(machine.id)
+        busy = len(beat.running) if beat else 0
+        leaves_anyway = beat is not None and beat.state is WorkerState.DRAINING
+        return (0 if leaves_anyway else 1, busy, -machine.launched.timestamp())
+
+    return sorted(machines, key=missed)
+
+
+def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPlan:
+    """Return the plan for more workers; raises what `launch` would, for a group's, too."""
+    queues = find_queues(context)
+    request = make_request(context, queues, plan.more, force=force)
+    # These come in addition to those there are, and are wanted now, whatever the queue's length.
+    on_demand = min(max(0, request.on_demand - plan.on_demand), plan.more)
+    request = replace(request, fleet="one-time", autoscale=False, on_demand=on_demand)
+    return plan_launch(read_facts(context, queues, request), request)
+
+
+def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_run: bool) -> None:
+    if dry_run:
+        say_plan(f"would let the group {group.name} grow to {plan.wanted}")
+        return
+    groups.resize(clients.autoscaling, group.name, plan.wanted)
+    say(f"the group {group.name} starts {plural(plan.more, 'worker')}")
+
+
+def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_run: bool) -> None:
+    if dry_run:
+        for machine in plan.leaving:
+            say_plan(f"would end {machine.id} {machine.type} {machine.zone}")
+        return
+    grouped = [machine.id for machine in plan.leaving if machine.group]
+    groups.release(clients.autoscaling, grouped)
+    instances.terminate(clients.ec2, [machine.id for machine in plan.leaving if not machine.group])
+    if compute.group:
+        # What its alarms or a lost worker may bring back is limited by the new size.
+        groups.limit(clients.autoscaling, compute.group.name, plan.wanted)
+    say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
+    await_gone(clients, compute.run, {machine.id for machine in plan.leaving})
+    left = look(clients, compute.run)
+    alive = sum(machine.state in instances.BILLED for machine in left.machines)
+    say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")

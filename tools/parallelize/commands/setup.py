@@ -1,0 +1,193 @@
+"""`parallelize setup`: the account's side of things, once: bucket, roles, policies, alarms.
+
+It is one CloudFormation stack. An administrator deploys it; the people who submit and launch then
+need only the two managed policies that it makes. See docs/aws-setup.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize import stack
+from parallelize.bucket import exists
+from parallelize.commands.clean import confirm
+from parallelize.commands.in_use import check_unused
+from parallelize.console import answer, answer_json, escape, say, say_plan
+from parallelize.context import Context, open_context
+from parallelize.fleet.gather import find_subnets
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
+from parallelize.stack.deploy import Stack
+from parallelize.stack.state import Standing, standing
+from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
+
+
+def setup(  # noqa: PLR0913 - each is a flag of its own
+    *,
+    email: Annotated[str | None, Parameter(help="Who is told of alarms.")] = None,
+    phone: Annotated[str | None, Parameter(help="A number for alarms by SMS.")] = None,
+    set_: Annotated[
+        tuple[str, ...], Parameter(name="--set", help="Another parameter: NAME=VALUE.")
+    ] = (),
+    print_template: Annotated[bool, SWITCH, Parameter(help="Print it, do nothing.")] = False,
+    outputs: Annotated[bool, SWITCH, Parameter(help="Print what the stack made.")] = False,
+    delete: Annotated[bool, SWITCH, Parameter(help="Take the stack away.")] = False,
+    force: Annotated[bool, SWITCH, Parameter(help="Delete though queues hold messages.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Make or change what parallelize needs in the AWS account, as one CloudFormation stack."""
+    if print_template:
+        answer(stack.template().rstrip())
+        return
+    if common.local:
+        raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
+    context = open_context(common)
+    there = Stack(context.client("cloudformation"), stack.NAME)
+    if outputs:
+        _show_outputs(there, json=json)
+    elif delete:
+        _check_there(there)
+        check_unused(context, force=force)
+        _delete(context, there, dry_run=dry_run, yes=yes)
+    else:
+        given = {**_pairs(set_), **_alarms(email, phone)}
+        _deploy(context, there, given, dry_run=dry_run, yes=yes)
+
+
+def _deploy(
+    context: Context, there: Stack, given: Mapping[str, str], *, dry_run: bool, yes: bool
+) -> None:
+    if not _make_way(context, there, dry_run=dry_run, yes=yes):
+        return
+    parameters = {**stack_parameters(context, there), **given}
+    if parameters.get("CreateBucket") == "false":
+        say(f"bucket {context.bucket} is there already; its policy is its owner's matter")
+    with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
+        if not changes.lines:
+            say("the stack is as it should be; nothing to change")
+            return
+        for line in changes.lines:
+            say_plan(line) if dry_run else say(line)
+        if dry_run:
+            say("nothing was changed")
+            return
+        confirm(f"Make these changes in account {context.account}?", yes=yes)
+        changes.execute(_teller(there))
+    _show_outputs(there, json=False)
+
+
+def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bool:
+    """Take a stack away that only stands in the way; answer whether one can be planned now.
+
+    Raises ServiceError for one that has to be waited for or looked at.
+    """
+    status = there.status()
+    if status == "DELETE_IN_PROGRESS":
+        there.delete(_teller(there))
+        return True
+    check_free(status)
+    if standing(status) is not Standing.FAILED:
+        return True
+    say(f"the stack {there.name} has failed: {status}")
+    if why := there.reason():
+        say(escape(why))
+    if dry_run:
+        say_plan(f"would delete the stack {there.name}, and make it anew")
+        return False
+    confirm(f"Delete what is left of it in account {context.account}?", yes=yes)
+    there.delete(_teller(there))
+    return True
+
+
+def check_free(status: str | None) -> None:
+    """Raise ServiceError unless something can be done with a stack of this status."""
+    if standing(status) is Standing.BUSY:
+        raise ServiceError(
+            f"the stack is just being changed ({status})",
+            "by somebody else, or by a setup that was cut off",
+            "parallelize setup   again, in some minutes",
+        )
+    if standing(status) is Standing.STUCK:
+        raise ServiceError(
+            f"the stack is stuck ({status})",
+            "a change failed, and so did taking it back",
+            f"aws cloudformation continue-update-rollback --stack-name {stack.NAME}",
+        )
+
+
+def _teller(there: Stack) -> Callable[[str], None]:
+    return lambda state: say(f"stack {there.name}: {state}")
+
+
+def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
+    """Return the parameters that the settings and the account determine."""
+    told = there.parameters()
+    mine = told.get("CreateBucket") == "true" and told.get("BucketName") == context.bucket
+    made_before = not mine and exists(context.clients.s3, context.bucket)
+    regional = context.bucket.endswith("-an")
+    return {
+        **_network(context, told),
+        "BucketName": context.bucket,
+        "BucketNamespace": "account-regional" if regional else "global",
+        "CreateBucket": "false" if made_before else "true",
+        "Prefix": context.base.prefix,
+    }
+
+
+def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
+    # A VPC that was given by --set holds, until the settings name subnets.
+    if "VpcId" in told and not context.settings.aws.subnets:
+        return {}
+    subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
+    return {"VpcId": subnets[0]["VpcId"]}
+
+
+def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
+    return {
+        name: value for name, value in (("Email", email), ("Phone", phone)) if value is not None
+    }
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for name, sign, _ in pairs:
+        if not name or not sign:
+            raise UsageError("--set takes NAME=VALUE", fix="parallelize setup --print-template")
+    return {name: value for name, _, value in pairs}
+
+
+def _show_outputs(there: Stack, *, json: bool) -> None:
+    found = there.outputs()
+    if found is None:
+        status = there.status()
+        raise NothingToDoError(
+            f"there is no stack {there.name} in this region",
+            f"there is one that was not made: {status}" if status else None,
+            "parallelize setup",
+        )
+    if json or not sys.stdout.isatty():
+        answer_json(found)
+        return
+    for name, value in found.items():
+        answer(f"{name:<16} {value}")
+
+
+def _check_there(there: Stack) -> None:
+    """Raise NothingToDoError if there is no stack, in whatever state."""
+    if there.status() is None:
+        raise NothingToDoError(f"there is no stack {there.name} in this region")
+
+
+def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:
+    if dry_run:
+        say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
+        return
+    confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
+    there.delete(_teller(there))
+    say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")

@@ -1,0 +1,1 @@
+"""The workers' machine image: how it is built, and which old ones may go."""

@@ -1,0 +1,129 @@
+"""How a machine image is made: the plan, as data, and what carries it out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelize.console import say
+from parallelize_core.errors import ServiceError, UsageError
+
+PACKER = "packer"
+TEMPLATE = "packer"
+MANIFEST = "manifest.json"
+
+INSTALL_PACKER = "install it: https://developer.hashicorp.com/packer/install"
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What an image is to be; packages and requirements are for the jobs."""
+
+    version: str
+    region: str
+    base: str
+    architecture: str
+    packages: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """The commands to run in `template`, in order; the first makes the wheel in `out`."""
+
+    template: Path
+    out: Path
+    commands: tuple[tuple[str, ...], ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """The commands as one would type them."""
+        return [shlex.join(command) for command in self.commands]
+
+
+def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
+    """Return what makes the image from the source tree `source`."""
+    wheel = out / f"parallelize-{request.version}-py3-none-any.whl"
+    variables = {
+        "wheel": str(wheel),
+        "agent_version": request.version,
+        "manifest": str(out / MANIFEST),
+        "region": request.region,
+        "base": request.base,
+        "architecture": request.architecture,
+        "extra_packages": " ".join(request.packages),
+        "extra_requirements": " ".join(request.requirements),
+    }
+    chosen = [word for name, value in variables.items() if value
+              for word in ("-var", f"{name}={value}")]  # fmt: skip
+    wheel_command = (
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out),
+        str(source),
+    )  # fmt: skip
+    return BuildPlan(
+        source / TEMPLATE,
+        out,
+        (wheel_command, (PACKER, "init", "."), (PACKER, "build", "-color=false", *chosen, ".")),
+    )
+
+
+def find_source(given: Path | None) -> Path:
+    """Return the source tree; raise UsageError if there is none.
+
+    The template is no part of the installed package: an image is made from a checkout, so that
+    what is inside is what can be read there.
+    """
+    source = given or Path(__file__).parents[3]
+    if (source / TEMPLATE / "worker.pkr.hcl").is_file():
+        return source.absolute()
+    raise UsageError(
+        f"{source} is not a checkout of parallelize",
+        "the image's template, scripts and units are not part of the installed package",
+        "git clone the project, then: parallelize image build --source FOLDER",
+    )
+
+
+def build(plan: BuildPlan, environ: Mapping[str, str]) -> str:
+    """Make the image, and return its id; what the programs print goes to stderr as it comes.
+
+    Raises UsageError if Packer is missing, ServiceError if a step fails.
+    """
+    if shutil.which(PACKER) is None:
+        raise UsageError("Packer is not installed", "it makes the image", INSTALL_PACKER)
+    for number, command in enumerate(plan.commands, start=1):
+        say(f"step {number} of {len(plan.commands)}: {_name(command)}")
+        _run(command, plan.template, environ)
+    return image_in((plan.out / MANIFEST).read_text(encoding="utf-8"))
+
+
+def image_in(manifest: str) -> str:
+    """Return the id of the image that was made last, from Packer's manifest."""
+    record = json.loads(manifest)
+    (last,) = (b for b in record["builds"] if b["packer_run_uuid"] == record["last_run_uuid"])
+    return str(last["artifact_id"].rpartition(":")[2])
+
+
+def _name(command: Sequence[str]) -> str:
+    return "the agent's wheel" if command[0] == sys.executable else " ".join(command[:2])
+
+
+def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
+    with subprocess.Popen(
+        command, cwd=folder, env=environ, text=True, errors="replace", stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout  # noqa: S101 - it was asked for
+        for line in process.stdout:
+            say(f"  {line.rstrip()}")
+    if process.returncode:
+        raise ServiceError(
+            f"{_name(command)} failed (exit {process.returncode})",
+            "what it said is above; nothing of a failed build is kept in AWS",
+            "mend it and repeat: parallelize image build",
+        )

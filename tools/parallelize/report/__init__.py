@@ -1,0 +1,1 @@
+"""The page that tells how a run went, and the same as JSON."""

@@ -1,0 +1,343 @@
+"""What a report tells of a run, as plain data: pure functions of the records that were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from parallelize.fleet.instances import BILLED, Machine
+from parallelize.report.hints import hints_on
+from parallelize.runs.failed import label
+from parallelize.runs.forecast import Percentiles, percentiles
+from parallelize.runs.snapshot import Snapshot
+from parallelize.runs.status import RunStatus, Worker, status_of
+from parallelize_core.cost import spent_usd, worker_usd
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.manifest import Entry
+from parallelize_core.result import Attempt, Cause, Result
+
+ORDER = ("failed", "running", "waiting", "done")
+"""What somebody looks for first, first."""
+
+SPOT_NOTICE = "spot notice"
+"""How the reason of a worker begins that AWS has taken back."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as it was when the report was made, and where it came from."""
+
+    key: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who made this from what; `settings` and `tags` are those of the project's folder now."""
+
+    version: str
+    region: str
+    bucket: str
+    settings: tuple[Setting, ...] = ()
+    tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was read of a run.
+
+    `results` has those of the snapshot's finished jobs by input, `attempts` the records of the
+    executions that were not their job's last; neither with its log. `machines` are those that EC2
+    still knows, by id, None if it could not be asked. `on_demand` has USD an hour by type.
+    `emulated` says that machines and prices are not those of AWS.
+    """
+
+    snapshot: Snapshot
+    entries: Sequence[Entry]
+    results: Mapping[str, Result]
+    attempts: Sequence[Attempt]
+    machines: Mapping[str, Machine] | None
+    on_demand: Mapping[str, float]
+    provenance: Provenance
+    emulated: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """One input. Sizes in bytes; what is not known before it has a result is None.
+
+    `attempts` are those that count, `handed_back` the executions that ended for a reason of
+    machine or network and were not charged.
+    """
+
+    key: str
+    state: str
+    attempts: int
+    handed_back: int
+    bytes_in: int
+    bytes_out: int | None = None
+    worker: str | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    finished_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A command that ran on a worker from `begin` to `end`, in seconds since 1970.
+
+    The record has the end and the seconds; the input's way in and the output's way out lie
+    around it. `how` is "done", or says how it failed; `cause` is None for success. `final` says
+    that it gave the file its result.
+    """
+
+    key: str
+    worker: str
+    begin: float
+    end: float
+    how: str
+    cause: Cause | None
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """A worker that was taken away, or told to leave at once; `at` is seconds since 1970."""
+
+    worker: str
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Phases:
+    """When a worker's life turned, in seconds since 1970; None where nothing was recorded."""
+
+    launched: float | None
+    started: float
+    first_file: float | None
+    leaving: float | None
+    seen: float
+
+
+@dataclass(frozen=True)
+class WorkerAccount:
+    """A worker, its phases, the share of its slots' time that was busy, and its cost in USD."""
+
+    worker: Worker
+    phases: Phases
+    busy: float
+    usd: float | None
+
+    @property
+    def beat(self) -> Heartbeat:
+        """Its last heartbeat."""
+        return self.worker.beat
+
+
+@dataclass(frozen=True)
+class Cost:
+    """US dollars, estimated as `status` does; `on_demand` is what the same hours list for."""
+
+    so_far: float
+    per_file: float | None
+    to_finish: float | None
+    on_demand: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it. Times in seconds since 1970; `still_there` counts machines that EC2 bills."""
+
+    found: Gathered
+    status: RunStatus
+    files: tuple[File, ...]
+    executions: tuple[Execution, ...]
+    interruptions: tuple[Interruption, ...]
+    workers: tuple[WorkerAccount, ...]
+    seconds: Percentiles | None
+    cost: Cost | None
+    still_there: int | None
+    hints: tuple[str, ...]
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """The results of the files that failed."""
+        return self.found.snapshot.failures
+
+
+def make_report(found: Gathered) -> Report:
+    """Put together what a report tells."""
+    status = status_of(found.snapshot)
+    executions = tuple(sorted(_executions(found), key=lambda one: one.end))
+    workers = _accounts(found, status, executions)
+    return Report(
+        found=found,
+        status=status,
+        files=tuple(_files(found, status)),
+        executions=executions,
+        interruptions=_interruptions(executions, found),
+        workers=workers,
+        seconds=percentiles(times) if (times := command_seconds(found.results.values())) else None,
+        cost=None if found.emulated else _cost(found, status),
+        still_there=_still_there(found),
+        hints=() if found.emulated else tuple(hints_on([account.beat for account in workers])),
+    )
+
+
+def command_seconds(results: Iterable[Result]) -> list[float]:
+    """Return the seconds of the commands that succeeded.
+
+    Those that failed at once, or at their time limit, say nothing about the others.
+    """
+    return [result.usage.seconds for result in results if result.status == "succeeded"]
+
+
+def epoch(text: str) -> float | None:
+    """Return an ISO 8601 time as seconds since 1970; None if it is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _files(found: Gathered, status: RunStatus) -> list[File]:
+    running = {key for worker in status.workers if worker.alive for key in worker.beat.running}
+    handed_back: dict[str, int] = {}
+    charged: dict[str, int] = {}
+    for attempt in found.attempts:
+        counts = charged if _charged(attempt) else handed_back
+        counts[attempt.key] = counts.get(attempt.key, 0) + 1
+    files = []
+    for entry in found.entries:
+        key, back = entry.key, handed_back.get(entry.key, 0)
+        if result := found.results.get(key):
+            files.append(_finished(result, entry, back))
+        else:
+            state = "running" if key in running else "waiting"
+            files.append(File(key, state, charged.get(key, 0), back, entry.size))
+    return sorted(files, key=lambda file: ORDER.index(file.state))
+
+
+def _charged(attempt: Attempt) -> bool:
+    return attempt.cause is None or attempt.cause.charged
+
+
+def _finished(result: Result, entry: Entry, handed_back: int) -> File:
+    ran = result.exit_code is not None
+    return File(
+        key=entry.key,
+        state="failed" if result.status == "failed" else "done",
+        attempts=result.attempt,
+        handed_back=handed_back,
+        bytes_in=entry.size,
+        bytes_out=sum(output.size for output in result.outputs),
+        worker=result.worker,
+        seconds=result.usage.seconds if ran else None,
+        cpu_seconds=result.usage.cpu_seconds if ran else None,
+        peak_memory_bytes=result.usage.peak_memory_bytes or None,
+        finished_at=result.finished_at,
+    )
+
+
+def _executions(found: Gathered) -> Iterator[Execution]:
+    for record in (*found.attempts, *found.results.values()):
+        end, received = epoch(record.finished_at), epoch(record.started_at)
+        if end is not None and received is not None:
+            yield Execution(
+                key=record.key,
+                worker=record.worker,
+                begin=min(end, max(received, end - record.usage.seconds)),
+                end=end,
+                how=label(record),
+                cause=record.cause,
+                final=isinstance(record, Result),
+            )
+
+
+def _interruptions(executions: Sequence[Execution], found: Gathered) -> tuple[Interruption, ...]:
+    beats = {beat.worker: beat for beat in found.snapshot.heartbeats}
+    at = {one.worker: one.end for one in reversed(executions) if one.cause is Cause.INTERRUPTED}
+    for beat in beats.values():
+        if beat.reason.startswith(SPOT_NOTICE):
+            at[beat.worker] = beat.leaving or at.get(beat.worker, beat.seen)
+    made = (
+        Interruption(worker, when, beats[worker].reason if worker in beats else "")
+        for worker, when in at.items()
+    )
+    return tuple(sorted(made, key=lambda one: one.at))
+
+
+def _accounts(
+    found: Gathered, status: RunStatus, executions: Sequence[Execution]
+) -> tuple[WorkerAccount, ...]:
+    first: dict[str, float] = {}
+    for one in executions:
+        first[one.worker] = min(one.begin, first.get(one.worker, one.begin))
+    machines = found.machines or {}
+    accounts = (
+        WorkerAccount(
+            worker=worker,
+            phases=_phases(worker.beat, first.get(worker.id), machines.get(worker.id)),
+            busy=_busy(worker.beat),
+            usd=None if found.emulated else _usd(worker.beat),
+        )
+        for worker in status.workers
+    )
+    return tuple(sorted(accounts, key=lambda account: (account.beat.started, account.beat.worker)))
+
+
+def _usd(beat: Heartbeat) -> float | None:
+    return None if beat.hourly_usd is None else worker_usd(beat)
+
+
+def _phases(beat: Heartbeat, first_file: float | None, machine: Machine | None) -> Phases:
+    launched = machine.launched.timestamp() if machine else None
+    return Phases(
+        launched=None if launched is None else min(launched, beat.started),
+        started=beat.started,
+        first_file=None if first_file is None else max(beat.started, first_file),
+        leaving=beat.leaving,
+        seen=beat.seen,
+    )
+
+
+def _busy(beat: Heartbeat) -> float:
+    available = beat.slots * (beat.seen - beat.started)
+    return min(1.0, beat.busy_seconds / available) if available > 0 else 0.0
+
+
+def _cost(found: Gathered, status: RunStatus) -> Cost | None:
+    """Return what the run costs, None if no worker knew its price."""
+    if not status.cost:
+        return None
+    beats = found.snapshot.heartbeats
+    listed = [
+        beat.model_copy(update={"hourly_usd": found.on_demand.get(beat.type)}) for beat in beats
+    ]
+    known = all(beat.hourly_usd is not None for beat in listed)
+    return Cost(
+        so_far=status.cost,
+        per_file=status.cost_per_file,
+        to_finish=status.cost_to_finish if status.left else None,
+        on_demand=spent_usd(listed) if known else None,
+    )
+
+
+def _still_there(found: Gathered) -> int | None:
+    if found.machines is None:
+        return None
+    return sum(machine.state in BILLED for machine in found.machines.values())
+
+
+def agent_versions(report: Report) -> list[str]:
+    """Return the versions of the agents that have worked on the run."""
+    return sorted({a.beat.agent_version for a in report.workers if a.beat.agent_version})
+
+
+def images(report: Report) -> list[str]:
+    """Return the machine images of those workers that EC2 still knows."""
+    return sorted({m.image for m in (report.found.machines or {}).values() if m.image})

@@ -1,0 +1,76 @@
+"""A report as JSON: what `report --json` prints, and what the page carries with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from parallelize.report.data import Report, WorkerAccount, agent_versions, images
+from parallelize.runs.failed import as_json as failure_json
+from parallelize.runs.view import as_json as status_json
+
+SCHEMA = 1
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """Return the object that `report --json` prints; costs in US dollars, sizes in bytes."""
+    run, provenance = report.found.snapshot.run, report.found.provenance
+    counts = status_json(report.status)
+    kept = ("run", "state", "total", "done", "failed", "running", "waiting", "elapsed_seconds")
+    return {
+        "schema": SCHEMA,
+        **{name: counts[name] for name in kept},
+        "as_of": counts["as_of"],
+        "emulated": report.found.emulated,
+        "machines_still_there": report.still_there,
+        "cost_usd": asdict(report.cost) if report.cost else None,
+        "seconds_per_file": asdict(report.seconds) if report.seconds else None,
+        "hints": list(report.hints),
+        "provenance": {
+            "parallelize": provenance.version,
+            "agents": agent_versions(report),
+            "images": images(report),
+            "region": provenance.region,
+            "bucket": provenance.bucket,
+            "input": run.input.uri,
+            "output": run.output.uri,
+            "command": list(run.command),
+            "environment": run.environment.identity if run.environment else None,
+            "created_at": run.created_at,
+            "tags": dict(provenance.tags or {}),
+            "settings": [asdict(setting) for setting in provenance.settings],
+        },
+        "workers": [_worker_json(account) for account in report.workers],
+        "interruptions": [
+            {"worker": one.worker, "at": iso(one.at), "reason": one.reason}
+            for one in report.interruptions
+        ],
+        "failures": [failure_json(result) for result in report.failures],
+        "files": [asdict(file) for file in report.files],
+    }
+
+
+def _worker_json(account: WorkerAccount) -> dict[str, Any]:
+    beat, phases = account.beat, account.phases
+    return {
+        "id": beat.worker,
+        "state": account.worker.state,
+        "type": beat.type,
+        "zone": beat.zone,
+        "slots": beat.slots,
+        "done": beat.done,
+        "failed": beat.failed,
+        "handed_back": beat.handed_back,
+        "busy_share": round(account.busy, 3),
+        "reason": beat.reason,
+        **{name: when and iso(when) for name, when in asdict(phases).items()},
+        "hourly_usd": None if account.usd is None else beat.hourly_usd,
+        "usd": account.usd,
+        "peaks": beat.peaks.model_dump() if beat.peaks else None,
+    }
+
+
+def iso(seconds: float) -> str:
+    """Return seconds since 1970 as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,258 @@
+"""A report as one HTML page: what `data` says, in words, tables and charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from parallelize.console import escape
+from parallelize.report.data import (
+    Cost,
+    File,
+    Report,
+    agent_versions,
+    command_seconds,
+    images,
+)
+from parallelize.report.export import as_json
+from parallelize.report.hints import disk_share, memory_share
+from parallelize.report.svg import (
+    LANES,
+    finished_chart,
+    histogram,
+    lanes_chart,
+    show_seconds,
+    span_of,
+)
+from parallelize.runs.failed import group, see_one
+from parallelize.runs.status import RunState
+from parallelize.units import plural, show_duration, show_size, show_usd
+from parallelize_core.layout import RunLayout
+from parallelize_core.result import Result
+
+TEMPLATE = "page.html.j2"
+
+TABLE_ROWS = 5_000
+"""More rows make a browser slow; those that are left out are in the JSON."""
+
+EMBEDDED_FILES = 20_000
+EMBEDDED_FAILURES = 1_000
+"""What the JSON inside the page has at most; `report --json` has all."""
+
+WORKER_ROWS = 500
+GROUPS = 20
+NAMES = 10
+SLOWEST = 10
+
+VERDICTS = {
+    RunState.DRAINED: ("good", "Every file has succeeded"),
+    RunState.FAILED: ("bad", "Finished, and some files have failed"),
+    RunState.RUNNING: ("going", "The run is still going on"),
+    RunState.IDLE: ("bad", "Not finished, and no worker is alive"),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure of the verdict, and a note below it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failures that look alike; of the first of them, its last lines and where its log is."""
+
+    label: str
+    words: str
+    count: int
+    names: tuple[str, ...]
+    tail: tuple[str, ...]
+    log: str
+    see: str
+
+
+def render(report: Report, hint: str = "") -> str:
+    """Return the page; `hint` ends each command that it proposes."""
+    state, verdict = VERDICTS[report.status.state]
+    return _environment().get_template(TEMPLATE).render(
+        report=report,
+        run=report.status.run,
+        state=state,
+        verdict=verdict,
+        made=datetime.fromtimestamp(report.status.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        tiles=list(tiles(report, hint)),
+        hint=hint,
+        charts=charts(report),
+        lanes_left_out=max(0, len(report.workers) - LANES),
+        slowest=slowest(report),
+        workers=report.workers[:WORKER_ROWS],
+        workers_left_out=max(0, len(report.workers) - WORKER_ROWS),
+        groups=failure_groups(report, hint)[:GROUPS],
+        groups_left_out=max(0, len(group(report.failures)) - GROUPS),
+        files=report.files[:TABLE_ROWS],
+        files_left_out=max(0, len(report.files) - TABLE_ROWS),
+        provenance=list(provenance(report)),
+        embedded=embedded(report),
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("parallelize.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_harmless,
+    )
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    made.filters |= {
+        "seconds": show_seconds,
+        "size": show_size,
+        "plural": plural,
+        "usd": show_usd,
+    }
+    made.globals |= {"memory_share": memory_share, "disk_share": disk_share}
+    return made
+
+
+def _harmless(value: Any) -> Any:
+    """Spell out what could steer the reader's eye in a name; markup of our own passes."""
+    return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def tiles(report: Report, hint: str) -> Iterator[Tile]:
+    """Give the figures of the verdict."""
+    status = report.status
+    yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}")
+    yield Tile("failed", f"{status.failed:,}", f"parallelize retry{hint}" * bool(status.failed))
+    yield Tile("left", f"{status.left:,}", _left_note(report))
+    yield Tile("wall time", show_duration(status.elapsed), "from the first worker's start")
+    yield Tile("workers", f"{len(report.workers):,}", workers_note(report))
+    if report.cost:
+        yield Tile("estimated cost", show_usd(report.cost.so_far), cost_note(report.cost))
+
+
+def _left_note(report: Report) -> str:
+    status = report.status
+    return f"{status.running:,} running, {status.waiting:,} waiting" if status.left else ""
+
+
+def workers_note(report: Report) -> str:
+    """Say whether the machines have ended, and who says so."""
+    if report.status.left and report.status.alive:
+        return f"{report.status.alive:,} at work"
+    if report.still_there:
+        return f"{plural(report.still_there, 'machine')} still there"
+    if report.status.alive:
+        return f"{report.status.alive:,} about to leave"
+    if report.still_there == 0:
+        return "all ended (EC2 was asked)"
+    return "none at work, by their own account" if report.workers else "none has reported"
+
+
+def cost_note(cost: Cost) -> str:
+    """Return what a file costs, the rest, and the same hours on demand, as far as known."""
+    parts = []
+    if cost.per_file is not None:
+        parts.append(f"{show_usd(cost.per_file)} a file")
+    if cost.to_finish:
+        parts.append(f"{show_usd(cost.to_finish)} more to finish")
+    if cost.on_demand:
+        parts.append(f"{show_usd(cost.on_demand)} at on-demand prices")
+    return " · ".join(parts)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """The charts, as markup; empty if there is nothing to draw."""
+
+    finished: Markup
+    lanes: Markup
+    seconds: Markup
+
+
+def charts(report: Report) -> Charts:
+    """Draw what there is to draw."""
+    finished = lanes = seconds = ""
+    span = span_of(report.workers, report.executions)
+    if span and report.executions:
+        finished = finished_chart(span, report.executions, report.workers, report.interruptions)
+    if span and report.workers:
+        lanes = lanes_chart(span, report.workers, report.executions)
+    if report.seconds:
+        times = command_seconds(report.found.results.values())
+        seconds = histogram(times, report.seconds.p50, report.seconds.p95)
+    # All of it is made by `svg`, which escapes the names in it.
+    return Charts(*map(Markup, (finished, lanes, seconds)))
+
+
+def slowest(report: Report) -> list[File]:
+    """Return the files whose last attempt took longest."""
+    ran = [file for file in report.files if file.seconds is not None]
+    return sorted(ran, key=lambda file: -(file.seconds or 0))[:SLOWEST]
+
+
+def failure_groups(report: Report, hint: str) -> list[FailureGroup]:
+    """Put the failures together that look alike, the largest group first."""
+    by_key = {result.key: result for result in report.failures}
+    layout = report.found.snapshot.layout
+    return [
+        FailureGroup(
+            label=found.label,
+            words=found.words,
+            count=len(found.keys),
+            names=found.keys[:NAMES],
+            tail=tuple(by_key[found.keys[0]].stderr_tail.expandtabs().splitlines()),
+            log=log_uri(layout, by_key[found.keys[0]]),
+            see=see_one(found.keys[0], hint),
+        )
+        for found in group(report.failures)
+    ]
+
+
+def log_uri(layout: RunLayout, result: Result) -> str:
+    """Return where the log of a result is: a small one lies in the result itself."""
+    return f"s3://{layout.base.bucket}/{result.log_key or layout.result(result.key)}"
+
+
+def provenance(report: Report) -> Iterator[tuple[str, str]]:
+    """Give what the run was made with, by name; what is not known is left out."""
+    run, made = report.found.snapshot.run, report.found.provenance
+    rows = {
+        "run": run.name,
+        "prepared": run.created_at,
+        "command": " ".join(run.command),
+        "set-up": " ".join(run.setup.command) if run.setup else "",
+        "environment": f"SHA-256 {run.environment.identity}" if run.environment else "",
+        "inputs": run.input.uri,
+        "outputs": run.output.uri,
+        "region": made.region,
+        "machine image": ", ".join(images(report)),
+        "agent": ", ".join(f"parallelize {version}" for version in agent_versions(report)),
+        "this report": f"parallelize {made.version}",
+        "tags": ", ".join(f"{name} = {value}" for name, value in (made.tags or {}).items()),
+    }
+    return ((name, value) for name, value in rows.items() if value)
+
+
+def embedded(report: Report) -> dict[str, Any]:
+    """Return the JSON that is in the page: that of --json, cut to a size that a page can have."""
+    whole = as_json(report)
+    return {
+        **whole,
+        "files": whole["files"][:EMBEDDED_FILES],
+        "files_left_out": max(0, len(whole["files"]) - EMBEDDED_FILES),
+        "failures": whole["failures"][:EMBEDDED_FAILURES],
+        "failures_left_out": max(0, len(whole["failures"]) - EMBEDDED_FAILURES),
+    }

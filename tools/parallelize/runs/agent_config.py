@@ -1,0 +1,80 @@
+"""The configuration of the run's agents, made from the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.queues import Queues
+from parallelize.runs.command_check import check_script
+from parallelize.settings import AgentTable
+from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.errors import UsageError
+
+
+def agent_config(context: Context, queues: Queues) -> AgentConfig:
+    """Return what an agent of the run has to know. It holds no secret."""
+    workers = context.settings.workers
+    return AgentConfig(
+        run=context.run,
+        bucket=context.base.bucket,
+        prefix=context.base.prefix,
+        region=context.region,
+        queue_url=queues.main.url,
+        dead_letter_queue_url=queues.dead.url,
+        slots=workers.slots,
+        max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
+        shutdown=workers.shutdown,
+        root_setup=root_setup(context),
+        max_cost_usd=workers.max_cost,
+        metrics=workers.metrics,
+        log_group=workers.log_group,
+        drain=drain_settings(context.settings.agent),
+        **_given(agent_settings(context.settings.agent)),
+    )
+
+
+def root_setup(context: Context) -> str:
+    """Return the script that root is to run on each machine; empty if there is none.
+
+    Raises UsageError if it could not be started there.
+    """
+    name = context.settings.workers.root_setup
+    if name is None:
+        return ""
+    try:
+        script = context.path(name).read_bytes()
+        check_script(script, name)
+        return script.decode()
+    except OSError as error:
+        raise UsageError(f"{escape(name)} cannot be read", error.strerror) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{escape(name)} is no text in UTF-8") from None
+
+
+def agent_settings(table: AgentTable) -> dict[str, Any]:
+    """Return the settings that have a place of their own in the configuration."""
+    return {
+        "lease_seconds": table.lease,
+        "poll_seconds": table.poll,
+        "heartbeat_seconds": table.heartbeat,
+        "max_idle_seconds": table.max_idle,
+        "transfers": table.transfers,
+        "disk_reserve_bytes": table.disk_reserve,
+        "stop_grace_seconds": table.stop_grace,
+    }
+
+
+def drain_settings(table: AgentTable) -> DrainSettings:
+    """Return when an empty queue is believed to be empty."""
+    given = {
+        "samples": table.drain_samples,
+        "interval_seconds": table.drain_interval,
+        "in_flight_margin_seconds": table.drain_margin,
+    }
+    return DrainSettings(**_given(given))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

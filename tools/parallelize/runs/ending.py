@@ -1,0 +1,76 @@
+"""The last words of `parallelize run`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from parallelize.console import WIDTH
+from parallelize.runs.failed import see_one, summary
+from parallelize.runs.status import RunStatus
+from parallelize.units import CENT, plural, show_duration
+from parallelize_core.result import Result
+
+
+def end_lines(
+    status: RunStatus,
+    failures: Sequence[Result],
+    machines: int,
+    hint: str,
+    page: Path | None = None,
+) -> list[str]:
+    """Return what to say at the end; `hint` ends each command, `machines` are still there.
+
+    `page` is the report, if there is one.
+    """
+    return [
+        "",
+        _totals(status),
+        *_failures(failures),
+        *_next_steps(status, failures, hint),
+        *([_report(page)] if page else []),
+        _workers(machines, hint),
+        *(_local_lines() if "--local" in hint else []),
+    ]
+
+
+def _totals(status: RunStatus) -> str:
+    cost = f"      est. ${status.cost:,.2f}" if status.cost >= CENT else ""
+    return (
+        f"{status.done:,} done · {status.failed:,} failed · {status.left:,} left"
+        f"      {show_duration(status.elapsed)}      {plural(len(status.workers), 'worker')}{cost}"
+    )
+
+
+def _failures(failures: Sequence[Result]) -> list[str]:
+    return ["", f"{len(failures):,} failed", *summary(failures), ""] if failures else []
+
+
+def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> list[str]:
+    lines = []
+    if failures:
+        lines = [
+            f"see one:   {see_one(failures[0].key, hint)}",
+            f"again:     parallelize retry{hint}, then the same run command",
+        ]
+    if status.left:
+        lines.append(f"left:      {status.why or 'the workers have gone'}")
+        lines += ["consoles:  parallelize local status"] if "--local" in hint else []
+    return lines
+
+
+def _report(page: Path) -> str:
+    """Name the page as a link that terminals follow, unless that is too long for a line."""
+    link = f"report:    {page.resolve().as_uri()}"
+    return link if len(link) <= WIDTH else f"report:    {page}"
+
+
+def _workers(machines: int, hint: str) -> str:
+    if machines:
+        leaving = f"{plural(machines, 'worker')} still there, and about to leave by itself"
+        return f"workers:   {leaving} (parallelize kill{hint})"
+    return "workers:   all ended (checked)"
+
+
+def _local_lines() -> list[str]:
+    return ["cloud:     the local one ends after 30 idle minutes, or: parallelize local stop"]

@@ -1,0 +1,211 @@
+"""run.json and the environment that it names: made from the settings, sent when they changed."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.runs.command_check import (
+    Packed,
+    architectures,
+    check_command,
+    has_program,
+    needs_environment,
+    split_command,
+    this_architecture,
+)
+from parallelize.runs.environment_zip import check_zip, zip_folder
+from parallelize.runs.inputs import is_remote
+from parallelize.transfers import SHA256, sha256_of
+from parallelize_core.errors import MissingError, ServiceError, UsageError
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
+from parallelize_core.store import IF_ABSENT, Condition, Store
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The run as the settings describe it now, and the zip that it needs, if any."""
+
+    run: Run
+    archive: Path | None
+
+
+def load_run(store: Store, context: Context) -> Run:
+    """Read run.json; raise UsageError if there is none."""
+    run = find_run(store, context.layout.run_json)
+    if run is None:
+        raise no_run(context.layout)
+    return run
+
+
+def no_run(layout: RunLayout) -> UsageError:
+    """Return the error for a run that nobody has prepared."""
+    return UsageError(
+        f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
+    )
+
+
+def find_run(store: Store, key: str) -> Run | None:
+    """Read run.json, or answer None if there is none."""
+    try:
+        return Run.decode(store.get(key))
+    except MissingError:
+        return None
+
+
+@contextmanager
+def drafted(context: Context) -> Iterator[Draft]:
+    """Make the zip, check the command in it, and put the record together; nothing is sent.
+
+    Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
+    """
+    settings = context.settings.run
+    command = split_command(settings.command)
+    setup = split_command(settings.setup) if settings.setup else None
+    with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
+        archive = _archive(context, Path(folder))
+        _check(context, command, setup, archive)
+        yield Draft(_record(context, command, setup, archive), archive)
+
+
+def publish(store: Store, context: Context, draft: Draft) -> bool:
+    """Send the environment and run.json, in this order, if they are new; say whether they were.
+
+    Raises ServiceError if somebody else writes run.json at the same time.
+    """
+    head = store.head(context.layout.run_json)
+    wanted = draft.run
+    if head is not None:
+        there = load_run(store, context)
+        wanted = _kept(draft, there)
+        if wanted == there:
+            return False
+    if draft.archive and wanted.environment and store.head(wanted.environment.key) is None:
+        with draft.archive.open("rb") as file:
+            store.put_file(
+                wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
+            )
+    condition = Condition(etag=head.etag) if head else IF_ABSENT
+    if store.put(context.layout.run_json, wanted.encode(), condition) is None:
+        raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
+    return True
+
+
+def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
+    """Whether there is such a run, and it would become another one."""
+    there = find_run(store, context.layout.run_json)
+    return there is not None and _kept(draft, there) != there
+
+
+def _kept(draft: Draft, there: Run) -> Run:
+    """Return the run as it is wanted, with what happened to it since it was first prepared."""
+    lived = ("created_at", "paused", "forgiven", "resumed_at")
+    kept = {name: getattr(there, name) for name in lived}
+    return draft.run.model_copy(update=kept)
+
+
+def check_same_places(wanted: Run, there: Run | None) -> None:
+    """Raise UsageError if the run's inputs or outputs would move: its records are about those."""
+    for name in ("input", "output"):
+        if there is not None and getattr(there, name) != getattr(wanted, name):
+            raise UsageError(
+                f'the {name}s of run "{there.name}" are in {escape(getattr(there, name).uri)}',
+                f"now they would be in {escape(getattr(wanted, name).uri)}",
+                "give the other run another name: --run NAME",
+            )
+
+
+def _archive(context: Context, folder: Path) -> Path | None:
+    env = context.settings.run.env
+    if env is None:
+        return None
+    source = context.path(env)
+    if source.is_file() or source.suffix == ".zip":
+        check_zip(source)
+        return source
+    target = folder / "environment.zip"
+    zip_folder(source, target)
+    check_zip(target)
+    return target
+
+
+def _check(context: Context, command: Words, setup: Words | None, archive: Path | None) -> None:
+    if archive is None:
+        if setup:
+            raise UsageError(
+                "there is no environment that run.setup could make ready",
+                "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+            )  # fmt: skip
+        if needs_environment(command):
+            raise UsageError(
+                f'the command "{escape(command[0])}" is in no environment',
+                "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+            )  # fmt: skip
+        return
+    settings = context.settings
+    machines = architectures(settings.workers.types)
+    if context.elsewhere:
+        machines.add(this_architecture())
+    with zipfile.ZipFile(archive) as opened:
+        env = settings.run.env or ""
+        own = archive == context.path(env)
+        packed = Packed(opened, env, settings.run.env_prefix, own)
+        if setup:
+            check_command(setup, packed, machines, "run.setup")
+        # What is missing may be what the set-up makes; the worker looks after that.
+        if not setup or has_program(command, packed):
+            check_command(command, packed, machines)
+
+
+def _record(context: Context, command: Words, setup: Words | None, archive: Path | None) -> Run:
+    settings, layout = context.settings, context.layout
+    limits = Limits(
+        timeout_seconds=settings.run.timeout,
+        max_attempts=settings.run.attempts,
+        require_output=settings.run.require_output,
+        memory_bytes=settings.run.memory_per_job,
+        gpus=settings.run.gpus_per_job,
+        halt=settings.run.halt,
+    )
+    return Run(
+        name=context.run,
+        command=command,
+        environment=_environment(context, archive) if archive else None,
+        setup=Setup(command=setup, timeout_seconds=settings.run.setup_timeout) if setup else None,
+        input=_input_location(context),
+        output=_location(settings.output.to, context) if settings.output.to else layout.output,
+        naming=OutputNaming(name=settings.output.name, on_clash=settings.output.on_clash),
+        limits=limits,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _environment(context: Context, archive: Path) -> Environment:
+    identity = sha256_of(archive)
+    return Environment(
+        bucket=context.bucket,
+        key=context.layout.environment(identity),
+        identity=identity,
+        prefix=context.settings.run.env_prefix,
+    )
+
+
+def _input_location(context: Context) -> Location:
+    spec = context.settings.run.inputs
+    return _location(spec, context) if is_remote(spec) else context.layout.input
+
+
+def _location(uri: str, context: Context) -> Location:
+    """Read an S3 location in which the bucket "auto" is the run's own."""
+    location = Location.parse(uri)
+    return location if location.bucket != "auto" else Location(context.bucket, location.prefix)

@@ -1,0 +1,141 @@
+"""What S3 and SQS say of a run at one moment; `status`, `failures` and `run` are made of it.
+
+Done and failed are counted from listings: each job that is finished has a result object, and
+each that may have failed has a mark. Only what is marked is read, and whatever was read once is
+not read again while its ETag stays the same. So watching a long run costs listings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from parallelize.runs.record import find_run, no_run
+from parallelize.runs.results import marked_failed
+from parallelize.transfers import in_parallel
+from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Cursor, decode_part
+from parallelize_core.queue import QueueCounts
+from parallelize_core.result import Result
+from parallelize_core.run import Run
+from parallelize_core.store import ObjectInfo, Store
+
+Made = TypeVar("Made")
+
+PART_SUFFIX = ".jsonl.gz"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run at `taken_at` (seconds since 1970).
+
+    `total` jobs are in the manifest, the first `sent` of them were put on the queue; `finished`
+    holds the S3 keys of all results. `queue` is None before there is one.
+    """
+
+    layout: RunLayout
+    run: Run
+    taken_at: float
+    total: int
+    sent: int
+    finished: frozenset[str]
+    failures: tuple[Result, ...]
+    heartbeats: tuple[Heartbeat, ...]
+    queue: QueueCounts | None = None
+
+
+class Reader:
+    """Takes snapshots of one run; keep it while watching, for what it remembers."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: RunLayout,
+        count: Callable[[], QueueCounts | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._count = count
+        self._clock = clock
+        self._parts = _Cache(store, lambda body: len(decode_part(body)))
+        self._cursors = _Cache(store, lambda body: Cursor.model_validate_json(body).sent)
+        self._heartbeats = _Cache(store, _heartbeat)
+        self._results = _Cache(store, _without_log)
+
+    def snapshot(self) -> Snapshot:
+        """Read the run as it is now; raise UsageError if there is no such run."""
+        run = find_run(self._store, self._layout.run_json)
+        if run is None:
+            raise no_run(self._layout)
+        heartbeats = self._heartbeats.read(self._store.list(self._layout.agents.prefix))
+        lengths, sent = self._manifest()
+        results = {item.key: item for item in self._store.list(self._layout.results.prefix)}
+        # After the results: a mark is made before its result, so that none of these is missed.
+        marked = marked_failed(self._store, self._layout)
+        return Snapshot(
+            layout=self._layout,
+            run=run,
+            taken_at=self._clock(),
+            total=sum(lengths),
+            sent=sum(sent),
+            finished=frozenset(results),
+            failures=self._failures(marked, results),
+            heartbeats=tuple(beat for beat in heartbeats if beat is not None),
+            queue=self._count(),
+        )
+
+    def _manifest(self) -> tuple[list[int], list[int]]:
+        """Return how many entries the parts have, and how many of them were sent."""
+        items = list(self._store.list(self._layout.manifest.prefix))
+        parts = [item for item in items if item.key.endswith(PART_SUFFIX)]
+        cursors = [item for item in items if not item.key.endswith(PART_SUFFIX)]
+        return list(self._parts.read(parts)), list(self._cursors.read(cursors))
+
+    def _failures(
+        self, marked: Iterable[str], results: Mapping[str, ObjectInfo]
+    ) -> tuple[Result, ...]:
+        wanted = (results.get(self._layout.result(key)) for key in marked)
+        read = self._results.read(item for item in wanted if item is not None)
+        # A mark means nothing unless the result itself says so: a retry may have succeeded.
+        return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
+
+
+def _without_log(body: bytes) -> Result:
+    return Result.decode(body).model_copy(update={"log": "", "outputs": ()})
+
+
+def _heartbeat(body: bytes) -> Heartbeat | None:
+    try:
+        return Heartbeat.decode(body)
+    except DecodeError:
+        return None  # of another version; what it says cannot be told
+
+
+@dataclass
+class _Cache(Generic[Made]):
+    """Objects that were read and decoded, until they change."""
+
+    store: Store
+    decode: Callable[[bytes], Made]
+    _known: dict[str, tuple[str, Made]] = field(default_factory=dict)
+
+    def read(self, items: Iterable[ObjectInfo]) -> list[Made]:
+        """Return what the objects hold; one that is gone meanwhile is left out."""
+        found = {item.key: item.etag for item in items}
+        self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}
+        missing = [key for key in found if key not in self._known]
+        for key, body in in_parallel(self._get, missing):
+            if body is not None:
+                self._known[key] = (found[key], self.decode(body))
+        return [self._known[key][1] for key in found if key in self._known]
+
+    def _get(self, key: str) -> tuple[str, bytes | None]:
+        try:
+            return key, self.store.get(key)
+        except MissingError:
+            return key, None

@@ -1,0 +1,214 @@
+"""How a run is doing: pure functions from a snapshot to what is shown of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from parallelize.console import escape, shown
+from parallelize.runs.snapshot import Snapshot
+from parallelize.units import plural, show_duration
+from parallelize_core.cost import spent_usd
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.result import Result
+
+_ENDED = {WorkerState.LEFT, WorkerState.FAILED}
+
+
+class RunState(StrEnum):
+    """A run is in exactly one of these states."""
+
+    RUNNING = "running"
+    """Some job has no result yet, and at least one worker is alive."""
+    IDLE = "idle"
+    """Some job has no result yet, and no worker is alive: without a launch nothing will happen."""
+    DRAINED = "drained"
+    """Every job has a result, and all have succeeded."""
+    FAILED = "failed"
+    """Every job has a result, and some have failed."""
+
+
+OVERDUE = "overdue"
+"""Shown for a worker that should have reported long ago: it is gone, or cut off."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker by its last heartbeat, and whether that one is too old."""
+
+    beat: Heartbeat
+    overdue: bool
+
+    @property
+    def id(self) -> str:
+        """The worker's id."""
+        return self.beat.worker
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has said good-bye."""
+        return self.beat.state in _ENDED
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be counted on."""
+        return not self.ended and not self.overdue
+
+    @property
+    def state(self) -> str:
+        """Its own word, or `overdue`."""
+        return OVERDUE if self.overdue else self.beat.state.value
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The counts of a run. Each job is done, failed, running or waiting, and only one of them.
+
+    `waiting` has the jobs that were never sent to the queue too, `unsent` says how many those
+    are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
+    the workers that are alive, `cost` an estimate of US dollars so far, `why` one sentence on a
+    run that does not get on.
+    """
+
+    run: str
+    state: RunState
+    taken_at: float
+    total: int
+    done: int
+    failed: int
+    running: int
+    waiting: int
+    unsent: int
+    workers: tuple[Worker, ...]
+    elapsed: float
+    rate: float
+    cost: float
+    last_failure: Result | None
+    why: str | None
+
+    @property
+    def left(self) -> int:
+        """How many jobs have no result yet."""
+        return self.running + self.waiting
+
+    @property
+    def finished(self) -> bool:
+        """Whether every job has a result."""
+        return self.left == 0
+
+    @property
+    def cost_per_file(self) -> float | None:
+        """About what a finished file has cost, in US dollars; None before there is one."""
+        finished = self.done + self.failed
+        return self.cost / finished if finished and self.cost else None
+
+    @property
+    def cost_to_finish(self) -> float | None:
+        """About what the files without a result will cost if they are like the others."""
+        each = self.cost_per_file
+        return None if each is None else each * self.left
+
+    @property
+    def eta(self) -> float | None:
+        """The seconds that the rest will take at this rate, None if nobody can tell."""
+        return self.left / self.rate if self.left and self.rate else None
+
+    @property
+    def alive(self) -> int:
+        """How many workers can be counted on."""
+        return sum(worker.alive for worker in self.workers)
+
+
+def status_of(snapshot: Snapshot) -> RunStatus:
+    """Work out how the run is doing."""
+    workers = tuple(
+        worker_of(_up_to_date(beat, snapshot), snapshot.taken_at) for beat in snapshot.heartbeats
+    )
+    left = max(0, snapshot.total - len(snapshot.finished))
+    held = {key for worker in workers if worker.alive for key in worker.beat.running}
+    running = min(left, len(held))
+    failed = len(snapshot.failures)
+    state = _state(left, failed, any(worker.alive for worker in workers))
+    return RunStatus(
+        run=snapshot.run.name,
+        state=state,
+        taken_at=snapshot.taken_at,
+        total=snapshot.total,
+        done=len(snapshot.finished) - failed,
+        failed=failed,
+        running=running,
+        waiting=left - running,
+        unsent=min(left, snapshot.total - snapshot.sent),
+        workers=workers,
+        elapsed=_elapsed(snapshot, left),
+        rate=sum(_rate(worker.beat) for worker in workers if worker.alive),
+        cost=spent_usd(snapshot.heartbeats),
+        last_failure=max(snapshot.failures, key=lambda r: r.finished_at, default=None),
+        why=why(snapshot, workers) if left else None,
+    )
+
+
+def worker_of(beat: Heartbeat, now: float) -> Worker:
+    """Judge a heartbeat at the time `now`, seconds since 1970."""
+    return Worker(beat, overdue=beat.state not in _ENDED and not beat.alive(now))
+
+
+def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
+    """Say in one sentence why a run with jobs left does not get on, None if it does."""
+    if snapshot.run.paused:
+        return f"the run is paused: {escape(snapshot.run.paused)}"
+    if snapshot.sent == 0:
+        return "nothing was sent to the queue yet: parallelize enqueue"
+    if overdue := [worker for worker in workers if worker.overdue]:
+        return _why_overdue(snapshot, overdue)
+    return None if any(worker.alive for worker in workers) else _why_idle(snapshot, workers)
+
+
+def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
+    queue = snapshot.queue
+    if queue is not None and queue.total == 0:
+        missing = plural(snapshot.total - len(snapshot.finished), "result")
+        return f"the queue is empty, but {missing} still missing: parallelize enqueue"
+    if not workers:
+        return "no worker has reported yet: launch some, or wait for them to boot"
+    return _last_words(workers)
+
+
+def _why_overdue(snapshot: Snapshot, overdue: list[Worker]) -> str:
+    first = overdue[0]
+    age = show_duration(snapshot.taken_at - first.beat.seen)
+    if len(overdue) == 1:
+        return f"worker {shown(first.id, 30)} is overdue: last seen {age} ago"
+    return f"{len(overdue)} workers are overdue, {shown(first.id, 30)} since {age}"
+
+
+def _last_words(workers: tuple[Worker, ...]) -> str:
+    last = max(workers, key=lambda worker: worker.beat.seen)
+    words = escape(last.beat.reason) or "no reason"
+    return (
+        f"all workers have left, the last ({shown(last.id, 30)}) with: {words}; parallelize launch"
+    )
+
+
+def _state(left: int, failed: int, alive: bool) -> RunState:  # noqa: FBT001 - three facts
+    if left:
+        return RunState.RUNNING if alive else RunState.IDLE
+    return RunState.FAILED if failed else RunState.DRAINED
+
+
+def _up_to_date(beat: Heartbeat, snapshot: Snapshot) -> Heartbeat:
+    """Return a heartbeat without the files that have their result: it may be older than those."""
+    layout, finished = snapshot.layout, snapshot.finished
+    running = tuple(key for key in beat.running if layout.result(key) not in finished)
+    return beat.model_copy(update={"running": running})
+
+
+def _elapsed(snapshot: Snapshot, left: int) -> float:
+    if not snapshot.heartbeats:
+        return 0.0
+    last = snapshot.taken_at if left else max(beat.seen for beat in snapshot.heartbeats)
+    return max(0.0, last - min(beat.started for beat in snapshot.heartbeats))
+
+
+def _rate(beat: Heartbeat) -> float:
+    return (beat.done + beat.failed) / max(1.0, beat.seen - beat.started)

@@ -1,0 +1,206 @@
+"""What a run's status looks like: as JSON, as a page, as a line of a log, as changes."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from parallelize.console import WIDTH, escape, shown
+from parallelize.runs.failed import label, last_words
+from parallelize.runs.status import RunStatus, Worker
+from parallelize.units import CENT, plural, show_duration, show_usd
+from parallelize_core.heartbeat import Heartbeat
+
+SCHEMA = 1
+BAR_CELLS = 20
+WORKERS_SHOWN = 12
+
+
+def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
+    """Return the object that `status --json` prints; costs in US dollars."""
+    return {
+        "schema": SCHEMA,
+        "run": status.run,
+        "state": status.state.value,
+        "total": status.total,
+        "done": status.done,
+        "failed": status.failed,
+        "running": status.running,
+        "waiting": status.waiting,
+        "unsent": status.unsent,
+        "workers": [_worker_json(worker) for worker in status.workers],
+        "elapsed_seconds": round(status.elapsed, 1),
+        "files_per_second": round(status.rate, 3),
+        "eta_seconds": None if status.eta is None else round(status.eta),
+        "cost_usd": {
+            "estimate": round(status.cost, 4),
+            "limit": max_cost,
+            "per_file": _rounded(status.cost_per_file),
+            "to_finish": _rounded(status.cost_to_finish),
+        },
+        "why": status.why,
+        "as_of": _iso(status.taken_at),
+    }
+
+
+def _rounded(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 6)
+
+
+def _worker_json(worker: Worker) -> dict[str, Any]:
+    beat = worker.beat
+    return {
+        "id": beat.worker,
+        "state": worker.state,
+        "type": beat.type,
+        "done": beat.done,
+        "failed": beat.failed,
+        "seen": _iso(beat.seen),
+        "zone": beat.zone,
+        "slots": beat.slots,
+        "running": list(beat.running),
+        "handed_back": beat.handed_back,
+        "reason": beat.reason,
+    }
+
+
+def page(status: RunStatus) -> list[str]:
+    """Return the lines of the whole picture, each of at most 80 columns."""
+    head = f"{status.run}  {plural(status.alive, 'worker')}  {status.state}"
+    return [
+        f"{head}{show_duration(status.elapsed) + ' elapsed':>{WIDTH - len(head)}}",
+        _cut(f"  files   {bar(status)} {counts(status)}"),
+        *_rate_line(status),
+        *_cost_line(status),
+        *_worker_lines(status),
+        *_failure_line(status),
+        *_why_lines(status),
+    ]
+
+
+def bar(status: RunStatus) -> str:
+    """Return how much is finished, in twenty cells."""
+    finished = (status.done + status.failed) / max(1, status.total)
+    full = min(BAR_CELLS, int(BAR_CELLS * finished))
+    return "━" * full + "─" * (BAR_CELLS - full)
+
+
+def counts(status: RunStatus) -> str:
+    """Return the four counts."""
+    return (
+        f"{status.done:,} done · {status.running:,} running · "
+        f"{status.waiting:,} waiting · {status.failed:,} failed"
+    )
+
+
+def log_line(status: RunStatus) -> str:
+    """Return one line for a log, without the time."""
+    parts = [
+        f"{status.run} {status.done}/{status.total} done",
+        f"{status.running} running {status.waiting} waiting {status.failed} failed",
+        plural(status.alive, "worker"),
+    ]
+    if status.eta is not None:
+        parts.append(f"eta {show_duration(status.eta)}")
+    return " ".join(parts)
+
+
+def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
+    """Say what has happened to the workers between two looks, a line each."""
+    known = {worker.id: worker for worker in before.workers} if before else {}
+    for worker in after.workers:
+        old = known.get(worker.id)
+        yield from _worker_changes(old, worker)
+    # At the first look workers that were just launched have not reported yet.
+    if before and after.why and not after.alive and _plain(before.why) != _plain(after.why):
+        yield after.why
+
+
+def _plain(why: str | None) -> str:
+    """Return a reason without its figures, which are others at each look."""
+    return re.sub(r"\d+\w*", "", why or "")
+
+
+def _worker_changes(old: Worker | None, new: Worker) -> Iterator[str]:
+    name, beat = shown(new.id, 30), new.beat
+    if old is None and new.alive:
+        yield f"worker {name} started ({beat.type or 'unknown type'}, {plural(beat.slots, 'slot')})"
+    if old is not None and old.state != new.state and new.state not in {"busy", "idle"}:
+        reason = f": {escape(beat.reason)}" if beat.reason else ""
+        yield f"worker {name} {'is ' * (new.alive or new.overdue)}{new.state}{reason}"
+    if back := beat.handed_back - (old.beat.handed_back if old else 0):
+        yield f"worker {name} put {plural(back, 'file')} back on the queue"
+
+
+def _rate_line(status: RunStatus) -> list[str]:
+    if not status.rate or status.finished:
+        return []
+    eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
+    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}".rstrip())]
+
+
+def _cost_line(status: RunStatus) -> list[str]:
+    if status.cost < CENT:
+        return []
+    parts = [f"est. {show_usd(status.cost)} so far"]
+    if status.cost_per_file:
+        parts.append(f"{show_usd(status.cost_per_file)} a file")
+    if status.cost_to_finish:
+        parts.append(f"{show_usd(status.cost_to_finish)} to finish")
+    return [_cut(f"  cost    {' · '.join(parts)}")]
+
+
+def _worker_lines(status: RunStatus) -> Iterator[str]:
+    if not status.workers:
+        return
+    yield ""
+    yield _row("worker", "type", "state", "done", "failed", "now", "seen")
+    order = sorted(status.workers, key=lambda worker: (worker.ended, worker.id))
+    for worker in order[:WORKERS_SHOWN]:
+        beat = worker.beat
+        age = show_duration(max(0.0, status.taken_at - beat.seen))
+        now = _now(beat) if worker.alive else beat.reason
+        yield _row(
+            beat.worker, beat.type, worker.state, f"{beat.done:,}", f"{beat.failed:,}", now, age
+        )
+    if len(order) > WORKERS_SHOWN:
+        yield f"  and {len(order) - WORKERS_SHOWN:,} more"
+
+
+def _now(beat: Heartbeat) -> str:
+    if not beat.running:
+        return beat.reason
+    others = len(beat.running) - 1
+    return f"{shown(beat.running[0], 12)} +{others}" if others else beat.running[0]
+
+
+def _row(*cells: str) -> str:
+    widths = (19, 11, 8, 6, 6, 15, 6)
+    name, kind, state, done, failed, now, age = (
+        shown(cell, width) for cell, width in zip(cells, widths, strict=True)
+    )
+    return f"  {name:<19} {kind:<11} {state:<8} {done:>6} {failed:>6} {now:<15} {age:>6}".rstrip()
+
+
+def _failure_line(status: RunStatus) -> list[str]:
+    if (failure := status.last_failure) is None:
+        return []
+    where = f"{shown(failure.key, 30)}  {label(failure)}"
+    return ["", _cut(f"  last failure  {where}  {last_words(failure)}")]
+
+
+def _why_lines(status: RunStatus) -> list[str]:
+    """Return the reason in full: the last words of a worker end with what matters most."""
+    text = f"  why     {status.why}" if status.why else ""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,96 @@
+"""Following a run: a picture that is renewed on a terminal, lines of a log elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from parallelize.console import WIDTH, say
+from parallelize.progress import LINE_SECONDS
+from parallelize.runs.status import RunStatus
+from parallelize.runs.view import changes, log_line, page
+
+INTERVAL_SECONDS = 3.0
+LISTING_SHARE = 4
+"""A look that took a second is followed by at least so many seconds without one."""
+
+FOOTER = "ctrl-C detaches: the workers go on"
+
+
+class View(Protocol):
+    """Shows what has become of a run."""
+
+    def __call__(self, status: RunStatus) -> None:
+        """Show it as it is now."""
+
+
+def watch(
+    look: Callable[[], RunStatus],
+    view: View,
+    is_over: Callable[[RunStatus], bool],
+    interval_seconds: float = INTERVAL_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> RunStatus:
+    """Look at the run again and again, show it, and return its status once it `is_over`."""
+    while True:
+        began = time.monotonic()
+        status = look()
+        view(status)
+        if is_over(status):
+            return status
+        # The listings of a run with a million files take a while, and cost money.
+        sleep(max(interval_seconds, LISTING_SHARE * (time.monotonic() - began)))
+
+
+@contextmanager
+def open_view(footer: str = FOOTER) -> Iterator[View]:
+    """Give the view that suits what stderr is."""
+    if not sys.stderr.isatty():
+        yield LogView()
+        return
+    console = Console(stderr=True)
+    console.width = min(console.width, WIDTH)
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(status: RunStatus) -> None:
+            lines = [*page(status), "", footer] if not status.finished else page(status)
+            live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
+
+        yield show
+
+
+class LogView:
+    """A line at first, every 30 s, and at each change of state."""
+
+    def __init__(
+        self,
+        tell: Callable[[str], None] = say,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._before: RunStatus | None = None
+        self._due = clock()
+
+    def __call__(self, status: RunStatus) -> None:
+        """Tell what is new."""
+        now = datetime.fromtimestamp(status.taken_at).astimezone().strftime("%H:%M:%S")
+        for change in changes(self._before, status):
+            self._tell(f"{now} {status.run} {change}")
+        if self._clock() >= self._due or self._is_turn(status):
+            self._tell(f"{now} {log_line(status)}")
+            if self._before and status.why and not status.alive:
+                self._tell(f"{now} {status.run} {status.why}")
+            self._due = self._clock() + LINE_SECONDS
+        self._before = status
+
+    def _is_turn(self, status: RunStatus) -> bool:
+        return self._before is not None and self._before.state != status.state

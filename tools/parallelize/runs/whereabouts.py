@@ -1,0 +1,79 @@
+"""Why a run stands still, as far as EC2 knows more than the workers' heartbeats tell.
+
+A machine that boots, one that was taken away, and a group that AWS gives none have one thing in
+common: nobody writes a heartbeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from parallelize.console import escape, shown
+from parallelize.context import Context
+from parallelize.fleet import group as groups
+from parallelize.fleet import instances
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.instances import Machine
+from parallelize.runs.status import RunStatus
+from parallelize.units import plural, show_duration
+from parallelize_core.layout import group_name
+from parallelize_core.pause import HELD_PROCESSES
+
+BOOT_SECONDS = 10 * 60
+"""A machine that has not reported by then is not booting any more, from a stock image neither."""
+
+
+def with_whereabouts(context: Context, status: RunStatus) -> RunStatus:
+    """Let EC2 say why the run stands still, if it can and this person may ask it."""
+    try:
+        told = explain(ComputeClients.make(context.session), status)
+    except (ClientError, BotoCoreError):
+        return status
+    return replace(status, why=told) if told else status
+
+
+def explain(clients: ComputeClients, status: RunStatus) -> str | None:
+    """Say in one sentence what keeps the run's machines from working, None if nothing is known."""
+    machines = {machine.id: machine for machine in instances.find(clients.ec2, status.run)}
+    gone = [worker.id for worker in status.workers if worker.overdue and worker.id not in machines]
+    if gone:
+        return _gone(gone)
+    if status.alive:
+        return None
+    reported = {worker.id for worker in status.workers}
+    billed = [machine for machine in machines.values() if machine.state in instances.BILLED]
+    if silent := [machine for machine in billed if machine.id not in reported]:
+        return _silent(silent, status.taken_at)
+    return _group(clients, status.run)
+
+
+def _gone(workers: list[str]) -> str:
+    who = (
+        f"worker {shown(workers[0], 30)} is" if len(workers) == 1 else f"{len(workers)} workers are"
+    )
+    return f"{who} gone without a word; others get the files within a lease"
+
+
+def _silent(machines: list[Machine], now: float) -> str:
+    first = machines[0]
+    seconds = now - first.launched.timestamp()
+    if seconds < BOOT_SECONDS:
+        verb = "boots" if len(machines) == 1 else "boot"
+        return f"{plural(len(machines), 'machine')} {verb}, for {show_duration(seconds)} so far"
+    return (
+        f"machine {first.id} never reported in {show_duration(seconds)}; its console:\n"
+        f"  aws ec2 get-console-output --latest --instance-id {first.id}"
+    )
+
+
+def _group(clients: ComputeClients, run: str) -> str | None:
+    group = groups.find(clients.autoscaling, group_name(run))
+    if group is None:
+        return None
+    if set(HELD_PROCESSES) & set(group.suspended):
+        return "its fleet is held, and starts no workers: parallelize scale N"
+    if refusal := groups.last_refusal(clients.autoscaling, group.name):
+        return f"AWS gives its fleet no worker: {escape(refusal)}"
+    return None
