@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from parallelize.runs.agent_config import agent_settings, drain_settings
+from parallelize.settings import KEYS, Settings, resolve
+from parallelize_core.config import AgentConfig
+
 ROOT = Path(__file__).parents[2]
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
+SETTING = re.compile(r"^\| `(\w+\.\w+)` \| (`.+?`|-) \|", re.MULTILINE)
+NONE = "-"
+DEFAULTS = Settings()
 ROW = re.compile(r"^\| (\d+) \| .+\|$", re.MULTILINE)
 
 
@@ -21,3 +28,18 @@ def test_every_known_failure_of_others_is_covered_by_tests_that_exist() -> None:
         if not (path := ROOT / "tests" / file).is_file() or f"def {test}(" not in path.read_text()
     ]
     assert missing == []
+
+
+def test_the_page_of_settings_has_each_with_its_true_default(tmp_path: Path) -> None:
+    rows = SETTING.findall((ROOT / "docs/configuration.md").read_text())
+    assert tuple(key for key, _ in rows) == KEYS
+    toml = "\n".join(f"{key} = {default.strip('`')}" for key, default in rows if default != NONE)
+    file = tmp_path / "parallelize.toml"
+    file.write_text(toml)
+    said = resolve({}, {}, tmp_path, file).settings
+    assert said.model_copy(update={"agent": DEFAULTS.agent}) == DEFAULTS
+    agent = agent_settings(said.agent)
+    there = {"run": "r", "bucket": "b", "queue_url": "q", "dead_letter_queue_url": "d"}
+    plain = AgentConfig.model_validate(there)
+    assert {name: getattr(plain, name) for name in agent} == agent
+    assert drain_settings(said.agent) == plain.drain

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.functional.agent.bench import HOURLY_USD, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
 from parallelize_core.result import INLINE_LOG_BYTES
+
+SET_BY_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
 
 COUNT = 'wc -c < "$1" > "$(basename "$1").count"; echo "$(basename "$1").count"'
 
@@ -83,6 +87,9 @@ def test_the_command_is_told_about_its_job_and_nothing_about_the_agent(make: Mak
     assert told["TMPDIR"].startswith(told["PARALLELIZE_SCRATCH"])
     assert told["PWD"] == told["PARALLELIZE_SCRATCH"]
     assert not [name for name in told if name.startswith("AWS_")]
+    page = (Path(__file__).parents[3] / "docs/command.md").read_text()
+    untold = {name for name in told if f"`{name}`" not in page}
+    assert untold <= {"INPUT", *SET_BY_THE_SHELL}
 
 
 def test_jobs_at_the_same_time_have_different_slots_and_folders(

@@ -63,7 +63,7 @@ def test_the_attempt_that_had_failed_last_can_still_be_read(failed: Project) -> 
     assert after.model_dump() == before.model_dump(include=set(Attempt.model_fields))
 
 
-@pytest.mark.parametrize("name", ["deep/bad.txt", "inputs/deep/bad.txt"])
+@pytest.mark.parametrize("name", ["deep/bad.txt", "inputs/deep/bad.txt", "bad.txt"])
 def test_a_named_file_alone_is_sent_again(failed: Project, name: str) -> None:
     assert failed.call("retry", name) == 0
     assert still_failed(failed) == ["bad one.txt"]

@@ -1,34 +1,9 @@
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene, failure
 
-from parallelize.commands.logs import find_key, read_records, report
-from parallelize_core.errors import NothingToDoError, UsageError
+from parallelize.commands.logs import read_records, report
+from parallelize_core.errors import NothingToDoError
 from parallelize_core.result import Usage
-
-KEYS = ["a/scan.tif", "b/scan.tif", "b/other.tif", "scan.tif.txt"]
-
-
-@pytest.mark.parametrize(
-    "name", ["b/other.tif", "other.tif", "inputs/b/other.tif", "./b/other.tif"]
-)
-def test_a_file_may_be_named_by_its_key_its_end_or_its_path(name: str) -> None:
-    assert find_key(KEYS, name) == "b/other.tif"
-
-
-def test_a_key_wins_over_those_that_end_in_it() -> None:
-    assert find_key(["a/x", "x"], "x") == "x"
-
-
-def test_an_end_that_fits_several_is_refused_with_the_candidates() -> None:
-    with pytest.raises(UsageError) as caught:
-        find_key(KEYS, "scan.tif")
-    assert "a/scan.tif" in (caught.value.why or "")
-    assert "b/scan.tif" in (caught.value.why or "")
-
-
-def test_part_of_a_name_is_not_its_end() -> None:
-    with pytest.raises(UsageError, match="no input of this run"):
-        find_key(KEYS, "can.tif")
 
 
 def test_every_attempt_is_told_in_order_the_result_last() -> None:

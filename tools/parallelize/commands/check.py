@@ -11,11 +11,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.commands import one_file
-from parallelize.commands.logs import find_key
 from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import COMMON, NO_WORK, Common, Json, Work
 from parallelize.runs.inputs import is_remote, local_inputs
+from parallelize.runs.which import find_key
 from parallelize_core.errors import ParallelizeError, UsageError
 
 OUT = "check"

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, escape, shown, some
+from parallelize.console import answer, answer_json, escape, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.runs.failed import label
 from parallelize.runs.record import load_run
+from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
@@ -82,7 +83,7 @@ def read_attempts(context: Context, file: str) -> list[Attempt]:
     store, layout = context.store, context.layout
     load_run(store, context)
     known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
-    return read_records(store, layout, find_key(known, file))
+    return read_records(store, layout, find_key(known, file, key_of_path(context, file)))
 
 
 def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
@@ -99,24 +100,6 @@ def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
             f"no attempt at {shown(key)} has ended yet", fix="parallelize status"
         )
     return [_with_log(store, record) for record in records]
-
-
-def find_key(known: Iterable[str], file: str) -> str:
-    """Return the one key that `file` means: the key itself, its end, or a path that ends in it."""
-    name = file.removeprefix("./")
-    near = []
-    for key in known:
-        if key == name:
-            return key
-        if key.endswith(f"/{name}") or name.endswith(f"/{key}"):
-            near.append(key)
-    if len(near) == 1:
-        return near[0]
-    if near:
-        raise UsageError(
-            f"{shown(file, 40)} may be {len(near):,} inputs", some(near), "give more of the key"
-        )
-    raise UsageError(f"no input of this run is called {shown(file, 40)}")
 
 
 def report(record: Attempt) -> Iterator[str]:

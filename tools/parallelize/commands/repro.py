@@ -13,11 +13,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.commands import one_file
-from parallelize.commands.logs import find_key
 from parallelize.console import say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.record import load_run
+from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.errors import UsageError
 from parallelize_core.manifest import Entry, read_parts
@@ -57,7 +57,7 @@ def find_entry(context: Context, file: str) -> Entry:
     """Return the one line of the manifest that `file` means."""
     parts = read_parts(context.store, context.layout)
     entries = {entry.key: entry for part in parts for entry in part.entries}
-    return entries[find_key(entries, file)]
+    return entries[find_key(entries, file, key_of_path(context, file))]
 
 
 def fetch_input(context: Context, run: Run, entry: Entry, folder: Path) -> Path:

@@ -8,9 +8,8 @@ and take the job for finished.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -22,6 +21,7 @@ from parallelize.queues import make_queues
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
+from parallelize.runs.which import find_key, key_of_path, matches
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.config import AgentConfig
@@ -49,7 +49,9 @@ class Retried:
 
 
 def retry(
-    *files: Annotated[str, Parameter(help="Inputs whose jobs have failed; none means all.")],
+    *files: Annotated[
+        str, Parameter(name="FILE", help="Failed inputs, or ends of their keys; none means all.")
+    ],
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -114,28 +116,19 @@ def _chosen(context: Context, store: Store, files: Sequence[str]) -> list[Result
     if not files:
         return failed
     by_key = {result.key: result for result in failed}
-    return [by_key[key] for key in dict.fromkeys(_keys(context, files, by_key))]
+    return [by_key[key] for key in dict.fromkeys(_find(context, by_key, file) for file in files)]
 
 
-def _keys(context: Context, files: Sequence[str], failed: Collection[str]) -> Iterator[str]:
-    for file in files:
-        names = (file, _below_inputs(context, file))
-        key = next((name for name in names if name in failed), None)
-        if key is None:
-            near = difflib.get_close_matches(file, failed, n=1)
-            raise UsageError(
-                f"the job of {shown(file)} has not failed",
-                f"did you mean {shown(near[0])}?" if near else None,
-                "parallelize failures   lists those that have",
-            )
-        yield key
-
-
-def _below_inputs(context: Context, file: str) -> str | None:
-    """Return the key of a file named by its path here, such as inputs/scan.tif."""
-    root = context.path(context.settings.run.inputs).resolve()
-    path = (Path.cwd() / file).resolve()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+def _find(context: Context, failed: Collection[str], file: str) -> str:
+    path_key = key_of_path(context, file)
+    if matches(failed, file, path_key):
+        return find_key(failed, file, path_key)
+    near = difflib.get_close_matches(file, failed, n=1)
+    raise UsageError(
+        f"the job of {shown(file)} has not failed",
+        f"did you mean {shown(near[0])}?" if near else None,
+        "parallelize failures   lists those that have",
+    )
 
 
 def _renew(context: Context, store: Store, there: Run) -> bool:
