@@ -1,1 +1,19 @@
-"""What a person uses: the command line, the local cloud, and the fleet."""
+"""What a person uses: the command line, the local cloud, and the fleet; for Python, `map`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parallelize.api import JobError, Outcome, map  # noqa: A004 - see there
+
+__all__ = ["JobError", "Outcome", "map"]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when it is asked for: boto3 takes longer to import than --help may take.
+    if name in __all__:
+        from parallelize import api  # noqa: PLC0415
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

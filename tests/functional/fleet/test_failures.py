@@ -7,7 +7,7 @@ from botocore.stub import ANY, Stubber
 from tests.functional.fleet.conftest import REGION
 from tests.unit.fleet.examples import facts, request
 
-from parallelize.cli import explain
+from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.execute import TEMPLATE_WAITS_SECONDS, execute
 from parallelize.fleet.plan import plan_launch

@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 
 from parallelize import cli
 from parallelize.commands.exit_codes import EXIT_CODES
+from parallelize.explain import explain
 from parallelize_core import errors
 
 
@@ -102,7 +103,7 @@ def denied(code: str) -> ClientError:
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(error: Exception, code: int) -> None:
-    told = cli.explain(error)
+    told = explain(error)
     assert told is not None
     assert told.exit_code == code
 
@@ -122,7 +123,7 @@ def test_an_expired_session_names_the_profile_that_needs_a_login(
     (tmp_path / "elsewhere.toml").write_text("schema = 1\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    told = cli.explain(denied("ExpiredToken"), tokens)
+    told = explain(denied("ExpiredToken"), tokens)
     assert told is not None
     assert told.fix == f"aws sso login --profile {profile}"
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_meant_is_told_in_words(
 
 
 def test_a_fault_of_the_program_is_not_dressed_up() -> None:
-    assert cli.explain(KeyError("x")) is None
+    assert explain(KeyError("x")) is None
 
 
 def test_the_exit_codes_are_printed_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:

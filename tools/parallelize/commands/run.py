@@ -7,7 +7,7 @@ interruption, or after `retry`, it goes on where the run stands.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -67,11 +67,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
 
     Exits with 0 when every file has succeeded, with 1 when some have not.
     """
-    if common.local:
-        check_local(common)
-        local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
-        say(NOT_AWS)
-    context = open_context(common, {**work.flags(), "workers.count": workers})
+    context = open_run(common, {**work.flags(), "workers.count": workers})
     if context.settings.workers.count < 1:
         raise UsageError(
             "run needs at least one worker", None,
@@ -81,12 +77,8 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     if dry_run:
         show_plan(context, folder)
         return 0
-    check_folder(folder)
-    prep.prepare(context)
     reader = make_reader(context)
-    with _interruptible(context, local=common.local):
-        end = work_off(context, reader, local=common.local)
-        complete = _download(context, folder)
+    end, complete = carry_through(context, reader, folder, local=common.local)
     machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
     page = _write_report(context, end.total)
     for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
@@ -98,6 +90,29 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     else:
         answer(str(folder))
     return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
+
+
+def open_run(common: Common, flags: Mapping[str, object]) -> Context:
+    """Open the context of a whole run; with --local start the local cloud if none is there."""
+    if common.local:
+        check_local(common)
+        local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
+        say(NOT_AWS)
+    return open_context(common, flags)
+
+
+def carry_through(
+    context: Context, reader: Reader, folder: Path, *, local: bool
+) -> tuple[RunStatus, bool]:
+    """Prepare, enqueue, launch, watch and download; do only what is missing.
+
+    Returns how the run stands, and whether all that it has made so far is in `folder`.
+    """
+    check_folder(folder)
+    prep.prepare(context)
+    with _interruptible(context, local=local):
+        end = work_off(context, reader, local=local)
+        return end, _download(context, folder)
 
 
 def show_plan(context: Context, folder: Path) -> None:
