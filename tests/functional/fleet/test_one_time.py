@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pytest
 from tests.functional.fleet.conftest import REGION
@@ -208,12 +209,27 @@ def test_scaling_down_spares_the_worker_that_has_work(account, scans, paralleliz
     parallelize("launch", "3", "--run", "scans")
     busy = account.machines("scans")[1]["InstanceId"]
     beat = Heartbeat(
-        worker=busy, state=WorkerState.BUSY, started=0, seen=1, interval_seconds=30,
+        worker=busy, state=WorkerState.BUSY, started=0, seen=time.time(), interval_seconds=30,
         running=("a.txt",),
     )  # fmt: skip
     account.beat("scans", beat)
     parallelize("scale", "1", "--run", "scans")
     assert [machine["InstanceId"] for machine in account.machines("scans")] == [busy]
+
+
+def test_scale_replaces_a_machine_that_hangs(account, scans, parallelize):
+    parallelize("launch", "2", "--run", "scans")
+    hangs = account.machines("scans")[0]["InstanceId"]
+    account.beat("scans", Heartbeat(
+        worker=hangs, state=WorkerState.BUSY, started=0, seen=1, interval_seconds=30,
+    ))  # fmt: skip
+    _, _, err = parallelize("scale", "2", "--dry-run", "--run", "scans")
+    assert f"would end {hangs}" in err
+    assert len(account.machines("scans")) == 2
+    assert parallelize("scale", "2", "--run", "scans")[0] == 0
+    there = [machine["InstanceId"] for machine in account.machines("scans")]
+    assert len(there) == 2
+    assert hangs not in there
 
 
 def test_a_dry_run_of_scale_ends_nothing(account, scans, parallelize):

@@ -90,6 +90,18 @@ def test_scale_brings_the_group_to_the_number_and_keeps_it_there(
     assert now["DesiredCapacity"] == now["MaxSize"] == len(ids(now)) == wanted
 
 
+@pytest.mark.parametrize("wanted", [4, 3, 2])
+def test_scale_leaves_no_member_that_hangs(account, group, parallelize, wanted):
+    hangs = ids(group)[0]
+    account.beat("scans", Heartbeat(
+        worker=hangs, state=WorkerState.BUSY, started=0, seen=1, interval_seconds=30,
+    ))  # fmt: skip
+    assert parallelize("scale", str(wanted), "--run", "scans")[0] == 0
+    now = account.group("scans")
+    assert now["DesiredCapacity"] == now["MaxSize"] == len(ids(now)) == wanted
+    assert hangs not in ids(now)
+
+
 def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, parallelize):
     parallelize("stop", "--run", "scans")
     suspended = {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}

@@ -53,10 +53,18 @@ def test_a_machine_that_never_reports_is_named_with_the_way_to_its_console(scans
 def test_a_worker_that_ec2_does_not_know_any_more_is_gone(scans, parallelize):
     parallelize("launch", "1", "--run", "scans")
     [machine] = scans.machines("scans")
-    beat(scans, machine["InstanceId"], datetime.now(UTC).timestamp() - 3600)
+    beat(scans, machine["InstanceId"], datetime.now(UTC).timestamp() - 600)
     assert why(scans) is None  # overdue, but there
     scans.client("ec2").terminate_instances(InstanceIds=[machine["InstanceId"]])
     assert "is gone without a word" in why(scans)
+
+
+def test_a_machine_that_is_there_and_silent_for_too_long_hangs(scans, parallelize):
+    parallelize("launch", "1", "--run", "scans")
+    [machine] = scans.machines("scans")
+    beat(scans, machine["InstanceId"], datetime.now(UTC).timestamp() - 3600)
+    assert "1 machine hangs" in why(scans)
+    assert machine["InstanceId"] in why(scans)
 
 
 def test_status_says_so(scans, parallelize):

@@ -4,23 +4,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.commands.scale import plan_scale
+from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
+LAUNCHED = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NOON = LAUNCHED.timestamp()
+LATER = NOON + HUNG_SECONDS + 1
+
 
 def machine(name, *, minute=0, state="running"):
-    launched = datetime(2026, 11, 20, 12, minute, tzinfo=UTC)
+    launched = LAUNCHED.replace(minute=minute)
     return Machine(name, state, "c7i.xlarge", "eu-west-1a", "spot", "scans", launched)
 
 
 def beat(name, *running, state=WorkerState.BUSY):
     return Heartbeat(
-        worker=name, state=state, started=0, seen=60, interval_seconds=30, running=running
+        worker=name, state=state, started=0, seen=NOON, interval_seconds=30, running=running
     )
 
 
 def leaving(machines, beats, wanted):
-    return [one.id for one in plan_scale(machines, beats, wanted).leaving]
+    return [one.id for one in plan_scale(machines, beats, wanted, NOON).leaving]
 
 
 def test_idle_workers_leave_before_busy_ones():
@@ -42,16 +47,34 @@ def test_of_equals_the_youngest_leaves():
 
 def test_more_workers_are_counted_from_those_that_run():
     machines = [machine("a"), machine("gone", state="stopping")]
-    assert plan_scale(machines, [], 3).more == 2
+    assert plan_scale(machines, [], 3, NOON).more == 2
 
 
 def test_a_run_that_has_the_number_is_left_alone():
-    plan = plan_scale([machine("a"), machine("b")], [], 2)
+    plan = plan_scale([machine("a"), machine("b")], [], 2, NOON)
     assert (plan.more, plan.leaving) == (0, ())
 
 
 @given(st.integers(0, 20), st.integers(0, 20))
 def test_any_number_is_reached_exactly(there, wanted):
-    plan = plan_scale([machine(str(n)) for n in range(there)], [], wanted)
+    plan = plan_scale([machine(str(n)) for n in range(there)], [], wanted, NOON)
     assert there + plan.more - len(plan.leaving) == wanted
     assert len({one.id for one in plan.leaving}) == len(plan.leaving)
+
+
+def test_machines_that_hang_are_ended_and_not_counted():
+    machines = [machine("silent"), machine("never"), machine("works")]
+    beats = [beat("silent", "a"), beat("works", "b").model_copy(update={"seen": LATER})]
+    plan = plan_scale(machines, beats, 2, LATER)
+    assert [one.id for one in plan.hung] == ["silent", "never"]
+    assert (plan.more, plan.leaving) == (1, ())
+
+
+@given(st.floats(0, HUNG_SECONDS), st.sampled_from([WorkerState.BUSY, WorkerState.STARTING]))
+def test_a_silence_that_clocks_could_explain_is_no_reason(silence, state):
+    there = [machine("a"), machine("b")]
+    assert hung(there, [beat("a", state=state)], NOON + silence) == ()
+
+
+def test_a_machine_that_is_kept_after_its_worker_has_left_does_not_hang():
+    assert hung([machine("a")], [beat("a", state=WorkerState.LEFT)], LATER) == ()

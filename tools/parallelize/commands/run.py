@@ -24,6 +24,7 @@ from parallelize.commands.status import make_reader
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
 from parallelize.fleet import instances
+from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
@@ -151,11 +152,18 @@ class Judge:
         """Whether that is so."""
         if status.finished:
             return True
-        if status.state is not RunState.IDLE or living(self._context):
+        if status.state is not RunState.IDLE or at_work(self._context, status):
             self._looks_alone = 0
             return False
         self._looks_alone += 1
         return self._looks_alone >= LOOKS_ALONE
+
+
+def at_work(context: Context, status: RunStatus) -> int:
+    """Count the machines that work for the run, or will: those that hang do not."""
+    machines = instances.find(context.client("ec2"), context.run, instances.BILLED)
+    beats = [worker.beat for worker in status.workers]
+    return len(machines) - len(hung(machines, beats, status.taken_at))
 
 
 def living(context: Context) -> int:
@@ -173,7 +181,7 @@ def _enqueue(context: Context) -> None:
 def launch_missing(context: Context, status: RunStatus) -> None:
     """Bring the workers to the number that is wanted, or that there are files for."""
     wanted = min(context.settings.workers.count, status.left)
-    missing = wanted - max(living(context), status.alive)
+    missing = wanted - max(at_work(context, status), status.alive)
     if missing <= 0:
         return
     queues = find_queues(context)

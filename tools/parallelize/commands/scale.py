@@ -1,4 +1,7 @@
-"""`parallelize scale N`: bring the number of the run's workers to N, up or down."""
+"""`parallelize scale N`: bring the number of the run's workers to N, up or down.
+
+Machines that hang do no work, so they are not counted: they are ended, and replaced by the others.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from parallelize.context import Context, open_context
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.termination import Compute, await_gone, look
@@ -26,13 +30,19 @@ from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """What brings a run to `wanted` workers: so many more, or these fewer."""
+    """What brings a run to `wanted` workers: so many more, or these fewer; those that hang go."""
 
     wanted: int
     more: int = 0
     on_demand: int = 0
     """How many workers there are on-demand already."""
     leaving: tuple[Machine, ...] = ()
+    hung: tuple[Machine, ...] = ()
+
+    @property
+    def ended(self) -> tuple[Machine, ...]:
+        """The machines that are ended."""
+        return (*self.hung, *self.leaving)
 
 
 def scale(
@@ -51,12 +61,13 @@ def scale(
     context = open_context(common)
     clients = ComputeClients.make(context.session)
     compute = look(clients, context.run)
-    heartbeats = Reader(context.store, context.layout).snapshot().heartbeats
-    plan = plan_scale(compute.machines, heartbeats, count)
+    found = Reader(context.store, context.layout).snapshot()
+    plan = plan_scale(compute.machines, found.heartbeats, count, found.taken_at)
     if not plan.more:
         _shrink(clients, compute, plan, dry_run=dry_run)
         return None
     launch = _plan_launch(context, plan, force=force)
+    _end(clients, plan, dry_run=dry_run)
     if compute.group:
         _grow(clients, compute.group, plan, dry_run=dry_run)
         return None
@@ -67,15 +78,16 @@ def scale(
 
 
 def plan_scale(
-    machines: Iterable[Machine], heartbeats: Iterable[Heartbeat], wanted: int
+    machines: Sequence[Machine], heartbeats: Sequence[Heartbeat], wanted: int, now: float
 ) -> ScalePlan:
-    """Return how to get from the machines there are to `wanted` of them."""
-    there = [machine for machine in machines if machine.state in instances.BILLED]
+    """Return how to get from the machines there are at `now` to `wanted` that can work."""
+    dead = hung(machines, heartbeats, now)
+    there = [one for one in machines if one.state in instances.BILLED and one not in dead]
     if wanted >= len(there):
         on_demand = sum(machine.market == "on-demand" for machine in there)
-        return ScalePlan(wanted, more=wanted - len(there), on_demand=on_demand)
+        return ScalePlan(wanted, more=wanted - len(there), on_demand=on_demand, hung=dead)
     order = leaving_order(there, heartbeats)
-    return ScalePlan(wanted, leaving=tuple(order[: len(there) - wanted]))
+    return ScalePlan(wanted, leaving=tuple(order[: len(there) - wanted]), hung=dead)
 
 
 def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) -> list[Machine]:
@@ -112,19 +124,28 @@ def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_
     say(f"the group {group.name} starts {plural(plan.more, 'worker')}")
 
 
-def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_run: bool) -> None:
+def _end(clients: ComputeClients, plan: ScalePlan, *, dry_run: bool) -> None:
+    for machine in plan.ended:
+        why = "  (silent: it hangs)" if machine in plan.hung else ""
+        if dry_run:
+            say_plan(f"would end {machine.id} {machine.type} {machine.zone}{why}")
+        elif why:
+            say(f"{machine.id} was not heard of for {HUNG_SECONDS // 60} minutes, and is ended")
     if dry_run:
-        for machine in plan.leaving:
-            say_plan(f"would end {machine.id} {machine.type} {machine.zone}")
         return
-    grouped = [machine.id for machine in plan.leaving if machine.group]
-    groups.release(clients.autoscaling, grouped)
-    instances.terminate(clients.ec2, [machine.id for machine in plan.leaving if not machine.group])
+    groups.release(clients.autoscaling, [one.id for one in plan.ended if one.group])
+    instances.terminate(clients.ec2, [one.id for one in plan.ended if not one.group])
+
+
+def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_run: bool) -> None:
+    _end(clients, plan, dry_run=dry_run)
+    if dry_run:
+        return
     if compute.group:
         # What its alarms or a lost worker may bring back is limited by the new size.
         groups.limit(clients.autoscaling, compute.group.name, plan.wanted)
     say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
-    await_gone(clients, compute.run, {machine.id for machine in plan.leaving})
+    await_gone(clients, compute.run, {machine.id for machine in plan.ended})
     left = look(clients, compute.run)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
     say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")

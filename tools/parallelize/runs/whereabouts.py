@@ -6,6 +6,7 @@ common: nobody writes a heartbeat.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +16,7 @@ from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.runs.status import RunStatus
 from parallelize.units import plural, show_duration
@@ -40,6 +42,10 @@ def explain(clients: ComputeClients, status: RunStatus) -> str | None:
     gone = [worker.id for worker in status.workers if worker.overdue and worker.id not in machines]
     if gone:
         return _gone(gone)
+    beats = [worker.beat for worker in status.workers if worker.id in machines]
+    known = [machines[beat.worker] for beat in beats]
+    if hanging := hung(known, beats, status.taken_at):
+        return _hanging(hanging)
     if status.alive:
         return None
     reported = {worker.id for worker in status.workers}
@@ -54,6 +60,14 @@ def _gone(workers: list[str]) -> str:
         f"worker {shown(workers[0], 30)} is" if len(workers) == 1 else f"{len(workers)} workers are"
     )
     return f"{who} gone without a word; others get the files within a lease"
+
+
+def _hanging(machines: Sequence[Machine]) -> str:
+    who = "machine hangs" if len(machines) == 1 else "machines hang"
+    return (
+        f"{len(machines)} {who}, silent for over {HUNG_SECONDS // 60} minutes: "
+        f"{machines[0].id}; parallelize scale N replaces what hangs"
+    )
 
 
 def _silent(machines: list[Machine], now: float) -> str:
