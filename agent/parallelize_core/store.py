@@ -105,6 +105,9 @@ class Store(Protocol):
     def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """List what follows `prefix` up to the next /, each once, without what lies below."""
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""
 
@@ -231,6 +234,16 @@ class S3Store:
             _field(page, "IsTruncated")
             for item in page.get("Contents", ()):
                 yield ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """List what follows `prefix` up to the next /, each once, without what lies below."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, Delimiter="/"
+        )
+        for page in pages:
+            _field(page, "IsTruncated")
+            for item in page.get("CommonPrefixes", ()):
+                yield item["Prefix"].removeprefix(prefix).removesuffix("/")
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""

@@ -183,6 +183,11 @@ class InMemoryStore:
             if key.startswith(prefix) and not (folder_only and "/" in rest):
                 yield ObjectInfo(key, len(stored.body), stored.etag)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """List what follows `prefix` up to the next /, each once."""
+        below = (item.key.removeprefix(prefix).partition("/") for item in self.list(prefix))
+        yield from dict.fromkeys(name for name, slash, _ in below if slash)
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects."""
         with self._lock:

@@ -55,6 +55,7 @@ COMMANDS = (
     Command("enqueue", "enqueue:enqueue", WORK, "Put the jobs on the queue."),
     Command("estimate", "estimate:estimate", WORK, "Run a sample, forecast time and cost."),
     Command("download", "download:download", WORK, "Fetch the outputs into a folder."),
+    Command("runs", "runs:runs", WATCHING, "List the runs of the bucket."),
     Command("status", "status:status", WATCHING, "Show how the run is doing."),
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),

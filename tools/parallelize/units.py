@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 
 import humanize
 
@@ -73,6 +74,11 @@ def show_duration(seconds: float) -> str:
     if hours < 24:
         return f"{hours}h{minutes % 60:02d}m"
     return f"{days}d{hours % 24:02d}h"
+
+
+def iso(seconds: float) -> str:
+    """Return seconds since 1970 as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def show_size(size: int) -> str:

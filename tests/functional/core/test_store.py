@@ -126,6 +126,13 @@ def test_a_listing_of_a_folder_leaves_out_its_sub_folders(store: Store) -> None:
     assert found == ["log/a/1.json", "log/a/2.json"]
 
 
+def test_the_folders_of_a_folder_are_listed_once_and_without_their_content(store: Store) -> None:
+    for key in ("runs/a/1", "runs/a/b/2", "runs/c/3", "runs/file", "runs-2/d/4"):
+        store.put(key, b"")
+    assert list(store.folders("runs/")) == ["a", "c"]
+    assert list(store.folders("none/")) == []
+
+
 def test_deleted_objects_are_gone_and_others_stay(store: Store) -> None:
     for key in ("a", "b", "c"):
         store.put(key, b"")

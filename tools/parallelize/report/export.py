@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from parallelize.report.data import Report, WorkerAccount, agent_versions, images
 from parallelize.runs.failed import as_json as failure_json
 from parallelize.runs.view import as_json as status_json
+from parallelize.units import iso
 
 SCHEMA = 1
 
@@ -69,8 +69,3 @@ def _worker_json(account: WorkerAccount) -> dict[str, Any]:
         "usd": account.usd,
         "peaks": beat.peaks.model_dump() if beat.peaks else None,
     }
-
-
-def iso(seconds: float) -> str:
-    """Return seconds since 1970 as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
 
+from parallelize.runs.cache import Cache
 from parallelize.runs.record import find_run, no_run
 from parallelize.runs.results import marked_failed
-from parallelize.transfers import in_parallel
-from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, decode_part
@@ -23,8 +22,6 @@ from parallelize_core.queue import QueueCounts
 from parallelize_core.result import Result
 from parallelize_core.run import Run
 from parallelize_core.store import ObjectInfo, Store
-
-Made = TypeVar("Made")
 
 PART_SUFFIX = ".jsonl.gz"
 
@@ -34,7 +31,7 @@ class Snapshot:
     """A run at `taken_at` (seconds since 1970).
 
     `total` jobs are in the manifest, the first `sent` of them were put on the queue; `finished`
-    holds the S3 keys of all results. `queue` is None before there is one.
+    holds the S3 keys of all results, with their ETags. `queue` is None before there is one.
     """
 
     layout: RunLayout
@@ -42,7 +39,7 @@ class Snapshot:
     taken_at: float
     total: int
     sent: int
-    finished: frozenset[str]
+    finished: Mapping[str, str]
     failures: tuple[Result, ...]
     heartbeats: tuple[Heartbeat, ...]
     queue: QueueCounts | None = None
@@ -62,10 +59,10 @@ class Reader:
         self._layout = layout
         self._count = count
         self._clock = clock
-        self._parts = _Cache(store, lambda body: len(decode_part(body)))
-        self._cursors = _Cache(store, lambda body: Cursor.model_validate_json(body).sent)
-        self._heartbeats = _Cache(store, _heartbeat)
-        self._results = _Cache(store, _without_log)
+        self._parts = Cache(store, lambda body: len(decode_part(body)))
+        self._cursors = Cache(store, lambda body: Cursor.model_validate_json(body).sent)
+        self._heartbeats = Cache(store, decode_heartbeat)
+        self._results = Cache(store, without_log)
 
     def snapshot(self) -> Snapshot:
         """Read the run as it is now; raise UsageError if there is no such run."""
@@ -83,7 +80,7 @@ class Reader:
             taken_at=self._clock(),
             total=sum(lengths),
             sent=sum(sent),
-            finished=frozenset(results),
+            finished={key: item.etag for key, item in results.items()},
             failures=self._failures(marked, results),
             heartbeats=tuple(beat for beat in heartbeats if beat is not None),
             queue=self._count(),
@@ -105,37 +102,14 @@ class Reader:
         return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
 
 
-def _without_log(body: bytes) -> Result:
+def without_log(body: bytes) -> Result:
+    """Read a result, but for what would fill the memory if it were kept of all."""
     return Result.decode(body).model_copy(update={"log": "", "outputs": ()})
 
 
-def _heartbeat(body: bytes) -> Heartbeat | None:
+def decode_heartbeat(body: bytes) -> Heartbeat | None:
+    """Read a heartbeat; None if it is of another version, so that what it says cannot be told."""
     try:
         return Heartbeat.decode(body)
     except DecodeError:
-        return None  # of another version; what it says cannot be told
-
-
-@dataclass
-class _Cache(Generic[Made]):
-    """Objects that were read and decoded, until they change."""
-
-    store: Store
-    decode: Callable[[bytes], Made]
-    _known: dict[str, tuple[str, Made]] = field(default_factory=dict)
-
-    def read(self, items: Iterable[ObjectInfo]) -> list[Made]:
-        """Return what the objects hold; one that is gone meanwhile is left out."""
-        found = {item.key: item.etag for item in items}
-        self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}
-        missing = [key for key in found if key not in self._known]
-        for key, body in in_parallel(self._get, missing):
-            if body is not None:
-                self._known[key] = (found[key], self.decode(body))
-        return [self._known[key][1] for key in found if key in self._known]
-
-    def _get(self, key: str) -> tuple[str, bytes | None]:
-        try:
-            return key, self.store.get(key)
-        except MissingError:
-            return key, None
+        return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
 from parallelize.runs.status import RunStatus, Worker
-from parallelize.units import CENT, plural, show_duration, show_usd
+from parallelize.units import CENT, iso, plural, show_duration, show_usd
 from parallelize_core.heartbeat import Heartbeat
 
 SCHEMA = 1
@@ -42,7 +41,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
             "to_finish": _rounded(status.cost_to_finish),
         },
         "why": status.why,
-        "as_of": _iso(status.taken_at),
+        "as_of": iso(status.taken_at),
     }
 
 
@@ -58,7 +57,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "type": beat.type,
         "done": beat.done,
         "failed": beat.failed,
-        "seen": _iso(beat.seen),
+        "seen": iso(beat.seen),
         "zone": beat.zone,
         "slots": beat.slots,
         "running": list(beat.running),
@@ -200,7 +199,3 @@ def _why_lines(status: RunStatus) -> list[str]:
 
 def _cut(line: str) -> str:
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,135 @@
+"""Which runs lie in a bucket, as far as that is cheap to tell.
+
+Reads one listing of folders, and of each run its record and its workers' heartbeats: what that
+costs does not grow with the number of files. How many of those have a result is for `status`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parallelize.runs.cache import Cache
+from parallelize.runs.record import find_run
+from parallelize.runs.snapshot import decode_heartbeat
+from parallelize.runs.status import Worker, worker_of
+from parallelize.transfers import in_parallel
+from parallelize.units import iso
+from parallelize_core.errors import DecodeError
+from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.layout import RUN_NAME, Location, RunLayout
+from parallelize_core.run import Run
+from parallelize_core.store import Store
+
+SCHEMA = 1
+
+FEW_THREADS = 4
+"""Each of them has the heartbeats of a run read by as many as `transfers` likes."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run by its record, and its workers by their last word; `run` is None if it has no record.
+
+    That is so while `prep` still sends inputs, and when its record is of a newer version.
+    """
+
+    name: str
+    run: Run | None
+    workers: tuple[Worker, ...] = ()
+
+    @property
+    def alive(self) -> int:
+        """How many workers can be counted on."""
+        return sum(worker.alive for worker in self.workers)
+
+    @property
+    def done(self) -> int:
+        """How many commands have succeeded, by the workers' own account."""
+        return sum(worker.beat.done for worker in self.workers)
+
+    @property
+    def seen(self) -> float | None:
+        """When the last worker was heard of, in seconds since 1970."""
+        return max((worker.beat.seen for worker in self.workers), default=None)
+
+    @property
+    def created_at(self) -> str:
+        """When it was prepared, as ISO 8601; empty if nobody knows."""
+        return self.run.created_at if self.run else ""
+
+    @property
+    def state(self) -> str:
+        """Whether somebody works on it: incomplete, paused, running, overdue, new, or quiet."""
+        if self.run is None:
+            return "incomplete"
+        if self.run.paused:
+            return "paused"
+        if self.alive:
+            return "running"
+        if any(worker.overdue for worker in self.workers):
+            return "overdue"
+        return "quiet" if self.workers else "new"
+
+    @property
+    def word(self) -> str:
+        """What is said of it last: why it is paused, or why its last worker has left."""
+        if self.run and self.run.paused:
+            return self.run.paused
+        last = max(self.workers, key=lambda worker: worker.beat.seen, default=None)
+        return last.beat.reason if last else ""
+
+
+class Catalog:
+    """Lists the runs below a place; keep it, for the heartbeats that it need not read again."""
+
+    def __init__(
+        self, store: Store, base: Location, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._base = base
+        self._clock = clock
+        self._beats: dict[str, Cache[Heartbeat | None]] = {}
+
+    def runs(self) -> list[Listed]:
+        """Return the runs that there are, the newest first."""
+        found = self._store.folders(self._base.key("runs", ""))
+        names = [name for name in found if RUN_NAME.fullmatch(name)]
+        self._beats = {name: self._beats.get(name) or self._new_cache() for name in names}
+        listed = in_parallel(self._look, names, FEW_THREADS)
+        return sorted(listed, key=lambda one: (one.created_at, one.name), reverse=True)
+
+    def _new_cache(self) -> Cache[Heartbeat | None]:
+        return Cache(self._store, decode_heartbeat)
+
+    def _look(self, name: str) -> Listed:
+        layout = RunLayout(self._base, name)
+        try:
+            run = find_run(self._store, layout.run_json)
+        except DecodeError:
+            run = None
+        beats = self._beats[name].read(self._store.list(layout.agents.prefix))
+        now = self._clock()
+        return Listed(name, run, tuple(worker_of(beat, now) for beat in beats if beat))
+
+
+def as_json(runs: Sequence[Listed]) -> dict[str, Any]:
+    """Return the object that `runs --json` prints."""
+    return {"schema": SCHEMA, "runs": [_listed_json(listed) for listed in runs]}
+
+
+def _listed_json(listed: Listed) -> dict[str, Any]:
+    seen = listed.seen
+    return {
+        "run": listed.name,
+        "state": listed.state,
+        "created_at": listed.created_at or None,
+        "workers_alive": listed.alive,
+        "workers": len(listed.workers),
+        "done_by_workers": listed.done,
+        "seen": None if seen is None else iso(seen),
+        "command": list(listed.run.command) if listed.run else None,
+        "reason": listed.word,
+    }
