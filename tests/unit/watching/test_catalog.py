@@ -119,8 +119,11 @@ def test_what_it_costs_does_not_grow_with_the_files_and_little_with_the_looks() 
 
 def test_the_lines_fit_and_cannot_steer_the_terminal() -> None:
     store = InMemoryStore()
-    add(store, "a" * 60, paused="\x1b[2J\n" + "long " * 40)
-    lines = list(listing(runs(store)))
+    layout = add(store, "a" * 60)
+    run = Run.decode(store.get(layout.run_json))
+    hostile = run.model_copy(update={"created_at": "\x1b[2J\n" + "long " * 40})
+    store.put(layout.run_json, hostile.encode())
+    lines = list(listing(runs(store), NOW))
     assert len(lines) == 2
     assert all(len(line) <= 80 and line.isprintable() for line in lines)
 

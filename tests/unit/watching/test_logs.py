@@ -1,7 +1,8 @@
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene, failure
 
-from parallelize.commands.logs import read_records, report
+from parallelize.commands.logs import report
+from parallelize.runs.attempts import read_records
 from parallelize_core.errors import NothingToDoError
 from parallelize_core.result import Usage
 

@@ -13,11 +13,12 @@ from cyclopts import Parameter
 from parallelize.console import answer, answer_json, escape, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
-from parallelize_core.errors import MissingError, NothingToDoError, UsageError
+from parallelize_core.errors import NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
 from parallelize_core.result import Attempt, Result
@@ -86,22 +87,6 @@ def read_attempts(context: Context, file: str) -> list[Attempt]:
     return read_records(store, layout, find_key(known, file, key_of_path(context, file)))
 
 
-def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
-    """Read the attempts at the input `key`, each with its log, the first one first.
-
-    The order is that of their beginnings: a job that was sent again counts from 1 again.
-    Raises NothingToDoError if none has ended yet.
-    """
-    records = sorted(
-        _records(store, layout, key), key=lambda record: (record.started_at, record.attempt)
-    )
-    if not records:
-        raise NothingToDoError(
-            f"no attempt at {shown(key)} has ended yet", fix="parallelize status"
-        )
-    return [_with_log(store, record) for record in records]
-
-
 def report(record: Attempt) -> Iterator[str]:
     """Return the lines that tell of one attempt: a head, our message, the log itself."""
     usage = record.usage
@@ -120,24 +105,3 @@ def report(record: Attempt) -> Iterator[str]:
 
 def _harmless(line: str) -> str:
     return escape(line.expandtabs())
-
-
-def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
-    """Go through the records of the attempts; the result is that of the last one."""
-    for item in store.list(layout.logs(key), folder_only=True):
-        if item.key.endswith(".json"):
-            yield Attempt.decode(store.get(item.key))
-    try:
-        yield Result.decode(store.get(layout.result(key)))
-    except MissingError:
-        return
-
-
-def _with_log(store: Store, record: Attempt) -> Attempt:
-    if record.log_key is None:
-        return record
-    try:
-        text = store.get(record.log_key).decode("utf-8", errors="replace")
-    except MissingError:
-        text = f"(the log {record.log_key} is gone)"
-    return record.model_copy(update={"log": text})

@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 from parallelize.commands import clean, prep
 from parallelize.commands.download import SOME_FAILED, Refusal, fetch
 from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.logs import read_records, report
+from parallelize.commands.logs import report
 from parallelize.commands.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
 from parallelize.commands.status import make_reader
 from parallelize.console import answer, answer_json, say, shown
 from parallelize.context import Context
 from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
+from parallelize.runs.attempts import read_records
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch
 from parallelize.settings import AwsTable, Resolved, Table

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from parallelize.console import answer, answer_json, say, shown
 from parallelize.context import open_context
 from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.catalog import Catalog, Listed, as_json
+from parallelize.units import show_duration
 
 
 def runs(*, json: Json = False, common: Common = NOTHING) -> None:
@@ -23,21 +25,22 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
     if not found:
         say(f"there are no runs in {context.base.uri}")
         return
-    for line in listing(found):
+    for line in listing(found, time.time()):
         answer(line)
 
 
-def listing(found: Sequence[Listed]) -> Iterator[str]:
-    """Return a head, and a line for each run."""
-    yield _row("run", "created", "state", "alive", "done", "last word")
+def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
+    """Return a head, and a line for each run; `now` is seconds since 1970."""
+    yield _row("run", "created", "state", "alive", "done", "seen")
     for one in found:
         created = one.created_at[:16].replace("T", " ")
-        yield _row(one.name, created, one.state, f"{one.alive:,}", f"{one.done:,}", one.word)
+        seen = "" if one.seen is None else show_duration(now - one.seen)
+        yield _row(one.name, created, one.state, f"{one.alive:,}", f"{one.done:,}", seen)
 
 
 def _row(*cells: str) -> str:
-    widths = (20, 16, 10, 5, 7, 12)
-    name, created, state, alive, done, word = (
+    widths = (26, 16, 10, 6, 9, 6)
+    name, created, state, alive, done, seen = (
         shown(cell, width) for cell, width in zip(cells, widths, strict=True)
     )
-    return f"{name:<20}  {created:<16}  {state:<10} {alive:>5} {done:>7}  {word}".rstrip()
+    return f"{name:<26} {created:<16} {state:<10} {alive:>6} {done:>9} {seen:>6}".rstrip()

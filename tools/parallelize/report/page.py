@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parallelize.console import escape
@@ -83,7 +83,7 @@ class FailureGroup:
 def render(report: Report, hint: str = "") -> str:
     """Return the page; `hint` ends each command that it proposes."""
     state, verdict = VERDICTS[report.status.state]
-    return _environment().get_template(TEMPLATE).render(
+    return environment("parallelize.report").get_template(TEMPLATE).render(
         report=report,
         run=report.status.run,
         state=state,
@@ -106,9 +106,10 @@ def render(report: Report, hint: str = "") -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment(*packages: str) -> Environment:
+    """Return what renders the templates that lie in these packages, all names made harmless."""
     made = Environment(
-        loader=PackageLoader("parallelize.report", ""),
+        loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
