@@ -2,7 +2,7 @@
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.stub import ANY, Stubber
 from tests.functional.fleet.conftest import REGION
 from tests.unit.fleet.examples import facts, request
@@ -243,3 +243,48 @@ def test_the_request_names_the_version_of_the_template(account):
     (config,) = sent["LaunchTemplateConfigs"]
     assert config["LaunchTemplateSpecification"] == {"LaunchTemplateId": "lt-1", "Version": "7"}
     assert "LaunchTemplateSpecification" not in plan.fleets[0].body["LaunchTemplateConfigs"][0]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("UnauthorizedOperation", AccessError),
+        ("RequestLimitExceeded", ServiceError),
+        ("InvalidParameterValue", ServiceError),
+    ],
+)
+def test_workers_that_started_are_told_although_the_next_fleet_fails(account, code, kind):
+    # They cost money, and whoever is not told of them launches them once more.
+    plan = launch(account, count=3, on_demand=1)
+    account.fleet_gives("i-1", "i-2")
+    account.template(plan)
+    version = {"LaunchTemplateId": "lt-1", "VersionNumber": 8}
+    account.stub.add_response("create_launch_template_version", {"LaunchTemplateVersion": version})
+    account.fleet_fails(code, "AWS's own words")
+    outcome = execute(plan, account.clients)
+    assert [machine.id for machine in outcome.started] == ["i-1", "i-2"]
+    error = outcome.error()
+    assert isinstance(error, kind)
+    assert "CreateFleet" in error.what
+    assert "started 2 of 3 workers" in error.what
+
+
+def test_workers_that_started_are_told_although_the_next_template_cannot_be_made(account):
+    plan = launch(account, count=3, fallback=True)
+    account.fleet_gives("i-1", errors=[("InsufficientInstanceCapacity", "none")])
+    account.stub.add_client_error("describe_launch_template_versions", "RequestLimitExceeded")
+    outcome = execute(plan, account.clients)
+    assert [machine.id for machine in outcome.started] == ["i-1"]
+    assert outcome.error().exit_code == 6
+
+
+def test_a_fleet_whose_answer_is_lost_may_have_started_and_the_error_says_so(account):
+    plan = launch(account)
+
+    def lose(**_):
+        raise ReadTimeoutError(endpoint_url="https://ec2.eu-west-1.amazonaws.com/")
+
+    account.clients.ec2.meta.events.register("provide-client-params.ec2.CreateFleet", lose)
+    with pytest.raises(ServiceError, match="workers may have started") as lost:
+        execute(plan, account.clients)
+    assert "parallelize scale" in lost.value.fix

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ReadTimeoutError,
+)
 
 from parallelize.fleet import alarms, shortfall, tags
 from parallelize.fleet.autoscaling import follow_queue
@@ -16,7 +21,8 @@ from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint, template_name
-from parallelize_core.errors import ParallelizeError
+from parallelize_core import aws_errors
+from parallelize_core.errors import ParallelizeError, ServiceError
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -58,6 +64,8 @@ class LaunchOutcome:
     group: str = ""
     size: int = 0
     """How many workers the group is to have, which may be more than were asked for."""
+    trouble: ParallelizeError | None = None
+    """What ended the launch when some machines had started already."""
 
     @property
     def missing(self) -> int:
@@ -68,6 +76,9 @@ class LaunchOutcome:
         """Say why machines are missing, or answer None if none is."""
         if not self.missing:
             return None
+        if told := self.trouble:
+            count = f"started {len(self.started)} of {self.asked} workers"
+            return type(told)(f"{told.what}; {count}", told.why, told.fix)
         return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
 
 
@@ -76,20 +87,49 @@ def execute(
 ) -> LaunchOutcome:
     """Carry out a plan; machines that are missing are in the outcome, not an exception.
 
-    A persistent fleet starts its machines by itself, later; its outcome names the group.
+    A persistent fleet starts its machines by itself, later; its outcome names the group. An error
+    before any machine has started is raised; a later one is in the outcome, with those that have.
     """
     if plan.request.topic:
         # Before there are machines: whoever may not do this is told while nothing costs anything.
         alarms.watch_queue(clients.cloudwatch, plan.request.run, plan.request.topic)
     if plan.group:
         return _make_group(plan, plan.group, clients)
-    ec2 = clients.ec2
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
     for fleet in plan.fleets:
-        outcome = _add(outcome, _create(plan, fleet, fleet.count, ec2, wait))
+        outcome = _go_on(outcome, plan, fleet, clients.ec2, wait)
     if plan.fallback and outcome.missing and shortfall.is_short(outcome.refusals):
-        outcome = _add(outcome, _create(plan, plan.fallback, outcome.missing, ec2, wait))
+        fallback = replace(plan.fallback, count=outcome.missing)
+        outcome = _go_on(outcome, plan, fallback, clients.ec2, wait)
     return outcome
+
+
+def _go_on(
+    before: LaunchOutcome,
+    plan: LaunchPlan,
+    fleet: FleetPlan,
+    ec2: EC2Client,
+    wait: Callable[[float], None],
+) -> LaunchOutcome:
+    """Ask for the next fleet, unless there was trouble with the last one."""
+    if before.trouble:
+        return before
+    try:
+        return _add(before, _create(plan, fleet, ec2, wait))
+    except (ClientError, BotoCoreError, ServiceError) as error:
+        # Those that have started cost money: whoever is not told of them launches them again.
+        if not before.started:
+            raise
+        return replace(before, trouble=_explained(error))
+
+
+def _explained(error: Exception) -> ParallelizeError:
+    if isinstance(error, ParallelizeError):
+        return error
+    told = aws_errors.explain(error)
+    if isinstance(error, ClientError):
+        return told or ServiceError(f"AWS refused {error.operation_name}", str(error))
+    return told or ServiceError("AWS cannot be asked", str(error))
 
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
@@ -142,19 +182,19 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
 
 
 def _create(
-    plan: LaunchPlan, fleet: FleetPlan, count: int, ec2: EC2Client, wait: Callable[[float], None]
+    plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client, wait: Callable[[float], None]
 ) -> LaunchOutcome:
     """Ask for a fleet; again for a while if EC2 does not know yet that it has the template."""
     template, version = ensure_template(plan, fleet.template, ec2)
     body = with_template(fleet.body, template, version)
-    body["TargetCapacitySpecification"]["TotalTargetCapacity"] = count
-    outcome = _ask(ec2, body, count)
+    body["TargetCapacitySpecification"]["TotalTargetCapacity"] = fleet.count
+    outcome = _ask(ec2, body, fleet.count)
     for number, seconds in enumerate(TEMPLATE_WAITS_SECONDS):
         if outcome.started or not shortfall.is_too_early(outcome.refusals):
             break
         wait(seconds)
         # The token of a fleet that gave nothing would only bring that answer again.
-        outcome = _ask(ec2, {**body, "ClientToken": f"{body['ClientToken']}-{number}"}, count)
+        outcome = _ask(ec2, {**body, "ClientToken": f"{body['ClientToken']}-{number}"}, fleet.count)
     return outcome
 
 
@@ -167,6 +207,12 @@ def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
         if shortfall.is_about_capacity(refusal.code) or shortfall.is_too_early([refusal]):
             return LaunchOutcome(count, (), (refusal,))
         raise
+    except (ReadTimeoutError, ConnectionClosedError) as error:
+        # All tries had the same token, so it is one fleet at most.
+        raise ServiceError(
+            "EC2's answer was lost; workers may have started", str(error),
+            "parallelize scale N   counts those that are there",
+        ) from None  # fmt: skip
     return LaunchOutcome(
         count,
         tuple(_started(answer.get("Instances", ()))),
