@@ -47,7 +47,9 @@ from parallelize_core.store import Store
 CONNECTIONS = 32
 """Transfers wait for the network more than they compute, so there are more than cores."""
 
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS")
+ENDPOINT_VARIABLES = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_EC2",
+)  # fmt: skip
 
 USER_FILE = "config.toml"
 
@@ -149,6 +151,11 @@ class Context:
         return custom_endpoint(os.environ) is not None
 
     @property
+    def is_free(self) -> bool:
+        """Whether EC2 is not AWS's, so that no machine costs anything."""
+        return custom_endpoint(os.environ, "EC2") is not None
+
+    @property
     def store(self) -> Store:
         """The run's bucket."""
         return self.store_of(self.bucket)
@@ -234,9 +241,9 @@ def run_name(resolved: Resolved) -> str:
     return made or "run"
 
 
-def custom_endpoint(environ: Mapping[str, str]) -> str | None:
-    """Return the endpoint that takes the place of AWS's for S3, if there is one."""
-    named = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
+def custom_endpoint(environ: Mapping[str, str], service: str = "S3") -> str | None:
+    """Return the endpoint that takes the place of AWS's for a service, if there is one."""
+    named = environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or ""
     return None if _is_aws(named) else named
 
 

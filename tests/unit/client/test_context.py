@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.context import custom_endpoint, endpoint_banner, with_local_image
+from parallelize.context import Context, custom_endpoint, endpoint_banner, with_local_image
 from parallelize.settings import Resolved, resolve
 
 
@@ -47,3 +47,14 @@ def test_an_endpoint_of_awss_own_is_not_taken_for_another_service(
     environ = {"AWS_ENDPOINT_URL_S3": endpoint}
     assert (custom_endpoint(environ) is not None) is ours
     assert bool(endpoint_banner(environ)) is ours
+
+
+@pytest.mark.parametrize(
+    ("variable", "free"),
+    [("AWS_ENDPOINT_URL_S3", False), ("AWS_ENDPOINT_URL_EC2", True), ("AWS_ENDPOINT_URL", True)],
+)
+def test_machines_are_free_where_ec2_is_not_awss_whatever_stores_the_files(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, free: bool
+) -> None:
+    monkeypatch.setenv(variable, "https://store.example.org")
+    assert Context(resolved("auto", tmp_path), "scans").is_free is free

@@ -148,9 +148,20 @@ def test_a_pool_without_a_price_counts_as_the_dearest_for_the_cost_limit():
 def test_a_cost_limit_without_any_price_is_refused_unless_forced(market):
     given = facts(pools=(pool(spot=None, on_demand=None),), quotas=())
     wanted = request(max_cost=20, market=market)
-    with pytest.raises(LimitError, match="cannot be kept: no price is known"):
+    with pytest.raises(LimitError, match=f"cannot be kept: no {market} price is known"):
         plan_launch(given, wanted)
     plan_launch(given, replace(wanted, force=True))
+    plan_launch(replace(given, emulated=True), wanted)
+
+
+def test_a_cost_limit_is_refused_if_the_price_of_the_fallback_is_not_known_unless_forced():
+    # On-demand machines without a price would count as nothing in what the run has spent.
+    given = facts(pools=pools("c7i.xlarge", on_demand=None))
+    wanted = request(max_cost=20, fallback=True)
+    with pytest.raises(LimitError, match="cannot be kept: no on-demand price is known"):
+        plan_launch(given, wanted)
+    plan_launch(given, replace(wanted, force=True))
+    plan_launch(given, replace(wanted, fallback=False))
     plan_launch(replace(given, emulated=True), wanted)
 
 

@@ -79,3 +79,12 @@ def test_spot_prices_are_those_of_now_by_type_and_zone_page_by_page(client):
         stub.add_response("describe_spot_price_history", answer, {**first, "NextToken": "more"})
         found = prices.spot(ec2, TYPES)
     assert found == {("c7i.xlarge", "eu-west-1a"): 0.0712, ("c7i.xlarge", "eu-west-1b"): 0.068}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_products_of_a_type_the_one_without_a_price_does_not_make_it_free(client, order):
+    pricing = client("pricing")
+    page = [product("p5.48xlarge", "55.04"), product("p5.48xlarge", "0.0000000000")][::order]
+    with Stubber(pricing) as stub:
+        stub.add_response("get_products", {"PriceList": page})
+        assert prices.on_demand(pricing, "eu-west-1", ("p5.48xlarge",)) == {"p5.48xlarge": 55.04}

@@ -161,7 +161,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     facts = gather(FactClients.make(context.session), place, Work(0), context.run)
     enough = facts.workers + request.count
     work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
-    return replace(facts, work=work, spent_usd=spent, emulated=context.elsewhere)
+    return replace(facts, work=work, spent_usd=spent, emulated=context.is_free)
 
 
 def find_queues(context: Context) -> Queues:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,8 +35,6 @@ from parallelize_core.manifest import Entry, read_parts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
-
-EC2_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
 
 PROMPT_SECONDS = 5.0
 """What EC2 and the price list add is not worth a longer wait."""
@@ -102,7 +99,7 @@ def gather(context: Context) -> Gathered:
     snapshot = make_reader(context).snapshot()
     store, layout = context.store, context.layout
     entries = [entry for part in read_parts(store, layout) for entry in part.entries]
-    emulated = any(os.environ.get(name) for name in EC2_ENDPOINT_VARIABLES)
+    emulated = context.is_free
     return Gathered(
         snapshot=snapshot,
         entries=entries,

@@ -68,6 +68,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     pools = _pools(facts, request, image)
     check_quota(facts, request, pools)
     price = hourly_usd(request, pools)
+    check_prices(facts, request, pools)
     check_cost(facts, request, price)
     agent = request.agent.model_copy(update={"hourly_usd": price_table(pools)})
     user_data = stock.user_data(agent, request.bundle) if request.bundle else agent.encode()
@@ -155,17 +156,26 @@ def check_quota(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> 
             raise _over_quota(facts.region, market, count, possible, known[0])
 
 
-def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] | None) -> None:
-    """Refuse a launch that the cost limit would end before it has done anything, or never."""
-    if request.max_cost is None or request.force:
+def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
+    """Refuse a cost limit that workers would not count towards, since nobody knows their price."""
+    if request.max_cost is None or request.force or facts.emulated:
         return
-    if price is None and not facts.emulated:
+    markets = [market for market, _ in shares(request)]
+    markets += ["on-demand"] if request.fallback else []
+    if unknown := [market for market in markets if _dearest(market, pools) is None]:
         raise LimitError(
-            f"the cost limit of ${request.max_cost:.2f} cannot be kept: no price is known",
+            f"the cost limit of ${request.max_cost:.2f} cannot be kept:"
+            f" no {unknown[0]} price is known",
             f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
             "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"
             "  (--force launches without the limit)",
         )
+
+
+def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] | None) -> None:
+    """Refuse a launch that the cost limit would end before it has done anything."""
+    if request.max_cost is None or request.force:
+        return
     least = facts.spent_usd + (price[0] * MIN_USEFUL_HOURS if price else 0.0)
     if least >= request.max_cost:
         raise LimitError(

@@ -38,7 +38,11 @@ def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
 
 
 def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str, float]:
-    """Return on-demand prices in USD an hour, by type; what cannot be read is left out."""
+    """Return on-demand prices in USD an hour, by type; what cannot be read is left out.
+
+    Some products of a type have no price of their own, such as capacity that was paid for ahead.
+    They are listed with 0, which would be no bill at all.
+    """
     wanted = {
         "regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared",
         "preInstalledSw": "NA", "capacitystatus": "Used",
@@ -53,12 +57,15 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
         products = [json.loads(text) for page in pages for text in page["PriceList"]]
     except (ClientError, EndpointConnectionError):
         return {}
-    listed = {item["product"]["attributes"]["instanceType"]: _usd(item) for item in products}
-    return {name: price for name, price in listed.items() if price is not None}
+    listed: dict[str, float] = {}
+    for item in products:
+        name, price = item["product"]["attributes"]["instanceType"], _usd(item)
+        listed[name] = max(price, listed.get(name, 0.0))
+    return {name: price for name, price in listed.items() if price}
 
 
-def _usd(product: Any) -> float | None:
+def _usd(product: Any) -> float:
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
             return float(dimension["pricePerUnit"]["USD"])
-    return None
+    return 0.0
