@@ -5,9 +5,13 @@ import json
 import time
 
 import pytest
+from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
+from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.termination import terminate
 from parallelize_core.config import AgentConfig
+from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 
@@ -269,6 +273,20 @@ def test_kill_ends_this_runs_machines_and_nobody_elses(account, scans, paralleli
     assert len(account.machines("other")) == 2
     mine = ec2.describe_instances(InstanceIds=[foreign["Instances"][0]["InstanceId"]])
     assert mine["Reservations"][0]["Instances"][0]["State"]["Name"] == "running"
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ServiceUnavailable"])
+def test_kill_ends_the_machines_although_auto_scaling_does_not_answer(
+    account, scans, parallelize, code
+):
+    parallelize("launch", "3", "--run", "scans")
+    clients = ComputeClients.make(account.session)
+    with Stubber(clients.autoscaling) as stub:
+        stub.add_client_error("describe_auto_scaling_groups", code, "no")
+        with pytest.raises(ParallelizeError, match="3 workers were told to end") as told:
+            terminate(clients, "scans")
+    assert "DescribeAutoScalingGroups" in told.value.what
+    assert account.machines("scans") == []
 
 
 def test_kill_may_be_repeated_and_takes_its_template_away(account, scans, parallelize):

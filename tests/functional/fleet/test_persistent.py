@@ -5,6 +5,11 @@ import base64
 import pytest
 from tests.functional.fleet.conftest import BUCKET
 
+from parallelize.commands.run import launch_missing
+from parallelize.commands.status import make_reader
+from parallelize.context import open_context
+from parallelize.options import Common
+from parallelize.runs.status import status_of
 from parallelize_agent.group import leave
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -100,6 +105,35 @@ def test_scale_leaves_no_member_that_hangs(account, group, parallelize, wanted):
     now = account.group("scans")
     assert now["DesiredCapacity"] == now["MaxSize"] == len(ids(now)) == wanted
     assert hangs not in ids(now)
+
+
+@pytest.fixture
+def tail(account, group, parallelize):
+    """Two workers on-demand beside the group's three."""
+    words = ("launch", "2", "--fleet", "one-time", "--market", "on-demand", "--run", "scans")
+    code, out, _ = parallelize(*words)
+    assert code == 0
+    return set(out.split())
+
+
+@pytest.mark.parametrize("wanted", [7, 5, 4])
+def test_scale_counts_workers_outside_the_group_too(account, tail, parallelize, wanted):
+    assert parallelize("scale", str(wanted), "--run", "scans")[0] == 0
+    machines = {machine["InstanceId"] for machine in account.machines("scans")}
+    now = account.group("scans")
+    assert len(machines) == wanted
+    # Nor may the group's alarms or a lost worker bring it above the number.
+    assert now["MaxSize"] + len(machines - set(ids(now))) == wanted
+
+
+def test_run_brings_a_group_to_the_number_that_is_wanted(account, group, monkeypatch):
+    group_of = {"AutoScalingGroupName": "parallelize-scans"}
+    account.client("autoscaling").update_auto_scaling_group(**group_of, DesiredCapacity=2)
+    monkeypatch.setenv("PARALLELIZE_WORKERS_FLEET", "persistent")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_COUNT", "6")
+    context = open_context(Common(run="scans"))
+    launch_missing(context, status_of(make_reader(context).snapshot()))
+    assert len(account.machines("scans")) == 6
 
 
 def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, parallelize):

@@ -171,6 +171,12 @@ def living(context: Context) -> int:
     return len(instances.find(context.client("ec2"), context.run, instances.BILLED))
 
 
+def members(context: Context) -> int:
+    """Count the machines of the run's group, if it has one."""
+    machines = instances.find(context.client("ec2"), context.run, instances.BILLED)
+    return sum(bool(machine.group) for machine in machines)
+
+
 def _enqueue(context: Context) -> None:
     try:
         send_jobs(context)
@@ -185,7 +191,9 @@ def launch_missing(context: Context, status: RunStatus) -> None:
     if missing <= 0:
         return
     queues = find_queues(context)
-    request = make_request(context, queues, missing)
+    # A group is told its size, of which it has some already.
+    there = members(context) if context.settings.workers.fleet == "persistent" else 0
+    request = make_request(context, queues, there + missing)
     plan = plan_launch(read_facts(context, queues, request), request)
     outcome = start(plan, context)
     error = outcome.error()

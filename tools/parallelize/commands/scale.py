@@ -38,6 +38,13 @@ class ScalePlan:
     """How many workers there are on-demand already."""
     leaving: tuple[Machine, ...] = ()
     hung: tuple[Machine, ...] = ()
+    loose: int = 0
+    """How many of the workers that are to be there are, or stay, outside the run's group."""
+
+    @property
+    def grouped(self) -> int:
+        """How many workers are left for the group to have."""
+        return self.wanted - self.loose
 
     @property
     def ended(self) -> tuple[Machine, ...]:
@@ -85,9 +92,14 @@ def plan_scale(
     there = [one for one in machines if one.state in instances.BILLED and one not in dead]
     if wanted >= len(there):
         on_demand = sum(machine.market == "on-demand" for machine in there)
-        return ScalePlan(wanted, more=wanted - len(there), on_demand=on_demand, hung=dead)
+        return ScalePlan(wanted, wanted - len(there), on_demand, hung=dead, loose=_loose(there))
     order = leaving_order(there, heartbeats)
-    return ScalePlan(wanted, leaving=tuple(order[: len(there) - wanted]), hung=dead)
+    leaving, staying = order[: len(there) - wanted], order[len(there) - wanted :]
+    return ScalePlan(wanted, leaving=tuple(leaving), hung=dead, loose=_loose(staying))
+
+
+def _loose(machines: Iterable[Machine]) -> int:
+    return sum(not machine.group for machine in machines)
 
 
 def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) -> list[Machine]:
@@ -118,9 +130,9 @@ def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPla
 
 def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_run: bool) -> None:
     if dry_run:
-        say_plan(f"would let the group {group.name} grow to {plan.wanted}")
+        say_plan(f"would let the group {group.name} grow to {plan.grouped}")
         return
-    groups.resize(clients.autoscaling, group.name, plan.wanted)
+    groups.resize(clients.autoscaling, group.name, plan.grouped)
     say(f"the group {group.name} starts {plural(plan.more, 'worker')}")
 
 
@@ -143,7 +155,7 @@ def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_r
         return
     if compute.group:
         # What its alarms or a lost worker may bring back is limited by the new size.
-        groups.limit(clients.autoscaling, compute.group.name, plan.wanted)
+        groups.limit(clients.autoscaling, compute.group.name, plan.grouped)
     say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
     await_gone(clients, compute.run, {machine.id for machine in plan.ended})
     left = look(clients, compute.run)

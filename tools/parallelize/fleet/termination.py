@@ -10,12 +10,17 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from parallelize.fleet import alarms, instances, tags
 from parallelize.fleet import autoscaling as scaling
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.template import template_name
+from parallelize.units import plural
+from parallelize_core import aws_errors
+from parallelize_core.errors import ParallelizeError, ServiceError
 
 POLL_SECONDS = 3.0
 PATIENCE_SECONDS = 180.0
@@ -66,7 +71,10 @@ def terminate(
     """
     ended: set[str] = set()
     # The group goes first, or it would replace what is terminated.
-    groups.delete(clients.autoscaling, template_name(run))
+    try:
+        groups.delete(clients.autoscaling, template_name(run))
+    except (ClientError, BotoCoreError) as error:
+        raise _without_group(clients, run, error) from error
     deadline = time.monotonic() + patience
     while machines := instances.find(clients.ec2, run):
         if ended and time.monotonic() >= deadline:
@@ -80,6 +88,18 @@ def terminate(
     if not statement.left:
         tidy(clients, run)
     return statement
+
+
+def _without_group(clients: ComputeClients, run: str, error: Exception) -> ParallelizeError:
+    """End the machines there are, whatever ails the group, and return the error that says so."""
+    machines = instances.find(clients.ec2, run)
+    instances.terminate(clients.ec2, [machine.id for machine in machines])
+    told = aws_errors.explain(error) or ServiceError("Auto Scaling cannot be asked", str(error))
+    count = f"{plural(len(machines), 'worker')} {'was' if len(machines) == 1 else 'were'}"
+    return type(told)(
+        f"{told.what}; {count} told to end", told.why,
+        "parallelize kill   again: a group, if there is one, may start others",
+    )  # fmt: skip
 
 
 def await_gone(
