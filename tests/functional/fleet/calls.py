@@ -167,6 +167,7 @@ def fleet_needs(params: Mapping[str, Any], seen: Seen) -> list[Need]:
     """A fleet needs its own permission, and to start each machine in the caller's name.
 
     By the reference CreateFleet is asked for what the machines are made of, too, as RunInstances.
+    An instant fleet's request tags these as its template does.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-prerequisites.html
     """
@@ -179,7 +180,10 @@ def fleet_needs(params: Mapping[str, Any], seen: Seen) -> list[Need]:
         id_ = config["LaunchTemplateSpecification"]["LaunchTemplateId"]
         found.append(Need("ec2:CreateFleet", arn("ec2", f"launch-template/{id_}"), seen.of(id_)))
         subnets = {one["SubnetId"] for one in config["Overrides"]}
-        starts = starting(seen.contents[id_], id_, sorted(subnets), seen)
+        given = [one for one in params["TagSpecifications"] if one["ResourceType"] != "fleet"]
+        template = seen.contents[id_]
+        whole = {**template, "TagSpecifications": [*template["TagSpecifications"], *given]}
+        starts = starting(whole, id_, sorted(subnets), seen)
         found += starts
         found += [one._replace(action="ec2:CreateFleet") for one in starts
                   if one.action == "ec2:RunInstances"]  # fmt: skip

@@ -86,26 +86,45 @@ def test_the_launch_template_is_whole():
     assert "InstanceMarketOptions" not in template
 
 
-@pytest.mark.parametrize("resource", ["instance", "volume", "network-interface"])
-@pytest.mark.parametrize("market", ["spot", "on-demand"])
-def test_everything_that_a_launch_creates_carries_the_runs_tag(resource, market):
-    plan = plan_launch(facts(), request(market=market, tags={"owner": "ana"}))
-    specifications = {
+def tagged(*bodies):
+    return {
         one["ResourceType"]: {tag["Key"]: tag["Value"] for tag in one["Tags"]}
-        for one in only_fleet(plan).template["TagSpecifications"]
+        for body in bodies
+        for one in body["TagSpecifications"]
     }
-    tags = specifications[resource]
-    assert tags["parallelize:run"] == "scans"
-    assert tags["parallelize:managed"] == "true"
-    assert tags["owner"] == "ana"
+
+
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_everything_that_a_launch_creates_carries_the_runs_tag(market):
+    fleet = only_fleet(plan_launch(facts(), request(market=market, tags={"owner": "ana"})))
+    found = tagged(fleet.body, fleet.template)
     # EC2 refuses a template that tags what the launch does not make.
-    assert ("spot-instances-request" in specifications) is (market == "spot")
+    spot = {"spot-instances-request"} if market == "spot" else set()
+    assert found.keys() == {"fleet", "instance", "volume", "network-interface"} | spot
+    for tags in found.values():
+        assert tags["parallelize:run"] == "scans"
+        assert tags["parallelize:managed"] == "true"
+        assert tags["owner"] == "ana"
+
+
+def test_what_the_fleets_request_tags_its_template_does_not_tag_again():
+    fleet = only_fleet(plan_launch(facts(), request()))
+    assert not tagged(fleet.body).keys() & tagged(fleet.template).keys()
+
+
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_the_machines_of_a_group_have_their_tags_from_its_template(market):
+    group = plan_launch(facts(), request(fleet="persistent", market=market)).group
+    found = tagged(group.template)
+    assert found.keys() == {"instance", "volume", "network-interface"}
+    assert all(tags["parallelize:run"] == "scans" for tags in found.values())
 
 
 def test_a_users_tags_cannot_hide_a_machine_from_kill():
     plan = plan_launch(facts(), request(tags={"parallelize:run": "other"}))
-    for one in only_fleet(plan).template["TagSpecifications"]:
-        assert {"Key": "parallelize:run", "Value": "scans"} in one["Tags"]
+    fleet = only_fleet(plan)
+    for tags in tagged(fleet.body, fleet.template).values():
+        assert tags["parallelize:run"] == "scans"
 
 
 def test_the_agent_finds_its_configuration_and_prices_in_the_user_data():

@@ -73,7 +73,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     agent = request.agent.model_copy(update={"hourly_usd": price_table(pools)})
     user_data = stock.user_data(agent, request.bundle) if request.bundle else agent.encode()
 
-    def template(market: Market) -> dict[str, Any]:
+    def template(market: Market | None) -> dict[str, Any]:
         return launch_template(request, image, facts.security_groups, market, user_data)
 
     def fleet(market: Market, count: int, purpose: str) -> FleetPlan:
@@ -93,8 +93,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         if persistent
         else tuple(fleet(market, count, market) for market, count in shares(request)),
         fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
-        # A group mixes markets, and only a spot template may tag spot requests.
-        group=GroupPlan(template("on-demand"), _group_body(request, pools)) if persistent else None,
+        group=GroupPlan(template(None), _group_body(request, pools)) if persistent else None,
         hourly_usd=price,
     )
 

@@ -19,7 +19,10 @@ from parallelize_core.config import MAX_USER_DATA_BYTES
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import group_name
 
-TAGGED = ("instance", "volume", "network-interface")
+MACHINE = ("instance", "volume")
+"""What a machine is made of, as far as it can outlive its launch."""
+
+TAGGED = (*MACHINE, "network-interface")
 
 
 def template_name(run: str) -> str:
@@ -31,10 +34,10 @@ def launch_template(
     request: LaunchRequest,
     image: Image,
     security_groups: Sequence[str],
-    market: Market,
+    market: Market | None,
     user_data: str,
 ) -> dict[str, Any]:
-    """Return a LaunchTemplateData.
+    """Return a LaunchTemplateData; `market` is None for an Auto Scaling group, which mixes them.
 
     It has no InstanceMarketOptions: the fleet says which market it is, and an Auto Scaling group
     refuses a template that does.
@@ -48,6 +51,8 @@ def launch_template(
         # Hop limit 1: what runs in a container or behind a proxy gets no credentials.
         "MetadataOptions": {
             "HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1,
+            # An account may have them on, and then a tag with a blank or a slash stops a launch.
+            "InstanceMetadataTags": "disabled",
         },
         "BlockDeviceMappings": [_root_volume(image, request.disk_gib)],
         "TagSpecifications": _tag_specifications(request, market),
@@ -74,6 +79,7 @@ def fleet_request(
     The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
     """
+    given = tags.as_list(tags.run_tags(request.run, request.tags))
     body: dict[str, Any] = {
         "Type": "instant",
         "ClientToken": f"{request.token}-{purpose}",
@@ -82,10 +88,7 @@ def fleet_request(
             "DefaultTargetCapacityType": market,
         },
         "TagSpecifications": [
-            {
-                "ResourceType": "fleet",
-                "Tags": tags.as_list(tags.run_tags(request.run, request.tags)),
-            }
+            {"ResourceType": kind, "Tags": given} for kind in ("fleet", *MACHINE)
         ],
         "LaunchTemplateConfigs": [
             {"Overrides": [override(pool, market, request.max_price) for pool in pools]}
@@ -124,8 +127,14 @@ def _root_volume(image: Image, gib: int) -> dict[str, Any]:
     return {"DeviceName": image.root_device, "Ebs": ebs}
 
 
-def _tag_specifications(request: LaunchRequest, market: Market) -> list[dict[str, Any]]:
+def _tag_specifications(request: LaunchRequest, market: Market | None) -> list[dict[str, Any]]:
+    """Return the tags of what a launch makes, but for those that a fleet's request has itself.
+
+    There, and not here, permission to start machines with our tag only is certain to look.
+    """
+    kinds: tuple[str, ...] = ("network-interface",) if market else TAGGED
     # A launch fails if its template tags a kind of resource that it does not create.
-    kinds = (*TAGGED, "spot-instances-request") if market == "spot" else TAGGED
+    if market == "spot":
+        kinds = (*kinds, "spot-instances-request")
     given = tags.as_list(tags.run_tags(request.run, request.tags))
     return [{"ResourceType": kind, "Tags": given} for kind in kinds]
