@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.download import Fetcher, Refusal, is_there, refusals
+from parallelize.commands.download import (
+    Fetcher,
+    Refusal,
+    is_there,
+    refusals,
+    told_refusals,
+)
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
 from parallelize_core.testing import InMemoryStore
@@ -75,6 +82,45 @@ def test_a_wrong_output_is_named_and_leaves_no_file(tmp_path: Path, fault: str) 
     assert [refusal.key for refusal in broken] == ["bad.txt"]
     assert not (tmp_path / "bad.txt").exists()
     assert (tmp_path / "good.txt").exists()
+
+
+class FullDisk(InMemoryStore):
+    """A store whose reader's disk is full after so many files."""
+
+    room = 1
+    asked = 0
+
+    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        self.asked += 1
+        if self.asked > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().get_file(key, path, etag)
+
+
+def test_a_full_disk_is_not_tried_with_every_other_output(tmp_path: Path) -> None:
+    store = FullDisk()
+    outputs = [put(store, f"{number:03}.txt") for number in range(500)]
+    (tmp_path / "499.txt").write_bytes(b"content")
+    fetched, broken = fetcher(store, tmp_path).fetch_all(outputs)
+    assert fetched == store.room
+    assert len(broken) == 498, "what is there already is not missing"
+    assert store.asked < 100
+    assert {refusal.why for refusal in broken} == {
+        "No space left on device; make room, and the same command fetches the rest"
+    }
+
+
+def test_outputs_that_are_missing_for_the_same_reason_are_told_in_one_breath() -> None:
+    refused = [Refusal(f"{number}.txt", "No space") for number in range(500)]
+    lines = told_refusals([*refused, Refusal("evil", "it leads out")])
+    assert lines == [
+        "500 outputs not downloaded: No space\n  0.txt\n  1.txt\n  2.txt\n  and 497 more",
+        "not downloaded: evil\n  it leads out",
+    ]
+
+
+def test_nothing_is_told_of_downloads_that_went_well() -> None:
+    assert told_refusals([]) == []
 
 
 def test_a_link_in_place_of_an_output_is_replaced_and_not_followed(tmp_path: Path) -> None:

@@ -7,18 +7,20 @@ is there with that checksum need not be fetched again.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
+from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import progress
@@ -39,6 +41,12 @@ PARTIAL = ".parallelize-"
 """How the folder of unfinished downloads begins."""
 
 DAY_SECONDS = 24 * 3600
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What a disk says that takes no other output either."""
+
+NAMED = 3
+"""How many of the outputs with the same fault are named."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,13 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
-        raise UsageError(
-            f"outputs cannot be written to {escape(str(folder))}",
-            error.strerror, "another place: --out DIR",
-        ) from None  # fmt: skip
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"outputs cannot be written to {escape(str(folder))}", error.strerror, "give another folder"
+    )
 
 
 def fetch(context: Context, folder: Path) -> Fetched:
@@ -128,7 +139,7 @@ def fetch(context: Context, folder: Path) -> Fetched:
             "parallelize status",
         )
     output = load_run(context.store, context).output
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     _sweep(folder)
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
         mode = 0o666 & ~_umask()
@@ -167,6 +178,18 @@ def make_plan(context: Context, folder: Path) -> Plan:
     )
 
 
+def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
+    """Say which outputs are not there, those with the same reason together; none if all are."""
+    alike: dict[str, list[str]] = {}
+    for refusal in refusals:
+        alike.setdefault(refusal.why, []).append(refusal.key)
+    return [
+        f"not downloaded: {shown(names[0])}\n  {why}" if len(names) == 1
+        else f"{len(names):,} outputs not downloaded: {why}\n{indent(some(names, NAMED), '  ')}"
+        for why, names in alike.items()
+    ]  # fmt: skip
+
+
 def remarks(plan: Plan) -> list[str]:
     """Say which inputs are done and have left nothing to download."""
     if not plan.silent:
@@ -185,6 +208,8 @@ class Fetcher:
     partial: Path
     mode: int
     """The permissions of a new file."""
+    full: list[str] = field(default_factory=list)
+    """What to say of all that is missing once the disk took no more: the rest is not tried."""
 
     def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
         """Fetch several at once; return how many were fetched, and what went wrong."""
@@ -217,12 +242,18 @@ class Fetcher:
         return True
 
     def _try(self, output: Output) -> bool | Refusal:
+        if self.full and not is_there(self.folder / output.key, output):
+            return Refusal(output.key, self.full[0])
         try:
             return self.fetch(output)
         except ParallelizeError as error:
             return Refusal(output.key, error.what)
         except OSError as error:
-            return Refusal(output.key, error.strerror or str(error))
+            why = error.strerror or str(error)
+            if error.errno in NO_ROOM:
+                why += "; make room, and the same command fetches the rest"
+                self.full.append(why)
+            return Refusal(output.key, why)
 
 
 def is_there(target: Path, output: Output) -> bool:
@@ -268,7 +299,7 @@ def _ignores_case(folder: Path) -> bool:
         with tempfile.NamedTemporaryFile(prefix=".parallelize-a", dir=existing) as probe:
             return Path(probe.name.replace("-a", "-A")).exists()
     except OSError as error:
-        raise UsageError(f"{escape(str(existing))}: {error.strerror}") from None
+        raise _unwritable(folder, error) from None
 
 
 def _umask() -> int:
@@ -289,8 +320,8 @@ def _show_plan(plan: Plan, folder: Path) -> int:
 
 def _tell(done: Fetched) -> None:
     plan = done.plan
-    for refusal in done.broken:
-        say(f"not downloaded: {shown(refusal.key)}\n  {refusal.why}")
+    for line in told_refusals(done.broken):
+        say(line)
     say(
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
         f"{done.present:,} there already"

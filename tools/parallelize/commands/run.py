@@ -15,7 +15,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.commands import prep
-from parallelize.commands.download import SOME_FAILED, check_folder, fetch, remarks
+from parallelize.commands.download import SOME_FAILED, check_folder, fetch, remarks, told_refusals
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.local import NOT_AWS
@@ -211,9 +211,7 @@ def _download(context: Context, folder: Path) -> bool:
     except NothingToDoError as nothing:
         say(nothing.what)
         return True
-    for refusal in fetched.broken:
-        say(f"not downloaded: {escape(refusal.key)}\n  {refusal.why}")
-    for line in remarks(fetched.plan):
+    for line in (*told_refusals(fetched.broken), *remarks(fetched.plan)):
         say(line)
     return not fetched.broken
 
