@@ -21,6 +21,8 @@ _REFUSED_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 """
 
+_NAMES = {"\n": "newline", "\r": "carriage return", "\t": "tab"}
+
 
 def refusal(key: str) -> str | None:
     """Say why `key` cannot be an input key, or return None when it can."""
@@ -33,7 +35,7 @@ def refusal(key: str) -> str | None:
     if size > MAX_S3_KEY_BYTES:
         return f"it has {size:,} bytes, and S3 allows {MAX_S3_KEY_BYTES:,}"
     if found := _REFUSED_CHARACTERS.search(key):
-        return f"it has a control character, such as a newline: U+{ord(found[0]):04X}"
+        return f"it has a control character: {_NAMES.get(found[0], f'U+{ord(found[0]):04X}')}"
     return _part_refusal(key.split("/"))
 
 

@@ -92,12 +92,12 @@ def test_an_empty_folder_is_no_run_without_files(tmp_path: Path) -> None:
 
 def a_newline(folder: Path) -> str:
     make(folder, "in/two\nlines")
-    return r"two\nlines: it has a control character"
+    return r"two\nlines: it has a control character: newline"
 
 
 def an_escape(folder: Path) -> str:
     make(folder, "in/\x1b[31mred")
-    return r"\x1b[31mred: it has a control character"
+    return r"\x1b[31mred: it has a control character: U+001B"
 
 
 def a_way_out(folder: Path) -> str:
@@ -193,3 +193,11 @@ def test_bad_keys_in_s3_are_named(tmp_path: Path) -> None:
         store.put(key, b"x")
     with pytest.raises(UsageError, match="2 files cannot be inputs"):
         remote_inputs(store, Location("bucket", "data/"))
+
+
+@pytest.mark.parametrize("spec", ["", "  "])
+def test_an_empty_name_does_not_mean_the_whole_folder(tmp_path: Path, spec: str) -> None:
+    (tmp_path / "secret.txt").write_text("not an input")
+    with pytest.raises(UsageError, match="no inputs are named") as caught:
+        local_inputs(spec, tmp_path, "")
+    assert caught.value.fix == "give a folder, a glob, @list.txt or s3://bucket/prefix/"

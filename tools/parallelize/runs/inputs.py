@@ -25,6 +25,8 @@ from parallelize_core.store import Store
 _NAMED = 20
 """How many bad inputs are named in full; a thousand of them have one cause."""
 
+PLACES = "give a folder, a glob, @list.txt or s3://bucket/prefix/"
+
 
 @dataclass(frozen=True)
 class LocalInput:
@@ -89,11 +91,14 @@ def refusal(refused: list[Refused]) -> UsageError:
     verb = "cannot be an input" if len(refused) == 1 else "cannot be inputs"
     return UsageError(
         f"{plural(len(refused), 'file')} {verb}", "\n".join(lines),
-        "rename or remove, then run it again; nothing was sent",
+        "rename or remove them, or name the others: --inputs @LIST; nothing was sent",
     )  # fmt: skip
 
 
 def _find(spec: str, folder: Path) -> Iterator[LocalInput | Refused]:
+    if not spec.strip():
+        # Path("") is the folder itself: a variable that is not set would send all of a project.
+        raise UsageError("no inputs are named", "run.inputs, or --inputs, is empty", PLACES)
     if spec.startswith("@"):
         return _from_list(folder / Path(spec[1:]).expanduser(), folder)
     if glob.has_magic(spec):
@@ -105,7 +110,7 @@ def _find(spec: str, folder: Path) -> Iterator[LocalInput | Refused]:
         return _one(root.name, root)
     raise UsageError(
         f"the inputs {escape(spec)} do not exist", f"looked in {escape(str(folder))}",
-        "give a folder, a glob, @list.txt or s3://bucket/prefix/",
+        PLACES,
     )  # fmt: skip
 
 
