@@ -42,6 +42,21 @@ def test_the_page_is_written_here_and_its_path_is_the_answer(
     assert all(len(line) <= 80 for line in said.err.splitlines())
 
 
+def test_a_page_that_cannot_be_written_is_named_by_its_own_name(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif")
+    (project.folder / "taken").mkdir()
+    capsys.readouterr()
+    assert project.call("report", "--out", "taken") == 2
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "error: the report cannot be written to taken",
+        "  Is a directory",
+        "  fix: another place: parallelize report --out FILE",
+    ]
+    assert sorted(path.name for path in project.folder.glob(".parallelize-*")) == []
+
+
 def test_the_json_has_what_is_in_the_bucket_and_no_page_is_written(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from parallelize import cli
 from parallelize.commands.check import find_input
 from parallelize.commands.repro import as_settings
 from parallelize.context import Context
@@ -81,3 +82,13 @@ def test_the_settings_of_a_repeated_job_make_the_run_that_it_came_from(tmp_path:
     }
     assert again.environment
     assert again.environment.prefix == "tools"
+
+
+def test_a_folder_that_takes_no_outputs_is_told_before_the_job_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "taken").write_text("no folder")
+    assert cli.run(["check", "a.txt", "--out", "taken", "--command", "cat"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == "error: outputs cannot be written to taken"

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from parallelize.commands.config import rows
 from parallelize.commands.status import make_reader
-from parallelize.console import answer, answer_json, say
+from parallelize.console import answer, answer_json, escape, say
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
@@ -82,8 +82,22 @@ def default_name(run: str) -> str:
 
 
 def write_page(made: Report, path: Path, hint: str) -> Path:
-    """Write the page under its name as soon as it is whole; return its path."""
+    """Write the page under its name as soon as it is whole; return its path.
+
+    Raises UsageError if it cannot be written there.
+    """
     page = render(made, hint).encode("utf-8", errors="replace")
+    try:
+        _write_whole(path, page)
+    except OSError as error:
+        raise UsageError(
+            f"the report cannot be written to {escape(str(path))}",
+            error.strerror, f"another place: parallelize report{hint} --out FILE",
+        ) from None  # fmt: skip
+    return path
+
+
+def _write_whole(path: Path, page: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".parallelize-{uuid4().hex}.html")
     try:
@@ -91,7 +105,6 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
 def gather(context: Context) -> Gathered:

@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.commands import one_file
+from parallelize.commands.download import check_folder
 from parallelize.console import say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, Json
@@ -45,6 +46,7 @@ def repro(
     run = load_run(context.store, context)
     entry = find_entry(context, file)
     folder = (out or Path(OUT)).absolute()
+    check_folder(folder)
     path = fetch_input(context, run, entry, folder / INPUT)
     archive = fetch_environment(context, run.environment, folder) if run.environment else None
     say(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")

@@ -226,7 +226,7 @@ def _write_report(context: Context, total: int) -> Path | None:
     try:
         return write_report(context)
     except (OSError, ParallelizeError) as error:
-        say(f"the report could not be written: {error}")
+        say(f"no report: {error}".replace("\n", "\n  "))
         return None
 
 
