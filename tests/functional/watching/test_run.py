@@ -70,7 +70,7 @@ def test_a_report_that_cannot_be_written_is_told_and_is_no_failure_of_the_run(
     start(daemon_options=("--agent", json.dumps(["false"])))
     assert cli.run(["run", "--local", "--json"]) == 1
     said = capsys.readouterr()
-    assert "the report could not be written" in said.err
+    assert "no report: the report cannot be written to project-report.html" in said.err
     assert json.loads(said.out)["report"] is None
 
 
