@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 WITH_VALUE = ("--config", "--run", "--bucket", "--region", "--profile")
 BARE = ("--local",)
+IN_AWS = ("--region", "--profile")
+"""What does not go together with --local."""
 
 PROPOSED = re.compile(
     r"\bparallelize (?:run|prep|enqueue|estimate|download|status|failures|logs|report|retry"
@@ -33,7 +35,8 @@ def repeat_flags(text: str, given: Sequence[str]) -> str:
 def _with(found: re.Match[str], text: str, flags: Sequence[tuple[str, str]]) -> str:
     ending = _END.search(text, found.end())
     there = text[found.end() : ending.start() if ending else None].split()
-    missing = (words for name, words in flags if name not in there)
+    meant = IN_AWS if "--local" in there else ()
+    missing = (words for name, words in flags if name not in (*there, *meant))
     return " ".join([found.group(), *missing])
 
 

@@ -43,6 +43,12 @@ def test_a_run_that_is_named_already_is_not_replaced():
     assert proposed == "parallelize kill --local --run forgotten"
 
 
+def test_a_command_for_the_local_cloud_gets_no_region_and_no_profile():
+    words = ["status", "--region", "eu-west-1", "--profile", "lab", "--run", "scans"]
+    proposed = repeat_flags("parallelize run --local", words)
+    assert proposed == "parallelize run --run scans --local"
+
+
 def test_what_comes_after_two_dashes_is_no_flag():
     assert repeat_flags("parallelize retry", ["run", "--", "--local"]) == "parallelize retry"
 

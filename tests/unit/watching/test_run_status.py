@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
+from parallelize.commands.status import with_flags
+from parallelize.context import Context
 from parallelize.runs.status import RunState, status_of
+from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.queue import QueueCounts
@@ -217,7 +222,7 @@ def test_it_repeats_the_last_words_of_the_last_worker() -> None:
     scene.prepare("a")
     scene.beat("i-1", WorkerState.LEFT, seen=NOW - 100, reason="asked to leave")
     scene.beat("i-2", WorkerState.FAILED, seen=NOW - 50, reason="no space left on device")
-    assert "(i-2) with: no space left on device" in (status_of(scene.snapshot()).why or "")
+    assert "(i-2) said: no space left on device" in (status_of(scene.snapshot()).why or "")
 
 
 def test_it_says_why_a_run_is_paused() -> None:
@@ -225,7 +230,17 @@ def test_it_says_why_a_run_is_paused() -> None:
     scene.prepare("a")
     scene.beat("i-1")
     scene.describe(paused="the first 20 all failed")
-    assert "paused: the first 20 all failed" in (status_of(scene.snapshot()).why or "")
+    why = status_of(scene.snapshot()).why or ""
+    assert "paused: the first 20 all failed; parallelize enqueue lets it go on" in why
+
+
+def test_what_it_proposes_means_the_same_run(tmp_path: Path) -> None:
+    scene = Scene()
+    scene.prepare("a", sent=0)
+    context = Context(resolve({}, {}, tmp_path), "scans", " --run scans --local")
+    told = with_flags(context, status_of(scene.snapshot()))
+    assert told.why is not None
+    assert told.why.endswith("parallelize enqueue --run scans --local")
 
 
 def test_a_run_that_gets_on_needs_no_explanation() -> None:

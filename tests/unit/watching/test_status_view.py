@@ -102,6 +102,21 @@ def test_files_that_went_back_to_the_queue_are_told_once() -> None:
     assert list(changes(after, after)) == []
 
 
+def test_what_went_back_before_the_first_look_is_no_news() -> None:
+    gone = worker_of(heartbeat("i-1", WorkerState.LEFT, handed_back=3), NOW)
+    later = worker_of(heartbeat("i-2", WorkerState.LEFT, handed_back=2), NOW)
+    assert list(changes(None, with_workers(gone))) == []
+    assert list(changes(with_workers(gone), with_workers(gone, later))) == [
+        "worker i-2 put 2 files back on the queue"
+    ]
+
+
+def test_the_reason_of_a_worker_that_has_left_is_cut_at_its_end() -> None:
+    gone = worker_of(heartbeat("i-1", WorkerState.LEFT, reason="every job has its result"), NOW)
+    [line] = [line for line in page(with_workers(gone)) if "i-1" in line]
+    assert " every job has… " in line
+
+
 def test_busy_and_idle_are_no_news() -> None:
     before = with_workers(worker_of(heartbeat("i-1"), NOW))
     after = with_workers(worker_of(heartbeat("i-1", WorkerState.IDLE), NOW))

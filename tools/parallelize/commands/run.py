@@ -20,7 +20,7 @@ from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.local import NOT_AWS
 from parallelize.commands.report import default_name, write_report
-from parallelize.commands.status import make_reader
+from parallelize.commands.status import make_reader, with_flags
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
 from parallelize.fleet import instances
@@ -138,7 +138,9 @@ def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
     is_over = Judge(context)
     interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
     with open_view(LOCAL_FOOTER if local else FOOTER) as view:
-        return watch(lambda: status_of(reader.snapshot()), view, is_over, interval)
+        return watch(
+            lambda: with_flags(context, status_of(reader.snapshot())), view, is_over, interval
+        )
 
 
 class Judge:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json
 from parallelize.context import Context, open_context
+from parallelize.hints import repeat_flags
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunStatus, status_of
@@ -33,7 +36,9 @@ def status(
     def look() -> RunStatus:
         snapshot = reader.snapshot()
         now = status_of(snapshot)
-        return with_whereabouts(context, now) if now.why and not snapshot.run.paused else now
+        if now.why and not snapshot.run.paused:
+            now = with_whereabouts(context, now)
+        return with_flags(context, now)
 
     if watch_:
         with open_view() as view:
@@ -45,6 +50,11 @@ def status(
     elif not watch_:
         for line in page(found):
             answer(line)
+
+
+def with_flags(context: Context, status: RunStatus) -> RunStatus:
+    """Let the commands that `why` proposes mean this very run."""
+    return replace(status, why=status.why and repeat_flags(status.why, shlex.split(context.hint)))
 
 
 def make_reader(context: Context) -> Reader:

@@ -55,7 +55,7 @@ def drain(context: Context, clients: ComputeClients, compute: Compute) -> None:
     # The group first: a worker that leaves at once must not be replaced.
     if compute.group:
         groups.hold(clients.autoscaling, compute.group.name)
-    pause(context.store, context.layout, f"stopped with parallelize stop at {utc_now()}")
+    pause(context.store, context.layout, f"stopped with parallelize stop at {utc_now()[:19]}Z")
 
 
 def _wait(context: Context, clients: ComputeClients, ids: set[str]) -> None:

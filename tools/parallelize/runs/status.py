@@ -156,7 +156,8 @@ def worker_of(beat: Heartbeat, now: float) -> Worker:
 def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
     """Say in one sentence why a run with jobs left does not get on, None if it does."""
     if snapshot.run.paused:
-        return f"the run is paused: {escape(snapshot.run.paused)}"
+        reason = escape(snapshot.run.paused)
+        return f"the run is paused: {reason}; parallelize enqueue lets it go on"
     if snapshot.sent == 0:
         return "nothing was sent to the queue yet: parallelize enqueue"
     if overdue := [worker for worker in workers if worker.overdue]:
@@ -186,7 +187,8 @@ def _last_words(workers: tuple[Worker, ...]) -> str:
     last = max(workers, key=lambda worker: worker.beat.seen)
     words = escape(last.beat.reason) or "no reason"
     return (
-        f"all workers have left, the last ({shown(last.id, 30)}) with: {words}; parallelize launch"
+        "all workers have left: parallelize launch starts others; "
+        f"the last ({shown(last.id, 30)}) said: {words}"
     )
 
 

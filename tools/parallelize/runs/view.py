@@ -113,6 +113,9 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
     for worker in after.workers:
         old = known.get(worker.id)
         yield from _worker_changes(old, worker)
+        # What was done before the first look is no news.
+        if before and (back := worker.beat.handed_back - (old.beat.handed_back if old else 0)):
+            yield f"worker {shown(worker.id, 30)} put {plural(back, 'file')} back on the queue"
     # At the first look workers that were just launched have not reported yet.
     if before and after.why and not after.alive and _plain(before.why) != _plain(after.why):
         yield after.why
@@ -130,8 +133,6 @@ def _worker_changes(old: Worker | None, new: Worker) -> Iterator[str]:
     if old is not None and old.state != new.state and new.state not in {"busy", "idle"}:
         reason = f": {escape(beat.reason)}" if beat.reason else ""
         yield f"worker {name} {'is ' * (new.alive or new.overdue)}{new.state}{reason}"
-    if back := beat.handed_back - (old.beat.handed_back if old else 0):
-        yield f"worker {name} put {plural(back, 'file')} back on the queue"
 
 
 def _rate_line(status: RunStatus) -> list[str]:
@@ -161,7 +162,7 @@ def _worker_lines(status: RunStatus) -> Iterator[str]:
     for worker in order[:WORKERS_SHOWN]:
         beat = worker.beat
         age = show_duration(max(0.0, status.taken_at - beat.seen))
-        now = _now(beat) if worker.alive else beat.reason
+        now = _now(beat) if worker.alive else _begin(beat.reason)
         yield _row(
             beat.worker, beat.type, worker.state, f"{beat.done:,}", f"{beat.failed:,}", now, age
         )
@@ -171,9 +172,15 @@ def _worker_lines(status: RunStatus) -> Iterator[str]:
 
 def _now(beat: Heartbeat) -> str:
     if not beat.running:
-        return beat.reason
+        return _begin(beat.reason)
     others = len(beat.running) - 1
     return f"{shown(beat.running[0], 12)} +{others}" if others else beat.running[0]
+
+
+def _begin(reason: str, width: int = 15) -> str:
+    """Return how a reason begins; it is a sentence, and its middle tells as much as its end."""
+    whole = escape(reason)
+    return whole if len(whole) <= width else whole[: width - 1].rstrip() + "…"
 
 
 def _row(*cells: str) -> str:
