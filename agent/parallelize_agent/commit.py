@@ -49,6 +49,10 @@ class AlreadyFinishedError(Exception):
     """Another worker has finished the job meanwhile; its result stands."""
 
 
+class ClashError(OutputError):
+    """Another input has an output of the same name already."""
+
+
 @dataclass(frozen=True)
 class Commit:
     """Writes for one job; `check` raises LeaseLostError unless the job is certainly ours."""
@@ -195,9 +199,9 @@ class Commit:
                 raise AlreadyFinishedError(self.key)
             return True
         if self.run.naming.on_clash == "fail":
-            raise OutputError(
+            raise ClashError(
                 f"{self.key} and {unquote(owner) or 'something outside this run'} both give "
-                f"the output {name}"
+                f"the output {name}; see output.name and output.on_clash"
             )
         return self.run.naming.on_clash == "replace"
 

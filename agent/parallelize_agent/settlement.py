@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from parallelize_agent.commit import AlreadyFinishedError, Commit
+from parallelize_agent.commit import AlreadyFinishedError, ClashError, Commit
 from parallelize_agent.job import FINISHED, LOST, SUCCEEDED, Fate, Job, Verdict, failed
 from parallelize_agent.lease import Lease, LeaseLostError
 from parallelize_agent.outputs import OutputError, find_outputs
@@ -77,7 +77,9 @@ class Settler:
         except AlreadyFinishedError:
             job.overrule(FINISHED)
         except OutputError as error:
-            job.overrule(failed(Cause.OUTPUT, str(error)))
+            # Another try would run the command again, and find the other's output there again.
+            final = isinstance(error, ClashError)
+            job.overrule(failed(Cause.OUTPUT, str(error), final=final))
         except SERVICE_ERRORS as error:
             job.overrule(blame_service(self._config, error))
         if job.verdict in {None, verdict}:

@@ -33,13 +33,14 @@ def test_outputs_come_before_the_log_the_log_before_the_result_the_result_before
     ]
 
 
-def test_a_clash_of_outputs_names_both_inputs(make: MakeBench) -> None:
-    bench = make(SAME_NAME, limits=ONCE)
+def test_a_clash_of_outputs_names_both_inputs_and_is_not_tried_again(make: MakeBench) -> None:
+    bench = make(SAME_NAME)
     bench.add({"d/a": b"1", "d/b": b"2"})
     bench.run()
     loser, winner = sorted(("d/a", "d/b"), key=lambda key: bench.result(key).status)
     assert bench.result(winner).status == "succeeded"
     assert bench.result(loser).cause is Cause.OUTPUT
+    assert bench.result(loser).attempt == 1
     assert all(name in bench.result(loser).message for name in ("d/a", "d/b", "d/out"))
     assert bench.output("d/out") == {"d/a": b"1", "d/b": b"2"}[winner]
 
