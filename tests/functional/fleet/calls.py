@@ -37,6 +37,9 @@ IDS = ("InstanceId", "LaunchTemplateId")
 
 Context = tuple[tuple[str, str], ...]
 
+OWN_BUCKET: Context = (("aws:ResourceAccount", ACCOUNT),)
+"""What S3 says of a bucket of the account's own."""
+
 
 class Need(NamedTuple):
     """One permission that a call takes."""
@@ -137,6 +140,8 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
     if call.service == "cloudwatch":
         names = params.get("AlarmNames") or [params["AlarmName"]]
         return [(arn("cloudwatch", f"alarm:{name}"), ()) for name in names]
+    if call.operation == "DescribeStacks":
+        return [(arn("cloudformation", f"stack/{params['StackName']}/*"), ())]
     if call.operation == "GetParameter":
         name = params["Name"]
         # Public parameters belong to no account.
@@ -255,9 +260,9 @@ def s3_needs(call: Call) -> list[Need]:
     keys += [item["Key"] for item in call.params.get("Delete", {}).get("Objects", ())]
     actions = [f"s3:{name}" for name in S3_ACTIONS.get(call.operation, [call.operation])]
     if keys:
-        return [Need(action, f"{bucket}/{key}") for action in actions for key in keys]
+        return [Need(action, f"{bucket}/{key}", OWN_BUCKET) for action in actions for key in keys]
     prefix = (("s3:prefix", call.params["Prefix"]),) if "Prefix" in call.params else ()
-    return [Need(action, bucket, prefix) for action in actions]
+    return [Need(action, bucket, OWN_BUCKET + prefix) for action in actions]
 
 
 def stream_arn(params: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from cfnlint.decode import decode_str
 from tests.functional.fleet.calls import (
     ACCOUNT,
     REGION,
@@ -15,6 +16,7 @@ from tests.functional.fleet.calls import (
 )
 from tests.functional.fleet.iam import allows, as_list, unused
 
+from parallelize import stack
 from parallelize.fleet.permissions import Where, asks
 from parallelize_agent.assembly import Instance, make_cloud_log, make_worker
 from parallelize_core.config import AgentConfig
@@ -28,6 +30,8 @@ LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
 LOG = f"{LOGS}:/parallelize/agents:log-stream"
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:id:autoScalingGroupName"
 USERS = f"arn:aws:iam::{ACCOUNT}:user"
+ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
+SOMEBODY_ELSES = {"aws:ResourceAccount": "999999999999"}
 OURS = {"aws:ResourceTag/parallelize:managed": "true"}
 TAGGED = {"aws:RequestTag/parallelize:managed": "true"}
 
@@ -110,6 +114,9 @@ REFUSED = {
         ("s3:PutObject", f"{OBJECTS}/runs/scans/bootstrap/a.zip", {}),
         ("s3:DeleteObject", f"{OBJECTS}/runs/scans/result/a.txt.json", {}),
         ("s3:ListBucket", OBJECTS, {"s3:prefix": "private/"}),
+        ("s3:GetObject", f"{OBJECTS}/runs/scans/run.json", SOMEBODY_ELSES),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/output/a.csv", SOMEBODY_ELSES),
+        ("s3:ListBucket", OBJECTS, {"s3:prefix": "runs/scans/result/", **SOMEBODY_ELSES}),
         ("s3:DeleteBucket", OBJECTS, {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/Billing"}),
         ("logs:PutLogEvents", f"{LOGS}:/payments:log-stream:a", {}),
@@ -126,6 +133,7 @@ REFUSED = {
         ("ec2:CreateFleet", f"{EC2}:fleet/f-1", TAGGED),
         ("iam:PassRole", "*", {}),
         ("s3:PutObject", f"{OBJECTS}/other/a.txt", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/input/a.txt", SOMEBODY_ELSES),
         ("s3:DeleteBucket", OBJECTS, {}),
         ("s3:PutBucketPolicy", OBJECTS, {}),
         ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:payments", {}),
@@ -140,14 +148,23 @@ REFUSED = {
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin",
          {"iam:PassedToService": "ec2.amazonaws.com"}),
         ("autoscaling:DeleteAutoScalingGroup", f"{GROUP}/web", {}),
-        ("cloudwatch:DeleteAlarms", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:web", {}),
+        ("cloudwatch:DeleteAlarms", f"{ALARM}:web", {}),
+        ("cloudwatch:DeleteAlarms", f"{ALARM}:parallelize-cost", {}),
+        ("cloudwatch:PutMetricAlarm", f"{ALARM}:parallelize-old-worker", {}),
+        ("cloudformation:DescribeStacks",
+         f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/payments/1", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/run.json", SOMEBODY_ELSES),
         ("iam:CreateServiceLinkedRole", "*", {"iam:AWSServiceName": "ec2.amazonaws.com"}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/result/a.json", {}),
         ("s3:DeleteObject", f"{OBJECTS}/runs/scans/result/a.json", {}),
-        ("ssm:GetParameter", f"arn:aws:ssm:{REGION}::parameter/aws/service/ecs/x", {}),
         ("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/db/password", {}),
     ],
 }  # fmt: skip
+
+
+def may(policy, action, resource, context):
+    """Whether a policy allows a call; a bucket is the account's own unless the context says not."""
+    return allows([policy], action, resource, {"aws:ResourceAccount": ACCOUNT, **context})
 
 
 def test_each_role_may_do_its_part(policies):
@@ -155,7 +172,7 @@ def test_each_role_may_do_its_part(policies):
         (role, call)
         for role, calls in ALLOWED.items()
         for call in calls
-        if not allows([policies[role]], *call)
+        if not may(policies[role], *call)
     ]
     assert refused == []
 
@@ -165,12 +182,12 @@ def test_no_role_may_do_more(policies):
         (role, call)
         for role, calls in REFUSED.items()
         for call in calls
-        if allows([policies[role]], *call)
+        if may(policies[role], *call)
     ]
     assert allowed == []
 
 
-KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 BY_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
 
 
@@ -191,6 +208,28 @@ def test_with_a_key_of_ones_own_everybody_may_use_it_through_s3_and_not_otherwis
     (rule,) = rules["ServerSideEncryptionConfiguration"]["Rules"]
     by_default = rule["ApplyServerSideEncryptionByDefault"]
     assert by_default == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+
+
+def test_workers_with_sessions_may_talk_to_session_manager_and_read_no_parameters():
+    # moto makes no policy of this kind, so it is read from the template.
+    document, _ = decode_str(stack.template())
+    policy = document["Resources"]["SessionPolicy"]["Properties"]["PolicyDocument"]
+    assert allows([policy], "ssmmessages:OpenDataChannel", "*")
+    secret = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/db/password"
+    assert not allows([policy], "ssm:GetParameter", secret)
+    assert not allows([policy], "ssm:SendCommand", "*")
+    # AWS's own policies allow more than their names say, and change.
+    assert ":iam::aws:policy/" not in stack.template()
+
+
+def test_a_bucket_of_another_account_is_allowed_if_the_stack_is_told_whose_it_is(
+    account, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    agent = deploy(account, parallelize, "--set", "BucketAccount=999999999999")["agent"]
+    call = ("s3:GetObject", f"{OBJECTS}/runs/scans/run.json")
+    assert may(agent, *call, SOMEBODY_ELSES)
+    assert not may(agent, *call, {})
 
 
 def test_without_a_key_of_ones_own_nobody_may_use_any(policies):
@@ -218,6 +257,25 @@ def test_what_doctor_has_simulated_is_what_submitters_and_launchers_may(policies
 
 STARTING = {"ec2:CreateFleet", "ec2:RunInstances", "iam:PassRole",
             "autoscaling:CreateAutoScalingGroup"}  # fmt: skip
+
+
+MAX_POLICY_CHARACTERS = 6144
+"""https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
+
+GOVERNMENT = {"arn:aws:": "arn:aws-us-gov:", REGION: "us-gov-west-1"}
+"""What the longest names of AWS's are, instead of those that moto has."""
+
+
+@pytest.mark.parametrize("words", [(), ("--set", f"KmsKeyArn={KEY}")])
+def test_every_policy_is_as_short_as_iam_wants_it(account, parallelize, monkeypatch, words):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "b" * 63)
+    monkeypatch.setenv("PARALLELIZE_AWS_PREFIX", "department/laboratory/")
+    for policy in deploy(account, parallelize, *words).values():
+        # IAM does not count white space.
+        text = json.dumps(policy, separators=(",", ":"))
+        for short, long in GOVERNMENT.items():
+            text = text.replace(short, long)
+        assert len(text) <= MAX_POLICY_CHARACTERS
 
 
 def test_no_policy_allows_every_action_of_a_service(policies):

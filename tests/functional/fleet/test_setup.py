@@ -66,6 +66,15 @@ def test_setup_makes_a_private_encrypted_bucket(deployed):
     assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
 
+def test_a_bucket_that_outlives_the_stack_keeps_its_policy():
+    """A later setup finds the bucket there, and so makes it no policy."""
+    document, _ = decode_str(stack.template())
+    bucket, policy = (document["Resources"][name] for name in ("Bucket", "BucketPolicy"))
+    for rule in ("DeletionPolicy", "UpdateReplacePolicy"):
+        assert policy[rule] == bucket[rule]
+        assert policy[rule].startswith("Retain")
+
+
 @pytest.mark.parametrize(("bucket", "made"), [("bucket", "false"), ("another", "true")])
 def test_a_bucket_that_prep_has_made_is_adopted_and_not_made_again(account, bucket, made):
     context = open_context(Common(bucket=bucket))

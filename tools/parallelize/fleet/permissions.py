@@ -44,10 +44,11 @@ def asks(where: Where, layout: RunLayout, role: str | None) -> list[Ask]:
     """Return what a person needs who submits and launches a run; `role` is the workers'."""
     name = queue_name(layout.run)
     bucket = f"arn:{where.partition}:s3:::{layout.root.bucket}"
+    own = {"aws:ResourceAccount": where.account}
     tagged = {f"aws:RequestTag/{tags.MANAGED}": "true"}
     found = [
-        Ask(("s3:ListBucket",), bucket),
-        Ask(("s3:GetObject", "s3:PutObject"), f"{bucket}/{layout.run_json}"),
+        Ask(("s3:ListBucket",), bucket, own),
+        Ask(("s3:GetObject", "s3:PutObject"), f"{bucket}/{layout.run_json}", own),
         Ask(
             ("sqs:CreateQueue", "sqs:SendMessage", "sqs:GetQueueAttributes"),
             where.arn("sqs", name),
