@@ -127,6 +127,24 @@ def test_a_caller_whose_policies_cannot_be_simulated_is_said_and_is_no_error(acc
     assert "EC2's dry runs pass" in finding["text"]
 
 
+def test_an_image_for_other_processors_than_those_of_the_settings_is_bad(
+    account, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_TYPES", "c7g.xlarge")
+    _, found = findings(parallelize)
+    assert found["image"]["verdict"] == "bad"
+    assert "is for x86_64, c7g.xlarge for arm64" in found["image"]["text"]
+
+
+def test_the_plain_image_is_looked_for_that_the_machines_can_run(
+    account, parallelize, vendors, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_AMI", "stock")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_TYPES", "c7g.xlarge")
+    _, found = findings(parallelize)
+    assert vendors["stock", "arm64"] in found["image"]["text"]
+
+
 def test_every_line_fits_on_a_terminal(account, parallelize):
     _, _, err = parallelize("doctor")
     assert max(map(len, err.splitlines())) <= 80

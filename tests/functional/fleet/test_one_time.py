@@ -326,6 +326,14 @@ def test_a_machine_type_that_does_not_exist_is_named(account, scans, parallelize
     assert "no machine type c7i.enormous" in err
 
 
+def test_a_type_that_also_runs_32_bits_takes_the_image_of_64(account, scans, parallelize, vendors):
+    words = ("launch", "1", "--ami", "stock", "--type", "t2.medium", "--run", "scans")
+    code, _, err = parallelize(*words)
+    assert code == 0, err
+    (machine,) = account.machines("scans")
+    assert machine["ImageId"] == vendors["stock", "x86_64"]
+
+
 def test_of_two_subnets_in_a_zone_the_roomier_is_used(account, scans, parallelize, monkeypatch):
     ec2 = account.client("ec2")
     there = ec2.describe_subnets()["Subnets"][0]

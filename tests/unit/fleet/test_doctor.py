@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD
+from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD, kind
 
 from parallelize.commands.doctor import called_besides
 from parallelize.commands.findings import (
@@ -18,6 +18,7 @@ from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.network import Network
 from parallelize.settings import WorkersTable
 
+KINDS = [kind()]
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -31,18 +32,28 @@ def test_a_clock_may_be_off_by_less_than_what_aws_refuses(seconds, verdict):
 
 class TestImage:
     def test_none_is_bad_and_says_how_to_get_one(self):
-        finding = judge_image(None, NOW, "0.1.0")
+        finding = judge_image(None, KINDS, NOW, "0.1.0")
         assert finding.verdict is Verdict.BAD
         assert "image build" in finding.fix
 
     def test_a_fresh_one_of_this_version_is_good(self):
-        assert judge_image(IMAGE, NOW, "0.1.0").verdict is Verdict.GOOD
+        assert judge_image(IMAGE, KINDS, NOW, "0.1.0").verdict is Verdict.GOOD
 
     def test_another_version_is_worth_a_look(self):
-        assert "has agent 0.1.0, this is 0.2.0" in judge_image(IMAGE, NOW, "0.2.0").text
+        assert "has agent 0.1.0, this is 0.2.0" in judge_image(IMAGE, KINDS, NOW, "0.2.0").text
 
     def test_an_old_one_is_worth_a_look(self):
-        assert "102 days old" in judge_image(IMAGE, NOW + timedelta(days=100), "0.1.0").text
+        finding = judge_image(IMAGE, KINDS, NOW + timedelta(days=100), "0.1.0")
+        assert "102 days old" in finding.text
+
+    def test_one_that_no_machine_of_the_settings_can_run_is_bad(self):
+        finding = judge_image(IMAGE, [kind("c7g.xlarge", architecture="arm64")], NOW, "0.1.0")
+        assert finding.verdict is Verdict.BAD
+        assert "is for x86_64, c7g.xlarge for arm64" in finding.text
+
+    def test_one_that_some_of_the_machines_can_run_is_good(self):
+        mixed = [kind("c7g.xlarge", architecture="arm64"), *KINDS]
+        assert judge_image(IMAGE, mixed, NOW, "0.1.0").verdict is Verdict.GOOD
 
 
 class TestQuota:
@@ -118,6 +129,10 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
         # A table of the subnet's own hides the VPC's main one.
         ([subnet()], [table(INTERNET), table(LOCAL, subnet_id="subnet-1")], Verdict.BAD),
         ([subnet(), subnet("subnet-2", public=False)], [table(INTERNET)], Verdict.LOOK),
+        # What a route led to has been deleted.
+        ([subnet(public=False)], [table(LOCAL, NAT | {"State": "blackhole"})], Verdict.BAD),
+        ([subnet()], [table(LOCAL, INTERNET | {"State": "blackhole"})], Verdict.BAD),
+        ([subnet()], [table(LOCAL, INTERNET | {"State": "active"})], Verdict.GOOD),
     ],
 )
 def test_subnets_need_a_way_out(subnets, tables, verdict):

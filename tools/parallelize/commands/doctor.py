@@ -147,10 +147,10 @@ def check_stack(context: Context) -> Finding:
 
 def check_image(context: Context) -> Finding:
     """Look for the image that workers would start from."""
-    image = images.find_image(
-        context.client("ec2"), context.client("ssm"), context.settings.workers.ami
-    )
-    return judge_image(image, datetime.now(UTC), VERSION)
+    workers, ec2 = context.settings.workers, context.client("ec2")
+    kinds = gather.find_types(ec2, workers.types)
+    image = images.find_image(ec2, context.client("ssm"), workers.ami, kinds[0].architecture)
+    return judge_image(image, kinds, datetime.now(UTC), VERSION)
 
 
 def check_quota(context: Context) -> Finding:
@@ -210,7 +210,8 @@ def _start(context: Context) -> dict[str, Any] | None:
     """Return what starting a worker takes, None without an image or a subnet: others say that."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
-        image = images.find_image(ec2, context.client("ssm"), workers.ami)
+        (kind,) = gather.find_types(ec2, workers.types[:1])
+        image = images.find_image(ec2, context.client("ssm"), workers.ami, kind.architecture)
         subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
     except ParallelizeError:
         return None
@@ -218,7 +219,7 @@ def _start(context: Context) -> dict[str, Any] | None:
         return None
     profile = workers.instance_profile or f"parallelize-agent-{context.region}"
     place = subnets[0]["SubnetId"]
-    return dry_runs.start(image.id, workers.types[0], place, profile, workers.market)
+    return dry_runs.start(image.id, kind.name, place, profile, workers.market)
 
 
 def check_leftovers(context: Context) -> Finding:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from parallelize import stack
-from parallelize.fleet.facts import Image, Quota
+from parallelize.fleet.facts import Image, InstanceType, Quota
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.network import Network
 from parallelize.stack.state import Standing, standing
@@ -84,11 +84,19 @@ def judge_stack(status: str | None) -> Finding:
     return Finding("stack", Verdict.GOOD, f"{name} is there")
 
 
-def judge_image(image: Image | None, now: datetime, version: str) -> Finding:
-    """Say whether an image is there, of this version, and not old."""
+def judge_image(
+    image: Image | None, kinds: Sequence[InstanceType], now: datetime, version: str
+) -> Finding:
+    """Say whether an image is there, for the kinds of machines, of this version, and not old."""
     if image is None:
         fix = 'parallelize image build, or workers.ami = "stock"'
         return Finding("image", Verdict.BAD, "there is none with an agent", fix)
+    if not any(image.architecture in kind.architectures for kind in kinds):
+        text = (
+            f"{image.id} is for {image.architecture}, {kinds[0].name} for {kinds[0].architecture}"
+        )
+        fix = 'an image for those, or workers.types = ["…"]'
+        return Finding("image", Verdict.BAD, text, fix)
     if image.version and image.version != version:
         text = f"{image.id} has agent {image.version}, this is {version}"
         return Finding("image", Verdict.LOOK, text, "parallelize image build")

@@ -28,7 +28,7 @@ def pack(context: Context) -> Bundle | None:
         return None
     system = distribution(ami)
     (kind,) = find_types(context.client("ec2"), context.settings.workers.types[:1])
-    wanted = (system.python, kind.architectures[0], user_cache_path("parallelize"))
+    wanted = (system.python, kind.architecture, user_cache_path("parallelize"))
     if not wheel_folder(*wanted).is_dir():
         say(f"pip fetches the agent's libraries for {system.title}, once")
     body = make_bundle(*wanted)

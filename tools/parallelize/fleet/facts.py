@@ -7,6 +7,9 @@ from typing import Literal
 
 Market = Literal["spot", "on-demand"]
 
+IMAGES_FOR = ("x86_64", "arm64")
+"""What images with an agent, and vendors' plain ones, are made for."""
+
 
 @dataclass(frozen=True)
 class InstanceType:
@@ -17,6 +20,11 @@ class InstanceType:
     memory_bytes: int
     architectures: tuple[str, ...] = ("x86_64",)
     gpus: int = 0
+
+    @property
+    def architecture(self) -> str:
+        """What an image for it is made for; 32 bits, which some types can do as well, for none."""
+        return next((one for one in IMAGES_FOR if one in self.architectures), self.architectures[0])
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     return Facts(
         account=place.account,
         region=place.region,
-        image=images.find_image(ec2, clients.ssm, place.ami, types[0].architectures[0]),
+        image=images.find_image(ec2, clients.ssm, place.ami, types[0].architecture),
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         security_groups=find_security_groups(ec2, subnets),

@@ -52,7 +52,8 @@ def _tables_of(subnet: Any, tables: Sequence[Any]) -> list[Any]:
 
 
 def _leads_out(route: Any, subnet: Any) -> bool:
-    if route.get("DestinationCidrBlock") != "0.0.0.0/0":
+    # A route stays when what it led to is deleted.
+    if route.get("DestinationCidrBlock") != "0.0.0.0/0" or route.get("State") == "blackhole":
         return False
     if route.get("GatewayId", "").startswith("igw-"):
         # An internet gateway serves only machines that get a public address.
