@@ -10,7 +10,8 @@ line to COMMANDS. The function
 - raises the classes of `parallelize_core.errors`, lets botocore's errors pass,
 - returns an exit code, or None for 0.
 
-A group of commands is a cyclopts App in a module, named like a function: "module:app".
+A group of commands is a cyclopts App in a module, named like a function: "module:app". What a
+command's own help says is its function's docstring.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from parallelize.console import answer, show_error
 from parallelize.explain import explain
@@ -74,7 +75,8 @@ COMMANDS = (
     Command("setup", "setup:setup", SET_UP, "Make what AWS needs: one CloudFormation stack."),
     Command("image", "image:app", SET_UP, "Make the workers' machine image."),
     Command("config", "config:app", SET_UP, "Show the settings and their sources."),
-    Command("help", "exit_codes:app", SET_UP, "Explain a topic: exit-codes."),
+    Command("completion", "", SET_UP, "Print what completes commands in a shell."),
+    Command("help", "exit_codes:app", SET_UP, "Explain a command, or exit-codes."),
 )
 
 
@@ -94,20 +96,34 @@ def make_app() -> App:
     """Build the parser of the command line, without importing any command."""
     from cyclopts import App, Parameter  # noqa: PLC0415 - see overview
 
+    from parallelize.help_page import HelpPage  # noqa: PLC0415 - it needs rich
+
     app = App(
         name="parallelize",
         help=WHAT_IT_IS,
         version=_version,
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=HelpPage(),
         default_parameter=Parameter(negative_iterable=()),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
     for command in COMMANDS:
-        target = f"parallelize.commands.{command.target}"
-        app.command(target, name=command.name, group=command.group, help=command.help)
+        target = f"parallelize.commands.{command.target}" if command.target else completion
+        app.command(target, name=command.name, group=command.group)
     return app
+
+
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print the script that lets a shell complete commands and flags.
+
+    bash reads it from ~/.local/share/bash-completion/completions/parallelize, fish from
+    ~/.config/fish/completions/parallelize.fish, zsh as _parallelize in a folder of its fpath.
+
+    Args:
+        shell: The shell that it is for.
+    """
+    answer(make_app().generate_completion(shell=shell).rstrip("\n"))
 
 
 def _version() -> str:
@@ -122,6 +138,8 @@ def run(tokens: Sequence[str]) -> int:
         if not tokens or tokens[0] in {"--help", "-h"}:
             answer(overview())
             return 0
+        if tokens[0] == "help" and tokens[1:2] and tokens[1] in {c.name for c in COMMANDS}:
+            tokens = [*tokens[1:], "--help"]
         return int(make_app()(tokens, exit_on_error=False, print_error=False) or 0)
     except KeyboardInterrupt:
         return INTERRUPTED

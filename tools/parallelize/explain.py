@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 
+from parallelize.console import escape
 from parallelize.hints import given_flags
 from parallelize_core.errors import ParallelizeError, ServiceError, UsageError
 
@@ -17,17 +20,28 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> ParallelizeError | 
         return error
     if isinstance(error, OSError) and error.strerror:
         return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
-    return _explain_syntax(error) or _explain_aws(error, tokens)
+    return _explain_syntax(error, tokens) or _explain_aws(error, tokens)
 
 
-def _explain_syntax(error: Exception) -> ParallelizeError | None:
-    from cyclopts import CycloptsError  # noqa: PLC0415 - see overview
+OPTION = re.compile(r"--[a-z][a-z-]*(=.*)?|-[a-zA-Z]", re.DOTALL)
+"""What an option looks like, and the name of a file that begins with a dash rarely does."""
 
-    return (
-        UsageError(str(error), fix="parallelize --help")
-        if isinstance(error, CycloptsError)
-        else None
-    )
+
+def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError | None:
+    # The parser takes longer to import than the overview of the commands may take.
+    from cyclopts import CycloptsError, UnusedCliTokensError  # noqa: PLC0415
+
+    if not isinstance(error, CycloptsError):
+        return None
+    command = " ".join(["parallelize", *(error.command_chain or ())])
+    said = escape(str(error))
+    if isinstance(error, UnusedCliTokensError):
+        words = ", ".join(map(shlex.quote, error.unused_tokens or ()))
+        said = f"{command} does not take: {escape(words)}"
+    dashed = [word for word in tokens if word[:1] == "-" and not OPTION.fullmatch(word)]
+    if dashed and "--" not in tokens:
+        return UsageError(said, "it begins with a dash", f"{command} -- {shlex.quote(dashed[0])}")
+    return UsageError(said, fix=f"{command} --help")
 
 
 def _explain_aws(error: Exception, tokens: Sequence[str]) -> ParallelizeError | None:

@@ -36,6 +36,8 @@ def _with(found: re.Match[str], text: str, flags: Sequence[tuple[str, str]]) -> 
     ending = _END.search(text, found.end())
     there = text[found.end() : ending.start() if ending else None].split()
     meant = IN_AWS if "--local" in there else ()
+    if "--help" in there:
+        return found.group()
     missing = (words for name, words in flags if name not in (*there, *meant))
     return " ".join([found.group(), *missing])
 

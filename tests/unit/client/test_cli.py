@@ -52,6 +52,63 @@ def test_every_command_explains_itself(
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_the_help_of_every_command_fits_in_80_columns(
+    command: cli.Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    app = cli.make_app()[command.name]
+    commands = [[command.name, name] for name in app if not name.startswith("-")]
+    for words in [[command.name], *commands]:
+        cli.run([*words, "--help"])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(f"Usage: parallelize {' '.join(words)}")
+        assert [line for line in lines if len(line) > 80 or line != line.rstrip()] == []
+
+
+def test_the_help_of_a_command_says_all_that_its_docstring_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.run(["run", "--help"])
+    text = capsys.readouterr().out
+    assert "Exits with 0 when every file has succeeded, with 1 when some have not." in text
+
+
+def test_a_long_explanation_goes_on_below_its_parameter(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cli.run(["repro", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    [first] = [number for number, line in enumerate(lines) if line.startswith("  --out PATH: ")]
+    assert lines[first + 1].startswith("      ")
+
+
+def test_help_explains_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.run(["status", "--help"])
+    page = capsys.readouterr().out
+    assert cli.run(["help", "status"]) == 0
+    assert capsys.readouterr().out == page
+
+
+def test_a_shell_completes_commands_and_flags(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.run(["completion", "bash"]) == 0
+    script = tmp_path / "completion"
+    script.write_text(capsys.readouterr().out)
+    ask = (
+        'source "$0"; COMP_WORDS=(parallelize "$@"); COMP_CWORD=$#; _parallelize;'
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+
+    def completed(*words: str) -> list[str]:
+        asked = ["bash", "-c", ask, script, *words]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+
+    assert completed("fail") == ["failures"]
+    assert completed("status", "--wa") == ["--watch"]
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
 def test_every_parameter_is_explained(
     command: cli.Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +191,7 @@ def test_an_expired_session_names_the_profile_that_needs_a_login(
         (["setup", "--local", "--dry-run"], "the local cloud needs no stack"),
         (["launch", "-1"], "launch takes a number of workers, at least 1"),
         (["run", "--workers", "0"], "run needs at least one worker"),
+        (["status", "more"], "parallelize status does not take: more"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_words(
@@ -143,6 +201,23 @@ def test_what_cannot_be_meant_is_told_in_words(
     monkeypatch.chdir(tmp_path)
     assert cli.run(tokens) == 2
     assert f"error: {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fix"),
+    [
+        (["nope"], "parallelize --help"),
+        (["status", "--nope", "--local"], "parallelize status --help"),
+        (["image", "build", "more"], "parallelize image build --help"),
+        (["logs", "-odd/name.txt", "--local"], "parallelize logs --local -- -odd/name.txt"),
+        (["repro", "--odd name"], "parallelize repro -- '--odd name'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_where_to_look(
+    tokens: list[str], fix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(tokens) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"  fix: {fix}"
 
 
 def test_a_fault_of_the_program_is_not_dressed_up() -> None:

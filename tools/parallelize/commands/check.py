@@ -24,6 +24,7 @@ OUT = "check"
 
 def check(
     file: Annotated[Path, Parameter(name="FILE", help="The input: a path, or its key.")],
+    /,
     *,
     out: Annotated[
         Path | None,

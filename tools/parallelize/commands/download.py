@@ -93,6 +93,7 @@ class Fetched:
 
 def download(
     folder: Annotated[Path, Parameter(name="DIR", help="Where the outputs go.")],
+    /,
     *,
     dry_run: DryRun = False,
     json: Json = False,

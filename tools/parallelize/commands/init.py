@@ -67,6 +67,7 @@ echo "$name.size"
 
 def init(
     folder: Annotated[Path, Parameter(name="DIR", help="The folder; made if need be.")] = Path(),
+    /,
     *,
     example: Annotated[
         bool, SWITCH, Parameter(help="With real inputs and a script that reads them.")

@@ -30,6 +30,7 @@ INPUT, OUTPUT, ENVIRONMENT = "input", "output", "environment.zip"
 
 def repro(
     file: Annotated[str, Parameter(name="FILE", help="The input: its key, or the end of it.")],
+    /,
     *,
     out: Annotated[
         Path | None,
