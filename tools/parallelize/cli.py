@@ -61,6 +61,7 @@ COMMANDS = (
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
     Command("report", "report:report", WATCHING, "Write one HTML page on the run."),
+    Command("dashboard", "dashboard:dashboard", WATCHING, "Show the run in a browser, live."),
     Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
     Command("repro", "repro:repro", MENDING, "Process one file of the run again, here."),
     Command("check", "check:check", MENDING, "Process one file here, as a worker would."),

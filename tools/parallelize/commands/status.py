@@ -12,6 +12,7 @@ from parallelize.console import answer, answer_json
 from parallelize.context import Context, open_context
 from parallelize.hints import repeat_flags
 from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.queues import find_queues
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.view import as_json, page
@@ -59,11 +60,12 @@ def with_flags(context: Context, status: RunStatus) -> RunStatus:
 
 def make_reader(context: Context) -> Reader:
     """Return a reader of the run's state, the counts of its queue included."""
+    return Reader(context.store, context.layout, lambda: count_queue(context, context.run))
 
-    def count() -> QueueCounts | None:
-        try:
-            return context.queues.main.counts()
-        except MissingError:
-            return None
 
-    return Reader(context.store, context.layout, count)
+def count_queue(context: Context, run: str) -> QueueCounts | None:
+    """Count the messages of a run, None before it has a queue."""
+    try:
+        return find_queues(context.clients.sqs, run).main.counts()
+    except MissingError:
+        return None

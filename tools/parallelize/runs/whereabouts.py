@@ -30,7 +30,16 @@ BOOT_SECONDS = 10 * 60
 def with_whereabouts(context: Context, status: RunStatus) -> RunStatus:
     """Let EC2 say why the run stands still, if it can and this person may ask it."""
     try:
-        told = explain(ComputeClients.make(context.session), status)
+        clients = ComputeClients.make(context.session)
+    except BotoCoreError:
+        return status
+    return told_by_ec2(clients, status)
+
+
+def told_by_ec2(clients: ComputeClients, status: RunStatus) -> RunStatus:
+    """Do so with clients that are there already."""
+    try:
+        told = explain(clients, status)
     except (ClientError, BotoCoreError):
         return status
     return replace(status, why=told) if told else status

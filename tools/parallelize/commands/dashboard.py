@@ -1,0 +1,119 @@
+"""`parallelize dashboard`: the run in a browser, on this machine, as it goes on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.commands.report import EC2_ENDPOINT_VARIABLES
+from parallelize.commands.status import count_queue
+from parallelize.console import answer, say
+from parallelize.context import Context, open_context
+from parallelize.dashboard.live import Place
+from parallelize.dashboard.server import Dashboard
+from parallelize.dashboard.site import Site
+from parallelize.explain import explain
+from parallelize.fleet.clients import ComputeClients
+from parallelize.hints import repeat_flags
+from parallelize.options import NOTHING, SWITCH, Common
+from parallelize.runs.record import find_run
+from parallelize.runs.whereabouts import told_by_ec2
+from parallelize_core.errors import ParallelizeError, UsageError
+
+ANY_PORT = 0
+
+DOOR = """<!doctype html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer">
+<meta http-equiv="refresh" content="0; url={url}">
+"""
+
+
+def dashboard(
+    *,
+    port: Annotated[int, Parameter(help="The loopback port; 0 takes a free one.")] = ANY_PORT,
+    open_: Annotated[
+        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
+    ] = False,
+    common: Common = NOTHING,
+) -> None:
+    """Show the run in a browser, on this machine only, until ctrl-C; print the address.
+
+    It shows, and changes nothing. The address has a token, without which nobody can read.
+    """
+    context = open_context(common)
+    # Now, so that what is wrong is told here and not in a browser.
+    if find_run(context.store, context.layout.run_json) is None:
+        say(f'there is no run "{context.run}" yet; its page will show it as soon as there is')
+    with listening(Site(place_of(context, common)), port) as server:
+        url = f"{server.url}{context.run}/"
+        answer(url)
+        say("ctrl-C ends it; it looks at the run only while a browser asks")
+        with door(url) if open_ else nullcontext():
+            server.serve_forever()
+
+
+def place_of(context: Context, common: Common) -> Place:
+    """Return what the pages are made from; all clients are made here, before there are threads."""
+    compute = ComputeClients.make(context.session)
+
+    def hint(run: str) -> str:
+        return context.hint if run == context.run else replace(common, run=run or None).again()
+
+    def tell(error: Exception, run: str) -> ParallelizeError | None:
+        words = shlex.split(hint(run))
+        told = explain(error, words)
+        if told and told.fix:
+            told.fix = repeat_flags(told.fix, words)
+        return told
+
+    return Place(
+        store=context.store,
+        base=context.base,
+        count=lambda run: count_queue(context, run),
+        hint=hint,
+        tell=tell,
+        explain=lambda status: told_by_ec2(compute, status),
+        max_cost={context.run: context.settings.workers.max_cost},
+        emulated=any(os.environ.get(name) for name in EC2_ENDPOINT_VARIABLES),
+    )
+
+
+@contextmanager
+def listening(site: Site, port: int) -> Iterator[Dashboard]:
+    """Give a server that has its port; raise UsageError if it cannot have it."""
+    try:
+        server = Dashboard(site, port)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"port {port} cannot be used", str(error), "leave out --port, or give another"
+        ) from None
+    with server:
+        yield server
+
+
+@contextmanager
+def door(url: str) -> Iterator[None]:
+    """Show the address in a browser, by way of a file that only this user can read.
+
+    Were it an argument of the browser's, every user of the machine could see it, token and all.
+    It lies in the current folder: a browser in a sandbox of its own sees no other one's /tmp.
+    """
+    handle, name = tempfile.mkstemp(".html", ".parallelize-", Path.cwd())
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(DOOR.format(url=url))
+        if not webbrowser.open(path.as_uri()):
+            say("no browser could be started; open the address by hand")
+        yield
+    finally:
+        path.unlink(missing_ok=True)

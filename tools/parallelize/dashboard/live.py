@@ -1,0 +1,77 @@
+"""What the dashboard reads: each run through one reader, whoever and how many may look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from parallelize.dashboard.page import Picture, draw
+from parallelize.report.data import Gathered, Provenance, Report, make_report
+from parallelize.runs.history import History, HistoryReader
+from parallelize.runs.snapshot import Reader
+from parallelize.runs.status import RunStatus
+from parallelize_core.errors import ParallelizeError
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.queue import QueueCounts
+from parallelize_core.store import Store
+from parallelize_core.version import VERSION
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs lie, and what else is known of them, by the run's name.
+
+    `count` counts a run's queue, `explain` lets somebody else say why a run stands still, `hint`
+    is what a command has to end in to mean the run, `tell` what an error about it means to the
+    person, None if it is a fault of this program; both take "" for no run in particular.
+    `max_cost` is in US dollars.
+    """
+
+    store: Store
+    base: Location
+    count: Callable[[str], QueueCounts | None]
+    hint: Callable[[str], str]
+    tell: Callable[[Exception, str], ParallelizeError | None]
+    explain: Callable[[RunStatus], RunStatus] = lambda status: status
+    max_cost: Mapping[str, float | None] = field(default_factory=dict)
+    emulated: bool = False
+
+    def layout(self, run: str) -> RunLayout:
+        """Return the keys of a run."""
+        return RunLayout(self.base, run)
+
+
+class LiveRun:
+    """Looks at one run, again and again."""
+
+    def __init__(self, place: Place, run: str) -> None:
+        self._place = place
+        self._run = run
+        self._reader = Reader(place.store, place.layout(run), lambda: place.count(run))
+        self._history = HistoryReader(place.store, place.layout(run))
+
+    def look(self) -> Picture:
+        """Draw the run as it is now; raise UsageError if there is no such run."""
+        report, history = self._report()
+        return draw(
+            report, history, self._place.hint(self._run), self._place.max_cost.get(self._run)
+        )
+
+    def _report(self) -> tuple[Report, History]:
+        snapshot = self._reader.snapshot()
+        history = self._history.read(snapshot)
+        report = make_report(
+            Gathered(
+                snapshot=snapshot,
+                entries=(),
+                results=history.results,
+                attempts=history.attempts,
+                machines=None,
+                on_demand={},
+                provenance=Provenance(VERSION, "", self._place.base.bucket),
+                emulated=self._place.emulated,
+            )
+        )
+        if report.status.why and not snapshot.run.paused:
+            report = replace(report, status=self._place.explain(report.status))
+        return report, history

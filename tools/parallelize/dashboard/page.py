@@ -1,0 +1,235 @@
+"""The dashboard's pages and its JSON, from what was read: pure functions, nothing is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from parallelize.report.data import Report
+from parallelize.report.page import VERDICTS, Tile, charts, environment, failure_groups, tiles
+from parallelize.report.svg import LANES
+from parallelize.runs.catalog import Listed
+from parallelize.runs.failed import group, label, see_one
+from parallelize.runs.history import History
+from parallelize.runs.status import RunStatus, Worker
+from parallelize.runs.view import as_json as status_json
+from parallelize.runs.view import counts
+from parallelize.units import show_duration
+from parallelize_core.errors import ParallelizeError
+from parallelize_core.result import Attempt
+
+SCHEMA = 1
+
+WORKER_ROWS = 200
+RUN_ROWS = 1_000
+NOW_NAMES = 3
+"""The files named of those that a worker has in its slots."""
+
+GROUPS = 20
+GROUPS_IN_JSON = 1_000
+
+LOG_CHARACTERS = 200_000
+"""Of a longer log the page has the end."""
+
+WITHOUT_SCRIPT_SECONDS = 10
+"""How often a browser without JavaScript loads a page that changes."""
+
+COMMANDS = (
+    ("retry", "send the failed files again"),
+    ("launch N", "start N more workers"),
+    ("scale N", "have N workers in all"),
+    ("stop", "let the workers finish what they do, and leave"),
+    ("kill", "end the workers now"),
+    ("download DIR", "fetch the outputs"),
+    ("report", "keep all of this as one file"),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A run at one moment: what its page shows, and the JSON; `over` if nothing can happen now."""
+
+    main: Markup
+    document: dict[str, Any]
+    over: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the bar: from where to where, in per cent."""
+
+    kind: str
+    begin: float
+    width: float
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """What the table says of a worker; `now` are names of files, or the reason of its end."""
+
+    worker: Worker
+    now: tuple[str, ...]
+    more: int
+    seen: str
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """An attempt, how it ended, the lines of its log, and how many characters are left out."""
+
+    record: Attempt
+    how: str
+    lines: tuple[str, ...]
+    left_out: int
+
+
+def draw(report: Report, history: History, hint: str, max_cost: float | None = None) -> Picture:
+    """Draw a run; `hint` ends each command that is proposed, `max_cost` is in US dollars."""
+    main = Markup(_render("live.html.j2", **_live(report, history, hint)))  # noqa: S704
+    status = report.status
+    document = {
+        "schema": SCHEMA,
+        "status": status_json(status, max_cost),
+        "failures": [
+            {"label": one.label, "words": one.words, "count": len(one.keys), "first": one.keys[0]}
+            for one in group(report.failures)[:GROUPS_IN_JSON]
+        ],
+        "main": main,
+    }
+    return Picture(main, document, over=status.finished and not status.alive)
+
+
+def _live(report: Report, history: History, hint: str) -> dict[str, Any]:
+    status = report.status
+    kind, verdict = VERDICTS[status.state]
+    return {
+        "report": report,
+        "run": status.run,
+        "state": kind,
+        "verdict": verdict,
+        "made": _moment(status.taken_at),
+        "bar": bar(status),
+        "counts": counts(status),
+        "tiles": live_tiles(report, hint),
+        "workers": list(worker_rows(status))[:WORKER_ROWS],
+        "workers_left_out": max(0, len(status.workers) - WORKER_ROWS),
+        "groups": failure_groups(report, hint)[:GROUPS],
+        "groups_left_out": max(0, len(group(report.failures)) - GROUPS),
+        "charts": charts(report),
+        "lanes_left_out": max(0, len(report.workers) - LANES),
+        "history": history,
+        "commands": COMMANDS,
+        "hint": hint,
+    }
+
+
+def run_page(run: str, main: Markup) -> str:
+    """Return the page of a run, which renews itself."""
+    return _render("run.html.j2", run=run, main=main, refresh=WITHOUT_SCRIPT_SECONDS)
+
+
+def runs_page(runs: Sequence[Listed], where: str, now: float) -> str:
+    """Return the list of the runs; `now` is seconds since 1970."""
+    return _render(
+        "runs.html.j2",
+        runs=[(one, _ago(now, one.seen)) for one in runs[:RUN_ROWS]],
+        runs_left_out=max(0, len(runs) - RUN_ROWS),
+        where=where,
+        made=_moment(now),
+    )
+
+
+def log_page(run: str, key: str, records: Sequence[Attempt], hint: str) -> str:
+    """Return the page with the logs of all attempts at a file."""
+    parts = [_log_part(record) for record in records]
+    return _render("log.html.j2", run=run, key=key, parts=parts, see=see_one(key, hint))
+
+
+def trouble_main(error: ParallelizeError) -> Markup:
+    """Return what stands in the place of a picture that could not be drawn."""
+    return Markup(_render("trouble.html.j2", error=error))  # noqa: S704
+
+
+def trouble_page(error: ParallelizeError, root: str) -> str:
+    """Return a page that says what is wrong; `root` leads to the list of runs."""
+    return _render("wrong.html.j2", error=error, root=root)
+
+
+def trouble_json(error: ParallelizeError) -> dict[str, Any]:
+    """Return what the JSON says instead."""
+    said = {"what": error.what, "why": error.why, "fix": error.fix}
+    return {"schema": SCHEMA, "error": said, "main": trouble_main(error)}
+
+
+def style() -> str:
+    """Return the style sheet: that of the report, and what the dashboard adds."""
+    return _render("dashboard.css.j2")
+
+
+def script() -> str:
+    """Return the script that renews a page in place."""
+    return files("parallelize.dashboard").joinpath("live.js").read_text(encoding="utf-8")
+
+
+def bar(status: RunStatus) -> list[Part]:
+    """Return the shares of the files that have failed, are done, and run."""
+    parts, begin = [], 0.0
+    for kind, count in (
+        ("failed", status.failed), ("done", status.done), ("running", status.running),
+    ):  # fmt: skip
+        width = min(100.0 - begin, 100 * count / max(1, status.total))
+        if width > 0:
+            parts.append(Part(kind, round(begin, 2), round(width, 2)))
+        begin += width
+    return parts
+
+
+def live_tiles(report: Report, hint: str) -> list[Tile]:
+    """Give the report's figures, and how fast it goes."""
+    status = report.status
+    found = list(tiles(report, hint))
+    if status.rate and status.left:
+        eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
+        found.insert(3, Tile("rate", f"{status.rate * 60:,.1f}", f"files a minute; {eta}"))
+    return found
+
+
+def worker_rows(status: RunStatus) -> Iterator[WorkerRow]:
+    """Give the workers, those that have ended last."""
+    for worker in sorted(status.workers, key=lambda worker: (worker.ended, worker.id)):
+        running = worker.beat.running if worker.alive else ()
+        now = running[:NOW_NAMES] or ((worker.beat.reason,) if worker.beat.reason else ())
+        seen = _ago(status.taken_at, worker.beat.seen)
+        yield WorkerRow(worker, now, max(0, len(running) - NOW_NAMES), seen)
+
+
+def _log_part(record: Attempt) -> LogPart:
+    kept = record.log[-LOG_CHARACTERS:]
+    lines = tuple(kept.expandtabs().splitlines())
+    return LogPart(record, label(record), lines, len(record.log) - len(kept))
+
+
+def _ago(now: float, then: float | None) -> str:
+    return "" if then is None else f"{show_duration(now - then)} ago"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    made = environment("parallelize.dashboard", "parallelize.report")
+    made.filters["duration"] = show_duration
+    return made

@@ -1,0 +1,115 @@
+"""The dashboard's port: on loopback, for whoever knows its token, and for nothing but reading.
+
+What stands between a run and others:
+
+- The port is on 127.0.0.1, so that other machines cannot reach it.
+- Every path begins with a random token, so that other users of this machine cannot read. It is in
+  the path and not in a cookie: a browser sends the cookies of 127.0.0.1 to every port of it,
+  whoever listens there. All links are relative.
+- The Host header has to name this machine, or a page of somebody else's, whose name was made to
+  lead to 127.0.0.1, could read with the reader's own browser (DNS rebinding).
+- The policy lets a page load only from here, and run no script that stands in it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from parallelize.dashboard.site import Answer, Site
+
+ADDRESS = "127.0.0.1"
+OUR_NAMES = {ADDRESS, "localhost"}
+
+SLOWEST_SECONDS = 10
+"""How long a request, or the reading of its answer, may stand still."""
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Dashboard(ThreadingHTTPServer):
+    """A server for one site; the port is taken at construction. Raises OSError if it cannot be."""
+
+    daemon_threads = True
+
+    def __init__(self, site: Site, port: int = 0) -> None:
+        self.site = site
+        self.token = secrets.token_urlsafe()
+        super().__init__((ADDRESS, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Where the list of runs is; below it `RUN/` is a run."""
+        return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell of faults, but not of browsers that go away."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Dashboard
+    timeout = SLOWEST_SECONDS
+    server_version = "parallelize"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer with a page."""
+        answer = self._answer()
+        body = answer.text.encode(errors="replace")
+        self.send_response(answer.status)
+        self.send_header("Content-Type", f"{answer.content_type}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        """Answer with what comes before a page."""
+        self.do_GET()
+
+    def _answer(self) -> Answer:
+        if not is_ours(self.headers.get_all("Host", [])):
+            return _refusal("this is the dashboard of 127.0.0.1, and of no other name")
+        target, _, query = self.path.partition("?")
+        token, _, path = target.removeprefix("/").partition("/")
+        if not secrets.compare_digest(token.encode(), self.server.token.encode()):
+            return _refusal("the address that `parallelize dashboard` has printed has a token")
+        return self.server.site.answer(path, dict(parse_qsl(query)))
+
+    def end_headers(self) -> None:
+        """Add what every answer has, errors included."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: browsers ask every few seconds, and the path has the token."""
+
+
+def is_ours(hosts: list[str]) -> bool:
+    """Whether a request names this machine, whatever the port: it may come through a tunnel."""
+    try:
+        return [urlsplit(f"//{host}").hostname in OUR_NAMES for host in hosts] == [True]
+    except ValueError:
+        return False
+
+
+def _refusal(why: str) -> Answer:
+    return Answer(HTTPStatus.FORBIDDEN, "text/plain", f"{why}\n")
