@@ -140,3 +140,16 @@ def test_a_run_of_which_nothing_is_known_has_no_time() -> None:
 def test_a_round_time_has_no_part_of_nothing() -> None:
     times = [0, 30, 300, 3600, 5400, 86400]
     assert [round_duration(time) for time in times] == ["0s", "30s", "5m", "1h", "1h30m", "1d"]
+
+
+def test_a_worker_is_counted_until_it_leaves_and_not_only_until_its_last_word() -> None:
+    def heights(state: WorkerState) -> list[float]:
+        scene = Scene()
+        scene.beat("i-1", state, started=NOW - 900, seen=NOW - 20)
+        svg = finished_chart(SPAN, (), report_on(scene).workers, ())
+        [path] = re.findall(r'class="area workers" d="([^"]*)"', svg)
+        return [float(height) for height in re.findall(r"V([\d.]+)", path)]
+
+    none, one, end = heights(WorkerState.BUSY)
+    assert one < none == end
+    assert heights(WorkerState.LEFT) == [none, one, none, end]

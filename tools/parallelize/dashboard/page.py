@@ -54,7 +54,7 @@ COMMANDS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A run at one moment: what its page shows, and the JSON; `over` if nothing can happen now."""
+    """A run at one moment: what its page shows, and the JSON; `over` if nothing is to come."""
 
     main: Markup
     document: dict[str, Any]
@@ -103,7 +103,8 @@ def draw(report: Report, history: History, hint: str, max_cost: float | None = N
         ],
         "main": main,
     }
-    return Picture(main, document, over=status.finished and not status.alive)
+    over = status.finished and not status.alive and not history.unread
+    return Picture(main, document, over)
 
 
 def _live(report: Report, history: History, hint: str) -> dict[str, Any]:

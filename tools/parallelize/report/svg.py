@@ -102,7 +102,8 @@ def _curve(span: Span, times: Sequence[float], y: Callable[[float], float], kind
 
 
 def _worker_steps(span: Span, workers: Sequence[WorkerAccount], top: float, height: float) -> str:
-    came, went = [(w.phases.started, 1) for w in workers], [(w.phases.seen, -1) for w in workers]
+    came = [(w.phases.started, 1) for w in workers]
+    went = [(w.phases.seen, -1) for w in workers if not w.worker.alive]
     counts, count = [(span.begin, 0)], 0
     for when, change in sorted(came + went):
         count += change

@@ -11,7 +11,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import ObjectInfo, Store
 
-BATCH = 1_000
+BATCH = 500
 """Records of each kind that one look reads, so that the first is soon there."""
 
 MOST = 20_000
@@ -32,23 +32,27 @@ class History:
 
 
 class HistoryReader:
-    """Reads the records of one run, some at each look; keep it, for what it remembers."""
+    """Reads the records of one run, `batch` at each look; keep it, for what it remembers."""
 
-    def __init__(self, store: Store, layout: RunLayout) -> None:
+    def __init__(
+        self, store: Store, layout: RunLayout, batch: int = BATCH, most: int = MOST
+    ) -> None:
         self._store = store
         self._layout = layout
+        self._batch = batch
+        self._most = most
         self._results = Cache(store, without_log)
         self._attempts = Cache(store, _attempt)
 
     def read(self, snapshot: Snapshot) -> History:
         """Read what is new since the last time, or as much of it as one look may."""
-        if len(snapshot.finished) > MOST:
+        if len(snapshot.finished) > self._most:
             return History({}, (), too_many=True)
         finished = [ObjectInfo(key, 0, etag) for key, etag in snapshot.finished.items()]
         tried = self._store.list(self._layout.attempts.prefix)
         records = [item for item in tried if item.key.endswith(".json")]
-        results = self._results.read(finished, BATCH)
-        attempts = self._attempts.read(records, BATCH)
+        results = self._results.read(finished, self._batch)
+        attempts = self._attempts.read(records, self._batch)
         unread = len(finished) - len(results) + len(records) - len(attempts)
         return History({result.key: result for result in results}, attempts, unread)
 
