@@ -14,7 +14,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.commands.report import EC2_ENDPOINT_VARIABLES
 from parallelize.commands.status import count_queue
 from parallelize.console import answer, say
 from parallelize.context import Context, open_context
@@ -83,7 +82,7 @@ def place_of(context: Context, common: Common) -> Place:
         tell=tell,
         explain=lambda status: told_by_ec2(compute, status),
         max_cost={context.run: context.settings.workers.max_cost},
-        emulated=any(os.environ.get(name) for name in EC2_ENDPOINT_VARIABLES),
+        emulated=context.is_free,
     )
 
 
