@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
 
+from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import Queue, SQSQueue
 from parallelize_core.store import S3Store, Store
 
@@ -62,16 +64,20 @@ class Clients:
 
     s3: S3Client
     sqs: SQSClient
+    parts: Executor = field(default_factory=lambda: ThreadPoolExecutor(PARTS_AT_ONCE, "parts"))
+    """Transfers the parts of large objects, for all stores together."""
 
     @classmethod
     def make(cls, session: boto3.Session, connections: int = 10) -> Clients:
-        """Build both with the given size of connection pool."""
-        config = client_config(connections)
-        return cls(session.client("s3", config=config), session.client("sqs", config=config))
+        """Build both with the given size of connection pool, that of parts apart."""
+        return cls(
+            session.client("s3", config=client_config(connections + PARTS_AT_ONCE)),
+            session.client("sqs", config=client_config(connections)),
+        )
 
     def store(self, bucket: str) -> Store:
         """Return a bucket."""
-        return S3Store(self.s3, bucket)
+        return S3Store(self.s3, bucket, self.parts)
 
     def queue(self, url: str) -> Queue:
         """Return a queue."""

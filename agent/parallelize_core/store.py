@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import (
@@ -20,12 +23,10 @@ from botocore.exceptions import (
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from parallelize_core.errors import ChangedError, MissingError, ServiceError, UsageError
+from parallelize_core.parts import PART_BYTES, ObjectPart, at_once, parts_of
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-
-PART_BYTES = 16 * 1024 * 1024
-"""Files above this are sent in parts. S3 allows 10,000 parts, hence 156 GiB a file."""
 
 DELETE_BATCH = 1000
 """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html"""
@@ -157,12 +158,26 @@ _whole_body = retry(
 )
 
 
-class S3Store:
-    """A bucket in S3, or in anything that speaks its protocol."""
+def _write(descriptor: int, content: bytes, offset: int) -> int:
+    """Write all of `content`, which one call need not do; return its length."""
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written
+    return len(content)
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+
+class S3Store:
+    """A bucket in S3, or in anything that speaks its protocol.
+
+    The threads of `pool` transfer the parts of large objects; it may be shared, but not with tasks
+    that wait for a transfer.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, pool: Executor) -> None:
         self._client = client
         self.bucket = bucket
+        self._pool = pool
 
     @_whole_body
     def get(self, key: str) -> bytes:
@@ -178,7 +193,10 @@ class S3Store:
         match: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._told(key):
             answer = self._client.get_object(Bucket=self.bucket, Key=key, **match)
-        length = _field(answer, "ContentLength")
+        length: int = _field(answer, "ContentLength")
+        if length > PART_BYTES:
+            answer["Body"].close()
+            return self._get_parts(key, path, length, _field(answer, "ETag"))
         with path.open("wb") as file:
             for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                 file.write(chunk)
@@ -218,12 +236,10 @@ class S3Store:
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
         """Write an object of any size from an open file, from its start."""
+        if file.seek(0, os.SEEK_END) >= PART_BYTES:
+            return self._put_parts(key, file, condition, metadata)
         file.seek(0)
-        head = file.read(PART_BYTES)
-        if len(head) < PART_BYTES:
-            return self._put(key, head, condition, metadata)
-        file.seek(0)
-        return self._put_parts(key, file, condition, metadata)
+        return self._put(key, file.read(), condition, metadata)
 
     def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
@@ -282,12 +298,17 @@ class S3Store:
             Bucket=self.bucket, Key=key, Metadata=checked_metadata(metadata)
         )["UploadId"]
         name: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "UploadId": upload}
+        reading = Lock()
+
+        def send(part: ObjectPart) -> Any:
+            with reading:
+                file.seek(part.start)
+                content = file.read(part.size)
+            answer = self._client.upload_part(**name, PartNumber=part.number, Body=content)
+            return {"PartNumber": part.number, "ETag": _field(answer, "ETag")}
+
         try:
-            parts: list[Any] = []
-            while chunk := file.read(PART_BYTES):
-                number = len(parts) + 1
-                answer = self._client.upload_part(**name, PartNumber=number, Body=chunk)
-                parts.append({"PartNumber": number, "ETag": _field(answer, "ETag")})
+            parts = at_once(self._pool, send, parts_of(file.seek(0, os.SEEK_END)))
             done = self._client.complete_multipart_upload(
                 **name, MultipartUpload={"Parts": parts}, **_conditions(condition)
             )
@@ -300,6 +321,28 @@ class S3Store:
                 return None
             raise
         return str(_field(done, "ETag")).strip('"')
+
+    def _get_parts(self, key: str, path: Path, size: int, etag: str) -> int:
+        with path.open("wb") as file:
+            at_once(
+                self._pool,
+                lambda part: self._get_part(key, part, etag, file.fileno()),
+                parts_of(size),
+            )
+        return size
+
+    @_whole_body
+    def _get_part(self, key: str, part: ObjectPart, etag: str, descriptor: int) -> None:
+        bounds = f"bytes={part.start}-{part.start + part.size - 1}"
+        with self._told(key):
+            answer = self._client.get_object(
+                Bucket=self.bucket, Key=key, Range=bounds, IfMatch=etag
+            )
+        if _field(answer, "ContentLength") != part.size:
+            raise ServiceError(f"s3://{self.bucket}/{key}: S3 sent other bytes than {bounds}")
+        offset = part.start
+        for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+            offset += _write(descriptor, chunk, offset)
 
     @contextmanager
     def _told(self, key: str) -> Iterator[None]:

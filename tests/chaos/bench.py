@@ -37,7 +37,6 @@ from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Part, finished, read_parts
 from parallelize_core.queue import SQSQueue
-from parallelize_core.store import S3Store
 
 LOOK_SECONDS = 0.1
 END_SECONDS = 600.0
@@ -135,7 +134,7 @@ class Bench:
         self._parallelize("enqueue", "--limit", "1")
         config = AgentConfig.decode(self._parallelize("launch", "--print-config"), "the settings")
         self.layout: RunLayout = config.layout
-        self.store = S3Store(self._clients.s3, config.bucket)
+        self.store = self._clients.store(config.bucket)
         self._queue = SQSQueue(self._clients.sqs, config.queue_url)
         self._parts: list[Part] = list(read_parts(self.store, self.layout))
         self._sender = Sender(self.store, self.layout, self._queue, set())

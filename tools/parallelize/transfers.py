@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from parallelize_core.store import PART_BYTES, ObjectInfo, Store
+from parallelize_core.parts import PART_BYTES, part_bytes
+from parallelize_core.store import ObjectInfo, Store
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -69,8 +70,9 @@ def fingerprint(path: Path) -> Fingerprint:
     parts: list[bytes] = []
     size = 0
     with path.open("rb") as file:
-        modified = os.fstat(file.fileno()).st_mtime_ns
-        while content := _part(file.read, whole):
+        found = os.fstat(file.fileno())
+        length = part_bytes(found.st_size)
+        while content := _part(file.read, length, whole):
             md5, read = content
             parts.append(md5)
             size += read
@@ -78,13 +80,15 @@ def fingerprint(path: Path) -> Fingerprint:
         etag = (parts[0] if parts else _md5(b"")).hex()
     else:
         etag = f"{_md5(b''.join(parts)).hex()}-{len(parts)}"
-    return Fingerprint(size, etag, whole.hexdigest(), modified)
+    return Fingerprint(size, etag, whole.hexdigest(), found.st_mtime_ns)
 
 
-def _part(read: Callable[[int], bytes], whole: hashlib._Hash) -> tuple[bytes, int] | None:
+def _part(
+    read: Callable[[int], bytes], length: int, whole: hashlib._Hash
+) -> tuple[bytes, int] | None:
     md5 = hashlib.md5(usedforsecurity=False)
     size = 0
-    while size < PART_BYTES and (chunk := read(min(_READ_BYTES, PART_BYTES - size))):
+    while size < length and (chunk := read(min(_READ_BYTES, length - size))):
         md5.update(chunk)
         whole.update(chunk)
         size += len(chunk)

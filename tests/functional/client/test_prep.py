@@ -18,7 +18,7 @@ from parallelize.runs.record import find_run, load_run
 from parallelize.transfers import fingerprint
 from parallelize_core.errors import UsageError
 from parallelize_core.manifest import read_parts
-from parallelize_core.store import PART_BYTES
+from parallelize_core.parts import PART_BYTES
 
 Captured = pytest.CaptureFixture[str]
 

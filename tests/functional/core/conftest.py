@@ -81,4 +81,4 @@ def empty_bucket(clients: Clients) -> S3Store:
     clients.s3.create_bucket(
         Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    return S3Store(clients.s3, bucket)
+    return S3Store(clients.s3, bucket, clients.parts)

@@ -6,6 +6,7 @@ import base64
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,45 +15,67 @@ import pytest
 
 from parallelize_core.aws_errors import explain
 from parallelize_core.clients import Clients
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import ChangedError, ServiceError
+from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import S3Store
 
 BODY = bytes(range(256)) * 8192
 
 
-class Faults(ThreadingHTTPServer):
-    """Serves BODY; the next `cut` answers break off, the next `flipped` have a wrong byte."""
+LARGE = bytes(range(256)) * (PART_BYTES // 256 + 4)
 
+
+class Faults(ThreadingHTTPServer):
+    """Serves `body`; the next `cut` answers break off, the next `flipped` have a wrong byte.
+
+    After `lasts` requests the object is another one.
+    """
+
+    body = BODY
     cut = 0
     flipped = 0
+    lasts = 1000
     requests = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def next_body(self) -> bytes:
-        self.requests += 1
+    @property
+    def etag(self) -> str:
+        return '"etag"' if self.requests <= self.lasts else '"another"'
+
+    def spoil(self, body: bytes) -> bytes:
         if self.cut:
             self.cut -= 1
-            return BODY[: len(BODY) // 2]
+            return body[: len(body) // 2]
         if self.flipped:
             self.flipped -= 1
-            return b"!" + BODY[1:]
-        return BODY
+            return b"!" + body[1:]
+        return body
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Faults
 
     def do_GET(self) -> None:
-        checksum = zlib.crc32(BODY).to_bytes(4, "big")
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(BODY)))
-        self.send_header("ETag", '"etag"')
+        self.server.requests += 1
+        if self.headers.get("If-Match", self.server.etag) != self.server.etag:
+            self.send_error(412)
+            return
+        body, bounds = self.server.body, self.headers.get("Range")
+        if bounds:
+            first, last = bounds.removeprefix("bytes=").split("-")
+            body = body[int(first) : int(last) + 1]
+        checksum = zlib.crc32(body).to_bytes(4, "big")
+        self.send_response(206 if bounds else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", self.server.etag)
         self.send_header("x-amz-checksum-crc32", base64.b64encode(checksum).decode())
         self.end_headers()
-        self.wfile.write(self.server.next_body())
+        # Whoever wants it in parts does not read the whole.
+        with suppress(ConnectionError):
+            self.wfile.write(self.server.spoil(body))
 
     def log_message(self, *args: object) -> None:
         pass  # no line on stderr for each request
@@ -72,7 +95,8 @@ def faults() -> Iterator[Faults]:
 def store(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> S3Store:
     monkeypatch.setenv("AWS_ENDPOINT_URL", faults.url)
     session = boto3.Session("testing", "testing", region_name="eu-west-1")
-    return S3Store(Clients.make(session).s3, "bucket")
+    clients = Clients.make(session)
+    return S3Store(clients.s3, "bucket", clients.parts)
 
 
 @pytest.mark.parametrize("fault", ["cut", "flipped"])
@@ -99,3 +123,22 @@ def test_a_body_that_breaks_every_time_is_a_fault_of_the_service(
     with pytest.raises(Exception) as caught:  # noqa: PT011 - botocore's, whichever it is
         store.get_file("key", tmp_path / "file")
     assert isinstance(explain(caught.value), ServiceError)
+
+
+@pytest.mark.parametrize("fault", ["cut", "flipped"])
+def test_of_a_large_file_only_the_broken_part_is_fetched_again(
+    store: S3Store, faults: Faults, fault: str, tmp_path: Path
+) -> None:
+    faults.body = LARGE
+    setattr(faults, fault, 2)  # of the answer that is not read, too
+    assert store.get_file("key", tmp_path / "file") == len(LARGE)
+    assert (tmp_path / "file").read_bytes() == LARGE
+    assert faults.requests == 4
+
+
+def test_a_large_file_is_never_put_together_from_two_versions(
+    store: S3Store, faults: Faults, tmp_path: Path
+) -> None:
+    faults.body, faults.lasts = LARGE, 2
+    with pytest.raises(ChangedError):
+        store.get_file("key", tmp_path / "file")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from parallelize_core.errors import ChangedError, MissingError, UsageError
-from parallelize_core.store import IF_ABSENT, PART_BYTES, Condition, S3Store, Store
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.store import IF_ABSENT, Condition, S3Store, Store
 
 UNUSUAL = ["ünï/界.txt", "a b+c%20d&e", "<q>'\"", "~", "-rf", "a\u2028b", "x/" * 511 + "xy"]
 

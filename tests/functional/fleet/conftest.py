@@ -21,13 +21,14 @@ from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
 from parallelize.fleet.distributions import AMAZON, DEBIAN, UBUNTU
 from parallelize.queues import Queues, make_queues
+from parallelize_core.clients import Clients
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout, queue_name
 from parallelize_core.manifest import Cursor, Entry, encode_part, read_parts
 from parallelize_core.result import Result
 from parallelize_core.run import Run
-from parallelize_core.store import S3Store
+from parallelize_core.store import Store
 
 REGION = "eu-west-1"
 BUCKET = "bucket"
@@ -48,8 +49,8 @@ class Account:
         return self.clients[service]
 
     @property
-    def store(self) -> S3Store:
-        return S3Store(self.client("s3"), BUCKET)
+    def store(self) -> Store:
+        return Clients(self.client("s3"), self.client("sqs")).store(BUCKET)
 
     def prepare(self, run: str, files: int = 10, *, sent: bool = True) -> Queues:
         """Do what prep and enqueue would have done for a run; not `sent`, nothing is queued."""

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
-from parallelize_core.store import PART_BYTES, ObjectInfo
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 

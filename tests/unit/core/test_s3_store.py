@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from parallelize_core import store as store_module
 from parallelize_core.clients import Clients
 from parallelize_core.errors import ServiceError
-from parallelize_core.store import DELETE_BATCH, IF_ABSENT, Condition, Store
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.store import DELETE_BATCH, IF_ABSENT, Condition, S3Store, Store
 
+TWO_PARTS = bytes(PART_BYTES + 1)
 ETAG = '"0123456789abcdef"'
 UPLOAD = {"Bucket": "bucket", "Key": "key", "UploadId": "upload"}
 
 
 @pytest.fixture
 def store(clients: Clients) -> Store:
-    return clients.store("bucket")
-
-
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut files into parts of four bytes."""
-    monkeypatch.setattr(store_module, "PART_BYTES", 4)
+    # One part after the other: the stubbed answers come in an order.
+    return S3Store(clients.s3, "bucket", ThreadPoolExecutor(1))
 
 
 def put_request(**condition: str) -> dict[str, object]:
@@ -72,7 +69,6 @@ def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: Stubber, store: 
         store.get("key")
 
 
-@pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize(
     ("condition", "sent"),
     [(IF_ABSENT, {"IfNoneMatch": "*"}), (Condition(etag="abc"), {"IfMatch": '"abc"'})],
@@ -82,10 +78,9 @@ def test_a_file_in_parts_carries_its_condition_when_it_is_completed(
 ) -> None:
     begin_upload(s3, parts=2)
     s3.add_response("complete_multipart_upload", {"ETag": ETAG}, complete_request(**sent))
-    assert store.put_file("key", io.BytesIO(b"12345"), condition) == "0123456789abcdef"
+    assert store.put_file("key", io.BytesIO(TWO_PARTS), condition) == "0123456789abcdef"
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_a_file_in_parts_that_meets_another_write_is_sent_again_whole(
     s3: Stubber, store: Store
 ) -> None:
@@ -94,19 +89,17 @@ def test_a_file_in_parts_that_meets_another_write_is_sent_again_whole(
     s3.add_response("abort_multipart_upload", {}, UPLOAD)
     begin_upload(s3, parts=2)
     s3.add_response("complete_multipart_upload", {"ETag": ETAG}, complete_request(IfNoneMatch="*"))
-    assert store.put_file("key", io.BytesIO(b"12345"), IF_ABSENT) == "0123456789abcdef"
+    assert store.put_file("key", io.BytesIO(TWO_PARTS), IF_ABSENT) == "0123456789abcdef"
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_a_part_that_is_refused_leaves_no_parts_behind(s3: Stubber, store: Store) -> None:
     begin_upload(s3, parts=1)
     s3.add_client_error("upload_part", "AccessDenied")
     s3.add_response("abort_multipart_upload", {}, UPLOAD)
     with pytest.raises(ClientError, match="AccessDenied"):
-        store.put_file("key", io.BytesIO(b"12345"))
+        store.put_file("key", io.BytesIO(TWO_PARTS))
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_the_reason_of_a_failed_upload_survives_an_abort_that_fails(
     s3: Stubber, store: Store
 ) -> None:
@@ -114,7 +107,7 @@ def test_the_reason_of_a_failed_upload_survives_an_abort_that_fails(
     s3.add_client_error("upload_part", "AccessDenied")
     s3.add_client_error("abort_multipart_upload", "NoSuchUpload")
     with pytest.raises(ClientError, match="AccessDenied"):
-        store.put_file("key", io.BytesIO(b"12345"))
+        store.put_file("key", io.BytesIO(TWO_PARTS))
 
 
 def test_a_listing_goes_on_to_the_last_page(s3: Stubber, store: Store) -> None:
