@@ -239,6 +239,13 @@ def test_a_run_that_is_not_there_yet_is_shown_as_soon_as_it_is() -> None:
     assert site.answer("scans/", {}).status == HTTPStatus.OK
 
 
+def test_why_a_run_stands_still_is_told_with_a_command_that_means_this_run() -> None:
+    store = InMemoryStore()
+    Scene(store=store).prepare("a", sent=0)
+    text = Page(Site(place(store), Clock()).answer("scans/", {}).text).text
+    assert "nothing was sent to the queue yet: parallelize enqueue --run scans" in text
+
+
 def test_the_runs_are_listed_once_for_all_who_look() -> None:
     bench = Bench()
     for _ in range(5):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from parallelize.dashboard.page import Picture, draw
+from parallelize.hints import repeat_flags
 from parallelize.report.data import Gathered, Provenance, Report, make_report
 from parallelize.runs.history import History, HistoryReader
-from parallelize.runs.snapshot import Reader
+from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
@@ -72,6 +74,11 @@ class LiveRun:
                 emulated=self._place.emulated,
             )
         )
-        if report.status.why and not snapshot.run.paused:
-            report = replace(report, status=self._place.explain(report.status))
-        return report, history
+        return replace(report, status=self._explained(report.status, snapshot)), history
+
+    def _explained(self, status: RunStatus, snapshot: Snapshot) -> RunStatus:
+        """Let EC2 say more, and let the commands that are proposed mean this very run."""
+        if status.why and not snapshot.run.paused:
+            status = self._place.explain(status)
+        hint = shlex.split(self._place.hint(self._run))
+        return replace(status, why=status.why and repeat_flags(status.why, hint))

@@ -136,13 +136,14 @@ def run_page(run: str, main: Markup) -> str:
     return _render("run.html.j2", run=run, main=main, refresh=WITHOUT_SCRIPT_SECONDS)
 
 
-def runs_page(runs: Sequence[Listed], where: str, now: float) -> str:
-    """Return the list of the runs; `now` is seconds since 1970."""
+def runs_page(runs: Sequence[Listed], where: str, now: float, hint: str = "") -> str:
+    """Return the list of the runs; `now` is seconds since 1970, `hint` ends each command."""
     return _render(
         "runs.html.j2",
         runs=[(one, _ago(now, one.seen)) for one in runs[:RUN_ROWS]],
         runs_left_out=max(0, len(runs) - RUN_ROWS),
         where=where,
+        hint=hint,
         made=_moment(now),
     )
 

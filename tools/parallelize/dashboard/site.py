@@ -92,7 +92,8 @@ class Site:
         found = self._catalog.get()
         if isinstance(found, ParallelizeError):
             return _page(page.trouble_page(found, ""), _status_of(found))
-        return _page(page.runs_page(found, self._place.base.uri, self._wall()))
+        where, hint = self._place.base.uri, self._place.hint("")
+        return _page(page.runs_page(found, where, self._wall(), hint))
 
     def _run(self, run: str) -> Answer:
         found = self._shared(run).get()
