@@ -73,6 +73,32 @@ def found(cloud: LocalCloud, ec2: EC2Client) -> dict[str, Any]:
     return report(cloud, launch(ec2, name="some run"))
 
 
+def test_a_group_starts_what_a_later_version_of_its_template_says(
+    cloud: LocalCloud, ec2: EC2Client
+) -> None:
+    template = launch_template(ec2, name="before")
+    data = ec2.describe_launch_template_versions(LaunchTemplateName=template["LaunchTemplateName"])[
+        "LaunchTemplateVersions"
+    ][0]["LaunchTemplateData"]
+    data["UserData"] = base64.b64encode(json.dumps({"name": "now"}).encode()).decode()
+    ec2.create_launch_template_version(
+        LaunchTemplateName=template["LaunchTemplateName"],
+        LaunchTemplateData=data,  # type: ignore[arg-type]
+    )
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    name = {"AutoScalingGroupName": template["LaunchTemplateName"]}
+    autoscaling = boto3.client("autoscaling", **client_arguments(cloud))
+    autoscaling.create_auto_scaling_group(
+        **name, MinSize=0, MaxSize=1, DesiredCapacity=1, VPCZoneIdentifier=subnet,
+        LaunchTemplate={**template, "Version": "2"},  # type: ignore[typeddict-item]
+    )  # fmt: skip
+    found = autoscaling.describe_auto_scaling_groups(
+        AutoScalingGroupNames=[template["LaunchTemplateName"]]
+    )["AutoScalingGroups"][0]["Instances"]
+    assert report(cloud, found[0]["InstanceId"])["orders"] == {"name": "now"}
+    autoscaling.delete_auto_scaling_group(**name, ForceDelete=True)
+
+
 def test_an_agent_is_told_what_it_is(cloud: LocalCloud, found: dict[str, Any]) -> None:
     assert found["orders"] == {"name": "some run"}
     assert found["instance_type"] == "c7i.large"

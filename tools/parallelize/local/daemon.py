@@ -32,7 +32,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 
-from parallelize.local import sqs
+from parallelize.local import sqs, templates
 from parallelize.local.control import ControlPlane
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
 from parallelize.local.records import (
@@ -126,6 +126,7 @@ class Cloud:
 def emulated_services() -> WSGIApplication:
     """Return moto as a WSGI application, with the indexed queue; 404 for what it does not know."""
     sqs.install()
+    templates.install()
     services = DomainDispatcherApplication(create_backend_app)
     find = services.get_backend_for_host
 
