@@ -110,10 +110,13 @@ def _make_worker(config: AgentConfig, instance: assembly.Instance, work_dir: Pat
     try:
         return assembly.make_worker(config, instance, work_dir)
     except (ParallelizeError, BotoCoreError, ClientError) as error:
-        explained = _explained(error)
-        assembly.tell_failure(config, instance, explained)
-        _leave_group(config, instance, Departure(explained.what, error=explained))
+        _give_up(config, instance, _explained(error))
         raise
+
+
+def _give_up(config: AgentConfig, instance: assembly.Instance, error: ParallelizeError) -> None:
+    assembly.tell_failure(config, instance, error)
+    _leave_group(config, instance, Departure(error.what, error=error))
 
 
 def _explained(error: Exception) -> ParallelizeError:
@@ -141,11 +144,22 @@ def _leave_group(config: AgentConfig, instance: assembly.Instance, departure: De
 
 def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:
     if path is None:
-        return AgentConfig.decode(instance.user_data, "the instance's user data")
+        return _decode_user_data(instance)
     try:
         return AgentConfig.decode(path.read_bytes(), str(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read", error.strerror) from None
+
+
+def _decode_user_data(instance: assembly.Instance) -> AgentConfig:
+    try:
+        return AgentConfig.decode(instance.user_data, "the instance's user data")
+    except UsageError as error:
+        # A newer client's, for instance. Without this, a group would replace this machine, and
+        # each that takes its place, for as long as somebody pays.
+        if known := AgentConfig.gist(instance.user_data):
+            _give_up(known, instance, error)
+        raise
 
 
 def _work(worker: Worker, config: AgentConfig, metadata: Metadata | None) -> Departure:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import json
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -49,6 +50,10 @@ class AgentConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    WHOSE: ClassVar[tuple[str, ...]] = (
+        "run", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url",
+    )  # fmt: skip
 
     v: Literal[1] = 1
     run: str
@@ -103,3 +108,15 @@ class AgentConfig(BaseModel):
                 first_fault(error),
                 "make one with: parallelize launch --print-config",
             ) from None
+
+    @classmethod
+    def gist(cls, text: str | bytes) -> Self | None:
+        """Return whose a configuration is that cannot be decoded, the rest by default; or None.
+
+        That is all that an agent needs to say that it cannot work, and to leave.
+        """
+        try:
+            found = json.loads(text)
+            return cls.model_validate({name: found[name] for name in cls.WHOSE if name in found})
+        except (ValueError, TypeError, RecursionError):
+            return None

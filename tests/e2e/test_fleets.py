@@ -1,5 +1,7 @@
 """Fleets with real agents: a group that replaces the lost and empties itself; stop, scale, cost."""
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +38,22 @@ def run(shell: Shell) -> str:
     return name
 
 
-@pytest.fixture
-def group(shell: Shell, run: str) -> Any:
-    """How the run's Auto Scaling group is, each time it is asked."""
+def client(shell: Shell, service: str) -> Any:
     endpoint = shell.json("local", "status")["endpoint"]
-    client = boto3.client(
-        "autoscaling", endpoint_url=endpoint, region_name="us-east-1",
+    return boto3.client(
+        service, endpoint_url=endpoint, region_name="us-east-1",
         aws_access_key_id="local", aws_secret_access_key="local",
     )  # fmt: skip
 
+
+@pytest.fixture
+def group(shell: Shell, run: str) -> Any:
+    """How the run's Auto Scaling group is, each time it is asked."""
+    autoscaling = client(shell, "autoscaling")
+
     def look() -> Any:
         name = f"parallelize-{run}"
-        (found,) = client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
+        (found,) = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
             "AutoScalingGroups"
         ]
         return found
@@ -77,6 +83,40 @@ def test_a_lost_worker_is_replaced_and_the_workers_that_are_done_take_the_group_
     wait_until(lambda: group()["DesiredCapacity"] == 0)
     assert members(group) == set()
     assert shell.status()["done"] == FILES
+
+
+def test_workers_that_cannot_read_their_configuration_leave_the_group_and_say_why(
+    shell: Shell, run: str, group: Any
+) -> None:
+    # As if a newer client had launched an older image. Otherwise the group would replace them,
+    # and the replacements, for as long as somebody pays.
+    shell.run("launch", "2", "--fleet", "persistent", "--autoscale", "--local")
+    assert group()["DesiredCapacity"] == 0
+    launch_from_the_future(shell, group)
+    wait_until(lambda: len(shell.status()["workers"]) == 2)
+    wait_until(lambda: group()["DesiredCapacity"] == 0)
+    assert {worker["state"] for worker in shell.status()["workers"]} == {"failed"}
+    assert "from_the_future" in shell.status()["why"]
+    assert "Launch" in {one["ProcessName"] for one in group()["SuspendedProcesses"]}
+
+
+def launch_from_the_future(shell: Shell, group: Any) -> None:
+    """Let the group start two workers whose user data says something that agents do not know."""
+    ec2, autoscaling = client(shell, "ec2"), client(shell, "autoscaling")
+    policy = group()["MixedInstancesPolicy"]
+    named = policy["LaunchTemplate"]["LaunchTemplateSpecification"]
+    which = {"LaunchTemplateId": named["LaunchTemplateId"]}
+    versions = ec2.describe_launch_template_versions(**which)["LaunchTemplateVersions"]
+    data = versions[0]["LaunchTemplateData"]
+    config = json.loads(base64.b64decode(data["UserData"])) | {"from_the_future": 1}
+    data["UserData"] = base64.b64encode(json.dumps(config).encode()).decode()
+    made = ec2.create_launch_template_version(**which, LaunchTemplateData=data)
+    number = str(made["LaunchTemplateVersion"]["VersionNumber"])
+    policy["LaunchTemplate"]["LaunchTemplateSpecification"] = {**which, "Version": number}
+    autoscaling.update_auto_scaling_group(
+        AutoScalingGroupName=group()["AutoScalingGroupName"],
+        MixedInstancesPolicy=policy, DesiredCapacity=2,
+    )  # fmt: skip
 
 
 def test_a_stopped_run_finishes_what_it_has_begun_and_leaves_the_rest(

@@ -82,6 +82,17 @@ def test_a_fleet_that_is_held_is_named_with_what_lets_it_go_on(scans, paralleliz
     assert why(scans) == "its fleet is held, and starts no workers: parallelize scale N"
 
 
+def test_a_fleet_that_is_held_for_a_worker_that_failed_says_with_what(scans, parallelize):
+    test_a_fleet_that_is_held_is_named_with_what_lets_it_go_on(scans, parallelize)
+    scans.beat("scans", Heartbeat(
+        worker="i-1", state=WorkerState.FAILED, started=0, seen=1, interval_seconds=30,
+        reason="the instance's user data is not an agent configuration: slot",
+    ))  # fmt: skip
+    told = why(scans)
+    assert "user data is not an agent configuration: slot" in told
+    assert told.endswith("parallelize scale N")
+
+
 def test_who_may_not_ask_ec2_is_told_what_the_heartbeats_tell(scans, parallelize, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parallelize_core.config import MAX_USER_DATA_BYTES, AgentConfig
@@ -49,6 +49,11 @@ CONFIG = AgentConfig(
     queue_url="http://queue",
     dead_letter_queue_url="http://dead",
     slots="2x",
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
 )
 
 Decode = Callable[[bytes], object]
@@ -107,6 +112,20 @@ def test_garbage_is_refused_by_an_error_of_ours(decode: Decode, body: bytes) -> 
 def test_a_record_made_to_hurt_is_refused(decode: Decode, body: bytes) -> None:
     with pytest.raises(UsageError):
         decode(body)
+
+
+def test_of_a_newer_clients_configuration_an_agent_knows_at_least_whose_it_is() -> None:
+    newer = json.loads(CONFIG.encode()) | {"v": 2, "invented_later": True, "slots": {"cpu": 1}}
+    known = AgentConfig.gist(json.dumps(newer))
+    assert known
+    assert known.layout == CONFIG.layout
+
+
+@given(body=st.binary() | JSON.map(json.dumps))
+@example(body=b"[" * 100_000)
+@example(body='{"run": 1}')
+def test_of_garbage_an_agent_knows_nothing_and_does_not_break(body: bytes | str) -> None:
+    assert AgentConfig.gist(body) is None
 
 
 def test_a_mistyped_setting_of_the_agent_is_refused_and_named() -> None:

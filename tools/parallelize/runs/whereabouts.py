@@ -20,6 +20,7 @@ from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.runs.status import RunStatus
 from parallelize.units import plural, show_duration
+from parallelize_core.heartbeat import WorkerState
 from parallelize_core.layout import group_name
 from parallelize_core.pause import HELD_PROCESSES
 
@@ -61,7 +62,7 @@ def explain(clients: ComputeClients, status: RunStatus) -> str | None:
     billed = [machine for machine in machines.values() if machine.state in instances.BILLED]
     if silent := [machine for machine in billed if machine.id not in reported]:
         return _silent(silent, status.taken_at)
-    return _group(clients, status.run)
+    return _group(clients, status)
 
 
 def _gone(workers: list[str]) -> str:
@@ -91,12 +92,22 @@ def _silent(machines: list[Machine], now: float) -> str:
     )
 
 
-def _group(clients: ComputeClients, run: str) -> str | None:
-    group = groups.find(clients.autoscaling, group_name(run))
+def _group(clients: ComputeClients, status: RunStatus) -> str | None:
+    group = groups.find(clients.autoscaling, group_name(status.run))
     if group is None:
         return None
     if set(HELD_PROCESSES) & set(group.suspended):
-        return "its fleet is held, and starts no workers: parallelize scale N"
+        return _held(status)
     if refusal := groups.last_refusal(clients.autoscaling, group.name):
         return f"AWS gives its fleet no worker: {escape(refusal)}"
     return None
+
+
+def _held(status: RunStatus) -> str:
+    failed = [worker.beat for worker in status.workers if worker.beat.state is WorkerState.FAILED]
+    if not failed:
+        return "its fleet is held, and starts no workers: parallelize scale N"
+    words = escape(max(failed, key=lambda beat: beat.seen).reason) or "no reason"
+    return (
+        f"its fleet is held, since its last worker has failed: {words}; then: parallelize scale N"
+    )
