@@ -24,6 +24,47 @@ def test_failures_with_the_same_end_and_last_words_are_one_group_the_largest_fir
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ValueError: bad header in {name}", "ValueError: bad header in FILE"),
+        ("cannot read '/work/jobs/7/in/{key}'", "cannot read 'FILE'"),
+        ("{stem}: 3 columns, not 4", "FILE: 3 columns, not 4"),
+        ("open(/tmp/x/{name}): denied", "open(FILE): denied"),
+    ],
+)
+def test_failures_that_differ_only_in_their_own_name_are_one_group(said: str, told: str) -> None:
+    keys = ["deep/scan (1).tif", "deep/scan (2).tif"]
+    results = [
+        failure(key, stderr_tail=said.format(key=key, name=key[5:], stem=key[5:-4])) for key in keys
+    ]
+    [found] = group(results)
+    assert (found.words, found.keys) == (f'"{told}"', tuple(keys))
+
+
+def test_a_failure_that_is_alone_keeps_its_words() -> None:
+    [found] = group([failure("scan.tif", stderr_tail="bad header in scan.tif")])
+    assert found.words == '"bad header in scan.tif"'
+
+
+def test_a_last_line_without_an_end_takes_no_time_to_be_compared() -> None:
+    said = [failure(f"scan{number}.tif", stderr_tail="/" * 100_000) for number in range(20)]
+    assert len(group(said)) == 1
+
+
+def test_words_that_only_hold_a_name_as_a_part_stay() -> None:
+    said = [failure(key, stderr_tail="value error") for key in ("val.c", "err.c")]
+    assert [found.words for found in group(said)] == ['"value error"']
+
+
+def test_a_command_that_ended_without_a_word_is_told_to_have() -> None:
+    killed = failure("a", exit_code=-11, message="signal 11", stderr_tail="")
+    assert last_words(killed) == "Segmentation fault; nothing on stderr"
+    assert last_words(failure("a", message="exit 1", stderr_tail="")) == "nothing on stderr"
+    odd = failure("a", exit_code=-200, message="signal 200", stderr_tail="")
+    assert last_words(odd) == "nothing on stderr"
+
+
 def test_a_signal_is_called_one() -> None:
     assert label(failure("a", exit_code=-11)) == "signal 11"
 

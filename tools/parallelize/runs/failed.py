@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
@@ -15,10 +18,20 @@ GROUPS_SHOWN = 10
 LONGEST_TO_PASTE = 36
 """Characters of a name that a command may have and still fit in a line with its options."""
 
+OWN_NAME = "FILE"
+COMPARED = 1000
+"""Characters of the last words in which failures may differ."""
+
+SHORTEST_NAME = 3
+"""Characters of a name that are not part of any sentence by chance."""
+
 
 @dataclass(frozen=True)
 class Group:
-    """Failures that look alike: how they ended, and the last thing that was said."""
+    """Failures that look alike: how they ended, and the last thing that was said.
+
+    Where each of them named its own input, `words` has FILE.
+    """
 
     label: str
     words: str
@@ -40,11 +53,26 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def group(results: Iterable[Result]) -> list[Group]:
     """Put failures that look alike together, the largest group first."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        found.setdefault((label(result), last_words(result)), []).append(result.key)
-    groups = [Group(how, words, tuple(keys)) for (how, words), keys in found.items()]
+        found.setdefault((label(result), _without_name(result)), []).append(result)
+    groups = [_grouped(how, words, alike) for (how, words), alike in found.items()]
     return sorted(groups, key=lambda item: (-len(item.keys), item.label, item.words))
+
+
+def _grouped(how: str, words: str, alike: Sequence[Result]) -> Group:
+    said = {last_words(result) for result in alike}
+    return Group(how, said.pop() if len(said) == 1 else words, tuple(r.key for r in alike))
+
+
+def _without_name(result: Result) -> str:
+    """Return the last words with FILE for the input, whose name makes each failure look new."""
+    words, path = last_words(result)[:COMPARED], PurePosixPath(escape(result.key))
+    for name in (str(path), path.name, path.stem):
+        if len(name) >= SHORTEST_NAME:
+            # With the folders before it: a scratch folder is another for each job.
+            words = re.sub(rf"(?<!\w)(?:[^\s'\"(]*/)?{re.escape(name)}(?!\w)", OWN_NAME, words)
+    return words
 
 
 def label(attempt: Attempt) -> str:
@@ -61,7 +89,15 @@ def last_words(attempt: Attempt) -> str:
     lines = [line for line in attempt.stderr_tail.splitlines() if line.strip()]
     if attempt.cause is Cause.COMMAND and lines:
         return f'"{escape(lines[-1].strip())}"'
-    return escape(attempt.message.partition("\n")[0])
+    said = escape(attempt.message.partition("\n")[0])
+    return said if said != label(attempt) else _silent_end(attempt)
+
+
+def _silent_end(attempt: Attempt) -> str:
+    """Say more of a command that printed nothing than how it ended."""
+    code = attempt.exit_code or 0
+    known = signal.strsignal(-code) if -signal.NSIG < code < 0 else None
+    return f"{known}; nothing on stderr" if known else "nothing on stderr"
 
 
 def summary(results: Sequence[Result]) -> list[str]:
