@@ -8,8 +8,11 @@ import time
 import pytest
 from tests.functional.client.conftest import Project
 
+from parallelize.commands.clean import await_good_byes, make_plan, remove
 from parallelize_core.errors import MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.testing import InMemoryStore
 
 Captured = pytest.CaptureFixture[str]
 
@@ -78,6 +81,44 @@ def test_workers_on_ec2_are_ended_first(enqueued: Project, capsys: Captured) -> 
     assert enqueued.call("clean", "--yes", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["ended"], told["left"]) == ([instance["InstanceId"]], [])
+
+
+def test_what_workers_write_until_they_have_left_goes_too(
+    enqueued: Project, capsys: Captured
+) -> None:
+    plan = make_plan(enqueued.context, keep_outputs=False)
+    beat(enqueued, WorkerState.LEFT)
+    enqueued.finish("late.txt", "late.csv")
+    remove(enqueued.context, plan)
+    assert objects(enqueued) == []
+
+
+def test_it_waits_for_the_last_words_of_those_that_it_ends() -> None:
+    store, layout = InMemoryStore(), RunLayout(Location("bucket"), "r")
+    looks = []
+
+    def say(worker: str, state: WorkerState) -> None:
+        seen = Heartbeat(worker=worker, state=state, started=0, seen=time.time(),
+                         interval_seconds=30)  # fmt: skip
+        store.put(layout.heartbeat(worker), seen.encode())
+
+    def wait(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            say("i-1", WorkerState.LEFT)
+
+    say("i-1", WorkerState.BUSY)
+    say("elsewhere", WorkerState.BUSY)
+    await_good_byes(store, layout, ["i-1", "i-2"], 60, wait)
+    assert len(looks) == 2
+
+
+def test_it_does_not_wait_for_ever() -> None:
+    store, layout = InMemoryStore(), RunLayout(Location("bucket"), "r")
+    mute = Heartbeat(worker="i-1", state=WorkerState.BUSY, started=0, seen=time.time(),
+                     interval_seconds=30)  # fmt: skip
+    store.put(layout.heartbeat("i-1"), mute.encode())
+    await_good_byes(store, layout, ["i-1"], 0, wait=lambda _: pytest.fail("it waited"))
 
 
 def test_live_workers_elsewhere_forbid_it(enqueued: Project, capsys: Captured) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -31,6 +32,11 @@ from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import ObjectInfo, Store
 
+GOOD_BYE_SECONDS = 10.0
+"""How long workers get to hand back their files and to write that they have left."""
+
+LOOK_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -40,6 +46,7 @@ class Plan:
     strangers: tuple[str, ...]
     queues: Queues | None
     objects: tuple[ObjectInfo, ...]
+    keep_outputs: bool = False
 
     @property
     def bytes(self) -> int:
@@ -99,9 +106,25 @@ def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
     statement = terminate_run(context)
     if not statement.clear:
         raise unclear(statement)
+    await_good_byes(context.store, context.layout, plan.machines)
     queues = delete_queues(context.clients.sqs, context.run)
-    _delete(context.store, context.layout, plan)
+    _delete(context.store, context.layout, keep_outputs=plan.keep_outputs)
     return statement, queues
+
+
+def await_good_byes(
+    store: Store,
+    layout: RunLayout,
+    workers: Collection[str],
+    seconds: float = GOOD_BYE_SECONDS,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Give workers whose machines are being ended a moment to say so, or it is said afterwards."""
+    deadline = time.monotonic() + seconds
+    while set(live_workers(store, layout, time.time())) & set(workers):
+        if time.monotonic() >= deadline:
+            return
+        wait(LOOK_SECONDS)
 
 
 def leftovers_of_other_runs(context: Context) -> list[str]:
@@ -117,9 +140,7 @@ def leftovers_of_other_runs(context: Context) -> list[str]:
 def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     """Look what there is of the run; raise NothingToDoError if there is nothing."""
     store, layout = context.store, context.layout
-    spared = layout.output.prefix if keep_outputs else None
-    objects = [item for item in store.list(layout.root.prefix)
-               if spared is None or not item.key.startswith(spared)]  # fmt: skip
+    objects = _objects(store, layout, keep_outputs=keep_outputs)
     try:
         queues = context.queues
     except MissingError:
@@ -130,7 +151,13 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
         raise NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
     alive = live_workers(store, layout, time.time())
     strangers = tuple(worker for worker in alive if worker not in machines)
-    return Plan(machines, strangers, queues, tuple(objects))
+    return Plan(machines, strangers, queues, tuple(objects), keep_outputs)
+
+
+def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[ObjectInfo]:
+    spared = layout.output.prefix if keep_outputs else None
+    return [item for item in store.list(layout.root.prefix)
+            if spared is None or not item.key.startswith(spared)]  # fmt: skip
 
 
 def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
@@ -167,9 +194,11 @@ def confirm(question: str, *, yes: bool) -> None:
         raise UsageError("nothing was deleted")
 
 
-def _delete(store: Store, layout: RunLayout, plan: Plan) -> None:
+def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
+    # Listed anew: workers have written, and left their last words, since the plan was made.
+    objects = _objects(store, layout, keep_outputs=keep_outputs)
     # run.json goes last: while it is there, a clean that was cut off can be seen and repeated.
-    store.delete(item.key for item in plan.objects if item.key != layout.run_json)
+    store.delete(item.key for item in objects if item.key != layout.run_json)
     store.delete([layout.run_json])
 
 
