@@ -16,10 +16,11 @@ async function renew() {
   if (document.hidden || !getSelection().isCollapsed) return;
   try {
     const picture = await (await fetch("live.json")).json();
-    note.textContent = "";
-    if (picture.main !== shown) show(picture.main);
+    const { what, why, fix } = picture.error ?? {};
+    note.textContent = [what, why, fix].filter(Boolean).join(" · ");
+    if (!picture.error && picture.main !== shown) show(picture.main);
   } catch {
-    note.textContent = "No answer: the dashboard has ended, or cannot be reached. Below is what it showed last.";
+    note.textContent = "No answer: the dashboard has ended, or cannot be reached.";
   }
 }
 

@@ -165,9 +165,11 @@ def trouble_page(error: ParallelizeError, root: str) -> str:
 
 
 def trouble_json(error: ParallelizeError) -> dict[str, Any]:
-    """Return what the JSON says instead."""
-    said = {"what": error.what, "why": error.why, "fix": error.fix}
-    return {"schema": SCHEMA, "error": said, "main": trouble_main(error)}
+    """Return what the JSON says instead; the page goes on to show what it had."""
+    return {
+        "schema": SCHEMA,
+        "error": {"what": error.what, "why": error.why, "fix": error.fix},
+    }
 
 
 def style() -> str:
