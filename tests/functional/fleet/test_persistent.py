@@ -265,6 +265,18 @@ class TestFollowingTheQueue:
         now = account.group("scans")
         assert (now["DesiredCapacity"], now["MaxSize"], ids(now)) == (0, 10, [])
 
+    def test_a_fleet_that_shall_not_follow_any_more_is_not_woken(
+        self, account, follower, parallelize
+    ):
+        words = ("launch", "2", "--fleet", "persistent", "--force", "--run", "scans")
+        assert parallelize(*words)[0] == 0
+        assert account.group("scans")["DesiredCapacity"] == 2
+        name = {"AutoScalingGroupName": "parallelize-scans"}
+        policies = account.client("autoscaling").describe_policies(**name)["ScalingPolicies"]
+        alarms = account.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        assert policies == []
+        assert "parallelize-scans-wake" not in {alarm["AlarmName"] for alarm in alarms}
+
     def test_kill_takes_the_alarms_along(self, account, follower, parallelize):
         parallelize("kill", "--run", "scans")
         assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []

@@ -386,7 +386,7 @@ LIFE = (
     "launch 1 --ami stock --run one", "launch 1 --ami stock:ubuntu --run one",
     "launch 1 --ami stock:amazon --run one", "scale 1 --run one", "kill --run one",
     "launch 2 --fleet persistent --autoscale --run two",
-    "launch 3 --fleet persistent --autoscale --run two",
+    "launch 3 --fleet persistent --autoscale --run two", "launch 3 --fleet persistent --run two",
     "scale 3 --run two", "scale 1 --run two", "stop --run two", "kill --run two",
 )  # fmt: skip
 

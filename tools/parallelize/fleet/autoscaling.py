@@ -98,6 +98,17 @@ def follow_queue(
     cloudwatch.put_metric_alarm(**wake_alarm(group, run, found["ScalingPolicies"][0]["PolicyARN"]))
 
 
+def unfollow_queue(
+    autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, group: str
+) -> None:
+    """Take away what an earlier launch may have made, so that the group keeps its size."""
+    forget_queue(cloudwatch, group)
+    pages = autoscaling.get_paginator("describe_policies").paginate(AutoScalingGroupName=group)
+    # Read first: what is deleted while it is paged through may hide what follows.
+    for policy in [policy for page in pages for policy in page["ScalingPolicies"]]:
+        autoscaling.delete_policy(AutoScalingGroupName=group, PolicyName=policy["PolicyName"])
+
+
 def forget_queue(cloudwatch: CloudWatchClient, group: str) -> None:
     """Delete the alarm; the policies go with the group."""
     cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(group)])

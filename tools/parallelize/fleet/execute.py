@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 
 from parallelize.fleet import alarms, shortfall, tags
-from parallelize.fleet.autoscaling import follow_queue
+from parallelize.fleet.autoscaling import follow_queue, unfollow_queue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
@@ -140,6 +140,8 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
         follow_queue(
             clients.autoscaling, clients.cloudwatch, name, request.run, request.backlog_per_worker
         )
+    else:
+        unfollow_queue(clients.autoscaling, clients.cloudwatch, name)
     return LaunchOutcome(request.count, region=plan.region, group=name, size=size)
 
 
