@@ -288,6 +288,13 @@ class TestQuota:
         assert "launch 1 " in error.fix
         assert error.exit_code == 5
 
+    def test_the_number_that_fits_is_proposed_with_the_types_it_is_true_of(self):
+        big, small = pool("c7i.4xlarge", vcpus=16), pool("c7i.large", vcpus=2)
+        given = facts(pools=(big, small), quotas=(Quota(SPOT_STANDARD, 5, 0),))
+        with pytest.raises(CapacityError) as refused:
+            plan_launch(given, request(count=3))
+        assert "launch 2 --type c7i.large   (4 vCPUs)" in refused.value.fix
+
     def test_what_runs_already_counts(self):
         given = facts(quotas=(Quota(SPOT_STANDARD, 16, 12),))
         with pytest.raises(CapacityError, match="16 allowed, 12 in use"):

@@ -47,6 +47,8 @@ class Plan:
     queues: Queues | None
     objects: tuple[ObjectInfo, ...]
     keep_outputs: bool = False
+    group: str = ""
+    """The name of the run's Auto Scaling group, if it has one."""
 
     @property
     def bytes(self) -> int:
@@ -151,7 +153,8 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
         raise NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
     alive = live_workers(store, layout, time.time())
     strangers = tuple(worker for worker in alive if worker not in machines)
-    return Plan(machines, strangers, queues, tuple(objects), keep_outputs)
+    group = compute.group.name if compute.group else ""
+    return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group)
 
 
 def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[ObjectInfo]:
@@ -205,6 +208,7 @@ def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
 def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
     size = show_size(plan.bytes)
     lines = [f"end worker {name}" for name in plan.machines]
+    lines += [f"delete the Auto Scaling group {plan.group}"] if plan.group else []
     lines += [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
     if plan.queues:
         count = plan.queues.main.counts().total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parallelize.fleet import quotas, stock, tags
@@ -152,7 +152,8 @@ def check_quota(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> 
         known = [(by_code[code], vcpus) for code, vcpus in sizes.items() if code is not None]
         possible = sum(quota.free // vcpus for quota, vcpus in known)
         if possible < count and not request.force:
-            raise _over_quota(facts.region, market, count, possible, known[0])
+            fitting = replace(facts, pools=tuple(pools))
+            raise _over_quota(fitting, market, count, possible, known[0])
 
 
 def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
@@ -224,14 +225,22 @@ def _smallest(market: Market, pools: Sequence[Pool]) -> dict[str | None, int]:
 
 
 def _over_quota(
-    region: str, market: Market, count: int, possible: int, first: tuple[Quota, int]
+    facts: Facts, market: Market, count: int, possible: int, first: tuple[Quota, int]
 ) -> CapacityError:
     quota, vcpus = first
-    now = f"now:  launch {possible}   ({possible * vcpus} vCPUs)\n  " if possible else ""
+    only = _only_smallest(vcpus, facts.pools)
+    now = f"now:  launch {possible}{only}   ({possible * vcpus} vCPUs)\n  " if possible else ""
     default = f"{quota.limit} is the default of new accounts" if quota.limit == 5 else None
     return CapacityError(
         f"{market} quota: {count * vcpus} vCPUs asked, {quota.limit} allowed, {quota.used} in use"
-        f" ({region}, {quota.code})",
+        f" ({facts.region}, {quota.code})",
         default,
         f"{now}more: parallelize doctor --request-quota {count * vcpus + quota.used}",
     )
+
+
+def _only_smallest(vcpus: int, pools: Sequence[Pool]) -> str:
+    """Return the flag for a type of so many vCPUs, if AWS might take a larger one of the types."""
+    small = next((pool.type.name for pool in pools if pool.type.vcpus == vcpus), None)
+    larger = any(pool.type.vcpus > vcpus for pool in pools)
+    return f" --type {small}" if small and larger else ""
