@@ -250,6 +250,15 @@ def test_a_dry_run_only_says_that_a_failed_stack_would_be_made_anew(failed, para
     assert moto_stack(failed).status == "ROLLBACK_COMPLETE"
 
 
+def test_a_dry_run_does_not_see_to_the_end_of_a_deletion(failed, parallelize):
+    moto_stack(failed).status = "DELETE_IN_PROGRESS"
+    with recorded() as calls:
+        code, _, err = parallelize("setup", "--dry-run")
+    assert code == 0
+    assert "(dry run) would wait until the stack parallelize is gone" in err
+    assert "DeleteStack" not in {call.operation for call in calls}
+
+
 def test_a_failed_stack_has_no_outputs_and_says_why(failed, parallelize):
     code, _, err = parallelize("setup", "--outputs")
     assert code == 3

@@ -123,10 +123,18 @@ def test_a_plan_that_was_carried_out_is_not_deleted(stack):
 def test_a_plan_for_a_new_stack_takes_the_empty_stack_along_and_sees_it_go(stack):
     stack, aws = stack
     aws.is_gone().plans("CREATE").has_planned("Topic")
-    aws.is_in("REVIEW_IN_PROGRESS").deletes()
+    aws.is_in("REVIEW_IN_PROGRESS", "REVIEW_IN_PROGRESS").deletes()
     aws.is_in("REVIEW_IN_PROGRESS", "DELETE_IN_PROGRESS").is_gone()
     with stack.change_set(TEMPLATE, {}, {}) as changes:
         assert changes.lines == ("would add Topic (AWS::SNS::Topic)",)
+
+
+def test_a_stack_that_somebody_else_makes_while_we_plan_is_not_taken_along(stack):
+    stack, aws = stack
+    aws.is_gone().plans("CREATE").has_planned("Topic")
+    aws.is_in("CREATE_IN_PROGRESS").calls("delete_change_set", ChangeSetName=ANY)
+    with stack.change_set(TEMPLATE, {}, {}):
+        pass
 
 
 def test_somebody_elses_plans_for_a_new_stack_stay(stack):

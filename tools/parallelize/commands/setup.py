@@ -89,6 +89,9 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
     """
     status = there.status()
     if status == "DELETE_IN_PROGRESS":
+        if dry_run:
+            say_plan(f"would wait until the stack {there.name} is gone, and make it anew")
+            return False
         there.delete(_teller(there))
         return True
     check_free(status)

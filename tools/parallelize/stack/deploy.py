@@ -33,6 +33,9 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 """CloudFormation calls a change set without changes a failure, and says so only in words."""
 
+EMPTY = "REVIEW_IN_PROGRESS"
+"""What a stack is called of which there are only plans."""
+
 GONE = "DELETE_COMPLETE"
 """What a deleted stack is called, where it is still called by its name."""
 
@@ -203,7 +206,7 @@ class Stack:
 
     def _forget(self, plan: _Plan) -> None:
         """Take an unused plan away, with the empty stack that planning a new one leaves behind."""
-        if plan.before is None:
+        if plan.before is None and self.status() == EMPTY:
             self.delete(lambda _: None)
             return
         try:
