@@ -10,9 +10,9 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -98,9 +98,10 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> Departure:
     log.info("starting", version=VERSION)
     systemd.promise(shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds)
     process_tree.adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="parallelize-") as spare:
-        work_dir = arguments.work_dir or Path(os.environ.get("STATE_DIRECTORY") or spare)
-        worker = _make_worker(config, instance, work_dir.resolve())
+    named = arguments.work_dir or os.environ.get("STATE_DIRECTORY")
+    # A folder made for nothing would outlive every agent that is killed.
+    with nullcontext(named) if named else TemporaryDirectory(prefix="parallelize-") as work_dir:
+        worker = _make_worker(config, instance, Path(work_dir).resolve())
         departure = _work(worker, config, metadata)
         _leave_group(config, instance, departure)
         return departure

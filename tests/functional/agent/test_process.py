@@ -148,10 +148,12 @@ def test_a_killed_agents_leftovers_are_gone_when_it_starts_again(
     site: Site, gate: Gate, ended: Ended
 ) -> None:
     site.prepare(gate.wait, "x")
-    agent = site.start()
+    (site.folder / "tmp").mkdir()
+    agent = site.start(TMPDIR=str(site.folder / "tmp"))
     until(gate.arrived)
     agent.kill()
     agent.communicate()
+    assert list((site.folder / "tmp").iterdir()) == [], "nobody would ever take that away"
     scratch = list((site.folder / "state" / "jobs").rglob("scratch"))
     assert scratch
     gate.open()
