@@ -90,6 +90,19 @@ def test_an_interrupted_worker_hands_its_files_back(shell: Shell, gate: Path) ->
         assert record["attempt"] == 1, "the job is not charged for the interruption"
 
 
+def test_an_impatient_second_ctrl_c_leaves_no_worker_at_work(shell: Shell, gate: Path) -> None:
+    process = shell.start("run", "--local")
+    wait_until((shell.folder / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr
+    while "ending the local workers" not in (line := process.stderr.readline()):
+        assert line, "it ended without a word"
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    wait_until(lambda: all(machine["state"] == "terminated" for machine in shell.machines()))
+
+
 def test_ctrl_c_ends_the_local_workers_and_the_same_command_goes_on(
     shell: Shell, gate: Path
 ) -> None:

@@ -6,6 +6,7 @@ interruption, or after `retry`, it goes on where the run stands.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
+from parallelize_core.heartbeat import WorkerState
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -168,6 +170,17 @@ def at_work(context: Context, status: RunStatus) -> int:
     return len(machines) - len(hung(machines, beats, status.taken_at))
 
 
+def staying(context: Context, status: RunStatus) -> int:
+    """Count the workers that can be counted on for what is left: not those that leave or hang."""
+    machines = instances.find(context.client("ec2"), context.run, instances.BILLED)
+    hanging = hung(machines, [worker.beat for worker in status.workers], status.taken_at)
+    there = {one.id for one in machines} | {one.id for one in status.workers if one.alive}
+    leaving = {
+        one.id for one in status.workers if one.ended or one.beat.state is WorkerState.DRAINING
+    }
+    return len(there - leaving - {one.id for one in hanging})
+
+
 def living(context: Context) -> int:
     """Count the run's machines that EC2 knows as starting or running."""
     return len(instances.find(context.client("ec2"), context.run, instances.BILLED))
@@ -189,7 +202,7 @@ def _enqueue(context: Context) -> None:
 def launch_missing(context: Context, status: RunStatus) -> None:
     """Bring the workers to the number that is wanted, or that there are files for."""
     wanted = min(context.settings.workers.count, status.left)
-    missing = wanted - max(at_work(context, status), status.alive)
+    missing = wanted - staying(context, status)
     if missing <= 0:
         return
     queues = find_queues(context)
@@ -241,13 +254,26 @@ def _await_departure(context: Context, seconds: float) -> int:
 
 
 def _end_workers(context: Context) -> None:
-    ec2 = context.client("ec2")
-    instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.run)])
+    # A second ctrl-C may cut the wait short, but leaves no worker that nobody has told.
+    with unheard_interrupts():
+        say("ending the local workers; they hand back what they hold")
+        ec2 = context.client("ec2")
+        instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.run)])
     # They hand back what they hold, so that the next command need not wait for their leases.
     # By their own account: the emulated EC2 calls them terminated before they have left.
     reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS
     while status_of(reader.snapshot()).alive and time.monotonic() < deadline:
         time.sleep(LOCAL_INTERVAL_SECONDS)
+
+
+@contextmanager
+def unheard_interrupts() -> Iterator[None]:
+    """Let ctrl-C do nothing meanwhile; for the main thread, and for what takes no time."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -257,7 +283,11 @@ def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if local:
-            _end_workers(context)
+            try:
+                _end_workers(context)
+            except KeyboardInterrupt:
+                say("not waited for: the local workers leave in a few seconds")
+                raise
             say("the local workers have ended; the same command goes on from here")
         else:
             say(f"detached; the workers go on. See: parallelize status --watch{context.hint}")
