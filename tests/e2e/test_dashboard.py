@@ -20,6 +20,8 @@ BROWSER = """#!/bin/sh
 # Keep what a browser would be given: its argument, and the file that this names.
 file=${1#file://}
 echo "$1" >"$KEPT/argument" && stat -c %a "$file" >"$KEPT/mode" && cp "$file" "$KEPT/page"
+# Stay, as one that runs in the terminal.
+until [ -e "$KEPT/left" ]; do sleep 0.1; done
 """
 
 
@@ -90,7 +92,9 @@ def test_the_browser_is_not_told_the_token_where_others_could_read_it(shell: She
         assert token not in (kept / "argument").read_text()
         assert int((kept / "mode").read_text(), 8) & (stat.S_IRWXG | stat.S_IRWXO) == 0
         assert f"url={url}" in (kept / "page").read_text()
+        assert picture(url)["status"]["total"] == 2
     finally:
+        (kept / "left").touch()
         dashboard.send_signal(signal.SIGINT)
         dashboard.communicate()
     assert not list(shell.folder.glob(".parallelize-*"))

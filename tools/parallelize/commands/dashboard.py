@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -111,8 +112,13 @@ def door(url: str) -> Iterator[None]:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(DOOR.format(url=url))
-        if not webbrowser.open(path.as_uri()):
-            say("no browser could be started; open the address by hand")
+        # A browser of the terminal returns only when it is left, and is to be served until then.
+        Thread(target=_show, args=(path,), daemon=True).start()
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _show(path: Path) -> None:
+    if not webbrowser.open(path.as_uri()):
+        say("no browser could be started; open the address by hand")

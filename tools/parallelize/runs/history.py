@@ -15,7 +15,7 @@ BATCH = 500
 """Records of each kind that one look reads, so that the first is soon there."""
 
 MOST = 20_000
-"""Results of a run beyond which none are read: they would take minutes, and 100 MB."""
+"""Results of a run beyond which none are read: they would take minutes, and 4 KB of memory each."""
 
 
 @dataclass(frozen=True)
