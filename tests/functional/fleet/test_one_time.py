@@ -4,6 +4,7 @@ import base64
 import json
 import time
 
+import botocore.handlers
 import pytest
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
@@ -165,6 +166,25 @@ def test_more_workers_than_files_are_refused(account, scans, parallelize):
     assert account.machines("scans") == []
 
 
+def test_a_launch_that_is_interrupted_says_that_workers_may_have_started(
+    account, scans, parallelize
+):
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        handlers = [
+            *botocore.handlers.BUILTIN_HANDLERS,
+            ("after-call.ec2.CreateFleet", interrupt),
+        ]
+        patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)
+        code, out, err = parallelize("launch", "2", "--run", "scans")
+    assert (code, out) == (130, "")
+    assert len(account.machines("scans")) == 2
+    assert "workers may have started" in err
+    assert "parallelize scale N --run scans" in err
+
+
 def test_a_budget_that_the_heartbeats_say_is_spent_is_refused_with_exit_code_7(
     account, scans, parallelize
 ):
@@ -191,6 +211,14 @@ def test_the_newest_image_wins_and_an_id_or_parameter_overrides_it(account, scan
     parallelize("launch", "1", "--ami", other, "--run", "scans")
     parallelize("launch", "1", "--ami", "ssm:/our/image", "--run", "scans")
     assert {m["ImageId"] for m in account.machines("scans")} == {other, account.image}
+
+
+@pytest.mark.parametrize("ami", ["ssm:/nobody/made/this", "stock"])
+def test_a_parameter_that_is_not_there_is_named(account, scans, parallelize, wheels, ami):
+    code, _, err = parallelize("launch", "1", "--ami", ami, "--run", "scans")
+    assert code == 2
+    assert "there is no SSM parameter" in err
+    assert "/nobody/made/this" in err or "/aws/service/debian" in err
 
 
 def test_scale_starts_what_is_missing_and_ends_what_is_too_many(account, scans, parallelize):

@@ -142,6 +142,13 @@ def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, paralleliz
     assert {"Launch", "AlarmNotification"} <= suspended
 
 
+def test_a_dry_run_of_stop_names_the_group_and_holds_nothing(account, group, parallelize):
+    _, _, err = parallelize("stop", "--dry-run", "--run", "scans")
+    assert "(dry run) would hold the Auto Scaling group parallelize-scans" in err
+    assert suspended(account) == {"AZRebalance"}
+    assert account.run("scans").paused == ""
+
+
 def suspended(account):
     return {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
 

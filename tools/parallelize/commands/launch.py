@@ -101,7 +101,11 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
 def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
     """Start the machines, say what came of it, and return the exit code."""
     show(plan, dry_run=False)
-    outcome = start(plan, context)
+    try:
+        outcome = start(plan, context)
+    except KeyboardInterrupt:
+        say(f"interrupted; workers may have started: parallelize scale N{context.hint} counts them")
+        raise
     _report(outcome, json=json)
     if error := outcome.error():
         raise error

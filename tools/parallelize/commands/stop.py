@@ -38,6 +38,8 @@ def stop(
     before = look(clients, context.run)
     there = plural(len(before.machines), "worker")
     if dry_run:
+        if before.group:
+            say_plan(f"would hold the Auto Scaling group {before.group.name}")
         say_plan(f"would ask {there} of run {context.run} to leave")
         return
     drain(context, clients, before)

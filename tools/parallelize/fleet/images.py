@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import escape
 from parallelize.fleet import tags
 from parallelize.fleet.distributions import distribution, is_stock
 from parallelize.fleet.facts import Image
@@ -33,7 +34,7 @@ def find_image(
     if is_stock(wanted):
         wanted = SSM + distribution(wanted).parameters[architecture]
     if wanted.startswith(SSM):
-        wanted = ssm.get_parameter(Name=wanted.removeprefix(SSM))["Parameter"]["Value"]
+        wanted = _parameter(ssm, wanted.removeprefix(SSM))
     if not _IMAGE_ID.fullmatch(wanted):
         raise UsageError(
             f'"{wanted}" does not name an image',
@@ -41,6 +42,16 @@ def find_image(
             '     or "ssm:NAME"',
         )
     return by_id(ec2, wanted)
+
+
+def _parameter(ssm: SSMClient, name: str) -> str:
+    try:
+        return ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    except ssm.exceptions.ParameterNotFound:
+        raise UsageError(
+            f"there is no SSM parameter {escape(name)} in this region",
+            fix="parallelize image list, or another --ami",
+        ) from None
 
 
 def newest(ec2: EC2Client, architecture: str) -> Image | None:
