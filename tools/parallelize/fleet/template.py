@@ -117,7 +117,7 @@ def checked(user_data: str) -> str:
         raise UsageError(
             f"the worker's configuration has {size:,} bytes",
             f"EC2 takes {MAX_USER_DATA_BYTES:,} as user data",
-            "shorten the run's settings",
+            "fewer workers.types (prices are in it), or a shorter workers.root_setup",
         )
     return user_data
 
