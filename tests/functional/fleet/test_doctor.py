@@ -124,7 +124,15 @@ def test_credentials_that_are_wrong_are_no_reason_to_doubt_the_clock(account, pa
 def test_a_caller_whose_policies_cannot_be_simulated_is_said_and_is_no_error(account, parallelize):
     finding = findings(parallelize)[1]["permissions"]
     assert finding["verdict"] == "look"
-    assert "EC2's dry runs pass" in finding["text"]
+    assert "no policies to simulate for such a caller" in finding["text"]
+
+
+def test_a_start_is_not_said_to_be_allowed_while_the_role_to_try_it_with_is_not_there(
+    account, parallelize
+):
+    assert "RunInstances could not be tried" in findings(parallelize)[1]["permissions"]["text"]
+    account.client("iam").create_instance_profile(InstanceProfileName="parallelize-agent-eu-west-1")
+    assert "EC2's dry runs pass" in findings(parallelize)[1]["permissions"]["text"]
 
 
 def test_an_image_for_other_processors_than_those_of_the_settings_is_bad(

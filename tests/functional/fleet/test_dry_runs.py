@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
-from parallelize.fleet.dry_runs import refused, start
+from parallelize.fleet.dry_runs import Answers, ask, start
 
 MACHINE = start("ami-1", "c7i.xlarge", "subnet-1", "parallelize-agent-eu-west-1", "spot")
 CALLS = ("describe_instances", "describe_images", "create_launch_template", "run_instances")
@@ -14,33 +14,38 @@ CALLS = ("describe_instances", "describe_images", "create_launch_template", "run
 
 @pytest.fixture
 def asked():
-    """Answer what is refused if EC2 answers the four calls with these codes."""
+    """Say what is known if EC2 answers the four calls with these codes."""
 
-    def ask(*codes):
+    def answer(*codes):
         ec2 = boto3.client(
             "ec2", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b"
         )
         with Stubber(ec2) as stub:
             for name, code in zip(CALLS, codes, strict=True):
                 stub.add_client_error(name, code)
-            found = refused(ec2, MACHINE)
+            found = ask(ec2, MACHINE)
             stub.assert_no_pending_responses()
         return found
 
-    return ask
+    return answer
 
 
 def test_what_would_have_succeeded_is_not_refused(asked):
-    assert asked(*["DryRunOperation"] * 4) == []
+    assert asked(*["DryRunOperation"] * 4) == Answers()
 
 
 def test_a_start_that_is_not_allowed_is_named(asked):
     codes = ["DryRunOperation"] * 3
-    assert asked(*codes, "UnauthorizedOperation") == ["ec2:RunInstances"]
+    assert asked(*codes, "UnauthorizedOperation") == Answers(refused=("ec2:RunInstances",))
 
 
 def test_a_role_that_is_not_there_yet_says_nothing_about_permissions(asked):
-    assert asked(*["DryRunOperation"] * 3, "InvalidParameterValue") == []
+    found = asked(*["DryRunOperation"] * 3, "InvalidParameterValue")
+    assert found == Answers(untried=("ec2:RunInstances",))
+
+
+def test_a_start_for_which_there_is_no_image_is_not_tried(account):
+    assert ask(account.client("ec2"), None).untried == ("ec2:RunInstances",)
 
 
 def test_any_other_error_is_not_taken_for_an_answer(asked):

@@ -6,6 +6,7 @@ from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
 from parallelize.commands.findings import Verdict, judge_permissions
+from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.permissions import Ask, principal, refused
 
 USER = "arn:aws:iam::123456789012:user/ana"
@@ -73,6 +74,19 @@ def test_only_users_and_roles_have_policies_to_simulate(stubbed, caller, source)
     assert principal(stubbed[0], caller) == source
 
 
+def test_a_start_that_was_not_tried_is_not_said_to_be_allowed():
+    finding = judge_permissions(Answers(untried=("ec2:RunInstances",)), [], "")
+    assert finding.verdict is Verdict.LOOK
+    assert "ec2:RunInstances could not be tried" in finding.text
+    assert "dry runs pass" not in finding.text
+
+
+def test_what_dry_run_and_simulator_both_refuse_is_named_once():
+    answers = Answers(refused=("ec2:RunInstances",))
+    finding = judge_permissions(answers, ["ec2:RunInstances", "iam:PassRole"], "")
+    assert finding.text == "not allowed: ec2:RunInstances, iam:PassRole"
+
+
 @pytest.mark.parametrize(
     ("missing", "note", "verdict"),
     [
@@ -83,7 +97,7 @@ def test_only_users_and_roles_have_policies_to_simulate(stubbed, caller, source)
     ],
 )
 def test_permissions_are_judged_by_what_is_known(missing, note, verdict):
-    finding = judge_permissions(missing, note)
+    finding = judge_permissions(Answers(refused=tuple(missing)), [], note)
     assert finding.verdict is verdict
     assert note in finding.text
     assert all(action in finding.text for action in missing)

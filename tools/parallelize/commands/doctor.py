@@ -186,9 +186,9 @@ def check_permissions(context: Context) -> Finding:
 
     EC2 is asked with dry runs; for what has none the policy simulator is.
     """
-    missing = dry_runs.refused(context.client("ec2"), _start(context))
+    answers = dry_runs.ask(context.client("ec2"), _start(context))
     simulated, note = _simulate(context)
-    return judge_permissions(list(dict.fromkeys([*missing, *simulated])), note)
+    return judge_permissions(answers, simulated, note)
 
 
 def _simulate(context: Context) -> tuple[list[str], str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from parallelize import stack
+from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.facts import Image, InstanceType, Quota
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.network import Network
@@ -140,15 +141,21 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
     return Finding("network", Verdict.GOOD, f"{plural(len(reached), 'subnet')} with {way}")
 
 
-def judge_permissions(missing: Sequence[str], note: str) -> Finding:
-    """Say what is not allowed; `note` says why the simulator was not asked, if it was not."""
-    if missing:
+def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> Finding:
+    """Say what is not allowed, by EC2's dry runs and the simulator, or is not known.
+
+    `note` says why the simulator was not asked, if it was not.
+    """
+    if missing := list(dict.fromkeys([*answers.refused, *simulated])):
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         text = f"not allowed: {', '.join(missing[:NAMED])}{more}"
         fix = "ask for the stack's submitter and launcher policies"
         return Finding("permissions", Verdict.BAD, text, fix)
-    if note:
-        return Finding("permissions", Verdict.LOOK, f"EC2's dry runs pass; {note}")
+    untried = ", ".join(answers.untried)
+    tried = f"{untried} could not be tried" if untried else "EC2's dry runs pass"
+    if note or untried:
+        text = "; ".join(filter(None, [tried, note]))
+        return Finding("permissions", Verdict.LOOK, text)
     return Finding("permissions", Verdict.GOOD, "files may be sent, and machines started")
 
 

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -21,7 +22,19 @@ from parallelize_core import aws_errors
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
 
+START = "ec2:RunInstances"
+ALLOWED, REFUSED = "DryRunOperation", "UnauthorizedOperation"
+"""https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
 OURS = tags.as_list({tags.MANAGED: "true"})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The actions that EC2 would refuse, and those of which it has not said so or otherwise."""
+
+    refused: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
 
 
 def start(image: str, kind: str, subnet: str, profile: str, market: Market) -> dict[str, Any]:
@@ -40,8 +53,8 @@ def start(image: str, kind: str, subnet: str, profile: str, market: Market) -> d
     }
 
 
-def refused(ec2: EC2Client, start: Mapping[str, Any] | None) -> list[str]:
-    """Return the actions that EC2 would refuse us; `start` is None if nothing can be started."""
+def ask(ec2: EC2Client, start: Mapping[str, Any] | None) -> Answers:
+    """Say what EC2 would let us do; `start` is None if there is nothing that could be started."""
     template = {"ResourceType": "launch-template", "Tags": OURS}
     calls: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": lambda: ec2.describe_instances(DryRun=True),
@@ -54,17 +67,23 @@ def refused(ec2: EC2Client, start: Mapping[str, Any] | None) -> list[str]:
         ),
     }
     if start:
-        calls["ec2:RunInstances"] = lambda: ec2.run_instances(**start, DryRun=True)
-    return [action for action, call in calls.items() if _is_refused(call)]
+        calls[START] = lambda: ec2.run_instances(**start, DryRun=True)
+    codes = {action: _code(call) for action, call in calls.items()}
+    untried = [action for action, code in codes.items() if code not in {ALLOWED, REFUSED}]
+    return Answers(
+        refused=tuple(action for action, code in codes.items() if code == REFUSED),
+        untried=(*untried, *(() if start else (START,))),
+    )
 
 
-def _is_refused(call: Callable[[], object]) -> bool:
+def _code(call: Callable[[], object]) -> str:
+    """Return EC2's answer to a dry run, which is an error in any case."""
     try:
         call()
     except ClientError as error:
-        if error.response["Error"]["Code"] == "UnauthorizedOperation":
-            return True
-        if aws_errors.explain(error):
+        code = str(error.response["Error"]["Code"])
+        if code != REFUSED and aws_errors.explain(error):
             raise
-        # DryRunOperation, or such as a role that the stack has yet to make: nothing is refused.
-    return False
+        # Neither of the two is such as a role that the stack has yet to make.
+        return code
+    return ALLOWED
