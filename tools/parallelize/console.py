@@ -7,6 +7,7 @@ harmless line before it is printed; it belongs wherever a message is put togethe
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 import unicodedata
@@ -65,6 +66,11 @@ def _fit_line(whole: str, width: int) -> str:
         whole.strip(), width, initial_indent=" " * left, subsequent_indent=" " * (left + 2),
         break_on_hyphens=False,
     )  # fmt: skip
+
+
+def is_live() -> bool:
+    """Whether stderr is a terminal that can renew what it shows."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
 def say(text: str) -> None:

@@ -6,7 +6,6 @@ with progress("uploaded", total=1200) as step:
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from parallelize.console import WIDTH, say
+from parallelize.console import WIDTH, is_live, say
 from parallelize.units import show_size
 
 LINE_SECONDS = 30
@@ -71,7 +70,7 @@ class Lines:
 @contextmanager
 def progress(verb: str, total: int) -> Iterator[Step]:
     """Show a step of `total` files on stderr, in the way that suits what stderr is."""
-    if not sys.stderr.isatty():
+    if not is_live():
         lines = Lines(verb, total)
         yield lines
         lines.line()

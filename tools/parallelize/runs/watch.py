@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from parallelize.console import WIDTH, say
+from parallelize.console import WIDTH, is_live, say
 from parallelize.progress import LINE_SECONDS
 from parallelize.runs.status import RunStatus
 from parallelize.runs.view import changes, log_line, page
@@ -53,7 +52,7 @@ def watch(
 @contextmanager
 def open_view(footer: str = FOOTER) -> Iterator[View]:
     """Give the view that suits what stderr is."""
-    if not sys.stderr.isatty():
+    if not is_live():
         yield LogView()
         return
     console = Console(stderr=True)
