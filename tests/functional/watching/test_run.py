@@ -79,7 +79,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_none_of_it(
 ) -> None:
     assert cli.run(["run", "--local", "--dry-run"]) == 0
     said = capsys.readouterr().err
-    assert "(dry run) would launch 2 workers" in said
+    assert "(dry run) would launch up to 2 workers" in said
     assert "(dry run) would download the outputs to" in said
     assert "(dry run) would write project-report.html" in said
     assert not (project / "out").exists()

@@ -123,7 +123,7 @@ def show_plan(context: Context, folder: Path) -> None:
     prep.show_plan(context)
     count = plural(context.settings.workers.count, "worker")
     say_plan("would send the jobs that have no result to the queue")
-    say_plan(f"would launch {count}, or as many as there are files; see: launch --dry-run")
+    say_plan(f"would launch up to {count}; see: parallelize launch --dry-run")
     say_plan(f"would download the outputs to {escape(str(folder))}")
     if context.settings.report.html:
         say_plan(f"would write {default_name(context.run)} in the current folder")
