@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.commands import one_file
-from parallelize.commands.download import check_folder
+from parallelize.commands.download import check_place
 from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import COMMON, NO_WORK, Common, Json, Work
@@ -44,7 +44,7 @@ def check(
     context = open_context(Common(config=config), work.flags())
     key, path = find_input(context, file)
     folder = out or context.folder / OUT
-    check_folder(folder)
+    check_place(folder)
     say(f"{shown(key, 60)}: here, as a worker would; nothing is sent to AWS")
     done = one_file.process(context.resolved, key, path, folder)
     return one_file.tell(done, json=json)

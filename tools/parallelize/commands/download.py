@@ -120,6 +120,17 @@ def check_folder(folder: Path) -> None:
         raise _unwritable(folder, error) from None
 
 
+def check_place(folder: Path) -> None:
+    """Raise UsageError if the folder could not be made, or written to; makes nothing."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    nearest = next(place for place in places if os.path.lexists(place))
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
 def _unwritable(folder: Path, error: OSError) -> UsageError:
     return UsageError(
         f"outputs cannot be written to {escape(str(folder))}", error.strerror, "give another folder"
