@@ -1,12 +1,12 @@
 """After each heartbeat: figures for dashboards and alarms, and the run's cost limit.
 
-Every worker tells of itself. What concerns the whole run is told, and its cost limit kept, by one
-of them: the first in the order of ids that is alive.
+Every worker tells of itself. What concerns the whole run is told by one of them, the first in the
+order of ids that is alive; its cost limit is kept by the first of those with the lowest limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -87,6 +87,26 @@ class Publisher:
             log.warning("figures not sent", error=str(error))
 
 
+@dataclass(frozen=True)
+class Duties:
+    """What a worker sees to for the whole run: its cost limit, if one is set, and its figures."""
+
+    limit: float | None = None
+    publish: Publish | None = None
+
+    def beside(self, other: Heartbeat) -> Duties:
+        """Return what is left when another worker comes first.
+
+        It tells the figures. It keeps a limit only if it was given one, and that is no higher:
+        workers of several launches have the settings of their own launch.
+        """
+        kept = self.limit and other.max_cost_usd and other.max_cost_usd <= self.limit
+        return Duties(None if kept else self.limit, None)
+
+
+NO_DUTIES = Duties()
+
+
 class Accounts:
     """One worker's books. `publish` None sends no figures; the cost limit is kept all the same."""
 
@@ -103,39 +123,49 @@ class Accounts:
             if self._publish:
                 self._publish(of_worker(heartbeat, self._before))
             self._before = heartbeat
-            wanted = self._publish is not None or self._config.max_cost_usd is not None
-            if wanted and self._is_first(heartbeat):
-                self._settle_run()
+            self._settle_run(self._duties(heartbeat))
         except (BotoCoreError, ClientError, ServiceError, DecodeError) as error:
             log.warning("accounts not settled", error=str(error))
 
-    def _settle_run(self) -> None:
-        layout, limit = self._config.layout, self._config.max_cost_usd
+    def _settle_run(self, duties: Duties) -> None:
+        if not (duties.limit or duties.publish):
+            return
+        layout = self._config.layout
         spent = spent_usd(read_heartbeats(self._records, layout))
-        if limit is not None and spent >= limit:
-            reason = f"the cost limit of ${limit:.2f} is reached (about ${spent:.2f} spent)"
+        if duties.limit and spent >= duties.limit:
+            reason = f"the cost limit of ${duties.limit:.2f} is reached (about ${spent:.2f} spent)"
             if pause(self._records, layout, reason):
                 log.warning("run paused", reason=reason)
-        if self._publish:
+        if duties.publish:
             run = Run.decode(self._records.get(layout.run_json))
-            self._publish(of_run(run, spent, datetime.now(UTC)))
+            duties.publish(of_run(run, spent, datetime.now(UTC)))
 
-    def _is_first(self, mine: Heartbeat) -> bool:
-        """Whether no living worker has a lower id; reads no more heartbeats than it must."""
+    def _duties(self, mine: Heartbeat) -> Duties:
+        """Return what no living worker with a lower id does already."""
+        duties = Duties(self._config.max_cost_usd, self._publish)
+        if duties == NO_DUTIES:
+            return duties
+        for other in self._living_before(mine):
+            duties = duties.beside(other)
+            if duties == NO_DUTIES:
+                break
+        return duties
+
+    def _living_before(self, mine: Heartbeat) -> Iterator[Heartbeat]:
+        """Go through the living workers with a lower id; reads no more heartbeats than it must."""
         layout = self._config.layout
         own = layout.heartbeat(mine.worker)
         for item in self._records.list(layout.agents.prefix):
             if item.key >= own:
                 break
-            if item.key not in self._ended and self._alive(item.key, mine.seen):
-                return False
-        return True
+            if item.key not in self._ended and (other := self._alive(item.key, mine.seen)):
+                yield other
 
-    def _alive(self, key: str, now: float) -> bool:
+    def _alive(self, key: str, now: float) -> Heartbeat | None:
         try:
             other = Heartbeat.decode(self._records.get(key))
         except (DecodeError, MissingError):
-            return False
+            return None
         if other.state in _ENDED:
             self._ended.add(key)
-        return other.alive(now)
+        return other if other.alive(now) else None

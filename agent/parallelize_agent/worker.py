@@ -107,6 +107,7 @@ class Worker:
             last_failure=counts.last_failure,
             agent_version=VERSION,
             hourly_usd=self._machine.hourly_usd,
+            max_cost_usd=self._config.max_cost_usd,
             leaving=self._leaving_since,
             peaks=self._meter.peaks,
         )

@@ -38,7 +38,7 @@ class Heartbeat(Record):
 
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
     `reason` says why it drains, left or failed, `leaving` since when (as `seen`). `hourly_usd` is
-    the machine's price at launch.
+    the machine's price at launch, `max_cost_usd` the limit of the whole run that it was given.
     """
 
     worker: str
@@ -58,6 +58,7 @@ class Heartbeat(Record):
     last_failure: str = ""
     agent_version: str = ""
     hourly_usd: float | None = None
+    max_cost_usd: float | None = None
     leaving: float | None = None
     peaks: Peaks | None = None
 

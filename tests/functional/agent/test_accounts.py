@@ -88,6 +88,25 @@ def test_the_run_is_paused_at_its_cost_limit_with_what_was_spent():
     assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
 
 
+@pytest.mark.parametrize("limit_of_the_first", [None, 100.0])
+def test_a_limit_is_kept_although_the_first_worker_has_none_or_a_higher_one(limit_of_the_first):
+    # Workers of several launches are there together, and each has the settings of its own.
+    books = Books(max_cost=0.25)
+    books.beat("i-1", hours=2, max_cost_usd=limit_of_the_first)
+    books.beat("i-2", hours=2, max_cost_usd=0.25, settle=True)
+    assert books.paused.startswith("the cost limit of $0.25 is reached")
+    assert "RunUsd" not in books.figures
+
+
+def test_of_workers_with_one_limit_only_the_first_reads_what_all_have_cost():
+    books = Books(max_cost=0.25)
+    books.beat("i-1", hours=2, max_cost_usd=0.25)
+    books.beat("i-2", hours=2, max_cost_usd=0.25, settle=True)
+    assert books.paused == ""
+    books.beat("i-1", hours=2, max_cost_usd=0.25, settle=True)
+    assert books.paused
+
+
 def test_below_its_limit_the_run_goes_on():
     books = Books(max_cost=0.25)
     books.beat("i-1", hours=2, settle=True)
