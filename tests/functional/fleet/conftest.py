@@ -20,6 +20,7 @@ from moto.ssm.models import ssm_backends
 from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
 from parallelize.fleet.distributions import AMAZON, DEBIAN, UBUNTU
+from parallelize.local import templates
 from parallelize.queues import Queues, make_queues
 from parallelize_core.clients import Clients
 from parallelize_core.heartbeat import Heartbeat
@@ -133,6 +134,12 @@ def no_value_is_no_value() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parsing, "clean_json", clean_lists_too)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def every_version_starts_machines() -> None:
+    """Let a group start later versions of its template, as AWS and the local cloud do."""
+    templates.install()
 
 
 @pytest.fixture

@@ -126,6 +126,20 @@ def test_scale_counts_workers_outside_the_group_too(account, tail, parallelize, 
     assert now["MaxSize"] + len(machines - set(ids(now))) == wanted
 
 
+def test_a_group_beside_other_workers_is_refused_if_some_would_have_nothing_to_do(
+    account, parallelize
+):
+    account.prepare("scans", files=10)
+    assert parallelize("launch", "8", "--run", "scans")[0] == 0
+    words = ("--fleet", "persistent", "--run", "scans")
+    code, _, err = parallelize("launch", "3", *words)
+    assert code == 2
+    assert "11 workers for 10 files" in err
+    assert parallelize("launch", "2", *words)[0] == 0
+    # Its own members it has already.
+    assert parallelize("launch", "2", *words)[0] == 0
+
+
 def test_run_brings_a_group_to_the_number_that_is_wanted(account, group, monkeypatch):
     group_of = {"AutoScalingGroupName": "parallelize-scans"}
     account.client("autoscaling").update_auto_scaling_group(**group_of, DesiredCapacity=2)

@@ -91,6 +91,9 @@ class Facts:
     security_groups: tuple[str, ...] = ()
     quotas: tuple[Quota, ...] = ()
     workers: int = 0
+    """Of the run, in whatever fleet."""
+    loose: int = 0
+    """Those of them that are in no group."""
     spent_usd: float = 0.0
     emulated: bool = False
     """Whether this is not AWS, so that nothing costs anything."""

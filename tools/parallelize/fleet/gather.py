@@ -37,6 +37,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     ec2 = clients.ec2
     subnets = find_subnets(ec2, place.subnets)
     types = find_types(ec2, place.types)
+    machines = instances.find(ec2, run, instances.BILLED)
     return Facts(
         account=place.account,
         region=place.region,
@@ -45,7 +46,8 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
         work=work,
         security_groups=find_security_groups(ec2, subnets),
         quotas=tuple(find_quotas(clients, types)),
-        workers=len(instances.find(ec2, run, instances.BILLED)),
+        workers=len(machines),
+        loose=sum(not machine.group for machine in machines),
     )
 
 

@@ -51,7 +51,7 @@ def check_work(facts: Facts, request: LaunchRequest) -> None:
     if work.waiting == 0:
         raise _empty(work)
     # A group that is there already is brought to the number; other workers come in addition.
-    there = facts.workers if request.fleet == "one-time" else 0
+    there = facts.workers if request.fleet == "one-time" else facts.loose
     if there + request.count > work.waiting:
         raise _too_many(work.waiting, there, request.count)
 
