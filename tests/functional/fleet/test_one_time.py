@@ -106,7 +106,7 @@ def test_a_run_that_is_all_done_is_not_told_to_enqueue_or_retry(account, scans, 
     account.finish("scans")
     code, _, err = parallelize("launch", "1", "--run", "scans")
     assert code == 3
-    assert "fix: parallelize download" in err
+    assert "fix: parallelize download --run scans DIR" in err
     assert "enqueue" not in err
     assert "retry" not in err
 

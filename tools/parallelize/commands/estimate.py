@@ -144,7 +144,7 @@ def sentences(told: Forecast, workers: int) -> list[str]:
         f"sample   {plural(told.sampled, 'file')}{failed}; {told.left:,} are left",
         f"seconds  median {seconds.p50:.1f}, 95 % {seconds.p95:.1f}, most {seconds.most:.1f}",
         f"memory   {_sizes(told.memory)}",
-        f"time     {_span(told.hours)} on {plural(workers, 'worker')}, in commands",
+        f"time     {_span(told.hours)} on {plural(workers, 'worker')}, the commands alone",
         f"cost     {_money(told.usd)}",
     ]
 

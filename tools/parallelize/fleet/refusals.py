@@ -85,5 +85,5 @@ def _next_step(work: Work) -> str:
         )
         if wanted
     ]  # fmt: skip
-    done = "parallelize download" if work.done else "parallelize enqueue"
+    done = "parallelize download DIR" if work.done else "parallelize enqueue"
     return ", or ".join(steps) or done
