@@ -47,9 +47,10 @@ from parallelize_core.store import Store
 CONNECTIONS = 32
 """Transfers wait for the network more than they compute, so there are more than cores."""
 
-ENDPOINT_VARIABLES = (
-    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_EC2",
-)  # fmt: skip
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
+"""Of all services; with `_S3` and the like, which wins, of one."""
+
+IGNORE_ENDPOINTS_VARIABLE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 USER_FILE = "config.toml"
 
@@ -242,22 +243,34 @@ def run_name(resolved: Resolved) -> str:
 
 
 def custom_endpoint(environ: Mapping[str, str], service: str = "S3") -> str | None:
-    """Return the endpoint that takes the place of AWS's for a service, if there is one."""
-    named = environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or ""
+    """Return the endpoint that takes the place of AWS's for a service, if there is one.
+
+    It is found as the SDKs find it
+    (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html), `service` being the
+    end of a variable's name; only a profile's `endpoint_url` is not looked at.
+    """
+    if _ignores_endpoints(environ):
+        return None
+    named = environ.get(f"{ENDPOINT_VARIABLE}_{service}") or environ.get(ENDPOINT_VARIABLE) or ""
     return None if _is_aws(named) else named
+
+
+def endpoint_banner(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable whose endpoint takes the place of AWS's."""
+    if _ignores_endpoints(environ):
+        return []
+    return [
+        f"note: not AWS: {escape(f'{name}={environ[name]}')}"
+        for name in sorted(environ)
+        if re.fullmatch(f"{ENDPOINT_VARIABLE}(_.*)?", name) and not _is_aws(environ[name])
+    ]
+
+
+def _ignores_endpoints(environ: Mapping[str, str]) -> bool:
+    return environ.get(IGNORE_ENDPOINTS_VARIABLE, "").lower() == "true"
 
 
 def _is_aws(endpoint: str) -> bool:
     """Whether nothing is named, or one of AWS's own, such as a VPC's interface to S3."""
     host = urlsplit(endpoint).hostname or ""
     return not endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
-
-
-def endpoint_banner(environ: Mapping[str, str]) -> list[str]:
-    """Return one line that names the endpoints which take the place of AWS's, or none."""
-    found = [
-        f"{name}={escape(environ[name])}"
-        for name in ENDPOINT_VARIABLES
-        if not _is_aws(environ.get(name, ""))
-    ]
-    return [f"note: not AWS: {', '.join(found)}"] if found else []

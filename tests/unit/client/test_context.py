@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import boto3
 import pytest
 
 from parallelize.context import Context, custom_endpoint, endpoint_banner, with_local_image
@@ -58,3 +59,39 @@ def test_machines_are_free_where_ec2_is_not_awss_whatever_stores_the_files(
 ) -> None:
     monkeypatch.setenv(variable, "https://store.example.org")
     assert Context(resolved("auto", tmp_path), "scans").is_free is free
+
+
+HERE, THERE = "http://127.0.0.1:1", "http://127.0.0.1:2"
+
+
+@pytest.mark.parametrize(
+    ("environ", "found"),
+    [
+        ({"AWS_ENDPOINT_URL": HERE}, HERE),
+        ({"AWS_ENDPOINT_URL_EC2": HERE}, HERE),
+        ({"AWS_ENDPOINT_URL_EC2": HERE, "AWS_ENDPOINT_URL": THERE}, HERE),
+        ({"AWS_ENDPOINT_URL_S3": HERE}, None),
+        ({"AWS_ENDPOINT_URL": HERE, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, None),
+        ({"AWS_ENDPOINT_URL": HERE, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"}, HERE),
+    ],
+)
+def test_the_endpoint_of_a_service_is_the_one_that_the_sdk_goes_to(
+    environ: dict[str, str], found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    used = boto3.Session(region_name="eu-west-1").client("ec2").meta.endpoint_url
+    assert custom_endpoint(environ, "EC2") == found
+    assert used == (found or "https://ec2.eu-west-1.amazonaws.com")
+
+
+def test_each_endpoint_that_is_not_awss_has_a_line_of_its_own() -> None:
+    environ = {
+        "AWS_ENDPOINT_URL_S3": HERE, "AWS_ENDPOINT_URL_AUTO_SCALING": f"{THERE}/\x1b[31m",
+        "AWS_ENDPOINT_URL_SQS": "https://sqs.eu-west-1.amazonaws.com", "AWS_REGION": "eu-west-1",
+    }  # fmt: skip
+    assert endpoint_banner(environ) == [
+        f"note: not AWS: AWS_ENDPOINT_URL_AUTO_SCALING={THERE}/\\x1b[31m",
+        f"note: not AWS: AWS_ENDPOINT_URL_S3={HERE}",
+    ]
+    assert endpoint_banner({**environ, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "TRUE"}) == []
