@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
+from tests.conformance.other_server import other_server
 
 from parallelize.local.cloud import local_cloud
 
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    if given := os.environ.get("CONFORMANCE_ENDPOINT"):
+    if given := other_server():
         yield given
         return
     with local_cloud() as cloud:

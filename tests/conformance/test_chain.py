@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -21,14 +23,26 @@ from parallelize_core.queue import Queue
 
 BIN = Path(sys.executable).parent
 NAMES = ("a.txt", "d/b.txt", "d/ü ñ.txt", "fails.txt")
+UNUSUAL = (
+    "-rf", " a  b ", "100%", "%2e%2e%2Fc+d", "back\\slash", "quote'\"<&>]]>", "key=value;x",
+    "$(touch pwned)`id`|*?[a]", "#fragment?query", "~", "...", "CASE", "case",
+    "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}",
+    "line\N{LINE SEPARATOR}end", "\N{DNA DOUBLE HELIX}" * 63, "/".join(["abcd" * 50] * 4),
+    "result/run.json",
+)  # fmt: skip
 JOB = """#!/bin/sh
 case $1 in *fails*) exit 3 ;; esac
 tr a-z A-Z < "$1" > out-"$(basename "$1")"
 echo out-"$(basename "$1")"
 """
+FOLDER_JOB = """#!/bin/sh
+case ${1##*/} in *e*) [ -e mended ] || exit 3 ;; esac
+mkdir made
+tr a-z A-Z < "$1" > "made/${1##*/}"
+echo made
+"""
 SETTINGS = """schema = 1
 [run]
-name = "chain"
 command = "./job.sh"
 env = "env/"
 attempts = 2
@@ -57,27 +71,42 @@ class Project:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def write(self, names: Iterable[str], job: str) -> None:
+        """Write the inputs, the command and the settings."""
+        for name in names:
+            path = self.folder / "inputs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"content of {name}")
+        (self.folder / "env").mkdir()
+        (self.folder / "env/job.sh").write_text(job)
+        (self.folder / "env/job.sh").chmod(0o755)
+        (self.folder / "parallelize.toml").write_text(SETTINGS)
+
+    def work(self) -> None:
+        """Have an agent process what is on the queue."""
+        (self.folder / "agent.json").write_text(agent_config(self).encode())
+        agent = self.run("--config", "agent.json", program="parallelize-agent")
+        assert agent.returncode == 0, agent.stderr
+
+    def fetched(self) -> dict[str, str]:
+        """What `download` has written, by name."""
+        out = self.folder / "out"
+        files = (path for path in out.rglob("*") if path.is_file())
+        return {str(path.relative_to(out)): path.read_text() for path in files}
+
 
 @pytest.fixture
 def project(endpoint: str, tmp_path: Path) -> Project:
-    folder = tmp_path / "project"
-    for name in NAMES:
-        path = folder / "inputs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"content of {name}")
-    (folder / "env").mkdir()
-    (folder / "env/job.sh").write_text(JOB)
-    (folder / "env/job.sh").chmod(0o755)
-    (folder / "parallelize.toml").write_text(SETTINGS)
     environ = os.environ | {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PARALLELIZE_BUCKET": f"conformance-{tmp_path.name.replace('_', '-')}".lower()[:60],
+        "PARALLELIZE_RUN": f"chain-{uuid4()}",
+        "PARALLELIZE_BUCKET": f"conformance-{uuid4()}",
     }
-    return Project(folder, environ)
+    return Project(tmp_path / "project", environ)
 
 
 def agent_config(project: Project) -> AgentConfig:
@@ -100,6 +129,7 @@ def bodies(queue: Queue) -> list[str]:
 def test_a_run_ends_with_a_result_for_every_file_and_its_reasons_for_every_failure(
     project: Project, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    project.write(NAMES, JOB)
     project.must("prep")
     project.must("enqueue")
     config = agent_config(project)
@@ -111,11 +141,9 @@ def test_a_run_ends_with_a_result_for_every_file_and_its_reasons_for_every_failu
     first = next(read_parts(store, config.layout)).entries[0]
     # One message comes twice, and one is no message.
     queue.send([first.message(config.run).encode(), "no message"])
-    (project.folder / "agent.json").write_text(config.encode())
 
-    agent = project.run("--config", "agent.json", program="parallelize-agent")
+    project.work()
 
-    assert agent.returncode == 0, agent.stderr
     assert finished(store, config.layout) == {config.layout.result(name) for name in NAMES}
     assert queue.counts().total == 0
     letters = [DeadLetter.decode(body) for body in bodies(dead)]
@@ -125,15 +153,37 @@ def test_a_run_ends_with_a_result_for_every_file_and_its_reasons_for_every_failu
     [failure] = json.loads(project.must("failures", "--json"))
     assert (failure["key"], failure["exit_code"], failure["attempts"]) == ("fails.txt", 3, 2)
     assert project.run("download", "out").returncode == 1
-    fetched = {
-        str(path.relative_to(project.folder / "out")): path.read_text()
-        for path in (project.folder / "out").rglob("*.txt")
-    }
-    assert fetched == {
+    assert project.fetched() == {
         "out-a.txt": "CONTENT OF A.TXT",
         "d/out-b.txt": "CONTENT OF D/B.TXT",
-        "d/out-ü ñ.txt": subprocess.run(
-            ["tr", "a-z", "A-Z"], input="content of d/ü ñ.txt", capture_output=True, text=True,
-            check=True,
-        ).stdout,
-    }  # fmt: skip
+        "d/out-ü ñ.txt": upper("content of d/ü ñ.txt"),
+    }
+
+
+@pytest.mark.timeout(300)
+def test_unusual_names_come_back_as_they_went_also_after_a_failure_and_its_retry(
+    project: Project,
+) -> None:
+    project.write(UNUSUAL, FOLDER_JOB)
+    project.environ["PARALLELIZE_RUN_ATTEMPTS"] = "1"
+    failing = sorted(name for name in UNUSUAL if "e" in Path(name).name)
+    project.must("prep")
+    project.must("enqueue")
+    project.work()
+    assert sorted(one["key"] for one in json.loads(project.must("failures", "--json"))) == failing
+    (project.folder / "env/mended").touch()
+    project.must("retry", "--", failing[0])
+    project.must("retry")
+    project.work()
+    project.must("download", "out")
+    assert project.fetched() == {
+        str(Path(name).with_name("made") / Path(name).name): upper(f"content of {name}")
+        for name in UNUSUAL
+    }
+
+
+def upper(text: str) -> str:
+    done = subprocess.run(
+        ["tr", "a-z", "A-Z"], input=text, capture_output=True, text=True, check=True
+    )
+    return done.stdout

@@ -14,11 +14,12 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from tests.conformance.other_server import endpoints
 
 from parallelize import cli
 from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
-from parallelize.local.cloud import LocalCloud, local_cloud
+from parallelize.local.cloud import local_cloud
 from parallelize.options import Common
 from parallelize_core.clients import make_session
 from parallelize_core.layout import RunLayout
@@ -27,11 +28,11 @@ from parallelize_core.store import Store
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """A local cloud whose machines do nothing, and stay."""
+def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that lead to a local cloud whose machines do nothing, and stay."""
     idle = ("--agent", json.dumps(["sh", "-c", "exec sleep 600"]))
     with local_cloud(tmp_path_factory.mktemp("cloud"), daemon_options=idle) as cloud:
-        yield cloud
+        yield cloud.environ | endpoints()
 
 
 @dataclass
@@ -126,13 +127,13 @@ def shared_session(
 
 
 @pytest.fixture
-def project(cloud: LocalCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     def session(region: str | None, profile: str | None) -> boto3.Session:
-        environ = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
-        return shared_session(region, profile, tuple(environ))
+        given = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+        return shared_session(region, profile, tuple(given))
 
     monkeypatch.setattr("parallelize.context.make_session", session)
-    for name, value in cloud.environ.items():
+    for name, value in environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = tmp_path / "project"

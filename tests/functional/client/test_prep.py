@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conformance.other_server import endpoints
 from tests.functional.client.conftest import Project, cut_off
 
 from parallelize.commands.prep import Upload, prepare, send
@@ -230,8 +231,10 @@ def test_an_endpoint_that_nobody_listens_at_ends_with_6(
     project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.add("a.txt")
-    # The eight attempts of everyday would take half a minute.
+    for name in endpoints():
+        monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    # The eight attempts of everyday would take half a minute.
     monkeypatch.setattr("parallelize_core.clients.MAX_ATTEMPTS", 1)
     assert project.call("prep") == 6
     told = capsys.readouterr().err

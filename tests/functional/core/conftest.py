@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.conformance.other_server import other_server
 
 from parallelize.local.cloud import local_cloud
 from parallelize_core.clients import Clients
@@ -16,11 +16,15 @@ from parallelize_core.queue import Queue, SQSQueue
 from parallelize_core.store import S3Store, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
+# A server that is given is asked alone: what the others answer is no news.
+QUEUES = ["server"] if other_server() else ["memory", "server", "local cloud"]
+STORES = ["server"] if other_server() else ["memory", "server"]
+
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """The URL of a server that lives as long as the tests do."""
-    if given := os.environ.get("CONFORMANCE_ENDPOINT"):
+    """The URL of a server that lives as long as the tests do: moto's, or the one that is given."""
+    if given := other_server():
         yield given
         return
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -47,23 +51,23 @@ def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
 
 @pytest.fixture
 def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
-    """Clients of moto."""
+    """Clients of the server."""
     return clients_of(endpoint, monkeypatch)
 
 
-@pytest.fixture(params=["memory", "moto", "local cloud"])
+@pytest.fixture(params=QUEUES)
 def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """An empty queue: the shipped fake, or SQS as moto or the local cloud speak it."""
+    """An empty queue: the shipped fake, or SQS as the server or the local cloud speak it."""
     if request.param == "memory":
         return InMemoryQueue()
-    server = "endpoint" if request.param == "moto" else "local_endpoint"
+    server = "endpoint" if request.param == "server" else "local_endpoint"
     clients = clients_of(request.getfixturevalue(server), monkeypatch)
     return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
 
 
-@pytest.fixture(params=["memory", "moto"])
+@pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> Store:
-    """An empty bucket: the shipped fake, or S3 as moto speaks it."""
+    """An empty bucket: the shipped fake, or S3 as the server speaks it."""
     if request.param == "memory":
         return InMemoryStore()
     clients: Clients = request.getfixturevalue("clients")
@@ -72,7 +76,7 @@ def store(request: pytest.FixtureRequest) -> Store:
 
 @pytest.fixture
 def s3_store(clients: Clients) -> S3Store:
-    """An empty bucket in moto, for what only a real client can show."""
+    """An empty bucket in the server, for what only a real client can show."""
     return empty_bucket(clients)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from tests.functional.core.conftest import QUEUES
 
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import Message, Queue, QueueCounts
@@ -12,10 +13,11 @@ from parallelize_core.queue import Message, Queue, QueueCounts
 LONG_LEASE = 60
 
 
-def not_in_moto(reason: str) -> pytest.MarkDecorator:
-    """Run a test over every queue, and expect it to fail over moto's, for this reason."""
-    moto = pytest.param("moto", marks=pytest.mark.xfail(reason=reason))
-    return pytest.mark.parametrize("queue", ["memory", moto, "local cloud"], indirect=True)
+def not_in_every_server(reason: str) -> pytest.MarkDecorator:
+    """Run a test over every queue; over moto's and LocalStack's it is expected to fail."""
+    failing = pytest.mark.xfail(reason=f"moto and LocalStack {reason}")
+    queues = [pytest.param(one, marks=failing if one == "server" else ()) for one in QUEUES]
+    return pytest.mark.parametrize("queue", queues, indirect=True)
 
 
 def receive_all(queue: Queue, lease_seconds: int = LONG_LEASE) -> list[Message]:
@@ -98,7 +100,7 @@ def test_a_lease_set_to_zero_hands_the_message_back_at_once(queue: Queue) -> Non
     assert [again.body for again in queue.receive(1, 0, LONG_LEASE)] == ["one"]
 
 
-@not_in_moto("moto renews what is not leased")
+@not_in_every_server("renew what is not leased")
 def test_a_message_handed_back_is_no_longer_leased(queue: Queue) -> None:
     queue.send(["one"])
     message = receive_one(queue)
@@ -115,7 +117,7 @@ def test_only_the_lost_leases_are_answered_and_the_others_are_renewed(queue: Que
     assert queue.counts().in_flight == 10
 
 
-@not_in_moto("moto renews a lease that ran out")
+@not_in_every_server("renew a lease that ran out")
 def test_a_lease_that_ran_out_cannot_be_renewed(queue: Queue) -> None:
     queue.send(["one"])
     old = receive_one(queue, lease_seconds=1)
@@ -124,7 +126,7 @@ def test_a_lease_that_ran_out_cannot_be_renewed(queue: Queue) -> None:
     assert queue.extend([new.receipt], LONG_LEASE) == []
 
 
-@not_in_moto("moto obeys a stale receipt")
+@not_in_every_server("obey a stale receipt")
 def test_a_stale_receipt_deletes_nothing(queue: Queue) -> None:
     queue.send(["one"])
     old = receive_one(queue, lease_seconds=1)
