@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The queue and the store, and a whole run, against an implementation of SQS and S3 that is not
-# moto's: LocalStack on a loopback port, in a venv of its own that is kept for the next time.
-# The project's own Python is the one of $PYTHON, else that of .venv.
+# The queue, the store, the client's commands and whole runs with real agents, against an
+# implementation of SQS and S3 that is not moto's: LocalStack on a loopback port, in a venv of its
+# own that is kept for the next time. The project's own Python is the one of $PYTHON, else that of
+# .venv. Arguments go to pytest; a path is one more.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -10,7 +11,8 @@ python=${PYTHON:-.venv/bin/python}
 
 if ! cmp -s tests/conformance/requirements.txt "$venv/installed.txt"; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install -q -r tests/conformance/requirements.txt
+  # Most of it is never imported, so what is gets compiled when it is.
+  "$venv/bin/pip" install -q --no-compile -r tests/conformance/requirements.txt
   cp tests/conformance/requirements.txt "$venv/installed.txt"
 fi
 
@@ -26,5 +28,7 @@ until grep -q '^Ready' "$state/server.log"; do
   kill -0 $server || { cat "$state/server.log"; exit 1; }
   sleep 0.2
 done
-CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q \
-  tests/functional/core tests/conformance "$@"
+# Without what asks neither S3 nor SQS.
+CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q -n 2 --dist worksteal \
+  tests/conformance tests/e2e/test_accidents.py tests/e2e/test_examples.py \
+  tests/functional/client --ignore=tests/functional/client/test_image.py tests/functional/core "$@"

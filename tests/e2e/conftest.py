@@ -1,4 +1,7 @@
-"""The command line as a person types it, a local cloud for the session, real agents."""
+"""The command line as a person types it, a local cloud for the session, real agents.
+
+With CONFORMANCE_ENDPOINT, that server's S3 and SQS take the place of the local cloud's.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance.other_server import endpoints
 
-from parallelize.local.cloud import attach, stop
+from parallelize.local.cloud import attach, start, stop
+from parallelize.local.enter import local_defaults
+from parallelize.local.instances import AGENT
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
+LOCAL = "--local"
+WORKERS = 2
+
+only_local = pytest.mark.skipif(bool(endpoints()), reason="it is about --local itself")
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,10 @@ class Shell:
     def start(self, *words: str, program: Path = PROGRAM) -> subprocess.Popen[str]:
         # A shell that put the tests in the background has them, and their children, ignore ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # It would lead a command away from the other server.
+        given = [word for word in words if not (endpoints() and word == LOCAL)]
         return subprocess.Popen(
-            [program, *words], cwd=self.folder, env=self.environ, text=True,
+            [program, *given], cwd=self.folder, env=self.environ, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -71,15 +83,33 @@ def wait_until(look: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="session")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     home = tmp_path_factory.mktemp("home")
-    yield {
+    environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("XDG_")},
         "HOME": str(home),
         "XDG_STATE_HOME": str(home / "state"),
         "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
         "PARALLELIZE_AGENT_LEASE": "4s",
     }
-    if cloud := attach(home / "state" / "parallelize" / "local"):
+    state = home / "state" / "parallelize" / "local"
+    if endpoints():
+        environ |= led_elsewhere(home, state)
+    yield environ
+    if cloud := attach(state):
         stop(cloud)
+
+
+def led_elsewhere(home: Path, state: Path) -> dict[str, str]:
+    """Start a local cloud whose agents go to the other server; return what leads commands there.
+
+    Commands get the settings of --local from the user's own file.
+    """
+    agent = ["env", *(f"{name}={url}" for name, url in endpoints().items()), *AGENT]
+    cloud = start(state, daemon_options=("--agent", json.dumps(agent)))
+    defaults = home / ".config" / "parallelize" / "config.toml"
+    defaults.parent.mkdir(parents=True)
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in local_defaults(WORKERS).items()]
+    defaults.write_text("".join(lines))
+    return cloud.environ | endpoints()
 
 
 @pytest.fixture

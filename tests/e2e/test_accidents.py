@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Shell, wait_until
+from tests.e2e.conftest import Shell, only_local, wait_until
 
 pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
 
@@ -90,6 +90,7 @@ def test_an_interrupted_worker_hands_its_files_back(shell: Shell, gate: Path) ->
         assert record["attempt"] == 1, "the job is not charged for the interruption"
 
 
+@only_local
 def test_an_impatient_second_ctrl_c_leaves_no_worker_at_work(shell: Shell, gate: Path) -> None:
     process = shell.start("run", "--local")
     wait_until((shell.folder / "begun").exists)
@@ -103,6 +104,7 @@ def test_an_impatient_second_ctrl_c_leaves_no_worker_at_work(shell: Shell, gate:
     wait_until(lambda: all(machine["state"] == "terminated" for machine in shell.machines()))
 
 
+@only_local
 def test_ctrl_c_ends_the_local_workers_and_the_same_command_goes_on(
     shell: Shell, gate: Path
 ) -> None:

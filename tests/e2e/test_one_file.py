@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import Shell
+from tests.e2e.conftest import Shell, only_local
 
-pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
+pytestmark = [
+    pytest.mark.timeout(400),  # on a busy machine; alone it takes a fraction of this
+    only_local,
+]
 
 TABLE = "nature/penguins.csv"
 SUMMARY = "nature/penguins.summary.csv"
