@@ -27,7 +27,7 @@ UNUSUAL = (
     "-rf", " a  b ", "100%", "%2e%2e%2Fc+d", "back\\slash", "quote'\"<&>]]>", "key=value;x",
     "$(touch pwned)`id`|*?[a]", "#fragment?query", "~", "...", "CASE", "case",
     "\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}",
-    "line\N{LINE SEPARATOR}end", "\N{DNA DOUBLE HELIX}" * 63, "/".join(["abcd" * 50] * 4),
+    "line\N{LINE SEPARATOR}end", "\N{DNA DOUBLE HELIX}" * 63, "/".join(["abcd" * 60] * 4),
     "result/run.json",
 )  # fmt: skip
 JOB = """#!/bin/sh
@@ -103,7 +103,7 @@ def project(endpoint: str, tmp_path: Path) -> Project:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PARALLELIZE_RUN": f"chain-{uuid4()}",
+        "PARALLELIZE_RUN": f"chain-{uuid4().hex}",
         "PARALLELIZE_BUCKET": f"conformance-{uuid4()}",
     }
     return Project(tmp_path / "project", environ)

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 60.0
 LOCAL = "--local"
 WORKERS = 2
 
-only_local = pytest.mark.skipif(bool(endpoints()), reason="it is about --local itself")
+only_local = pytest.mark.skipif(bool(endpoints()), reason="it asks for the local cloud by itself")
 
 
 @dataclass(frozen=True)

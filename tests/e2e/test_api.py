@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.e2e.conftest import only_local
 
 import parallelize
 from parallelize_core.errors import UsageError
+
+pytestmark = only_local
 
 SCRIPT = """\
 #!/usr/bin/env python3
