@@ -31,5 +31,4 @@ until grep -q '^Ready' "$state/server.log"; do
 done
 CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q -n 2 --dist worksteal \
   tests/conformance tests/e2e/test_accidents.py \
-  tests/e2e/test_examples.py::test_hundreds_of_files_one_that_fails_and_its_retry_after_mending \
   tests/functional/client --ignore=tests/functional/client/test_image.py tests/functional/core "$@"
