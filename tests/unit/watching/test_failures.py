@@ -28,7 +28,7 @@ def test_failures_with_the_same_end_and_last_words_are_one_group_the_largest_fir
     ("said", "told"),
     [
         ("ValueError: bad header in {name}", "ValueError: bad header in FILE"),
-        ("cannot read '/work/jobs/7/in/{key}'", "cannot read 'FILE'"),
+        ("cannot read '/srv/jobs/7/in/{key}'", "cannot read 'FILE'"),
         ("{stem}: 3 columns, not 4", "FILE: 3 columns, not 4"),
         ("open(/tmp/x/{name}): denied", "open(FILE): denied"),
     ],
