@@ -1,11 +1,14 @@
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.scale import plan_scale
+from parallelize.commands.scale import ScalePlan, check_gone, plan_scale
 from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
+from parallelize.fleet.termination import Compute
+from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 LAUNCHED = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -53,6 +56,14 @@ def test_more_workers_are_counted_from_those_that_run():
 def test_a_run_that_has_the_number_is_left_alone():
     plan = plan_scale([machine("a"), machine("b")], [], 2, NOON)
     assert (plan.more, plan.leaving) == (0, ())
+
+
+def test_workers_that_aws_does_not_end_are_an_error_and_those_that_go_are_none():
+    plan = ScalePlan(1, leaving=(machine("stays"), machine("goes")))
+    gone = Compute("scans", (machine("goes", state="stopping"), machine("wanted")), None)
+    check_gone(plan, gone)
+    with pytest.raises(ServiceError, match="1 worker that was told to leave is still there"):
+        check_gone(plan, Compute("scans", (machine("stays"), machine("wanted")), None))
 
 
 @given(st.integers(0, 20), st.integers(0, 20))

@@ -24,7 +24,7 @@ from parallelize.fleet.termination import Compute, await_gone, look
 from parallelize.options import NOTHING, Common, DryRun, Force
 from parallelize.runs.snapshot import Reader
 from parallelize.units import plural
-from parallelize_core.errors import UsageError
+from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 
@@ -161,3 +161,17 @@ def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_r
     left = look(clients, compute.run)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
     say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")
+    check_gone(plan, left)
+
+
+def check_gone(plan: ScalePlan, left: Compute) -> None:
+    """Raise ServiceError if machines that were ended are billed after all patience."""
+    ended = {machine.id for machine in plan.ended}
+    still = [one for one in left.machines if one.id in ended and one.state in instances.BILLED]
+    if still:
+        verbs = ("was", "is") if len(still) == 1 else ("were", "are")
+        raise ServiceError(
+            f"{plural(len(still), 'worker')} that {verbs[0]} told to leave {verbs[1]} still there",
+            f"for example {still[0].id}: AWS has not ended it yet",
+            f"parallelize scale {plan.wanted}   again",
+        )
