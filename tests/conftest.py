@@ -13,3 +13,8 @@ for name in [*os.environ]:
     if name.startswith(("AWS_", "PARALLELIZE_")):
         del os.environ[name]
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Take more workers than processors for `-n auto`: many tests wait for other processes."""
+    return 3 * (os.cpu_count() or 1) // 2

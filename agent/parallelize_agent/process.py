@@ -145,8 +145,9 @@ class _Watch:
                 poll.register(descriptor, select.POLLIN)
             while True:
                 ready = {descriptor for descriptor, _ in poll.poll(self._pause(started))}
-                for descriptor in ready & streams.keys():
-                    if not self._read(descriptor, streams[descriptor]):
+                # stdout first: what is said last, as a rule on stderr, is the end of the log then.
+                for descriptor, keep in streams.items():
+                    if descriptor in ready and not self._read(descriptor, keep):
                         poll.unregister(descriptor)
                 if ending := self._ending(child, started, ready, pidfd):
                     return ending

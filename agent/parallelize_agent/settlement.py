@@ -7,6 +7,7 @@ that cannot be reached is not, and a lost lease means that nothing is to be show
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -70,8 +71,9 @@ class Settler:
 
     def _settle(self, job: Job) -> Verdict:
         verdict = job.verdict or handed_back(self._config, "it was given up before its command ran")
+        settled = verdict
         try:
-            self._bring_about(job, verdict)
+            settled = self._bring_about(job, verdict)
         except LeaseLostError:
             job.overrule(LOST)
         except AlreadyFinishedError:
@@ -83,25 +85,27 @@ class Settler:
         except SERVICE_ERRORS as error:
             job.overrule(blame_service(self._config, error))
         if job.verdict in {None, verdict}:
-            return verdict
+            return settled
         return self._settle_otherwise(job)
 
     def _settle_otherwise(self, job: Job) -> Verdict:
         """Bring about the second verdict; if that fails too, the lease runs out by itself."""
         verdict = job.verdict or LOST
         try:
-            self._bring_about(job, verdict)
+            return self._bring_about(job, verdict)
         except (*SERVICE_ERRORS, LeaseLostError, AlreadyFinishedError) as error:
             log.warning("job left to its lease", key=job.key, error=str(error))
             self._services.keeper.release(job.lease)
         return verdict
 
-    def _bring_about(self, job: Job, verdict: Verdict) -> None:
+    def _bring_about(self, job: Job, verdict: Verdict) -> Verdict:
+        """Do what the verdict says; return it, as a final one if the job has failed for good."""
         match verdict.fate:
             case Fate.SUCCEEDED:
                 self._succeed(job)
             case Fate.FAILED if self._is_final(job, verdict):
                 self._give_up(job, verdict)
+                return replace(verdict, final=True)
             case Fate.FAILED:
                 self._try_again(job, verdict)
             case Fate.FINISHED:
@@ -110,6 +114,7 @@ class Settler:
                 self._replace(job, job.message.parked(), MAX_DELAY_SECONDS)
             case Fate.LOST:
                 self._services.keeper.release(job.lease)
+        return verdict
 
     def _succeed(self, job: Job) -> None:
         assert job.run  # noqa: S101 - a command ran

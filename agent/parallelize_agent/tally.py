@@ -11,10 +11,15 @@ from parallelize_core.result import Cause
 
 @dataclass(frozen=True)
 class Counts:
-    """Jobs by what became of them; `unfit` counts failures of machine or network in a row."""
+    """Jobs by what became of them.
+
+    `failed` counts those that have failed for good, `failed_attempts` each attempt that was the
+    job's own fault, `unfit` failures of machine or network in a row.
+    """
 
     done: int = 0
     failed: int = 0
+    failed_attempts: int = 0
     handed_back: int = 0
     lost: int = 0
     unfit: int = 0
@@ -50,12 +55,17 @@ def _with(counts: Counts, job: Job, verdict: Verdict) -> Counts:
             return replace(counts, done=counts.done + 1, unfit=0)
         case Fate.FAILED, Cause.INTERRUPTED:
             return replace(counts, handed_back=counts.handed_back + 1)
-        case Fate.FAILED, Cause.INFRASTRUCTURE:
+        case Fate.FAILED, Cause.INFRASTRUCTURE if not verdict.final:
             unfit = 0 if verdict.blameless else counts.unfit + 1
             return replace(counts, handed_back=counts.handed_back + 1, unfit=unfit)
         case Fate.FAILED, _:
-            said = f"{job.key}: {verdict.message}"
-            return replace(counts, failed=counts.failed + 1, unfit=0, last_failure=said)
+            return replace(
+                counts,
+                failed=counts.failed + verdict.final,
+                failed_attempts=counts.failed_attempts + 1,
+                unfit=0,
+                last_failure=f"{job.key}: {verdict.message}",
+            )
         case Fate.LOST, _:
             return replace(counts, lost=counts.lost + 1)
         case _:

@@ -64,7 +64,7 @@ class Worker:
         )
         self._receiver = Receiver(config, services, machine, self._pipeline, self.leaving)
         self._brakes = Brakes(
-            config, services.records, services.run, lambda: self._tally.counts.failed
+            config, services.records, services.run, lambda: self._tally.counts.failed_attempts
         )
         self._heartbeat = HeartbeatWriter(
             services.records,

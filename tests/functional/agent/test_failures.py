@@ -46,6 +46,7 @@ def test_after_the_last_attempt_the_result_says_why_and_the_message_is_kept(
     bench.run()
     result = bench.result("x")
     assert (result.status, result.attempt, result.exit_code) == ("failed", 2, 1)
+    assert bench.heartbeat().failed == 1
     assert result.cause is Cause.COMMAND
     assert result.stderr_tail == "ValueError: bad header\n"
     assert bench.store.head(bench.layout.failure("x"))

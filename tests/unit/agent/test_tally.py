@@ -28,8 +28,16 @@ LATER = put_off("exit 75", 60, blameless=True)
 def test_jobs_are_counted_by_what_became_of_them() -> None:
     notice = failed(Cause.INTERRUPTED, "spot")
     counts = counted(SUCCEEDED, SUCCEEDED, CRASH, notice, NETWORK, LOST, FINISHED, PARKED)
-    assert (counts.done, counts.failed, counts.handed_back, counts.lost) == (2, 1, 2, 1)
+    assert (counts.done, counts.failed, counts.failed_attempts) == (2, 0, 1)
+    assert (counts.handed_back, counts.lost) == (2, 1)
     assert counts.last_failure == "k: exit 1"
+
+
+def test_a_job_counts_as_failed_when_it_has_failed_for_good() -> None:
+    last = failed(Cause.COMMAND, "exit 1", final=True)
+    deadly = failed(Cause.INFRASTRUCTURE, "10 workers took it", final=True)
+    counts = counted(CRASH, CRASH, last, deadly)
+    assert (counts.failed, counts.failed_attempts, counts.handed_back) == (2, 4, 0)
 
 
 def test_failures_of_machine_or_network_add_up() -> None:

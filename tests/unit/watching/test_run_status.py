@@ -194,6 +194,14 @@ def test_it_says_that_nothing_was_sent() -> None:
     assert "nothing was sent" in (status_of(scene.snapshot()).why or "")
 
 
+def test_after_a_sample_that_is_done_it_says_what_is_missing() -> None:
+    scene = Scene(queue=QueueCounts(0, 0, 0))
+    scene.prepare("a", "b", sent=0)
+    scene.finish("a")
+    said = status_of(scene.snapshot()).why or ""
+    assert "1 result still missing: parallelize enqueue" in said
+
+
 def test_it_says_that_no_worker_has_come() -> None:
     scene = Scene(queue=QueueCounts(1, 0, 0))
     scene.prepare("a")

@@ -158,7 +158,7 @@ def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
     if snapshot.run.paused:
         reason = escape(snapshot.run.paused)
         return f"the run is paused: {reason}; parallelize enqueue lets it go on"
-    if snapshot.sent == 0:
+    if snapshot.sent == 0 and not snapshot.finished:
         return "nothing was sent to the queue yet: parallelize enqueue"
     if overdue := [worker for worker in workers if worker.overdue]:
         return _why_overdue(snapshot, overdue)
