@@ -11,21 +11,21 @@ import boto3
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent import host, systemd
-from parallelize_agent.accounts import Accounts, Publisher
-from parallelize_agent.acknowledge import Acknowledger
-from parallelize_agent.cgroup import JobCgroups
-from parallelize_agent.claim import Claims
-from parallelize_agent.cloud_log import CloudLog
-from parallelize_agent.departure import words
-from parallelize_agent.environment import Environments
-from parallelize_agent.job_users import job_users
-from parallelize_agent.lease import MARGIN_PER_LEASE, LeaseKeeper, LeaseTerms
-from parallelize_agent.metadata import Metadata
-from parallelize_agent.preparation import Keep, Preparer
-from parallelize_agent.root_setup import find_root_setup
-from parallelize_agent.run_source import RunSource
-from parallelize_agent.scratch import ScratchSpace
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.job.preparation import Keep, Preparer
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.job.scratch import ScratchSpace
+from parallelize_agent.machine import host, systemd
+from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.root_setup import find_root_setup
+from parallelize_agent.process.cgroup import JobCgroups
+from parallelize_agent.process.job_users import job_users
+from parallelize_agent.queue.acknowledger import Acknowledger
+from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.leases import MARGIN_PER_LEASE, LeaseKeeper, LeaseTerms
+from parallelize_agent.reporting.accounts import Accounts, Publisher
+from parallelize_agent.reporting.cloud_log import CloudLog
+from parallelize_agent.shutdown import words
 from parallelize_agent.worker import Worker
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clients import Clients, client_config, make_session

@@ -17,10 +17,13 @@ from tempfile import TemporaryDirectory
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent import assembly, group, logs, process_tree, systemd
-from parallelize_agent.departure import Departure
-from parallelize_agent.interruption import Notice, NoticeWatch
-from parallelize_agent.metadata import Metadata
+from parallelize_agent import assembly
+from parallelize_agent.machine import group, systemd
+from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.notices import Notice, NoticeWatch
+from parallelize_agent.process import tree as process_tree
+from parallelize_agent.reporting import log as logs
+from parallelize_agent.shutdown import Departure
 from parallelize_agent.worker import Worker
 from parallelize_core.aws_errors import explain
 from parallelize_core.clients import Clients, client_config, make_session

@@ -11,16 +11,16 @@ import time
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.brakes import Brakes
-from parallelize_agent.departure import Departure, Leaving, words
-from parallelize_agent.heartbeat import HeartbeatWriter
-from parallelize_agent.job import Job, Verdict, failed
-from parallelize_agent.job_runner import JobRunner
-from parallelize_agent.peaks import PeakMeter, read_use
-from parallelize_agent.pipeline import Pipeline, Stage, Stages
-from parallelize_agent.receiver import Receiver
-from parallelize_agent.settlement import Settler
-from parallelize_agent.tally import Tally
+from parallelize_agent.job.job import Job, Verdict, failed
+from parallelize_agent.job.job_runner import JobRunner
+from parallelize_agent.job.pipeline import Pipeline, Stage, Stages
+from parallelize_agent.job.settlement import Settler
+from parallelize_agent.queue.receiver import Receiver
+from parallelize_agent.reporting.circuit_breaker import Brakes
+from parallelize_agent.reporting.heartbeat import HeartbeatWriter
+from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
+from parallelize_agent.reporting.tally import Tally
+from parallelize_agent.shutdown import Departure, Leaving, words
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallelize_agent.accounts import Accounts
-from parallelize_agent.acknowledge import Acknowledger
-from parallelize_agent.cgroup import JobCgroups
-from parallelize_agent.claim import Claims
-from parallelize_agent.environment import Environments
-from parallelize_agent.lease import LeaseKeeper
-from parallelize_agent.root_setup import NO_ROOT_SETUP, RootSetup
-from parallelize_agent.run_source import RunSource
-from parallelize_agent.scratch import ScratchSpace
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.job.scratch import ScratchSpace
+from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.process.cgroup import JobCgroups
+from parallelize_agent.queue.acknowledger import Acknowledger
+from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.leases import LeaseKeeper
+from parallelize_agent.reporting.accounts import Accounts
 from parallelize_core.queue import Queue
 from parallelize_core.store import Store
 

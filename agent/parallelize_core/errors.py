@@ -1,18 +1,24 @@
 """Every error that a person can meet, as one tree.
 
-    ParallelizeError            what happened, why, and what to do next
-    ├── UsageError         2    the command line, the configuration or an input is wrong
-    │   ├── DecodeError    2    a record that came from outside cannot be read
-    │   └── SetupError     2    a worker cannot be made ready: the run's set-up fails on it
-    ├── NothingToDoError   3    there is no work, and doing it would only cost money
-    ├── AccessError        4    credentials or permission
-    ├── CapacityError      5    a quota, or no capacity
-    ├── ServiceError       6    AWS cannot be reached, or keeps throttling
-    │   ├── MissingError   6    an object or a queue that should be there is not
-    │   └── ChangedError   6    an object is no longer the one that was promised
-    └── LimitError         7    a budget or a time limit is reached
+    ParallelizeError               what happened, why, and what to do next
+    ├── UsageError            2    the command line, the configuration or an input is wrong
+    │   ├── DecodeError       2    a record that came from outside cannot be read
+    │   └── SetupError        2    a worker cannot be made ready: the run's set-up fails on it
+    ├── NothingToDoError      3    there is no work, and doing it would only cost money
+    ├── AccessError           4    credentials or permission
+    │   └── RefusedError      4    a service refuses this object or this queue, and will again
+    │       └── ArchivedError 4    the object is in an archive, and has to be restored first
+    ├── CapacityError         5    a quota, or no capacity
+    ├── ServiceError          6    a service cannot do what was asked of it
+    │   ├── UnavailableError  6    it cannot be reached, fails or breaks off: this may pass
+    │   │   └── ThrottledError 6   it asks for fewer calls
+    │   ├── MissingError      6    an object or a queue that should be there is not
+    │   └── ChangedError      6    an object is no longer the one that was promised
+    └── LimitError            7    a budget or a time limit is reached
 
 Callers branch on the class; the command line prints the three sentences and exits with the code.
+Whatever goes wrong between this machine and S3 or SQS leaves `store` and `queue` as one of these,
+with what raised it as its cause.
 """
 
 from __future__ import annotations
@@ -69,6 +75,14 @@ class AccessError(ParallelizeError):
     exit_code = 4
 
 
+class RefusedError(AccessError):
+    """A service refuses this object or this queue, and would do so again."""
+
+
+class ArchivedError(RefusedError):
+    """The object is in an archive, and has to be restored before it can be read."""
+
+
 class CapacityError(ParallelizeError):
     """A quota is used up, or the vendor has no machines to give."""
 
@@ -76,9 +90,17 @@ class CapacityError(ParallelizeError):
 
 
 class ServiceError(ParallelizeError):
-    """A service cannot be reached, keeps throttling, or answers nonsense."""
+    """A service cannot do what was asked of it."""
 
     exit_code = 6
+
+
+class UnavailableError(ServiceError):
+    """A service cannot be reached, fails, or breaks off in the middle of an answer: it may pass."""
+
+
+class ThrottledError(UnavailableError):
+    """A service asks for fewer calls."""
 
 
 class MissingError(ServiceError):

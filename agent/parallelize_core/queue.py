@@ -70,6 +70,28 @@ class Queue(Protocol):
         """Count the messages, approximately."""
 
 
+class AsyncQueue(Protocol):
+    """One queue, for an event loop: what `Queue` says holds here, too.
+
+    A receive that is cancelled may lease messages to nobody; all other calls may be cancelled.
+    """
+
+    async def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        """Send messages, any number of them; returns when all are on the queue."""
+
+    async def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
+        """Lease up to `limit` (1 to 10) messages; wait up to 20 s for the first."""
+
+    async def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
+        """Renew leases from now on; answer the receipts whose lease is lost."""
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        """Acknowledge messages."""
+
+    async def counts(self) -> QueueCounts:
+        """Count the messages, approximately."""
+
+
 class _BatchError(ServiceError):
     """Some entries of a batch failed for a reason that may pass."""
 

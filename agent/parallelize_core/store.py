@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -110,6 +110,51 @@ class Store(Protocol):
         """List what follows `prefix` up to the next /, each once, without what lies below."""
 
     def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+
+
+class AsyncStore(Protocol):
+    """One bucket, for an event loop: what `Store` says holds here, too.
+
+    A call that is cancelled ends at once, and leaves nothing half done that others can see.
+    """
+
+    bucket: str
+
+    async def get(self, key: str) -> bytes:
+        """Return a small object's content."""
+
+    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+
+    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
+        """Return an object's content, or None if it has more than `limit` bytes."""
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, or answer None if there is none."""
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write a small object."""
+
+    async def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object of any size from an open file, from its start."""
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
+        """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
+
+    async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""
 
 

@@ -27,7 +27,7 @@ import psutil
 import structlog
 from tests.functional.agent.bench import SWIFT, Bench, PromptQueue, at_work, until
 
-from parallelize_agent import process_tree
+from parallelize_agent.process import tree as process_tree
 from parallelize_core.config import DrainSettings
 from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore

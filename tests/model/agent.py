@@ -1,6 +1,6 @@
 """One agent's dealings with one message, as straight code over calls that the model answers.
 
-The writes are those of the shipped `parallelize_agent.commit.Commit` and `claim.Claims`, not a
+The writes are those of the shipped `parallelize_agent.job.commit.Commit` and `claim.Claims`, not a
 copy of them. The rest is what `receiver`, `job_runner`, `lease`, `settlement` and `acknowledge`
 do, in their order.
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 from tests.model.world import Asked, Call, Script, ScriptedStore
 
-from parallelize_agent.claim import Claim, Claims
-from parallelize_agent.commit import AlreadyFinishedError, Commit
-from parallelize_agent.lease import LeaseLostError
-from parallelize_agent.outputs import OutputFile
+from parallelize_agent.job.commit import AlreadyFinishedError, Commit
+from parallelize_agent.job.outputs import OutputFile
+from parallelize_agent.queue.claims import Claim, Claims
+from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_core.errors import ServiceError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Result

@@ -10,7 +10,7 @@ from typing import Any
 from tests.model.agent import CLAIM, RESULT, RUN, Agent, remembered
 from tests.model.world import Call, World
 
-from parallelize_agent.claim import SKEW_SECONDS, ClaimRecord
+from parallelize_agent.queue.claims import SKEW_SECONDS, ClaimRecord
 from parallelize_core.result import Result
 
 

@@ -16,8 +16,8 @@ from tests.model.agent import Agent, make_work, open_commit
 from tests.model.search import Luck, Search
 from tests.model.world import ScriptedStore
 
-from parallelize_agent.claim import Claims
-from parallelize_agent.commit import Commit
+from parallelize_agent.job.commit import Commit
+from parallelize_agent.queue.claims import Claims
 from parallelize_core.store import ALWAYS
 
 

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from parallelize_agent.accounts import Accounts
-from parallelize_agent.acknowledge import Acknowledger
-from parallelize_agent.claim import Claims
-from parallelize_agent.departure import Departure
-from parallelize_agent.environment import Environments
-from parallelize_agent.lease import LeaseKeeper, LeaseTerms
-from parallelize_agent.preparation import Preparer
-from parallelize_agent.root_setup import NO_ROOT_SETUP, RootSetup
-from parallelize_agent.run_source import RunSource
-from parallelize_agent.scratch import ScratchSpace
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.job.preparation import Preparer
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.job.scratch import ScratchSpace
+from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.queue.acknowledger import Acknowledger
+from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
+from parallelize_agent.reporting.accounts import Accounts
+from parallelize_agent.shutdown import Departure
 from parallelize_agent.worker import Worker
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clock import boot_seconds

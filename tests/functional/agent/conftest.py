@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.functional.agent.bench import Bench, Gate
 
-from parallelize_agent import process_tree
+from parallelize_agent.process import tree as process_tree
 
 MakeBench = Callable[..., Bench]
 

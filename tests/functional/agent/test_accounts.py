@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from botocore.exceptions import ClientError
 
-from parallelize_agent.accounts import Accounts, Publisher
+from parallelize_agent.reporting.accounts import Accounts, Publisher
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.run import Run

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
-from parallelize_agent.cloud_log import (
+from parallelize_agent.reporting.cloud_log import (
     EVENT_OVERHEAD_BYTES,
     MAX_BATCH_BYTES,
     MAX_BATCH_EVENTS,

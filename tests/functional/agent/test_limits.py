@@ -12,7 +12,7 @@ import pytest
 from tests.functional.agent.bench import Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 
-from parallelize_agent.process import OUTPUT_LIMIT_BYTES
+from parallelize_agent.process.command import OUTPUT_LIMIT_BYTES
 from parallelize_core.result import Cause
 from parallelize_core.run import Limits
 

@@ -8,7 +8,7 @@ from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
 
-from parallelize_agent.claim import SKEW_SECONDS, ClaimRecord
+from parallelize_agent.queue.claims import SKEW_SECONDS, ClaimRecord
 from parallelize_core.config import AgentConfig
 
 LONG: AgentConfig = SWIFT.model_copy(update={"lease_seconds": 2, "claim_after_seconds": 1})

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from parallelize_agent.cgroup import JobCgroup
-from parallelize_agent.process import Command, Ending, Execution
+from parallelize_agent.process.cgroup import JobCgroup
+from parallelize_agent.process.command import Command, Ending, Execution
 
 MIB = 2**20
 

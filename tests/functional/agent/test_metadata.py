@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import wait_none
 
-from parallelize_agent import metadata as module
-from parallelize_agent.interruption import Notice, NoticeWatch, _spot_notice, read_notice
-from parallelize_agent.metadata import Metadata
+from parallelize_agent.machine import metadata as module
+from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.notices import Notice, NoticeWatch, _spot_notice, read_notice
 from parallelize_core.errors import ServiceError
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -9,7 +9,7 @@ from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
 
-from parallelize_agent import prefetch
+from parallelize_agent.job import prefetch
 from parallelize_core.config import DrainSettings
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 

@@ -9,7 +9,7 @@ import pytest
 from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 
-from parallelize_agent.root_setup import RootSetup
+from parallelize_agent.machine.root_setup import RootSetup
 from parallelize_core.errors import SetupError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.run import Run, Setup

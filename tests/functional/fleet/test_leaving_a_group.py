@@ -9,7 +9,7 @@ from botocore.stub import Stubber
 from tests.functional.fleet.conftest import BUCKET, REGION
 
 from parallelize.fleet.group import release
-from parallelize_agent.group import hold, leave, should_rest
+from parallelize_agent.machine.group import hold, leave, should_rest
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.pause import HELD_PROCESSES, pause, resume

@@ -10,7 +10,7 @@ from parallelize.commands.status import make_reader
 from parallelize.context import open_context
 from parallelize.options import Common
 from parallelize.runs.status import status_of
-from parallelize_agent.group import leave
+from parallelize_agent.machine.group import leave
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.capture import TAIL_BYTES, Capture, Tail
+from parallelize_agent.process.capture import TAIL_BYTES, Capture, Tail
 
 chunks = st.lists(
     st.binary(max_size=200) | st.integers(0, 3 * TAIL_BYTES).map(lambda n: bytes([n % 251]) * n),

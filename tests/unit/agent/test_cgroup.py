@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from parallelize_agent import cgroup
-from parallelize_agent.cgroup import JobCgroup, JobCgroups
+from parallelize_agent.process import cgroup
+from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 
 
 def cgroup2_mount() -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.drain import DrainRule, Step
+from parallelize_agent.queue.drain import DrainRule, Step
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.queue import QueueCounts
 

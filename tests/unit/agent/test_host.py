@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize_agent.host import gpu_count, gpus_of_slot, slot_count
+from parallelize_agent.machine.host import gpu_count, gpus_of_slot, slot_count
 from parallelize_core.errors import UsageError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.heartbeat import is_keeper, read_heartbeats
+from parallelize_agent.reporting.heartbeat import is_keeper, read_heartbeats
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import InMemoryStore

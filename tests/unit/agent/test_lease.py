@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from parallelize_agent.claim import SKEW_SECONDS, Claims
-from parallelize_agent.lease import Lease, LeaseKeeper, LeaseLostError, LeaseTerms
+from parallelize_agent.queue.claims import SKEW_SECONDS, Claims
+from parallelize_agent.queue.leases import Lease, LeaseKeeper, LeaseLostError, LeaseTerms
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.queue import Message

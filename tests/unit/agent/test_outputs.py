@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from parallelize_agent.outputs import OutputError, OutputFile, find_outputs
+from parallelize_agent.job.outputs import OutputError, OutputFile, find_outputs
 from parallelize_core import keys
 
 NAMES = ("a", "b", "c d", "é", ".h", "-n")

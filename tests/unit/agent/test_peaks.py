@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.peaks import CPU_WINDOW_SECONDS, PeakMeter, Use, read_use
+from parallelize_agent.reporting.resource_peaks import CPU_WINDOW_SECONDS, PeakMeter, Use, read_use
 from parallelize_core.heartbeat import Peaks
 
 

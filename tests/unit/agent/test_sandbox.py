@@ -12,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from parallelize_agent import sandbox
-from parallelize_agent.job_users import JOB_USER_VARIABLE, NUMBERS, JobUser, JobUsers, job_users
-from parallelize_agent.scratch import JobFolder, ScratchSpace
+from parallelize_agent.job.scratch import JobFolder, ScratchSpace
+from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.job_users import (
+    JOB_USER_VARIABLE,
+    NUMBERS,
+    JobUser,
+    JobUsers,
+    job_users,
+)
 from parallelize_core.errors import UsageError
 
 ACCOUNT = "daemon"  # every Debian has this user, with a group of the same name

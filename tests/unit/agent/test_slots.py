@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from parallelize_agent.slots import Slots
+from parallelize_agent.job.slots import Slots
 
 
 @dataclass

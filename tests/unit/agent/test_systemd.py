@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize_agent import systemd
+from parallelize_agent.machine import systemd
 
 
 @pytest.fixture(params=["path", "abstract"])

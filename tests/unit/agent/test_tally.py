@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from parallelize_agent.job import FINISHED, LOST, PARKED, SUCCEEDED, Job, Verdict, failed, put_off
-from parallelize_agent.lease import Lease, LeaseTerms
-from parallelize_agent.tally import Counts, Tally
+from parallelize_agent.job.job import (
+    FINISHED,
+    LOST,
+    PARKED,
+    SUCCEEDED,
+    Job,
+    Verdict,
+    failed,
+    put_off,
+)
+from parallelize_agent.queue.leases import Lease, LeaseTerms
+from parallelize_agent.reporting.tally import Counts, Tally
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import Message
 from parallelize_core.result import Cause

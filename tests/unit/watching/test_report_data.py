@@ -12,7 +12,7 @@ from parallelize.commands.report import read_attempts, read_finished
 from parallelize.report.data import SPOT_NOTICE, make_report
 from parallelize.report.export import as_json
 from parallelize.report.hints import FEW, MUCH, hints_on
-from parallelize_agent.interruption import read_notice
+from parallelize_agent.machine.notices import read_notice
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.result import Cause
 

@@ -8,14 +8,14 @@ import time
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent import host
-from parallelize_agent.departure import Leaving, words
-from parallelize_agent.drain import DrainRule, Step
-from parallelize_agent.heartbeat import is_keeper, read_heartbeats
-from parallelize_agent.job import Job, failed
-from parallelize_agent.pipeline import Pipeline
-from parallelize_agent.repair import all_sent, missing_jobs, send_again
-from parallelize_agent.settlement import refuse
+from parallelize_agent.job.job import Job, failed
+from parallelize_agent.job.pipeline import Pipeline
+from parallelize_agent.job.settlement import refuse
+from parallelize_agent.machine import host
+from parallelize_agent.queue.drain import DrainRule, Step
+from parallelize_agent.queue.repair import all_sent, missing_jobs, send_again
+from parallelize_agent.reporting.heartbeat import is_keeper, read_heartbeats
+from parallelize_agent.shutdown import Leaving, words
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import DecodeError, ServiceError, UsageError

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent import sandbox
-from parallelize_agent.cgroup import JobCgroup, JobCgroups
-from parallelize_agent.process import Command, Ending, Execution, Outcome
-from parallelize_agent.scratch import PRIVATE, JobFolder, ScratchSpace
+from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
+from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
+from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_core.errors import ServiceError, SetupError
 from parallelize_core.run import Setup
 

@@ -18,9 +18,9 @@ from enum import Enum
 
 import structlog
 
-from parallelize_agent.job import Job, Verdict
-from parallelize_agent.prefetch import Average, places_ahead
-from parallelize_agent.slots import Slots
+from parallelize_agent.job.job import Job, Verdict
+from parallelize_agent.job.prefetch import Average, places_ahead
+from parallelize_agent.job.slots import Slots
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.claim import Claim, Claims
+from parallelize_agent.queue.claims import Claim, Claims
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import MAX_VISIBILITY_TIMEOUT_SECONDS
 from parallelize_core.errors import ServiceError

@@ -20,7 +20,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from parallelize_agent.job_users import JobUser
+from parallelize_agent.process.job_users import JobUser
 
 OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is about
 """What a job finds its TMPDIR under, too."""

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 
 import structlog
 
-from parallelize_agent.outputs import OutputError, OutputFile
+from parallelize_agent.job.outputs import OutputError, OutputFile
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.layout import RunLayout, output_name, with_suffix

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.lease import Lease
+from parallelize_agent.queue.leases import Lease
 from parallelize_core.errors import ServiceError
 from parallelize_core.queue import BATCH, Queue
 

@@ -13,7 +13,7 @@ from itertools import islice
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.run_source import RunSource
+from parallelize_agent.job.run_source import RunSource
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.halt import FIRST, Progress, least_failures, reason_to_halt

@@ -3,9 +3,9 @@
 It asks by touching a file that a path unit of the image watches (systemd/parallelize-setup.path).
 What is then run as root is the script in the machine's user data, which the unit reads anew from
 the metadata service: nothing that the agent, a job, or the run's bucket says can change it.
-`python -m parallelize_agent.root_setup FILE` is that reading, and writes the script to FILE. On a
-machine from a vendor's plain image, whose user data is another script, it takes the configuration
-that this one has left for root alone to change: `... FILE CONFIGURATION`.
+`python -m parallelize_agent.machine.root_setup FILE` is that reading, and writes the script to
+FILE. On a machine from a vendor's plain image, whose user data is another script, it takes the
+configuration that this one has left for root alone to change: `... FILE CONFIGURATION`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent.metadata import Metadata
-from parallelize_agent.preparation import last_words
+from parallelize_agent.job.preparation import last_words
+from parallelize_agent.machine.metadata import Metadata
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import SetupError
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from parallelize_agent.scratch import PRIVATE
+from parallelize_agent.job.scratch import PRIVATE
 from parallelize_core import keys
 
 MAX_LINE_BYTES = 4096

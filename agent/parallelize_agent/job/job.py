@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from parallelize_agent.lease import Lease
-from parallelize_agent.process import Execution, Outcome
-from parallelize_agent.scratch import JobFolder
+from parallelize_agent.job.scratch import JobFolder
+from parallelize_agent.process.command import Execution, Outcome
+from parallelize_agent.queue.leases import Lease
 from parallelize_core.clock import utc_now
 from parallelize_core.job import JobMessage
 from parallelize_core.result import Cause

@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
-from parallelize_agent.commit import AlreadyFinishedError, ClashError, Commit
-from parallelize_agent.job import FINISHED, LOST, SUCCEEDED, Fate, Job, Verdict, failed
-from parallelize_agent.lease import Lease, LeaseLostError
-from parallelize_agent.outputs import OutputError, find_outputs
-from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back
+from parallelize_agent.job.commit import AlreadyFinishedError, ClashError, Commit
+from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Fate, Job, Verdict, failed
+from parallelize_agent.job.outputs import OutputError, find_outputs
+from parallelize_agent.job.verdicts import SERVICE_ERRORS, blame_service, handed_back
+from parallelize_agent.queue.leases import Lease, LeaseLostError
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent import host, sandbox
-from parallelize_agent.preparation import Preparer
+from parallelize_agent.job.preparation import Preparer
+from parallelize_agent.machine import host
+from parallelize_agent.process import isolation as sandbox
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Environment, Run

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from parallelize_agent import process_tree
-from parallelize_agent.capture import Capture, Tail
-from parallelize_agent.cgroup import JobCgroup
-from parallelize_agent.process_tree import Child
+from parallelize_agent.process import tree as process_tree
+from parallelize_agent.process.capture import Capture, Tail
+from parallelize_agent.process.cgroup import JobCgroup
+from parallelize_agent.process.tree import Child
 from parallelize_core.result import Usage
 
 OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024

@@ -17,7 +17,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from parallelize_agent.heartbeat import read_heartbeats
+from parallelize_agent.reporting.heartbeat import read_heartbeats
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import RunLayout
 from parallelize_core.pause import HELD_PROCESSES

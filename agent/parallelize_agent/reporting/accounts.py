@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.heartbeat import read_heartbeats
+from parallelize_agent.reporting.heartbeat import read_heartbeats
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import DecodeError, MissingError, ServiceError

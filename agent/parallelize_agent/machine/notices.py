@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from parallelize_agent.metadata import Metadata
+from parallelize_agent.machine.metadata import Metadata
 from parallelize_core.errors import ServiceError
 
 log = structlog.get_logger()

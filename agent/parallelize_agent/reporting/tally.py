@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 
-from parallelize_agent.job import Fate, Job, Verdict
+from parallelize_agent.job.job import Fate, Job, Verdict
 from parallelize_core.result import Cause
 
 

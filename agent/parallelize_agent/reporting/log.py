@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from parallelize_agent.cloud_log import CloudLog, without_words_of_commands
+from parallelize_agent.reporting.cloud_log import CloudLog, without_words_of_commands
 
 
 def configure(worker: str, copy: CloudLog | None = None) -> None:

@@ -15,8 +15,8 @@ import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallelize_agent import sandbox
-from parallelize_agent.job_users import JobUser, JobUsers, can_start
+from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.job_users import JobUser, JobUsers, can_start
 from parallelize_core.errors import UsageError
 
 PRIVATE = ".parallelize"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.job import Verdict, put_off
+from parallelize_agent.job.job import Verdict, put_off
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ServiceError
 

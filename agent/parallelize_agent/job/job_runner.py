@@ -14,14 +14,15 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent import host, sandbox
-from parallelize_agent.cgroup import JobCgroup
-from parallelize_agent.commit import Commit
-from parallelize_agent.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed, put_off
-from parallelize_agent.preparation import PASSED_ON, command_line
-from parallelize_agent.process import Command, Ending, Execution, Outcome
-from parallelize_agent.scratch import PRIVATE
-from parallelize_agent.verdicts import SERVICE_ERRORS, blame_service, handed_back, no_room
+from parallelize_agent.job.commit import Commit
+from parallelize_agent.job.job import FINISHED, PARKED, SUCCEEDED, Job, Verdict, failed, put_off
+from parallelize_agent.job.preparation import PASSED_ON, command_line
+from parallelize_agent.job.scratch import PRIVATE
+from parallelize_agent.job.verdicts import SERVICE_ERRORS, blame_service, handed_back, no_room
+from parallelize_agent.machine import host
+from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.cgroup import JobCgroup
+from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ChangedError, MissingError

@@ -1,0 +1,1 @@
+"""The machine under the worker: its size, its metadata and notices, its group, systemd."""

@@ -1,0 +1,1 @@
+"""A command and its processes: started apart, drained, limited, and ended."""

@@ -1,0 +1,1 @@
+"""What a worker tells others: heartbeat, metrics, limits of the whole run, and its log."""
