@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
 
 from parallelize_core.parts import PARTS_AT_ONCE
-from parallelize_core.queue import AsyncQueue, Queue, SQSQueue
-from parallelize_core.s3 import AsyncS3Store
-from parallelize_core.sqs import AsyncSQSQueue
-from parallelize_core.store import AsyncStore, S3Store, Store
-from parallelize_core.transport.connector import Connector
+from parallelize_core.queue import Queue, SQSQueue
+from parallelize_core.store import S3Store, Store
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -29,12 +24,6 @@ READ_TIMEOUT_SECONDS = 60
 """Well above the 20 s of a long poll."""
 
 MAX_ATTEMPTS = 8
-
-FILE_THREADS = 4
-"""Read, write and hash the files of an event loop's stores: as many as disks and cores bear."""
-
-RARE_THREADS = 2
-"""Make the rare calls of an event loop's stores."""
 
 REGION_VARIABLES = ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
 """In the order in which they win; boto3 by itself does not look at AWS_REGION."""
@@ -93,48 +82,3 @@ class Clients:
     def queue(self, url: str) -> Queue:
         """Return a queue."""
         return SQSQueue(self.sqs, url)
-
-
-class AsyncClients:
-    """Buckets and queues for an event loop; made and closed inside of it.
-
-    The hot calls go over connections of its own, the rare ones through `session` in threads.
-    Nothing is looked up or fetched before the first call.
-    """
-
-    def __init__(self, session: boto3.Session) -> None:
-        self._connector = Connector(session, client_config())
-        self._files = ThreadPoolExecutor(FILE_THREADS, "files")
-        self._slow = ThreadPoolExecutor(RARE_THREADS, "rare")
-        self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
-        self._session = session
-        self._stores: dict[str, AsyncS3Store] = {}
-
-    def store(self, bucket: str) -> AsyncStore:
-        """Return a bucket."""
-        if bucket not in self._stores:
-            self._stores[bucket] = AsyncS3Store(
-                bucket,
-                lambda: self._connector.of_bucket(bucket),
-                lambda: self._threaded.store(bucket),
-                self._files,
-                self._slow,
-                self._parts,
-            )
-        return self._stores[bucket]
-
-    def queue(self, url: str) -> AsyncQueue:
-        """Return a queue."""
-        return AsyncSQSQueue(url, lambda: self._connector.of_queue(url))
-
-    async def aclose(self) -> None:
-        """Wait for uploads that are being aborted, and close all connections."""
-        for store in self._stores.values():
-            await store.aclose()
-        self._connector.close()
-        for pool in (self._files, self._slow):
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    @cached_property
-    def _threaded(self) -> Clients:
-        return Clients.make(self._session)

@@ -16,7 +16,7 @@ from parallelize_core.transport.retries import RetryBudget
 from parallelize_core.version import VERSION
 
 if TYPE_CHECKING:
-    import boto3
+    from botocore.session import Session
 
 THREADS = 4
 """For credentials and for where things are: seldom asked, and seldom at the same time."""
@@ -27,9 +27,9 @@ AGENT = f"parallelize/{VERSION}"
 class Connector:
     """The clients of one session, its credentials and its connections."""
 
-    def __init__(self, session: boto3.Session, config: Any = None) -> None:
+    def __init__(self, session: Session) -> None:
         self._threads = ThreadPoolExecutor(THREADS, "aws")
-        self._endpoints = Endpoints(session, config)
+        self._endpoints = Endpoints(session)
         self._credentials = CredentialSource(session, self._threads)
         self._pools: dict[Origin, Pool] = {}
         self._budgets = {"s3": RetryBudget(), "sqs": RetryBudget()}

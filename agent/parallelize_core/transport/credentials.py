@@ -10,7 +10,7 @@ from parallelize_core.errors import AccessError, ParallelizeError, UnavailableEr
 from parallelize_core.transport.signing import Keys
 
 if TYPE_CHECKING:
-    import boto3
+    from botocore.session import Session
 
 FETCH_SECONDS = 30.0
 """For the chain to answer: a metadata service or a program of the user's may be slow."""
@@ -29,7 +29,7 @@ RENEWAL_PAUSE_SECONDS = 30.0
 class CredentialSource:
     """What the session's chain finds; the threads of `pool` do the waiting."""
 
-    def __init__(self, session: boto3.Session, pool: Executor) -> None:
+    def __init__(self, session: Session, pool: Executor) -> None:
         self._session = session
         self._pool = pool
         self._found: Any = None
@@ -98,8 +98,7 @@ class CredentialSource:
         found = self._session.get_credentials()
         if again and found is not None and found.method != "explicit":
             # The session keeps what it has found; its chain looks again.
-            provider: Any = self._session._session.get_component("credential_provider")
-            return provider.load_credentials()
+            return self._session.get_component("credential_provider").load_credentials()
         return found
 
     async def _wait(self, fetching: asyncio.Task[Keys]) -> Keys:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from parallelize_core.transport.pool import Origin, Proxy, default_bundle, tls_context
 
 if TYPE_CHECKING:
-    import boto3
+    from botocore.session import Session
 
 _PROBE_KEY = "probe"
 _EMPTY_CRC32 = "AAAAAA=="
@@ -43,9 +43,8 @@ class Endpoint:
 class Endpoints:
     """The endpoints of a session; each takes milliseconds, so they are asked for in threads."""
 
-    def __init__(self, session: boto3.Session, config: Any = None) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._config = config
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._contexts: dict[bool | str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
@@ -86,16 +85,16 @@ class Endpoints:
             return self._contexts[verify]
 
     def _verify(self) -> bool | str:
-        core: Any = self._session._session
-        named = core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        named = self._session.get_config_variable("ca_bundle") or os.environ.get(
+            "REQUESTS_CA_BUNDLE"
+        )
         return named or True
 
     def _client(self, service: Any, region: str | None) -> Any:
         if (service, region) not in self._clients:
-            client: Any = self._session.client(
+            client: Any = self._session.create_client(
                 service,
                 region_name=region,
-                config=self._config,
                 # Nothing is sent, and nothing is to be fetched for it.
                 aws_access_key_id="none",
                 aws_secret_access_key="none",  # noqa: S106

@@ -12,7 +12,8 @@ from tests.conformance.other_server import other_server
 from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
 
 from parallelize.local.cloud import local_cloud
-from parallelize_core.clients import AsyncClients, Clients
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.clients import Clients
 from parallelize_core.queue import Queue, SQSQueue
 from parallelize_core.store import S3Store, Store
 from parallelize_core.testing import (

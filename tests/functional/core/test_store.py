@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.functional.core.loop_thread import LoopStore, LoopThread
 
-from parallelize_core.clients import AsyncClients
+from parallelize_core.async_clients import AsyncClients
 from parallelize_core.errors import ChangedError, MissingError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import IF_ABSENT, Condition, S3Store, Store
