@@ -73,17 +73,21 @@ class AsyncS3Store:
 
         def go_on() -> None:
             nonlocal rest
-            rest = rest or asyncio.create_task(self._get_rest(client, key, file, whole))
+            if rest is None:
+                rest = asyncio.create_task(self._get_rest(client, key, file, whole))
+                # If this answer breaks off, the next one must be of the same version.
+                request.headers += [] if etag else [("if-match", f'"{etag_of(whole.reply)}"')]
 
         with _NewFile(path) as file:
             whole = self._place(client, file, None, go_on)
+            request = self._reading(client, key, etag)
             try:
-                await client.call(self._reading(client, key, etag), whole)
+                await client.call(request, whole)
                 if rest is not None:
                     await rest
             finally:
                 await ended(rest)
-            file.keep()
+            file.keep(whole.size)
         return whole.size
 
     async def head(self, key: str) -> ObjectInfo | None:
@@ -231,8 +235,10 @@ class _NewFile:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         return self._descriptor
 
-    def keep(self) -> None:
-        """Say that all of it is there."""
+    def keep(self, size: int) -> None:
+        """Say that all `size` bytes of it are there; what an earlier answer had more is cut off."""
+        if os.fstat(self._descriptor).st_size != size:
+            os.ftruncate(self._descriptor, size)
         self._kept = True
 
     def __enter__(self) -> _NewFile:

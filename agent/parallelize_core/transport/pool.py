@@ -76,9 +76,15 @@ def tls_context(verify: bool | str, bundle: str) -> ssl.SSLContext:  # noqa: FBT
 class Pool:
     """The connections to one server."""
 
-    def __init__(self, origin: Origin, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        context: ssl.SSLContext | None,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self.origin = origin
         self._context = context
+        self._look_seconds = look_seconds
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -168,7 +174,7 @@ class Pool:
 
     def _watch(self) -> None:
         if self._timer is None and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
     def _look(self) -> None:
         """Give up what takes too long, and close what has not been used for long."""

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSResponse
-from botocore.config import Config
 from botocore.session import Session
 
 from parallelize_core.transport.client import Client, Request
@@ -44,10 +43,10 @@ class NoBody:
         return b""
 
 
-def botocores(session: Session, operation: str, config: Config | None = None, **what: Any) -> Sent:
+def botocores(session: Session, operation: str, **what: Any) -> Sent:
     """What botocore would send."""
     service = "sqs" if "QueueUrl" in what else "s3"
-    client: Any = session.create_client(service, config=config)
+    client: Any = session.create_client(service)
     seen: list[Any] = []
 
     def answer(request: Any, **_: object) -> AWSResponse:
