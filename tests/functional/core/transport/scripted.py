@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from botocore.session import Session, get_session
@@ -168,6 +169,10 @@ def a_session() -> Session:
     return session
 
 
+one_session = cache(a_session)
+"""For those who ask it for nothing but its credentials."""
+
+
 @dataclass
 class Caller:
     """A client of a server with nothing that waits longer than a test would."""
@@ -206,7 +211,7 @@ async def calling(
     )  # fmt: skip
     threads = ThreadPoolExecutor(4)
     pool = Pool(origin, context, LOOK_SECONDS)
-    credentials = CredentialSource(session or a_session(), threads)
+    credentials = CredentialSource(session or one_session(), threads)
     budget = more.pop("budget", None) or RetryBudget(lambda low, high: 0.0)
     client = Client(endpoint, pool, credentials, budget, "test", **more)
     try:
