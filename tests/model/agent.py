@@ -7,6 +7,7 @@ do, in their order.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -49,8 +50,13 @@ def make_work(folder: Path, executions: int, outputs: int) -> Work:
         paths = [folder / f"{execution}-{name}" for name in names]
         for path in paths:
             path.write_text(path.name)
-        made.append(tuple(map(OutputFile, paths, names)))
+        made.append(tuple(map(_output, paths, names)))
     return Work(tuple(made))
+
+
+def _output(path: Path, name: str) -> OutputFile:
+    content = path.read_bytes()
+    return OutputFile(path, name, len(content), hashlib.sha256(content).hexdigest(), content)
 
 
 Open = Callable[[ScriptedStore, Callable[[], None]], Commit]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ class Commit:
     replaced: list[str] = field(default_factory=list)
     """The outputs of other executions of the same job that gave way to ours."""
 
-    def put_outputs(self, files: list[OutputFile]) -> tuple[Output, ...]:
+    def put_outputs(self, files: Sequence[OutputFile]) -> tuple[Output, ...]:
         """Store the files; raise OutputError if one clashes with another input's output."""
         names: dict[str, Path] = {}
         for file in files:

@@ -136,7 +136,10 @@ def _make_runnable(folder: Path, program: str, setting: str = "run.command") -> 
             )
         return
     if path.resolve().is_relative_to(folder.resolve()):
-        path.chmod(path.stat().st_mode | 0o555)
+        mode = path.stat().st_mode
+        # Not for each job anew: that would look as if a job had changed it.
+        if mode & 0o555 != 0o555:
+            path.chmod(mode | 0o555)
 
 
 def _protect(folder: Path) -> None:

@@ -122,11 +122,11 @@ class Settler:
         commit = self._commit(job, job.run)
         self._check_stdout(job)
         folder = job.folder
-        files = find_outputs(folder.stdout, folder.scratch, job.environment, folder.own_places)
-        if not files and job.run.limits.require_output:
+        found = find_outputs(folder.stdout, folder.scratch, job.environment, folder.own_places)
+        if not found.files and job.run.limits.require_output:
             raise OutputError("exit 0, but stdout names no file (run.require_output is set)")
         try:
-            outputs = commit.put_outputs(files)
+            outputs = commit.put_outputs(found.files)
             commit.put_result(self._result(job, commit, SUCCEEDED, outputs))
         except LeaseLostError:
             self._own_up(job, commit)
