@@ -22,6 +22,8 @@ from parallelize_agent.machine import group, systemd
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.notices import Notice, NoticeWatch
 from parallelize_agent.process import tree as process_tree
+from parallelize_agent.process.job_users import JOB_USER_VARIABLE
+from parallelize_agent.process.read_only import enter_own_namespaces
 from parallelize_agent.reporting import log as logs
 from parallelize_agent.shutdown import Departure
 from parallelize_agent.worker import Worker
@@ -89,6 +91,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace, at_end: ExitStack) -> Departure:
+    if not os.environ.get(JOB_USER_VARIABLE):
+        enter_own_namespaces()  # before there is a second thread
     in_ec2 = arguments.metadata or not arguments.config
     metadata = Metadata.from_environment() if in_ec2 else None
     instance = assembly.read_instance(metadata) if metadata else assembly.no_instance()

@@ -15,6 +15,7 @@ import structlog
 from parallelize_agent.job.preparation import Preparer
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Environment, Run
@@ -43,6 +44,7 @@ class Environments:
         self._boot_id = host.boot_id() if boot_id is None else boot_id
         self._lock = threading.Lock()
         self._unpacked: set[Path] = set()
+        self.read_only = ReadOnlyFolder(root)
         root.mkdir(parents=True, exist_ok=True)
         for entry in root.iterdir():
             if entry.is_dir() and not self._is_ready(entry):

@@ -144,6 +144,7 @@ class JobRunner:
             grace_seconds=run.limits.grace_seconds,
             memory_bytes=_memory_limit(job, run),
             cgroup=cgroup,
+            read_only=self._machine.environments.read_only if job.environment else None,
         )
 
     def _environ(self, job: Job, run: Run, slot: int) -> dict[str, str]:

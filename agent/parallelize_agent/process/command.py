@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,7 @@ import psutil
 from parallelize_agent.process import tree as process_tree
 from parallelize_agent.process.capture import Capture, Lines, Tail
 from parallelize_agent.process.cgroup import JobCgroup
+from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.tree import Child
 from parallelize_core.result import Usage
 
@@ -44,7 +45,7 @@ class Command:
 
     `marker` is in the environment of this command and of no other; processes that have left its
     session are found by it. With a cgroup, that does the limiting, measuring and killing, as far as
-    the kernel lets it.
+    the kernel lets it. `read_only` is a folder that it must not write to, whoever it runs as.
     """
 
     argv: tuple[str, ...]
@@ -55,6 +56,7 @@ class Command:
     grace_seconds: float = 10
     memory_bytes: int | None = None
     cgroup: JobCgroup | None = None
+    read_only: ReadOnlyFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ class _Watch:
     def run(self) -> Outcome:
         command = self._command
         self._started = time.monotonic()
-        with process_tree.spawn(command.argv, command.folder, command.environ) as child:
+        with command.read_only.enforced() if command.read_only else nullcontext():
+            started = process_tree.spawn(command.argv, command.folder, command.environ)
+        with started as child:
             try:
                 self._watch(child)
                 ending = self._follow(child)
