@@ -18,9 +18,9 @@ https://man7.org/linux/man-pages/man7/mount_namespaces.7.html
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +34,7 @@ _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 32, 1 << 12, 1 << 14,
 _PR_CAPBSET_DROP = 24
 _CAP_DAC_OVERRIDE = 1
 
+_OWN_NAMESPACE = "/proc/thread-self/ns/mnt"
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
 
 # Not CDLL: these calls are too short to let another thread have the interpreter in between.
@@ -41,59 +42,86 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class ReadOnlyFolder:
-    """A folder, and the namespace in which it is read-only; safe to use from any thread."""
+    """A folder that commands cannot write to; safe to use from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._made = False
-        self._namespaces: tuple[int, int] | None = None
+        self._is_mounted: bool | None = None
 
     @contextmanager
     def enforced(self) -> Iterator[None]:
         """Let no command that this thread starts meanwhile write to the folder."""
         with self._lock:
-            if not self._made:
-                self._make()
-        if self._namespaces is None:
+            if self._is_mounted is None:
+                self._is_mounted = _commands_place.mount_read_only(self._folder)
+        if not self._is_mounted:
             _respect_modes()
             yield
             return
-        own, without_writing = self._namespaces
+        with _commands_place.entered():
+            yield
+
+
+class _CommandsPlace:
+    """The mount namespace that commands are started from; made for the first folder in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._agents = -1
+        self._commands = -1
+
+    def mount_read_only(self, folder: Path) -> bool:
+        """Mount a folder read-only there; answer whether the kernel lets us."""
+        done: list[bool] = []
+
+        def mount() -> None:
+            with self._lock, suppress(OSError):
+                self._enter_for_good()
+                _mount_read_only(folder)
+                done.append(True)
+
+        # In a thread that goes: it comes out of there no more if something fails.
+        thread = threading.Thread(target=mount, name="read-only")
+        thread.start()
+        thread.join()
+        return bool(done)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Have this thread in there."""
         # Entering changes the working directory, which must be this thread's own for that. Each
         # time: it shares it again with every thread that it has started since.
         _call("unshare", _CLONE_FS)
         here = os.open(".", os.O_PATH | os.O_CLOEXEC)
         try:
-            _call("setns", without_writing, _CLONE_NEWNS)
+            _call("setns", self._commands, _CLONE_NEWNS)
             try:
                 yield
             finally:
-                _call("setns", own, _CLONE_NEWNS)
+                _call("setns", self._agents, _CLONE_NEWNS)
                 os.fchdir(here)
         finally:
             os.close(here)
 
-    def _make(self) -> None:
-        # In a thread that goes: this one must not be left in there if something fails.
-        maker = threading.Thread(target=self._try_to_make, name="read-only")
-        maker.start()
-        maker.join()
-        self._made = True
-
-    def _try_to_make(self) -> None:
+    def _enter_for_good(self) -> None:
+        _call("unshare", _CLONE_FS)
+        if self._commands >= 0:
+            _call("setns", self._commands, _CLONE_NEWNS)
+            return
         root = Path("/").stat()
-        with suppress(OSError):
-            own = os.open("/proc/thread-self/ns/mnt", _OPEN)
-            weakref.finalize(self, os.close, own)
-            _call("unshare", _CLONE_NEWNS)
-            _mount_read_only(self._folder)
-            made = os.open("/proc/thread-self/ns/mnt", _OPEN)
-            weakref.finalize(self, os.close, made)
-            _call("setns", own, _CLONE_NEWNS)
-            # In a chroot one would come out of it.
-            if os.path.samestat(root, Path("/").stat()):
-                self._namespaces = (own, made)
+        agents = os.open(_OWN_NAMESPACE, _OPEN)
+        _call("unshare", _CLONE_NEWNS)
+        _mount(None, "/", _MS_REC | _MS_SLAVE)
+        commands = os.open(_OWN_NAMESPACE, _OPEN)
+        _call("setns", agents, _CLONE_NEWNS)
+        if not os.path.samestat(root, Path("/").stat()):
+            raise OSError(errno.EPERM, "a namespace leads out of a chroot")
+        _call("setns", commands, _CLONE_NEWNS)
+        self._agents, self._commands = agents, commands
+
+
+_commands_place = _CommandsPlace()
 
 
 def enter_own_namespaces() -> bool:
@@ -134,7 +162,6 @@ def _in_a_child(step: Callable[[], None]) -> bool:
 
 
 def _mount_read_only(folder: Path) -> None:
-    _mount(None, "/", _MS_REC | _MS_SLAVE)
     _mount(str(folder), str(folder), _MS_BIND)
     # What the mount forbids already, it must go on to forbid.
     kept = os.statvfs(folder).f_flag & (
