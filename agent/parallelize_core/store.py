@@ -119,7 +119,9 @@ class AsyncStore(Protocol):
     A call that is cancelled ends at once, and leaves nothing half done that others can see.
     """
 
-    bucket: str
+    @property
+    def bucket(self) -> str:
+        """Its name."""
 
     async def get(self, key: str) -> bytes:
         """Return a small object's content."""
