@@ -31,7 +31,7 @@ from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import hourly_usd
-from parallelize_core.errors import ParallelizeError, ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS, ParallelizeError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.queue import Queue, SQSQueue
 from parallelize_core.version import VERSION
@@ -122,7 +122,7 @@ def tell_failure(config: AgentConfig, instance: Instance, error: ParallelizeErro
     try:
         store = Clients.make(session).store(config.bucket)
         store.put(config.layout.heartbeat(instance.worker), heartbeat.encode())
-    except (BotoCoreError, ClientError, ServiceError) as unheard:
+    except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as unheard:
         log.warning("failure not told", error=str(unheard))
 
 
@@ -193,7 +193,7 @@ def _keeper_of_logs(services: Services, config: AgentConfig, worker: str) -> Kee
         try:
             with log_file.open("rb") as file:
                 services.records.put_file(config.layout.setup_log(worker, environment), file)
-        except (BotoCoreError, ClientError, ServiceError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             log.warning("output of the set-up not kept", error=str(error))
 
     return keep

@@ -24,7 +24,7 @@ from parallelize_agent.shutdown import Departure, Leaving, words
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, ParallelizeError, ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS, ParallelizeError, ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.result import Cause
 from parallelize_core.version import VERSION
@@ -150,7 +150,7 @@ class Worker:
         try:
             if paused := self._services.run.current().paused:
                 self.leaving.decide(f"the run is paused: {paused}")
-        except (BotoCoreError, ClientError, ServiceError, DecodeError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             log.warning("run.json not read", error=str(error))
 
     def _settled(self, job: Job, verdict: Verdict) -> None:

@@ -115,3 +115,7 @@ class LimitError(ParallelizeError):
     """A budget or a time limit is reached."""
 
     exit_code = 7
+
+
+BOUNDARY_ERRORS = (ServiceError, AccessError, UsageError)
+"""What a call of a store or a queue raises: `UsageError` for a bucket that does not exist."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from parallelize_core.errors import ServiceError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import UnavailableError
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -52,7 +54,11 @@ class QueueCounts:
 
 
 class Queue(Protocol):
-    """One queue. Every call may raise botocore's errors or ServiceError."""
+    """One queue.
+
+    Every call may raise ServiceError, AccessError, or UsageError for a setting of this machine,
+    whatever fails on the way.
+    """
 
     def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
         """Send messages, any number of them; returns when all are on the queue."""
@@ -92,7 +98,7 @@ class AsyncQueue(Protocol):
         """Count the messages, approximately."""
 
 
-class _BatchError(ServiceError):
+class _BatchError(UnavailableError):
     """Some entries of a batch failed for a reason that may pass."""
 
 
@@ -113,40 +119,36 @@ class SQSQueue:
 
     def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
         """Send messages, any number of them; returns when all are on the queue."""
-        for batch in batches(bodies):
-            self._send([{"MessageBody": body, "DelaySeconds": delay_seconds} for body in batch])
+        with self._asked():
+            for batch in batches(bodies):
+                self._send([{"MessageBody": body, "DelaySeconds": delay_seconds} for body in batch])
 
     def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
         """Lease up to `limit` (1 to 10) messages; wait up to 20 s for the first."""
-        answer = self._client.receive_message(
-            QueueUrl=self.url,
-            MaxNumberOfMessages=min(limit, BATCH),
-            WaitTimeSeconds=wait_seconds,
-            VisibilityTimeout=lease_seconds,
-            MessageSystemAttributeNames=["ApproximateReceiveCount"],
-        )
-        return [
-            Message(
-                item["MessageId"],
-                item["Body"],
-                item["ReceiptHandle"],
-                int(item.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+        with self._asked():
+            answer = self._client.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=min(limit, BATCH),
+                WaitTimeSeconds=wait_seconds,
+                VisibilityTimeout=lease_seconds,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
             )
-            for item in answer.get("Messages", ())
-        ]
+            return [_message(item) for item in answer.get("Messages", ())]
 
     def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
         """Renew leases from now on; answer the receipts whose lease is lost."""
         lost = []
-        for batch in batches(receipts):
-            entries = [{"ReceiptHandle": r, "VisibilityTimeout": lease_seconds} for r in batch]
-            lost += [batch[place] for place in self._extend(entries)]
+        with self._asked():
+            for batch in batches(receipts):
+                entries = [{"ReceiptHandle": r, "VisibilityTimeout": lease_seconds} for r in batch]
+                lost += [batch[place] for place in self._extend(entries)]
         return lost
 
     def delete(self, receipts: Sequence[str]) -> None:
         """Acknowledge messages."""
-        for batch in batches(receipts):
-            self._delete([{"ReceiptHandle": receipt} for receipt in batch])
+        with self._asked():
+            for batch in batches(receipts):
+                self._delete([{"ReceiptHandle": receipt} for receipt in batch])
 
     def counts(self) -> QueueCounts:
         """Count the messages, approximately."""
@@ -155,14 +157,20 @@ class SQSQueue:
             "in_flight": "ApproximateNumberOfMessagesNotVisible",
             "delayed": "ApproximateNumberOfMessagesDelayed",
         }
-        answer: Any = self._client.get_queue_attributes(
-            QueueUrl=self.url,
-            AttributeNames=list(names.values()),  # type: ignore[arg-type]
-        )
-        found = answer.get("Attributes", {})
-        if not found.keys() >= set(names.values()):
-            raise ServiceError("an answer of SQS breaks off", f"it has only {sorted(found)}")
-        return QueueCounts(**{field: int(found[name]) for field, name in names.items()})
+        with self._asked():
+            answer: Any = self._client.get_queue_attributes(
+                QueueUrl=self.url,
+                AttributeNames=list(names.values()),  # type: ignore[arg-type]
+            )
+            found = answer.get("Attributes", {})
+            if not found.keys() >= set(names.values()):
+                raise UnavailableError(
+                    "an answer of SQS breaks off", f"it has only {sorted(found)}"
+                )
+            return QueueCounts(**{field: int(found[name]) for field, name in names.items()})
+
+    def _asked(self) -> AbstractContextManager[None]:
+        return translated("SQS", self.url)
 
     @_insist
     def _send(self, entries: list[dict[str, Any]]) -> None:
@@ -188,6 +196,11 @@ class SQSQueue:
         failed = answer.get("Failed", ())
         _check("renew", [item for item in failed if not _gone(item)])
         return [int(item["Id"]) for item in failed]
+
+
+def _message(item: Any) -> Message:
+    receives = item.get("Attributes", {}).get("ApproximateReceiveCount", 1)
+    return Message(item["MessageId"], item["Body"], item["ReceiptHandle"], int(receives))
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -7,11 +7,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.job.job import Verdict, put_off
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import AccessError, ServiceError
 
 log = structlog.get_logger()
 
-SERVICE_ERRORS = (BotoCoreError, ClientError, ServiceError, OSError)
+SERVICE_ERRORS = (BotoCoreError, ClientError, ServiceError, AccessError, OSError)
 """What machines and networks do to a job; it is never charged for one of these."""
 
 

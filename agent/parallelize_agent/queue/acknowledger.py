@@ -10,7 +10,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.queue.leases import Lease
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS
 from parallelize_core.queue import BATCH, Queue
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ class Acknowledger:
     def _delete(self, batch: list[Lease]) -> None:
         try:
             self._messages.delete([lease.message.receipt for lease in batch])
-        except (BotoCoreError, ClientError, ServiceError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             # Harmless: the job has its result, so whoever gets the message next deletes it.
             log.warning("messages not deleted", messages=len(batch), error=str(error))
         for lease in batch:

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from parallelize_agent.queue.claims import Claim, Claims
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import MAX_VISIBILITY_TIMEOUT_SECONDS
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import MAX_DELAY_SECONDS, Message, Queue, batches
 
@@ -203,7 +203,7 @@ class LeaseKeeper:
     def _attempt(self, renew: Callable[[T], None], what: T) -> None:
         try:
             renew(what)
-        except (BotoCoreError, ClientError, ServiceError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             # Not lost yet: the next round tries again, until the lease can no longer be trusted.
             log.warning("lease not renewed", error=str(error))
 

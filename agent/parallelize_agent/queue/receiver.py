@@ -18,7 +18,7 @@ from parallelize_agent.reporting.heartbeat import is_keeper, read_heartbeats
 from parallelize_agent.shutdown import Leaving, words
 from parallelize_agent.workplace import Machine, Services
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, ServiceError, UsageError
+from parallelize_core.errors import BOUNDARY_ERRORS, DecodeError, ServiceError, UsageError
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import BATCH, Message
 from parallelize_core.result import Cause
@@ -74,12 +74,12 @@ class Receiver:
         while not self._leaving.decided:
             try:
                 self._round()
-            except (BotoCoreError, ClientError, ServiceError) as error:
-                log.warning("not received", error=str(error))
-                self._leaving.wait(WAIT_SECONDS)
             except DecodeError as error:
                 # The manifest itself: nobody can tell any more when the run is over.
                 self._leaving.decide(f"{error.what}: {error.why}", error=error)
+            except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
+                log.warning("not received", error=str(error))
+                self._leaving.wait(WAIT_SECONDS)
 
     def _prepare(self) -> None:
         """Make the machine and the environment ready, before any job waits for them."""
@@ -88,7 +88,7 @@ class Receiver:
             self._machine.environments.folder(self._services.run.current())
         except UsageError as error:
             self._leaving.decide(words(error), error=error)
-        except (BotoCoreError, ClientError, ServiceError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             # The first job will ask again, and is handed back if that fails too.
             log.warning("environment not ready", error=str(error))
         self._drain.reset()

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from parallelize_agent.reporting.heartbeat import read_heartbeats
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import spent_usd
-from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS, DecodeError, MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.pause import pause
 from parallelize_core.run import Run
@@ -124,7 +124,7 @@ class Accounts:
                 self._publish(of_worker(heartbeat, self._before))
             self._before = heartbeat
             self._settle_run(self._duties(heartbeat))
-        except (BotoCoreError, ClientError, ServiceError, DecodeError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             log.warning("accounts not settled", error=str(error))
 
     def _settle_run(self, duties: Duties) -> None:

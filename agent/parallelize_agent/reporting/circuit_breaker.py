@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.job.run_source import RunSource
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS
 from parallelize_core.halt import FIRST, Progress, least_failures, reason_to_halt
 from parallelize_core.manifest import read_parts
 from parallelize_core.pause import pause
@@ -66,7 +66,7 @@ class Brakes:
             try:
                 self._look(self._run.current())
                 self._seen = here
-            except (BotoCoreError, ClientError, ServiceError, DecodeError, MissingError) as error:
+            except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
                 log.warning("failures not counted", error=str(error))
 
     def _look(self, run: Run) -> None:

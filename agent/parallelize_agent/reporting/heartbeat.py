@@ -9,7 +9,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
-from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.errors import BOUNDARY_ERRORS, DecodeError, MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import Store
@@ -78,7 +78,7 @@ class HeartbeatWriter:
         written = True
         try:
             self._store.put(self._layout.heartbeat(heartbeat.worker), heartbeat.encode())
-        except (BotoCoreError, ClientError, ServiceError) as error:
+        except (BotoCoreError, ClientError, *BOUNDARY_ERRORS) as error:
             log.warning("heartbeat not written", error=str(error))
             written = False
         self._after(heartbeat)
