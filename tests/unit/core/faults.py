@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from collections.abc import Callable, Iterator
 from http.client import BadStatusLine, IncompleteRead
+from typing import Any
 
 import urllib3.exceptions as http
 from botocore import exceptions as aws
@@ -60,3 +62,35 @@ BREAKDOWNS: tuple[Exception, ...] = (
     RuntimeError("can't start new thread"),
 )
 """Failures that may pass: nobody has refused anything."""
+
+
+class Raising:
+    """Stands in for a client of AWS: answers as told, and raises whatever is no answer."""
+
+    def __init__(self, otherwise: Exception, **answers: Any) -> None:
+        self._otherwise = otherwise
+        self._answers = answers
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def call(*_: Any, **__: Any) -> Any:
+            if operation not in self._answers:
+                raise self._otherwise
+            return self._answers[operation]
+
+        return call
+
+
+class Answering:
+    """Stands in for a client of AWS that says the same to whatever it is asked."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        return lambda *_, **__: self._answer
+
+    def get_paginator(self, _: str) -> Any:
+        return self
+
+    def paginate(self, **_: Any) -> Iterator[Any]:
+        yield self._answer

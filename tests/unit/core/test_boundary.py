@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore import exceptions as aws
-from tests.unit.core.faults import BREAKDOWNS, refusal
+from tests.unit.core.faults import BREAKDOWNS, Answering, Raising, refusal
 
 from parallelize_core.aws_errors import translated, with_profile
 from parallelize_core.errors import (
@@ -32,22 +32,6 @@ from parallelize_core.store import Condition, ObjectInfo, S3Store
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/queue"
 LARGE = bytes(PART_BYTES + 1)
-
-
-class Raising:
-    """Stands in for a client of AWS: answers as told, and raises whatever is no answer."""
-
-    def __init__(self, otherwise: Exception, **answers: Any) -> None:
-        self._otherwise = otherwise
-        self._answers = answers
-
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
-        def call(*_: Any, **__: Any) -> Any:
-            if operation not in self._answers:
-                raise self._otherwise
-            return self._answers[operation]
-
-        return call
 
 
 class Body:
@@ -274,22 +258,6 @@ def test_an_answer_without_sense_is_a_store_that_is_not_available(
 ) -> None:
     with pytest.raises(UnavailableError):
         call(store_of(Answering(answer)), tmp_path / "file")
-
-
-class Answering:
-    """Stands in for a client of AWS that says the same to whatever it is asked."""
-
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
-
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
-        return lambda *_, **__: self._answer
-
-    def get_paginator(self, _: str) -> Any:
-        return self
-
-    def paginate(self, **_: Any) -> Iterator[Any]:
-        yield self._answer
 
 
 def test_a_file_that_cannot_be_written_is_this_machines_matter(tmp_path: Path) -> None:
