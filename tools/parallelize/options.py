@@ -37,6 +37,9 @@ class Common:
         str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
     ] = None
     local: Annotated[bool, SWITCH, Parameter(help="Use the local cloud instead of AWS.")] = False
+    join: Annotated[
+        bool, SWITCH, Parameter(help="Work on a run that another folder or user has made.")
+    ] = False
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""

@@ -24,6 +24,7 @@ from parallelize.console import answer_json, escape, say, say_plan, say_plans, s
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import progress
+from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
 from parallelize.transfers import in_parallel, sha256_of
@@ -173,6 +174,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
     """Read the manifest and the results, and choose what can be fetched into `folder`."""
     store, layout = context.store, context.layout
     load_run(store, context)
+    check_meant(context)
     inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
     done = finished(store, layout)
     results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))

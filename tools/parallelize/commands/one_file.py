@@ -110,12 +110,14 @@ def _for_one(resolved: Resolved, inputs: Path) -> Resolved:
 def _local_run(resolved: Resolved) -> Iterator[Context]:
     local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
     enter_local_cloud()
-    context = Context(resolved, resolved.settings.run.name or "", " --local")
-    try:
-        yield context
-    finally:
-        with suppress(NothingToDoError):
-            clean.remove(context, clean.make_plan(context, keep_outputs=False))
+    with TemporaryDirectory(prefix="parallelize-") as home:
+        name = resolved.settings.run.name or ""
+        context = Context(resolved, name, " --local", home=Path(home))
+        try:
+            yield context
+        finally:
+            with suppress(NothingToDoError):
+                clean.remove(context, clean.make_plan(context, keep_outputs=False))
 
 
 def _work_off(context: Context) -> RunStatus:

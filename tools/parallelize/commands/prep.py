@@ -25,6 +25,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
 from parallelize.progress import progress
 from parallelize.runs.inputs import LocalInput, is_remote, local_inputs, remote_inputs
+from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
     Draft,
     check_same_places,
@@ -115,8 +116,10 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     local = _local(context)
     with drafted(context) as draft:
         ensure_bucket(context, create=create_bucket)
+        check_ours(context)
         store, bundle = context.store, stock_bundle.pack(context)
         plan = make_plan(context, store, draft, local)
+        adopt(context)
         etags = send(store, plan.uploads, context.layout)
         stock_bundle.send(context, bundle)
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
@@ -142,6 +145,7 @@ def show_plan(context: Context) -> None:
             say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
             say_plan(f"would upload {plural(len(local or ()), 'file')}")
             return
+        check_ours(context)
         plan = make_plan(context, context.store, draft, local)
         renewed = is_renewal(context.store, context, draft)
     if (bundle := stock_bundle.pack(context)) and not bundle.sent:

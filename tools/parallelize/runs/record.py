@@ -23,10 +23,11 @@ from parallelize.runs.command_check import (
 )
 from parallelize.runs.environment_zip import check_zip, zip_folder
 from parallelize.runs.inputs import is_remote
+from parallelize.runs.ownership import find_origin
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
+from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
 
 Words = tuple[str, ...]
@@ -84,8 +85,10 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     Raises ServiceError if somebody else writes run.json at the same time.
     """
     head = store.head(context.layout.run_json)
-    wanted = draft.run
-    if head is not None:
+    if head is None:
+        origin = find_origin(store, context.layout) or Origin(id="")
+        wanted = draft.run.model_copy(update={"origin": origin.id, "owner": origin.owner})
+    else:
         there = load_run(store, context)
         wanted = _kept(draft, there)
         if wanted == there:
@@ -109,7 +112,7 @@ def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
 
 def _kept(draft: Draft, there: Run) -> Run:
     """Return the run as it is wanted, with what happened to it since it was first prepared."""
-    lived = ("created_at", "paused", "forgiven", "resumed_at")
+    lived = ("created_at", "paused", "forgiven", "resumed_at", "origin", "owner")
     kept = {name: getattr(there, name) for name in lived}
     return draft.run.model_copy(update=kept)
 
