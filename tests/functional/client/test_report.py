@@ -109,6 +109,26 @@ def test_a_page_that_cannot_take_its_place_leaves_nothing_behind(project: Projec
     assert sorted(Path(project.folder).iterdir()) == before
 
 
+@pytest.mark.parametrize("content", ["<html>my own page</html>", "notes\n" * 10_000])
+def test_a_file_that_is_no_report_stays(
+    project: Project, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    prepared(project, "a.tif")
+    page = project.folder / f"{project.run}-report.html"
+    page.write_text(content)
+    capsys.readouterr()
+    assert project.call("report") == 2
+    assert "is not a report" in capsys.readouterr().err
+    assert page.read_text() == content
+
+
+def test_an_older_report_is_replaced(project: Project) -> None:
+    prepared(project, "a.tif")
+    assert project.call("report", "--out", "page.html") == 0
+    project.finish("a.tif", "a.csv")
+    assert project.call("report", "--out", "page.html") == 0
+
+
 def test_json_and_a_file_exclude_each_other(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

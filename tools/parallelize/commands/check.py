@@ -15,6 +15,7 @@ from parallelize.commands.download import check_place
 from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import COMMON, NO_WORK, Common, Json, Work
+from parallelize.runs.apart import check_apart
 from parallelize.runs.inputs import is_remote, local_inputs
 from parallelize.runs.which import find_key
 from parallelize_core.errors import ParallelizeError, UsageError
@@ -44,6 +45,7 @@ def check(
     context = open_context(Common(config=config), work.flags())
     key, path = find_input(context, file)
     folder = out or context.folder / OUT
+    check_apart(context, folder)
     check_place(folder)
     say(f"{shown(key, 60)}: here, as a worker would; nothing is sent to AWS")
     done = one_file.process(context.resolved, key, path, folder)

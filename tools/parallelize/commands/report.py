@@ -88,6 +88,11 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
     """
     page = render(made, hint).encode("utf-8", errors="replace")
     try:
+        if not _may_write(path):
+            raise UsageError(
+                f"{escape(str(path))} is not a report, and stays as it is", None,
+                f"move it away, or choose another place: parallelize report{hint} --out FILE",
+            )  # fmt: skip
         _write_whole(path, page)
     except OSError as error:
         raise UsageError(
@@ -95,6 +100,18 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
             error.strerror, f"another place: parallelize report{hint} --out FILE",
         ) from None  # fmt: skip
     return path
+
+
+def _may_write(path: Path) -> bool:
+    """Whether there is nothing of this name, or an older report, or what no file can replace."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        return _TITLE in file.read(_HEAD_BYTES)
+
+
+_TITLE = b"parallelize report</title>"
+_HEAD_BYTES = 4096
 
 
 def _write_whole(path: Path, page: bytes) -> None:

@@ -49,6 +49,27 @@ def is_remote(spec: str) -> bool:
     return spec.startswith("s3://")
 
 
+OWN_FOLDERS = ("out", "check", "repro")
+"""Where commands put what they make, beside parallelize.toml, unless another place is given."""
+
+
+def own_folders(folder: Path) -> list[Path]:
+    """Return the folders of a project that hold results of its runs."""
+    return [folder / name for name in OWN_FOLDERS]
+
+
+def places(spec: str, folder: Path) -> list[Path]:
+    """Return the folders, or the single files, in which `spec` looks for inputs on this machine."""
+    if is_remote(spec) or not spec.strip():
+        return []
+    if spec.startswith("@"):
+        file = folder / Path(spec[1:]).expanduser()
+        return [folder / name for name in _names(file)] if file.is_file() else []
+    if glob.has_magic(spec):
+        return [folder / _fixed_part(os.path.expanduser(spec))]  # noqa: PTH111 - a pattern
+    return [folder / Path(spec).expanduser()]
+
+
 def local_inputs(spec: str, folder: Path, prefix: str) -> list[LocalInput]:
     """Find the inputs that `spec` names, relative to `folder`; they will lie below `prefix`.
 
@@ -152,9 +173,10 @@ def _fixed_part(pattern: str) -> str:
     return "".join(f"{part}/" for part in parts[:magic])
 
 
-def _from_list(file: Path, folder: Path) -> Iterator[LocalInput | Refused]:
+def _names(file: Path) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
+        return [name for line in lines if (name := line.strip())]
     except OSError as error:
         raise UsageError(
             f"the list of inputs {escape(str(file))} cannot be read",
@@ -163,9 +185,11 @@ def _from_list(file: Path, folder: Path) -> Iterator[LocalInput | Refused]:
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{escape(str(file))} is not a list in UTF-8") from None
-    for line in lines:
-        if name := line.strip():
-            yield from _one(_key_of(name, folder), folder / name)
+
+
+def _from_list(file: Path, folder: Path) -> Iterator[LocalInput | Refused]:
+    for name in _names(file):
+        yield from _one(_key_of(name, folder), folder / name)
 
 
 def _key_of(name: str, folder: Path) -> str:
