@@ -83,6 +83,8 @@ class RunTable(Table):
 
     name: str | None = None
     inputs: str = "inputs/"
+    exclude: Words = ()
+    include: Words = ()
     command: str | None = None
     env: str | None = None
     env_prefix: str = ""

@@ -24,6 +24,7 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.export import as_json
 from parallelize.report.page import render
+from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.results import read_result
 from parallelize.runs.snapshot import Snapshot
 from parallelize.transfers import in_parallel
@@ -78,7 +79,7 @@ def write_report(context: Context, out: Path | None = None) -> Path:
 
 def default_name(run: str) -> str:
     """Return what the page of a run is called."""
-    return f"{run}-report.html"
+    return f"{run}{REPORT_END}"
 
 
 def write_page(made: Report, path: Path, hint: str) -> Path:
@@ -106,12 +107,7 @@ def _may_write(path: Path) -> bool:
     """Whether there is nothing of this name, or an older report, or what no file can replace."""
     if not path.is_file() or not path.stat().st_size:
         return True
-    with path.open("rb") as file:
-        return _TITLE in file.read(_HEAD_BYTES)
-
-
-_TITLE = b"parallelize report</title>"
-_HEAD_BYTES = 4096
+    return is_report(path)
 
 
 def _write_whole(path: Path, page: bytes) -> None:

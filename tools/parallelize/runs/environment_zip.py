@@ -21,10 +21,13 @@ from pathlib import Path, PurePosixPath
 import pathspec
 
 from parallelize.console import escape
+from parallelize.project import PROJECT_FILE
+from parallelize.runs.download_record import RECORD
+from parallelize.runs.input_rules import IGNORE_FILE, ignored_lines, read_patterns
+from parallelize.runs.own_files import NOTHING_OWN, OwnFiles
 from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
 
-IGNORE_FILE = ".parallelizeignore"
 RESERVED = ".parallelize"
 """The worker's own folder among the environment's entries."""
 
@@ -34,8 +37,11 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
 
-def zip_folder(folder: Path, target: Path) -> None:
-    """Write the zip of `folder` to `target`; raise UsageError for what cannot be zipped."""
+def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
+    """Write the zip of `folder` to `target`, without the project's `own` results.
+
+    Raises UsageError for what cannot be zipped.
+    """
     if not folder.is_dir():
         raise UsageError(
             f"the environment {escape(str(folder))} does not exist",
@@ -45,32 +51,35 @@ def zip_folder(folder: Path, target: Path) -> None:
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     ignored = _ignored(folder)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in _walk(folder, "", ()):
+        for name, path in _walk(folder, own):
             if not ignored.match_file(name):
                 _add(archive, name, path)
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    file = folder / IGNORE_FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return pathspec.GitIgnoreSpec.from_lines([*lines, f"/{IGNORE_FILE}"])
+    never = (IGNORE_FILE, f"{PROJECT_FILE}*", RECORD)
+    return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
 
 
-def _walk(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, Path]]:
+def _walk(root: Path, own: OwnFiles) -> Iterator[tuple[str, Path]]:
     """Give the entries in order; a folder's name ends in a slash."""
-    known = folder.stat()
-    identity = (known.st_dev, known.st_ino)
-    if identity in above:
-        raise UsageError(f"{escape(str(folder))} is a link to a folder that it lies in")
-    for path in sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name)):
-        name = prefix + path.name
-        if path.is_dir():
-            yield f"{name}/", path
-            yield from _walk(path, f"{name}/", (*above, identity))
-        else:
+    waiting: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [("", root, ())]
+    while waiting:
+        name, path, above = waiting.pop()
+        if name:
             yield name, path
+        if name and not name.endswith("/"):
+            continue
+        known = path.stat()
+        identity = (known.st_dev, known.st_ino)
+        if identity in above:
+            raise UsageError(f"{escape(str(path))} is a link to a folder that it lies in")
+        entries = sorted(path.iterdir(), key=lambda path: os.fsencode(path.name), reverse=True)
+        for entry in entries:
+            is_folder = entry.is_dir()
+            if not own.is_one(entry):
+                ending = "/" if is_folder else ""
+                waiting.append((f"{name}{entry.name}{ending}", entry, (*above, identity)))
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:

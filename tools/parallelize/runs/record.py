@@ -22,8 +22,9 @@ from parallelize.runs.command_check import (
     this_architecture,
 )
 from parallelize.runs.environment_zip import check_zip, zip_folder
-from parallelize.runs.inputs import is_remote
+from parallelize.runs.own_files import products
 from parallelize.runs.ownership import find_origin
+from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
@@ -137,7 +138,7 @@ def _archive(context: Context, folder: Path) -> Path | None:
         check_zip(source)
         return source
     target = folder / "environment.zip"
-    zip_folder(source, target)
+    zip_folder(source, target, products(context))
     check_zip(target)
     return target
 
@@ -204,8 +205,9 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 
 def _input_location(context: Context) -> Location:
-    spec = context.settings.run.inputs
-    return _location(spec, context) if is_remote(spec) else context.layout.input
+    if is_remote(context.settings.run.inputs, context.folder):
+        return select(context).location
+    return context.layout.input
 
 
 def _location(uri: str, context: Context) -> Location:
