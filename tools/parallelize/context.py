@@ -36,6 +36,7 @@ from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.images import AUTO
 from parallelize.fleet.tags import run_tags
 from parallelize.local.enter import enter_local_cloud, local_defaults
+from parallelize.local.facts import PLAIN_TAG
 from parallelize.local.records import REGION as LOCAL_REGION
 from parallelize.options import Common
 from parallelize.project import Project
@@ -175,6 +176,11 @@ class Context:
     def elsewhere(self) -> bool:
         """Whether S3 is not AWS's: an emulator, or a store of one's own."""
         return custom_endpoint(os.environ) is not None
+
+    @property
+    def has_own_programs(self) -> bool:
+        """Whether machines find what this user has installed, as those of the local cloud do."""
+        return self.elsewhere and PLAIN_TAG not in self.settings.aws.tags
 
     @property
     def is_free(self) -> bool:

@@ -67,7 +67,10 @@ class Work:
     """What is done to what; None means not given."""
 
     inputs: Annotated[
-        str | None, Parameter(help="The inputs: a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/")
+        str | None,
+        Parameter(
+            help="The inputs: a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
+        ),
     ] = None
     command: Annotated[
         str | None, Parameter(help='What is run for each file, such as "./job.sh --fast"')

@@ -99,6 +99,7 @@ def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
     table = RunTable(
         name=run.name,
         command=shlex.join(run.command),
+        shell=False,
         env=str(archive) if archive else None,
         env_prefix=run.environment.prefix if run.environment else "",
         setup=shlex.join(run.setup.command) if run.setup else None,

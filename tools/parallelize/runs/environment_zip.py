@@ -10,12 +10,14 @@ machine nor a reason to trust links.
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import stat
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pathspec
@@ -109,6 +111,47 @@ def _ignore_hint(name: str) -> str:
     return f"mend it, or leave it out: echo '/{escape(name)}' >> {IGNORE_FILE}"
 
 
+def _check_names(path: Path) -> None:
+    """Raise UsageError for a zip whose folders are written as Windows writes them."""
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        # On Linux a backslash may be part of a name; programs there say that they made the zip.
+        odd = [i.filename for i in archive.infolist() if "\\" in i.filename]
+        if odd and any(info.create_system != _UNIX for info in archive.infolist()):
+            raise UsageError(
+                f"{escape(str(path))} was made on Windows: its folders have backslashes",
+                f"on a worker, {escape(odd[0])} would be a file of that name, in no folder",
+                "give the folder itself (run.env), or make the zip with another program",
+            )
+
+
+def zip_remarks(path: Path, command: str) -> list[str]:
+    """Say which programs could not be started in a zip that knows no modes, as those of Windows.
+
+    `command` is the one that workers make executable whatever the zip says of it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        if any(info.external_attr >> 16 & 0o111 for info in files):
+            return []
+        started = posixpath.normpath(command)
+        programs = [
+            info.filename for info in files
+            if info.filename != started and archive.open(info).read(4).startswith(_PROGRAM)
+        ]  # fmt: skip
+    if not programs:
+        return []
+    name = escape(programs[0])
+    more = f" and {len(programs) - 1:,} more" if len(programs) > 1 else ""
+    made = f"{escape(str(path))} marks no file as executable, as if made on Windows: workers make "
+    return [
+        f"{made}{escape(command)} executable, and not {name}{more}",
+        f"if the command starts these: give the folder itself (run.env), or call sh {name}",
+    ]
+
+
+_PROGRAM = (b"#!", b"\x7fELF")
+
+
 def check_zip(path: Path) -> None:
     """Raise UsageError if a zip is broken, or is one that workers would refuse."""
     if not path.is_file():
@@ -116,6 +159,7 @@ def check_zip(path: Path) -> None:
             f"the environment {escape(str(path))} does not exist",
             fix="mend run.env in parallelize.toml",
         )
+    _check_names(path)
     if any(PurePosixPath(m.name).parts[:1] == (RESERVED,) for m in read_members(path, sys.maxsize)):
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     with zipfile.ZipFile(path) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parallelize.console import escape
+from parallelize.console import escape, say
 from parallelize.context import Context
 from parallelize.runs.command_check import (
     Packed,
@@ -21,10 +22,12 @@ from parallelize.runs.command_check import (
     split_command,
     this_architecture,
 )
-from parallelize.runs.environment_zip import check_zip, zip_folder
+from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
 from parallelize.runs.own_files import products
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.remote_inputs import is_remote, select
+from parallelize.runs.shell_words import program_of, shell_command
+from parallelize.settings import RunTable
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
@@ -72,12 +75,19 @@ def drafted(context: Context) -> Iterator[Draft]:
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
     """
     settings = context.settings.run
-    command = split_command(settings.command)
-    setup = split_command(settings.setup) if settings.setup else None
+    command = command_words(settings)
+    setup = split_command(settings.setup, "run.setup") if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
         archive = _archive(context, Path(folder))
         _check(context, command, setup, archive)
         yield Draft(_record(context, command, setup, archive), archive)
+
+
+def command_words(settings: RunTable) -> Words:
+    """Return what workers start; UsageError for a command that they could not start so."""
+    return (
+        shell_command(settings.command or "") if settings.shell else split_command(settings.command)
+    )
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -136,6 +146,8 @@ def _archive(context: Context, folder: Path) -> Path | None:
     source = context.path(env)
     if source.is_file() or source.suffix == ".zip":
         check_zip(source)
+        for line in zip_remarks(source, _inside_zip(context)):
+            say(line)
         return source
     target = folder / "environment.zip"
     zip_folder(source, target, products(context))
@@ -143,7 +155,16 @@ def _archive(context: Context, folder: Path) -> Path | None:
     return target
 
 
+def _inside_zip(context: Context) -> str:
+    """Return where in the environment the command's program is."""
+    run = context.settings.run
+    return posixpath.join(run.env_prefix, (run.command or "").partition(" ")[0])
+
+
 def _check(context: Context, command: Words, setup: Words | None, archive: Path | None) -> None:
+    settings = context.settings
+    if settings.run.shell and (program := program_of(settings.run.command or "")):
+        command = (program,)
     if archive is None:
         if setup:
             raise UsageError(
@@ -156,14 +177,13 @@ def _check(context: Context, command: Words, setup: Words | None, archive: Path 
                 "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
             )  # fmt: skip
         return
-    settings = context.settings
     machines = architectures(settings.workers.types)
     if context.elsewhere:
         machines.add(this_architecture())
     with zipfile.ZipFile(archive) as opened:
         env = settings.run.env or ""
         own = archive == context.path(env)
-        packed = Packed(opened, env, settings.run.env_prefix, own)
+        packed = Packed(opened, env, settings.run.env_prefix, own, not context.has_own_programs)
         if setup:
             check_command(setup, packed, machines, "run.setup")
         # What is missing may be what the set-up makes; the worker looks after that.
