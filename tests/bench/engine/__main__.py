@@ -1,6 +1,7 @@
 """What the agent costs, by every figure that is wanted of it, and its peers in the same run.
 
     python -m tests.bench.engine [--only rates --only lines ...] [--rounds 5] [--json FILE]
+    python -m tests.bench.engine --agent before=OLD/bin/parallelize-agent --agent after=...
 
 Everything is measured from outside: an agent is a process with a configuration, its CPU is what
 /proc says, its jobs are what the queue has seen acknowledged; so any version of the agent can be
@@ -20,15 +21,17 @@ from pathlib import Path
 from tests.bench.engine.figures import Report, describe_machine
 from tests.bench.engine.measures import Cores
 from tests.bench.engine.rows import ROWS, Bench, Effort
+from tests.bench.engine.worker_process import AGENT, Program
 
 
 def main() -> None:
     options = _parse()
     effort = Effort.tiny() if options.tiny else Effort()
     if options.rounds:
-        effort = replace(effort, rounds=options.rounds, makespan_rounds=options.rounds)
-    bench = Bench(_choose_cores(), effort)
-    report = Report(options.label, describe_machine())
+        effort = replace(effort, rounds=options.rounds)
+    agents = dict(options.agent) if options.agent else {"agent": AGENT}
+    bench = Bench(agents, _choose_cores(), effort)
+    report = Report(list(agents), describe_machine())
     _say(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     for name in options.only or ROWS:
         for figure in ROWS[name](bench):
@@ -40,12 +43,23 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.engine")
+    parser.add_argument(
+        "--agent",
+        action="append",
+        type=_named,
+        metavar="NAME=PROGRAM",
+        help="an agent to measure, several in turn (default: the one of this Python)",
+    )
     parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="do as little as possible")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--label", default="", help="what is measured, for the charts")
     return parser.parse_args()
+
+
+def _named(text: str) -> tuple[str, Program]:
+    name, _, program = text.partition("=")
+    return name, (program,)
 
 
 def _choose_cores() -> Cores:

@@ -79,6 +79,13 @@ class BenchRun:
         body = message.encode()
         self.cloud.fill(Fill(BUCKET, place, content, self.name, body, count, first, delay_seconds))
 
+    def failures(self) -> list[str]:
+        """Return the keys of some records of failed attempts, if there are any."""
+        layout = RunLayout(BASE, self.name)
+        records = self.cloud.keys(BUCKET, layout.attempts.prefix)
+        failed = [key for key in records if key.endswith(".json")]
+        return failed + self.cloud.keys(BUCKET, layout.failures.prefix)
+
     def stats(self) -> Any:
         """Return what the cloud has seen of the run's queue."""
         return self.cloud.stats()["queues"][self.name]

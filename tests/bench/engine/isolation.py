@@ -12,13 +12,13 @@ import subprocess
 
 from tests.bench.engine.bench_run import BenchRun
 from tests.bench.engine.measures import NO_OP, Cores, Rate, measure_rate
-from tests.bench.engine.worker_process import AGENT
-from tests.bench.small_cloud.process import small_cloud
+from tests.bench.engine.worker_process import Program
+from tests.bench.small_cloud.process import CloudProcess
 
 SLOTS = 2
 ON_OWN_DISK = 'mount -t tmpfs -o mode=755 tmpfs /mnt && exec "$@" --work-dir /mnt/work'
-PLAIN = ("unshare", "--mount", "--", "/bin/sh", "-c", ON_OWN_DISK, "sh", *AGENT)
-ISOLATED = ("env", "PARALLELIZE_JOB_USER=nobody", *PLAIN)
+PLAIN: Program = ("unshare", "--mount", "--", "/bin/sh", "-c", ON_OWN_DISK, "sh")
+ISOLATED: Program = ("env", "PARALLELIZE_JOB_USER=nobody", *PLAIN)
 
 
 def why_not_isolated() -> str | None:
@@ -32,13 +32,14 @@ def why_not_isolated() -> str | None:
     return done.stderr.strip() if done.returncode else None
 
 
-def measure_isolation(cores: Cores, window: tuple[int, int]) -> float:
+def measure_isolation(
+    cloud: CloudProcess, program: Program, cores: Cores, window: tuple[int, int]
+) -> float:
     """Return the CPU that it takes, of the agent and of the job together: ms a job."""
-    with small_cloud(cores.cloud) as cloud:
-        without, isolated = (
-            measure_rate(BenchRun.make(cloud, NO_OP), program, cores, SLOTS, window, 100)
-            for program in (PLAIN, ISOLATED)
-        )
+    without, isolated = (
+        measure_rate(BenchRun.make(cloud, NO_OP), (*prefix, *program), cores, SLOTS, window, 100)
+        for prefix in (PLAIN, ISOLATED)
+    )
     return _whole(isolated) - _whole(without)
 
 

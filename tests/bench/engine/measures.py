@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.bench.engine.bench_run import BenchRun
-from tests.bench.engine.worker_process import AGENT, Memory, Worker, worker
+from tests.bench.engine.worker_process import Cpu, Memory, Program, Worker, busy_seconds, worker
 from tests.bench.small_cloud.process import CloudProcess
 
 NO_OP = '#!/bin/sh\nread -r line < "$1"\necho "$line" > out.txt\necho out.txt\n'
@@ -43,15 +43,20 @@ class Cores:
 
 @dataclass(frozen=True)
 class Rate:
-    """What jobs took in a window: CPU in milliseconds a job, and jobs a second."""
+    """What jobs took in a window: CPU in milliseconds a job, and jobs a second.
+
+    `others` is the share of the worker's processor that neither it nor its commands have used, 0
+    to 1: the more it is, the less `per_second` says.
+    """
 
     cpu_ms: float
     children_ms: float
     per_second: float
+    others: float = 0.0
 
 
 def measure_rate(
-    run: BenchRun, program: Sequence[str], cores: Cores, slots: int, window: tuple[int, int],
+    run: BenchRun, program: Program, cores: Cores, slots: int, window: tuple[int, int],
     queued: int, first: int = 0,
 ) -> Rate:  # fmt: skip
     """Let a worker do jobs of which `queued` always wait; measure between two counts of jobs."""
@@ -67,10 +72,33 @@ def measure_window(at_work: Worker, count: Callable[[], int], window: tuple[int,
     marks = []
     for jobs in window:
         at_work.wait_for(lambda jobs=jobs: count() >= jobs)  # type: ignore[misc]
-        marks.append((at_work.done(), at_work.cpu(), time.monotonic()))
-    (done, cpu, at), (done_later, cpu_later, at_later) = marks
-    jobs, used = done_later - done, cpu_later.since(cpu)
-    return Rate(1000 * used.own / jobs, 1000 * used.children / jobs, jobs / (at_later - at))
+        marks.append((at_work.done(), Mark.take(at_work)))
+    (done, mark), (done_later, mark_later) = marks
+    jobs, used = done_later - done, mark_later.cpu.since(mark.cpu)
+    rate = jobs / (mark_later.at - mark.at)
+    at_work.check_success()
+    others = mark_later.others_since(mark)
+    return Rate(1000 * used.own / jobs, 1000 * used.children / jobs, rate, others)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment: what a worker has used, and how long its processor has been busy, in seconds."""
+
+    at: float
+    cpu: Cpu
+    busy: float
+
+    @classmethod
+    def take(cls, at_work: Worker) -> Mark:
+        """Look at a worker now."""
+        return cls(time.monotonic(), at_work.cpu(), busy_seconds(at_work.core))
+
+    def others_since(self, former: Mark) -> float:
+        """Return the share of the processor's time that others have used."""
+        used = self.cpu.since(former.cpu)
+        others = self.busy - former.busy - used.own - used.children
+        return max(0.0, others / (self.at - former.at))
 
 
 @dataclass
@@ -91,49 +119,64 @@ class Supply:
         return deleted
 
 
+@dataclass(frozen=True)
+class Makespan:
+    """A makespan over the commands' own seconds, and the share that `others` had (see Rate)."""
+
+    ratio: float
+    others: float
+
+
 def measure_makespan(
-    cloud: CloudProcess, cores: Cores, seconds: float, megabytes: float, jobs: int
-) -> float:
-    """Let an agent with one slot compute; return its makespan over the commands' own seconds."""
+    cloud: CloudProcess, program: Program, cores: Cores, seconds: float, megabytes: float, jobs: int
+) -> Makespan:
+    """Let an agent with one slot compute, from its first receive to its last acknowledgement."""
     run = BenchRun.make(cloud, COMPUTE.format(seconds=seconds), int(megabytes * 1e6))
     run.add(jobs)
-    with worker(run, AGENT, run.config(1), cores.worker) as at_work:
+    with worker(run, program, run.config(1), cores.worker) as at_work:
+        mark = Mark.take(at_work)
         at_work.wait_for(lambda: at_work.done() >= jobs)
+        others = Mark.take(at_work).others_since(mark)
+        at_work.check_success()
         stats = run.stats()
     span: float = stats["last_deleted_at"] - stats["first_received_at"]
-    return span / (seconds * jobs)
+    return Makespan(span / (seconds * jobs), others)
 
 
-def measure_lines(cloud: CloudProcess, cores: Cores, lines: int) -> float:
+def measure_lines(cloud: CloudProcess, program: Program, cores: Cores, lines: int) -> float:
     """Return the agent's CPU seconds for one job that prints so many lines."""
     run = BenchRun.make(cloud, PRINT.format(lines=lines))
-    run.add(3)
-    with worker(run, AGENT, run.config(1), cores.worker) as at_work:
+    run.add(1)
+    with worker(run, program, run.config(1), cores.worker) as at_work:
         at_work.wait_for(lambda: at_work.done() >= 1)
         before = at_work.cpu()
-        at_work.wait_for(lambda: at_work.done() >= 3)
-        return at_work.cpu().since(before).own / 2
+        run.add(1, first=1)
+        at_work.wait_for(lambda: at_work.done() >= 2)
+        used = at_work.cpu().since(before).own
+        at_work.check_success()
+    return used
 
 
-def measure_start(cloud: CloudProcess, cores: Cores) -> float:
+def measure_start(cloud: CloudProcess, program: Program, cores: Cores) -> float:
     """Return the seconds from an agent's start to its first receive."""
     run = BenchRun.make(cloud, NO_OP)
     run.add(1)
     cloud.forget()
-    with worker(run, AGENT, run.config(2), cores.worker) as at_work:
+    with worker(run, program, run.config(2), cores.worker) as at_work:
         at_work.wait_for(lambda: "ReceiveMessage" in cloud.stats()["calls"])
         first: float = cloud.stats()["calls"]["ReceiveMessage"]["first_at"]
     return first - at_work.started_at
 
 
-def measure_memory(cloud: CloudProcess, cores: Cores, jobs: int) -> Memory:
+def measure_memory(cloud: CloudProcess, program: Program, cores: Cores, jobs: int) -> Memory:
     """Return what an agent occupies that has done some jobs and now waits for the next."""
     run = BenchRun.make(cloud, NO_OP)
     run.add(jobs)
     run.add(1, jobs, delay_seconds=900)
-    with worker(run, AGENT, run.config(2), cores.worker) as at_work:
+    with worker(run, program, run.config(2), cores.worker) as at_work:
         at_work.wait_for(lambda: at_work.done() >= jobs)
-        time.sleep(2)
+        polls = cloud.stats()["calls"]["ReceiveMessage"]["count"]
+        at_work.wait_for(lambda: cloud.stats()["calls"]["ReceiveMessage"]["count"] > polls + 1)
         return at_work.memory()
 
 
@@ -149,13 +192,15 @@ class Renewals:
     expired: int
 
 
-def measure_renewals(cloud: CloudProcess, cores: Cores, slots: int, seconds: float) -> Renewals:
+def measure_renewals(
+    cloud: CloudProcess, program: Program, cores: Cores, slots: int, seconds: float
+) -> Renewals:
     """Let four jobs hold their leases while the other slots work at full speed."""
     run = BenchRun.make(cloud, HOLD)
     supply = Supply(run, 10 * slots)
     supply.top_up()
     config = run.config(slots, lease_seconds=STALL_LEASE_SECONDS)
-    with worker(run, AGENT, config, cores.worker) as at_work:
+    with worker(run, program, config, cores.worker) as at_work:
         at_work.wait_for(lambda: supply.top_up() >= 10 * slots)
         end = time.monotonic() + seconds
         at_work.wait_for(lambda: supply.top_up() >= 0 and time.monotonic() > end)

@@ -19,8 +19,16 @@ from pathlib import Path
 
 from tests.bench.engine.bench_run import BenchRun
 from tests.bench.engine.figures import Figure
-from tests.bench.engine.measures import COMPUTE, NO_OP, Cores, Rate, measure_window
-from tests.bench.engine.worker_process import SCRATCH, Cpu, cpu_of, inherited, pinned, worker
+from tests.bench.engine.measures import COMPUTE, NO_OP, Cores, Makespan, Rate, measure_window
+from tests.bench.engine.worker_process import (
+    SCRATCH,
+    Cpu,
+    busy_seconds,
+    cpu_of,
+    inherited,
+    pinned,
+    worker,
+)
 from tests.bench.small_cloud.process import small_cloud
 
 SLOTS = 2
@@ -47,13 +55,14 @@ def measure_peers(cores: Cores, rounds: int, window: tuple[int, int]) -> Iterato
         sys.stderr.write(f"Celery is not measured: {CELERY} names no Python that has it\n")
 
 
-def measure_xargs_makespan(cores: Cores, seconds: float, megabytes: float, jobs: int) -> float:
-    """Return the makespan of commands that compute, one at a time, over their own seconds."""
+def measure_xargs_makespan(cores: Cores, seconds: float, megabytes: float, jobs: int) -> Makespan:
+    """Start commands that compute, one at a time, with no file from or to anywhere."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as folder:
         script = _write(folder, COMPUTE.format(seconds=seconds), int(megabytes * 1e6))
-        started = time.monotonic()
+        started, busy = time.monotonic(), busy_seconds(cores.worker)
         _run(cores, ("xargs", "-n1", script), folder, jobs)
-        return (time.monotonic() - started) / (seconds * jobs)
+        took, ideal = time.monotonic() - started, seconds * jobs
+        return Makespan(took / ideal, (busy_seconds(cores.worker) - busy - ideal) / took)
 
 
 def _spawn(cores: Cores, command: tuple[str, ...], jobs: int) -> Rate:
@@ -107,4 +116,5 @@ def _write(folder: str, script: str, input_bytes: int) -> str:
 
 def _figures(row: str, name: str, found: list[Rate]) -> Iterator[Figure]:
     yield Figure(f"CPU for {row}", name, "ms", tuple(rate.cpu_ms for rate in found))
-    yield Figure(f"{row}, on one core", name, "/s", tuple(rate.per_second for rate in found))
+    rates, others = tuple(r.per_second for r in found), tuple(r.others for r in found)
+    yield Figure(f"{row}, on one core", name, "/s", rates, others=others)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tests.bench.engine import peers
 from tests.bench.engine.bench_run import BenchRun
@@ -13,6 +15,7 @@ from tests.bench.engine.isolation import measure_isolation, why_not_isolated
 from tests.bench.engine.measures import (
     NO_OP,
     Cores,
+    Makespan,
     Rate,
     measure_lines,
     measure_makespan,
@@ -21,12 +24,26 @@ from tests.bench.engine.measures import (
     measure_renewals,
     measure_start,
 )
-from tests.bench.engine.worker_process import AGENT, PLAIN_LOOP
-from tests.bench.small_cloud.process import small_cloud
+from tests.bench.engine.worker_process import PLAIN_LOOP, Program
+from tests.bench.small_cloud.process import CloudProcess, small_cloud
 
-AGENT_NAME = "agent"
-LOOP_NAME = "plain loop"
-MIB = "MiB"
+T = TypeVar("T")
+Rows = Iterator[Figure]
+
+LOOP = "plain loop"
+XARGS = "xargs, no S3"
+REQUEST_SECONDS = 0.03
+DEPTH_SLOTS = 16
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Jobs that compute: how long, with how much in and out, how many; what is wanted of them."""
+
+    seconds: float
+    megabytes: float
+    jobs: int
+    goal: float
 
 
 @dataclass(frozen=True)
@@ -38,32 +55,29 @@ class Effort:
     many: int = 1700
     slots: tuple[int, ...] = (2, 16, 64)
     depths: tuple[int, ...] = (100, 10_000, 1_000_000)
-    makespans: tuple[tuple[float, float, int, float], ...] = (
-        (1.0, 1, 40, 1.035), (0.2, 1, 150, 1.08), (5.0, 10, 10, 1.015),
+    spans: tuple[Spans, ...] = (
+        Spans(0.2, 1, 150, 1.08), Spans(1, 1, 40, 1.035), Spans(5, 10, 10, 1.015),
     )  # fmt: skip
-    """Seconds and megabytes of a job, jobs, goal."""
-    makespan_rounds: int = 3
     lines: int = 300_000
     stall_slots: int = 64
     stall_seconds: float = 20
     idle_after: int = 200
-    starts: int = 10
     peers: bool = True
 
     @classmethod
     def tiny(cls) -> Effort:
-        """Do as little as possible of everything."""
+        """Do as little as possible of everything but the peers."""
         return cls(
-            rounds=1, few=5, many=25, slots=(2,), depths=(30,), makespans=((0.05, 0.1, 3, 9),),
-            makespan_rounds=1, lines=300, stall_slots=8, stall_seconds=2, idle_after=5, starts=1,
-            peers=False,
+            rounds=1, few=5, many=25, slots=(2,), depths=(30,), spans=(Spans(0.05, 0.1, 3, 9),),
+            lines=300, stall_slots=8, stall_seconds=1.5, idle_after=5, peers=False,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where it is measured, and how much."""
+    """Whom to measure, where, and how much."""
 
+    agents: Mapping[str, Program]
     cores: Cores
     effort: Effort
 
@@ -72,107 +86,121 @@ class Bench:
         """From which count of jobs to which a rate is taken."""
         return self.effort.few, self.effort.many
 
-
-Rows = Iterator[Figure]
+    def each(
+        self,
+        measure: Callable[[CloudProcess, Program], T],
+        others: Mapping[str, Program] | None = None,
+    ) -> dict[str, list[T]]:
+        """Measure all agents in turn, round by round, on a cloud for each round."""
+        found: dict[str, list[T]] = defaultdict(list)
+        for _ in range(self.effort.rounds):
+            with small_cloud(self.cores.cloud) as cloud:
+                for name, program in {**self.agents, **(others or {})}.items():
+                    found[name].append(measure(cloud, program))
+        return found
 
 
 def rates(bench: Bench) -> Rows:
     """CPU for a no-op job by slots, the plain loop in turn, and jobs per second."""
     for slots in bench.effort.slots:
-        agent: list[Rate] = []
-        loop: list[Rate] = []
-        for _ in range(bench.effort.rounds):
-            with small_cloud(bench.cores.cloud) as cloud:
-                for program, into in ((AGENT, agent), (PLAIN_LOOP, loop)):
-                    run, queued = BenchRun.make(cloud, NO_OP), 10 * slots
-                    into.append(
-                        measure_rate(run, program, bench.cores, slots, bench.window, queued)
-                    )
-        yield from _rate_figures(slots, agent, loop)
+
+        def measure(cloud: CloudProcess, program: Program, slots: int = slots) -> Rate:
+            run = BenchRun.make(cloud, NO_OP)
+            return measure_rate(run, program, bench.cores, slots, bench.window, 10 * slots)
+
+        yield from _rate_figures(slots, bench.each(measure, {LOOP: PLAIN_LOOP}))
 
 
-def _rate_figures(slots: int, agent: list[Rate], loop: list[Rate]) -> Rows:
+def _rate_figures(slots: int, found: dict[str, list[Rate]]) -> Rows:
+    loop = found.pop(LOOP)
     row = f"CPU of a no-op job, {slots} slots"
-    yield Figure(row, AGENT_NAME, "ms", tuple(rate.cpu_ms for rate in agent), 1.0)
-    yield Figure(row, LOOP_NAME, "ms", tuple(rate.cpu_ms for rate in loop))
-    ratios = tuple(ours.cpu_ms / theirs.cpu_ms for ours, theirs in zip(agent, loop, strict=True))
-    yield Figure(f"{row}, over the plain loop's", AGENT_NAME, "times", ratios, 1.5)
+    for name, rates in found.items():
+        yield Figure(row, name, "ms", _cpu(rates), 1.0)
+    yield Figure(row, LOOP, "ms", _cpu(loop))
+    for name, rates in found.items():
+        ratios = [ours / theirs for ours, theirs in zip(_cpu(rates), _cpu(loop), strict=True)]
+        yield Figure(f"{row}, over the plain loop's", name, "times", tuple(ratios), 1.5)
     row = f"jobs on one core, commands included, {slots} slots"
-    yield Figure(row, AGENT_NAME, "/s", tuple(rate.per_second for rate in agent), 500, True)
-    yield Figure(row, LOOP_NAME, "/s", tuple(rate.per_second for rate in loop))
-    children = tuple(rate.children_ms for rate in agent)
-    yield Figure(f"CPU of the no-op command, {slots} slots", AGENT_NAME, "ms", children)
+    for name, rates in found.items():
+        yield Figure(row, name, "/s", _speed(rates), 500, True, _others(rates))
+    yield Figure(row, LOOP, "/s", _speed(loop), others=_others(loop))
+    for name, rates in found.items():
+        children = tuple(rate.children_ms for rate in rates)
+        yield Figure(f"CPU of the no-op command, {slots} slots", name, "ms", children)
+
+
+def _cpu(rates: list[Rate]) -> tuple[float, ...]:
+    return tuple(rate.cpu_ms for rate in rates)
+
+
+def _speed(rates: list[Rate]) -> tuple[float, ...]:
+    return tuple(rate.per_second for rate in rates)
+
+
+def _others(found: list[Rate] | list[Makespan]) -> tuple[float, ...]:
+    return tuple(each.others for each in found)
 
 
 def depths(bench: Bench) -> Rows:
-    """CPU for a no-op job by what is queued, at 16 slots."""
-    slots = 16
+    """CPU for a no-op job by what is queued."""
     for queued in bench.effort.depths:
-        found: list[float] = []
-        with small_cloud(bench.cores.cloud) as cloud:
-            run, first = BenchRun.make(cloud, NO_OP), 0
-            for _ in range(bench.effort.rounds):
-                rate = measure_rate(run, AGENT, bench.cores, slots, bench.window, queued, first)
-                found.append(rate.cpu_ms)
+        row = f"CPU of a no-op job, {queued:,} queued"
+        for name, cpu in _by_depth(bench, queued).items():
+            yield Figure(row, name, "ms", tuple(cpu), 1.0)
+
+
+def _by_depth(bench: Bench, queued: int) -> dict[str, list[float]]:
+    """Let all agents work in turn on one long queue, which takes long to fill."""
+    found: dict[str, list[float]] = defaultdict(list)
+    with small_cloud(bench.cores.cloud) as cloud:
+        run, first = BenchRun.make(cloud, NO_OP), 0
+        for _ in range(bench.effort.rounds):
+            for name, program in bench.agents.items():
+                rate = measure_rate(
+                    run, program, bench.cores, DEPTH_SLOTS, bench.window, queued, first
+                )
+                found[name].append(rate.cpu_ms)
                 # Not all that were sent are done; the next inputs must be new ones.
                 first += queued + 2 * bench.effort.many
-        yield Figure(f"CPU of a no-op job, {queued:,} queued", AGENT_NAME, "ms", tuple(found), 1.0)
-
-
-def makespans(bench: Bench) -> Rows:
-    """Makespan of commands that compute, with 30 ms a request, one slot on one core."""
-    for seconds, megabytes, jobs, goal in bench.effort.makespans:
-        found: dict[str, list[float]] = {AGENT_NAME: [], "xargs": []}
-        with small_cloud(bench.cores.cloud) as cloud:
-            cloud.delay(0.03)
-            for _ in range(bench.effort.makespan_rounds):
-                span = measure_makespan(cloud, bench.cores, seconds, megabytes, jobs)
-                found[AGENT_NAME].append(span)
-                alone = peers.measure_xargs_makespan(bench.cores, seconds, megabytes, jobs)
-                found["xargs"].append(alone)
-        row = f"makespan over the ideal, {seconds:g} s and {megabytes:g} MB"
-        yield Figure(row, AGENT_NAME, "times", tuple(found[AGENT_NAME]), goal)
-        yield Figure(row, "xargs, no S3", "times", tuple(found["xargs"]))
+    return found
 
 
 def lines(bench: Bench) -> Rows:
     """CPU for a command that prints much."""
-    with small_cloud(bench.cores.cloud) as cloud:
-        used = measure_lines(cloud, bench.cores, bench.effort.lines)
-    yield Figure(f"CPU for {bench.effort.lines:,} lines on stdout", AGENT_NAME, "s", (used,), 1.0)
+    count = bench.effort.lines
+    found = bench.each(lambda cloud, program: measure_lines(cloud, program, bench.cores, count))
+    for name, seconds in found.items():
+        yield Figure(f"CPU for {count:,} lines on stdout", name, "s", tuple(seconds), 1.0)
 
 
 def starts(bench: Bench) -> Rows:
     """From the start of an agent to its first receive."""
-    with small_cloud(bench.cores.cloud) as cloud:
-        measure_start(cloud, bench.cores)
-        found = tuple(measure_start(cloud, bench.cores) for _ in range(bench.effort.starts))
-    yield Figure("start to first receive", AGENT_NAME, "s", found, 0.2)
+    found = bench.each(lambda cloud, program: measure_start(cloud, program, bench.cores))
+    for name, seconds in found.items():
+        yield Figure("start to first receive", name, "s", tuple(seconds), 0.2)
 
 
 def stalls(bench: Bench) -> Rows:
     """How late leases are renewed at full speed."""
-    slots = bench.effort.stall_slots
-    with small_cloud(bench.cores.cloud) as cloud:
-        found = [
-            measure_renewals(cloud, bench.cores, slots, bench.effort.stall_seconds)
-            for _ in range(bench.effort.rounds)
-        ]
+    slots, seconds = bench.effort.stall_slots, bench.effort.stall_seconds
+    found = bench.each(
+        lambda cloud, program: measure_renewals(cloud, program, bench.cores, slots, seconds)
+    )
     row = f"latest renewal, {slots} slots, leases of 2 s"
-    yield Figure(row, AGENT_NAME, "ms", tuple(each.late for each in found), 50)
-    expired = tuple(float(each.expired) for each in found)
-    yield Figure("leases that ran out meanwhile", AGENT_NAME, "", expired, 0)
+    for name, renewals in found.items():
+        yield Figure(row, name, "ms", tuple(each.late for each in renewals), 50)
+        expired = tuple(float(each.expired) for each in renewals)
+        yield Figure("leases that ran out meanwhile", name, "", expired, 0)
 
 
 def memory(bench: Bench) -> Rows:
     """What an idle agent occupies."""
-    with small_cloud(bench.cores.cloud) as cloud:
-        found = [
-            measure_memory(cloud, bench.cores, bench.effort.idle_after)
-            for _ in range(min(3, bench.effort.rounds))
-        ]
-    yield Figure("memory when idle, resident", AGENT_NAME, MIB, tuple(m.rss for m in found), 60)
-    yield Figure("memory when idle, its share", AGENT_NAME, MIB, tuple(m.pss for m in found))
+    jobs = bench.effort.idle_after
+    found = bench.each(lambda cloud, program: measure_memory(cloud, program, bench.cores, jobs))
+    for name, sizes in found.items():
+        rss, pss = tuple(each.rss for each in sizes), tuple(each.pss for each in sizes)
+        yield Figure("memory when idle, resident", name, "MiB", rss, 60)
+        yield Figure("memory when idle, its share", name, "MiB", pss)
 
 
 def isolation(bench: Bench) -> Rows:
@@ -180,14 +208,39 @@ def isolation(bench: Bench) -> Rows:
     if reason := why_not_isolated():
         sys.stderr.write(f"isolation is not measured: {reason}\n")
         return
-    found = [measure_isolation(bench.cores, bench.window) for _ in range(bench.effort.rounds)]
-    yield Figure("isolation of a job, as in the image", AGENT_NAME, "ms", tuple(found), 4.0)
+    found = bench.each(
+        lambda cloud, program: measure_isolation(cloud, program, bench.cores, bench.window)
+    )
+    for name, cost in found.items():
+        yield Figure("CPU for the isolation of a job", name, "ms", tuple(cost), 4.0)
 
 
 def others(bench: Bench) -> Rows:
     """Spawning by xargs and GNU parallel, consuming by Celery."""
     if bench.effort.peers:
         yield from peers.measure_peers(bench.cores, bench.effort.rounds, bench.window)
+
+
+def makespans(bench: Bench) -> Rows:
+    """Makespan of commands that compute, one slot on one core."""
+    for spans in bench.effort.spans:
+        kind = (spans.seconds, spans.megabytes, spans.jobs)
+        alone: list[Makespan] = []
+
+        def measure(
+            cloud: CloudProcess, program: Program,
+            kind: tuple[float, float, int] = kind, alone: list[Makespan] = alone,
+        ) -> Makespan:  # fmt: skip
+            cloud.delay(REQUEST_SECONDS)
+            alone.append(peers.measure_xargs_makespan(bench.cores, *kind))
+            return measure_makespan(cloud, program, bench.cores, *kind)
+
+        row = f"makespan over the ideal, {spans.seconds:g} s and {spans.megabytes:g} MB"
+        for name, found in bench.each(measure).items():
+            ratios = tuple(each.ratio for each in found)
+            yield Figure(row, name, "times", ratios, spans.goal, others=_others(found))
+        ratios = tuple(each.ratio for each in alone)
+        yield Figure(row, XARGS, "times", ratios, others=_others(alone))
 
 
 ROWS: dict[str, Callable[[Bench], Rows]] = {

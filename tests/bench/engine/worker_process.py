@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ SCRATCH = Path("/dev/shm")
 POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 300
 
-AGENT = (str(Path(sys.executable).parent / "parallelize-agent"),)
-PLAIN_LOOP = (sys.executable, "-m", "tests.bench.engine.plain_loop")
+Program = tuple[str, ...]
+AGENT: Program = (str(Path(sys.executable).parent / "parallelize-agent"),)
+PLAIN_LOOP: Program = (sys.executable, "-m", "tests.bench.engine.plain_loop")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Worker:
 
     run: BenchRun
     process: subprocess.Popen[bytes]
+    core: int | None
     started_at: float
     log: Path
 
@@ -79,6 +81,11 @@ class Worker:
         deleted: int = self.run.stats()["deleted"]
         return deleted
 
+    def check_success(self) -> None:
+        """Exit if a job has failed: what failures cost is not what is measured."""
+        if failed := self.run.failures():
+            sys.exit(f"jobs have failed, as {failed[0]} says:\n{self.log.read_text()[-3000:]}")
+
 
 def cpu_of(pid: int) -> Cpu:
     """Return what a process has used so far, its children to a hundredth of a second."""
@@ -88,6 +95,15 @@ def cpu_of(pid: int) -> Cpu:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     children = sum(int(field) / TICKS for field in fields[13:15])
     return Cpu(time.clock_gettime(clock.value), children)
+
+
+def busy_seconds(core: int | None) -> float:
+    """Return for how long a processor, or all of them, has done anything since the boot."""
+    name = "cpu" if core is None else f"cpu{core}"
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    ticks = next([int(field) for field in fields] for word, *fields in lines if word == name)
+    idle, waiting = ticks[3:5]
+    return (sum(ticks[:8]) - idle - waiting) / TICKS
 
 
 def pinned(core: int | None, *command: str) -> list[str]:
@@ -102,9 +118,7 @@ def inherited() -> dict[str, str]:
 
 
 @contextmanager
-def worker(
-    run: BenchRun, program: Sequence[str], config: str, core: int | None
-) -> Iterator[Worker]:
+def worker(run: BenchRun, program: Program, config: str, core: int | None) -> Iterator[Worker]:
     """Run a worker on the processor `core`, if given; it is told to stop at the end."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as name:
         folder = Path(name)
@@ -118,7 +132,7 @@ def worker(
                 env=inherited() | run.cloud.environ | {"HOME": name},
             )  # fmt: skip
         try:
-            yield Worker(run, process, started_at, folder / "log")
+            yield Worker(run, process, core, started_at, folder / "log")
         finally:
             _stop(process)
 

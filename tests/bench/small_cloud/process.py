@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -58,6 +59,11 @@ class CloudProcess:
         """Write an object; its key needs no encoding."""
         self._ask("PUT", f"/{bucket}", b"")
         self._ask("PUT", f"/{bucket}/{key}", body)
+
+    def keys(self, bucket: str, prefix: str) -> list[str]:
+        """Return the first keys below a prefix; neither needs encoding."""
+        listed = self._ask("GET", f"/{bucket}?list-type=2&prefix={prefix}").decode()
+        return re.findall("<Key>(.*?)</Key>", listed)
 
     def create_queue(self, name: str) -> str:
         """Make a queue; return its URL."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.bench.small_cloud.process import small_cloud
 from tests.conformance.other_server import other_server
 
 from parallelize.local.cloud import local_cloud
@@ -17,8 +18,8 @@ from parallelize_core.store import S3Store, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
 # A server that is given is asked alone: what the others answer is no news.
-QUEUES = ["server"] if other_server() else ["memory", "server", "local cloud"]
-STORES = ["server"] if other_server() else ["memory", "server"]
+QUEUES = ["server"] if other_server() else ["memory", "server", "local cloud", "small cloud"]
+STORES = ["server"] if other_server() else ["memory", "server", "small cloud"]
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +42,21 @@ def local_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield cloud.endpoint
 
 
+@pytest.fixture(scope="session")
+def small_endpoint() -> Iterator[str]:
+    """The URL of the server that benchmarks use."""
+    with small_cloud() as cloud:
+        yield cloud.url
+
+
+ENDPOINTS = {
+    "server": "endpoint",
+    "local cloud": "local_endpoint",
+    "small cloud": "small_endpoint",
+}
+"""The fixture that starts each of them."""
+
+
 def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
     """Clients as the program builds them; only standard variables lead to the emulator."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
@@ -57,21 +73,19 @@ def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
 
 @pytest.fixture(params=QUEUES)
 def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """An empty queue: the shipped fake, or SQS as the server or the local cloud speak it."""
+    """An empty queue: the shipped fake, or SQS as one of the servers speaks it."""
     if request.param == "memory":
         return InMemoryQueue()
-    server = "endpoint" if request.param == "server" else "local_endpoint"
-    clients = clients_of(request.getfixturevalue(server), monkeypatch)
+    clients = clients_of(request.getfixturevalue(ENDPOINTS[request.param]), monkeypatch)
     return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
-    """An empty bucket: the shipped fake, or S3 as the server speaks it."""
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty bucket: the shipped fake, or S3 as one of the servers speaks it."""
     if request.param == "memory":
         return InMemoryStore()
-    clients: Clients = request.getfixturevalue("clients")
-    return empty_bucket(clients)
+    return empty_bucket(clients_of(request.getfixturevalue(ENDPOINTS[request.param]), monkeypatch))
 
 
 @pytest.fixture
