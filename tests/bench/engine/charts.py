@@ -8,7 +8,7 @@ They are in tests/bench/figures/engine.json, as `python -m tests.bench.engine --
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from tests.bench.engine.figures import Figure, Report, short
@@ -19,29 +19,21 @@ PAGE = ROOT / "docs/performance.md"
 CHARTS = ROOT / "docs/performance"
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
-WIDTH, LABEL_WIDTH, VALUE_WIDTH = 760, 250, 90
+WIDTH, LABEL_WIDTH, VALUE_WIDTH = 760, 290, 70
 BAR, GAP, TOP, BOTTOM = 18, 6, 56, 34
 STYLE = """
   .ground { fill: #ffffff } .text { fill: #1f2328 } .quiet { fill: #59636e }
   .before { fill: #8c959f } .after { fill: #0969da } .peer { fill: #b08800 }
   .goal { stroke: #1a7f37; stroke-width: 2; stroke-dasharray: 5 3 } .goal-text { fill: #1a7f37 }
+  .value { paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
   text { font: 13px system-ui, sans-serif } .title { font-size: 15px; font-weight: 600 }
   @media (prefers-color-scheme: dark) {
     .ground { fill: #0d1117 } .text { fill: #e6edf3 } .quiet { fill: #9198a1 }
     .before { fill: #656c76 } .after { fill: #4493f8 } .peer { fill: #d29922 }
+    .value { stroke: #0d1117 }
     .goal { stroke: #3fb950 } .goal-text { fill: #3fb950 }
   }
 """
-
-
-CHOSEN = (
-    ("cpu", "CPU of the agent for a no-op job, by slots", "ms", ("CPU of a no-op job, ",)),
-    ("rate", "No-op jobs on one core, commands included", "/s", (
-        "jobs on one core", "starting a no-op", "a message and a no-op",
-    )),
-    ("makespan", "Makespan over the ideal, 30 ms a request", "times", ("makespan over",)),
-)  # fmt: skip
-"""Name, title and unit of each chart, and how its rows start."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,33 @@ class Bar:
     label: str
     value: float
     kind: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to make a chart of: the rows that start so; of a ratio, what is above 1, in percent."""
+
+    name: str
+    title: str
+    unit: str
+    rows: tuple[str, ...]
+    above_one: bool = False
+
+    def value(self, figure: Figure) -> float:
+        """Return the length of a figure's bar."""
+        return 100 * (figure.median - 1) if self.above_one else figure.median
+
+
+CHOSEN = (
+    Choice("cpu", "CPU of the agent for a no-op job", "ms", ("CPU of a no-op job, ",)),
+    Choice(
+        "rate", "No-op jobs on one core, commands included", "/s",
+        ("jobs on one core", "starting a no-op", "a message and a no-op"),
+    ),
+    Choice(
+        "makespan", "Makespan above the ideal, 30 ms a request", "%", ("makespan",), above_one=True
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,28 +92,34 @@ def main() -> None:
 
 
 def charts(report: Report) -> Iterator[Chart]:
-    """Choose what is drawn."""
-    rows = [figure.row for figure in report.figures]
-    for name, title, unit, starts in CHOSEN:
-        chosen = [
-            row
-            for row in dict.fromkeys(rows)
-            if row.startswith(starts) and "over the plain" not in row
-        ]
-        bars = [bar for row in chosen for bar in _bars(report, row)]
-        goals = {each.goal for each in report.figures if each.row in chosen and each.goal}
-        yield Chart(name, title, unit, tuple(bars), goals.pop() if len(goals) == 1 else None)
+    """Make the charts that were chosen."""
+    for choice in CHOSEN:
+        rows = dict.fromkeys(each.row for each in report.figures if _fits(each, choice))
+        bars = [bar for row in rows for bar in _bars(report, row, choice)]
+        goals = {choice.value(each) for each in _goals(report, tuple(rows))}
+        goal = goals.pop() if len(goals) == 1 else None
+        yield Chart(choice.name, choice.title, choice.unit, tuple(bars), goal)
 
 
-def _bars(report: Report, row: str) -> Iterator[Bar]:
+def _fits(figure: Figure, choice: Choice) -> bool:
+    return figure.row.startswith(choice.rows) and not figure.row.endswith("loop's")
+
+
+def _goals(report: Report, rows: tuple[str, ...]) -> Iterator[Figure]:
+    """Return what is wanted, as figures."""
+    for each in report.figures:
+        if each.row in rows and each.goal is not None:
+            yield replace(each, rounds=(each.goal,))
+
+
+def _bars(report: Report, row: str, choice: Choice) -> Iterator[Bar]:
     label = row.removesuffix(", on one core").rpartition(", ")[2]
-    found = [report.of(row, agent) for agent in report.agents]
-    for place, figure in enumerate(found):
-        if figure:
-            kind = "after" if place == len(found) - 1 else "before"
-            yield Bar(f"{label}, {figure.who}", figure.median, kind)
+    for agent in report.agents:
+        if figure := report.of(row, agent):
+            kind = "after" if agent == report.agents[-1] else "before"
+            yield Bar(f"{label}, {agent}", choice.value(figure), kind)
     for peer in report.peers(row):
-        yield Bar(f"{label}, {peer.who}", peer.median, "peer")
+        yield Bar(f"{label}, {peer.who}", choice.value(peer), "peer")
 
 
 def draw(chart: Chart) -> str:
@@ -107,8 +132,8 @@ def draw(chart: Chart) -> str:
         f"<title>{escape(chart.title)}</title><style>{STYLE}</style>",
         f'<rect class="ground" width="{WIDTH}" height="{height}"/>',
         f'<text class="text title" x="16" y="28">{escape(chart.title)} ({chart.unit})</text>',
-        *(_draw_bar(bar, TOP + at * (BAR + GAP), scale) for at, bar in enumerate(chart.bars)),
         _draw_goal(chart, scale, height),
+        *(_draw_bar(bar, TOP + at * (BAR + GAP), scale) for at, bar in enumerate(chart.bars)),
         "</svg>\n",
     ]
     return "\n".join(part for part in parts if part)
@@ -120,7 +145,7 @@ def _draw_bar(bar: Bar, top: float, scale: float) -> str:
         f'<text class="quiet" x="{LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">'
         f"{escape(bar.label)}</text>"
         f'<rect class="{bar.kind}" x="{LABEL_WIDTH}" y="{top}" width="{width:.1f}" height="{BAR}"/>'
-        f'<text class="text" x="{LABEL_WIDTH + width + 6:.1f}" y="{middle}">'
+        f'<text class="text value" x="{LABEL_WIDTH + width + 6:.1f}" y="{middle}">'
         f"{short(bar.value)}</text>"
     )
 
