@@ -157,15 +157,23 @@ def measure_lines(cloud: CloudProcess, program: Program, cores: Cores, lines: in
     return used
 
 
-def measure_start(cloud: CloudProcess, program: Program, cores: Cores) -> float:
-    """Return the seconds from an agent's start to its first receive."""
+@dataclass(frozen=True)
+class Start:
+    """From an agent's start to its first receive, in seconds: by the clock, and of CPU."""
+
+    clock: float
+    cpu: float
+
+
+def measure_start(cloud: CloudProcess, program: Program, cores: Cores) -> Start:
+    """Start an agent, and see when it asks for messages."""
     run = BenchRun.make(cloud, NO_OP)
-    run.add(1)
     cloud.forget()
     with worker(run, program, run.config(2), cores.worker) as at_work:
         at_work.wait_for(lambda: "ReceiveMessage" in cloud.stats()["calls"])
+        used = at_work.cpu().own
         first: float = cloud.stats()["calls"]["ReceiveMessage"]["first_at"]
-    return first - at_work.started_at
+    return Start(first - at_work.started_at, used)
 
 
 def measure_memory(cloud: CloudProcess, program: Program, cores: Cores, jobs: int) -> Memory:
