@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.bench.engine.worker_process import AGENT, Program
 
 def main() -> None:
     options = _parse()
+    # So that what was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     effort = Effort.tiny() if options.tiny else Effort()
     if options.rounds:
         effort = replace(effort, rounds=options.rounds)

@@ -40,6 +40,7 @@ app.conf.update(
         "is_secure": False,
         "region": os.environ["AWS_REGION"],
         "wait_time_seconds": 1,
+        "polling_interval": 0,  # by default it waits a second whenever its prefetch is full
         "predefined_queues": {
             queue: {
                 "url": config["queue_url"],
