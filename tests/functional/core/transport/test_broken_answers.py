@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import zlib
 from pathlib import Path
 
@@ -290,5 +291,26 @@ def test_an_error_of_the_disk_is_none_of_the_service(tmp_path: Path) -> None:
             with pytest.raises(FileNotFoundError):
                 await caller.store().get_file("key", tmp_path / "none" / "file")
             assert len(server.asked) == 1
+
+    asyncio.run(body())
+
+
+def test_calls_leave_nothing_to_the_garbage_collector() -> None:
+    """It stops the loop for longer the more there is, and an agent makes calls by the million."""
+
+    async def body() -> None:
+        async with served(WHOLE) as server, calling(server) as caller:
+            store = caller.store()
+            await store.get("key")
+            gc.collect()
+            gc.disable()
+            try:
+                before = len(gc.get_objects())
+                for _ in range(50):
+                    await store.get("key")
+                server.asked.clear()
+                assert len(gc.get_objects()) - before < 50
+            finally:
+                gc.enable()
 
     asyncio.run(body())
