@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from parallelize_core.errors import ParallelizeError, UnavailableError
+from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError, UsageError
 from parallelize_core.transport.answers import Reply, ReplyError, translated
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ def _translated(error: Exception, where: str) -> ParallelizeError:
         words = (said.get("Code", ""), said.get("Message", ""))
         return translated(ReplyError(Reply(status), words), where)
     known = explain(error)
-    if known is not None and known.exit_code != UnavailableError.exit_code:
+    if isinstance(known, AccessError | UsageError):
         return known
-    return UnavailableError(f"{where} cannot be reached", str(error), "check the network")
+    why = f"{type(error).__name__}: {error}"
+    return UnavailableError(f"{where} cannot be reached", why, known.fix if known else None)
