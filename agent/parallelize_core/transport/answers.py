@@ -20,6 +20,7 @@ from parallelize_core.errors import (
     RefusedError,
     ThrottledError,
     UnavailableError,
+    UsageError,
 )
 from parallelize_core.transport.retries import Reason
 from parallelize_core.transport.signing import Keys
@@ -184,7 +185,9 @@ def _refused(error: ReplyError, where: str, why: str) -> ParallelizeError:
             "this machine's clock is wrong", why, "set the clock, e.g. with NTP"
         )
     if error.code == "NoSuchBucket":
-        return RefusedError(f"{where}: the bucket does not exist", why, "check the bucket's name")
+        return UsageError(
+            f"{where}: the bucket does not exist", why, "parallelize setup, or aws.bucket"
+        )
     if error.elsewhere:
         return RefusedError(f"{where} is in another region", why, "give its region: --region")
     return RefusedError(f"{where} is refused", why, "check the permissions of this role or profile")

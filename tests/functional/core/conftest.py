@@ -13,9 +13,11 @@ from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
 
 from parallelize.local.cloud import local_cloud
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_queue import SQSQueue
+from parallelize_core.boto_store import S3Store
 from parallelize_core.clients import Clients
-from parallelize_core.queue import Queue, SQSQueue
-from parallelize_core.store import S3Store, Store
+from parallelize_core.queue import Queue
+from parallelize_core.store import Store
 from parallelize_core.testing import (
     AsyncInMemoryQueue,
     AsyncInMemoryStore,

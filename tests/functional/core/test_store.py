@@ -10,9 +10,10 @@ import pytest
 from tests.functional.core.loop_thread import LoopStore, LoopThread
 
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_store import S3Store
 from parallelize_core.errors import ChangedError, MissingError, UsageError
 from parallelize_core.parts import PART_BYTES
-from parallelize_core.store import IF_ABSENT, Condition, S3Store, Store
+from parallelize_core.store import IF_ABSENT, Condition, Store
 
 UNUSUAL = ["ünï/界.txt", "a b+c%20d&e", "<q>'\"", "~", "-rf", "a\u2028b", "x/" * 511 + "xy"]
 

@@ -21,6 +21,7 @@ from parallelize_core.errors import (
     RefusedError,
     ThrottledError,
     UnavailableError,
+    UsageError,
 )
 from parallelize_core.store import IF_ABSENT, Condition
 from parallelize_core.transport.retries import ATTEMPTS, CONFLICT_ATTEMPTS
@@ -34,7 +35,7 @@ MEANINGS: list[tuple[Step, type[ParallelizeError]]] = [
     (refusal("InvalidAccessKeyId", 403), RefusedError),
     (refusal("InvalidObjectState", 403), ArchivedError),
     (refusal("NoSuchKey", 404), MissingError),
-    (refusal("NoSuchBucket", 404), RefusedError),
+    (refusal("NoSuchBucket", 404), UsageError),
     (refusal("PreconditionFailed", 412), ChangedError),
     (refusal("KMS.DisabledException", 400), RefusedError),
     (refusal("NotImplemented", 501), RefusedError),
