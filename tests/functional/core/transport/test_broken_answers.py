@@ -112,6 +112,19 @@ def test_what_takes_too_long_is_given_up(step: Step) -> None:
     asyncio.run(body())
 
 
+def test_a_success_of_unknown_length_is_not_waited_for() -> None:
+    """It would end with its connection, and half of it would look like the whole."""
+
+    async def body() -> None:
+        endless = trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1024)
+        async with served(endless) as server, calling(server) as caller:
+            with pytest.raises(UnavailableError) as caught:
+                await caller.client.call(Request("GET", "key", "it", SHORT))
+            assert "length" in str(caught.value.__cause__)
+
+    asyncio.run(body())
+
+
 def test_a_body_that_goes_on_fast_enough_is_waited_for() -> None:
     async def slowly(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n")
@@ -191,7 +204,7 @@ def test_a_connection_is_used_again() -> None:
 )
 def test_a_connection_that_is_at_its_end_is_not_used_again(step: Step) -> None:
     async def body() -> None:
-        async with served(step, WHOLE) as server, calling(server) as caller:
+        async with served(step, WHOLE) as server, calling(server, budget=NoRetries()) as caller:
             store = caller.store()
             await store.get("a")
             await asyncio.sleep(5 * 0.02)

@@ -21,13 +21,13 @@ from tests.functional.core.transport.scripted import (
 )
 
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_store import S3Store
 from parallelize_core.errors import (
     ParallelizeError,
     RefusedError,
     UnavailableError,
     UsageError,
 )
-from parallelize_core.store import S3Store
 
 
 async def using(
@@ -72,7 +72,7 @@ def test_a_bucket_in_another_region_is_followed_by_botocores_own_map(
 
 
 def test_what_is_rare_is_refused_in_the_words_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RefusedError, match="s3://bucket/folder/ is refused"):
+    with pytest.raises(RefusedError, match="s3://bucket/folder/: no"):
         asyncio.run(using(monkeypatch, refusal("AccessDenied", 403, "no"), listed))
 
 
