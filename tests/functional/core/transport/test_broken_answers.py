@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import zlib
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_what_takes_too_long_is_given_up(step: Step) -> None:
     asyncio.run(body())
 
 
+def test_a_success_of_unknown_length_is_not_waited_for() -> None:
+    """It would end with its connection, and half of it would look like the whole."""
+
+    async def body() -> None:
+        endless = trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1024)
+        async with served(endless) as server, calling(server) as caller:
+            with pytest.raises(UnavailableError) as caught:
+                await caller.client.call(Request("GET", "key", "it", SHORT))
+            assert "length" in str(caught.value.__cause__)
+
+    asyncio.run(body())
+
+
 def test_a_body_that_goes_on_fast_enough_is_waited_for() -> None:
     async def slowly(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n")
@@ -190,7 +204,7 @@ def test_a_connection_is_used_again() -> None:
 )
 def test_a_connection_that_is_at_its_end_is_not_used_again(step: Step) -> None:
     async def body() -> None:
-        async with served(step, WHOLE) as server, calling(server) as caller:
+        async with served(step, WHOLE) as server, calling(server, budget=NoRetries()) as caller:
             store = caller.store()
             await store.get("a")
             await asyncio.sleep(5 * 0.02)
@@ -290,5 +304,26 @@ def test_an_error_of_the_disk_is_none_of_the_service(tmp_path: Path) -> None:
             with pytest.raises(FileNotFoundError):
                 await caller.store().get_file("key", tmp_path / "none" / "file")
             assert len(server.asked) == 1
+
+    asyncio.run(body())
+
+
+def test_calls_leave_nothing_to_the_garbage_collector() -> None:
+    """It stops the loop for longer the more there is, and an agent makes calls by the million."""
+
+    async def body() -> None:
+        async with served(WHOLE) as server, calling(server) as caller:
+            store = caller.store()
+            await store.get("key")
+            gc.collect()
+            gc.disable()
+            try:
+                before = len(gc.get_objects())
+                for _ in range(50):
+                    await store.get("key")
+                server.asked.clear()
+                assert len(gc.get_objects()) - before < 50
+            finally:
+                gc.enable()
 
     asyncio.run(body())

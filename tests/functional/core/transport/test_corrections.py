@@ -20,8 +20,8 @@ from tests.functional.core.transport.scripted import (
 
 from parallelize_core.errors import (
     AccessError,
-    RefusedError,
     UnavailableError,
+    UsageError,
 )
 from parallelize_core.transport.pool import Pool
 from parallelize_core.transport.retries import ATTEMPTS, RetryBudget
@@ -232,7 +232,7 @@ def test_a_redirect_that_goes_round_in_circles_is_refused() -> None:
                 return replace(caller.client.endpoint, region=region), caller.pool
 
             async with calling(server, relocate=relocate) as caller:
-                with pytest.raises(RefusedError, match="another region"):
+                with pytest.raises(UsageError, match="another region"):
                     await caller.store().get("a")
                 assert len(server.asked) == 2
 
