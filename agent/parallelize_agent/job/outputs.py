@@ -307,7 +307,7 @@ def _refused(name: bytes, why: str) -> OutputError:
 
 def _quoted(path: bytes) -> str:
     """Return a path as messages have it: `failures` puts those together that differ in it only."""
-    return f'"{ascii(os.fsdecode(path))[1:-1]}"'
+    return f'"{printed.shown(path)}"'
 
 
 def _is_below(path: bytes, folder: bytes) -> bool:

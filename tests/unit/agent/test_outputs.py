@@ -426,7 +426,7 @@ def test_what_the_environment_brought_along_is_a_remark(
 def test_what_a_job_could_write_into_the_environment_all_the_same_is_an_error(
     furnished: Path, environment: Path, line: str
 ) -> None:
-    until_later(environment / "data")
+    until_later(furnished / "data", environment / "data/7")
     for name in ("data/new", "data/7", "model.bin"):
         (environment / name).write_text("new")
     with pytest.raises(OutputError, match="all jobs share"):
@@ -441,9 +441,7 @@ def test_a_link_that_the_job_has_made_into_the_environment_is_no_output(
         found(furnished, "mine", environment)
 
 
-def until_later(folder: Path) -> None:
-    """Wait until the file system's clock has moved on."""
-    probe = folder / "7"
-    first = probe.stat().st_ctime_ns
-    while probe.stat().st_ctime_ns <= first:
+def until_later(link: Path, probe: Path) -> None:
+    """Wait until the file system's clock has moved on since a link was made."""
+    while probe.stat().st_ctime_ns <= link.lstat().st_ctime_ns:
         probe.chmod(0o644)

@@ -154,6 +154,12 @@ from pathlib import Path
 from parallelize_agent.process.read_only import ReadOnlyFolder, enter_own_namespaces
 if not enter_own_namespaces():
     sys.exit(77)
+Path(sys.argv[1], "locked").touch(mode=0)
+try:
+    Path(sys.argv[1], "locked").read_bytes()
+    sys.exit("it can read what its user cannot")
+except PermissionError:
+    pass
 with ReadOnlyFolder(Path(sys.argv[1])).enforced():
     done = subprocess.run(["sh", "-c", sys.argv[2]], cwd=sys.argv[1], capture_output=True)
 Path(sys.argv[1], "by the agent").touch()
