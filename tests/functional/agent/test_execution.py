@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_the_last_words_of_a_command_are_read(tmp_path: Path) -> None:
         execution(tmp_path, "head -c 60000 /dev/zero | tr '\\0' .; echo; echo last").run()
         assert (tmp_path / "stdout").read_text().splitlines()[-1] == "last"
         assert (tmp_path / "log").stat().st_size == 60006
+
+
+FULL_PIPE = """
+import fcntl, os
+fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 2**20)
+os.write(1, b"".join(b"%07d\\n" % number for number in range(100_000)))
+"""
+
+
+def test_what_is_in_the_pipe_when_the_command_ends_is_read(tmp_path: Path) -> None:
+    execution(tmp_path, f"exec {sys.executable} -c '{FULL_PIPE}'").run()
+    assert (tmp_path / "log").read_bytes().splitlines() == [b"%07d" % n for n in range(100_000)]
 
 
 def test_a_process_that_holds_the_pipe_open_and_hides_is_not_waited_for(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from parallelize_agent.job.outputs import (
     Outputs,
     find_outputs,
 )
+from parallelize_agent.process import isolation
 from parallelize_core import keys
 
 NAMES = ("a", "b", "c d", "é", ".h", "-n")
@@ -310,6 +311,7 @@ def test_folders_deeper_than_any_path_are_an_error(scratch: Path) -> None:
     subprocess.run([sys.executable, "-c", nest], cwd=scratch, check=True)
     with pytest.raises(OutputError, match="File name too long"):
         found(scratch, "d" * 20)
+    isolation.remove(scratch)  # pytest cannot
 
 
 def test_a_remark_as_long_as_a_book_is_a_remark(scratch: Path) -> None:
@@ -445,3 +447,30 @@ def until_later(link: Path, probe: Path) -> None:
     """Wait until the file system's clock has moved on since a link was made."""
     while probe.stat().st_ctime_ns <= link.lstat().st_ctime_ns:
         probe.chmod(0o644)
+
+
+# Outside
+
+
+@pytest.mark.parametrize(
+    "line", ["../outside.txt", "..", "d/up/outside.txt", "d/up", "/etc/passwd"]
+)
+def test_a_line_that_names_something_outside_is_an_error(scratch: Path, line: str) -> None:
+    (scratch / "d").mkdir()
+    (scratch / "d/up").symlink_to("../..")
+    with pytest.raises(OutputError, match="stdout names a path outside"):
+        found(scratch, line)
+
+
+def test_a_folder_with_a_link_that_leads_outside_is_an_error(scratch: Path) -> None:
+    (scratch / "d").mkdir()
+    (scratch / "d/link").symlink_to("../../outside.txt")
+    with pytest.raises(OutputError, match="leads outside"):
+        found(scratch, "d")
+
+
+def test_a_way_back_from_a_linked_folder_is_named_by_where_it_leads(scratch: Path) -> None:
+    (scratch / "deep/folder").mkdir(parents=True)
+    (scratch / "deep/x.txt").touch()
+    (scratch / "link").symlink_to("deep/folder")
+    assert names(found(scratch, "link/../x.txt")) == ["deep/x.txt"]
