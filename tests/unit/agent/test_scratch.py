@@ -87,17 +87,26 @@ def test_a_link_in_the_environment_to_a_folder_is_a_link(
 # Removal
 
 
-@pytest.fixture
-def stuck(space: ScratchSpace) -> Iterator[JobFolder]:
-    """A job whose folder not even root can remove, until `umount`."""
+@pytest.fixture(autouse=True)
+def _unmounted(tmp_path: Path) -> Iterator[None]:
+    yield
+    free(tmp_path)
+
+
+def stuck_job(space: ScratchSpace) -> JobFolder:
+    """Return a job whose folder not even root can remove, until `free`."""
     job = space.make("stuck")
     place = job.scratch / "mounted"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this needs root and the right to mount")
-    yield job
-    free(job.root.parents[2])
+    return job
+
+
+@pytest.fixture
+def stuck(space: ScratchSpace) -> JobFolder:
+    return stuck_job(space)
 
 
 def free(folder: Path) -> None:
@@ -151,11 +160,7 @@ def test_the_next_agent_starts_beside_what_the_former_could_not_remove(
 
 def test_a_user_is_not_another_jobs_while_files_of_it_are_left(tmp_path: Path) -> None:
     space = ScratchSpace(tmp_path / "jobs", JobUsers(1, 1))
-    job = space.make("stuck")
-    (job.scratch / "mounted").mkdir()
-    mount = ["mount", "-t", "tmpfs", "tmpfs", str(job.scratch / "mounted")]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this needs root and the right to mount")
+    job = stuck_job(space)
     space.remove(job)
     assert space.make("next").user != job.user
     free(tmp_path)
