@@ -28,6 +28,13 @@ LOG_LINE = b"2026-01-01 00:00:00 INFO step %d done, loss=0.12345\n"
 LINES = 300_000
 
 
+def made(space: ScratchSpace, key: str) -> JobFolder:
+    """Make the folders of a job."""
+    folder = space.reserve(key)
+    space.make(folder)
+    return folder
+
+
 class Parts:
     """The time of each part, round after round."""
 
@@ -56,10 +63,10 @@ def command(job: JobFolder, *argv: str) -> Command:
 
 def one_job(parts: Parts, space: ScratchSpace, environment: Path) -> None:
     with parts.timed("scratch folder made, furnished, removed"):
-        job = space.make("a/b.txt")
+        job = made(space, "a/b.txt")
         space.furnish(job, environment)
         space.remove(job)
-    job = space.make("a/b.txt")
+    job = made(space, "a/b.txt")
     space.furnish(job, environment)
     with parts.timed("run() of `true`, wall clock", time.perf_counter):
         Execution(command(job, "/bin/true"), job.stdout, job.log).run()
@@ -77,7 +84,7 @@ def one_job(parts: Parts, space: ScratchSpace, environment: Path) -> None:
 
 
 def many_lines(parts: Parts, space: ScratchSpace) -> None:
-    job = space.make("chatty")
+    job = made(space, "chatty")
     (job.scratch / "out.txt").touch()
     printed = job.root / "printed"
     printed.write_bytes(b"".join(LOG_LINE % n for n in range(LINES)) + b"out.txt\n")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +74,7 @@ class ScratchSpace:
     """
 
     def __init__(self, root: Path, users: JobUsers | None = None) -> None:
-        self._root = root
+        self.root = root
         self._users = users
         self._left_over = LeftOver(root.with_name("left-over"), users)
         self._numbers = itertools.count()
@@ -90,7 +91,8 @@ class ScratchSpace:
         """Raise UsageError if this machine cannot keep jobs apart, although it should."""
         if self._users is None:
             return
-        folder = self.make("check")
+        folder = self.reserve("check")
+        self.make(folder)
         self.furnish(folder, None)
         why = can_start(isolation.job_prefix(folder.user, folder.tmp), folder.scratch)
         self.remove(folder)
@@ -102,19 +104,24 @@ class ScratchSpace:
                 f"below {' or '.join(isolation.OWN_PLACES)}",
             )
 
-    def make(self, key: str) -> JobFolder:
-        """Make the folders of a job at the input `key`."""
+    def reserve(self, key: str) -> JobFolder:
+        """Choose the folders of a job at the input `key`; nothing is made yet."""
         number = next(self._numbers)
         user = self._users.take() if self._users else None
         shelf = self._shelves[number % len(self._shelves)]
-        if number < len(self._shelves):
-            _make_private(str(shelf))
-        folder = JobFolder(shelf / str(number), key, user)
+        return JobFolder(shelf / str(number), key, user)
+
+    def make(self, folder: JobFolder) -> None:
+        """Make the folders of a job."""
         root = str(folder.root)
-        _make_private(root)
+        try:
+            _make_private(root)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                _make_private(str(folder.root.parent))
+            _make_private(root)
         for name in ("", f"/{PRIVATE}", f"/{PRIVATE}/input", f"/{PRIVATE}/tmp"):  # noqa: S108
             os.mkdir(f"{root}/scratch{name}")  # noqa: PTH102 - pathlib takes three times as long
-        return folder
 
     def furnish(self, folder: JobFolder, environment: Path | None) -> None:
         """Put the environment in, and hand the scratch folder to the job's user."""

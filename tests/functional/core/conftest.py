@@ -9,16 +9,30 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from tests.conformance.other_server import other_server
+from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
 
 from parallelize.local.cloud import local_cloud
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_queue import SQSQueue
+from parallelize_core.boto_store import S3Store
 from parallelize_core.clients import Clients
-from parallelize_core.queue import Queue, SQSQueue
-from parallelize_core.store import S3Store, Store
-from parallelize_core.testing import InMemoryQueue, InMemoryStore
+from parallelize_core.queue import Queue
+from parallelize_core.store import Store
+from parallelize_core.testing import (
+    AsyncInMemoryQueue,
+    AsyncInMemoryStore,
+    InMemoryQueue,
+    InMemoryStore,
+)
 
 # A server that is given is asked alone: what the others answer is no news.
-QUEUES = ["server"] if other_server() else ["memory", "server", "local cloud"]
-STORES = ["server"] if other_server() else ["memory", "server"]
+SERVERS = ["server", "loop server"]
+QUEUES = (
+    SERVERS
+    if other_server()
+    else ["memory", "loop memory", *SERVERS, "local cloud", "loop local cloud"]
+)
+STORES = SERVERS if other_server() else ["memory", "loop memory", *SERVERS]
 
 
 @pytest.fixture(scope="session")
@@ -55,23 +69,64 @@ def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
     return clients_of(endpoint, monkeypatch)
 
 
+@pytest.fixture
+def loop_thread() -> Iterator[LoopThread]:
+    """A loop for what lives on one."""
+    thread = LoopThread()
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def async_clients(clients: Clients, loop_thread: LoopThread) -> Iterator[AsyncClients]:
+    """Clients of the server, on a loop; `clients` has set the variables that lead to it."""
+    made = loop_thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    yield made
+    loop_thread.run(made.aclose())
+
+
 @pytest.fixture(params=QUEUES)
-def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Queue:
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """An empty queue: the shipped fake, or SQS as the server or the local cloud speak it."""
-    if request.param == "memory":
-        return InMemoryQueue()
-    server = "endpoint" if request.param == "server" else "local_endpoint"
+    kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
+    thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
+    if kind == "memory":
+        fake = InMemoryQueue()
+        yield LoopQueue(AsyncInMemoryQueue(fake), thread) if thread else fake
+        return
+    server = "endpoint" if kind == "server" else "local_endpoint"
     clients = clients_of(request.getfixturevalue(server), monkeypatch)
-    return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
+    url = clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+    if thread is None:
+        yield SQSQueue(clients.sqs, url)
+        return
+    made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    yield LoopQueue(made.queue(url), thread)
+    thread.run(made.aclose())
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> Store:
     """An empty bucket: the shipped fake, or S3 as the server speaks it."""
-    if request.param == "memory":
-        return InMemoryStore()
-    clients: Clients = request.getfixturevalue("clients")
-    return empty_bucket(clients)
+    kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
+    store: Store = (
+        InMemoryStore() if kind == "memory" else empty_bucket(request.getfixturevalue("clients"))
+    )
+    if not on_loop:
+        return store
+    thread: LoopThread = request.getfixturevalue("loop_thread")
+    if isinstance(store, InMemoryStore):
+        return LoopStore(AsyncInMemoryStore(store), thread, store.folders)
+    clients: AsyncClients = request.getfixturevalue("async_clients")
+    return LoopStore(clients.store(store.bucket), thread, store.folders)
+
+
+@pytest.fixture
+def loop_store(
+    async_clients: AsyncClients, loop_thread: LoopThread, s3_store: S3Store
+) -> LoopStore:
+    """The bucket of `s3_store`, on a loop."""
+    return LoopStore(async_clients.store(s3_store.bucket), loop_thread, s3_store.folders)
 
 
 @pytest.fixture
