@@ -72,7 +72,8 @@ def _without_name(result: Result) -> str:
         if len(name) >= SHORTEST_NAME:
             # With the folders before it: a scratch folder is another for each job.
             words = re.sub(rf"(?<!\w)(?:[^\s'\"(]*/)?{re.escape(name)}(?!\w)", OWN_NAME, words)
-    return words
+    # The agent puts the names of outputs in quotes.
+    return re.sub(r'"[^"]+"', '"..."', words) if result.cause is Cause.OUTPUT else words
 
 
 def label(attempt: Attempt) -> str:
