@@ -3,6 +3,7 @@
 s3://BUCKET/PREFIX/runs/<run>/run.json
                              /origin.json
                              /manifest/<part>.jsonl.gz, <part>.cursor.json
+                             /corrected/<part>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
                              /output/<folder of key>/<name printed>
@@ -112,6 +113,15 @@ class RunLayout:
     def agents(self) -> Location:
         """The folder of the heartbeats."""
         return self.root.below("agent")
+
+    @property
+    def corrections(self) -> Location:
+        """The folder of what has become of inputs that were corrected after they failed."""
+        return self.root.below("corrected")
+
+    def correction(self, part: int) -> str:
+        """Return the key of some corrected entries of the manifest; parts count from 0."""
+        return self.corrections.key(f"{part:06d}.jsonl.gz")
 
     def manifest_part(self, part: int) -> str:
         """Return the key of a part of the manifest; parts count from 0."""

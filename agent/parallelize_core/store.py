@@ -112,6 +112,12 @@ class Store(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""
 
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version; say whether there is none now.
+
+        So a delete that arrived, but whose answer was lost and which was sent again, is told right.
+        """
+
 
 class AsyncStore(Protocol):
     """One bucket, for an event loop: what `Store` says holds here, too.
@@ -321,6 +327,20 @@ class S3Store:
                     f"{len(failed)} objects of s3://{self.bucket} could not be deleted",
                     f"first: {first.get('Key')}: {first.get('Message')}",
                 )
+
+    @_settled
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version; say whether there is none now.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+        """
+        try:
+            self._client.delete_object(Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"')
+        except ClientError as error:
+            if not _unmet(error, Condition(etag=etag)):
+                raise
+            return self.head(key) is None
+        return True
 
     def _put(
         self, key: str, body: bytes, condition: Condition, metadata: Mapping[str, str] | None

@@ -194,6 +194,14 @@ class InMemoryStore:
             for key in keys:
                 self._objects.pop(key, None)
 
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version."""
+        with self._lock:
+            there = self._objects.get(key)
+            if there and there.etag == etag:
+                del self._objects[key]
+            return key not in self._objects
+
     def _existing(self, key: str) -> _Stored:
         with self._lock:
             found = self._objects.get(key)

@@ -41,7 +41,7 @@ from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_pa
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import PART_ENTRIES, Entry, encode_part, read_parts
+from parallelize_core.manifest import PART_ENTRIES, Entry, add_corrections, encode_part, read_parts
 from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
 
 _PART_TRIES = 10
@@ -70,6 +70,8 @@ class Plan:
     draft: Draft
     uploads: tuple[Upload, ...]
     entries: tuple[Entry, ...]
+    corrected: tuple[Entry, ...] = ()
+    """Inputs whose jobs have failed, as they are now."""
     left_out: tuple[str, ...] = ()
     """What was found and is no input."""
     refused: tuple[Refused, ...] = ()
@@ -135,6 +137,7 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
         adopt(context)
         etags = send(store, plan.uploads, context.layout)
         stock_bundle.send(context, bundle)
+        add_corrections(store, context.layout, _as_stored(plan.corrected, etags))
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
@@ -212,7 +215,8 @@ def make_plan(context: Context, store: Store, draft: Draft, local: Found | None)
                    if entry.key in sent_anew and _differs(entry, known)]  # fmt: skip
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
-    return Plan(draft, uploads, new, left_out, refused)
+    corrected = tuple(entry for entry in wanted if _differs(entry, known))
+    return Plan(draft, uploads, new, corrected, left_out, refused)
 
 
 def check_changes(
