@@ -115,7 +115,7 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
     store, layout = context.store, context.layout
     entries = dict(in_parallel(lambda job: (job.key, _as_it_is_now(context, run, job)), jobs))
     known = {job.key: job.result.input_etag for job in jobs if job.result}
-    # Before the results go: whoever sends one of these from the manifest has to know.
+    # Before the results go: whatever sends one of these from the manifest has to know.
     add_corrections(
         store, layout, [e for e in entries.values() if known.get(e.key) not in {"", e.etag}]
     )
