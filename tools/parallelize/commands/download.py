@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
@@ -23,14 +23,21 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import progress
 from parallelize.runs.apart import check_apart
-from parallelize.runs.download_record import RECORD, DownloadRecord
+from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
+from parallelize.runs.output_names import (
+    COMPOSED,
+    DECOMPOSED,
+    Refusal,
+    merges,
+    refusals,
+    unwritable,
+)
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
 from parallelize.transfers import in_parallel, sha256_of
 from parallelize.units import plural, show_size
-from parallelize_core import keys
 from parallelize_core.errors import (
     ChangedError,
     MissingError,
@@ -50,16 +57,6 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 NAMED = 3
 """How many of the outputs with the same fault are named."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An output that is not written, and why."""
-
-    key: str
-    why: str
-    redo: str = ""
-    """The input whose job has to be done again; empty if that would not help."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
 def check_place(folder: Path) -> None:
@@ -136,13 +133,7 @@ def check_place(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             return
     except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"outputs cannot be written to {escape(str(folder))}", error.strerror, "give another folder"
-    )
+        raise unwritable(folder, error) from None
 
 
 def fetch(context: Context, folder: Path) -> Fetched:
@@ -167,7 +158,7 @@ def fetch(context: Context, folder: Path) -> Fetched:
             fetcher = Fetcher(store, output, record, partial, mode)
             fetched, found = fetcher.fetch_all(plan.outputs)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
     broken = [replace(one, redo=plan.makers[one.key]) if one.redo else one for one in found]
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
@@ -183,7 +174,8 @@ def make_plan(context: Context, folder: Path) -> Plan:
     results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
     succeeded = [result for result in results if result.status == "succeeded"]
     outputs = [output for result in succeeded for output in result.outputs]
-    refused = refusals(outputs, folder, one_case=_ignores_case(folder))
+    one_case, one_form = merges(folder, "a", "A"), merges(folder, COMPOSED, DECOMPOSED)
+    refused = refusals(outputs, folder, one_case=one_case, one_form=one_form)
     names = {refusal.key for refusal in refused}
     return Plan(
         tuple(output for output in outputs if output.key not in names),
@@ -301,47 +293,6 @@ def is_there(target: Path, output: Output) -> bool:
     if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
         return False
     return sha256_of(target) == output.sha256
-
-
-def refusals(outputs: Iterable[Output], folder: Path, *, one_case: bool) -> list[Refusal]:
-    """Say which outputs cannot be written below `folder`; `one_case` if the disk has but one."""
-    root = folder.resolve()
-    taken: dict[str, str] = {}
-    refused = []
-    names = sorted({output.key for output in outputs})
-    folders = {_folded(parent, one_case) for name in names for parent in _parents(name)}
-    for name in names:
-        twin = taken.setdefault(_folded(name, one_case), name)
-        if why := keys.refusal(name):
-            refused.append(Refusal(name, why))
-        elif _folded(name, one_case) == RECORD:
-            refused.append(Refusal(name, "the record of downloads has this name"))
-        elif not (root / name).parent.resolve().is_relative_to(root):
-            refused.append(Refusal(name, f"a link in {folder} leads out of it"))
-        elif twin != name:
-            refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))
-        elif _folded(name, one_case) in folders:
-            refused.append(Refusal(name, "another output needs a folder of this name"))
-    return refused
-
-
-def _folded(name: str, one_case: bool) -> str:  # noqa: FBT001 - private, and used as a key only
-    return name.casefold() if one_case else name
-
-
-def _parents(name: str) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _ignores_case(folder: Path) -> bool:
-    """Whether the disk takes `a` and `A` for the same name; asked of the nearest folder."""
-    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
-    try:
-        with tempfile.NamedTemporaryFile(prefix=".parallelize-a", dir=existing) as probe:
-            return Path(probe.name.replace("-a", "-A")).exists()
-    except OSError as error:
-        raise _unwritable(folder, error) from None
 
 
 def _umask() -> int:

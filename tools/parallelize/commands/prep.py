@@ -37,6 +37,7 @@ from parallelize.runs.record import (
 )
 from parallelize.runs.remote_inputs import find_remote, is_remote, select
 from parallelize.runs.results import read_result
+from parallelize.runs.twins import twin_remarks
 from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
@@ -74,6 +75,8 @@ class Plan:
     """Inputs whose jobs have failed, as they are now."""
     left_out: tuple[str, ...] = ()
     """What was found and is no input."""
+    twins: tuple[str, ...] = ()
+    """What to say of inputs whose names other disks take for one."""
     refused: tuple[Refused, ...] = ()
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
 
@@ -184,6 +187,7 @@ def remarks(plan: Plan) -> Iterator[str]:
     """Say what was found and does not become an input."""
     if told := told_left_out(plan.left_out):
         yield told
+    yield from plan.twins
     if plan.refused:
         lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
         more = [f"and {len(plan.refused) - NAMED:,} more"] if len(plan.refused) > NAMED else []
@@ -216,7 +220,8 @@ def make_plan(context: Context, store: Store, draft: Draft, local: Found | None)
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
     corrected = tuple(entry for entry in wanted if _differs(entry, known))
-    return Plan(draft, uploads, new, corrected, left_out, refused)
+    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
+    return Plan(draft, uploads, new, corrected, left_out, tuple(twins), refused)
 
 
 def check_changes(
