@@ -110,7 +110,9 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
                 wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
             )
     condition = Condition(etag=head.etag) if head else IF_ABSENT
-    if store.put(context.layout.run_json, wanted.encode(), condition) is None:
+    written = store.put(context.layout.run_json, wanted.encode(), condition)
+    # If the answer to our own write was lost, what is there is ours.
+    if written is None and find_run(store, context.layout.run_json) != wanted:
         raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
     return True
 
