@@ -66,15 +66,16 @@ def encode_part(entries: Iterable[Entry]) -> bytes:
     return gzip.compress(lines.encode(), mtime=0)
 
 
-def decode_part(body: bytes) -> tuple[Entry, ...]:
-    """Read a part's content; raise DecodeError if it is not one."""
+def decode_part(body: bytes, place: str = "") -> tuple[Entry, ...]:
+    """Read a part's content; raise DecodeError, which names its `place`, if it is not one."""
     try:
         *lines, rest = _unpacked(body).split(b"\n")
         if rest:
             raise ValueError("its last line breaks off")
         return tuple(Entry.model_validate_json(line) for line in lines)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DecodeError("a part of the manifest is broken", repr(body[:80]), str(error)) from None
+        what = f"a part of the manifest is broken: {place}".removesuffix(": ")
+        raise DecodeError(what, repr(body[:80]), str(error)) from None
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -92,13 +93,16 @@ def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
     """Read the manifest, part by part, in order."""
     for item in store.list(layout.manifest.prefix):
         if match := _PART_NAME.search(item.key):
-            yield Part(int(match[1]), decode_part(store.get(item.key)))
+            yield Part(
+                int(match[1]), decode_part(store.get(item.key), f"s3://{store.bucket}/{item.key}")
+            )
 
 
 def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
     """Return how far a part has been sent; nothing of it, if nobody has said."""
     try:
-        return Cursor.decode(store.get(layout.cursor(part)))
+        key = layout.cursor(part)
+        return Cursor.decode(store.get(key), f"s3://{store.bucket}/{key}")
     except MissingError:
         return Cursor()
 
