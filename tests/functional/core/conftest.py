@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from tests.conformance.other_server import other_server
 
-from parallelize.local.cloud import local_cloud
+from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize_core.clients import Clients
 from parallelize_core.queue import Queue, SQSQueue
 from parallelize_core.store import S3Store, Store
@@ -35,17 +35,17 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def local_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a local cloud, which has a queue of its own in the place of moto's."""
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud, which has a queue of its own in the place of moto's."""
     with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud.endpoint
+        yield cloud
 
 
-def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch, secret: str = "testing") -> Clients:
     """Clients as the program builds them; only standard variables lead to the emulator."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     return Clients.make(boto3.Session(region_name="eu-west-1"))
 
 
@@ -60,8 +60,11 @@ def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Qu
     """An empty queue: the shipped fake, or SQS as the server or the local cloud speak it."""
     if request.param == "memory":
         return InMemoryQueue()
-    server = "endpoint" if request.param == "server" else "local_endpoint"
-    clients = clients_of(request.getfixturevalue(server), monkeypatch)
+    if request.param == "server":
+        clients = clients_of(request.getfixturevalue("endpoint"), monkeypatch)
+    else:
+        cloud: LocalCloud = request.getfixturevalue("cloud")
+        clients = clients_of(cloud.endpoint, monkeypatch, cloud.state.secret)
     return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
 
 
