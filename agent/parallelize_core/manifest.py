@@ -70,15 +70,16 @@ def encode_part(entries: Iterable[Entry]) -> bytes:
     return gzip.compress(lines.encode(), mtime=0)
 
 
-def decode_part(body: bytes) -> tuple[Entry, ...]:
-    """Read a part's content; raise DecodeError if it is not one."""
+def decode_part(body: bytes, place: str = "") -> tuple[Entry, ...]:
+    """Read a part's content; raise DecodeError, which names its `place`, if it is not one."""
     try:
         *lines, rest = _unpacked(body).split(b"\n")
         if rest:
             raise ValueError("its last line breaks off")
         return tuple(Entry.model_validate_json(line) for line in lines)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DecodeError("a part of the manifest is broken", repr(body[:80]), str(error)) from None
+        what = f"a part of the manifest is broken: {place}".removesuffix(": ")
+        raise DecodeError(what, repr(body[:80]), str(error)) from None
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -97,7 +98,7 @@ def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
     corrected = read_corrections(store, layout)
     for item in store.list(layout.manifest.prefix):
         if match := _PART_NAME.search(item.key):
-            entries = decode_part(store.get(item.key))
+            entries = decode_part(store.get(item.key), f"s3://{store.bucket}/{item.key}")
             yield Part(int(match[1]), tuple(corrected.get(entry.key, entry) for entry in entries))
 
 
@@ -124,7 +125,8 @@ def _add_correction(store: Store, layout: RunLayout, body: bytes) -> None:
 def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
     """Return how far a part has been sent; nothing of it, if nobody has said."""
     try:
-        return Cursor.decode(store.get(layout.cursor(part)))
+        key = layout.cursor(part)
+        return Cursor.decode(store.get(key), f"s3://{store.bucket}/{key}")
     except MissingError:
         return Cursor()
 

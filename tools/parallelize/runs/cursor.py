@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from parallelize_core.errors import MissingError, ServiceError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor
+from parallelize_core.record import Moment
 from parallelize_core.store import IF_ABSENT, Condition, Store
 
 HOLD_SECONDS = 60
@@ -24,7 +25,7 @@ HOLD_SECONDS = 60
 class HeldCursor(Cursor):
     """A cursor, and until when (seconds since 1970) somebody is sending what follows it."""
 
-    held_until: float = 0.0
+    held_until: Moment = 0.0
     holder: str = ""
     """Tells this write from any other, so that its writer knows it again."""
 
@@ -32,7 +33,8 @@ class HeldCursor(Cursor):
 def read_held(store: Store, layout: RunLayout, part: int) -> HeldCursor:
     """Return how far a part is sent; raise DecodeError if the cursor is broken."""
     try:
-        return HeldCursor.decode(store.get(layout.cursor(part)))
+        key = layout.cursor(part)
+        return HeldCursor.decode(store.get(key), f"s3://{store.bucket}/{key}")
     except MissingError:
         return HeldCursor()
 
