@@ -147,7 +147,9 @@ _MOVE = "move it away, then download again"
 
 def record_path(folder: Path) -> Path:
     """Return where the record of a folder lies, or will: inside only if it cannot be beside it."""
-    folder = folder.resolve()
+    # Asked of every folder of the inputs, so the parents are not looked at without need.
+    is_plain = folder.name not in {"", ".."} and not folder.is_symlink()
+    folder = folder.absolute() if is_plain else folder.resolve()
     inside, beside = folder / RECORD, folder.parent / f".{folder.name}{RECORD}"
     if os.path.lexists(inside) or not folder.name or not _fits(beside):
         return inside
