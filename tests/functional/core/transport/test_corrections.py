@@ -119,7 +119,8 @@ def test_a_source_that_gives_what_is_about_to_expire_is_not_asked_all_the_time()
         async with served(DONE) as server, calling(server, session=session) as caller:
             for _ in range(5):
                 await caller.store().get("a")
-                await asyncio.sleep(0)
+            fetching: Any = caller.client._credentials._fetching
+            await fetching
             assert session.looks == 1
 
     asyncio.run(body())
