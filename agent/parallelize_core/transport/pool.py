@@ -108,9 +108,10 @@ class Pool:
             if connection.alive:
                 self._busy.add(connection)
                 return connection
-        if self._closed:
-            raise ConnectionError("the client is closed")
         connection = await self._connect()
+        if self._closed:
+            connection.abort()
+            raise BrokenAnswerError("the client is closed")
         self._busy.add(connection)
         self._watch()
         return connection
@@ -118,7 +119,7 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose answer has been read, close any other."""
         self._busy.discard(connection)
-        if connection.finish() and not self._closed:
+        if connection.finish():
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:

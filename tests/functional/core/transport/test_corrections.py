@@ -113,6 +113,19 @@ def test_credentials_that_expire_soon_are_renewed_in_passing() -> None:
     asyncio.run(body())
 
 
+def test_a_source_that_gives_what_is_about_to_expire_is_not_asked_all_the_time() -> None:
+    async def body() -> None:
+        session = Renewing(lives_seconds=300)
+        async with served(DONE) as server, calling(server, session=session) as caller:
+            for _ in range(5):
+                await caller.store().get("a")
+            fetching: Any = caller.client._credentials._fetching
+            await fetching
+            assert session.looks == 1
+
+    asyncio.run(body())
+
+
 def test_credentials_about_to_expire_are_waited_for() -> None:
     async def body() -> None:
         session = Renewing(lives_seconds=30)
