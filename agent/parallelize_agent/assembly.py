@@ -3,48 +3,59 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import boto3
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.job.environment import Environments
-from parallelize_agent.job.preparation import Keep, Preparer
+from parallelize_agent.job.execute import Execute
+from parallelize_agent.job.job import Decision, Job
+from parallelize_agent.job.judge import Judge
+from parallelize_agent.job.pipeline import Pipeline
+from parallelize_agent.job.preparation import Preparer
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
-from parallelize_agent.machine import host, systemd
+from parallelize_agent.job.stage_in import StageIn
+from parallelize_agent.job.stage_out import StageOut
+from parallelize_agent.machine import host
 from parallelize_agent.machine.metadata import Metadata
-from parallelize_agent.machine.root_setup import find_root_setup
+from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.process.cgroup import JobCgroups
-from parallelize_agent.process.job_users import job_users
+from parallelize_agent.process.job_users import JobUsers
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
-from parallelize_agent.queue.leases import MARGIN_PER_LEASE, LeaseKeeper, LeaseTerms
-from parallelize_agent.reporting.accounts import Accounts, Publisher
-from parallelize_agent.reporting.cloud_log import CloudLog
-from parallelize_agent.shutdown import words
-from parallelize_agent.worker import Worker
-from parallelize_agent.workplace import Machine, Services
-from parallelize_core.clients import Clients, client_config, make_session
+from parallelize_agent.queue.drain import DrainRule
+from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
+from parallelize_agent.queue.messages import Messages
+from parallelize_agent.queue.outage import Outage, OutlastingStore
+from parallelize_agent.queue.receiver import Receiver
+from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
+from parallelize_agent.reporting.fitness import Fitness
+from parallelize_agent.reporting.heartbeat import HeartbeatWriter
+from parallelize_agent.reporting.metrics import Metrics, Publish
+from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
+from parallelize_agent.shutdown import Shutdown
+from parallelize_agent.worker import Stages, Worker
+from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import hourly_usd
-from parallelize_core.errors import ParallelizeError, ServiceError
+from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
-from parallelize_core.queue import Queue, SQSQueue
+from parallelize_core.queue import AsyncQueue
+from parallelize_core.store import AsyncStore, Store
 from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
 
-OTHER_CONNECTIONS = 8
-"""For the receiver, the acknowledger, the heartbeat and the supervision."""
+FILE_THREADS = 4
+"""For folders, large files and the environment: more would only wait for one disk."""
 
-MAX_RENEWAL_SECONDS = 5.0
-RENEWAL_ATTEMPTS = 2
-
-LOG_TIMEOUT_SECONDS = 5.0
+Notice = Callable[[], Coroutine[Any, Any, tuple[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -81,119 +92,175 @@ def read_instance(metadata: Metadata) -> Instance:
     )
 
 
-def make_worker(config: AgentConfig, instance: Instance, work_dir: Path) -> Worker:
-    """Build a worker that keeps its files below `work_dir`.
-
-    Raises UsageError if the run cannot be worked on here, MissingError if there is no such run.
-    """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    session = make_session(config.region or instance.region)
-    services = _services(config, session, instance.worker)
-    machine = _machine(config, services, instance, work_dir)
-    # Now, and not with the first job: what is wrong with the run itself ends the worker at once.
-    machine.environments.check(services.run.current())
-    return Worker(config, services, machine)
-
-
-def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:
-    """Build the copy of this worker's log, in a stream of its own, if the configuration says so."""
-    if not config.log_group:
-        return None
-    session = make_session(config.region or instance.region)
-    prompt = client_config(read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2)
-    client = session.client("logs", config=prompt)
-    return CloudLog(client, config.log_group, f"{config.run}/{instance.worker}")
-
-
-def tell_failure(config: AgentConfig, instance: Instance, error: ParallelizeError) -> None:
-    """Say in S3 why there will be no worker, so that `status` can tell."""
-    session = make_session(config.region or instance.region)
-    heartbeat = Heartbeat(
+def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
+    """Return what of a worker's heartbeat never changes."""
+    prices = config.hourly_usd
+    return Heartbeat(
         worker=instance.worker,
-        state=WorkerState.FAILED,
+        state=WorkerState.STARTING,
         started=time.time(),
         seen=time.time(),
         interval_seconds=config.heartbeat_seconds,
+        slots=slots,
         type=instance.type,
         zone=instance.zone,
-        reason=words(error),
         agent_version=VERSION,
-    )
-    try:
-        store = Clients.make(session).store(config.bucket)
-        store.put(config.layout.heartbeat(instance.worker), heartbeat.encode())
-    except (BotoCoreError, ClientError, ServiceError) as unheard:
-        log.warning("failure not told", error=str(unheard))
-
-
-def _services(config: AgentConfig, session: boto3.Session, worker: str) -> Services:
-    clients = Clients.make(session, connections=2 * config.transfers + OTHER_CONNECTIONS)
-    open_store = cache(clients.store)
-    records, queue = open_store(config.bucket), clients.queue(config.queue_url)
-    dead_letters = clients.queue(config.dead_letter_queue_url)
-    claims = Claims(records, config.layout, worker, config.lease_seconds)
-    keeper = LeaseKeeper(
-        _prompt_queue(config, session),
-        LeaseTerms(config.lease_seconds, config.claim_after_seconds),
-        claims,
-        alive=lambda: systemd.watchdog(f"serving run {config.run}"),
-    )
-    return Services(
-        queue=queue,
-        dead_letters=dead_letters,
-        records=records,
-        open_store=open_store,
-        run=RunSource(records, config.layout, config.run_refresh_seconds),
-        claims=claims,
-        keeper=keeper,
-        acknowledger=Acknowledger(queue, keeper.release),
-        accounts=Accounts(config, records, _publisher(config, session)),
+        hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
+        max_cost_usd=config.max_cost_usd,
     )
 
 
-def _publisher(config: AgentConfig, session: boto3.Session) -> Publisher | None:
-    if not config.metrics:
-        return None
-    return Publisher(session.client("cloudwatch", config=client_config()))
+@dataclass(frozen=True)
+class Assembly:
+    """What a worker is made of, and how.
 
+    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
+    `publish` sends metrics, if any are sent.
+    """
 
-def _prompt_queue(config: AgentConfig, session: boto3.Session) -> Queue:
-    """Return the queue for the keeper: a call that hangs must not let leases run out meanwhile."""
-    seconds = min(MAX_RENEWAL_SECONDS, max(1.0, config.lease_seconds * MARGIN_PER_LEASE))
-    client = session.client(
-        "sqs", config=client_config(read_timeout_seconds=seconds, attempts=RENEWAL_ATTEMPTS)
-    )
-    return SQSQueue(client, config.queue_url)
-
-
-def _machine(
-    config: AgentConfig, services: Services, instance: Instance, work_dir: Path
-) -> Machine:
-    gpus = services.run.current().limits.gpus
-    scratch = ScratchSpace(work_dir / "jobs", job_users())
-    scratch.check()
-    cgroups = JobCgroups.claim()
-    preparer = Preparer(scratch, cgroups, _keeper_of_logs(services, config, instance.worker))
-    return Machine(
-        worker=instance.worker,
-        work_dir=work_dir,
-        slots=host.slot_count(config.slots, host.logical_cpus(), host.gpu_count(), gpus),
-        scratch=scratch,
-        environments=Environments(work_dir / "environments", services.open_store, preparer),
-        cgroups=cgroups,
-        root_setup=find_root_setup(config),
-        type=instance.type,
-        zone=instance.zone,
-        hourly_usd=hourly_usd(config.hourly_usd, instance.market, instance.type, instance.zone),
+    config: AgentConfig
+    instance: Instance
+    work_dir: Path
+    open_store: Callable[[str], AsyncStore]
+    open_rare: Callable[[str], Store]
+    queue: AsyncQueue
+    dead_letters: AsyncQueue
+    publish: Publish | None = None
+    users: JobUsers | None = None
+    cgroups: JobCgroups | None = None
+    root_setup: RootSetup = NO_ROOT_SETUP
+    notice: Notice | None = None
+    alive: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = boot_seconds
+    now: Callable[[], float] = time.time
+    files: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(FILE_THREADS, "files")
     )
 
+    async def worker(self) -> Worker:
+        """Build a worker that keeps its files below `work_dir`.
 
-def _keeper_of_logs(services: Services, config: AgentConfig, worker: str) -> Keep:
-    def keep(environment: str, log_file: Path) -> None:
+        Raises UsageError if the run cannot be worked on here, MissingError if there is no such run.
+        """
+        config, layout = self.config, self.config.layout
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        records = self.open_store(config.bucket)
+        run = RunSource(records, layout, config.run_refresh_seconds)
+        current = await run.refresh()
+        scratch = ScratchSpace(self.work_dir / "jobs", self.users)
+        scratch.check()
+        preparer = Preparer(scratch, self.cgroups, self._keep_log)
+        environments = Environments(
+            self.work_dir / "environments", self.open_rare, preparer, self.files
+        )
+        # Now, and not with the first job: what is wrong with the run itself ends the worker.
+        await environments.check(current)
+        slots = host.slot_count(
+            config.slots, host.logical_cpus(), host.gpu_count(), current.limits.gpus
+        )
+        return self._connect(run, environments, scratch, slots)
+
+    def _connect(
+        self, run: RunSource, environments: Environments, scratch: ScratchSpace, slots: int
+    ) -> Worker:
+        config, layout, name = self.config, self.config.layout, self.instance.worker
+        records, rare = self.open_store(config.bucket), self.open_rare(config.bucket)
+        identity = identify(config, self.instance, slots)
+        shutdown = Shutdown()
+        storage = Outage("S3", lambda: records.head(layout.run_json))
+        queueing = Outage("SQS", self.queue.counts)
+        peers = Peers(records, layout, name)
+        claims = Claims(records, layout, name, config.lease_seconds, self.now)
+        terms = LeaseTerms(config.lease_seconds, config.claim_after_seconds)
+        keeper = LeaseKeeper(self.queue, terms, claims, clock=self.clock, alive=self.alive)
+        acknowledger = Acknowledger(self.queue, keeper.release)
+        messages = Messages(self.queue, self.dead_letters, name, keeper, claims, acknowledger)
+        open_patient = self._patient(storage)
+
+        def unfit(error: ServiceError) -> None:
+            shutdown.decide(error.what, 0, error, unfit=True)
+
+        # These parts tell the worker what happens, which is put together from them.
+        def changed() -> None:
+            worker.heartbeat.beat()
+
+        def settled(job: Job, decision: Decision) -> None:
+            worker.settled(job, decision)
+
+        def describe() -> Heartbeat:
+            return worker.describe()
+
+        fitness = Fitness(peers, config.max_unfit, unfit, changed)
+        breaker = CircuitBreaker(
+            layout,
+            records,
+            rare,
+            self.queue,
+            run,
+            peers,
+            in_hand=lambda: worker.pipeline.size,
+            opened=lambda reason: shutdown.decide(f"the run is paused: {reason}"),
+        )
+        stage_in = StageIn(
+            config, name, open_patient, run, claims, environments, scratch, peers, shutdown,
+            self.files, host.free_bytes(self.work_dir) - config.disk_reserve_bytes,
+        )  # fmt: skip
+        stage_out = StageOut(
+            config, name, open_patient, run, Judge(name, run, peers, fitness, breaker), messages,
+            identity.hourly_usd,
+        )  # fmt: skip
+        execute = Execute(slots, scratch, environments.read_only, self.cgroups)
+        stages = Stages(stage_in, execute, stage_out, scratch, self.files, config.later_seconds)
+        pipeline = Pipeline(
+            stages,
+            slots,
+            most_leaving=slots + config.transfers,
+            settled=settled,
+        )
+        outages = (queueing, storage)
+        receiver = Receiver(
+            config, self.queue, rare, keeper, messages, pipeline, peers, fitness, outages,
+            shutdown, self.work_dir, DrainRule(config),
+        )  # fmt: skip
+        metrics = Metrics(config, rare, self.publish)
+        worker = Worker(
+            config=config,
+            identity=identity,
+            shutdown=shutdown,
+            run_source=run,
+            keeper=keeper,
+            acknowledger=acknowledger,
+            environments=environments,
+            root_setup=self.root_setup,
+            execute=execute,
+            pipeline=pipeline,
+            receiver=receiver,
+            breaker=breaker,
+            fitness=fitness,
+            outages=outages,
+            heartbeat=HeartbeatWriter(
+                records,
+                layout,
+                describe,
+                config.heartbeat_seconds,
+                metrics.publish_in_thread,
+                last_seconds=config.interruption_margin_seconds,
+            ),
+            meter=PeakMeter(lambda: read_use(self.work_dir)),
+            notice=self.notice,
+        )
+        return worker
+
+    def _patient(self, storage: Outage) -> Callable[[str], AsyncStore]:
+        pause = self.config.recovery_seconds
+        return lambda bucket: OutlastingStore(self.open_store(bucket), storage, pause)
+
+    def _keep_log(self, environment: str, log_file: Path) -> None:
+        """Keep what a set-up has printed; called in a thread."""
+        layout = self.config.layout
         try:
             with log_file.open("rb") as file:
-                services.records.put_file(config.layout.setup_log(worker, environment), file)
-        except (BotoCoreError, ClientError, ServiceError) as error:
-            log.warning("output of the set-up not kept", error=str(error))
-
-    return keep
+                key = layout.setup_log(self.instance.worker, environment)
+                self.open_rare(self.config.bucket).put_file(key, file)
+        except Exception as error:
+            log.warning("output of the set-up not kept", error=str(error) or repr(error))

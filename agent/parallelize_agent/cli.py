@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import signal
 import sys
@@ -15,21 +16,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent import assembly
-from parallelize_agent.machine import group, systemd
+from parallelize_agent import services
+from parallelize_agent.assembly import (
+    Assembly,
+    Instance,
+    Notice,
+    identify,
+    no_instance,
+    read_instance,
+)
+from parallelize_agent.machine import systemd
 from parallelize_agent.machine.metadata import Metadata
-from parallelize_agent.machine.notices import Notice, NoticeWatch
-from parallelize_agent.process import tree as process_tree
-from parallelize_agent.reporting import log as logs
-from parallelize_agent.shutdown import Departure
+from parallelize_agent.machine.notices import NoticeWatch
+from parallelize_agent.machine.root_setup import find_root_setup
+from parallelize_agent.process import tree
+from parallelize_agent.process.cgroup import JobCgroups
+from parallelize_agent.process.job_users import JOB_USER_VARIABLE, job_users
+from parallelize_agent.process.read_only import enter_own_namespaces
+from parallelize_agent.reporting import log as agent_log
+from parallelize_agent.shutdown import ShutdownReason, words
 from parallelize_agent.worker import Worker
-from parallelize_core.aws_errors import explain
-from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError, UsageError
-from parallelize_core.layout import group_name
+from parallelize_core.heartbeat import WorkerState
 from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
@@ -43,22 +53,32 @@ def main() -> None:
     arguments = _parse(sys.argv[1:])
     # The copy of the log ends after the last line, which may tell of a crash.
     with ExitStack() as at_end:
-        _live(arguments, at_end)
+        code = _live(arguments, at_end)
+    # At once: a call to AWS that hangs in a thread must not keep the machine.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def _live(arguments: argparse.Namespace, at_end: ExitStack) -> None:
+def _live(arguments: argparse.Namespace, at_end: ExitStack) -> int:
     try:
-        departure = _run(arguments, at_end)
+        reason = _run(arguments, at_end)
     except ParallelizeError as error:
-        _fail(error)
-    except (BotoCoreError, ClientError) as error:
-        _fail(_explained(error))
-    except Exception:
-        log.exception("crashed")
+        return _failed(error)
+    except SystemExit:
         raise
-    if departure.error:
-        _fail(departure.error)
-    log.info("left", reason=departure.reason)
+    except BaseException:
+        log.exception("crashed")
+        return 1
+    if reason.error:
+        return _failed(reason.error)
+    log.info("left", reason=reason.reason)
+    return 0
+
+
+def _failed(error: ParallelizeError) -> int:
+    log.error("failed", what=error.what, why=error.why, fix=error.fix)
+    return error.exit_code
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -88,65 +108,107 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _run(arguments: argparse.Namespace, at_end: ExitStack) -> Departure:
+def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
+    if not os.environ.get(JOB_USER_VARIABLE):
+        enter_own_namespaces()  # before there is a second thread
     in_ec2 = arguments.metadata or not arguments.config
     metadata = Metadata.from_environment() if in_ec2 else None
-    instance = assembly.read_instance(metadata) if metadata else assembly.no_instance()
-    logs.configure(instance.worker)
+    instance = read_instance(metadata) if metadata else no_instance()
+    agent_log.configure(instance.worker)
     config = _read_config(arguments.config, instance)
-    if copy := assembly.make_cloud_log(config, instance):
+    if copy := services.make_cloud_log(config, instance):
         copy.start()
         at_end.callback(copy.close)
-        logs.configure(instance.worker, copy)
+        agent_log.configure(instance.worker, copy)
     log.info("starting", version=VERSION)
-    systemd.promise(shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds)
-    process_tree.adopt_orphans()
+    systemd.write_power_off_policy(
+        shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds
+    )
+    tree.adopt_orphans()
     named = arguments.work_dir or os.environ.get("STATE_DIRECTORY")
     # A folder made for nothing would outlive every agent that is killed.
     with nullcontext(named) if named else TemporaryDirectory(prefix="parallelize-") as work_dir:
-        worker = _make_worker(config, instance, Path(work_dir).resolve())
-        departure = _work(worker, config, metadata)
-        _leave_group(config, instance, departure)
-        return departure
+        reason = asyncio.run(_work(config, instance, metadata, Path(work_dir).resolve()))
+    _leave_group(config, instance, reason)
+    return reason
 
 
-def _make_worker(config: AgentConfig, instance: assembly.Instance, work_dir: Path) -> Worker:
+async def _work(
+    config: AgentConfig, instance: Instance, metadata: Metadata | None, work_dir: Path
+) -> ShutdownReason:
+    async with services.connect(config, instance) as connections:
+        watch = NoticeWatch(metadata, config.notice_poll_seconds) if metadata else None
+        assembly = Assembly(
+            config=config,
+            instance=instance,
+            work_dir=work_dir,
+            open_store=connections.open_store,
+            open_rare=connections.open_rare,
+            queue=connections.queue,
+            dead_letters=connections.dead_letters,
+            publish=services.make_publisher(config, instance),
+            users=job_users(),
+            cgroups=JobCgroups.claim(),
+            root_setup=find_root_setup(config),
+            notice=_time_of(config, watch) if watch else None,
+            alive=lambda: systemd.watchdog(f"serving run {config.run}"),
+        )
+        try:
+            worker = await assembly.worker()
+        except ParallelizeError as error:
+            _give_up(config, instance, error)
+            raise
+        _heed_signals(worker, config)
+        systemd.ready(f"serving run {config.run}")
+        reason = await worker.run()
+        systemd.stopping(reason.reason)
+        return reason
+
+
+def _time_of(config: AgentConfig, watch: NoticeWatch) -> Notice:
+    """Return what waits for a notice, and says how much time it leaves to running jobs."""
+
+    async def notice() -> tuple[str, float]:
+        found = await watch.first()
+        if found.seconds is None:
+            return found.reason, config.stop_grace_seconds
+        return found.reason, max(0.0, found.seconds - config.interruption_margin_seconds)
+
+    return notice
+
+
+def _heed_signals(worker: Worker, config: AgentConfig) -> None:
+    def terminate() -> None:
+        why = "it was told to stop (SIGTERM)"
+        worker.shutdown.decide(why, config.stop_grace_seconds, imposed=True)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, terminate)
+
+
+def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -> None:
+    """Say why there will be no worker, so that `status` can tell, and leave the group."""
+    heartbeat = identify(config, instance).model_copy(
+        update={"state": WorkerState.FAILED, "reason": words(error)}
+    )
     try:
-        return assembly.make_worker(config, instance, work_dir)
-    except (ParallelizeError, BotoCoreError, ClientError) as error:
-        _give_up(config, instance, _explained(error))
-        raise
+        store = services.open_rare(config, instance)
+        store.put(config.layout.heartbeat(instance.worker), heartbeat.encode())
+    except Exception as unheard:
+        log.warning("failure not told", error=str(unheard) or repr(unheard))
+    _leave_group(config, instance, ShutdownReason(error.what, error=error))
 
 
-def _give_up(config: AgentConfig, instance: assembly.Instance, error: ParallelizeError) -> None:
-    assembly.tell_failure(config, instance, error)
-    _leave_group(config, instance, Departure(error.what, error=error))
-
-
-def _explained(error: Exception) -> ParallelizeError:
-    if isinstance(error, ParallelizeError):
-        return error
-    return explain(error) or ParallelizeError(str(error))
-
-
-def _leave_group(config: AgentConfig, instance: assembly.Instance, departure: Departure) -> None:
+def _leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
     # A machine that is being taken away, that a person ends, or whose time is up may be replaced;
     # one that leaves of its own accord must not be, whether its work is over or it cannot work.
-    if instance.group_state != IN_SERVICE or departure.imposed:
+    if instance.group_state != IN_SERVICE or reason.imposed:
         return
-    session = make_session(config.region or instance.region)
-    autoscaling = session.client("autoscaling", config=client_config())
-    records = Clients.make(session).store(config.bucket)
-    failed = departure.error is not None
-
-    def should_rest() -> bool:
-        return group.should_rest(records, config.layout, instance.worker, failed=failed)
-
-    group.hold(autoscaling, group_name(config.run), should_rest)
-    group.leave(autoscaling, instance.worker)
+    services.leave_group(config, instance, reason)
 
 
-def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:
+def _read_config(path: Path | None, instance: Instance) -> AgentConfig:
     if path is None:
         return _decode_user_data(instance)
     try:
@@ -155,42 +217,12 @@ def _read_config(path: Path | None, instance: assembly.Instance) -> AgentConfig:
         raise UsageError(f"{path} cannot be read", error.strerror) from None
 
 
-def _decode_user_data(instance: assembly.Instance) -> AgentConfig:
+def _decode_user_data(instance: Instance) -> AgentConfig:
     try:
         return AgentConfig.decode(instance.user_data, "the instance's user data")
     except UsageError as error:
         # A newer client's, for instance. Without this, a group would replace this machine, and
         # each that takes its place, for as long as somebody pays.
-        if known := AgentConfig.gist(instance.user_data):
+        if known := AgentConfig.decode_identity(instance.user_data):
             _give_up(known, instance, error)
         raise
-
-
-def _work(worker: Worker, config: AgentConfig, metadata: Metadata | None) -> Departure:
-    def terminate(_: int, __: object) -> None:
-        worker.leaving.decide(
-            "it was told to stop (SIGTERM)", config.stop_grace_seconds, imposed=True
-        )
-
-    def interrupted(notice: Notice) -> None:
-        margin = config.interruption_margin_seconds
-        left = config.stop_grace_seconds if notice.seconds is None else notice.seconds - margin
-        worker.leaving.decide(notice.reason, max(0.0, left), imposed=True)
-
-    signal.signal(signal.SIGTERM, terminate)
-    signal.signal(signal.SIGINT, terminate)
-    watch = None
-    if metadata:
-        watch = NoticeWatch(metadata, interrupted, config.notice_poll_seconds)
-        watch.start()
-    systemd.ready(f"serving run {config.run}")
-    departure = worker.run()
-    systemd.stopping(departure.reason)
-    if watch:
-        watch.stop()
-    return departure
-
-
-def _fail(error: ParallelizeError) -> None:
-    log.error("failed", what=error.what, why=error.why, fix=error.fix)
-    sys.exit(error.exit_code)

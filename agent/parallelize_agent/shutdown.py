@@ -1,8 +1,8 @@
-"""Leaving: why, and how long running jobs may still go on."""
+"""Shutting down: why, and how long running jobs may still go on."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,17 +11,19 @@ from parallelize_core.errors import ParallelizeError
 
 
 @dataclass(frozen=True)
-class Departure:
-    """Why a worker leaves, and until when (in seconds of the clock) running jobs may go on.
+class ShutdownReason:
+    """Why a worker shuts down, and until when (in seconds of the clock) running jobs may go on.
 
     None for `deadline` lets them end by themselves. `error` makes it a failure. `imposed` says
     that it is not this worker's work that is over: a notice, a signal, or the end of its time.
+    `unfit` says that the machine is at fault, so that another may take its place.
     """
 
     reason: str
     deadline: float | None = None
     error: ParallelizeError | None = None
     imposed: bool = False
+    unfit: bool = False
 
 
 def words(error: ParallelizeError) -> str:
@@ -29,18 +31,18 @@ def words(error: ParallelizeError) -> str:
     return ": ".join(part for part in (error.what, error.why) if part)
 
 
-class Leaving:
-    """The decision to leave. Any thread may take it; a later one can only make it sooner."""
+class Shutdown:
+    """The decision to shut down, on the event loop; a later one can only make it sooner."""
 
     def __init__(self, clock: Callable[[], float] = boot_seconds) -> None:
         self._clock = clock
-        self._departure: Departure | None = None
-        self._changed = threading.Condition()
+        self._reason: ShutdownReason | None = None
+        self._decided = asyncio.Event()
 
     @property
-    def decided(self) -> Departure | None:
+    def decided(self) -> ShutdownReason | None:
         """The decision, if there is one."""
-        return self._departure
+        return self._reason
 
     def decide(
         self,
@@ -49,27 +51,31 @@ class Leaving:
         error: ParallelizeError | None = None,
         *,
         imposed: bool = False,
+        unfit: bool = False,
     ) -> None:
-        """Leave; running jobs may go on for `seconds`, or to their end."""
+        """Shut down; running jobs may go on for `seconds`, or to their end."""
         deadline = None if seconds is None else self._clock() + seconds
-        with self._changed:
-            first = self._departure
-            if first is None:
-                self._departure = Departure(reason, deadline, error, imposed)
-            elif deadline is not None and (first.deadline is None or deadline < first.deadline):
-                self._departure = Departure(
-                    reason, deadline, first.error or error, first.imposed or imposed
-                )
-            self._changed.notify_all()
+        first = self._reason
+        if first is None:
+            self._reason = ShutdownReason(reason, deadline, error, imposed, unfit)
+        elif deadline is not None and (first.deadline is None or deadline < first.deadline):
+            self._reason = ShutdownReason(
+                reason, deadline, first.error or error, first.imposed or imposed, first.unfit
+            )
+        self._decided.set()
 
-    def wait(self, timeout_seconds: float) -> bool:
+    async def wait(self, timeout_seconds: float | None = None) -> bool:
         """Wait for the decision; answer whether it is taken."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._departure is not None, timeout_seconds)
+        if not self._decided.is_set():
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._decided.wait()
+            except TimeoutError:
+                return False
+        return True
 
     def time_left(self) -> float | None:
         """Return how many seconds running jobs may still go on; None without an end."""
-        departure = self._departure
-        if departure is None or departure.deadline is None:
+        if self._reason is None or self._reason.deadline is None:
             return None
-        return max(0.0, departure.deadline - self._clock())
+        return max(0.0, self._reason.deadline - self._clock())

@@ -1,33 +1,45 @@
-"""The worker: starts everything in order, watches over it, and leaves in order.
+"""The worker: one event loop, a task for each part, and one life from start to end.
 
-One thread receives, one keeps the leases, the pipeline's pools do the work. The caller of `run`
-waits for the decision to leave, which any of them may take.
+The same supervision runs while it works and while it drains: its time limit, the pause of the
+run, and the parts themselves. A part that dies ends the worker in the same order as everything
+else that ends it, and is named in its last heartbeat.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.job.job import Job, Verdict, failed
-from parallelize_agent.job.job_runner import JobRunner
-from parallelize_agent.job.pipeline import Pipeline, Stage, Stages
-from parallelize_agent.job.settlement import Settler
+from parallelize_agent.job import fault
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.job.execute import Execute
+from parallelize_agent.job.job import Decision, Fate, Job, Ran, Stage
+from parallelize_agent.job.pipeline import Pipeline
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.job.scratch import ScratchSpace
+from parallelize_agent.job.stage_in import StageIn
+from parallelize_agent.job.stage_out import StageOut
+from parallelize_agent.machine.root_setup import RootSetup
+from parallelize_agent.queue.acknowledger import Acknowledger
+from parallelize_agent.queue.leases import LeaseKeeper
+from parallelize_agent.queue.outage import Outage
 from parallelize_agent.queue.receiver import Receiver
-from parallelize_agent.reporting.circuit_breaker import Brakes
+from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
+from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.heartbeat import HeartbeatWriter
-from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
-from parallelize_agent.reporting.tally import Tally
-from parallelize_agent.shutdown import Departure, Leaving, words
-from parallelize_agent.workplace import Machine, Services
+from parallelize_agent.reporting.resource_peaks import PeakMeter
+from parallelize_agent.reporting.tally import Counts, counted
+from parallelize_agent.shutdown import Shutdown, ShutdownReason, words
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, ParallelizeError, ServiceError
+from parallelize_core.errors import ServiceError, UnavailableError, UsageError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
-from parallelize_core.result import Cause
-from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -35,190 +47,256 @@ PREPARING = "setting up"
 """The reason why a worker does nothing yet."""
 
 SUPERVISION_SECONDS = 1.0
-"""How often the worker looks for a reason to leave that nobody reports."""
+"""How often the worker looks for a reason to shut down that nobody reports."""
+
+REFRESH_SECONDS = 20.0
+"""How long a look at run.json may take before the next is due anyway."""
+
+LAST_POLL_SECONDS = 5.0
+"""How much longer than its own length the last poll may take."""
 
 
+@dataclass(frozen=True)
+class Stages:
+    """The stages of a job, as the pipeline wants them."""
+
+    stage_in: StageIn
+    execute: Execute
+    stage_out: StageOut
+    scratch: ScratchSpace
+    files: Executor
+    later_seconds: int
+
+    def decide(self, ran: Ran) -> Decision:
+        """Say what the end of a command means."""
+        return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
+
+    async def clean_up(self, job: Job) -> None:
+        """Remove what is left of a job on this machine."""
+        folder = job.ran.folder if job.ran else job.staged.folder if job.staged else None
+        if folder:
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(self.files, self.scratch.remove, folder))
+
+
+@dataclass
 class Worker:
-    """One agent's life, from the first receive to the last heartbeat."""
+    """One agent's life, from the first receive to the last heartbeat.
 
-    def __init__(self, config: AgentConfig, services: Services, machine: Machine) -> None:
-        self._config = config
-        self._services = services
-        self._machine = machine
-        self._started = time.time()
+    `identity` is the heartbeat's part that never changes. `notice` waits for the news that the
+    machine is taken away, as a reason and the seconds that are left, if it can come.
+    """
+
+    config: AgentConfig
+    identity: Heartbeat
+    shutdown: Shutdown
+    run_source: RunSource
+    keeper: LeaseKeeper
+    acknowledger: Acknowledger
+    environments: Environments
+    root_setup: RootSetup
+    execute: Execute
+    pipeline: Pipeline
+    receiver: Receiver
+    breaker: CircuitBreaker
+    fitness: Fitness
+    outages: tuple[Outage, ...]
+    heartbeat: HeartbeatWriter
+    meter: PeakMeter
+    notice: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None
+
+    def __post_init__(self) -> None:
         self._started_clock = boot_seconds()
+        self._counts = Counts()
+        self._preparing = True
         self._left = False
-        self._leaving_since: float | None = None
+        self._draining_since: float | None = None
         self._told = WorkerState.STARTING
-        self._tally = Tally()
-        self._meter = PeakMeter(lambda: read_use(machine.work_dir))
-        self.leaving = Leaving()
-        runner = JobRunner(config, services, machine)
-        settler = Settler(config, services, machine)
-        self._pipeline = Pipeline(
-            Stages(runner.stage_in, runner.execute, settler.settle),
-            machine.slots,
-            config.transfers,
-            self._settled,
-            self._broken,
-        )
-        self._receiver = Receiver(config, services, machine, self._pipeline, self.leaving)
-        self._brakes = Brakes(
-            config, services.records, services.run, lambda: self._tally.counts.failed_attempts
-        )
-        self._heartbeat = HeartbeatWriter(
-            services.records,
-            config.layout,
-            self.describe,
-            config.heartbeat_seconds,
-            services.accounts.settle,
-        )
 
-    def run(self) -> Departure:
-        """Work until there is a reason to leave; leave, and return the reason."""
-        self._services.keeper.start()
-        self._services.acknowledger.start()
-        self._heartbeat.start()
-        self._brakes.start()
-        self._receiver.start()
-        while not self.leaving.wait(SUPERVISION_SECONDS):
-            self._supervise()
-        return self._leave()
+    async def run(self) -> ShutdownReason:
+        """Work until there is a reason to shut down; do so, and return the reason."""
+        parts = [
+            self._watched("lease keeper", self.keeper.run()),
+            self._watched("heartbeat", self.heartbeat.run()),
+            self._watched("supervision", self._supervise()),
+            self._watched("stall meter", self.meter.watch_stalls()),
+        ]
+        if self.notice:
+            parts.append(self._watched("notices", self._await_notice(self.notice)))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+            receiving = group.create_task(self._watched("receiver", self._prepare_and_receive()))
+            await self.shutdown.wait()
+            await self._shut_down(receiving)
+            for task in (*tasks, receiving):
+                task.cancel()
+        self._left = True
+        await self.heartbeat.write_last()
+        reason = self.shutdown.decided
+        assert reason  # noqa: S101 - it is why we are here
+        return reason
 
-    def describe(self) -> Heartbeat:
-        """Return the worker's account of itself."""
-        counts = self._tally.counts
-        departure = self.leaving.decided
-        return Heartbeat(
-            worker=self._machine.worker,
-            state=self._state(departure),
-            started=self._started,
-            seen=time.time(),
-            interval_seconds=self._config.heartbeat_seconds,
-            slots=self._machine.slots,
-            type=self._machine.type,
-            zone=self._machine.zone,
-            running=tuple(job.key for job in self._pipeline.jobs(Stage.RUNNING)),
-            done=counts.done,
-            failed=counts.failed,
-            handed_back=counts.handed_back,
-            busy_seconds=counts.busy_seconds,
-            reason=departure.reason if departure else PREPARING * self._receiver.preparing,
-            last_failure=counts.last_failure,
-            agent_version=VERSION,
-            hourly_usd=self._machine.hourly_usd,
-            max_cost_usd=self._config.max_cost_usd,
-            leaving=self._leaving_since,
-            peaks=self._meter.peaks,
-        )
+    async def _watched(self, name: str, part: Coroutine[Any, Any, None]) -> None:
+        """Run a part; whatever it dies of is the orderly end of the worker."""
+        try:
+            await part
+        except Exception as error:
+            log.exception("a part has died", part=name)
+            failure = ServiceError(f"the {name} has died", repr(error), "see the agent's log")
+            self.shutdown.decide(words(failure), 0, failure)
 
-    def _state(self, departure: Departure | None) -> WorkerState:
-        if departure is None and self._receiver.preparing:
-            return WorkerState.STARTING
-        if departure is None:
-            return WorkerState.BUSY if self._pipeline.size else WorkerState.IDLE
-        if not self._left:
-            return WorkerState.DRAINING
-        return WorkerState.FAILED if departure.error else WorkerState.LEFT
+    async def _await_notice(
+        self, notice: Callable[[], Coroutine[Any, Any, tuple[str, float]]]
+    ) -> None:
+        reason, seconds = await notice()
+        self.shutdown.decide(reason, seconds, imposed=True)
 
-    def _supervise(self) -> None:
-        self._meter.look()
-        for part, running in (
-            ("receiver", self._receiver),
-            ("lease keeper", self._services.keeper),
-        ):
-            if not running.running:
-                error = ServiceError(f"the {part} has died", fix="see the agent's log")
-                self.leaving.decide(error.what, 0, error)
-        limit = self._config.max_runtime_seconds
+    async def _prepare_and_receive(self) -> None:
+        """Make the machine and the environment ready before any job waits for them."""
+        try:
+            await self.root_setup.wait(lambda: self.shutdown.decided is not None)
+            await self.environments.folder(self.run_source.current)
+        except UsageError as error:
+            self.shutdown.decide(words(error), error=error)
+        except Exception as error:
+            log.warning("environment not ready", error=str(error) or repr(error))
+        self._preparing = False
+        await self.receiver.run()
+
+    async def _supervise(self) -> None:
+        while True:
+            await asyncio.sleep(min(SUPERVISION_SECONDS, self.config.run_refresh_seconds or 0.1))
+            self.meter.look()
+            self._look_at_limits()
+            if self.run_source.is_stale:
+                await self._read_run()
+            self._heed_pause()
+            self._tell_change()
+            for job in self.pipeline.excess():
+                job.stop(fault.interrupted("others can start it sooner"))
+
+    def _look_at_limits(self) -> None:
+        limit = self.config.max_runtime_seconds
         if limit is not None and boot_seconds() - self._started_clock >= limit:
-            grace = self._config.stop_grace_seconds
-            self.leaving.decide("max_runtime is reached", grace, imposed=True)
-        self._look_for_pause()
-        self._tell_change()
-        for job in self._pipeline.surplus():
-            self._pipeline.give_up(job, failed(Cause.INTERRUPTED, "others can start it sooner"))
+            grace = self.config.stop_grace_seconds
+            self.shutdown.decide("max_runtime is reached", grace, imposed=True)
+        for outage in self.outages:
+            if outage.seconds >= self.config.max_outage_seconds:
+                error = UnavailableError(
+                    f"{outage.service} has been unavailable for {outage.seconds / 60:.0f} minutes",
+                    outage.why,
+                )
+                self.shutdown.decide(error.what, 0, error)
+
+    async def _read_run(self) -> None:
+        try:
+            async with asyncio.timeout(REFRESH_SECONDS):
+                await self.run_source.refresh()
+        except Exception as error:
+            # The last one that was read still holds.
+            log.warning("run.json not read", error=str(error) or repr(error))
+
+    def _heed_pause(self) -> None:
+        if paused := self.run_source.current.paused:
+            self.shutdown.decide(f"the run is paused: {paused}")
 
     def _tell_change(self) -> None:
         """Send a heartbeat out of turn when work begins or ends: then people look at `status`."""
-        state = self._state(self.leaving.decided)
+        state = self._state()
         if state is not self._told:
             self._told = state
-            self._heartbeat.beat()
+            self.heartbeat.beat()
 
-    def _look_for_pause(self) -> None:
-        try:
-            if paused := self._services.run.current().paused:
-                self.leaving.decide(f"the run is paused: {paused}")
-        except (BotoCoreError, ClientError, ServiceError, DecodeError) as error:
-            log.warning("run.json not read", error=str(error))
-
-    def _settled(self, job: Job, verdict: Verdict) -> None:
-        counts = self._tally.count(job, verdict)
+    def settled(self, job: Job, decision: Decision) -> None:
+        """Take note of a job that has left the pipeline."""
+        outcome = job.ran.outcome if job.ran else None
+        self._counts = counted(self._counts, job.key, outcome, decision)
         log.info(
             "job settled",
             key=job.key,
-            attempt=job.message.attempt,
-            fate=verdict.fate.name.lower(),
-            cause=verdict.cause,
-            why=verdict.message or None,
-            seconds=job.outcome.usage.seconds if job.outcome else None,
+            attempt=job.received.message.attempt,
+            fate=decision.fate.name.lower(),
+            cause=decision.cause,
+            why=decision.message or None,
+            seconds=outcome.usage.seconds if outcome else None,
         )
-        if counts.unfit >= self._config.max_unfit:
-            error = ServiceError(
-                f"{counts.unfit} jobs in a row failed for reasons of this machine or its network",
-                verdict.message,
-            )
-            self.leaving.decide(error.what, 0, error)
+        if decision.fate is Fate.SUCCEEDED:
+            self.fitness.note_success()
+            self.breaker.note_success()
+        elif decision.setback and not decision.final:
+            self.fitness.note_not_done(job.key, decision.message)
 
-    def _broken(self, error: Exception) -> None:
-        known = error if isinstance(error, ParallelizeError) else None
-        failure = known or ServiceError(f"a bug in the agent: {error!r}")
-        self.leaving.decide(words(failure), 0, failure)
+    def describe(self) -> Heartbeat:
+        """Return the worker's account of itself."""
+        reason = self.shutdown.decided
+        why = reason.reason if reason else PREPARING * self._preparing
+        return self.identity.model_copy(
+            update={
+                "state": self._state(),
+                "seen": time.time(),
+                "running": tuple(job.key for job in self.pipeline.jobs(Stage.RUNNING)),
+                "done": self._counts.done,
+                "failed": self._counts.failed,
+                "handed_back": self._counts.handed_back,
+                "busy_seconds": self._counts.busy_seconds,
+                "last_failure": self._counts.last_failure,
+                "reason": why or "; ".join(f"{o.service} is unavailable" for o in self._lasting()),
+                "leaving": self._draining_since,
+                "peaks": self.meter.peaks,
+                "failed_in_row": self.fitness.failed_in_row,
+                "unfit": bool(reason and reason.unfit),
+            }
+        )
 
-    def _leave(self) -> Departure:
-        """Leave in the only order that loses nothing.
+    def _lasting(self) -> list[Outage]:
+        return [outage for outage in self.outages if outage.lasts]
+
+    def _state(self) -> WorkerState:
+        reason = self.shutdown.decided
+        if reason is None and self._preparing:
+            return WorkerState.STARTING
+        if reason is None:
+            return WorkerState.BUSY if self.pipeline.size else WorkerState.IDLE
+        if not self._left:
+            return WorkerState.DRAINING
+        return WorkerState.FAILED if reason.error else WorkerState.LEFT
+
+    async def _shut_down(self, receiving: asyncio.Task[None]) -> None:
+        """Shut down in the only order that loses nothing; no step may take for ever.
 
         The receiver has seen the decision; its last poll may still bring messages, so it is
-        joined before the pipeline is emptied for good. Deletes come after the results they
+        awaited before the pipeline is emptied for good. Deletes come after the results they
         follow, leases are kept until the deletes are done, and the heartbeat says last that
         this worker cannot be counted on any more. A set-up is stopped first: the receiver, or a
         job on its way in, may be waiting for it.
         """
-        self._leaving_since = time.time()
-        self._machine.environments.stop()
-        self._heartbeat.beat()
-        log.info("leaving", why=self.leaving.decided and self.leaving.decided.reason)
-        self._hand_back_waiting()
-        self._await_running()
-        self._receiver.join()
-        self._hand_back(self._pipeline.jobs())
-        self._pipeline.wait_until_empty()
-        self._pipeline.close()
-        self._services.acknowledger.stop()
-        self._services.keeper.stop()
-        self._brakes.stop()
-        self._left = True
-        self._heartbeat.stop()
-        departure = self.leaving.decided
-        assert departure  # noqa: S101 - it is why we are here
-        return departure
+        self._draining_since = time.time()
+        self.environments.stop()
+        self.heartbeat.beat()
+        log.info("leaving", why=self.shutdown.decided and self.shutdown.decided.reason)
+        self._hand_back(Stage.WAITING)
+        await self._await_running()
+        await asyncio.wait({receiving}, timeout=self.config.poll_seconds + LAST_POLL_SECONDS)
+        self._hand_back(None)
+        self.fitness.stop()
+        margin = self.config.interruption_margin_seconds
+        limit = self.run_source.current.limits.grace_seconds + margin
+        if not await self.pipeline.wait_until_empty(limit):
+            log.warning("jobs left to their leases", jobs=len(self.pipeline.jobs()))
+            self.pipeline.abandon()
+        await asyncio.wait({asyncio.ensure_future(self.acknowledger.finish())}, timeout=margin)
+        for outage in self.outages:
+            outage.stop()
+        self.execute.close()
 
-    def _await_running(self) -> None:
+    async def _await_running(self) -> None:
         """Let running jobs end while there is time; the time may become shorter meanwhile."""
-        left = self.leaving.time_left()
-        while left is None or left > 0:
-            self._meter.look()
+        while self.pipeline.size and (left := self.shutdown.time_left()) != 0:
             pause = SUPERVISION_SECONDS if left is None else min(left, SUPERVISION_SECONDS)
-            if self._pipeline.wait_until_empty(pause):
-                return
-            self._hand_back_waiting()
-            left = self.leaving.time_left()
+            await self.pipeline.wait_until_empty(pause)
+            self._hand_back(Stage.WAITING)
 
-    def _hand_back_waiting(self) -> None:
-        self._hand_back(self._pipeline.jobs(Stage.WAITING))
-
-    def _hand_back(self, jobs: list[Job]) -> None:
-        reason = self.leaving.decided.reason if self.leaving.decided else ""
-        for job in jobs:
-            self._pipeline.give_up(job, failed(Cause.INTERRUPTED, reason))
+    def _hand_back(self, stage: Stage | None) -> None:
+        reason = self.shutdown.decided.reason if self.shutdown.decided else ""
+        for job in self.pipeline.jobs(stage):
+            job.stop(fault.interrupted(reason))

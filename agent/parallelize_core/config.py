@@ -41,8 +41,10 @@ class AgentConfig(BaseModel):
     goes; empty for nowhere.
 
     A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
-    a failure of machine or network. After `max_unfit` of those in a row the worker gives up:
-    something is wrong with it. A job that was received more than `max_receives` times without
+    a failure of machine or network. After `max_unfit` files
+    in a row that were not done for such reasons the worker gives up:
+    something is wrong with it; it also leaves after an outage of S3 or SQS of
+    `max_outage_seconds`. A job that was received more than `max_receives` times without
     an answer takes its workers down with it, and is not tried again.
 
     `root_setup` is a script that root runs on a machine from the image before the first job. It
@@ -78,6 +80,7 @@ class AgentConfig(BaseModel):
     interruption_margin_seconds: float = Field(default=25, ge=0)
     stop_grace_seconds: float = Field(default=90, ge=0)
     drain: DrainSettings = DrainSettings()
+    max_outage_seconds: float = Field(default=30 * 60, gt=0)
     max_idle_seconds: float = Field(default=30 * 60, gt=0)
     max_runtime_seconds: float | None = Field(default=None, gt=0)
     disk_reserve_bytes: int = Field(default=1024**3, ge=0)
@@ -110,7 +113,7 @@ class AgentConfig(BaseModel):
             ) from None
 
     @classmethod
-    def gist(cls, text: str | bytes) -> Self | None:
+    def decode_identity(cls, text: str | bytes) -> Self | None:
         """Return whose a configuration is that cannot be decoded, the rest by default; or None.
 
         That is all that an agent needs to say that it cannot work, and to leave.

@@ -23,6 +23,7 @@ class Peaks(Contract):
 
     `cpu` is a share of all `cpus` between 0 and 1, over some seconds each; None if the worker did
     not live that long. Memory, and disk of the file system that jobs work on, are in bytes.
+    `stall_seconds` is the longest time for which the agent's own event loop stood still.
     """
 
     cpus: int
@@ -31,6 +32,7 @@ class Peaks(Contract):
     memory_total_bytes: int
     disk_bytes: int
     disk_total_bytes: int
+    stall_seconds: float = 0.0
 
 
 class Heartbeat(Record):
@@ -39,6 +41,8 @@ class Heartbeat(Record):
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
     `reason` says why it drains, left or failed, `leaving` since when (as `seen`). `hourly_usd` is
     the machine's price at launch, `max_cost_usd` the limit of the whole run that it was given.
+    `failed_in_row` counts the commands that failed before any has succeeded on this worker;
+    `unfit` says that it left because it, and not the work, is at fault.
     """
 
     worker: str
@@ -61,6 +65,8 @@ class Heartbeat(Record):
     max_cost_usd: float | None = None
     leaving: float | None = None
     peaks: Peaks | None = None
+    failed_in_row: int = 0
+    unfit: bool = False
 
     def alive(self, now: float) -> bool:
         """Whether the worker can still be counted on: it has not left, and is not overdue."""

@@ -13,6 +13,9 @@ from parallelize_core.record import Contract, first_fault
 MAX_MESSAGE_BYTES = 1024 * 1024
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
+MAX_SETBACK_CHARACTERS = 200
+"""Of each reason: ten of them travel in every message of an unlucky job."""
+
 
 class JobMessage(Contract):
     """One attempt at one input of one run.
@@ -21,7 +24,9 @@ class JobMessage(Contract):
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
     `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
     that SQS keeps a message invisible. `alone` says that no other job may run beside it: it ran
-    out of memory before.
+    out of memory before. `failed_by` names the workers on which its command failed; with
+    `second_opinion`, none of these is to try it again while another lives. `setbacks` has the
+    reasons for which it was handed back without being charged, the oldest first.
     """
 
     v: Literal[1] = 1
@@ -32,6 +37,9 @@ class JobMessage(Contract):
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
     alone: bool = False
+    failed_by: tuple[str, ...] = ()
+    second_opinion: bool = False
+    setbacks: tuple[str, ...] = ()
 
     def encode(self) -> str:
         """Return the message body."""
@@ -51,6 +59,16 @@ class JobMessage(Contract):
         """Return the message for the next attempt, after a failure that counts."""
         update = {"attempt": self.attempt + 1, "alone": self.alone or alone}
         return self.model_copy(update=update)
+
+    def with_failure_on(self, worker: str, *, second_opinion: bool = False) -> Self:
+        """Return the message with `worker` among those on which the command failed."""
+        workers = tuple(dict.fromkeys((*self.failed_by, worker)))
+        return self.model_copy(update={"failed_by": workers, "second_opinion": second_opinion})
+
+    def with_setback(self, reason: str) -> Self:
+        """Return the message with one more reason for which it was handed back."""
+        shown = reason[:MAX_SETBACK_CHARACTERS]
+        return self.model_copy(update={"setbacks": (*self.setbacks, shown)})
 
     def parked(self) -> Self:
         """Return the message that makes its receiver look for a claim first."""

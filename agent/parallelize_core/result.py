@@ -78,9 +78,16 @@ class Attempt(Record):
 
 
 class Result(Attempt):
-    """The last attempt of a job, with what it left. A job is finished when it has one."""
+    """The last attempt of a job, with what it left. A job is finished when it has one.
+
+    `leads_nowhere` has a few lines of stdout that look like paths, and name nothing;
+    `left_behind` a few of the `left_behind_count` files that the command made and did not name.
+    """
 
     status: Literal["succeeded", "failed"]
     outputs: tuple[Output, ...] = Field(default=())
     input_size: int = 0
     input_etag: str = ""
+    leads_nowhere: tuple[str, ...] = ()
+    left_behind: tuple[str, ...] = ()
+    left_behind_count: int = 0

@@ -6,11 +6,12 @@ a server; the same test bodies hold them and the real ones to the same account.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -134,10 +135,12 @@ class InMemoryStore:
 
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
         """Write an object to `path`."""
-        found = self._existing(key)
-        if etag and found.etag != etag:
-            raise ChangedError(f"s3://{self.bucket}/{key} has changed since it was listed")
-        return path.write_bytes(found.body)
+        return path.write_bytes(self._version(key, etag).body)
+
+    def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
+        """Return an object's content, or None if it has more than `limit` bytes."""
+        found = self._version(key, etag)
+        return found.body if len(found.body) <= limit else None
 
     def head(self, key: str) -> ObjectInfo | None:
         """Describe an object."""
@@ -194,9 +197,124 @@ class InMemoryStore:
             for key in keys:
                 self._objects.pop(key, None)
 
+    def _version(self, key: str, etag: str) -> _Stored:
+        found = self._existing(key)
+        if etag and found.etag != etag:
+            raise ChangedError(f"s3://{self.bucket}/{key} has changed since it was listed")
+        return found
+
     def _existing(self, key: str) -> _Stored:
         with self._lock:
             found = self._objects.get(key)
         if found is None:
             raise MissingError(f"s3://{self.bucket}/{key} does not exist")
         return found
+
+
+_LOOK_SECONDS = 0.005
+"""How often a receive that waits looks for messages; few enough that a test does not notice."""
+
+
+class AsyncInMemoryQueue:
+    """`queue`, for an event loop: both have the same messages.
+
+    Each call lets other tasks run before it acts, as a call over a network does.
+    """
+
+    def __init__(self, queue: InMemoryQueue | None = None) -> None:
+        self.queue = queue or InMemoryQueue()
+
+    async def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        """Send messages."""
+        await asyncio.sleep(0)
+        self.queue.send(bodies, delay_seconds)
+
+    async def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
+        """Lease up to `limit` messages; wait for the first, by the real clock."""
+        until = time.monotonic() + wait_seconds
+        await asyncio.sleep(0)
+        while not (found := self.queue.receive(limit, 0, lease_seconds)):
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
+        return found
+
+    async def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
+        """Renew leases; answer those that are lost."""
+        await asyncio.sleep(0)
+        return self.queue.extend(receipts, lease_seconds)
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        """Acknowledge messages; a receipt that is not the latest does nothing."""
+        await asyncio.sleep(0)
+        self.queue.delete(receipts)
+
+    async def counts(self) -> QueueCounts:
+        """Count the messages."""
+        await asyncio.sleep(0)
+        return self.queue.counts()
+
+
+class AsyncInMemoryStore:
+    """`store`, for an event loop: both have the same objects.
+
+    Each call lets other tasks run before it acts, as a call over a network does.
+    """
+
+    def __init__(self, store: InMemoryStore | None = None) -> None:
+        self.store = store or InMemoryStore()
+        self.bucket = self.store.bucket
+
+    async def get(self, key: str) -> bytes:
+        """Return an object's content."""
+        await asyncio.sleep(0)
+        return self.store.get(key)
+
+    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`."""
+        await asyncio.sleep(0)
+        return self.store.get_file(key, path, etag)
+
+    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
+        """Return an object's content, or None if it has more than `limit` bytes."""
+        await asyncio.sleep(0)
+        return self.store.get_within(key, limit, etag)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object."""
+        await asyncio.sleep(0)
+        return self.store.head(key)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object."""
+        await asyncio.sleep(0)
+        return self.store.put(key, body, condition, metadata)
+
+    async def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object from an open file, from its start."""
+        await asyncio.sleep(0)
+        return self.store.put_file(key, file, condition, metadata)
+
+    async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
+        """List the keys that start with `prefix`, in the order of their bytes."""
+        await asyncio.sleep(0)
+        for info in self.store.list(prefix, folder_only=folder_only):
+            yield info
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects."""
+        await asyncio.sleep(0)
+        self.store.delete(keys)

@@ -30,13 +30,13 @@ from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
 from parallelize.commands.enqueue import Sender
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize.local.records import REGION
+from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import DecodeError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Part, finished, read_parts
-from parallelize_core.queue import SQSQueue
 
 LOOK_SECONDS = 0.1
 END_SECONDS = 600.0

@@ -107,10 +107,10 @@ def stdout(data: bytes) -> None:
             found = find_outputs(printed, scratch, None)
         except OutputError:
             return
-        for file in found:
+        for file in found.files:
             assert file.path.resolve(strict=True).is_relative_to(scratch)
             assert keys.refusal(file.name) is None
-        assert len({file.path for file in found}) == len(found)
+        assert len({file.path for file in found.files}) == len(found.files)
 
 
 @contextmanager

@@ -1,17 +1,18 @@
 """One agent's dealings with one message, as straight code over calls that the model answers.
 
 The writes are those of the shipped `parallelize_agent.job.commit.Commit` and `claim.Claims`, not a
-copy of them. The rest is what `receiver`, `job_runner`, `lease`, `settlement` and `acknowledge`
-do, in their order.
+copy of them. The rest is what `receiver`, `stage_in`, `leases`, `stage_out` and `messages` do, in
+their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.model.world import Asked, Call, Script, ScriptedStore
 
@@ -23,6 +24,8 @@ from parallelize_core.errors import ServiceError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Result
 from parallelize_core.run import Run
+
+T = TypeVar("T")
 
 KEY = "in.txt"
 BASE = Location("bucket")
@@ -49,8 +52,13 @@ def make_work(folder: Path, executions: int, outputs: int) -> Work:
         paths = [folder / f"{execution}-{name}" for name in names]
         for path in paths:
             path.write_text(path.name)
-        made.append(tuple(map(OutputFile, paths, names)))
+        made.append(tuple(map(_output, paths, names)))
     return Work(tuple(made))
+
+
+def _output(path: Path, name: str) -> OutputFile:
+    content = path.read_bytes()
+    return OutputFile(path, name, len(content), hashlib.sha256(content).hexdigest(), content)
 
 
 Open = Callable[[ScriptedStore, Callable[[], None]], Commit]
@@ -82,22 +90,32 @@ class Holding:
             return True
         # The claim has not been renewed for too long. It may be still, if nobody has taken it.
         self.since = now
-        return self.claim is not None and self.claims.renew(self.claim)
+        return self.claim is not None and finish(self.claims.renew(self.claim))
 
-    def outlive_message(self) -> None:
+    async def outlive_message(self) -> None:
         """Put a claim in the place of the message (`LeaseKeeper._make_claim`)."""
         self.check()
         self.since = self.script.ask("now")
-        claim = self.claims.make(KEY)
+        claim = await self.claims.make(KEY)
         self.script.ask("send", True)
         self.script.ask("delete", self.receipt)
         self.claim = claim
 
-    def acknowledge(self) -> None:
-        """Let the job go."""
+    async def acknowledge(self) -> None:
+        """Let the job go (`Messages.acknowledge`)."""
         if self.claim:
-            self.claims.drop(self.claim)
+            await self.claims.drop(self.claim)
         self.script.ask("delete", self.receipt)
+
+
+def finish(steps: Coroutine[Any, Any, T]) -> T:
+    """Run shipped code that never has to wait: every call is answered at once, or raises Asked."""
+    try:
+        steps.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("the code waits for something that is no call")
 
 
 @dataclass(frozen=True)
@@ -116,44 +134,44 @@ class Agent:
         """
         script = Script(answers)
         try:
-            self._run(script, execution)
+            finish(self._run(script, execution))
         except Asked as asked:
             return asked.call
         except LeaseLostError:
             return None
         return None
 
-    def _run(self, script: Script, execution: int) -> None:
+    async def _run(self, script: Script, execution: int) -> None:
         *receipt, claimed = script.ask("receive", execution + 1)
         store = ScriptedStore(script)
         claims = self.claims(store, LAYOUT, f"w{execution}", 1, lambda: script.ask("now"))
         job = Holding(script, claims, (receipt[0], receipt[1]))
         commit = self.open(store, job.check)
-        if claimed and claims.held(KEY):
+        if claimed and not await claims.take_over(KEY):
             script.ask("send", True)
-            job.acknowledge()
-        elif commit.finished():
-            job.acknowledge()
+            await job.acknowledge()
+        elif await commit.finished():
+            await job.acknowledge()
         else:
-            self._work(script, execution, job, commit)
+            await self._work(script, execution, job, commit)
 
-    def _work(self, script: Script, execution: int, job: Holding, commit: Commit) -> None:
+    async def _work(self, script: Script, execution: int, job: Holding, commit: Commit) -> None:
         try:
             script.ask("begin", execution)
             if script.ask("outlive", execution):
-                job.outlive_message()
-            outputs = commit.put_outputs(list(self.work.files[execution]))
-            commit.put_result(_result(execution, outputs))
+                await job.outlive_message()
+            outputs = await commit.put_outputs(self.work.files[execution])
+            await commit.put_result(_result(execution, outputs))
         except AlreadyFinishedError:
             pass
         except ServiceError:
             job.check()
             script.ask("send", False)
         except LeaseLostError:
-            if commit.in_doubt():
+            if await commit.spoiled():
                 script.ask("send", False)
             return
-        job.acknowledge()
+        await job.acknowledge()
 
 
 def _result(execution: int, outputs: Any) -> Result:

@@ -56,28 +56,28 @@ def test_a_job_ends_with_one_true_result(
 class WithoutConditions(ScriptedStore):
     """A bucket that ignores every condition, as some servers do."""
 
-    def put(self, key, body, condition=ALWAYS, metadata=None):  # type: ignore[no-untyped-def]
-        return super().put(key, body, ALWAYS, metadata)
+    async def put(self, key, body, condition=ALWAYS, metadata=None):  # type: ignore[no-untyped-def]
+        return await super().put(key, body, ALWAYS, metadata)
 
 
 class AnyResultWill(Commit):
     """Takes a result for the end, whatever has become of its outputs."""
 
-    def finished(self) -> bool:
-        return self._read_result() is not None
+    async def finished(self) -> bool:
+        return await self._read_result() is not None
 
 
 class Unheeded(Claims):
     """Takes a job whatever claim there is."""
 
-    def held(self, key: str) -> bool:
-        return False
+    async def take_over(self, key: str) -> bool:
+        return True
 
 
 class WithoutLookingBack(Commit):
     """Lets go without a look at what it has replaced."""
 
-    def in_doubt(self) -> bool:
+    async def spoiled(self) -> bool:
         return False
 
 

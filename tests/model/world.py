@@ -8,7 +8,7 @@ may work. The bucket's writes are conditional as S3's are; ETags stand for conte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -121,28 +121,28 @@ class Script:
 
 
 class ScriptedStore:
-    """A bucket of which every call is one step of the model (see parallelize_core.store.Store)."""
+    """A bucket of which every call is one step of the model (see AsyncStore)."""
 
     bucket = "bucket"
 
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def get(self, key: str) -> bytes:
+    async def get(self, key: str) -> bytes:
         """Return an object's content."""
         stored: Stored | None = self._script.ask("get", key)
         if stored is None:
             raise MissingError(key)
         return stored.body
 
-    def head(self, key: str) -> ObjectInfo | None:
+    async def head(self, key: str) -> ObjectInfo | None:
         """Describe an object."""
         stored: Stored | None = self._script.ask("get", key)
         if stored is None:
             return None
         return ObjectInfo(key, len(stored.body), stored.etag, dict(stored.metadata))
 
-    def put(
+    async def put(
         self,
         key: str,
         body: bytes,
@@ -154,7 +154,7 @@ class ScriptedStore:
         done: bool = self._script.ask("put", key, stored, condition)
         return stored.etag if done else None
 
-    def put_file(
+    async def put_file(
         self,
         key: str,
         file: IO[bytes],
@@ -163,16 +163,20 @@ class ScriptedStore:
     ) -> str | None:
         """Write an object from an open file."""
         file.seek(0)
-        return self.put(key, file.read(), condition, metadata)
+        return await self.put(key, file.read(), condition, metadata)
 
-    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
         """Nothing in the model reads inputs."""
         raise NotImplementedError
 
-    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
+        """Nothing in the model reads inputs."""
+        raise NotImplementedError
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """Nothing in the model lists."""
         raise NotImplementedError
 
-    def delete(self, keys: Iterable[str]) -> None:
+    async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects."""
         self._script.ask("remove", tuple(keys))

@@ -178,7 +178,7 @@ def _outcome(task: _Task, result: Result | None, folder: Path, why: str) -> Outc
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Raise what botocore raises as one of our own classes, where it is known what it means."""
+    """Raise what has a meaning for the person as one of our own classes."""
     try:
         yield
     except Exception as error:

@@ -7,7 +7,7 @@ line to COMMANDS. The function
   --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
 - calls `context.open_context(common, {"dotted.setting": flag})`,
 - prints its answer with `console.answer`, everything else with `console.say`,
-- raises the classes of `parallelize_core.errors`, lets botocore's errors pass,
+- raises the classes of `parallelize_core.errors`; calls of AWS are in `aws_errors.translated`,
 - returns an exit code, or None for 0.
 
 A group of commands is a cyclopts App in a module, named like a function: "module:app". What a

@@ -6,7 +6,7 @@
     context.run               the run's name
     context.base, .layout     where the run lies; the bucket "auto" is looked up on first use
     context.store, .store_of(bucket)
-    context.session           a boto3 session, for clients of other services:
+    context.session           a session of AWS, for clients of other services:
                               context.client("ec2")
     context.queues            the run's two queues; MissingError before `enqueue` made them
 
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from platformdirs import user_config_path
 
 from parallelize import settings as settings_module
@@ -39,7 +38,8 @@ from parallelize.options import Common
 from parallelize.queues import Queues, find_queues
 from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
-from parallelize_core.clients import Clients, client_config, make_session
+from parallelize_core.aws_errors import translated
+from parallelize_core.clients import Clients, Session, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.store import Store
@@ -79,13 +79,14 @@ class Context:
         return self.folder / Path(text).expanduser()
 
     @cached_property
-    def session(self) -> boto3.Session:
-        """The boto3 session with the region and profile of the settings.
+    def session(self) -> Session:
+        """The session of AWS with the region and profile of the settings.
 
         Raises UsageError for a region that does not exist.
         """
-        session = make_session(self.settings.aws.region, self.settings.aws.profile)
-        check_name(session, self.region_source)
+        with translated("AWS"):
+            session = make_session(self.settings.aws.region, self.settings.aws.profile)
+            check_name(session, self.region_source)
         return session
 
     @cached_property
@@ -95,7 +96,13 @@ class Context:
 
     def client(self, service: str) -> Any:
         """Return a client for any service, with the project's timeouts and retries."""
-        return self.session.client(service, config=client_config())  # type: ignore[call-overload]
+        with translated("AWS"):
+            return self.session.client(service, config=client_config())  # type: ignore[call-overload]
+
+    @translated("AWS")
+    def identity(self) -> Any:
+        """Ask AWS who it is that asks: `Account` and `Arn`."""
+        return self.client("sts").get_caller_identity()
 
     @property
     def region(self) -> str:
@@ -118,7 +125,7 @@ class Context:
     @cached_property
     def account(self) -> str:
         """The number of the AWS account."""
-        return str(self.client("sts").get_caller_identity()["Account"])
+        return str(self.identity()["Account"])
 
     @cached_property
     def bucket(self) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import stat
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from parallelize_agent.job.preparation import Preparer
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Environment, Run
@@ -24,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Environments:
-    """Unpacked environments below `root`; safe to use from any thread.
+    """Unpacked environments below `root`; what takes time is done in a thread of `files`.
 
     One that is ready stays so for an agent that is started again, until the machine boots anew:
     what was written before an end that nobody saw may be half of something.
@@ -35,32 +39,34 @@ class Environments:
         root: Path,
         open_store: Callable[[str], Store],
         preparer: Preparer,
+        files: Executor,
         boot_id: str | None = None,
     ) -> None:
         self._root = root
         self._open_store = open_store
         self._preparer = preparer
+        self._files = files
+        self._ready: dict[tuple[str, str, str], Path] = {}
         self._boot_id = host.boot_id() if boot_id is None else boot_id
         self._lock = threading.Lock()
         self._unpacked: set[Path] = set()
+        self.read_only = ReadOnlyFolder(root)
         root.mkdir(parents=True, exist_ok=True)
         for entry in root.iterdir():
             if entry.is_dir() and not self._is_ready(entry):
                 sandbox.remove(entry)
 
-    def check(self, run: Run) -> None:
+    async def check(self, run: Run) -> None:
         """Fetch the run's environment and look at it, but leave its set-up for later.
 
         Raises UsageError if the zip is refused, or has no such prefix or command.
         """
         if run.environment and not run.setup:
-            self.folder(run)
+            await self.folder(run)
         elif run.environment:
-            with self._lock:
-                place = self._unpack(run, run.environment)
-            _inside(place, run.environment)
+            await self._in_thread(self._look_at, run, run.environment)
 
-    def folder(self, run: Run) -> Path | None:
+    async def folder(self, run: Run) -> Path | None:
         """Return the folder with the run's environment, ready for jobs; None if it has none.
 
         Raises UsageError if the zip is refused, or has no such prefix or command; SetupError if
@@ -69,6 +75,24 @@ class Environments:
         environment = run.environment
         if environment is None:
             return None
+        wanted = (identity(run), environment.prefix, run.command[0])
+        if wanted not in self._ready:
+            self._ready[wanted] = await self._in_thread(self._provide, run, environment)
+        return self._ready[wanted]
+
+    def stop(self) -> None:
+        """End a set-up that runs, and begin no other."""
+        self._preparer.stop()
+
+    async def _in_thread(self, do: Callable[[Run, Environment], Path], *of: Any) -> Path:
+        return await asyncio.get_running_loop().run_in_executor(self._files, do, *of)
+
+    def _look_at(self, run: Run, environment: Environment) -> Path:
+        with self._lock:
+            place = self._unpack(run, environment)
+        return _inside(place, environment)
+
+    def _provide(self, run: Run, environment: Environment) -> Path:
         with self._lock:
             place = self._unpack(run, environment)
             if not self._is_ready(place):
@@ -76,10 +100,6 @@ class Environments:
         folder = _inside(place, environment)
         _make_runnable(folder, run.command[0])
         return folder
-
-    def stop(self) -> None:
-        """End a set-up that runs, and begin no other."""
-        self._preparer.stop()
 
     def _unpack(self, run: Run, environment: Environment) -> Path:
         place = self._root / identity(run)
@@ -132,11 +152,14 @@ def _make_runnable(folder: Path, program: str, setting: str = "run.command") -> 
             raise UsageError(
                 f'the environment has no "{program}"',
                 f"it holds: {', '.join(sorted(entry.name for entry in folder.iterdir())[:10])}",
-                f"mend {setting} or run.env, then: parallelize prep",
+                f"fix {setting} or run.env, then: parallelize prep",
             )
         return
     if path.resolve().is_relative_to(folder.resolve()):
-        path.chmod(path.stat().st_mode | 0o555)
+        mode = path.stat().st_mode
+        # Not for each job anew: that would look as if a job had changed it.
+        if mode & 0o555 != 0o555:
+            path.chmod(mode | 0o555)
 
 
 def _protect(folder: Path) -> None:

@@ -1,19 +1,69 @@
-"""One job on its way through the agent: what is known of it, and what becomes of it."""
+"""One job on its way through the agent: what is known of it at each stage, and what follows.
+
+    Received ── stage in ──> Staged ── a slot ──> Ran ── decide ──> Decision ── stage out
+
+Each stage needs the whole value that the one before it has made, so nothing is executed on an
+input that is not whole. A stage that cannot make its value gives a Decision instead.
+"""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.process.command import Execution, Outcome
 from parallelize_agent.queue.leases import Lease
-from parallelize_core.clock import utc_now
 from parallelize_core.job import JobMessage
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
+
+
+@dataclass(frozen=True)
+class Received:
+    """A job whose message is ours; `started_at` is ISO 8601 in UTC."""
+
+    message: JobMessage
+    lease: Lease
+    started_at: str
+
+    @property
+    def key(self) -> str:
+        """The key of its input."""
+        return self.message.key
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A job with everything that its command needs; its input is whole.
+
+    A small input is `content`; a large one is a file in `folder` already.
+    """
+
+    received: Received
+    run: Run
+    environment: Path | None
+    folder: JobFolder
+    content: bytes | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A job whose command has ended, in whatever way.
+
+    `outputs` is what it leaves, or what is wrong with that; nothing unless it exited with 0.
+    `log` is what it printed if that is small, else the file that holds it. `folder` is there
+    while there are files in it to be sent.
+    """
+
+    staged: Staged
+    outcome: Outcome
+    outputs: Outputs | OutputError
+    log: bytes | Path
+    folder: JobFolder | None
 
 
 class Fate(Enum):
@@ -23,105 +73,95 @@ class Fate(Enum):
     FAILED = "the attempt failed: another is to be made, or the failure to be recorded"
     FINISHED = "it has a result already: the message is a duplicate"
     PARKED = "somebody works on it under a claim: the message is to wait"
+    PASSED_ON = "it failed here for the last time that it may: another worker is to try it"
     LOST = "its lease is lost: nothing of this attempt is to be shown"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A fate and its reasons.
+class Decision:
+    """What becomes of a job, and why.
 
-    `final` forbids another attempt; a fresh message is delayed. `blameless` says that a failure
-    of the infrastructure is no sign that this machine is broken.
+    `final` forbids another attempt. `open` says that it may be this machine that is at fault, and
+    `second_opinion` that another worker is to have the last word for that reason. A fresh message
+    is delayed by `delay_seconds`. `blameless` says that a failure of the infrastructure is no
+    sign that this machine is broken.
     """
 
     fate: Fate
     cause: Cause | None = None
     message: str = ""
     final: bool = False
+    open: bool = False
+    second_opinion: bool = False
     delay_seconds: int = 0
     blameless: bool = False
 
+    @property
+    def charged(self) -> bool:
+        """Whether the failure is the job's own, and counts towards its attempts."""
+        return self.cause is not None and self.cause.charged
 
-SUCCEEDED = Verdict(Fate.SUCCEEDED)
-FINISHED = Verdict(Fate.FINISHED)
-PARKED = Verdict(Fate.PARKED)
-LOST = Verdict(Fate.LOST)
+    @property
+    def setback(self) -> bool:
+        """Whether it is one of the uncharged failures of which a job may not have too many."""
+        return self.cause is Cause.INFRASTRUCTURE and not self.blameless
+
+    def as_final(self) -> Decision:
+        """Return the same, with no other attempt."""
+        return replace(self, final=True)
 
 
-def failed(cause: Cause, message: str, *, final: bool = False) -> Verdict:
-    """Return the verdict on a failed attempt."""
-    return Verdict(Fate.FAILED, cause, message, final)
+SUCCEEDED = Decision(Fate.SUCCEEDED)
+FINISHED = Decision(Fate.FINISHED)
+PARKED = Decision(Fate.PARKED)
+LOST = Decision(Fate.LOST)
 
 
-def put_off(why: str, delay_seconds: int, *, blameless: bool = False) -> Verdict:
-    """Return the verdict on a job that is to be done later, here or elsewhere."""
-    return Verdict(
-        Fate.FAILED,
-        Cause.INFRASTRUCTURE,
-        why,
-        delay_seconds=delay_seconds,
-        blameless=blameless,
-    )
+class Stage(Enum):
+    """Where a job is, in a sentence each."""
+
+    WAITING = "its input is being fetched, or it waits for a slot"
+    RUNNING = "it has a slot"
+    LEAVING = "its outputs and its result are being stored"
 
 
 class Job:
-    """A leased message and the work on it.
+    """A received job in the pipeline, and the way to stop it."""
 
-    The stages of the job run one after the other, each in some thread; `stop` may be called
-    from any. The first verdict stands, except that a lost lease overrules all.
-    """
-
-    def __init__(self, message: JobMessage, lease: Lease) -> None:
-        self.message = message
-        self.lease = lease
-        self.started_at = utc_now()
-        self.run: Run | None = None
-        self.environment: Path | None = None
-        self.folder: JobFolder | None = None
-        self.outcome: Outcome | None = None
-        self._verdict: Verdict | None = None
+    def __init__(self, received: Received) -> None:
+        self.received = received
+        self.stage = Stage.WAITING
+        self.stopped: Decision | None = None
+        """What was decided from outside; a lost lease overrules all else."""
+        self.task: asyncio.Task[None] | None = None
+        self.staged: Staged | None = None
+        self.ran: Ran | None = None
+        self.slots: tuple[int, ...] = ()
         self._execution: Execution | None = None
-        self._lock = threading.Lock()
-        lease.when_lost(lambda: self.stop(LOST))
+        received.lease.when_lost(lambda: self.stop(LOST))
 
     @property
     def key(self) -> str:
         """The key of its input."""
-        return self.message.key
+        return self.received.key
 
     @property
-    def verdict(self) -> Verdict | None:
-        """What becomes of it, as soon as that is known."""
-        return self._verdict
+    def alone(self) -> bool:
+        """Whether no other job may run beside it."""
+        return self.received.message.alone
 
-    def decide(self, verdict: Verdict) -> None:
-        """Say what becomes of it, unless that is known already."""
-        with self._lock:
-            if self._verdict is None or verdict.fate is Fate.LOST:
-                self._verdict = verdict
+    def stop(self, decision: Decision) -> None:
+        """Decide from outside what becomes of it, and end what it does; the first stands."""
+        if self.stopped is None or decision is LOST:
+            self.stopped = decision
+        if self.stage is Stage.WAITING and self.task:
+            self.task.cancel()
+        elif self._execution:
+            self._execution.stop()
 
-    def overrule(self, verdict: Verdict) -> None:
-        """Change its fate because the former could not be brought about."""
-        with self._lock:
-            if self._verdict is not LOST:
-                self._verdict = verdict
-
-    def stop(self, verdict: Verdict) -> None:
-        """Decide its fate from outside, and end its command if that runs."""
-        self.decide(verdict)
-        with self._lock:
-            if self._execution:
-                self._execution.stop()
-
-    def execute(self, execution: Execution) -> Outcome:
-        """Run its command, unless its fate is decided; see `Execution.run` for errors."""
-        with self._lock:
-            self._execution = execution
-            if self._verdict is not None:
-                execution.stop()
-        try:
-            self.outcome = execution.run()
-            return self.outcome
-        finally:
-            with self._lock:
-                self._execution = None
+    def attach(self, execution: Execution) -> None:
+        """Let `stop` end a command; called in the slot's thread, before the command starts."""
+        self._execution = execution
+        # After the assignment: `stop` may have come before it, and must not be missed.
+        if self.stopped:
+            execution.stop()

@@ -2,26 +2,51 @@
 
 A line that names nothing there, or only what the environment brought along, is a remark and
 stays in the log. A line that names something outside the scratch folder is an error: such a
-file is never sent anywhere.
+file is never sent anywhere. Whatever goes wrong with a path below the scratch folder is the
+command's fault, and an error, too: a file that cannot be read must not be taken for none.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
+from parallelize_agent.job import printed
+from parallelize_agent.job.furnishing import CameAlong, located
 from parallelize_agent.job.scratch import PRIVATE
 from parallelize_core import keys
 
-MAX_LINE_BYTES = 4096
-"""No path is longer than Linux's PATH_MAX."""
+CONTENT_BYTES = 256 * 1024
+"""Files up to this size are read at once, and need not be opened again to be sent."""
 
-_TOP = (Path(PRIVATE, "input"), Path(PRIVATE, "tmp"))
+CONTENTS_BYTES = 1024 * 1024
+"""What is held in memory of one job's files, in all."""
+
+MAX_LEFT_LOOKED_AT = 1000
+"""Entries of the scratch folder that are looked at for files that no line names."""
+
+MAX_SEEN = 100_000
+"""Lines that are remembered, so that one that comes again is not looked up again."""
+
+MAX_NAMED = 5
+"""How many paths a hint tells by name."""
+
+_TOP = (f"{PRIVATE}/input/".encode(), f"{PRIVATE}/tmp/".encode())  # noqa: S108 - the folder is the job\'s
 """What lies here is named as if it lay at the top of the scratch folder."""
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR}
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutputError(Exception):
@@ -30,10 +55,27 @@ class OutputError(Exception):
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file to be sent, and its name below the scratch folder."""
+    """A file to be sent, its name below the scratch folder, and its content if that is small."""
 
     path: Path
     name: str
+    size: int
+    sha256: str
+    content: bytes | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a command has named on stdout, and hints for one who misses something.
+
+    `leads_nowhere` are a few lines that look like paths and name nothing; `left` are a few files
+    that the command made and did not name, of `left_count` or more. Both are safe to print.
+    """
+
+    files: tuple[OutputFile, ...]
+    leads_nowhere: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    left_count: int = 0
 
 
 def find_outputs(
@@ -41,91 +83,225 @@ def find_outputs(
     scratch: Path,
     environment: Path | None,
     places: Mapping[str, Path] = MappingProxyType({}),
-) -> list[OutputFile]:
+) -> Outputs:
     """Return the files that the lines of `stdout` name, each once, in the order of the lines.
 
     `places` says where folders lie that had another name for the command, such as its own /tmp.
     Raises OutputError for a path outside the scratch folder, for anything that is no regular
-    file, and for a name that cannot be part of a key.
+    file or cannot be read, and for a name that cannot be part of a key.
     """
-    root = scratch.resolve()
-    found: dict[Path, OutputFile] = {}
-    for line in _lines(stdout):
-        named = _existing(line, scratch, places)
-        if named is None or _is_remark(named, root, environment):
-            continue
-        for path in _files(named, root):
-            found.setdefault(path, OutputFile(path, _name(path, root)))
-    return list(found.values())
-
-
-def _lines(stdout: Path) -> Iterator[str]:
+    search = _Search(scratch, environment, places)
     with stdout.open("rb") as file:
         for line in file:
-            if len(line) <= MAX_LINE_BYTES and b"\0" not in line:
-                yield os.fsdecode(line.rstrip(b"\r\n"))
+            for text in line.rstrip(b"\n").split(b"\0"):
+                search.look_at(text)
+    return search.outputs()
 
 
-def _existing(line: str, scratch: Path, places: Mapping[str, Path]) -> Path | None:
-    """Return what a line names, links followed; with the blanks at its ends, or without."""
-    for text in (line, line.strip()):
+class _Search:
+    """One pass over the lines of a command's stdout. Paths are bytes, as the kernel has them."""
+
+    def __init__(self, scratch: Path, environment: Path | None, places: Mapping[str, Path]) -> None:
+        self._root = located(os.fsencode(scratch))[0]
+        self._came_along = CameAlong(self._root, environment)
+        self._places = {os.fsencode(name): os.fsencode(to) for name, to in places.items()}
+        self._places[os.fsencode(scratch)] = self._root
+        self._entries = _entries(self._root, b"its scratch folder")
+        # Only a line that begins with one of these can name anything.
+        self._firsts = {*(entry.name for entry in self._entries), b"", b".", b".."}
+        self._seen: set[bytes] = set()
+        self._found: dict[bytes, OutputFile] = {}
+        self._delivered: set[bytes] = set()
+        self._nowhere: dict[str, None] = {}
+        self._room = CONTENTS_BYTES
+
+    def look_at(self, line: bytes) -> None:
+        """Add what a line names; the line as it was printed is tried first."""
+        text = b""
+        for text in printed.readings(line):
+            # Most lines are remarks, and end here: the kernel is not asked about them.
+            if text.partition(b"/")[0] in self._firsts and text and self._take_once(text):
+                return
+        if len(self._nowhere) < MAX_NAMED and printed.looks_like_a_path(text):
+            self._nowhere[printed.shown(text)] = None
+
+    def outputs(self) -> Outputs:
+        """Return all that was named, and what was not."""
+        left = sorted(self._unnamed())
+        return Outputs(
+            files=tuple(self._found.values()),
+            leads_nowhere=tuple(self._nowhere),
+            left=tuple(map(printed.shown, left[:MAX_NAMED])),
+            left_count=len(left),
+        )
+
+    def _take_once(self, text: bytes) -> bool:
+        if text in self._seen:
+            return True
+        named = self._take(text)
+        if named and len(self._seen) < MAX_SEEN:
+            self._seen.add(text)
+        return named
+
+    def _take(self, text: bytes) -> bool:
+        """Add what `text` names; answer whether it names anything, be it only a remark."""
+        path = self._path(text)
         try:
-            if text:
-                return (scratch / _from_outside(text, places)).resolve(strict=True)
-        except (OSError, RuntimeError):
-            continue
+            real, mode = located(path)
+        except OSError as error:
+            return self._is_there(path, error)
+        if self._is_remark(path, real):
+            return True
+        name = self._name(path, real)
+        if not stat.S_ISDIR(mode):
+            self._add(name, real, mode)
+        for below, its_path in self._walk(name, real) if stat.S_ISDIR(mode) else ():
+            if not self._came_along.unchanged(its_path):
+                self._add(below, *_inside(below, its_path))
+        return True
+
+    def _path(self, text: bytes) -> bytes:
+        for name, place in self._places.items():
+            if text.startswith(name + b"/"):
+                return place + text.removeprefix(name)
+        return text if text.startswith(b"/") else self._root + b"/" + text
+
+    def _is_there(self, path: bytes, error: OSError) -> bool:
+        """Answer that nothing is there; raise OutputError if something is, and out of reach."""
+        absent = error.errno in _ABSENT
+        if not _is_below(path, self._root) or (absent and not _is_link(path)):
+            return False
+        raise OutputError(
+            f"the output {self._shown(path)} "
+            + ("is a link to nothing" if absent else f"cannot be read: {error.strerror}")
+        )
+
+    def _is_remark(self, path: bytes, real: bytes) -> bool:
+        # The scratch folder itself is no output either: a line "." is as good as none.
+        if real == self._root or self._came_along.unchanged(real, path):
+            return True
+        if self._came_along.is_inside(real):
+            raise OutputError(
+                f"the output {self._shown(path)} lies in the environment, which all jobs share: "
+                "write it to the current folder, or to a folder that the command makes there"
+            )
+        if not _is_below(real, self._root):
+            raise OutputError(f"stdout names a path outside the scratch folder: {_ascii(real)}")
+        return False
+
+    def _name(self, path: bytes, real: bytes) -> bytes:
+        """Return the name as it was printed; a link gives its own and not that of its target."""
+        if b".." in path.split(b"/") or not _is_below(path, self._root):
+            path = real
+        return os.path.normpath(path)[len(self._root) + 1 :]
+
+    def _walk(self, name: bytes, real: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the names of all files below a folder, and where they really are."""
+        pending = [(name, real)]
+        while pending:
+            here, its_real = pending.pop()
+            folders = []
+            for entry in _entries(its_real, here):
+                # A linked folder is not walked into, and must not be passed over in silence.
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((here + b"/" + entry.name, entry.path))
+                else:
+                    yield here + b"/" + entry.name, entry.path
+            pending += reversed(folders)
+
+    def _add(self, name: bytes, real: bytes, mode: int) -> None:
+        """Add one file."""
+        if name in self._found:
+            return
+        if not _is_below(real, self._root):
+            raise _refused(name, "is a link that leads outside the scratch folder")
+        if not stat.S_ISREG(mode):
+            raise _refused(name, "is no regular file")
+        try:
+            self._found[name] = self._read(name, real)
+        except OSError as error:
+            raise _refused(name, f"cannot be read: {error.strerror}") from None
+        self._delivered.add(real)
+
+    def _read(self, name: bytes, real: bytes) -> OutputFile:
+        with open(os.open(real, _READ), "rb", buffering=0) as file:  # noqa: PTH123 - its number
+            content = _whole(file, min(CONTENT_BYTES, self._room))
+            if content is not None:
+                self._room -= len(content)
+                size, digest = len(content), hashlib.sha256(content).hexdigest()
+            else:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                size = file.tell()
+        path = Path(os.fsdecode(self._root + b"/" + name))
+        return OutputFile(path, _stored_name(name), size, digest, content)
+
+    def _unnamed(self) -> Iterator[bytes]:
+        """Yield files that the command has made at no hidden place, and that no line names."""
+        for entry in self._entries[:MAX_LEFT_LOOKED_AT]:
+            if entry.name.startswith((b".", b"__pycache__")) or entry.is_symlink():
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                below = iter([(entry.name, entry.path)])
+            else:
+                below = islice(self._walk(entry.name, entry.path), MAX_LEFT_LOOKED_AT)
+            with suppress(OutputError):
+                for name, real in below:
+                    if real not in self._delivered and not self._came_along.unchanged(real):
+                        yield name
+
+    def _shown(self, path: bytes) -> str:
+        return _ascii(path.removeprefix(self._root + b"/"))
+
+
+def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:
+    """Return where an entry of a printed folder really is, and its mode."""
+    try:
+        return located(path)
+    except FileNotFoundError:
+        raise _refused(name, "is a link to nothing") from None
+    except OSError as error:
+        raise _refused(name, f"cannot be read: {error.strerror}") from None
+
+
+def _entries(folder: bytes, name: bytes) -> list[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=attrgetter("name"))
+    except OSError as error:
+        raise _refused(name, f"cannot be read: {error.strerror}") from None
+
+
+def _whole(file: FileIO, limit: int) -> bytes | None:
+    """Return what is in a file of at most `limit` bytes; None, and nothing read, if it has more."""
+    size = os.fstat(file.fileno()).st_size
+    if size > limit:
+        return None
+    content = file.read(size + 1)
+    if len(content) == size:
+        return content
+    file.seek(0)
     return None
 
 
-def _from_outside(path: str, places: Mapping[str, Path]) -> str:
-    for name, place in places.items():
-        if path.startswith(f"{name}/"):
-            return f"{place}{path.removeprefix(name)}"
-    return path
+def _stored_name(name: bytes) -> str:
+    top = next(filter(name.startswith, _TOP), b"")
+    text = name.removeprefix(top).decode("utf-8", errors="surrogateescape")
+    if reason := keys.refusal(text):
+        raise OutputError(f"the output {_ascii(name)} cannot be stored: {reason}")
+    return text
 
 
-def _is_remark(path: Path, root: Path, environment: Path | None) -> bool:
-    # The scratch folder itself is no output either: a line "." is as good as none.
-    if path == root or (environment and path.is_relative_to(environment.resolve())):
-        return True
-    if not path.is_relative_to(root):
-        raise OutputError(
-            f"stdout names a path outside the scratch folder: {ascii(str(path))[1:-1]}"
-        )
-    return False
+def _is_link(path: bytes) -> bool:
+    return os.path.islink(path)  # noqa: PTH114 - paths are bytes here
 
 
-def _files(path: Path, root: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield _regular(path, root)
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        # A linked folder is not walked into, and must not be passed over in silence either.
-        linked = [name for name in folders if Path(folder, name).is_symlink()]
-        for name in sorted(names) + linked:
-            yield _regular(Path(folder, name), root)
+def _refused(name: bytes, why: str) -> OutputError:
+    return OutputError(f"the output {_ascii(name)} {why}")
 
 
-def _regular(path: Path, root: Path) -> Path:
-    shown = ascii(str(path.relative_to(root)))[1:-1]
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        raise OutputError(f"the output {shown} is a link to nothing") from None
-    if not target.is_relative_to(root):
-        raise OutputError(f"the output {shown} is a link that leads outside the scratch folder")
-    if not stat.S_ISREG(target.stat().st_mode):
-        raise OutputError(f"the output {shown} is no regular file")
-    return path
+def _ascii(path: bytes) -> str:
+    return ascii(os.fsdecode(path))[1:-1]
 
 
-def _name(path: Path, root: Path) -> str:
-    relative = path.relative_to(root)
-    for top in _TOP:
-        if relative.is_relative_to(top):
-            relative = relative.relative_to(top)
-    name = os.fsencode(relative).decode("utf-8", errors="surrogateescape")
-    if reason := keys.refusal(name):
-        raise OutputError(f"the output {ascii(name)[1:-1]} cannot be stored: {reason}")
-    return name
+def _is_below(path: bytes, folder: bytes) -> bool:
+    return path.startswith(folder + b"/")

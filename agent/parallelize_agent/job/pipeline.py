@@ -1,223 +1,240 @@
-"""Three pools, so that transfers never take a compute slot.
+"""Jobs on their way through the stages: a task for each, and slots for their commands.
 
-    stage in (transfers) ──> execute (slots) ──> stage out (transfers)
+    stage in (a task each) ──> run (a slot each) ──> stage out (a task each)
 
 What waits between them is bounded by `places`: the worker receives no message for which there
-is no place, and none while the results of earlier jobs pile up.
+is no place, and none while the results of earlier jobs pile up. Everything here is on the event
+loop, so nothing needs a lock.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import Enum
+from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
-from parallelize_agent.job.job import Job, Verdict
+from parallelize_agent.job import fault
+from parallelize_agent.job.job import LOST, Decision, Job, Ran, Received, Stage, Staged
 from parallelize_agent.job.prefetch import Average, places_ahead
 from parallelize_agent.job.slots import Slots
+from parallelize_agent.process.command import Ending
+from parallelize_agent.shutdown import ShutdownReason
+from parallelize_core.queue import BATCH
 
 log = structlog.get_logger()
 
-
-class Stage(Enum):
-    """Where a job is, in a sentence each."""
-
-    WAITING = "its input is being fetched, or it waits for a slot"
-    RUNNING = "it has a slot"
-    LEAVING = "its outputs and its result are being stored"
+ESTIMATE_SECONDS = 0.05
+"""For how long an estimate of how many jobs to hold is good enough."""
 
 
-@dataclass(frozen=True)
-class Stages:
-    """What is done with a job in each pool.
+class Stages(Protocol):
+    """What is done with a job; whatever these raise hands back this job and no other."""
 
-    `stage_in` hears how many other jobs are in hand, `execute` its slot (from 0); `settle`
-    returns what became of the job.
-    """
+    async def stage_in(self, received: Received, others: int) -> Staged | Decision:
+        """Fetch what the job needs; `others` is the number of other jobs in hand."""
 
-    stage_in: Callable[[Job, int], None]
-    execute: Callable[[Job, int], None]
-    settle: Callable[[Job], Verdict]
+    async def execute(self, job: Job, staged: Staged) -> Ran | Decision:
+        """Run its command in its slots."""
+
+    def decide(self, ran: Ran) -> Decision:
+        """Say what became of it."""
+
+    async def stage_out(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
+        """Make the decision come true; return the one that did."""
+
+    async def clean_up(self, job: Job) -> None:
+        """Remove what is left of it on this machine."""
+
+
+Settled = Callable[[Job, Decision], None]
 
 
 class Pipeline:
     """Takes jobs through their stages; `settled` hears of each at its end.
 
-    `broken` hears of an error that no job is to blame for, such as a bug or a run that cannot be
-    worked on; the job itself is handed back.
+    `most_leaving` bounds the jobs whose results are being stored.
     """
 
-    def __init__(
-        self,
-        stages: Stages,
-        slots: int,
-        transfers: int,
-        settled: Callable[[Job, Verdict], None],
-        broken: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, stages: Stages, slots: int, most_leaving: int, settled: Settled) -> None:
         self._do = stages
-        self._slots = slots
         self._settled = settled
-        self._broken = broken
-        self._stage_in = ThreadPoolExecutor(transfers, "stage-in")
-        self._compute = ThreadPoolExecutor(slots, "compute")
-        self._stage_out = ThreadPoolExecutor(transfers, "stage-out")
-        self._most_leaving = slots + transfers
-        self._stages: dict[Job, Stage] = {}
-        self._queued: dict[Job, Future[None]] = {}
-        self._changed = threading.Condition()
+        self._most_leaving = most_leaving
+        self._jobs: dict[Stage, dict[Job, None]] = {stage: {} for stage in Stage}
+        self._alone: dict[Job, None] = {}
+        """The jobs that have a slot or wait for one, and must be alone."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = Slots(slots)
+        self._place = asyncio.Event()
+        self._empty = asyncio.Event()
         self._run_seconds = Average()
         self._stage_in_seconds = Average()
-        self._free_slots = Slots(slots)
         self._begun: dict[Job, float] = {}
-
-    @property
-    def places(self) -> int:
-        """How many more jobs may be received now."""
-        with self._changed:
-            counts = Counter(self._stages.values())
-        if counts[Stage.LEAVING] >= self._most_leaving or self._alone():
-            return 0
-        held = counts[Stage.WAITING] + counts[Stage.RUNNING]
-        return max(0, self._slots + self._ahead() - held)
-
-    def surplus(self) -> list[Job]:
-        """Return the waiting jobs that others could start sooner.
-
-        Jobs were short when these were received, and now are long; or one has to be alone.
-        """
-        waiting = sorted(self.jobs(Stage.WAITING), key=lambda job: not job.message.alone)
-        if alone := self._alone():
-            return waiting[1:] if alone in waiting else waiting
-        # Twice what would be received: a wavering estimate must not send jobs to and fro.
-        room = self._slots - len(self.jobs(Stage.RUNNING)) + 2 * self._ahead()
-        return waiting[max(0, room) :]
-
-    def _alone(self) -> Job | None:
-        """Return the job that has a slot or waits for one, and must be alone, if there is one."""
-        inside = self.jobs(Stage.RUNNING) + self.jobs(Stage.WAITING)
-        return next((job for job in inside if job.message.alone), None)
-
-    def _ahead(self) -> int:
-        average = self._run_seconds.value
-        if average is None:
-            return 0
-        now = time.monotonic()
-        with self._changed:
-            ages = [now - begun for begun in self._begun.values()]
-        paces = [max(average, age) for age in ages] + [average] * (self._slots - len(ages))
-        return places_ahead(paces, self._stage_in_seconds.value or 0)
+        self._ahead = 0
+        self._ahead_until = 0.0
 
     @property
     def size(self) -> int:
         """How many jobs there are in all stages."""
-        with self._changed:
-            return len(self._stages)
+        return sum(map(len, self._jobs.values()))
+
+    @property
+    def places(self) -> int:
+        """How many more jobs may be received now."""
+        if len(self._jobs[Stage.LEAVING]) >= self._most_leaving or self._alone:
+            return 0
+        waiting = len(self._jobs[Stage.WAITING])
+        capacity = self._slots.count + self._places_ahead()
+        places = max(0, capacity - waiting - len(self._jobs[Stage.RUNNING]))
+        # Few at a time cost a call each; but no slot is to wait for a larger batch.
+        worth_a_call = min(BATCH, capacity // 2)
+        return places if places >= worth_a_call or not waiting else 0
 
     def jobs(self, stage: Stage | None = None) -> list[Job]:
         """Return the jobs in a stage, or all."""
-        with self._changed:
-            return [job for job, at in self._stages.items() if stage in {None, at}]
+        stages = list(Stage) if stage is None else [stage]
+        return [job for at in stages for job in self._jobs[at]]
 
-    def wait_for_place(self, timeout_seconds: float) -> int:
+    def excess(self) -> list[Job]:
+        """Return the waiting jobs that others could start sooner.
+
+        Jobs were short when these were received, and now are long; or one has to be alone.
+        """
+        waiting = sorted(self.jobs(Stage.WAITING), key=lambda job: not job.alone)
+        if self._alone:
+            return waiting[1:] if waiting and waiting[0].alone else waiting
+        # Twice what would be received: a wavering estimate must not send jobs to and fro.
+        room = self._slots.count - len(self._jobs[Stage.RUNNING]) + 2 * self._places_ahead()
+        return waiting[max(0, room) :]
+
+    def add(self, received: Received, shutdown: ShutdownReason | None = None) -> None:
+        """Take a job in; if the worker shuts down already, only to hand it back."""
+        job = Job(received)
+        if shutdown:
+            job.stop(fault.interrupted(shutdown.reason))
+        self._jobs[job.stage][job] = None
+        if job.alone:
+            self._alone[job] = None
+        task = asyncio.create_task(self._process(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def wait_for_place(self, timeout_seconds: float) -> int:
         """Return how many jobs may be received, once it is more than none or the time is up."""
-        until = time.monotonic() + timeout_seconds
-        while not (places := self.places):
-            left = until - time.monotonic()
-            if left <= 0:
-                break
-            with self._changed:
-                self._changed.wait(left)
-        return places
+        if not self.places:
+            self._place.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._place.wait()
+        return self.places
 
-    def wait_until_empty(self, timeout_seconds: float | None = None) -> bool:
+    async def wait_until_empty(self, timeout_seconds: float) -> bool:
         """Wait for the last job to leave; answer whether it has."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._stages, timeout_seconds)
+        if self.size:
+            self._empty.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_seconds):
+                    await self._empty.wait()
+        return not self.size
 
-    def add(self, job: Job) -> None:
-        """Take a job in."""
-        self._move(job, Stage.WAITING)
-        self._then(self._stage_in.submit(self._do_stage_in, job), job)
+    def abandon(self) -> None:
+        """Leave all jobs to their leases."""
+        for task in self._tasks:
+            task.cancel()
 
-    def give_up(self, job: Job, verdict: Verdict) -> None:
-        """End a job from outside; one that waits for a slot need not wait to be handed back."""
-        job.stop(verdict)
-        with self._changed:
-            queued = self._queued.get(job)
-        if queued and queued.cancel():
-            self._leave(job)
-        self._free_slots.wake()
+    async def _process(self, job: Job) -> None:
+        # Only now: a task that is cancelled before its first step never takes it.
+        job.task = asyncio.current_task()
+        try:
+            decision = await self._work(job)
+            self._move(job, Stage.LEAVING)
+            await self._leave(job, decision)
+        finally:
+            self._jobs[job.stage].pop(job)
+            self._alone.pop(job, None)
+            self._look_around()
 
-    def close(self) -> None:
-        """End the pools; to be called when they are empty."""
-        for pool in (self._stage_in, self._compute, self._stage_out):
-            pool.shutdown()
+    async def _work(self, job: Job) -> Decision:
+        """Take a job as far as it comes, and say what becomes of it."""
+        try:
+            staged = await self._stage_in(job)
+            if isinstance(staged, Decision):
+                return staged
+            job.staged = staged
+            ran = await self._run(job, staged)
+            if isinstance(ran, Decision):
+                return ran
+            job.ran = ran
+            return self._decide(job, ran)
+        except asyncio.CancelledError:
+            if not job.stopped or not job.task:
+                raise
+            job.task.uncancel()
+            return job.stopped
+        except Exception as error:
+            log.exception("a stage broke", key=job.key)
+            return fault.of_unknown(error)
 
-    def _do_stage_in(self, job: Job) -> None:
+    def _decide(self, job: Job, ran: Ran) -> Decision:
+        # A command that ended by itself, though it was to be stopped, has not worked in vain.
+        if job.stopped and (job.stopped is LOST or ran.outcome.ending is Ending.STOPPED):
+            return job.stopped
+        return self._do.decide(ran)
+
+    async def _stage_in(self, job: Job) -> Staged | Decision:
+        if job.stopped:
+            return job.stopped
         started = time.monotonic()
+        result = await self._do.stage_in(job.received, self.size - 1)
+        if isinstance(result, Staged):
+            self._stage_in_seconds.add(time.monotonic() - started)
+        return result
+
+    async def _run(self, job: Job, staged: Staged) -> Ran | Decision:
+        job.slots = await self._slots.take(self._slots.count if job.alone else 1)
         try:
-            if not job.verdict:
-                self._do.stage_in(job, self.size - 1)
+            self._move(job, Stage.RUNNING)
+            self._begun[job] = time.monotonic()
+            ran = await self._do.execute(job, staged)
+            if isinstance(ran, Ran):
+                self._run_seconds.add(ran.outcome.usage.seconds)
+            return ran
         finally:
-            if job.verdict:
-                self._leave(job)
-            else:
-                self._stage_in_seconds.add(time.monotonic() - started)
-                self._queue(job)
+            self._begun.pop(job, None)
+            self._slots.give(job.slots)
 
-    def _queue(self, job: Job) -> None:
-        with self._changed:
-            self._queued[job] = self._compute.submit(self._do_execute, job)
-            self._then(self._queued[job], job)
-
-    def _do_execute(self, job: Job) -> None:
-        slots = self._free_slots.take(alone=job.message.alone, wanted=lambda: not job.verdict)
+    async def _leave(self, job: Job, decision: Decision) -> None:
         try:
-            if slots and not job.verdict:
-                self._move(job, Stage.RUNNING)
-                self._do.execute(job, slots[0])
-                if job.outcome:
-                    self._run_seconds.add(job.outcome.usage.seconds)
+            decision = await self._do.stage_out(job.received, job.ran, decision)
+            self._settled(job, decision)
         finally:
-            self._free_slots.give(slots)
-            self._leave(job)
-
-    def _leave(self, job: Job) -> None:
-        self._move(job, Stage.LEAVING)
-        self._then(self._stage_out.submit(self._do_stage_out, job), job)
-
-    def _do_stage_out(self, job: Job) -> None:
-        try:
-            verdict = self._do.settle(job)
-            self._settled(job, verdict)
-        finally:
-            with self._changed:
-                self._stages.pop(job, None)
-                self._changed.notify_all()
+            await self._do.clean_up(job)
 
     def _move(self, job: Job, stage: Stage) -> None:
-        with self._changed:
-            self._stages[job] = stage
-            if stage is Stage.RUNNING:
-                self._begun[job] = time.monotonic()
-            else:
-                self._begun.pop(job, None)
-            if stage is not Stage.WAITING:
-                self._queued.pop(job, None)
-            self._changed.notify_all()
+        self._jobs[job.stage].pop(job)
+        job.stage = stage
+        self._jobs[stage][job] = None
+        if stage is Stage.LEAVING:
+            self._alone.pop(job, None)
+        self._look_around()
 
-    def _then(self, future: Future[None], job: Job) -> None:
-        future.add_done_callback(lambda done: self._report(done, job))
+    def _look_around(self) -> None:
+        """Wake the one that waits for a place, or for the last job to leave, if it has come."""
+        if not self._place.is_set() and self.places:
+            self._place.set()
+        if not self.size:
+            self._empty.set()
 
-    def _report(self, done: Future[None], job: Job) -> None:
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, Exception):
-            log.error("a stage broke", key=job.key, exc_info=error)
-            self._broken(error)
+    def _places_ahead(self) -> int:
+        """Return how many jobs to hold beyond those that run; looked at now and then only."""
+        now = time.monotonic()
+        average = self._run_seconds.value
+        if average is not None and now >= self._ahead_until:
+            paces = [max(average, now - begun) for begun in self._begun.values()]
+            paces += [average] * (self._slots.count - len(paces))
+            self._ahead = places_ahead(paces, self._stage_in_seconds.value or 0)
+            self._ahead_until = now + ESTIMATE_SECONDS
+        return self._ahead

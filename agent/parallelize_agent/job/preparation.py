@@ -48,7 +48,8 @@ class Preparer:
 
         Raises SetupError if it fails, ServiceError if `stop` has ended it.
         """
-        job = self._scratch.make("setup")
+        job = self._scratch.reserve("setup")
+        self._scratch.make(job)
         self._scratch.furnish(job, None)
         log.info("set-up begins", command=setup.command)
         sandbox.give(place, job.user)

@@ -1,22 +1,21 @@
-"""run.json, read again every few seconds: it may be mended or paused while agents work."""
+"""run.json, read again every few seconds: it may be fixed or paused while agents work."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from parallelize_core.layout import RunLayout
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import AsyncStore
 
 
 class RunSource:
-    """The run as it is now, at most `max_age_seconds` ago."""
+    """The run as it was when it was last read; `max_age_seconds` says how old that may be."""
 
     def __init__(
         self,
-        store: Store,
+        store: AsyncStore,
         layout: RunLayout,
         max_age_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -25,15 +24,27 @@ class RunSource:
         self._layout = layout
         self._max_age = max_age_seconds
         self._clock = clock
-        self._lock = threading.Lock()
         self._run: Run | None = None
         self._read_at = 0.0
 
+    @property
     def current(self) -> Run:
-        """Return the run; raises DecodeError, MissingError or botocore's errors if it cannot."""
-        with self._lock:
-            now = self._clock()
-            if self._run is None or now - self._read_at >= self._max_age:
-                self._run = Run.decode(self._store.get(self._layout.run_json))
-                self._read_at = now
-            return self._run
+        """The run, however old; `refresh` must have read it once."""
+        assert self._run  # noqa: S101 - a worker begins by reading it
+        return self._run
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it is time to read it again."""
+        return self._clock() - self._read_at >= self._max_age
+
+    async def fresh(self) -> Run:
+        """Return the run, read again if it is stale; raises as `refresh` does."""
+        return await self.refresh() if self.is_stale else self.current
+
+    async def refresh(self) -> Run:
+        """Read the run again; raises DecodeError or the store's errors, and keeps the last one."""
+        asked = self._clock()
+        self._run = Run.decode(await self._store.get(self._layout.run_json))
+        self._read_at = asked
+        return self._run

@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections import deque
-from collections.abc import Callable
 
 
 class Slots:
     """Numbered from 0, and given in the order of asking.
 
-    Who has to be alone gets all of them: it waits until the last is free, and those behind it
-    wait too, so it cannot starve; nor can they, as the line is served in order.
+    A job that needs several waits until so many are free, and those behind it wait too, so it
+    cannot starve; nor can they, as the line is served in order.
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._free = list(range(count))
-        self._line: deque[object] = deque()
-        self._changed = threading.Condition()
+        self._line: deque[tuple[int, asyncio.Future[tuple[int, ...]]]] = deque()
 
-    def take(self, *, alone: bool, wanted: Callable[[], bool]) -> tuple[int, ...]:
-        """Wait for a slot, or for all if `alone`; return none once it is not `wanted` any more."""
-        need = self._count if alone else 1
-        ticket = object()
-        with self._changed:
-            self._line.append(ticket)
-            self._changed.wait_for(lambda: self._is_turn(ticket, need) or not wanted())
-            is_turn = self._is_turn(ticket, need)
-            taken = tuple(self._free.pop(0) for _ in range(need)) if is_turn else ()
-            self._line.remove(ticket)
-            self._changed.notify_all()
-            return taken
+    async def take(self, need: int) -> tuple[int, ...]:
+        """Wait for `need` slots, at most all of them; to be given back with `give`."""
+        if not self._line and len(self._free) >= need:
+            return self._grant(need)
+        turn: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
+        self._line.append((need, turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.give(turn.result())
+            self._serve()
+            raise
 
     def give(self, slots: tuple[int, ...]) -> None:
         """Give back what `take` has given."""
-        with self._changed:
-            self._free = sorted((*self._free, *slots))
-            self._changed.notify_all()
+        self._free = sorted((*self._free, *slots))
+        self._serve()
 
-    def wake(self) -> None:
-        """Have those in the line look again whether they are still wanted."""
-        with self._changed:
-            self._changed.notify_all()
+    def _grant(self, need: int) -> tuple[int, ...]:
+        granted, self._free = self._free[:need], self._free[need:]
+        return tuple(granted)
 
-    def _is_turn(self, ticket: object, need: int) -> bool:
-        return self._line[0] is ticket and len(self._free) >= need
+    def _serve(self) -> None:
+        while self._line:
+            need, turn = self._line[0]
+            if not turn.cancelled():
+                if need > len(self._free):
+                    return
+                turn.set_result(self._grant(need))
+            self._line.popleft()

@@ -10,15 +10,15 @@ start workers that only leave again. So whoever leaves such a run holds the grou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from parallelize_agent.reporting.heartbeat import read_heartbeats
-from parallelize_core.errors import ParallelizeError
+from parallelize_core.errors import DecodeError, MissingError, code_of
+from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.pause import HELD_PROCESSES
 from parallelize_core.run import Run
@@ -32,6 +32,12 @@ log = structlog.get_logger()
 BUSY = {"ScalingActivityInProgress", "ResourceContention"}
 """The group is in the middle of something else, and takes this a moment later."""
 
+MAX_REPLACED = 3
+"""So many unfit machines of a run are replaced by others."""
+
+MAX_REPLACED = 3
+"""So many unfit machines of a run are replaced by others."""
+
 
 def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -> bool:
     """Whether starting workers is of no use: the run is paused, or its last worker has `failed`.
@@ -43,12 +49,31 @@ def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -
             return True
         return failed and not any(
             other.alive(time.time())
-            for other in read_heartbeats(store, layout)
+            for other in _heartbeats(store, layout)
             if other.worker != worker
         )
-    except (BotoCoreError, ClientError, ParallelizeError) as error:
-        log.warning("not known whether the run goes on", error=str(error))
+    except Exception as error:
+        log.warning("not known whether the run goes on", error=str(error) or repr(error))
         return failed
+
+
+def may_be_replaced(store: Store, layout: RunLayout, worker: str) -> bool:
+    """Whether another machine may take the place of this one, which is unfit for the work.
+
+    If many were unfit before it, it is more likely the run that is at fault.
+    """
+    try:
+        unfit = [beat for beat in _heartbeats(store, layout) if beat.unfit]
+    except Exception as error:
+        log.warning("not known how many were unfit", error=str(error) or repr(error))
+        return False
+    return sum(beat.worker != worker for beat in unfit) < MAX_REPLACED
+
+
+def _heartbeats(store: Store, layout: RunLayout) -> Iterator[Heartbeat]:
+    for item in store.list(layout.agents.prefix):
+        with suppress(DecodeError, MissingError):
+            yield Heartbeat.decode(store.get(item.key))
 
 
 def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bool]) -> None:
@@ -65,15 +90,14 @@ def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bo
             autoscaling.resume_processes(
                 AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES)
             )
-    except (ClientError, BotoCoreError) as error:
-        log.warning("group not held", error=str(error))
+    except Exception as error:
+        log.warning("group not held", error=str(error) or repr(error))
     else:
         log.info("held its group")
 
 
 def _is_busy(error: BaseException) -> bool:
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-    return code in BUSY
+    return code_of(error) in BUSY
 
 
 def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
@@ -83,8 +107,8 @@ def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
     """
     try:
         _leave(autoscaling, instance)
-    except (ClientError, BotoCoreError) as error:
-        log.warning("not left its group", error=str(error))
+    except Exception as error:
+        log.warning("not left its group", error=str(error) or repr(error))
         return False
     log.info("left its group")
     return True

@@ -5,16 +5,14 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-no
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
 from parallelize_agent.machine.metadata import Metadata
-from parallelize_core.errors import ServiceError
 
 log = structlog.get_logger()
 
@@ -51,37 +49,28 @@ def _spot_notice(text: str, now: datetime) -> Notice:
 
 
 class NoticeWatch:
-    """Looks for a notice every `interval_seconds` and hands the first to `tell`."""
+    """Looks for a notice every `interval_seconds`."""
 
-    def __init__(
-        self, metadata: Metadata, tell: Callable[[Notice], None], interval_seconds: float
-    ) -> None:
+    def __init__(self, metadata: Metadata, interval_seconds: float) -> None:
         self._metadata = metadata
-        self._tell = tell
         self._interval = interval_seconds
-        self._stop = threading.Event()
         self._rebalance: str | None = None
-        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+    async def first(self) -> Notice:
+        """Wait for a notice, and return it. Whatever goes wrong meanwhile, it looks again."""
+        while True:
+            await asyncio.sleep(self._interval)
             try:
-                notice = read_notice(self._metadata)
-                self._log_rebalance()
-            except ServiceError as error:
-                log.warning("notices not read", error=str(error))
-                continue
-            if notice:
-                self._tell(notice)
-                return
+                if notice := await asyncio.to_thread(self._look):
+                    return notice
+            except Exception as error:
+                log.warning("notices not read", error=str(error) or repr(error))
+
+    def _look(self) -> Notice | None:
+        notice = read_notice(self._metadata)
+        if notice is None:
+            self._log_rebalance()
+        return notice
 
     def _log_rebalance(self) -> None:
         """Say that AWS would rather have the machine back: a hint, often long before a notice."""

@@ -10,9 +10,9 @@ configuration that this one has left for root alone to change: `... FILE CONFIGU
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class RootSetup:
     wanted: Path | None = None
     folder: Path = Path()
 
-    def wait(self, given_up: Callable[[], bool]) -> None:
+    async def wait(self, given_up: Callable[[], bool]) -> None:
         """Have the machine set up by root, once; raise SetupError if that fails.
 
         The unit that does it has a time limit, and leaves a status whatever happens.
@@ -56,7 +56,7 @@ class RootSetup:
         while not status.exists():
             if given_up():
                 return
-            time.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         self._judge(status.read_text(encoding="ascii").strip())
 
     def _judge(self, status: str) -> None:

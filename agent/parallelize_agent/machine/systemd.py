@@ -46,7 +46,7 @@ def stopping(status: str) -> None:
     notify(f"STOPPING=1\nSTATUS={status}")
 
 
-def promise(
+def write_power_off_policy(
     *, shutdown: bool, max_runtime_seconds: float | None, environ: Mapping[str, str] = os.environ
 ) -> None:
     """Leave word for the units that switch the machine off, which run as root and read no more.

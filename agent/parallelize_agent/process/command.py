@@ -1,14 +1,15 @@
-"""One command: started in a session of its own, drained, limited, and ended with all its kin."""
+"""One command: started in its own session, drained, limited, ended with all its descendants."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,13 +17,14 @@ from pathlib import Path
 import psutil
 
 from parallelize_agent.process import tree as process_tree
-from parallelize_agent.process.capture import Capture, Tail
+from parallelize_agent.process.capture import Capture, Lines, Tail
 from parallelize_agent.process.cgroup import JobCgroup
+from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.tree import Child
 from parallelize_core.result import Usage
 
-OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024
-"""How much of stdout, and of the log, is kept."""
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+"""How much of the log is kept from its beginning."""
 
 _READ_BYTES = 64 * 1024
 _MEMORY_SAMPLE_SECONDS = 0.5
@@ -43,7 +45,7 @@ class Command:
 
     `marker` is in the environment of this command and of no other; processes that have left its
     session are found by it. With a cgroup, that does the limiting, measuring and killing, as far as
-    the kernel lets it.
+    the kernel lets it. `read_only` is a folder that it must not write to, whoever it runs as.
     """
 
     argv: tuple[str, ...]
@@ -54,13 +56,14 @@ class Command:
     grace_seconds: float = 10
     memory_bytes: int | None = None
     cgroup: JobCgroup | None = None
+    read_only: ReadOnlyFolder | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What a command did; `exit_code` is negative for a signal.
 
-    `stdout_lost` says why not all of stdout was kept; it is empty if it was.
+    `stdout_lost` says why not all lines of stdout were kept; it is empty if they were.
     """
 
     ending: Ending
@@ -71,107 +74,116 @@ class Outcome:
 
 
 class Execution:
-    """A command that can be run once, and stopped from any thread."""
+    """A command that can be run once, and stopped from any thread.
+
+    `stdout` gets the lines that could be paths, `log` all that the command prints, within limits.
+    """
 
     def __init__(self, command: Command, stdout: Path, log: Path) -> None:
         self._command = command
         self._stdout_path = stdout
         self._log_path = log
-        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
-        self._stopped = False
         self._closed = False
 
     def stop(self) -> None:
         """End the command, at its start if it has not begun; does nothing once it has ended."""
         with self._lock:
-            if not self._stopped and not self._closed:
-                os.write(self._waker, b"x")
-            self._stopped = True
+            if not self._closed:
+                os.eventfd_write(self._wake, 1)
 
     def run(self) -> Outcome:
         """Run to the end. Raises OSError if it cannot be started."""
         try:
             with (
-                Capture(self._stdout_path, OUTPUT_LIMIT_BYTES) as stdout,
-                Capture(self._log_path, OUTPUT_LIMIT_BYTES) as log,
+                Lines(self._stdout_path) as stdout,
+                Capture(self._log_path, LOG_LIMIT_BYTES) as log,
             ):
                 return _Watch(self._command, stdout, log, self._wake).run()
         finally:
             with self._lock:
                 self._closed = True
-            os.close(self._wake)
-            os.close(self._waker)
+                os.close(self._wake)
 
 
 class _Watch:
-    """One pass over a running command: its pipes, its end, its limits, and the wake-up pipe."""
+    """One pass over a running command: its pipes, its end, its limits, and the wake-up call."""
 
-    def __init__(self, command: Command, stdout: Capture, log: Capture, wake: int) -> None:
+    def __init__(self, command: Command, stdout: Lines, log: Capture, wake: int) -> None:
         self._command = command
         self._stdout = stdout
         self._log = log
         self._wake = wake
         self._stderr = Tail()
         self._peak = 0
+        self._started = 0.0
+        self._poll = select.poll()
+        self._streams: dict[int, Callable[[bytes], None]] = {}
 
     def run(self) -> Outcome:
         command = self._command
-        started = time.monotonic()
-        child = process_tree.spawn(command.argv, command.folder, command.environ)
-        try:
-            ending = self._follow(child, started)
-        finally:
-            # Whatever happened, nothing of the command may outlive it, and the log gets the rest.
-            exit_code, cpu_seconds, peak = self._end(child)
-        with child:
-            self._drain(child)
+        self._started = time.monotonic()
+        with command.read_only.enforced() if command.read_only else nullcontext():
+            started = process_tree.spawn(command.argv, command.folder, command.environ)
+        with started as child:
+            try:
+                self._watch(child)
+                ending = self._follow(child)
+                self._end_gently(child)
+            finally:
+                # Whatever happened, nothing of the command may outlive it.
+                exit_code, cpu_seconds, peak = self._end(child)
+            self._take_the_rest()
         if command.cgroup and command.cgroup.out_of_memory:
             ending = Ending.MEMORY
         usage = Usage(
-            seconds=round(time.monotonic() - started, 3),
+            seconds=round(time.monotonic() - self._started, 3),
             cpu_seconds=round(cpu_seconds, 3),
             peak_memory_bytes=max(peak, self._peak),
         )
         return Outcome(ending, exit_code, usage, self._stderr.text, self._stdout.lost)
 
-    def _follow(self, child: Child, started: float) -> Ending:
-        """Drain the command's output until it ends or has to."""
-        pidfd = os.pidfd_open(child.pid)
-        try:
-            poll = select.poll()
-            streams = self._streams(child)
-            for descriptor in (pidfd, self._wake, *streams):
-                poll.register(descriptor, select.POLLIN)
-            while True:
-                ready = {descriptor for descriptor, _ in poll.poll(self._pause(started))}
-                # stdout first: what is said last, as a rule on stderr, is the end of the log then.
-                for descriptor, keep in streams.items():
-                    if descriptor in ready and not self._read(descriptor, keep):
-                        poll.unregister(descriptor)
-                if ending := self._ending(child, started, ready, pidfd):
-                    return ending
-        finally:
-            os.close(pidfd)
+    def _watch(self, child: Child) -> None:
+        # stdout first: what is said last, as a rule on stderr, is the end of the log then.
+        self._streams = {child.stdout: self._stdout.write, child.stderr: self._stderr.write}
+        for descriptor in (child.pidfd, self._wake, *self._streams):
+            self._poll.register(descriptor, select.POLLIN)
 
-    def _ending(self, child: Child, started: float, ready: set[int], pidfd: int) -> Ending | None:
+    def _follow(self, child: Child) -> Ending:
+        """Drain the command's output until it ends or has to."""
+        while True:
+            ready = self._wait_and_drain(self._pause_seconds())
+            if ending := self._ending(child, ready):
+                return ending
+
+    def _wait_and_drain(self, seconds: float | None) -> set[int]:
+        """Wait for something to happen, take what the pipes have, and return what has happened."""
+        events = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        ready = {descriptor for descriptor, _ in events}
+        for descriptor in self._streams:
+            if descriptor in ready and not self._read(descriptor):
+                self._poll.unregister(descriptor)
+        return ready
+
+    def _ending(self, child: Child, ready: set[int]) -> Ending | None:
         limit = self._command.timeout_seconds
-        if pidfd in ready:
+        if child.pidfd in ready:
             return Ending.EXITED
         if self._wake in ready:
             return Ending.STOPPED
-        if limit is not None and time.monotonic() - started >= limit:
+        if limit is not None and time.monotonic() - self._started >= limit:
             return Ending.TIMEOUT
         return Ending.MEMORY if self._over_memory(child) else None
 
-    def _pause(self, started: float) -> float | None:
-        """Return for how many milliseconds nothing but an event has to be looked at."""
+    def _pause_seconds(self) -> float | None:
+        """Return for how long nothing but an event has to be looked at."""
         pauses = []
         if self._command.timeout_seconds is not None:
-            pauses.append(started + self._command.timeout_seconds - time.monotonic())
+            pauses.append(self._started + self._command.timeout_seconds - time.monotonic())
         if self._watches_memory:
             pauses.append(_MEMORY_SAMPLE_SECONDS)
-        return max(0.0, min(pauses)) * 1000 if pauses else None
+        return min(pauses) if pauses else None
 
     @property
     def _watches_memory(self) -> bool:
@@ -187,38 +199,47 @@ class _Watch:
         self._peak = max(self._peak, used)
         return used > limit
 
-    def _read(self, descriptor: int, keep: Callable[[bytes], None]) -> bool:
-        """Take what a pipe has; answer whether there may be more."""
+    def _read(self, descriptor: int) -> int:
+        """Take what a pipe has; return how much that was, 0 at its end."""
         data = os.read(descriptor, _READ_BYTES)
-        keep(data)
+        self._streams[descriptor](data)
         self._log.write(data)
-        return bool(data)
+        return len(data)
 
-    def _streams(self, child: Child) -> dict[int, Callable[[bytes], None]]:
-        return {child.stdout: self._stdout.write, child.stderr: self._stderr.write}
-
-    def _drain(self, child: Child) -> None:
-        """Take what is left in the pipes; nobody writes to them any more."""
-        for descriptor, keep in self._streams(child).items():
-            os.set_blocking(descriptor, False)
-            with suppress(BlockingIOError):
-                while self._read(descriptor, keep):
-                    pass
+    def _end_gently(self, child: Child) -> None:
+        """Ask a command that still runs to end, and drain what it says until its grace is over."""
+        if child.ends_within(0):
+            return
+        child.signal_group(signal.SIGTERM)
+        deadline = time.monotonic() + self._command.grace_seconds
+        self._poll.unregister(self._wake)
+        while (left := deadline - time.monotonic()) > 0:
+            if child.pidfd in self._wait_and_drain(left):
+                return
 
     def _end(self, child: Child) -> tuple[int, float, int]:
-        """End the command and all that it has started, gently where there is time, and reap it."""
+        """End all that is left of the command, and reap it; see `Child.reap`."""
         command, cgroup = self._command, self._command.cgroup
-        if not process_tree.ended_within(child, 0):
-            process_tree.signal_group(child, signal.SIGTERM)
-            process_tree.ended_within(child, command.grace_seconds)
-        process_tree.signal_group(child, signal.SIGKILL)
+        child.signal_group(signal.SIGKILL)
         if cgroup:
             cgroup.kill()
-        exit_code, cpu_seconds, peak = process_tree.reap(child)
-        process_tree.end_orphans(command.marker)
+        try:
+            child.ends_within(None)
+            process_tree.end_orphans(child.pid, command.marker)
+        finally:
+            exit_code, cpu_seconds, peak = child.reap()
         if cgroup:
             return exit_code, cgroup.cpu_seconds, cgroup.peak_memory_bytes or peak
         return exit_code, cpu_seconds, peak
+
+    def _take_the_rest(self) -> None:
+        """Take what is left in the pipes; who still holds one open is not waited for."""
+        for descriptor in self._streams:
+            os.set_blocking(descriptor, False)
+            left = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+            with suppress(BlockingIOError):
+                while left > 0 and (taken := self._read(descriptor)):
+                    left -= taken
 
 
 def _resident_bytes(pid: int) -> int:

@@ -14,10 +14,11 @@ anew, which the kernel refuses where parts of it are protected, as the image's u
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from parallelize_agent.process.job_users import JobUser
@@ -85,16 +86,45 @@ def take_back(folder: Path, user: JobUser | None) -> None:
 def remove(folder: Path) -> None:
     """Remove `folder`, whatever a job has made of it: any mode, any depth, any owner.
 
-    To be called, like `take_back`, when no process of the user is left.
+    To be called, like `take_back`, when no process of the user is left. Raises OSError, with what
+    `rm` says, if something is another's and stays.
     """
     try:
-        shutil.rmtree(folder)
+        _remove_tree(os.fspath(folder), None)
     except FileNotFoundError:
-        pass
+        if not os.path.lexists(folder):
+            return
+        _remove_by_force(folder)
     except (OSError, RecursionError):
         # Another's folder, one without permissions, or folders deeper than Python can follow.
+        _remove_by_force(folder)
+
+
+def _remove_tree(name: str, parent: int | None) -> None:
+    here = _open_folder(name, parent)
+    try:
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _remove_tree(entry.name, here)
+                else:
+                    os.unlink(entry.name, dir_fd=here)
+    finally:
+        os.close(here)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _remove_by_force(folder: Path) -> None:
+    with suppress(OSError):  # of another's files the folders may be ours, and so they can go
         _take(folder)
-        subprocess.run(["rm", "-rf", "--", folder], check=True)  # noqa: S607 - the system's own
+    done = subprocess.run(
+        ["rm", "-rf", "--", folder],  # noqa: S607 - the system's own
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise PermissionError(errno.EPERM, done.stderr.strip()[-300:], str(folder))
 
 
 def _take(folder: Path) -> None:
@@ -136,4 +166,4 @@ def _move(here: int, name: str) -> int:
 
 
 def _open_folder(name: str, parent: int | None) -> int:
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)

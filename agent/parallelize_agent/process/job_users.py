@@ -63,10 +63,19 @@ class JobUsers:
         with self._lock:
             return JobUser(heapq.heappop(self._free), self._uid, self._gid)
 
-    def give_back(self, user: JobUser) -> None:
+    def give_back(self, number: int) -> None:
         """Say that nothing of the user is left: no process and no file."""
         with self._lock:
-            heapq.heappush(self._free, user.number)
+            heapq.heappush(self._free, number)
+
+    def reserve(self, number: int) -> bool:
+        """Hand a number out no more, as files of it are left; answer whether it was free."""
+        with self._lock:
+            if number not in self._free:
+                return False
+            self._free.remove(number)
+            heapq.heapify(self._free)
+            return True
 
 
 def job_users(environ: Mapping[str, str] = os.environ) -> JobUsers | None:

@@ -13,9 +13,8 @@ import resource
 import select
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -25,40 +24,59 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _PAUSE_SECONDS = 0.02
 
-_spawning = threading.Lock()
-_children: set[int] = set()
-"""Commands that somebody waits for. An orphan is a child of ours that is not among them."""
+_ABANDONED_SECONDS = 10
+"""Whoever waits for a child of their own has taken its exit status long before."""
+
+_commands: dict[int, Child] = {}
+"""Commands that somebody waits for, by process number."""
+
+_zombies: dict[int, float] = {}
+"""Dead children that may be orphans, and since when they are known (monotonic seconds)."""
 
 
 class Child:
     """A command that was started and is not reaped yet; as a context it closes its pipes."""
 
     def __init__(self, started: subprocess.Popen[bytes]) -> None:
+        assert started.stdout  # noqa: S101 - `spawn` asks for both
+        assert started.stderr  # noqa: S101
         self._started = started
+        self._pipes = (started.stdout, started.stderr)
         self.pid = started.pid
+        self.stdout = started.stdout.fileno()
+        self.stderr = started.stderr.fileno()
+        self.pidfd = os.pidfd_open(started.pid)
+        """It can be read from once the command has ended."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe in (self._started.stdout, self._started.stderr):
-            if pipe:
-                pipe.close()
+        os.close(self.pidfd)
+        for pipe in self._pipes:
+            pipe.close()
 
-    @property
-    def stdout(self) -> int:
-        """The descriptor to read its stdout from."""
-        return self._started.stdout.fileno() if self._started.stdout else -1
+    def ends_within(self, seconds: float | None) -> bool:
+        """Wait for its end, for ever if there is no limit; answer whether it came."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else seconds * 1000))
 
-    @property
-    def stderr(self) -> int:
-        """The descriptor to read its stderr from."""
-        return self._started.stderr.fileno() if self._started.stderr else -1
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process group of a command that has not been reaped."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
-    def bury(self) -> tuple[int, float, int]:
-        """Reap it, once it has ended; see `reap`."""
+    def reap(self) -> tuple[int, float, int]:
+        """Wait for it; return its exit code, CPU seconds and largest resident set in bytes.
+
+        The set is that of its largest process, and 0 if that cannot be told.
+        """
         _, status, usage = os.wait4(self.pid, 0)
         self._started.returncode = os.waitstatus_to_exitcode(status)
+        # Its number may belong to the next command by now.
+        if _commands.get(self.pid) is self:
+            del _commands[self.pid]
         return self._started.returncode, usage.ru_utime + usage.ru_stime, _own_peak(usage)
 
 
@@ -71,32 +89,24 @@ def adopt_orphans() -> None:
 
 def spawn(argv: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Child:
     """Start a command with its output in pipes; raises OSError if it cannot be started."""
-    with _spawning:
-        # No preexec_fn: it would make Python fork, which takes long in a large process.
-        started = subprocess.Popen(
-            argv,
-            cwd=folder,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        _children.add(started.pid)
-        return Child(started)
-
-
-def reap(child: Child) -> tuple[int, float, int]:
-    """Wait for a command; return its exit code, CPU seconds and largest resident set in bytes.
-
-    The set is that of its largest process, and 0 if that cannot be told.
-    """
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    # As one step: its number may belong to the next command as soon as it is reaped.
-    with _spawning:
-        buried = child.bury()
-        _children.discard(child.pid)
-    return buried
+    # No preexec_fn: it would make Python fork, which takes long in a large process.
+    started = subprocess.Popen(
+        argv,
+        cwd=folder,
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    )
+    try:
+        child = _commands[started.pid] = Child(started)
+    except OSError:  # no descriptor is free for it
+        started.kill()
+        started.communicate()
+        raise
+    return child
 
 
 def _own_peak(usage: resource.struct_rusage) -> int:
@@ -105,54 +115,74 @@ def _own_peak(usage: resource.struct_rusage) -> int:
     return usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
 
 
-def signal_group(child: Child, number: signal.Signals) -> None:
-    """Send a signal to a command that has not been reaped, and to its process group."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, number)
+def end_orphans(session: int, marker: str, timeout_seconds: float = 5.0) -> None:
+    """Kill and reap the orphans of a job: those of its command's session, or with its marker.
 
-
-def ended_within(child: Child, seconds: float) -> bool:
-    """Whether a command ends within so many seconds; it is not reaped."""
-    pidfd = os.pidfd_open(child.pid)
-    try:
-        return bool(select.select([pidfd], [], [], seconds)[0])
-    finally:
-        os.close(pidfd)
-
-
-def end_orphans(marker: str, timeout_seconds: float = 5.0) -> None:
-    """Kill and bury the processes that carry `marker` and have lost their parent."""
+    To be called when the command has ended and is not reaped: until then no other session has its
+    number. Raises TimeoutError if a process does not die.
+    """
     deadline = time.monotonic() + timeout_seconds
-    while orphans := list(_orphans(marker.encode())):
+    pause = 0.0005
+    killed: set[int] = set()
+    while orphans := [
+        pid for pid in _orphan_candidates() if _is_left(pid, session, marker, killed)
+    ]:
         for pid in orphans:
             _kill(pid)
+        killed.update(orphans)
         if time.monotonic() > deadline:
             raise TimeoutError(f"{len(orphans)} processes of a job do not die")
         # The children of those that were killed become ours now: look again.
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _PAUSE_SECONDS)
 
 
-def _orphans(marker: bytes) -> Iterator[int]:
-    with _spawning:
-        strangers = [pid for pid in _own_children() if pid not in _children]
-        for pid in strangers:
-            if _buried(pid):
-                continue
-            with suppress(OSError):
-                if marker in Path(f"/proc/{pid}/environ").read_bytes():
-                    yield pid
+def _orphan_candidates() -> set[int]:
+    """Return the children of the thread that leads this process, but no commands.
+
+    The kernel gives orphans to it, and the children of other threads are in lists of their own.
+    """
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes()
+    children = set(map(int, listed.split()))
+    for pid in _zombies.keys() - children:
+        _zombies.pop(pid, None)
+    return children - _commands.keys() if children else children
 
 
-def _own_children() -> Iterator[int]:
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):
-            yield from map(int, (task / "children").read_text(encoding="ascii").split())
+def _is_left(pid: int, session: int, marker: str, killed: set[int]) -> bool:
+    """Whether a process is an orphan of the job and lives; one that is dead is reaped."""
+    try:
+        state, its_session = _state(pid)
+        if state == "Z":
+            _reap_orphan(pid, its_session, certain=its_session == session or pid in killed)
+            return False
+        if its_session == session or pid in killed:
+            return True
+        return marker.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False  # it has gone meanwhile, or it is another user's and the cgroup's to end
 
 
-def _buried(pid: int) -> bool:
+def _state(pid: int) -> tuple[str, int]:
+    """Return a process's state and session: proc_pid_stat(5)."""
+    text = Path(f"/proc/{pid}/stat").read_bytes()
+    fields = text.rpartition(b")")[2].split()
+    return fields[0].decode(), int(fields[3])
+
+
+def _reap_orphan(pid: int, its_session: int, *, certain: bool) -> None:
+    """Reap a dead child, unless somebody else may be about to take its exit status.
+
+    A daemon that died by itself had a session of its own, as nothing but a job's processes have;
+    even so, who waits for it gets the time to do so.
+    """
+    if not certain:
+        age = time.monotonic() - _zombies.setdefault(pid, time.monotonic())
+        if its_session == os.getsid(0) or age < _ABANDONED_SECONDS:
+            return
+    _zombies.pop(pid, None)
     with suppress(ChildProcessError):
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    return True
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _kill(pid: int) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+import asyncio
 from collections.abc import Callable
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.queue.leases import Lease
-from parallelize_core.errors import ServiceError
-from parallelize_core.queue import BATCH, Queue
+from parallelize_core.queue import BATCH, AsyncQueue
 
 log = structlog.get_logger()
 
@@ -20,54 +17,44 @@ LINGER_SECONDS = 0.1
 
 
 class Acknowledger:
-    """Deletes messages in a thread of its own; leases are kept until then."""
+    """Deletes messages; leases are kept until then."""
 
-    def __init__(self, messages: Queue, release: Callable[[Lease], None]) -> None:
+    def __init__(self, messages: AsyncQueue, release: Callable[[Lease], None]) -> None:
         self._messages = messages
         self._release = release
-        self._pending: queue.SimpleQueue[Lease | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="acknowledger", daemon=True)
-
-    def start(self) -> None:
-        """Begin to delete."""
-        self._thread.start()
+        self._pending: list[Lease] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._deleting: set[asyncio.Task[None]] = set()
 
     def acknowledge(self, lease: Lease) -> None:
         """Delete a message soon, and let go of its lease."""
-        self._pending.put(lease)
+        self._pending.append(lease)
+        if len(self._pending) >= BATCH:
+            self._flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._flush)
 
-    def stop(self) -> None:
-        """Delete what is still pending, then end."""
-        self._pending.put(None)
-        self._thread.join()
+    async def finish(self) -> None:
+        """Delete what is pending, and return when that is done or has failed."""
+        self._flush()
+        await asyncio.gather(*self._deleting)
 
-    def _run(self) -> None:
-        going = True
-        while going:
-            batch, going = self._next_batch()
-            if batch:
-                self._delete(batch)
+    def _flush(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._pending:
+            batch, self._pending = self._pending, []
+            task = asyncio.create_task(self._delete(batch))
+            self._deleting.add(task)
+            task.add_done_callback(self._deleting.discard)
 
-    def _next_batch(self) -> tuple[list[Lease], bool]:
-        """Return up to ten leases, and whether there may be more."""
-        batch: list[Lease] = []
-        timeout: float | None = None
-        while len(batch) < BATCH:
-            try:
-                lease = self._pending.get(timeout=timeout)
-            except queue.Empty:
-                break
-            if lease is None:
-                return batch, False
-            batch.append(lease)
-            timeout = LINGER_SECONDS
-        return batch, True
-
-    def _delete(self, batch: list[Lease]) -> None:
+    async def _delete(self, batch: list[Lease]) -> None:
         try:
-            self._messages.delete([lease.message.receipt for lease in batch])
-        except (BotoCoreError, ClientError, ServiceError) as error:
-            # Harmless: the job has its result, so whoever gets the message next deletes it.
+            await self._messages.delete([lease.message.receipt for lease in batch])
+        except Exception as error:
+            # Harmless: the job has its result, and the next to get the message deletes it.
             log.warning("messages not deleted", messages=len(batch), error=str(error))
-        for lease in batch:
-            self._release(lease)
+        finally:
+            for lease in batch:
+                self._release(lease)

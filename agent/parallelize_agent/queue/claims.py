@@ -2,8 +2,8 @@
 
 Before that, the agent writes a claim on the job in S3, parks a fresh message that says
 `claimed`, and deletes the old one. From then on it renews the claim instead of the message.
-Whoever receives a message that says `claimed` looks at the claim: while it is kept fresh, the
-message is parked again; once it is stale, the job is taken over by a conditional write, which
+A worker that receives a message that says `claimed` looks at the claim: while it is kept fresh,
+the message is parked again; once it is stale, the job is taken over by a conditional write, which
 makes the former owner's next renewal fail.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Record
-from parallelize_core.store import ALWAYS, Condition, Store
+from parallelize_core.store import ALWAYS, AsyncStore, Condition
 
 SKEW_SECONDS = 30
 """How far the clocks of two workers may be apart; EC2's are kept within milliseconds."""
@@ -46,7 +46,7 @@ class Claims:
 
     def __init__(
         self,
-        store: Store,
+        store: AsyncStore,
         layout: RunLayout,
         worker: str,
         seconds: float,
@@ -59,46 +59,46 @@ class Claims:
         self._now = now
         self._at_work: set[str] = set()
 
-    def make(self, key: str) -> Claim:
+    async def make(self, key: str) -> Claim:
         """Claim the job at input `key`, whose message is ours now."""
         place = self._layout.claim(key)
-        etag = self._store.put(place, self._record(), ALWAYS)
+        etag = await self._store.put(place, self._record(), ALWAYS)
         self._at_work.add(place)
         return Claim(place, etag or "")
 
-    def renew(self, claim: Claim) -> bool:
+    async def renew(self, claim: Claim) -> bool:
         """Hold a claim for longer; answer whether it was still ours."""
-        etag = self._store.put(claim.key, self._record(), Condition(etag=claim.etag))
+        etag = await self._store.put(claim.key, self._record(), Condition(etag=claim.etag))
         claim.etag = etag or claim.etag
         if etag is None:
             self._at_work.discard(claim.key)
         return etag is not None
 
-    def held(self, key: str) -> bool:
-        """Whether somebody keeps a claim on the job fresh; if not, it is taken from them.
+    async def take_over(self, key: str) -> bool:
+        """Take the job from the worker that has claimed it, unless that keeps its claim fresh.
 
-        This agent may get its own parked message. What an agent of this worker has claimed that
-        is no more, though, can be taken at once.
+        Answers False while somebody keeps it. This agent may get its own parked message. What an
+        agent of this worker has claimed that is no more, though, can be taken at once.
         """
         place = self._layout.claim(key)
-        head = self._store.head(place)
+        head = await self._store.head(place)
         if head is None:
-            return False
+            return True
         try:
-            record = ClaimRecord.decode(self._store.get(place))
+            record = ClaimRecord.decode(await self._store.get(place))
         except MissingError:
-            return False
+            return True
         except DecodeError:
             record = NOBODYS
         if self._now() < record.until + SKEW_SECONDS:
-            return record.worker != self._worker or place in self._at_work
+            return record.worker == self._worker and place not in self._at_work
         # Not ours to delete: if the owner has come back meanwhile, this write fails.
-        return self._store.put(place, self._record(), Condition(etag=head.etag)) is None
+        return await self._store.put(place, self._record(), Condition(etag=head.etag)) is not None
 
-    def drop(self, claim: Claim) -> None:
+    async def drop(self, claim: Claim) -> None:
         """Give a claim up: the job is finished or handed back."""
         self._at_work.discard(claim.key)
-        self._store.delete([claim.key])
+        await self._store.delete([claim.key])
 
     def _record(self) -> bytes:
         until = self._now() + self._seconds

@@ -2,34 +2,34 @@
 
 A lease is the visibility timeout of a message. It is short, so that the work of a dead machine
 is taken up soon, and it is renewed every third of its length from the receive to the delete.
-Whoever works under a lease asks `Lease.check` before each step that others can see; the keeper
-calls `Lease.lose` as soon as it knows, or can no longer be sure, that the message is not ours.
+Work under a lease asks `Lease.check` before each step that others can see; the keeper calls
+`Lease.lose` as soon as it knows, or can no longer be sure, that the message is not ours.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from parallelize_agent.queue.claims import Claim, Claims
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import MAX_VISIBILITY_TIMEOUT_SECONDS
-from parallelize_core.errors import ServiceError
 from parallelize_core.job import JobMessage
-from parallelize_core.queue import MAX_DELAY_SECONDS, Message, Queue, batches
+from parallelize_core.queue import MAX_DELAY_SECONDS, AsyncQueue, Message, batches
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
 RENEWALS_PER_LEASE = 3
 MARGIN_PER_LEASE = 1 / 12
 """A lease counts as lost this much before its end: a step that was begun just before must still
 end inside it."""
+
+MAX_ROUND_SECONDS = 5.0
+"""How long the keeper rests at the most, and waits for one renewal."""
 
 
 class LeaseLostError(Exception):
@@ -53,6 +53,11 @@ class LeaseTerms:
         """A lease can be relied on for this long after the last renewal."""
         return self.seconds * (1 - MARGIN_PER_LEASE)
 
+    @property
+    def round_seconds(self) -> float:
+        """How long the keeper rests between two rounds, and waits for one batch of renewals."""
+        return min(MAX_ROUND_SECONDS, self.seconds * MARGIN_PER_LEASE)
+
 
 class Lease:
     """The right to work on one message, for as long as it is renewed in time.
@@ -74,14 +79,13 @@ class Lease:
         self._terms = terms
         self._clock = clock
         self._renewed = begun
-        self._lost = threading.Event()
-        self._lock = threading.Lock()
+        self._lost = False
         self._on_lost: Callable[[], None] | None = None
 
     @property
     def valid(self) -> bool:
         """Whether the message is certainly still ours."""
-        return not self._lost.is_set() and self._clock() < self._renewed + self._terms.safe_for
+        return not self._lost and self._clock() < self._renewed + self._terms.safe_for
 
     @property
     def age(self) -> float:
@@ -98,34 +102,34 @@ class Lease:
             raise LeaseLostError(self.message.id)
 
     def renew(self, asked: float) -> None:
-        """Count the lease anew from `asked`, the time before the renewal was sent."""
+        """Count the lease from `asked` on, the time before the renewal was sent."""
         self._renewed = max(self._renewed, asked)
 
     def lose(self) -> None:
         """Mark the lease as lost and stop the work under it; a second call does nothing."""
-        with self._lock:
-            if self._lost.is_set():
-                return
-            self._lost.set()
-            stop = self._on_lost
-        if stop:
-            stop()
+        if self._lost:
+            return
+        self._lost = True
+        if self._on_lost:
+            self._on_lost()
 
     def when_lost(self, stop: Callable[[], None]) -> None:
         """Call `stop` once the lease is lost; at once if it is lost already."""
-        with self._lock:
-            self._on_lost = stop
-            lost = self._lost.is_set()
-        if lost:
+        self._on_lost = stop
+        if self._lost:
             stop()
 
 
 class LeaseKeeper:
-    """Renews every lease that it holds, in one thread; `alive` is fed after each round."""
+    """Renews every lease that it holds; `alive` is called after each round.
+
+    No call holds up another: each batch, and each claim, is renewed in a task of its own, within
+    a limit of time.
+    """
 
     def __init__(
         self,
-        queue: Queue,
+        queue: AsyncQueue,
         terms: LeaseTerms,
         claims: Claims,
         *,
@@ -138,29 +142,24 @@ class LeaseKeeper:
         self.clock = clock
         self._alive = alive
         self._leases: dict[str, Lease] = {}
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+        self._renewing: dict[str, asyncio.Task[None]] = {}
 
-    def start(self) -> None:
-        """Begin to renew."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread; leases still held run out by themselves."""
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def running(self) -> bool:
-        """Whether leases are being renewed."""
-        return self._thread.is_alive()
+    async def run(self) -> None:
+        """Renew until cancelled; leases still held then run out by themselves."""
+        try:
+            while True:
+                await asyncio.sleep(self._terms.round_seconds)
+                self.begin_renewals()
+                self._give_up_expired()
+                self._alive()
+        finally:
+            for task in set(self._renewing.values()):
+                task.cancel()
 
     @property
     def held(self) -> int:
         """How many leases are held."""
-        with self._lock:
-            return len(self._leases)
+        return len(self._leases)
 
     def hold(self, message: Message, asked: float) -> Lease:
         """Keep the lease of a message that was just received, by a call made at `asked`.
@@ -170,77 +169,97 @@ class LeaseKeeper:
         """
         begun = max(asked, self.clock() - self._terms.renew_after)
         lease = Lease(message, self._terms, begun, self.clock)
-        with self._lock:
-            self._leases[message.receipt] = lease
+        self._leases[message.receipt] = lease
         return lease
 
     def release(self, lease: Lease) -> None:
         """Renew the lease no more: its message is deleted, handed back or lost."""
-        with self._lock:
-            self._leases.pop(lease.message.receipt, None)
+        self._leases.pop(lease.message.receipt, None)
 
-    def renew_due(self) -> None:
-        """Renew what is due, and give up what could not be renewed in time."""
-        with self._lock:
-            leases = list(self._leases.values())
-        due = [lease for lease in leases if lease.due()]
-        for batch in batches([lease for lease in due if lease.claim is None]):
-            self._attempt(self._renew, batch)
-            # After each call: one that hangs must not let the others run out unnoticed.
-            self._give_up_expired(leases)
+    async def renew_due(self) -> None:
+        """Renew what is due, wait until that is done or has failed, and give up what is lost."""
+        self.begin_renewals()
+        await asyncio.gather(*set(self._renewing.values()))
+        self._give_up_expired()
+
+    def begin_renewals(self) -> None:
+        """Begin to renew what is due and not being renewed already."""
+        due = [
+            lease
+            for receipt, lease in self._leases.items()
+            if receipt not in self._renewing and lease.due()
+        ]
+        for batch in batches([lease for lease in due if not self._is_claims_turn(lease)]):
+            self._begin(batch, self._renew(batch), self._terms.round_seconds)
         for lease in due:
-            if lease.claim:
-                self._attempt(self._renew_claim, lease)
-            elif lease.valid and lease.age >= self._terms.claim_after_seconds:
-                self._attempt(self._make_claim, lease)
-        self._give_up_expired(leases)
+            if self._is_claims_turn(lease):
+                self._begin([lease], self._renew_by_claim(lease), self._terms.renew_after)
 
-    def _give_up_expired(self, leases: Sequence[Lease]) -> None:
-        for lease in leases:
-            if not lease.valid:
-                self._lose(lease, "it could not be renewed in time")
+    def _is_claims_turn(self, lease: Lease) -> bool:
+        return lease.claim is not None or (
+            lease.valid and lease.age >= self._terms.claim_after_seconds
+        )
 
-    def _attempt(self, renew: Callable[[T], None], what: T) -> None:
+    def _begin(
+        self, leases: Sequence[Lease], renewal: Coroutine[Any, Any, None], seconds: float
+    ) -> None:
+        receipts = [lease.message.receipt for lease in leases]
+        task = asyncio.create_task(self._attempt(renewal, seconds))
+        self._renewing.update(dict.fromkeys(receipts, task))
+        task.add_done_callback(lambda _: self._end(receipts))
+
+    def _end(self, receipts: Sequence[str]) -> None:
+        for receipt in receipts:
+            self._renewing.pop(receipt, None)
+        # After each call: others must not run out unnoticed until the next round.
+        self._give_up_expired()
+
+    async def _attempt(self, renewal: Coroutine[Any, Any, None], seconds: float) -> None:
         try:
-            renew(what)
-        except (BotoCoreError, ClientError, ServiceError) as error:
+            async with asyncio.timeout(seconds):
+                await renewal
+        except Exception as error:
             # Not lost yet: the next round tries again, until the lease can no longer be trusted.
-            log.warning("lease not renewed", error=str(error))
+            log.warning("lease not renewed", error=str(error) or repr(error))
 
-    def _renew(self, batch: Sequence[Lease]) -> None:
+    async def _renew(self, batch: Sequence[Lease]) -> None:
         asked = self.clock()
         receipts = {lease.message.receipt: lease for lease in batch}
-        lost = self._queue.extend(list(receipts), round(self._terms.seconds))
+        lost = await self._queue.extend(list(receipts), round(self._terms.seconds))
         for receipt, lease in receipts.items():
             if receipt in lost:
                 self._lose(lease, "the queue says it is no longer ours")
             else:
                 lease.renew(asked)
 
-    def _make_claim(self, lease: Lease) -> None:
-        """Put a claim in the place of a message that SQS will soon show to others."""
-        job = JobMessage.decode(lease.message.body)
-        claim = self._claims.make(job.key)
-        # The fresh message first: a job must never be without one.
-        self._queue.send([job.parked().encode()], MAX_DELAY_SECONDS)
-        self._queue.delete([lease.message.receipt])
-        lease.claim = claim
-        log.info("job claimed beyond its message", key=job.key)
-
-    def _renew_claim(self, lease: Lease) -> None:
+    async def _renew_by_claim(self, lease: Lease) -> None:
+        if lease.claim is None:
+            # The message can be renewed for a while yet: a claim that is slow costs no lease.
+            await self._renew([lease])
+            if lease.valid:
+                await self._make_claim(lease)
+            return
         asked = self.clock()
-        if lease.claim and self._claims.renew(lease.claim):
+        if await self._claims.renew(lease.claim):
             lease.renew(asked)
         else:
             self._lose(lease, "its claim was taken over")
+
+    async def _make_claim(self, lease: Lease) -> None:
+        """Put a claim in the place of a message that SQS will soon show to others."""
+        job = JobMessage.decode(lease.message.body)
+        claim = await self._claims.make(job.key)
+        # The fresh message first: a job must never be without one.
+        await self._queue.send([job.parked().encode()], MAX_DELAY_SECONDS)
+        await self._queue.delete([lease.message.receipt])
+        lease.claim = claim
+        log.info("job claimed beyond its message", key=job.key)
+
+    def _give_up_expired(self) -> None:
+        for lease in [lease for lease in self._leases.values() if not lease.valid]:
+            self._lose(lease, "it could not be renewed in time")
 
     def _lose(self, lease: Lease, why: str) -> None:
         self.release(lease)
         log.warning("lease lost", message=lease.message.id, why=why)
         lease.lose()
-
-    def _run(self) -> None:
-        pause = min(5.0, self._terms.seconds * MARGIN_PER_LEASE)
-        while not self._stop.wait(pause):
-            self.renew_due()
-            self._alive()

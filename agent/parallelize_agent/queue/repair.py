@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_cursor, read_parts, unfinished
-from parallelize_core.queue import Queue
+from parallelize_core.queue import AsyncQueue
 from parallelize_core.store import Store
 
 
@@ -24,6 +24,6 @@ def all_sent(store: Store, layout: RunLayout) -> bool:
     )
 
 
-def send_again(queue: Queue, run: str, jobs: list[Entry]) -> None:
+async def send_again(queue: AsyncQueue, run: str, jobs: list[Entry]) -> None:
     """Send fresh messages; their receivers look first whether somebody claims the job."""
-    queue.send([job.message(run).parked().encode() for job in jobs])
+    await queue.send([job.message(run).parked().encode() for job in jobs])

@@ -1,100 +1,198 @@
-"""The circuit breaker: whichever agent sees first that too much of a run fails pauses the run.
+"""The circuit breaker: the first worker that sees too much of a run fail pauses the run.
 
-Each agent looks at the failures of the whole run after a failure of its own. All agents see the
-pause within seconds, finish what they run, hand back the rest, and leave; the queue stays.
+It opens for one of three reasons: as many files have failed for good as `run.halt` allows; nothing
+has succeeded at all; or file after file fails in the same way. Each failure asks here before it is
+recorded, so what is recorded never exceeds the limit by more than half: a failure is marked first,
+and the marks are counted after that, so that of several at once each sees the others.
+
+A look costs the same whatever the size of the run: it lists marks, of which there are no more than
+the limit allows, and never results. With a high limit a worker looks only when it has used up its
+share of what is left.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import re
 from collections.abc import Callable
-from itertools import islice
+from dataclasses import dataclass, field
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
+from parallelize_agent.job.job import Decision
 from parallelize_agent.job.run_source import RunSource
-from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, MissingError, ServiceError
-from parallelize_core.halt import FIRST, Progress, least_failures, reason_to_halt
+from parallelize_agent.reporting.peers import Peers
+from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.halt import FIRST, allowance
+from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
 from parallelize_core.pause import pause
+from parallelize_core.queue import AsyncQueue
 from parallelize_core.result import Attempt
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import AsyncStore, Store
 
 log = structlog.get_logger()
 
-MIN_PAUSE_SECONDS = 0.1
+MOST_LISTED = 1000
+"""One page of a listing: more is never needed to see whether anything has succeeded."""
 
-MAX_READ = 5 * FIRST
-"""How many records of attempts are read to see whether nothing works."""
+LEAST_IN_A_ROW = 5
+"""However many workers share the work, fewer equal failures on one of them say nothing."""
+
+_DIGITS = re.compile(r"\d+")
 
 
-class Brakes:
-    """Looks in a thread of its own, at most every `run_refresh_seconds`.
+@dataclass
+class CircuitBreaker:
+    """Counts failures and pauses the run; `in_hand` tells how many jobs this worker has.
 
-    `failures` tells how often a job has failed here so far.
+    `opened` hears why when this worker has found that the run has to be paused.
     """
 
-    def __init__(
-        self, config: AgentConfig, records: Store, run: RunSource, failures: Callable[[], int]
-    ) -> None:
-        self._pause = max(MIN_PAUSE_SECONDS, config.run_refresh_seconds)
-        self._layout = config.layout
-        self._records = records
-        self._run = run
-        self._failures = failures
-        self._seen = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look_again, name="brakes", daemon=True)
+    layout: RunLayout
+    records: AsyncStore
+    rare: Store
+    queue: AsyncQueue
+    run: RunSource
+    peers: Peers
+    in_hand: Callable[[], int]
+    opened: Callable[[str], None]
+    _succeeded: int = 0
+    _any_success: bool = False
+    _since: str = ""
+    _seen: int = 0
+    _unseen: int = 0
+    _share: int = 0
+    _total: int | None = None
+    _last_reason: str = ""
+    _in_a_row: int = 0
+    _tried: dict[str, str | None] = field(default_factory=dict)
+    """The records of attempts that were read, and the mark of the file if it was charged."""
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
+    def note_success(self) -> None:
+        """Take note of a job that succeeded here."""
+        self._succeeded += 1
+        self._any_success = True
+        self._in_a_row = 0
 
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
-        self._thread.join()
+    async def note_attempt(self, key: str) -> None:
+        """Take note of a failure that is the job's own, and after which it is tried again."""
+        if reason := await self._all_in_vain(self.run.current, key):
+            await self._open(reason)
 
-    def _look_again(self) -> None:
-        while not self._stop.wait(self._pause):
-            here = self._failures()
-            if here == self._seen:
-                continue
-            try:
-                self._look(self._run.current())
-                self._seen = here
-            except (BotoCoreError, ClientError, ServiceError, DecodeError, MissingError) as error:
-                log.warning("failures not counted", error=str(error))
+    async def admit(self, key: str, decision: Decision, said: str) -> bool:
+        """Say whether one more failure may be recorded for good; pause the run if need be.
 
-    def _look(self, run: Run) -> None:
-        marks = {item.key for item in self._records.list(self._layout.failures.prefix)}
-        failed = len(marks)
-        in_vain = 0 if self._any_success(failed) else self._tried_in_vain(run, marks)
-        # Most of the time there are so few that nothing else has to be listed.
-        least = least_failures(run.limits.halt)
-        if run.paused or max(failed - run.forgiven, in_vain) < least:
-            return
-        total = sum(len(part.entries) for part in read_parts(self._records, self._layout))
-        finished = sum(1 for _ in self._records.list(self._layout.results.prefix))
-        progress = Progress(total, finished, failed, run.forgiven, in_vain)
-        if reason := reason_to_halt(run.limits.halt, progress):
-            log.error("the run is paused", reason=reason)
-            pause(self._records, self._layout, reason)
+        `said` is the last line that the command printed on stderr.
+        """
+        await self.records.put(self.layout.failure(key), b"")
+        run = self.run.current
+        again = await self._same_again(f"{decision.message} {said}".replace(key, ""))
+        reason = await self._all_in_vain(run, key) or again
+        count, limit = await self._count(run)
+        if limit is not None and count >= limit:
+            reason = (
+                f"{count:,} of {self._total:,} files have failed (run.halt is {run.limits.halt})"
+            )
+        admitted = limit is None or count <= limit + limit // 2
+        if not admitted or (reason and not await self._is_at_its_end()):
+            await self._open(reason or "too much fails")
+        return admitted
 
-    def _any_success(self, failed: int) -> bool:
-        results = self._records.list(self._layout.results.prefix)
-        return sum(1 for _ in islice(results, failed + 1)) > failed
+    async def _count(self, run: Run) -> tuple[int, int | None]:
+        """Return how many failures there are since the run was resumed, and how many may be."""
+        if run.limits.halt is None:
+            return 0, None
+        if self._since != run.resumed_at:
+            self._since, self._share = run.resumed_at, 0
+        limit = await self._limit(run.limits.halt)
+        self._unseen += 1
+        if self._unseen >= self._share:
+            await self._look(run, limit)
+        if self._seen + self._unseen >= limit:
+            # Before anything is paused: the manifest may have grown.
+            limit = await self._limit(run.limits.halt, again=True)
+        return self._seen + self._unseen, limit
 
-    def _tried_in_vain(self, run: Run, marks: set[str]) -> int:
-        """Count the jobs that have failed, or will be tried again, since the run was resumed."""
-        found = self._records.list(self._layout.attempts.prefix)
-        keys = [item.key for item in found if item.key.endswith(".json")]
-        tried = {
-            self._layout.failure(attempt.key)
-            for attempt in (Attempt.decode(self._records.get(key)) for key in keys[:MAX_READ])
-            if attempt.cause and attempt.cause.charged and attempt.started_at >= run.resumed_at
-        }
-        return max(0, len(tried | marks) - run.forgiven)
+    async def _look(self, run: Run, limit: int) -> None:
+        marks = 0
+        async for _ in self.records.list(self.layout.failures.prefix):
+            marks += 1
+        self._seen, self._unseen = max(0, marks - run.forgiven), 0
+        left = limit - self._seen
+        workers = 1 + await self._count_peers() if left > 4 else left
+        self._share = left // (4 * workers) if workers else 0
+
+    async def _count_peers(self) -> int:
+        count = 0
+        async for _ in self.peers.living():
+            count += 1
+        return count
+
+    async def _limit(self, halt: str, *, again: bool = False) -> int:
+        if self._total is None or again:
+            self._total = await asyncio.to_thread(self._count_files)
+        return allowance(halt, self._total) or 0
+
+    def _count_files(self) -> int:
+        return sum(len(part.entries) for part in read_parts(self.rare, self.layout))
+
+    async def _same_again(self, reason: str) -> str | None:
+        """Say so if file after file fails for good in one way, and that is most of what happens."""
+        shape = _DIGITS.sub("#", reason)
+        self._in_a_row = self._in_a_row + 1 if shape == self._last_reason else 1
+        self._last_reason = shape
+        if self._in_a_row < LEAST_IN_A_ROW or self._in_a_row <= self._succeeded:
+            return None
+        if self._in_a_row < FIRST // (1 + await self._count_peers()):
+            return None
+        return f"{self._in_a_row} files in a row have failed in the same way: {reason.strip()}"
+
+    async def _all_in_vain(self, run: Run, key: str) -> str | None:
+        """Say so if so many files were tried, and none has succeeded, since the run was resumed."""
+        if self._any_success:
+            return None
+        marks = await self._first(self.layout.failures.prefix, MOST_LISTED)
+        results = await self._first(self.layout.results.prefix, len(marks) + 1)
+        if len(marks) == MOST_LISTED or len(results) > len(marks):
+            self._any_success = True
+            return None
+        tried = {self.layout.failure(key), *marks, *await self._charged(run)}
+        count = len(tried) - run.forgiven
+        return f"the first {count:,} files have all failed" if count >= FIRST else None
+
+    async def _charged(self, run: Run) -> set[str]:
+        """Return the marks of the files with a failure of their own since the run was resumed."""
+        found = await self._first(self.layout.attempts.prefix, MOST_LISTED)
+        new = [key for key in found if key.endswith(".json") and key not in self._tried]
+        for key in new[: 5 * FIRST]:
+            self._tried[key] = await self._mark_of(key, run)
+        return {mark for mark in self._tried.values() if mark}
+
+    async def _mark_of(self, record: str, run: Run) -> str | None:
+        try:
+            attempt = Attempt.decode(await self.records.get(record))
+        except (DecodeError, MissingError):
+            return None
+        charged = attempt.cause and attempt.cause.charged
+        fresh = attempt.started_at >= run.resumed_at
+        return self.layout.failure(attempt.key) if charged and fresh else None
+
+    async def _first(self, prefix: str, most: int) -> list[str]:
+        found: list[str] = []
+        async for item in self.records.list(prefix):
+            found.append(item.key)
+            if len(found) >= most:
+                break
+        return found
+
+    async def _is_at_its_end(self) -> bool:
+        """Whether there is nothing left to pause for: no message but those of this worker."""
+        return (await self.queue.counts()).total <= self.in_hand()
+
+    async def _open(self, reason: str) -> None:
+        log.error("the run is paused", reason=reason)
+        await asyncio.to_thread(pause, self.rare, self.layout, reason)
+        await self.run.refresh()
+        self.opened(self.run.current.paused or reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from parallelize_core.heartbeat import Peaks
 
 CPU_WINDOW_SECONDS = 5.0
 """Any program keeps a processor busy for a moment; a machine is too small if it lasts."""
+
+STALL_LOOK_SECONDS = 0.1
+"""A loop that stands still for longer than this is certainly seen to; of shorter stalls, some."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def read_use(folder: Path) -> Use:
 
 
 class PeakMeter:
-    """Keeps the peaks of what `read` returns; to be looked at from one thread, every second."""
+    """Keeps the peaks of what `read` returns; to be looked at every second."""
 
     def __init__(self, read: Callable[[], Use], clock: Callable[[], float] = boot_seconds) -> None:
         self._read = read
@@ -55,6 +59,7 @@ class PeakMeter:
         self._window = read()
         self._window_began = clock()
         self._cpu: float | None = None
+        self._stall = 0.0
         self._memory = self._window.memory
         self._disk = self._window.disk
 
@@ -70,6 +75,13 @@ class PeakMeter:
             self._cpu = max(self._cpu or 0.0, _cpu_share(self._window, use))
             self._window, self._window_began = use, self._clock()
 
+    async def watch_stalls(self) -> None:
+        """Measure for how long the event loop stands still, until cancelled."""
+        while True:
+            slept = self._clock()
+            await asyncio.sleep(STALL_LOOK_SECONDS)
+            self._stall = max(self._stall, self._clock() - slept - STALL_LOOK_SECONDS)
+
     @property
     def peaks(self) -> Peaks:
         """The peaks so far."""
@@ -80,6 +92,7 @@ class PeakMeter:
             memory_total_bytes=self._window.memory_total,
             disk_bytes=self._disk,
             disk_total_bytes=self._window.disk_total,
+            stall_seconds=round(self._stall, 3),
         )
 
 

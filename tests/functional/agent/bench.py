@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from tempfile import NamedTemporaryFile
+from typing import IO, TypeVar
 
-from parallelize_agent.job.environment import Environments
-from parallelize_agent.job.preparation import Preparer
-from parallelize_agent.job.run_source import RunSource
-from parallelize_agent.job.scratch import ScratchSpace
+from parallelize_agent.assembly import Assembly, Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
-from parallelize_agent.queue.acknowledger import Acknowledger
-from parallelize_agent.queue.claims import Claims
-from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
-from parallelize_agent.reporting.accounts import Accounts
-from parallelize_agent.shutdown import Departure
+from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
-from parallelize_agent.workplace import Machine, Services
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
-from parallelize_core.queue import Message, Queue
+from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
-from parallelize_core.store import Store
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
 T = TypeVar("T")
+
+HOURLY_USD = 0.25
+"""What each of the machines costs."""
 
 SWIFT = AgentConfig(
     run="r",
@@ -51,8 +49,10 @@ SWIFT = AgentConfig(
     heartbeat_seconds=0.5,
     run_refresh_seconds=0.2,
     stop_grace_seconds=0.5,
+    interruption_margin_seconds=3,
     drain=DrainSettings(samples=2, interval_seconds=0, in_flight_margin_seconds=0),
     disk_reserve_bytes=0,
+    hourly_usd={"on-demand t.small": HOURLY_USD},
 )
 
 GENTLE = Limits(grace_seconds=0.2)
@@ -89,6 +89,79 @@ class PromptQueue(InMemoryQueue):
         return waited
 
 
+class ThreadedQueue:
+    """`queue`, for an event loop, whose calls may block as long as a test likes."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    async def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        await asyncio.to_thread(self.queue.send, bodies, delay_seconds)
+
+    async def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
+        return await asyncio.to_thread(self.queue.receive, limit, wait_seconds, lease_seconds)
+
+    async def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
+        return await asyncio.to_thread(self.queue.extend, receipts, lease_seconds)
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        await asyncio.to_thread(self.queue.delete, receipts)
+
+    async def counts(self) -> QueueCounts:
+        return await asyncio.to_thread(self.queue.counts)
+
+
+class ThreadedStore:
+    """`store`, for an event loop, whose calls may block as long as a test likes."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.bucket = store.bucket
+
+    async def get(self, key: str) -> bytes:
+        return await asyncio.to_thread(self.store.get, key)
+
+    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
+        with NamedTemporaryFile() as file:
+            path = Path(file.name)
+            size = await asyncio.to_thread(self.store.get_file, key, path, etag)
+            return path.read_bytes() if size <= limit else None
+
+    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        return await asyncio.to_thread(self.store.get_file, key, path, etag)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        return await asyncio.to_thread(self.store.head, key)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        return await asyncio.to_thread(self.store.put, key, body, condition, metadata)
+
+    async def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        return await asyncio.to_thread(self.store.put_file, key, file, condition, metadata)
+
+    async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
+        found = await asyncio.to_thread(
+            lambda: list(self.store.list(prefix, folder_only=folder_only))
+        )
+        for item in found:
+            yield item
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        await asyncio.to_thread(self.store.delete, keys)
+
+
 @dataclass
 class Gate:
     """Commands wait here until the test lets them pass; `wait` is their part in shell."""
@@ -122,10 +195,6 @@ def zipped(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-HOURLY_USD = 0.25
-"""What each of the machines costs."""
-
-
 @dataclass
 class Bench:
     """A run whose command is the shell script `script`, and the workers on it."""
@@ -143,8 +212,6 @@ class Bench:
     """What else is in the environment."""
     setup: Setup | None = None
     root_setup: RootSetup = NO_ROOT_SETUP
-    setups: dict[str, str] = field(default_factory=dict)
-    """What set-ups have printed, by environment."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -211,42 +278,31 @@ class Bench:
         clock: Callable[[], float] = boot_seconds,
         now: Callable[[], float] = time.time,
         folder: Path | None = None,
-    ) -> Worker:
+    ) -> LiveWorker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
-        queue, store = queue or self.queue, store or self.store
-        claims = Claims(store, self.layout, name, self.config.lease_seconds, now)
-        terms = LeaseTerms(self.config.lease_seconds, self.config.claim_after_seconds)
-        keeper = LeaseKeeper(queue, terms, claims, clock=clock)
-        services = Services(
-            queue=queue,
-            dead_letters=self.dead,
-            records=store,
-            open_store=lambda _: store,
-            run=RunSource(store, self.layout, self.config.run_refresh_seconds),
-            claims=claims,
-            keeper=keeper,
-            acknowledger=Acknowledger(queue, keeper.release),
-            accounts=Accounts(self.config, store, publish=None),
-        )
-        root = (folder or self.folder) / name
-        root.mkdir(parents=True, exist_ok=True)
-        scratch = ScratchSpace(root / "jobs")
-        preparer = Preparer(scratch, None, self._keep)
-        machine = Machine(
-            worker=name,
-            work_dir=root,
-            slots=int(self.config.slots),
-            scratch=scratch,
-            environments=Environments(root / "environments", services.open_store, preparer),
+        own = store or self.store
+        assembly = Assembly(
+            config=self.config,
+            instance=Instance(name, "t.small", "z1", "on-demand"),
+            work_dir=(folder or self.folder) / name,
+            open_store=lambda _: ThreadedStore(own),
+            open_rare=lambda _: own,
+            queue=ThreadedQueue(queue or self.queue),
+            dead_letters=ThreadedQueue(self.dead),
             root_setup=self.root_setup,
-            hourly_usd=HOURLY_USD,
+            clock=clock,
+            now=now,
         )
-        return Worker(self.config, services, machine)
+        return LiveWorker(assembly)
 
-    def _keep(self, environment: str, log: Path) -> None:
-        self.setups[environment] = log.read_text()
+    @property
+    def setups(self) -> dict[str, str]:
+        """What set-ups have printed, by worker and environment."""
+        prefix = self.layout.setups.prefix
+        items = self.store.list(prefix)
+        return {item.key.removeprefix(prefix): self.store.get(item.key).decode() for item in items}
 
-    def run(self, name: str = "w1") -> Departure:
+    def run(self, name: str = "w1") -> ShutdownReason:
         """Run one worker until it leaves."""
         return self.worker(name).run()
 
@@ -275,23 +331,69 @@ class Bench:
         return [JobMessage.decode(body) for body in self.queue.bodies()]
 
 
+class LiveWorker:
+    """A worker on an event loop of its own, and what a test in another thread may do with it."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._made = threading.Event()
+        self.worker: Worker | None = None
+
+    def run(self) -> ShutdownReason:
+        """Run it to its end."""
+        return asyncio.run(self._run())
+
+    async def _run(self) -> ShutdownReason:
+        self._loop = asyncio.get_running_loop()
+        try:
+            self.worker = await self._assembly.worker()
+        finally:
+            self._made.set()
+        return await self.worker.run()
+
+    def describe(self) -> Heartbeat:
+        """Return its account of itself."""
+        return self._there().describe()
+
+    @property
+    def decided(self) -> ShutdownReason | None:
+        """Its decision to shut down, if there is one."""
+        return self._there().shutdown.decided
+
+    def shut_down(
+        self, reason: str, seconds: float | None = None, *, imposed: bool = False
+    ) -> None:
+        """Have it shut down."""
+        decide = partial(self._there().shutdown.decide, reason, seconds, imposed=imposed)
+        assert self._loop
+        # It may have ended by itself.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(decide)
+
+    def _there(self) -> Worker:
+        assert self._made.wait(20)
+        assert self.worker
+        return self.worker
+
+
 class Background:
     """A worker in a thread."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: LiveWorker) -> None:
         self.worker = worker
-        self.departure: Departure | None = None
+        self.departure: ShutdownReason | None = None
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
         self._thread.start()
 
-    def leave(self, seconds: float | None = 0, reason: str = "the test says so") -> Departure:
+    def leave(self, seconds: float | None = 0, reason: str = "the test says so") -> ShutdownReason:
         """Have it leave, and wait until it has."""
-        self.worker.leaving.decide(reason, seconds)
+        self.worker.shut_down(reason, seconds)
         return self.join()
 
-    def join(self, seconds: float = 30) -> Departure:
+    def join(self, seconds: float = 30) -> ShutdownReason:
         self._thread.join(seconds)
         assert self.departure, "it has not left in time"
         return self.departure
@@ -301,7 +403,7 @@ class Background:
 
 
 @contextmanager
-def at_work(*workers: Worker) -> Iterator[Sequence[Background]]:
+def at_work(*workers: LiveWorker) -> Iterator[Sequence[Background]]:
     """Let workers run in the background, and make sure that they have left in the end."""
     backgrounds = [Background(worker) for worker in workers]
     for background in backgrounds:

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from botocore.exceptions import EndpointConnectionError
-
+from parallelize_core.errors import UnavailableError
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 
-UNREACHABLE = EndpointConnectionError(endpoint_url="https://aws.example")
+UNREACHABLE = UnavailableError("AWS cannot be reached", "https://aws.example does not answer")
 
 
 @dataclass
 class Faults:
-    """What goes wrong: each call is announced to `hook` by its name, which may raise."""
+    """What goes wrong: each call is announced to `hook` by its name, which may raise.
+
+    `broken` has names of calls that fail, perhaps with the start of their key.
+    """
 
     hook: Callable[[str], None] = lambda _: None
     calls: list[str] = field(default_factory=list)
@@ -26,7 +28,10 @@ class Faults:
     def announce(self, call: str) -> None:
         self.calls.append(call)
         self.hook(call)
-        if call.partition(" ")[0] in self.broken:
+        if any(
+            f"{call} ".startswith(f"{start} ") or (" " in start and call.startswith(start))
+            for start in self.broken
+        ):
             raise UNREACHABLE
 
 

@@ -27,7 +27,7 @@ def test_outputs_come_before_the_log_the_log_before_the_result_the_result_before
     bench.worker("w1", store=FaultyStore(bench.store, faults)).run()
     writes = [call for call in faults.calls if call.startswith("put") and "/agent/" not in call]
     assert writes == [
-        "put_file runs/r/output/out",
+        "put runs/r/output/out",
         f"put_file {bench.result('x').log_key}",
         "put runs/r/result/x.json",
     ]
@@ -83,13 +83,13 @@ def test_an_input_may_overwrite_what_an_earlier_attempt_left(make: MakeBench) ->
     bench.add({"x": b""})
     faults = Faults()
 
-    def break_once(call: str) -> None:
-        is_first = "put runs/r/result/x.json" not in faults.calls[:-1]
-        faults.broken = {"put"} if call == "put runs/r/result/x.json" and is_first else set()
+    def break_the_first_execution(call: str) -> None:
+        tries = faults.calls.count("put runs/r/result/x.json")
+        faults.broken = {"put runs/r/result"} if tries <= 4 else set()
 
-    faults.hook = break_once
+    faults.hook = break_the_first_execution
     bench.worker("w1", store=FaultyStore(bench.store, faults)).run()
-    assert faults.calls.count("put_file runs/r/output/out") == 3  # the 2nd: there already; the 3rd
+    assert faults.calls.count("put runs/r/output/out") == 3  # the 2nd: there already; the 3rd
     assert bench.result("x").status == "succeeded"
     assert bench.output("out").endswith(b"/1/scratch\n")
 
@@ -199,8 +199,9 @@ def test_a_crash_at_any_write_repeats_work_and_loses_nothing(make: MakeBench, la
     faults.hook = die
     dying = bench.worker("w1", store=FaultyStore(bench.store, faults))
     with at_work(dying) as (worker,):
-        until(lambda: dying.describe().handed_back)
+        until(lambda: faults.broken)
         worker.leave()
+    bench.clock.ahead = bench.config.lease_seconds
     assert not bench.has_result("x")
     bench.run("w2")
     head = bench.store.head(bench.layout.output.key("out"))

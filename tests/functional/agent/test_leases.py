@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import psutil
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Clock, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Clock, Gate, LiveWorker, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
 
-from parallelize_agent.worker import Worker
 from parallelize_core.config import AgentConfig
 from parallelize_core.result import Cause
 
 SHORT = SWIFT.model_copy(update={"lease_seconds": 2})
 
 
-def cut_off(bench: Bench, name: str, faults: Faults, clock: Clock) -> Worker:
+def cut_off(bench: Bench, name: str, faults: Faults, clock: Clock) -> LiveWorker:
     """A worker that a test can cut off from the queue, and whose time it can let pass."""
     return bench.worker(name, queue=FaultyQueue(bench.queue, faults), clock=clock)
 
@@ -82,7 +81,7 @@ def test_the_queue_has_the_last_word_on_whose_a_message_is(make: MakeBench, gate
     assert not bench.has_result("x")
 
 
-@pytest.mark.parametrize("stopped_at", ["put_file", "put"])
+@pytest.mark.parametrize("stopped_at", ["output", "failed"])
 def test_a_lease_lost_while_work_is_stored_leaves_no_result(
     make: MakeBench, gate: Gate, stopped_at: str
 ) -> None:
@@ -91,12 +90,12 @@ def test_a_lease_lost_while_work_is_stored_leaves_no_result(
     clock, faults = Clock(), Faults(broken={"extend"})
 
     def sleep_long(call: str) -> None:
-        # put_file: the output is stored meanwhile. put: even the mark of a result is under way.
-        if call.startswith(f"{stopped_at} ") and ("output" in call or "failed" in call):
+        # The output is stored meanwhile; or even the mark of a failed result is under way.
+        if call.startswith(f"put runs/r/{stopped_at}/"):
             clock.ahead = bench.config.lease_seconds
 
     store = FaultyStore(bench.store, Faults(hook=sleep_long))
-    if stopped_at == "put":
+    if stopped_at == "failed":
         bench.use("exit 65")
     worker = bench.worker("w1", queue=FaultyQueue(bench.queue, faults), store=store, clock=clock)
     with at_work(worker) as (background,):
@@ -166,7 +165,7 @@ def test_what_a_dead_worker_held_is_done_by_another_within_a_lease(
 def test_a_partition_from_the_store_alone_is_never_charged(make: MakeBench) -> None:
     bench = make("echo x > out; echo out")
     bench.add({"x": b""})
-    faults = Faults(broken={"put_file"})
+    faults = Faults(broken={"put runs/r/output"})
     with at_work(bench.worker("w1", store=FaultyStore(bench.store, faults))) as (worker,):
         until(lambda: worker.worker.describe().handed_back >= 3)
         faults.broken.clear()
@@ -178,10 +177,12 @@ def test_a_partition_from_the_store_alone_is_never_charged(make: MakeBench) -> N
 def test_a_worker_that_cannot_do_any_job_gives_up_and_says_why(make: MakeBench) -> None:
     config: AgentConfig = SWIFT.model_copy(update={"max_unfit": 3})
     bench = make("echo x > out; echo out", config=config)
-    bench.add({"x": b""})
-    worker = bench.worker("w1", store=FaultyStore(bench.store, Faults(broken={"put_file"})))
+    bench.add({f"{n}": b"" for n in range(3)})
+    faults = Faults(broken={"put runs/r/output"})
+    worker = bench.worker("w1", store=FaultyStore(bench.store, faults))
     departure = worker.run()
     assert departure.error
     assert "aws.example" in str(departure.error)
     assert bench.heartbeat("w1").state == "failed"
-    assert [job.attempt for job in bench.waiting()] == [1]
+    assert bench.heartbeat("w1").unfit
+    assert [job.attempt for job in bench.waiting()] == [1, 1, 1]

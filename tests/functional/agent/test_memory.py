@@ -84,7 +84,7 @@ def test_a_worker_that_leaves_hands_back_what_waits_to_be_alone(
         bench.add({"hog": b""}, send=False)
         bench.queue.send([bench.message("hog").next_attempt(alone=True).encode()])
         until(lambda: bench.queue.counts().in_flight == 2)
-        worker.worker.leaving.decide("spot notice", 60)
+        worker.worker.shut_down("spot notice", 60)
         until(lambda: bench.queue.counts().visible == 1)
         gate.open()
         worker.join()

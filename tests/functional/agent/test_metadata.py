@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -143,28 +144,18 @@ def test_a_machine_that_may_stay_gets_no_notice(service: Service) -> None:
     assert read_notice(Metadata(service.endpoint)) is None
 
 
-def test_the_watch_tells_of_a_notice_once_and_survives_refusals(service: Service) -> None:
-    told: list[Notice] = []
-    heard = Event()
-
-    def tell(notice: Notice) -> None:
-        told.append(notice)
-        heard.set()
-
-    service.refusals = [503] * 20
+@pytest.mark.parametrize("refusals", [[503] * 20, [404, 500, 401]])
+def test_the_watch_survives_refusals_until_there_is_a_notice(
+    service: Service, refusals: list[int]
+) -> None:
+    service.refusals = refusals
     service.answers = {
-        "meta-data/events/recommendations/rebalance": '{"noticeTime": "2026-01-01T00:00:00Z"}'
+        "meta-data/events/recommendations/rebalance": '{"noticeTime": "2026-01-01T00:00:00Z"}',
+        "meta-data/spot/instance-action": '{"action": "stop", "time": "2026-01-01T00:00:00Z"}',
     }
-    watch = NoticeWatch(Metadata(service.endpoint), tell, 0.01)
-    watch.start()
-    service.answers = {
-        "meta-data/spot/instance-action": '{"action": "stop", "time": "2026-01-01T00:00:00Z"}'
-    }
-    assert heard.wait(20)
-    watch.stop()
-    assert [(notice.reason, notice.seconds) for notice in told] == [
-        ("spot notice: stop at 2026-01-01T00:00:00Z", 0)
-    ]
+    watch = NoticeWatch(Metadata(service.endpoint), 0.01)
+    notice = asyncio.run(asyncio.wait_for(watch.first(), 30))
+    assert (notice.reason, notice.seconds) == ("spot notice: stop at 2026-01-01T00:00:00Z", 0)
 
 
 json_like = st.recursive(

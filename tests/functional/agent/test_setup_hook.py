@@ -70,7 +70,9 @@ def test_another_environment_is_set_up_before_its_first_job(
 
 def test_no_job_can_change_what_the_set_up_has_made(make: MakeBench) -> None:
     bench = bench_with(
-        make, "mkdir lib && echo 1 >lib/a", script="stat -Lc %a lib lib/a >m; echo m"
+        make,
+        "mkdir lib && echo 1 >lib/a",
+        script='cd "$PARALLELIZE_ENVIRONMENT"; stat -c %a lib lib/a >$OLDPWD/m; echo m',
     )
     bench.run()
     assert bench.output("m") == b"555\n444\n"

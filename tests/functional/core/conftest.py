@@ -10,16 +10,27 @@ import pytest
 from moto.server import ThreadedMotoServer
 from tests.bench.small_cloud.process import small_cloud
 from tests.conformance.other_server import other_server
+from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
 
 from parallelize.local.cloud import local_cloud
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_queue import SQSQueue
+from parallelize_core.boto_store import S3Store
 from parallelize_core.clients import Clients
-from parallelize_core.queue import Queue, SQSQueue
-from parallelize_core.store import S3Store, Store
-from parallelize_core.testing import InMemoryQueue, InMemoryStore
+from parallelize_core.queue import Queue
+from parallelize_core.store import Store
+from parallelize_core.testing import (
+    AsyncInMemoryQueue,
+    AsyncInMemoryStore,
+    InMemoryQueue,
+    InMemoryStore,
+)
 
 # A server that is given is asked alone: what the others answer is no news.
-QUEUES = ["server"] if other_server() else ["memory", "server", "local cloud", "small cloud"]
-STORES = ["server"] if other_server() else ["memory", "server", "small cloud"]
+SERVERS = ["server", "loop server"]
+OTHERS = ["memory", "loop memory", "small cloud", "loop small cloud"]
+QUEUES = SERVERS if other_server() else [*SERVERS, *OTHERS, "local cloud", "loop local cloud"]
+STORES = SERVERS if other_server() else [*SERVERS, *OTHERS]
 
 
 @pytest.fixture(scope="session")
@@ -71,21 +82,65 @@ def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
     return clients_of(endpoint, monkeypatch)
 
 
+@pytest.fixture
+def loop_thread() -> Iterator[LoopThread]:
+    """A loop for what lives on one."""
+    thread = LoopThread()
+    yield thread
+    thread.stop()
+
+
+@pytest.fixture
+def async_clients(clients: Clients, loop_thread: LoopThread) -> Iterator[AsyncClients]:
+    """Clients of the server, on a loop; `clients` has set the variables that lead to it."""
+    made = loop_thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    yield made
+    loop_thread.run(made.aclose())
+
+
 @pytest.fixture(params=QUEUES)
-def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Queue:
+def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """An empty queue: the shipped fake, or SQS as one of the servers speaks it."""
-    if request.param == "memory":
-        return InMemoryQueue()
-    clients = clients_of(request.getfixturevalue(ENDPOINTS[request.param]), monkeypatch)
-    return SQSQueue(clients.sqs, clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"])
+    kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
+    thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
+    if kind == "memory":
+        fake = InMemoryQueue()
+        yield LoopQueue(AsyncInMemoryQueue(fake), thread) if thread else fake
+        return
+    clients = clients_of(request.getfixturevalue(ENDPOINTS[kind]), monkeypatch)
+    url = clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
+    if thread is None:
+        yield SQSQueue(clients.sqs, url)
+        return
+    made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    yield LoopQueue(made.queue(url), thread)
+    thread.run(made.aclose())
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty bucket: the shipped fake, or S3 as one of the servers speaks it."""
-    if request.param == "memory":
-        return InMemoryStore()
-    return empty_bucket(clients_of(request.getfixturevalue(ENDPOINTS[request.param]), monkeypatch))
+    kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
+    thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
+    if kind == "memory":
+        fake = InMemoryStore()
+        yield LoopStore(AsyncInMemoryStore(fake), thread, fake.folders) if thread else fake
+        return
+    bucket = empty_bucket(clients_of(request.getfixturevalue(ENDPOINTS[kind]), monkeypatch))
+    if thread is None:
+        yield bucket
+        return
+    made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    yield LoopStore(made.store(bucket.bucket), thread, bucket.folders)
+    thread.run(made.aclose())
+
+
+@pytest.fixture
+def loop_store(
+    async_clients: AsyncClients, loop_thread: LoopThread, s3_store: S3Store
+) -> LoopStore:
+    """The bucket of `s3_store`, on a loop."""
+    return LoopStore(async_clients.store(s3_store.bucket), loop_thread, s3_store.folders)
 
 
 @pytest.fixture

@@ -7,10 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.functional.core.loop_thread import LoopStore, LoopThread
 
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_store import S3Store
 from parallelize_core.errors import ChangedError, MissingError, UsageError
 from parallelize_core.parts import PART_BYTES
-from parallelize_core.store import IF_ABSENT, Condition, S3Store, Store
+from parallelize_core.store import IF_ABSENT, Condition, Store
 
 UNUSUAL = ["ünï/界.txt", "a b+c%20d&e", "<q>'\"", "~", "-rf", "a\u2028b", "x/" * 511 + "xy"]
 
@@ -176,4 +179,19 @@ def test_a_large_file_never_overwrites_a_first_write_and_leaves_no_parts(
     with large.open("rb") as file:
         assert s3_store.put_file("key", file, IF_ABSENT) is None
     assert s3_store.get("key") == b"first"
+    assert uploads_left(s3_store) == 0
+
+
+def test_a_large_file_from_a_loop_never_overwrites_a_first_write_and_leaves_no_parts(
+    s3_store: S3Store,
+    loop_store: LoopStore,
+    async_clients: AsyncClients,
+    loop_thread: LoopThread,
+    large: Path,
+) -> None:
+    s3_store.put("key", b"first")
+    with large.open("rb") as file:
+        assert loop_store.put_file("key", file, IF_ABSENT) is None
+    assert s3_store.get("key") == b"first"
+    loop_thread.run(async_clients.aclose())
     assert uploads_left(s3_store) == 0

@@ -32,7 +32,6 @@ def test_the_beginning_and_the_end_are_kept_and_no_more(
     assert content.endswith(said[limit:][-TAIL_BYTES:])
     assert len(content) <= limit + TAIL_BYTES + 100
     assert capture.dropped == max(0, len(said) - limit)
-    assert bool(capture.lost) == (len(said) > limit)
 
 
 @given(written=chunks, limit=st.integers(0, 4 * TAIL_BYTES))
@@ -52,7 +51,6 @@ def test_a_disk_that_takes_nothing_is_no_error() -> None:
     with Capture(Path("/dev/full"), 1000) as capture:
         capture.write(b"x" * 10)
         capture.write(b"y" * 10)
-    assert "No space left" in capture.lost
     assert capture.dropped == 20
 
 

@@ -52,7 +52,7 @@ def refused_or_found(root: Path, said: bytes) -> list[OutputFile]:
     stdout = root / "stdout"
     stdout.write_bytes(said)
     try:
-        return find_outputs(stdout, root / "scratch", root / "environment")
+        return list(find_outputs(stdout, root / "scratch", root / "environment").files)
     except OutputError as error:
         reason = str(error)
     assert reason.isprintable()
@@ -101,4 +101,4 @@ def test_a_file_in_a_folder_that_had_another_name_for_the_command_is_found(tmp_p
         find_outputs(tmp_path / "stdout", tmp_path / "scratch", None, places)
     (tmp_path / "stdout").write_text("/tmp/made\n")
     found = find_outputs(tmp_path / "stdout", tmp_path / "scratch", None, places)
-    assert found == [OutputFile(own_tmp / "made", "made")]
+    assert [(file.path, file.name) for file in found.files] == [(own_tmp / "made", "made")]

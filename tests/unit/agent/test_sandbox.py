@@ -28,6 +28,13 @@ ACCOUNT = "daemon"  # every Debian has this user, with a group of the same name
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's job")
 
 
+def made(space: ScratchSpace, key: str) -> JobFolder:
+    """Make the folders of a job."""
+    folder = space.reserve(key)
+    space.make(folder)
+    return folder
+
+
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """A scratch folder with an input and a link to a file outside."""
@@ -55,7 +62,7 @@ def space() -> Iterator[ScratchSpace]:
 @pytest.fixture
 def job(space: ScratchSpace) -> JobFolder:
     """The folders of a job that may begin."""
-    folder = space.make("input.txt")
+    folder = made(space, "input.txt")
     space.furnish(folder, None)
     return folder
 
@@ -130,12 +137,12 @@ def test_a_command_that_is_asked_to_end_can_still_tidy_up(job: JobFolder) -> Non
 def test_jobs_have_different_users_and_a_finished_jobs_user_is_free_again(
     space: ScratchSpace,
 ) -> None:
-    first, second = space.make("a"), space.make("b")
+    first, second = made(space, "a"), made(space, "b")
     assert first.user
     assert second.user
     assert first.user.number != second.user.number
     space.remove(first)
-    assert space.make("c").user == first.user
+    assert made(space, "c").user == first.user
 
 
 @needs_root

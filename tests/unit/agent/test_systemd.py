@@ -57,23 +57,23 @@ def test_nothing_is_sent_where_there_is_no_manager(monkeypatch: pytest.MonkeyPat
 
 def test_a_machine_that_stays_up_has_a_keep_alive_file(tmp_path: Path) -> None:
     environ = {"RUNTIME_DIRECTORY": str(tmp_path)}
-    systemd.promise(shutdown=False, max_runtime_seconds=None, environ=environ)
+    systemd.write_power_off_policy(shutdown=False, max_runtime_seconds=None, environ=environ)
     assert (tmp_path / "keep-alive").exists()
 
 
 def test_the_last_promise_counts(tmp_path: Path) -> None:
     environ = {"RUNTIME_DIRECTORY": str(tmp_path)}
-    systemd.promise(shutdown=False, max_runtime_seconds=60, environ=environ)
-    systemd.promise(shutdown=True, max_runtime_seconds=None, environ=environ)
+    systemd.write_power_off_policy(shutdown=False, max_runtime_seconds=60, environ=environ)
+    systemd.write_power_off_policy(shutdown=True, max_runtime_seconds=None, environ=environ)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_deadline_is_an_uptime(tmp_path: Path) -> None:
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     environ = {"RUNTIME_DIRECTORY": str(tmp_path)}
-    systemd.promise(shutdown=True, max_runtime_seconds=3600, environ=environ)
+    systemd.write_power_off_policy(shutdown=True, max_runtime_seconds=3600, environ=environ)
     assert 3599 <= float((tmp_path / "deadline").read_text()) - uptime <= 3660
 
 
 def test_no_word_is_left_where_there_is_no_systemd(tmp_path: Path) -> None:
-    systemd.promise(shutdown=False, max_runtime_seconds=1, environ={})
+    systemd.write_power_off_policy(shutdown=False, max_runtime_seconds=1, environ={})

@@ -1,63 +1,33 @@
-"""What a worker counts, and what it takes for a sign that it is broken."""
+"""What a worker counts of the jobs that have left it."""
 
 from __future__ import annotations
 
-import pytest
-
-from parallelize_agent.job.job import (
-    FINISHED,
-    LOST,
-    PARKED,
-    SUCCEEDED,
-    Job,
-    Verdict,
-    failed,
-    put_off,
-)
-from parallelize_agent.queue.leases import Lease, LeaseTerms
-from parallelize_agent.reporting.tally import Counts, Tally
-from parallelize_core.job import JobMessage
-from parallelize_core.queue import Message
+from parallelize_agent.job import fault
+from parallelize_agent.job.job import FINISHED, LOST, PARKED, SUCCEEDED, Decision
+from parallelize_agent.reporting.tally import Counts, counted
 from parallelize_core.result import Cause
 
-
-def counted(*verdicts: Verdict) -> Counts:
-    tally = Tally()
-    for verdict in verdicts:
-        lease = Lease(Message("m", "", "r", 1), LeaseTerms(1), 0)
-        tally.count(Job(JobMessage(run="r", key="k", size=0), lease), verdict)
-    return tally.counts
+CRASH = fault.open_to_doubt("exit 1")
+NETWORK = fault.handed_back("unreachable")
+NOTICE = fault.interrupted("spot")
 
 
-CRASH = failed(Cause.COMMAND, "exit 1")
-NETWORK = put_off("unreachable", 10)
-LATER = put_off("exit 75", 60, blameless=True)
+def count(*decisions: Decision) -> Counts:
+    counts = Counts()
+    for decision in decisions:
+        counts = counted(counts, "k", None, decision)
+    return counts
 
 
 def test_jobs_are_counted_by_what_became_of_them() -> None:
-    notice = failed(Cause.INTERRUPTED, "spot")
-    counts = counted(SUCCEEDED, SUCCEEDED, CRASH, notice, NETWORK, LOST, FINISHED, PARKED)
-    assert (counts.done, counts.failed, counts.failed_attempts) == (2, 0, 1)
+    counts = count(SUCCEEDED, SUCCEEDED, CRASH, NOTICE, NETWORK, LOST, FINISHED, PARKED)
+    assert (counts.done, counts.failed) == (2, 0)
     assert (counts.handed_back, counts.lost) == (2, 1)
     assert counts.last_failure == "k: exit 1"
 
 
 def test_a_job_counts_as_failed_when_it_has_failed_for_good() -> None:
-    last = failed(Cause.COMMAND, "exit 1", final=True)
-    deadly = failed(Cause.INFRASTRUCTURE, "10 workers took it", final=True)
-    counts = counted(CRASH, CRASH, last, deadly)
-    assert (counts.failed, counts.failed_attempts, counts.handed_back) == (2, 4, 0)
-
-
-def test_failures_of_machine_or_network_add_up() -> None:
-    assert counted(NETWORK, NETWORK, NETWORK).unfit == 3
-
-
-@pytest.mark.parametrize("verdict", [SUCCEEDED, CRASH, LATER], ids=["success", "crash", "later"])
-def test_a_job_that_could_be_run_clears_the_suspicion(verdict: Verdict) -> None:
-    assert counted(NETWORK, NETWORK, verdict, NETWORK).unfit == 1
-
-
-@pytest.mark.parametrize("verdict", [FINISHED, PARKED, LOST], ids=["duplicate", "parked", "lost"])
-def test_what_was_not_run_says_nothing(verdict: Verdict) -> None:
-    assert counted(NETWORK, verdict, NETWORK).unfit == 2
+    last = CRASH.as_final()
+    deadly = fault.failed(Cause.INFRASTRUCTURE, "10 workers took it", final=True)
+    counts = count(CRASH, CRASH, last, deadly)
+    assert (counts.failed, counts.handed_back) == (2, 0)

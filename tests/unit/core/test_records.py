@@ -116,7 +116,7 @@ def test_a_record_made_to_hurt_is_refused(decode: Decode, body: bytes) -> None:
 
 def test_of_a_newer_clients_configuration_an_agent_knows_at_least_whose_it_is() -> None:
     newer = json.loads(CONFIG.encode()) | {"v": 2, "invented_later": True, "slots": {"cpu": 1}}
-    known = AgentConfig.gist(json.dumps(newer))
+    known = AgentConfig.decode_identity(json.dumps(newer))
     assert known
     assert known.layout == CONFIG.layout
 
@@ -125,7 +125,7 @@ def test_of_a_newer_clients_configuration_an_agent_knows_at_least_whose_it_is() 
 @example(body=b"[" * 100_000)
 @example(body='{"run": 1}')
 def test_of_garbage_an_agent_knows_nothing_and_does_not_break(body: bytes | str) -> None:
-    assert AgentConfig.gist(body) is None
+    assert AgentConfig.decode_identity(body) is None
 
 
 def test_a_mistyped_setting_of_the_agent_is_refused_and_named() -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from parallelize_core.testing import InMemoryQueue
+import asyncio
+
+from parallelize_core.testing import (
+    AsyncInMemoryQueue,
+    AsyncInMemoryStore,
+    InMemoryQueue,
+    InMemoryStore,
+)
 
 LEASE_SECONDS = 120
 
@@ -38,3 +45,36 @@ def test_the_bodies_of_all_messages_can_be_looked_at() -> None:
     queue.send(["leased", "waiting"])
     queue.receive(1, 0, LEASE_SECONDS)
     assert queue.bodies() == ["leased", "waiting"]
+
+
+def test_a_queue_and_its_twin_for_a_loop_have_the_same_messages() -> None:
+    queue = InMemoryQueue()
+    twin = AsyncInMemoryQueue(queue)
+    queue.send(["one"])
+    [message] = asyncio.run(twin.receive(1, 0, LEASE_SECONDS))
+    asyncio.run(twin.delete([message.receipt]))
+    assert queue.bodies() == []
+
+
+def test_a_receive_that_waits_lets_other_tasks_send() -> None:
+    async def wait_and_send() -> list[str]:
+        queue = AsyncInMemoryQueue()
+        receiving = asyncio.create_task(queue.receive(1, 20, LEASE_SECONDS))
+        await asyncio.sleep(0)
+        await queue.send(["late"])
+        return [message.body for message in await receiving]
+
+    assert asyncio.run(wait_and_send()) == ["late"]
+
+
+def test_a_store_and_its_twin_for_a_loop_have_the_same_objects() -> None:
+    store = InMemoryStore()
+    asyncio.run(AsyncInMemoryStore(store).put("key", b"body"))
+    assert store.get("key") == b"body"
+
+
+def test_an_object_above_the_limit_is_not_read() -> None:
+    store = AsyncInMemoryStore()
+    asyncio.run(store.put("key", b"body"))
+    assert asyncio.run(store.get_within("key", 4)) == b"body"
+    assert asyncio.run(store.get_within("key", 3)) is None

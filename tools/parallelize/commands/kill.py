@@ -40,7 +40,7 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
 def terminate_run(context: Context) -> Statement:
     """End every machine of the run, then check what is left; may be repeated.
 
-    Takes up to `termination.PATIENCE_SECONDS`; raises botocore's errors.
+    Takes up to `termination.PATIENCE_SECONDS`; raises what AWS says.
     """
     return terminate(ComputeClients.make(context.session), context.run)
 

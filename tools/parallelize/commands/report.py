@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 from cyclopts import Parameter
 
 from parallelize.commands.config import rows
@@ -27,8 +25,9 @@ from parallelize.report.page import render
 from parallelize.runs.results import read_result
 from parallelize.runs.snapshot import Snapshot
 from parallelize.transfers import in_parallel
+from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
-from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.errors import MissingError, ParallelizeError, UsageError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_parts
@@ -38,9 +37,6 @@ from parallelize_core.version import VERSION
 
 PROMPT_SECONDS = 5.0
 """What EC2 and the price list add is not worth a longer wait."""
-
-_UNTOLD = (BotoCoreError, ClientError, ResponseParserError)
-"""What a service says that is not there, or not for us; some emulators answer in HTML."""
 
 
 def report(
@@ -163,9 +159,10 @@ def known_machines(context: Context) -> dict[str, Machine] | None:
     """Return the run's machines, those that have ended lately too; None if EC2 does not tell."""
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
-        ec2 = context.session.client("ec2", config=prompt)
+        with translated("AWS"):
+            ec2 = context.session.client("ec2", config=prompt)
         found = instances.find(ec2, context.run, instances.KNOWN)
-    except _UNTOLD:
+    except ParallelizeError:
         return None
     return {machine.id: machine for machine in found}
 
@@ -177,9 +174,10 @@ def listed_prices(context: Context, heartbeats: Sequence[Heartbeat]) -> Mapping[
         return {}
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
-        client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
+        with translated("AWS"):
+            client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
         return on_demand(client, context.region, types)
-    except _UNTOLD:
+    except ParallelizeError:
         return {}
 
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -41,6 +40,7 @@ from parallelize.local.records import (
     InstanceState,
     state_of_this_process,
 )
+from parallelize_core.clients import Session
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -175,13 +175,8 @@ def fresh_instances_folder(state_folder: Path) -> Path:
 
 def connect_to_ec2(endpoint: str) -> EC2Client:
     """Return a client of the emulated EC2."""
-    return boto3.client(
-        "ec2",
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106 - the emulator takes any
-    )
+    session = Session("local", "local", region_name=REGION)  # the emulator takes any keys
+    return session.client("ec2", endpoint_url=endpoint)
 
 
 def register_image(ec2: EC2Client) -> None:

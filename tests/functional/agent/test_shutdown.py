@@ -24,7 +24,7 @@ def test_on_a_notice_what_has_not_begun_is_handed_back_at_once(make: MakeBench, 
         until(lambda: all(map(bench.has_result, shorts)))
         bench.add({f"long{n}": b"" for n in range(4)})
         until(lambda: len(gate.arrived()) == 2 and ready(bench) == 0)
-        worker.worker.leaving.decide("spot notice", 60)
+        worker.worker.shut_down("spot notice", 60)
         until(lambda: ready(bench) == 2)
         assert worker.departure is None
         gate.open()
@@ -51,7 +51,7 @@ def test_running_jobs_may_end_within_the_time_that_is_left(make: MakeBench, gate
     bench.add({"x": b""})
     with at_work(bench.worker()) as (worker,):
         until(gate.arrived)
-        worker.worker.leaving.decide("spot notice", 60)
+        worker.worker.shut_down("spot notice", 60)
         gate.open()
         worker.join()
     assert bench.result("x").status == "succeeded"
@@ -104,7 +104,7 @@ def test_what_a_long_poll_brings_after_the_decision_is_handed_back_and_not_begun
     faults.hook = arrive_late
     with at_work(bench.worker("w1", queue=FaultyQueue(bench.queue, faults))) as (worker,):
         until(lambda: faults.calls)
-        worker.worker.leaving.decide("spot notice", 60)
+        worker.worker.shut_down("spot notice", 60)
         decided.set()
         worker.join()
     assert gate.arrived() == set()
@@ -118,7 +118,7 @@ def test_after_the_decision_nothing_more_is_received(make: MakeBench, gate: Gate
     faults = Faults()
     with at_work(bench.worker("w1", queue=FaultyQueue(bench.queue, faults))) as (worker,):
         until(gate.arrived)
-        worker.worker.leaving.decide("told to stop", None)
+        worker.worker.shut_down("told to stop", None)
         asked = len([call for call in faults.calls if call.startswith("receive ")])
         gate.open()
         worker.join()
@@ -134,7 +134,7 @@ def test_a_paused_run_lets_its_workers_leave_and_keeps_its_queue(
     with at_work(bench.worker()) as (worker,):
         until(gate.arrived)
         bench.write_run(paused="somebody wants to think")
-        until(lambda: worker.worker.leaving.decided)
+        until(lambda: worker.worker.decided)
         gate.open()
         assert "somebody wants to think" in worker.join().reason
     assert worker.departure
@@ -157,9 +157,9 @@ def test_a_later_decision_can_only_shorten_the_time(make: MakeBench, gate: Gate)
     bench.add({"x": b""})
     with at_work(bench.worker()) as (worker,):
         until(gate.arrived)
-        worker.worker.leaving.decide("drained", None)
-        worker.worker.leaving.decide("spot notice", 0)
-        worker.worker.leaving.decide("told to stop", 60)
+        worker.worker.shut_down("drained", None)
+        worker.worker.shut_down("spot notice", 0)
+        worker.worker.shut_down("told to stop", 60)
         assert worker.join(10).reason == "spot notice"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from botocore.exceptions import ClientError
 
-from parallelize_agent.reporting.accounts import Accounts, Publisher
+from parallelize_agent.reporting.metrics import Metrics, Publisher
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.run import Run
@@ -17,7 +17,7 @@ LAYOUT = CONFIG.layout
 
 @dataclass
 class Books:
-    """A store with a run, and the accounts of one of its workers."""
+    """A store with a run, and the metrics of one of its workers."""
 
     max_cost: float | None = None
     figures: dict[str, float] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Books:
         )  # fmt: skip
         self.store.put(LAYOUT.run_json, run.encode())
         config = CONFIG.model_copy(update={"max_cost_usd": self.max_cost})
-        self.accounts = Accounts(config, self.store, self.publish)
+        self.metrics = Metrics(config, self.store, self.publish)
 
     def publish(self, figures):
         self.figures |= {figure.name: figure.value for figure in figures}
@@ -43,7 +43,7 @@ class Books:
         self.store.put(LAYOUT.heartbeat(worker), beat.encode())
         if settle:
             self.figures.clear()
-            self.accounts.settle(beat)
+            self.metrics.publish(beat)
 
     @property
     def paused(self):
@@ -133,7 +133,7 @@ class RefusingCloudWatch:
 @pytest.mark.parametrize(("code", "calls"), [("AccessDenied", 1), ("Throttling", 2)])
 def test_a_publisher_that_may_not_publish_asks_only_once(code, calls):
     client = RefusingCloudWatch(code)
-    publish = Publisher(client)
+    publish = Publisher(lambda: client)
     publish([])
     publish([])
     assert client.calls == calls

@@ -1,23 +1,23 @@
-"""After each heartbeat: figures for dashboards and alarms, and the run's cost limit.
+"""After each heartbeat: metrics for dashboards and alarms, and the run's cost limit.
 
-Every worker tells of itself. What concerns the whole run is told by one of them, the first in the
-order of ids that is alive; its cost limit is kept by the first of those with the lowest limit.
+Every worker publishes its own. What concerns the whole run is published by its leader, the living
+worker with the lowest id; its cost limit is kept by the first of those with the lowest limit.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
-from parallelize_agent.reporting.heartbeat import read_heartbeats
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import spent_usd
-from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.errors import DecodeError, MissingError, code_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.pause import pause
 from parallelize_core.run import Run
@@ -30,6 +30,9 @@ log = structlog.get_logger()
 
 NAMESPACE = "Parallelize"
 """What the alarms and the dashboard of the stack read; the workers' role allows no other."""
+
+MOST_SECONDS = 15.0
+"""How long a worker waits for its metrics to be published before it goes on without."""
 
 _ENDED = {WorkerState.LEFT, WorkerState.FAILED}
 
@@ -69,8 +72,9 @@ def of_run(run: Run, spent: float, now: datetime) -> list[Measurement]:
 class Publisher:
     """Sends figures to CloudWatch, until it is told that it may not."""
 
-    def __init__(self, client: CloudWatchClient) -> None:
-        self._client = client
+    def __init__(self, open_client: Callable[[], CloudWatchClient]) -> None:
+        self._open_client = open_client
+        self._client: CloudWatchClient | None = None
         self._refused = False
 
     def __call__(self, figures: Sequence[Measurement]) -> None:
@@ -79,36 +83,38 @@ class Publisher:
             return
         data = [{"MetricName": figure.name, "Value": figure.value} for figure in figures]
         try:
+            self._client = self._client or self._open_client()
             self._client.put_metric_data(Namespace=NAMESPACE, MetricData=data)  # type: ignore[arg-type]
-        except ClientError as error:
-            self._refused = error.response["Error"]["Code"] in {"AccessDenied", "404"}
+        except Exception as error:
+            self._refused = code_of(error) in {"AccessDenied", "404"}
             log.warning("figures not sent", error=str(error), again=not self._refused)
-        except BotoCoreError as error:
-            log.warning("figures not sent", error=str(error))
 
 
 @dataclass(frozen=True)
-class Duties:
-    """What a worker sees to for the whole run: its cost limit, if one is set, and its figures."""
+class Lead:
+    """What a worker does for the whole run: it keeps its cost limit, and publishes its figures."""
 
     limit: float | None = None
     publish: Publish | None = None
 
-    def beside(self, other: Heartbeat) -> Duties:
+    def beside(self, other: Heartbeat) -> Lead:
         """Return what is left when another worker comes first.
 
         It tells the figures. It keeps a limit only if it was given one, and that is no higher:
         workers of several launches have the settings of their own launch.
         """
         kept = self.limit and other.max_cost_usd and other.max_cost_usd <= self.limit
-        return Duties(None if kept else self.limit, None)
+        return Lead(None if kept else self.limit, None)
 
 
-NO_DUTIES = Duties()
+NO_LEAD = Lead()
 
 
-class Accounts:
-    """One worker's books. `publish` None sends no figures; the cost limit is kept all the same."""
+class Metrics:
+    """One worker's figures. `publish` None sends none; the cost limit is kept all the same.
+
+    All of it but `publish_in_thread` blocks.
+    """
 
     def __init__(self, config: AgentConfig, records: Store, publish: Publish | None) -> None:
         self._config = config
@@ -117,39 +123,45 @@ class Accounts:
         self._before: Heartbeat | None = None
         self._ended: set[str] = set()
 
-    def settle(self, heartbeat: Heartbeat) -> None:
-        """Bring the books up to date; what goes wrong is logged, and never stops the work."""
+    async def publish_in_thread(self, heartbeat: Heartbeat) -> None:
+        """Do as `publish`, in a thread; not longer than MOST_SECONDS."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MOST_SECONDS):
+                await asyncio.to_thread(self.publish, heartbeat)
+
+    def publish(self, heartbeat: Heartbeat) -> None:
+        """Publish what is new; what goes wrong is logged, and never stops the work."""
         try:
             if self._publish:
                 self._publish(of_worker(heartbeat, self._before))
             self._before = heartbeat
-            self._settle_run(self._duties(heartbeat))
-        except (BotoCoreError, ClientError, ServiceError, DecodeError) as error:
-            log.warning("accounts not settled", error=str(error))
+            self._publish_run(self._lead(heartbeat))
+        except Exception as error:
+            log.warning("metrics not published", error=str(error) or repr(error))
 
-    def _settle_run(self, duties: Duties) -> None:
-        if not (duties.limit or duties.publish):
+    def _publish_run(self, lead: Lead) -> None:
+        if not (lead.limit or lead.publish):
             return
         layout = self._config.layout
-        spent = spent_usd(read_heartbeats(self._records, layout))
-        if duties.limit and spent >= duties.limit:
-            reason = f"the cost limit of ${duties.limit:.2f} is reached (about ${spent:.2f} spent)"
+        spent = spent_usd(self._read_all())
+        if lead.limit and spent >= lead.limit:
+            reason = f"the cost limit of ${lead.limit:.2f} is reached (about ${spent:.2f} spent)"
             if pause(self._records, layout, reason):
                 log.warning("run paused", reason=reason)
-        if duties.publish:
+        if lead.publish:
             run = Run.decode(self._records.get(layout.run_json))
-            duties.publish(of_run(run, spent, datetime.now(UTC)))
+            lead.publish(of_run(run, spent, datetime.now(UTC)))
 
-    def _duties(self, mine: Heartbeat) -> Duties:
+    def _lead(self, mine: Heartbeat) -> Lead:
         """Return what no living worker with a lower id does already."""
-        duties = Duties(self._config.max_cost_usd, self._publish)
-        if duties == NO_DUTIES:
-            return duties
+        lead = Lead(self._config.max_cost_usd, self._publish)
+        if lead == NO_LEAD:
+            return lead
         for other in self._living_before(mine):
-            duties = duties.beside(other)
-            if duties == NO_DUTIES:
+            lead = lead.beside(other)
+            if lead == NO_LEAD:
                 break
-        return duties
+        return lead
 
     def _living_before(self, mine: Heartbeat) -> Iterator[Heartbeat]:
         """Go through the living workers with a lower id; reads no more heartbeats than it must."""
@@ -160,6 +172,11 @@ class Accounts:
                 break
             if item.key not in self._ended and (other := self._alive(item.key, mine.seen)):
                 yield other
+
+    def _read_all(self) -> Iterator[Heartbeat]:
+        for item in self._records.list(self._config.layout.agents.prefix):
+            with suppress(DecodeError, MissingError):
+                yield Heartbeat.decode(self._records.get(item.key))
 
     def _alive(self, key: str, now: float) -> Heartbeat | None:
         try:

@@ -1,0 +1,125 @@
+"""Whose fault a failure is: the file's, the command's, this worker's, or a service's.
+
+What belongs to the file or the command is charged: it counts towards the attempts at the file.
+What belongs to a machine, a network or a service never is. docs/reliability.md has the table.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from parallelize_agent.job.job import SUCCEEDED, Decision, Fate
+from parallelize_agent.process.command import Ending, Outcome
+from parallelize_core.errors import (
+    ChangedError,
+    MissingError,
+    ParallelizeError,
+    RefusedError,
+)
+from parallelize_core.result import Cause
+from parallelize_core.run import Limits
+
+MAX_INPUT_TRIES = 2
+"""An input that S3 refuses twice is given up: asking again costs money and changes nothing."""
+
+MAX_SETBACKS = 10
+"""A job that was handed back so often, for whatever uncharged reasons, is given up."""
+
+OF_THE_FILE = (MissingError, ChangedError, RefusedError)
+"""What S3 says of one object, and would say on any worker."""
+
+_COMMAND_ERRNOS = {
+    errno.E2BIG, errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.ENOEXEC, errno.ENOTDIR, errno.EPERM, errno.EINVAL,
+}  # fmt: skip
+"""A start that fails so would fail anywhere; with any other error, the host is at fault."""
+
+
+def failed(cause: Cause, message: str, *, final: bool = False) -> Decision:
+    """Return the decision on a failed attempt."""
+    return Decision(Fate.FAILED, cause, message, final)
+
+
+def handed_back(why: str, delay_seconds: int = 0, *, blameless: bool = False) -> Decision:
+    """Return the decision on a job that this worker could not do, and another may."""
+    return Decision(
+        Fate.FAILED,
+        Cause.INFRASTRUCTURE,
+        why,
+        delay_seconds=delay_seconds,
+        blameless=blameless,
+    )
+
+
+def open_to_doubt(why: str, *, final: bool = False) -> Decision:
+    """Return the decision on a command that failed: it may be the command, or this machine."""
+    return Decision(Fate.FAILED, Cause.COMMAND, why, final, open=True)
+
+
+def interrupted(why: str) -> Decision:
+    """Return the decision on a job that was stopped because its worker has to go."""
+    return failed(Cause.INTERRUPTED, why)
+
+
+def of_input(error: ParallelizeError, attempt: int) -> Decision:
+    """Return the decision on an input that S3 does not give, in S3's words."""
+    why = ": ".join(part for part in (error.what, error.why) if part)
+    advice = "" if isinstance(error, RefusedError) else "; parallelize prep lists it again"
+    return failed(Cause.INPUT, why + advice, final=attempt >= MAX_INPUT_TRIES)
+
+
+def of_unknown(error: BaseException, delay_seconds: int = 0) -> Decision:
+    """Return the decision on a job that met what nobody foresaw: it may work elsewhere."""
+    return handed_back(_told(error), delay_seconds)
+
+
+def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision:
+    """Say what the end of a command means."""
+    match outcome.ending, outcome.exit_code:
+        case Ending.TIMEOUT, _:
+            return failed(Cause.TIMEOUT, f"it ran over {limits.timeout_seconds:g} s")
+        case Ending.MEMORY, _:
+            return failed(Cause.MEMORY, "it ran out of memory")
+        case Ending.STOPPED, _:
+            return handed_back("it was stopped")
+        case _, code:
+            return of_exit(code, later_seconds)
+
+
+def of_exit(code: int, later_seconds: int) -> Decision:
+    """Say what an exit code means; it is negative for a signal."""
+    match code:
+        case os.EX_OK:
+            return SUCCEEDED
+        case os.EX_TEMPFAIL:
+            why = f"the command asked for another try later (exit {code})"
+            return handed_back(why, later_seconds, blameless=True)
+        case os.EX_DATAERR:
+            why = f"the command says that its input is bad (exit {code})"
+            return failed(Cause.COMMAND, why, final=True)
+        case _:
+            return open_to_doubt(f"signal {-code}" if code < 0 else f"exit {code}")
+
+
+def of_start(error: Exception, program: str) -> Decision:
+    """Say what it means that a command could not be started."""
+    if isinstance(error, ValueError):  # a NUL in a word of the command
+        return failed(Cause.COMMAND, f"{program!a} cannot be started: {error}", final=True)
+    if isinstance(error, OSError) and error.errno in _COMMAND_ERRNOS:
+        why = f"{program} cannot be started: {error.strerror}"
+        return open_to_doubt(why, final=True)
+    return of_unknown(error)
+
+
+def given_up(setbacks: tuple[str, ...]) -> Decision:
+    """Return the decision on a job that was handed back too often."""
+    reasons = "; ".join(dict.fromkeys(setbacks))
+    why = f"it was handed back {len(setbacks)} times without being charged: {reasons}"
+    return failed(Cause.INFRASTRUCTURE, why, final=True)
+
+
+def _told(error: BaseException) -> str:
+    text = ": ".join(str(error).splitlines())
+    known = isinstance(error, ParallelizeError | OSError)
+    return text if known and text else f"{type(error).__name__}: {text}".removesuffix(": ")

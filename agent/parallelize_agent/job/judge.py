@@ -1,0 +1,81 @@
+"""From what happened to a job here to what becomes of it in the run.
+
+A command that fails may be at fault, or this machine may be; a file that has used up its attempts
+fails for good, unless it has failed on one worker only and another can give a second opinion; a
+job that is handed back again and again is given up; and no more files fail for good than the run's
+limit allows before somebody has looked at the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from parallelize_agent.job import fault
+from parallelize_agent.job.job import Decision, Fate, Ran, Received
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
+from parallelize_agent.reporting.fitness import Fitness
+from parallelize_agent.reporting.peers import Peers
+from parallelize_core.job import JobMessage
+from parallelize_core.result import Cause
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the failures on one worker; `worker` is its id."""
+
+    worker: str
+    run: RunSource
+    peers: Peers
+    fitness: Fitness
+    breaker: CircuitBreaker
+
+    async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
+        """Return what becomes of the job, with `final` only if it fails for good."""
+        if decision.fate is not Fate.FAILED:
+            return decision
+        if decision.open and not await self.fitness.may_charge(decision.message):
+            decision = fault.handed_back(
+                f"{decision.message} on {self.worker}, which is not fit for the work",
+                blameless=True,
+            )
+        message = received.message
+        if decision.setback and len(message.setbacks) + 1 >= fault.MAX_SETBACKS:
+            reasons = message.with_setback(decision.message).setbacks
+            decision = fault.given_up(reasons)
+        elif decision.charged:
+            decision = await self._as_final_or_not(message, decision)
+        return await self._within_limit(received, ran, decision)
+
+    def next_message(self, message: JobMessage, decision: Decision, ran: Ran | None) -> JobMessage:
+        """Return the message for the next try after a failure that is not final."""
+        if decision.cause is Cause.INTERRUPTED and ran is None:
+            return message  # it never began
+        if not decision.charged:
+            return message if decision.blameless else message.with_setback(decision.message)
+        second = decision.second_opinion
+        if decision.open:
+            message = message.with_failure_on(self.worker, second_opinion=second)
+        return message if second else message.next_attempt(alone=decision.cause is Cause.MEMORY)
+
+    async def _as_final_or_not(self, message: JobMessage, decision: Decision) -> Decision:
+        """Say whether a failure is final, or another worker is to have the last word."""
+        used_up = decision.final or message.attempt >= self.run.current.limits.max_attempts
+        if not (used_up and decision.open):
+            return replace(decision, final=used_up)
+        failed_by = {*message.failed_by, self.worker}
+        second = len(failed_by) == 1 and await self.peers.any_other(failed_by)
+        return replace(decision, final=not second, second_opinion=second)
+
+    async def _within_limit(
+        self, received: Received, ran: Ran | None, decision: Decision
+    ) -> Decision:
+        """Hand a failure back if the run is paused because of it, and has had its share."""
+        if decision.charged and not decision.final:
+            await self.breaker.note_attempt(received.key)
+        if not decision.final:
+            return decision
+        said = ran.outcome.stderr_tail.strip().rpartition("\n")[2] if ran else ""
+        if await self.breaker.admit(received.key, decision, said):
+            return decision
+        return fault.interrupted("the run is paused: too much fails")

@@ -1,0 +1,151 @@
+"""The first stage: is this job to be done here, and if so, fetch what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelize_agent.job import fault
+from parallelize_agent.job.commit import Commit
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.job.job import FINISHED, PARKED, Decision, Fate, Received, Staged
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.job.scratch import JobFolder, ScratchSpace
+from parallelize_agent.machine import host
+from parallelize_agent.queue.claims import Claims
+from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.shutdown import Shutdown, words
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import UsageError
+from parallelize_core.result import Cause
+from parallelize_core.run import Run
+from parallelize_core.store import AsyncStore
+
+SMALL_BYTES = 64 * 1024
+"""A smaller input waits for its slot in memory: a worker may hold eleven for each slot."""
+
+
+@dataclass(frozen=True)
+class StageIn:
+    """Fetches inputs and the environment; `worker` is this worker's id."""
+
+    config: AgentConfig
+    worker: str
+    open_store: Callable[[str], AsyncStore]
+    run: RunSource
+    claims: Claims
+    environments: Environments
+    scratch: ScratchSpace
+    peers: Peers
+    shutdown: Shutdown
+    files: Executor
+    room: int
+    """How many bytes a job may take on the disk of this worker when it is the only one."""
+
+    async def __call__(self, received: Received, others: int) -> Staged | Decision:
+        """Fetch what the job needs; `others` is the number of other jobs in hand."""
+        if decision := await self._early_decision(received):
+            return decision
+        if decision := self._disk_decision(received.message.size, others):
+            return decision
+        run = await self.run.fresh()
+        try:
+            environment = await self.environments.folder(run)
+        except UsageError as error:
+            # No job's fault, and the next job would meet it, too.
+            self.shutdown.decide(words(error), 0, error)
+            return fault.interrupted(words(error))
+        try:
+            return await self._fetch(received, run, environment)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                return fault.handed_back(str(error), blameless=others > 0)
+            raise
+
+    async def _early_decision(self, received: Received) -> Decision | None:
+        # The claim before the result: its owner drops it when the result is written, so a claim
+        # that is gone by now has its result, and hours of work are not done again.
+        message = received.message
+        if message.claimed and not await self.claims.take_over(message.key):
+            return PARKED
+        if await self._is_finished(received):
+            return FINISHED
+        if received.lease.message.receives > self.config.max_receives:
+            return fault.failed(
+                Cause.INFRASTRUCTURE,
+                f"{self.config.max_receives} workers took it and never answered: they died or "
+                "lost touch with it in their hands; perhaps it needs more memory than they have",
+                final=True,
+            )
+        if await self._is_for_another(received):
+            return Decision(Fate.PASSED_ON)
+        return None
+
+    async def _is_finished(self, received: Received) -> bool:
+        records = self.open_store(self.config.bucket)
+        layout, run = self.config.layout, self.run.current
+        if await records.head(layout.result(received.key)) is None:
+            return False
+        outputs = self.open_store(run.output.bucket)
+        check = received.lease.check
+        return await Commit(run, layout, records, outputs, received.key, check).finished()
+
+    async def _is_for_another(self, received: Received) -> bool:
+        """Whether the job waits for a second opinion, and a worker lives that can give it."""
+        message = received.message
+        if not message.second_opinion or self.worker not in message.failed_by:
+            return False
+        return await self.peers.any_other(message.failed_by)
+
+    def _disk_decision(self, size: int, others: int) -> Decision | None:
+        if size <= SMALL_BYTES:
+            return None  # the reserve has room for those, and was there at the receive
+        free = host.free_bytes(self.scratch.root) - self.config.disk_reserve_bytes
+        if size <= free:
+            return None
+        why = f"it has {size:,} bytes, and the worker's disk has room for {max(0, free):,}"
+        if size > self.room:
+            return fault.failed(Cause.INPUT, f"{why}; give workers.disk more")
+        return fault.handed_back(why, blameless=others > 0)
+
+    async def _fetch(
+        self, received: Received, run: Run, environment: Path | None
+    ) -> Staged | Decision:
+        folder = self.scratch.reserve(received.key)
+        try:
+            content, size = await self._input(received, run, folder)
+        except fault.OF_THE_FILE as error:
+            await self._remove(folder)
+            return fault.of_input(error, received.message.attempt)
+        except BaseException:
+            await self._remove(folder)
+            raise
+        if size != received.message.size:
+            await self._remove(folder)
+            return fault.failed(
+                Cause.INPUT, f"it has {size:,} bytes, not {received.message.size:,}"
+            )
+        return Staged(received, run, environment, folder, content)
+
+    async def _input(
+        self, received: Received, run: Run, folder: JobFolder
+    ) -> tuple[bytes | None, int]:
+        """Return a small input, or None if it is in the folder, and how many bytes it has."""
+        store, key = self.open_store(run.input.bucket), run.input.key(received.key)
+        message = received.message
+        if message.size <= SMALL_BYTES:
+            content = await store.get_within(key, SMALL_BYTES, message.etag)
+            if content is not None:
+                return content, len(content)
+        await self._in_thread(self.scratch.make, folder)
+        return None, await store.get_file(key, folder.input, message.etag)
+
+    async def _remove(self, folder: JobFolder) -> None:
+        await asyncio.shield(self._in_thread(self.scratch.remove, folder))
+
+    async def _in_thread(self, do: Callable[[JobFolder], None], folder: JobFolder) -> None:
+        await asyncio.get_running_loop().run_in_executor(self.files, do, folder)

@@ -1,0 +1,218 @@
+"""The last stage: a decision is made to come true, after which the message is gone or somebody's.
+
+If it cannot be brought about, there is a second decision: a clash of outputs is the job's own
+failure, what a service does is not, and a lost lease means that nothing is to be shown at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from parallelize_agent.job import fault
+from parallelize_agent.job.commit import AlreadyFinishedError, ClashError, Commit
+from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Decision, Fate, Ran, Received
+from parallelize_agent.job.judge import Judge
+from parallelize_agent.job.outputs import OutputError
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.queue.leases import LeaseLostError
+from parallelize_agent.queue.messages import Messages
+from parallelize_core.clock import utc_now
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import ServiceError
+from parallelize_core.queue import MAX_DELAY_SECONDS
+from parallelize_core.result import Attempt, Cause, Output, Result, Usage
+from parallelize_core.run import Run
+from parallelize_core.store import AsyncStore
+
+log = structlog.get_logger()
+
+STDERR_TAIL_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class StageOut:
+    """Stores what jobs leave, and lets go of their messages; `worker` is this worker's id."""
+
+    config: AgentConfig
+    worker: str
+    open_store: Callable[[str], AsyncStore]
+    run: RunSource
+    judge: Judge
+    messages: Messages
+    hourly_usd: float | None = None
+
+    async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
+        """Make a decision come true, or a second one if that fails; return the one that did."""
+        try:
+            return await self._bring_about(received, ran, decision)
+        except LeaseLostError:
+            second = LOST
+        except AlreadyFinishedError:
+            second = FINISHED
+        except OutputError as error:
+            # Another try would run the command again, and find the other's output there again.
+            second = fault.failed(Cause.OUTPUT, str(error), final=isinstance(error, ClashError))
+        except Exception as error:
+            log.warning("job not stored", key=received.key, error=str(error) or repr(error))
+            second = fault.of_unknown(error)
+        return await self._bring_about_second(received, ran, second)
+
+    async def _bring_about_second(
+        self, received: Received, ran: Ran | None, decision: Decision
+    ) -> Decision:
+        """Bring about the second decision; if that fails too, the lease runs out by itself."""
+        try:
+            return await self._bring_about(received, ran, decision)
+        except Exception as error:
+            log.warning("job left to its lease", key=received.key, error=str(error) or repr(error))
+            self.messages.let_go(received.lease)
+        return decision
+
+    async def _bring_about(
+        self, received: Received, ran: Ran | None, decision: Decision
+    ) -> Decision:
+        """Do what the decision says, once it was judged; return it as it was judged."""
+        decision = await self.judge(received, ran, decision)
+        match decision.fate:
+            case Fate.SUCCEEDED:
+                await self._succeed(received, ran)
+            case Fate.FAILED if decision.final:
+                await self._fail(received, ran, decision)
+            case Fate.FAILED:
+                await self._try_again(received, ran, decision)
+            case Fate.FINISHED:
+                await self.messages.acknowledge(received.lease)
+            case Fate.PARKED:
+                message = received.message.parked()
+                await self.messages.replace(received.lease, message, MAX_DELAY_SECONDS)
+            case Fate.PASSED_ON:
+                delay = self.config.recovery_seconds
+                await self.messages.replace(received.lease, received.message, delay)
+            case Fate.LOST:
+                self.messages.let_go(received.lease)
+        return decision
+
+    async def _succeed(self, received: Received, ran: Ran | None) -> None:
+        assert ran  # noqa: S101 - a command ran
+        if isinstance(ran.outputs, OutputError):
+            raise ran.outputs
+        run = ran.staged.run
+        found = ran.outputs
+        if not found.files and run.limits.require_output:
+            raise OutputError("exit 0, but stdout names no file (run.require_output is set)")
+        commit = self._commit(received, run)
+        try:
+            outputs = await commit.put_outputs(found.files)
+            result = await self._result(received, ran, SUCCEEDED, outputs)
+            await commit.put_result(
+                result.model_copy(
+                    update={
+                        "leads_nowhere": found.leads_nowhere,
+                        "left_behind": found.left,
+                        "left_behind_count": found.left_count,
+                    }
+                )
+            )
+        except LeaseLostError:
+            await self._reconcile(received, commit)
+            raise
+        await self.messages.acknowledge(received.lease)
+
+    async def _reconcile(self, received: Received, commit: Commit) -> None:
+        """Have the job done again if a write of ours came so late that it has spoiled a result."""
+        if await commit.spoiled():
+            log.warning("outputs replaced without a lease; job sent again", key=received.key)
+            await self.messages.send(received.message)
+
+    async def _fail(self, received: Received, ran: Ran | None, decision: Decision) -> None:
+        run = ran.staged.run if ran else self.run.current
+        result = await self._result(received, ran, decision)
+        await self._commit(received, run).put_result(result)
+        await self.messages.dead_letter(received.lease, decision.message)
+
+    async def _try_again(self, received: Received, ran: Ran | None, decision: Decision) -> None:
+        try:
+            await self._record(received, ran, decision)
+        except ServiceError as error:
+            # A failure that is the job's own must not be forgotten; others can do without.
+            if decision.charged:
+                raise
+            log.warning("attempt not recorded", key=received.key, error=str(error))
+        again = self.judge.next_message(received.message, decision, ran)
+        await self.messages.replace(received.lease, again, self._delay(decision))
+
+    def _delay(self, decision: Decision) -> int:
+        """Return after how many seconds the job may be tried again."""
+        if decision.delay_seconds or decision.cause is not Cause.INFRASTRUCTURE:
+            return decision.delay_seconds
+        return self.config.recovery_seconds
+
+    async def _record(self, received: Received, ran: Ran | None, decision: Decision) -> None:
+        if decision.cause is Cause.INTERRUPTED and ran is None:
+            return  # it never began
+        run = ran.staged.run if ran else self.run.current
+        account = await self._account(received, ran, decision)
+        await self._commit(received, run).put_attempt(Attempt(**account))
+
+    def _commit(self, received: Received, run: Run) -> Commit:
+        records = self.open_store(self.config.bucket)
+        outputs = self.open_store(run.output.bucket)
+        return Commit(run, self.config.layout, records, outputs, received.key, received.lease.check)
+
+    async def _result(
+        self,
+        received: Received,
+        ran: Ran | None,
+        decision: Decision,
+        outputs: tuple[Output, ...] = (),
+    ) -> Result:
+        return Result(
+            **await self._account(received, ran, decision),
+            status="succeeded" if decision.fate is Fate.SUCCEEDED else "failed",
+            outputs=outputs,
+            input_size=received.message.size,
+            input_etag=received.message.etag,
+        )
+
+    async def _account(
+        self, received: Received, ran: Ran | None, decision: Decision
+    ) -> dict[str, Any]:
+        """Return what an attempt's record and a result have in common."""
+        outcome = ran.outcome if ran else None
+        run = ran.staged.run if ran else self.run.current
+        text, log_key = await self._store_log(received, ran)
+        return {
+            "run": self.config.layout.run,
+            "key": received.key,
+            "attempt": received.message.attempt,
+            "worker": self.worker,
+            "started_at": received.started_at,
+            "finished_at": utc_now(),
+            "cause": decision.cause,
+            "message": decision.message,
+            "exit_code": outcome.exit_code if outcome else None,
+            "usage": outcome.usage if outcome else Usage(),
+            "stderr_tail": outcome.stderr_tail[-STDERR_TAIL_CHARACTERS:] if outcome else "",
+            "log": text,
+            "log_key": log_key,
+            "environment": run.environment.identity if run.environment else "",
+            "hourly_usd": self.hourly_usd,
+        }
+
+    async def _store_log(self, received: Received, ran: Ran | None) -> tuple[str, str | None]:
+        """Return a small log itself, or store a larger one and return the key of its object."""
+        if ran is None:
+            return "", None
+        if isinstance(ran.log, bytes):
+            return ran.log.decode("utf-8", errors="replace"), None
+        record = self.config.layout.attempt(
+            received.key, received.message.attempt, self.worker, received.started_at
+        )
+        key = record.removesuffix(".json") + ".log"
+        with ran.log.open("rb") as file:
+            await self.open_store(self.config.bucket).put_file(key, file)
+        return "", key

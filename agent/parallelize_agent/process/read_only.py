@@ -1,0 +1,187 @@
+"""A folder that commands cannot write to, whoever they run as, while the agent can.
+
+What jobs share must be the same for each, and the modes of files stop neither root nor their
+owner. So commands are started from a mount namespace in which the folder is mounted read-only.
+It is made once; a thread enters it for as long as it takes to start a command (15 us), so
+commands cost nothing more.
+https://man7.org/linux/man-pages/man7/mount_namespaces.7.html
+
+| the agent is | it takes | what holds |
+|---|---|---|
+| root | CAP_SYS_ADMIN | read-only; a command that is root can mount it otherwise |
+| root, without that (a container) | CAP_SETPCAP | modes; an owner may change them |
+| a user | user namespaces (`enter_own_namespaces`) | read-only, and no way around it |
+| a user, where those are forbidden | - | modes; an owner may change them |
+| the image's, with a user for each job | - | another's files: no way around it |
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_CLONE_FS = 0x200
+_CLONE_NEWNS = 0x20000
+_CLONE_NEWUSER = 0x10000000
+
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 32, 1 << 12, 1 << 14, 1 << 19
+
+_PR_CAPBSET_DROP = 24
+_CAP_DAC_OVERRIDE = 1
+
+_OWN_NAMESPACE = "/proc/thread-self/ns/mnt"
+_OPEN = os.O_RDONLY | os.O_CLOEXEC
+
+# Not CDLL: these calls are too short to let another thread have the interpreter in between.
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+class ReadOnlyFolder:
+    """A folder that commands cannot write to; safe to use from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._is_mounted: bool | None = None
+
+    @contextmanager
+    def enforced(self) -> Iterator[None]:
+        """Let no command that this thread starts meanwhile write to the folder."""
+        with self._lock:
+            if self._is_mounted is None:
+                self._is_mounted = _commands_place.mount_read_only(self._folder)
+        if not self._is_mounted:
+            _respect_modes()
+            yield
+            return
+        with _commands_place.entered():
+            yield
+
+
+class _CommandsPlace:
+    """The mount namespace that commands are started from; made for the first folder in it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._agents = -1
+        self._commands = -1
+
+    def mount_read_only(self, folder: Path) -> bool:
+        """Mount a folder read-only there; answer whether the kernel lets us."""
+        done: list[bool] = []
+
+        def mount() -> None:
+            with self._lock, suppress(OSError):
+                self._enter_for_good()
+                _mount_read_only(folder)
+                done.append(True)
+
+        # In a thread that goes: it comes out of there no more if something fails.
+        thread = threading.Thread(target=mount, name="read-only")
+        thread.start()
+        thread.join()
+        return bool(done)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Have this thread in there."""
+        # Entering changes the working directory, which must be this thread's own for that. Each
+        # time: it shares it again with every thread that it has started since.
+        _call("unshare", _CLONE_FS)
+        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        try:
+            _call("setns", self._commands, _CLONE_NEWNS)
+            try:
+                yield
+            finally:
+                _call("setns", self._agents, _CLONE_NEWNS)
+                os.fchdir(here)
+        finally:
+            os.close(here)
+
+    def _enter_for_good(self) -> None:
+        _call("unshare", _CLONE_FS)
+        if self._commands >= 0:
+            _call("setns", self._commands, _CLONE_NEWNS)
+            return
+        root = Path("/").stat()
+        agents = os.open(_OWN_NAMESPACE, _OPEN)
+        _call("unshare", _CLONE_NEWNS)
+        _mount(None, "/", _MS_REC | _MS_SLAVE)
+        commands = os.open(_OWN_NAMESPACE, _OPEN)
+        _call("setns", agents, _CLONE_NEWNS)
+        if not os.path.samestat(root, Path("/").stat()):
+            raise OSError(errno.EPERM, "a namespace leads out of a chroot")
+        _call("setns", commands, _CLONE_NEWNS)
+        self._agents, self._commands = agents, commands
+
+
+_commands_place = _CommandsPlace()
+
+
+def enter_own_namespaces() -> bool:
+    """Give a process that is not root the right to make its children's mounts; say whether it has.
+
+    To be called while it has one thread. It stays the user that it is; programs that would make
+    it another, such as sudo, work no more for it and its children, as on a worker of the image.
+    """
+    has_threads = len(list(Path("/proc/self/task").iterdir())) > 1
+    if os.geteuid() == 0 or has_threads or not _in_a_child(_enter):
+        return False
+    _enter()
+    return True
+
+
+def _enter() -> None:
+    user, group = os.geteuid(), os.getegid()
+    _call("unshare", _CLONE_NEWUSER | _CLONE_NEWNS)
+    own = Path("/proc/self")
+    (own / "setgroups").write_text("deny", encoding="ascii")
+    (own / "uid_map").write_text(f"{user} {user} 1", encoding="ascii")
+    (own / "gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+    # Refused where the distribution lets users have namespaces without rights in them.
+    _mount(None, "/", _MS_REC | _MS_SLAVE)
+
+
+def _in_a_child(step: Callable[[], None]) -> bool:
+    """Whether a step that cannot be undone would succeed."""
+    pid = os.fork()
+    if pid == 0:
+        refused = True
+        try:
+            step()
+            refused = False
+        finally:  # not one instruction more in a copy of this process, whatever happens
+            os._exit(refused)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _mount_read_only(folder: Path) -> None:
+    _mount(str(folder), str(folder), _MS_BIND)
+    # What the mount forbids already, it must go on to forbid.
+    kept = os.statvfs(folder).f_flag & (
+        os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
+    )
+    _mount(None, str(folder), _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
+
+
+def _respect_modes() -> None:
+    """Where root cannot mount, let at least the modes of files hold for what it starts."""
+    if os.geteuid() == 0:
+        _libc.prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+def _mount(source: str | None, target: str, flags: int) -> None:
+    encoded = source and os.fsencode(source)
+    _call("mount", encoded, os.fsencode(target), None, ctypes.c_ulong(flags), None)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")

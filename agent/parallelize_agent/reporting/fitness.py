@@ -1,0 +1,142 @@
+"""Is this machine fit for the work? A sick one fails fast, and so takes nearly every message.
+
+Two things speak against it: commands that fail here, one after the other, while they succeed on
+other workers; and many files that could not be done for reasons of machine or network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+
+import structlog
+
+from parallelize_agent.reporting.peers import Peers
+from parallelize_core.clock import boot_seconds
+from parallelize_core.errors import ServiceError
+
+log = structlog.get_logger()
+
+SUSPECT_AFTER = 3
+"""So many commands that fail in a row, before any has succeeded here, make a worker suspect."""
+
+ASK_SECONDS = 1.0
+"""How often a suspect worker looks how others fare."""
+
+PATIENCE_SECONDS = 600.0
+"""How long a suspect worker waits for others that are still at their first commands."""
+
+
+class _Others(Enum):
+    """How the commands of other workers fare, in a sentence each."""
+
+    NONE = "no other worker lives, so nobody can tell"
+    SUCCEED = "they have succeeded elsewhere"
+    FAIL = "they fail elsewhere, too"
+    UNKNOWN = "the others have not finished any yet"
+
+
+class Fitness:
+    """What this worker knows of itself; `unfit` hears when it is found to be so.
+
+    `changed` is called when other workers should hear of a change at once.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        max_unfit: int,
+        unfit: Callable[[ServiceError], None],
+        changed: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = boot_seconds,
+    ) -> None:
+        self._peers = peers
+        self._max_unfit = max_unfit
+        self._tell = unfit
+        self._changed = changed
+        self._clock = clock
+        self._succeeded = False
+        self._not_done: set[str] = set()
+        self._judging: asyncio.Task[bool] | None = None
+        self.failed_in_row = 0
+        """How many commands have failed in a row before any has succeeded here."""
+        self.sick = False
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is being found out if this machine is sick; it receives nothing meanwhile."""
+        return self._judging is not None and not self._judging.done()
+
+    def note_success(self) -> None:
+        """Take note of a job that succeeded."""
+        self._not_done.clear()
+        if not self._succeeded:
+            self._succeeded = True
+            self.failed_in_row = 0
+            self._changed()
+
+    def note_not_done(self, key: str, reason: str) -> None:
+        """Take note of a job that could not be done for a reason of machine or network."""
+        self._not_done.add(key)
+        if len(self._not_done) >= self._max_unfit and not self.sick:
+            self._fall_sick(
+                f"{len(self._not_done)} files in a row were not done for reasons of this machine "
+                "or its network",
+                reason,
+            )
+
+    async def may_charge(self, reason: str) -> bool:
+        """Say of a command that failed whether that may be charged to the job.
+
+        Waits until it is known whether commands fail only here.
+        """
+        if self._succeeded or self.sick:
+            return not self.sick
+        self.failed_in_row += 1
+        if self.failed_in_row < SUSPECT_AFTER:
+            return True
+        if not self.suspect:
+            self._judging = asyncio.create_task(self._judge(reason))
+        assert self._judging  # noqa: S101 - made above
+        return await asyncio.shield(self._judging)
+
+    def stop(self) -> None:
+        """Judge no more; what waits for it is not charged."""
+        if self._judging:
+            self._judging.cancel()
+
+    async def _judge(self, reason: str) -> bool:
+        self._changed()
+        log.warning("commands fail here", in_row=self.failed_in_row, reason=reason)
+        deadline = self._clock() + PATIENCE_SECONDS
+        while not self._succeeded:
+            others = await self._how_others_fare()
+            if others in {_Others.NONE, _Others.FAIL}:
+                return True
+            if others is _Others.SUCCEED or self._clock() >= deadline:
+                break
+            await asyncio.sleep(ASK_SECONDS)
+        if self._succeeded:
+            return True
+        self._fall_sick(
+            f"the first {self.failed_in_row} commands have all failed here, and other workers "
+            "live that may do better",
+            reason,
+        )
+        return False
+
+    async def _how_others_fare(self) -> _Others:
+        found = _Others.NONE
+        async for beat in self._peers.living():
+            if beat.done:
+                return _Others.SUCCEED
+            if beat.failed_in_row >= SUSPECT_AFTER:
+                found = _Others.FAIL
+            elif found is _Others.NONE:
+                found = _Others.UNKNOWN
+        return found
+
+    def _fall_sick(self, what: str, reason: str) -> None:
+        self.sick = True
+        self._tell(ServiceError(what, reason))

@@ -1,0 +1,71 @@
+"""The other workers of the run, as their heartbeats show them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+
+import structlog
+
+from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import RunLayout
+from parallelize_core.store import AsyncStore
+
+log = structlog.get_logger()
+
+
+class Peers:
+    """Reads heartbeats, and reads none again that has not changed; `worker` is this worker's id."""
+
+    def __init__(
+        self,
+        records: AsyncStore,
+        layout: RunLayout,
+        worker: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._records = records
+        self._layout = layout
+        self._worker = worker
+        self._now = now
+        self._known: dict[str, tuple[str, Heartbeat | None]] = {}
+
+    async def living(self) -> AsyncIterator[Heartbeat]:
+        """Go through the other workers that live and mean to stay, the lowest id first."""
+        async for item in self._records.list(self._layout.agents.prefix):
+            beat = await self._read(item.key, item.etag)
+            if beat and beat.worker != self._worker and self._stays(beat):
+                yield beat
+
+    async def any_other(self, besides: Collection[str] = ()) -> bool:
+        """Whether another worker lives that is none of `besides`."""
+        async for beat in self.living():
+            if beat.worker not in besides:
+                return True
+        return False
+
+    async def leads(self) -> bool:
+        """Whether this worker is the leader: it has the lowest id of those that live.
+
+        It waits for the last leases and sends again what was lost, so that the others can leave.
+        """
+        async for beat in self.living():
+            return self._worker <= beat.worker
+        return True
+
+    def _stays(self, beat: Heartbeat) -> bool:
+        return beat.alive(self._now()) and beat.state is not WorkerState.DRAINING
+
+    async def _read(self, key: str, etag: str) -> Heartbeat | None:
+        """Return a heartbeat; one that cannot be read says nothing."""
+        known = self._known.get(key)
+        if known and known[0] == etag:
+            return known[1]
+        beat: Heartbeat | None = None
+        try:
+            beat = Heartbeat.decode(await self._records.get(key))
+        except (DecodeError, MissingError) as error:
+            log.warning("heartbeat not read", key=key, error=str(error))
+        self._known[key] = (etag, beat)
+        return beat

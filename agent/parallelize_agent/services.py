@@ -1,0 +1,97 @@
+"""This worker's connections to AWS: S3 and SQS for the event loop, everything rare in threads.
+
+boto3 is imported when something rare is needed: it takes longer than the first receive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from parallelize_agent.assembly import Instance
+from parallelize_agent.machine import group
+from parallelize_agent.reporting.cloud_log import CloudLog
+from parallelize_agent.reporting.metrics import Publisher
+from parallelize_agent.shutdown import ShutdownReason
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.config import AgentConfig
+from parallelize_core.layout import group_name
+from parallelize_core.queue import AsyncQueue
+from parallelize_core.store import AsyncStore, Store
+
+if TYPE_CHECKING:
+    from types_boto3_autoscaling import AutoScalingClient
+
+LOG_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What a worker uses: `open_store` for the event loop, `open_rare` for threads."""
+
+    open_store: Callable[[str], AsyncStore]
+    open_rare: Callable[[str], Store]
+    queue: AsyncQueue
+    dead_letters: AsyncQueue
+
+
+@asynccontextmanager
+async def connect(config: AgentConfig, instance: Instance) -> AsyncIterator[Connections]:
+    """Open the connections of a worker; they are closed at the end."""
+    clients = AsyncClients.of_region(config.region or instance.region)
+    try:
+        yield Connections(
+            clients.store,
+            clients.rare_store,
+            clients.queue(config.queue_url),
+            clients.queue(config.dead_letter_queue_url),
+        )
+    finally:
+        await clients.aclose()
+
+
+def open_rare(config: AgentConfig, instance: Instance) -> Store:
+    """Open the run's bucket for calls that may block."""
+    from parallelize_core.clients import Clients, make_session  # noqa: PLC0415 - see above
+
+    return Clients.make(make_session(config.region or instance.region)).store(config.bucket)
+
+
+def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:
+    """Build the copy of this worker's log, in a stream of its own, if the configuration says so."""
+    if not config.log_group:
+        return None
+    client = _client("logs", config, instance, read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2)
+    return CloudLog(client, config.log_group, f"{config.run}/{instance.worker}")
+
+
+def make_publisher(config: AgentConfig, instance: Instance) -> Publisher | None:
+    """Build what sends metrics, if the configuration says so."""
+    return Publisher(lambda: _client("cloudwatch", config, instance)) if config.metrics else None
+
+
+def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
+    """Leave the Auto Scaling group, so that nothing takes this worker's place.
+
+    A worker that is unfit may be replaced, unless so many were before it that the run is at fault.
+    """
+    autoscaling: AutoScalingClient = _client("autoscaling", config, instance)
+    records, layout, worker = open_rare(config, instance), config.layout, instance.worker
+    if reason.unfit and group.may_be_replaced(records, layout, worker):
+        return
+    failed = reason.error is not None
+
+    def should_rest() -> bool:
+        return group.should_rest(records, layout, worker, failed=failed)
+
+    group.hold(autoscaling, group_name(config.run), should_rest)
+    group.leave(autoscaling, worker)
+
+
+def _client(service: str, config: AgentConfig, instance: Instance, **limits: Any) -> Any:
+    from parallelize_core.clients import client_config, make_session  # noqa: PLC0415 - see above
+
+    session = make_session(config.region or instance.region)
+    return session.client(service, config=client_config(**limits))  # type: ignore[call-overload]

@@ -1,0 +1,254 @@
+"""A bucket in S3 for an event loop, over connections of its own; what is rare goes by boto3."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import IO, TypeVar
+
+from parallelize_core.boto_store import DELETE_BATCH
+from parallelize_core.errors import ChangedError, MissingError, UnavailableError
+from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
+from parallelize_core.transport.client import Client, Request
+from parallelize_core.transport.objects import ObjectRequests, Payload
+from parallelize_core.transport.rare import in_thread
+from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
+from parallelize_core.transport.uploads import Uploads, each, ended, etag_of, unmet
+
+T = TypeVar("T")
+
+SINGLE_DELETES = 3
+"""Up to so many keys are deleted one by one; above, one call of boto3 is less work."""
+
+_META = "x-amz-meta-"
+
+
+class AsyncS3Store:
+    """A bucket; see `AsyncStore` for what its methods promise.
+
+    They raise the error tree; what the disk raises comes as it is. The threads of `files` read,
+    write and hash, those of `slow` wait for what `rare` does, and `parts` is how many parts of
+    large objects are under way at a time.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a store works with
+        self,
+        bucket: str,
+        connect: Callable[[], Awaitable[Client]],
+        rare: Callable[[], Store],
+        files: Executor,
+        slow: Executor,
+        parts: asyncio.Semaphore,
+    ) -> None:
+        self.bucket = bucket
+        self._connect = connect
+        self._rare = rare
+        self._files = files
+        self._slow = slow
+        self._parts = parts
+        self._requests = ObjectRequests(bucket)
+        self._uploads = Uploads(self._requests, parts, self._off_loop)
+        self._client: Client | None = None
+
+    async def get(self, key: str) -> bytes:
+        """Return a small object's content."""
+        content = await self._get(key, None, "")
+        if content is None:
+            raise AssertionError("there is no limit")
+        return content
+
+    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
+        """Return an object's content, or None if it has more than `limit` bytes."""
+        return await self._get(key, limit, etag)
+
+    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+        client = await self._connected()
+        rest: asyncio.Task[None] | None = None
+
+        def go_on() -> None:
+            nonlocal rest
+            if rest is None:
+                rest = asyncio.create_task(self._get_rest(client, key, file, whole))
+                # If this answer breaks off, the next one must be of the same version.
+                request.headers += [] if etag else [("if-match", f'"{etag_of(whole.reply)}"')]
+
+        with _NewFile(path) as file:
+            whole = self._place(client, file, None, go_on)
+            request = self._reading(client, key, etag)
+            try:
+                await client.call(request, whole)
+                if rest is not None:
+                    await rest
+            finally:
+                await ended(rest)
+            file.keep(whole.size)
+        return whole.size
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, or answer None if there is none."""
+        client = await self._connected()
+        try:
+            reply = await client.call(self._requests.head(key))
+        except MissingError:
+            return None
+        named = reply.headers.items()
+        metadata = {name.removeprefix(_META): v for name, v in named if name.startswith(_META)}
+        if "content-length" not in reply.headers:
+            raise UnavailableError("an answer of S3 breaks off", "it has no Content-Length")
+        return ObjectInfo(key, int(reply.headers["content-length"]), etag_of(reply), metadata)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write a small object."""
+        return await self._put(key, lambda: body, len(body), condition, metadata)
+
+    async def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object of any size from an open file, from its start."""
+        size = file.seek(0, os.SEEK_END)
+        if size >= PART_BYTES:
+            client = await self._connected()
+            return await self._uploads.put(client, key, file, size, condition, metadata)
+        file.seek(0)
+        return await self._put(key, file.read, size, condition, metadata)
+
+    async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
+        """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
+        where = self._requests.where(prefix)
+        found = await in_thread(
+            self._slow, where, lambda: iter(self._rare().list(prefix, folder_only=folder_only))
+        )
+        while page := await in_thread(
+            self._slow, where, lambda: tuple(itertools.islice(found, DELETE_BATCH))
+        ):
+            for info in page:
+                yield info
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+        pending = [*keys]
+        if len(pending) > SINGLE_DELETES:
+            where = self._requests.where(pending[0])
+            await in_thread(self._slow, where, lambda: self._rare().delete(pending))
+            return
+        client = await self._connected()
+        for key in pending:
+            with contextlib.suppress(MissingError):
+                await client.call(self._requests.delete(key))
+
+    async def aclose(self) -> None:
+        """Wait for the uploads that are being aborted."""
+        await self._uploads.settled()
+
+    async def _connected(self) -> Client:
+        if self._client is None:
+            self._client = await self._connect()
+        return self._client
+
+    async def _get(self, key: str, limit: int | None, etag: str) -> bytes | None:
+        client = await self._connected()
+        memory = Memory(limit, checks=client.endpoint.checks_checksums)
+        await client.call(self._reading(client, key, etag), memory)
+        return memory.content
+
+    async def _get_rest(self, client: Client, key: str, file: _NewFile, whole: FilePart) -> None:
+        """Read the parts of a large object after the first, which the first answer brings."""
+        version = etag_of(whole.reply)
+
+        async def get(part: ObjectPart) -> None:
+            place = self._place(client, file, part)
+            await client.call(self._reading(client, key, version, part), place)
+            if (place.reply.status, place.size) != (206, part.size):
+                where = self._requests.where(key)
+                raise UnavailableError(f"{where}: S3 sent other bytes than part {part.number}")
+
+        await each(self._parts, parts_of(whole.size)[1:], get)
+
+    def _place(
+        self,
+        client: Client,
+        file: _NewFile,
+        part: ObjectPart | None,
+        on_more: Callable[[], None] | None = None,
+    ) -> FilePart:
+        checks = client.endpoint.checks_checksums
+        return FilePart(file.opened, self._files, part, on_more, checks=checks)
+
+    def _reading(
+        self, client: Client, key: str, etag: str, part: ObjectPart | None = None
+    ) -> Request:
+        checked = client.endpoint.checks_checksums
+        return self._requests.get(key, etag, part, checked=checked)
+
+    async def _put(
+        self,
+        key: str,
+        read: Callable[[], bytes],
+        size: int,
+        condition: Condition,
+        metadata: Mapping[str, str] | None,
+    ) -> str | None:
+        client = await self._connected()
+        payload = await self._off_loop(size, lambda: Payload.of(read(), client.endpoint))
+        try:
+            reply = await client.call(self._requests.put(key, payload, condition, metadata))
+        except (ChangedError, MissingError) as error:
+            if unmet(error, condition):
+                return None
+            raise
+        return etag_of(reply)
+
+    async def _off_loop(self, size: int, work: Callable[[], T]) -> T:
+        """Do what takes long for so many bytes in a thread, and what does not at once."""
+        if size <= LOOP_BYTES:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._files, work)
+
+
+class _NewFile:
+    """A file that is made when its first byte comes, and removed if it is not kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._kept = False
+
+    def opened(self) -> int:
+        """Return the file's descriptor."""
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        return self._descriptor
+
+    def keep(self, size: int) -> None:
+        """Say that all `size` bytes of it are there; what an earlier answer had more is cut off."""
+        if os.fstat(self._descriptor).st_size != size:
+            os.ftruncate(self._descriptor, size)
+        self._kept = True
+
+    def __enter__(self) -> _NewFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor < 0:
+            return
+        os.close(self._descriptor)
+        if not self._kept:
+            # What is not whole must not be taken for the object.
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,14 @@
+"""HTTP/1.1 for S3 and SQS on an event loop: connections, signatures, retries, deadlines.
+
+    client       one call: signed, sent, tried again, its failure translated
+    ├── endpoints    where a bucket and the queues are, as botocore says it
+    ├── credentials  botocore's chain, renewed ahead of time and off the loop
+    ├── signing      Signature Version 4
+    ├── retries      when to try again, and for how long
+    ├── answers      what S3's and SQS's refusals mean, as the error tree says it
+    └── pool         connections that are kept, TLS and proxies
+        └── connection   one connection: a question, its answer, its deadlines
+
+Only this package knows what a socket, a certificate or a parser can raise: what leaves `client` is
+the error tree of `parallelize_core.errors`, and MemoryError.
+"""

@@ -1,0 +1,348 @@
+"""One connection: a question at a time, its answer as it arrives, and how long both may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+PROGRESS_SECONDS = 60.0
+PROGRESS_BYTES = 64 * 1024
+"""A transfer that moves fewer bytes in that time is given up.
+
+About 1 KiB/s: slower than any network on which a file of megabytes is worth waiting for, and a
+minute bridges the pauses of a busy one.
+"""
+
+CONTINUE_SECONDS = 1.0
+"""How long a server may take to ask for a body before it is sent unasked, as botocore waits."""
+
+_PIECE_BYTES = 256 * 1024
+"""What is encrypted and written at a time: a larger piece would keep the loop busy for longer."""
+
+_BUFFER_BYTES = 1024 * 1024
+"""What may wait for its reader; above it the server has to wait."""
+
+
+class BrokenAnswerError(ConnectionError):
+    """An answer that breaks off, or that is no HTTP."""
+
+
+class PatienceError(TimeoutError):
+    """An answer that takes too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an exchange may take.
+
+    `answer_seconds` pass at most between the last byte sent and the end of the answer's headers;
+    bodies have to go on at `progress_bytes` in `progress_seconds` in both directions.
+    """
+
+    answer_seconds: float
+    progress_seconds: float = PROGRESS_SECONDS
+    progress_bytes: int = PROGRESS_BYTES
+
+
+class Answer:
+    """An answer: its status and headers when `Connection.ask` returns it, its body as it comes."""
+
+    def __init__(self, connection: Connection, *, bodiless: bool) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.ended = False
+        self.keep = False
+        self.continued = False
+        self.has_head = False
+        self.reusable = True
+        self.unmeasured = False
+        self._connection = connection
+        self._bodiless = bodiless
+        self._to_eof = False
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._parser = httptools.HttpResponseParser(self)
+
+    @property
+    def length(self) -> int | None:
+        """Return the body's length in bytes if the headers tell it."""
+        found = self.headers.get("content-length", "")
+        return int(found) if found.isdecimal() else None
+
+    async def chunk(self) -> bytes:
+        """Return what has arrived of the body since the last call; nothing at its end."""
+        if not self._chunks and not self.ended:
+            await self._connection.until(lambda: bool(self._chunks) or self.ended)
+        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        self._connection.resume_reading()
+        return chunk
+
+    async def body(self) -> bytes:
+        """Return the rest of the body."""
+        first = await self.chunk()
+        if self.ended and not self._chunks:
+            return first
+        chunks = [first]
+        while chunk := await self.chunk():
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def feed(self, data: bytes) -> None:
+        """Take what the connection received; raises what the parser raises."""
+        self._parser.feed_data(data)
+
+    def at_eof(self) -> bool:
+        """Whether the end of the connection is also the end of this answer."""
+        if self.has_head and self._to_eof:
+            self.ended = True
+        return self.ended
+
+    def on_message_begin(self) -> None:
+        """Notice an answer after the last one: nobody asked for it."""
+        if self.ended:
+            self.keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Hand the headers to who asked, unless they only say that the body may come."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.continued = True
+            self.headers.clear()
+            return
+        self.status, self.has_head = status, True
+        if self._bodiless:
+            # The parser cannot know that no body follows the length that it has just read.
+            self.ended, self.keep = True, self._parser.should_keep_alive()
+        elif "content-length" not in self.headers and "transfer-encoding" not in self.headers:
+            # Such a body ends with its connection, so that of a success could be half of it.
+            self._to_eof = status >= 300
+            self.unmeasured = status < 300 and status != 204
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a piece of the body for its reader."""
+        if self._bodiless:
+            self.keep = False
+            return
+        self._chunks.append(data)
+        self._buffered += len(data)
+        if self._buffered > _BUFFER_BYTES:
+            self._connection.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """Notice the end of the body."""
+        if self.has_head and not self.ended:
+            self.ended, self.keep = True, self._parser.should_keep_alive()
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one server, over TLS or not; used by one task at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.used = False
+        """Whether it has answered before, so that it may have been closed while it was idle."""
+        self.heard = False
+        """Whether anything has come of the answer to the last question."""
+        self.idle_since = 0.0
+        self.transport: asyncio.Transport | None = None
+        self._loop = loop
+        self._answer: Answer | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+        self._blocked = False
+        self._paused = False
+        self._moved = 0
+        self._mark = 0
+        self._moving = False
+        self._patience = Patience(0)
+        self._deadline = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return self._error is None and self.transport is not None
+
+    async def ask(
+        self,
+        head: bytes,
+        body: bytes,
+        patience: Patience,
+        *,
+        bodiless: bool = False,
+        expect: bool = False,
+    ) -> Answer:
+        """Send a request and return its answer when its headers are there.
+
+        `bodiless` says that the answer has no body whatever its headers say, `expect` that the
+        server is asked before the body is sent.
+        """
+        answer = self._answer = Answer(self, bodiless=bodiless)
+        self._patience, self.heard = patience, False
+        if len(body) <= _PIECE_BYTES and not expect:
+            self._write(head + body)
+        else:
+            await self._send(answer, head, body, expect=expect)
+        self._expect_by(patience.answer_seconds)
+        if not answer.has_head:
+            await self.until(lambda: answer.has_head)
+        if answer.unmeasured:
+            raise BrokenAnswerError("an answer that does not tell its length")
+        self._expect_progress()
+        return answer
+
+    def finish(self) -> bool:
+        """Forget the last answer; return whether the connection can be used again."""
+        answer, self._answer = self._answer, None
+        self.used = True
+        if answer is None or not self.alive:
+            return False
+        return answer.ended and answer.keep and answer.reusable
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """Close it at once, whatever is under way; who waits for it gets `error`."""
+        self._error = self._error or error or ConnectionAbortedError("closed on this side")
+        if self.transport is not None:
+            self.transport.abort()
+        self._wake()
+
+    def look(self, now: float) -> None:
+        """Give up what takes too long, by the loop's clock."""
+        if self._answer is None or now < self._deadline:
+            return
+        enough = self._moved - self._mark >= self._patience.progress_bytes
+        # Who is told to wait makes no progress, and that is not the network's fault.
+        if self._moving and (enough or self._paused or self._answer.ended):
+            self._expect_progress()
+            return
+        self.abort(PatienceError(self._complaint()))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to become true; raise what ended the connection instead."""
+        while not condition():
+            if self._error is not None:
+                raise self._error
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it to the answer."""
+        answer = self._answer
+        self._moved += len(data)
+        self.heard = True
+        if answer is None or answer.ended:
+            self.abort(BrokenAnswerError("the server speaks without having been asked"))
+            return
+        try:
+            answer.feed(data)
+        except MemoryError as error:
+            self.abort(error)
+        except Exception as error:  # whatever a parser raises, the answer is not to be trusted
+            if not answer.ended:
+                broken = BrokenAnswerError(f"an answer that is no HTTP: {error}")
+                broken.__cause__ = error
+                self.abort(broken)
+                return
+            answer.keep = False
+        self._wake()
+
+    def eof_received(self) -> None:
+        """Note the end: asyncio closes the connection next."""
+        if self._answer is not None:
+            self._answer.at_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits."""
+        broken = BrokenAnswerError("the connection was closed before the answer was whole")
+        broken.__cause__ = exc
+        self._error = self._error or broken
+        self.transport = None
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """Wait before more is written."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._blocked = False
+        self._wake()
+
+    def pause_reading(self) -> None:
+        """Let the server wait for the reader of the body."""
+        if not self._paused and self.transport is not None:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self._expect_progress()
+            self.transport.resume_reading()
+
+    async def _send(self, answer: Answer, head: bytes, body: bytes, *, expect: bool) -> None:
+        """Send a body in pieces, until the server answers that it does not want it."""
+        self._write(head)
+        self._expect_progress()
+        if expect:
+            await self._await_continue(answer)
+        rest = memoryview(body)
+        while rest and not answer.has_head:
+            self._write(rest[:_PIECE_BYTES])
+            self._moved += len(rest[:_PIECE_BYTES])
+            rest = rest[_PIECE_BYTES:]
+            await self.until(lambda: not self._blocked or answer.has_head)
+        if rest:
+            answer.reusable = False
+
+    async def _await_continue(self, answer: Answer) -> None:
+        def give_up() -> None:
+            answer.continued = True
+            self._wake()
+
+        timer = self._loop.call_later(CONTINUE_SECONDS, give_up)
+        try:
+            await self.until(lambda: answer.continued or answer.has_head)
+        finally:
+            timer.cancel()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self._error is not None or self.transport is None:
+            raise self._error or ConnectionError("not connected")
+        self.transport.write(data)
+
+    def _expect_by(self, seconds: float) -> None:
+        self._moving, self._mark = False, self._moved
+        self._deadline = self._loop.time() + seconds
+
+    def _expect_progress(self) -> None:
+        self._moving, self._mark = True, self._moved
+        self._deadline = self._loop.time() + self._patience.progress_seconds
+
+    def _complaint(self) -> str:
+        if not self._moving:
+            return f"no answer within {self._patience.answer_seconds:g} s"
+        moved = self._moved - self._mark
+        return f"only {moved:,} bytes in {self._patience.progress_seconds:g} s"
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,73 @@
+"""Makes the clients of a session when they are first needed; what blocks is done in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.transport.client import Client
+from parallelize_core.transport.credentials import CredentialSource
+from parallelize_core.transport.endpoints import Endpoint, Endpoints
+from parallelize_core.transport.pool import Origin, Pool
+from parallelize_core.transport.retries import RetryBudget
+from parallelize_core.version import VERSION
+
+if TYPE_CHECKING:
+    from botocore.session import Session
+
+THREADS = 4
+"""For credentials and for where things are: seldom asked, and seldom at the same time."""
+
+AGENT = f"parallelize/{VERSION}"
+
+
+class Connector:
+    """The clients of one session, its credentials and its connections."""
+
+    def __init__(self, session: Session) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, "aws")
+        self._endpoints = Endpoints(session)
+        self._credentials = CredentialSource(session, self._threads)
+        self._pools: dict[Origin, Pool] = {}
+        self._budgets = {"s3": RetryBudget(), "sqs": RetryBudget()}
+
+    async def of_bucket(self, bucket: str) -> Client:
+        """Return a client of a bucket."""
+
+        async def relocate(region: str) -> tuple[Endpoint, Pool]:
+            return await self._reached(lambda: self._endpoints.of_bucket(bucket, region))
+
+        endpoint, pool = await self._reached(lambda: self._endpoints.of_bucket(bucket))
+        return Client(endpoint, pool, self._credentials, self._budgets["s3"], AGENT, relocate)
+
+    async def of_queue(self, url: str) -> Client:
+        """Return a client of a queue."""
+        endpoint, pool = await self._reached(lambda: self._endpoints.of_queues(url))
+        return Client(endpoint, pool, self._credentials, self._budgets["sqs"], AGENT)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._credentials.close()
+        for pool in self._pools.values():
+            pool.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _reached(self, find: Callable[[], Endpoint]) -> tuple[Endpoint, Pool]:
+        loop = asyncio.get_running_loop()
+
+        def look() -> tuple[Endpoint, Any]:
+            endpoint = find()
+            return endpoint, self._endpoints.context(endpoint.origin)
+
+        try:
+            endpoint, context = await loop.run_in_executor(self._threads, look)
+        except (ParallelizeError, MemoryError):
+            raise
+        except Exception as error:  # whatever botocore says of a setting
+            raise UsageError("AWS's own library refuses a setting", str(error)) from error
+        if endpoint.origin not in self._pools:
+            self._pools[endpoint.origin] = Pool(endpoint.origin, context)
+        return endpoint, self._pools[endpoint.origin]

@@ -1,0 +1,144 @@
+"""The requests that a bucket's objects need, without what the endpoint adds."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from parallelize_core.parts import ObjectPart
+from parallelize_core.store import Condition, checked_metadata
+from parallelize_core.transport.client import Request
+from parallelize_core.transport.connection import Patience
+from parallelize_core.transport.endpoints import Endpoint
+from parallelize_core.transport.signing import UNSIGNED_PAYLOAD
+
+ANSWER_SECONDS = 20.0
+"""For S3 to begin its answer: it takes tens of milliseconds, in bad hours seconds."""
+
+COMPLETE_SECONDS = 300.0
+"""For S3 to put the parts of an object together, which "could take several minutes".
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+"""
+
+Headers = list[tuple[str, str]]
+
+_QUICK = Patience(ANSWER_SECONDS)
+# While it works, S3 sends blanks now and then.
+_PUTTING_TOGETHER = Patience(COMPLETE_SECONDS, progress_seconds=COMPLETE_SECONDS, progress_bytes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A body with what is said of it in the headers; `crc32` is empty if it is not sent."""
+
+    content: bytes
+    crc32: str
+    digest: str
+
+    @classmethod
+    def of(cls, content: bytes, endpoint: Endpoint) -> Payload:
+        """Compute what the endpoint wants to know of a body; takes milliseconds for megabytes."""
+        sum_ = zlib.crc32(content).to_bytes(4, "big") if endpoint.sends_checksums else b""
+        signs = endpoint.signs_bodies or not endpoint.sends_checksums
+        digest = hashlib.sha256(content).hexdigest() if signs else UNSIGNED_PAYLOAD
+        return cls(content, base64.b64encode(sum_).decode(), digest)
+
+
+class ObjectRequests:
+    """Builds the requests of one bucket."""
+
+    def __init__(self, bucket: str) -> None:
+        self._bucket = bucket
+
+    def get(
+        self, key: str, etag: str = "", part: ObjectPart | None = None, *, checked: bool = True
+    ) -> Request:
+        """Read an object, or a part of it; of this version, if one is given."""
+        headers: Headers = []
+        if etag:
+            headers.append(("if-match", f'"{etag}"'))
+        if part is not None:
+            headers.append(("range", f"bytes={part.start}-{part.start + part.size - 1}"))
+        if checked:
+            headers.append(("x-amz-checksum-mode", "ENABLED"))
+        return self._request("GET", key, headers)
+
+    def head(self, key: str) -> Request:
+        """Ask for what an object's headers say."""
+        return self._request("HEAD", key)
+
+    def put(
+        self, key: str, payload: Payload, condition: Condition, metadata: Mapping[str, str] | None
+    ) -> Request:
+        """Write a whole object."""
+        headers = [*_conditions(condition), *_metadata(metadata)]
+        return self._with_payload(self._request("PUT", key, headers), payload)
+
+    def delete(self, key: str) -> Request:
+        """Delete an object."""
+        return self._request("DELETE", key)
+
+    def begin(self, key: str, metadata: Mapping[str, str] | None) -> Request:
+        """Begin an upload in parts."""
+        return self._request("POST", key, _metadata(metadata), "uploads=")
+
+    def part(self, key: str, upload: str, number: int, payload: Payload) -> Request:
+        """Write a part."""
+        query = f"partNumber={number}&{_upload(upload)}"
+        return self._with_payload(self._request("PUT", key, query=query), payload)
+
+    def complete(
+        self, key: str, upload: str, etags: Sequence[str], condition: Condition
+    ) -> Request:
+        """Make an object of its parts."""
+        parts = "".join(
+            f'<Part><PartNumber>{number}</PartNumber><ETag>"{etag}"</ETag></Part>'
+            for number, etag in enumerate(etags, 1)
+        )
+        namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+        body = f'<CompleteMultipartUpload xmlns="{namespace}">{parts}</CompleteMultipartUpload>'
+        request = self._request("POST", key, _conditions(condition), _upload(upload))
+        request.body, request.patience = body.encode(), _PUTTING_TOGETHER
+        request.digest = hashlib.sha256(request.body).hexdigest()
+        request.retries_conflicts = False
+        return request
+
+    def abort(self, key: str, upload: str) -> Request:
+        """Remove the parts of an upload."""
+        return self._request("DELETE", key, query=_upload(upload))
+
+    def where(self, key: str) -> str:
+        """Name an object for people."""
+        return f"s3://{self._bucket}/{key}"
+
+    def _request(
+        self, method: str, key: str, headers: Iterable[tuple[str, str]] = (), query: str = ""
+    ) -> Request:
+        return Request(method, key, self.where(key), _QUICK, query, [*headers])
+
+    @staticmethod
+    def _with_payload(request: Request, payload: Payload) -> Request:
+        request.body, request.digest = payload.content, payload.digest
+        if payload.crc32:
+            request.headers.append(("x-amz-checksum-crc32", payload.crc32))
+            request.headers.append(("x-amz-sdk-checksum-algorithm", "CRC32"))
+        return request
+
+
+def _upload(upload: str) -> str:
+    return f"uploadId={quote(upload, safe='')}"
+
+
+def _conditions(condition: Condition) -> Headers:
+    if condition.absent:
+        return [("if-none-match", "*")]
+    return [] if condition.etag is None else [("if-match", f'"{condition.etag}"')]
+
+
+def _metadata(metadata: Mapping[str, str] | None) -> Headers:
+    return [(f"x-amz-meta-{name.lower()}", v) for name, v in checked_metadata(metadata).items()]

@@ -1,0 +1,201 @@
+"""Connections that are kept: one pool for each server, with its TLS and its proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from parallelize_core.transport.connection import BrokenAnswerError, Connection, Patience
+
+CONNECT_SECONDS = 5.0
+"""For a name to be looked up and a connection to be made, and the same again for TLS."""
+
+IDLE_SECONDS = 60.0
+"""An unused connection is closed after it: gateways forget one after 350 s without a word.
+
+https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
+"""
+
+LOOK_SECONDS = 0.5
+"""How often the deadlines of all connections are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What stands between here and a server; `authorization` is the header's value, or empty."""
+
+    host: str
+    port: int
+    tls: bool = False
+    authorization: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """Read a URL as the variables for proxies have it, with or without a scheme."""
+        if "://" not in url:
+            url = f"http://{url.removeprefix('//')}"
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        authorization = ""
+        if parts.username and parts.password:
+            words = f"{unquote(parts.username)}:{unquote(parts.password)}"
+            authorization = f"Basic {base64.b64encode(words.encode()).decode()}"
+        return cls(parts.hostname or "", parts.port or (443 if tls else 80), tls, authorization)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A server, and the way to it."""
+
+    host: str
+    port: int
+    tls: bool
+    proxy: Proxy | None = None
+
+
+def tls_context(verify: bool | str, bundle: str) -> ssl.SSLContext:  # noqa: FBT001 - as botocore has it
+    """Return what checks a server's certificate and name.
+
+    `verify` is the path of a bundle of authorities, True for `bundle`, or False for no check.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.options |= ssl.OP_NO_COMPRESSION
+    if verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(bundle if verify is True else verify)
+    return context
+
+
+class Pool:
+    """The connections to one server."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        context: ssl.SSLContext | None,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self.origin = origin
+        self._context = context
+        self._look_seconds = look_seconds
+        self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def forwards(self) -> bool:
+        """Whether requests go to a proxy that reads them, which takes the whole URL."""
+        return self.origin.proxy is not None and not self.origin.tls
+
+    async def take(self, *, fresh: bool = False) -> Connection:
+        """Return a connection for the caller alone; a `fresh` one has not been used before."""
+        while self._idle and not fresh:
+            # The latest first, so that those which are not needed grow old.
+            connection = self._idle.pop()
+            if connection.alive:
+                self._busy.add(connection)
+                return connection
+        if self._closed:
+            raise ConnectionError("the client is closed")
+        connection = await self._connect()
+        self._busy.add(connection)
+        self._watch()
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection whose answer has been read, close any other."""
+        self._busy.discard(connection)
+        if connection.finish() and not self._closed:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def close(self) -> None:
+        """Close all connections; who waits for an answer gets an error."""
+        self._closed = True
+        for connection in (*self._idle, *self._busy):
+            connection.abort()
+        self._idle.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        near: Proxy | Origin = self.origin.proxy or self.origin
+        async with asyncio.timeout(CONNECT_SECONDS * (2 if near.tls else 1)):
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop),
+                near.host,
+                near.port,
+                ssl=self._context if near.tls else None,
+                server_hostname=near.host if near.tls else None,
+                ssl_handshake_timeout=CONNECT_SECONDS if near.tls else None,
+            )
+        if self.origin.proxy is not None and self.origin.tls:
+            try:
+                await self._tunnel(connection, self.origin.proxy)
+            except BaseException:
+                connection.abort()
+                raise
+        return connection
+
+    async def _tunnel(self, connection: Connection, proxy: Proxy) -> None:
+        """Let the proxy connect to the server, and speak TLS through it."""
+        loop = asyncio.get_running_loop()
+        name = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
+        head = f"CONNECT {name}:{self.origin.port} HTTP/1.1\r\nHost: {name}:{self.origin.port}\r\n"
+        if proxy.authorization:
+            head += f"Proxy-Authorization: {proxy.authorization}\r\n"
+        async with asyncio.timeout(2 * CONNECT_SECONDS):
+            answer = await connection.ask(
+                f"{head}\r\n".encode("latin-1"), b"", Patience(CONNECT_SECONDS), bodiless=True
+            )
+            transport = connection.transport
+            if answer.status != 200 or transport is None or self._context is None:
+                raise BrokenAnswerError(f"the proxy answers {answer.status} to CONNECT")
+            connection.finish()
+            connection.used = False
+            connection.transport = await loop.start_tls(
+                transport,
+                connection,
+                self._context,
+                server_hostname=self.origin.host,
+                ssl_handshake_timeout=CONNECT_SECONDS,
+            )
+
+    def _watch(self) -> None:
+        if self._timer is None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
+
+    def _look(self) -> None:
+        """Give up what takes too long, and close what has not been used for long."""
+        now = asyncio.get_running_loop().time()
+        for connection in [*self._busy]:
+            connection.look(now)
+        while self._idle and (
+            not self._idle[0].alive or now - self._idle[0].idle_since > IDLE_SECONDS
+        ):
+            self._idle.popleft().abort()
+        self._timer = None
+        if self._busy or self._idle:
+            self._watch()
+
+
+def default_bundle() -> str:
+    """Return the authorities that botocore trusts: certifi's if it is there, else its own."""
+    with suppress(ImportError):
+        from certifi import where  # noqa: PLC0415 - it need not be installed
+
+        return where()
+    from botocore.httpsession import DEFAULT_CA_BUNDLE  # noqa: PLC0415 - it takes long to import
+
+    return str(DEFAULT_CA_BUNDLE)

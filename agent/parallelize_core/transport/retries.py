@@ -1,0 +1,69 @@
+"""When a call is made again: few attempts, full jitter, and a budget that all calls share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import Enum
+
+ATTEMPTS = 5
+"""Of a call that fails for a reason that may pass; an outage is waited out by the caller."""
+
+CONFLICT_ATTEMPTS = 8
+"""Of a write that meets another one of the same object: its answer is not known yet."""
+
+MAX_DELAY_SECONDS = 5.0
+"""No pause is longer, a server's Retry-After included, so that a call fails within seconds."""
+
+_CAPACITY = 500
+_COSTS = {"transient": 14, "throttled": 5}
+_REFUND = 1
+"""The budget's size and prices are those of botocore's standard mode: about 35 retries in a row.
+
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+"""
+
+_BASE_SECONDS = {"transient": 0.05, "throttled": 0.5, "conflict": 0.1}
+
+
+class Reason(Enum):
+    """Why a call may be made again."""
+
+    TRANSIENT = "transient"
+    THROTTLED = "throttled"
+    CONFLICT = "conflict"
+
+
+class RetryBudget:
+    """What all calls to a service may spend on further attempts.
+
+    When everything fails, retries would only add to the load: an empty budget lets calls fail at
+    once, and successes fill it again.
+    """
+
+    def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._left = _CAPACITY
+        self._uniform = uniform
+
+    def succeeded(self, spent: int) -> None:
+        """Give back what a call that succeeded has `spent`, and a little for one without retry."""
+        self._left = min(_CAPACITY, self._left + (spent or _REFUND))
+
+    def delay(self, reason: Reason, attempt: int, retry_after: float | None) -> float | None:
+        """Return the seconds to wait after the `attempt`th failure, or None to give up."""
+        if attempt >= (CONFLICT_ATTEMPTS if reason is Reason.CONFLICT else ATTEMPTS):
+            return None
+        cost = self.cost(reason)
+        if cost > self._left:
+            return None
+        self._left -= cost
+        longest = min(MAX_DELAY_SECONDS, _BASE_SECONDS[reason.value] * 2 ** (attempt - 1))
+        if retry_after is not None:
+            # Never sooner than was asked for, and not all at that moment.
+            return min(retry_after, MAX_DELAY_SECONDS) + self._uniform(0, longest)
+        return self._uniform(0, longest)
+
+    @staticmethod
+    def cost(reason: Reason) -> int:
+        """Return what a retry for this reason takes from the budget."""
+        return _COSTS.get(reason.value, 0)

@@ -1,0 +1,188 @@
+"""Where bodies go: into memory, or to a place in a file, checked on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import zlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Protocol
+
+from parallelize_core.parts import ObjectPart, part_bytes
+from parallelize_core.transport.answers import Reply
+from parallelize_core.transport.connection import BrokenAnswerError
+
+LOOP_BYTES = 64 * 1024
+"""What is hashed or written on the loop itself: less work than to hand it to a thread."""
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+class Crc32:
+    """CRC-32 with the face of hashlib."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+        self._sum = zlib.crc32(data, self._sum)
+
+    def digest(self) -> bytes:
+        """Return the sum of all bytes."""
+        return self._sum.to_bytes(4, "big")
+
+
+_HASHES: dict[str, Callable[[], _Hash]] = {
+    "crc32": Crc32,
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+}
+"""In the order in which botocore takes them, without those that it needs a further library for."""
+
+
+class Checksum:
+    """The checksum that an answer's headers promise, if they do and it is of the whole body."""
+
+    def __init__(self, reply: Reply, *, wanted: bool) -> None:
+        self._hash: _Hash | None = None
+        self._expected = b""
+        for name, hash_ in _HASHES.items() if wanted else ():
+            said = reply.headers.get(f"x-amz-checksum-{name}", "")
+            # One of parts has their number behind a dash.
+            if said and "-" not in said:
+                self._hash, self._expected = hash_(), base64.b64decode(said)
+                return
+
+    def update(self, data: bytes) -> None:
+        """Take more of the body."""
+        if self._hash is not None:
+            self._hash.update(data)
+
+    def check(self) -> None:
+        """Raise BrokenAnswerError if the body is not what was promised."""
+        if self._hash is not None and self._hash.digest() != self._expected:
+            raise BrokenAnswerError("the body does not have the checksum that S3 promises")
+
+
+class Memory:
+    """A body in memory; None if it has more than `limit` bytes."""
+
+    def __init__(self, limit: int | None, *, checks: bool) -> None:
+        self.content: bytes | None = b""
+        self._limit = limit
+        self._checks = checks
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._reply = Reply(0)
+
+    async def begin(self, reply: Reply) -> bool:
+        """Start with nothing."""
+        self._chunks.clear()
+        self._size, self._reply = 0, reply
+        return self._fits(int(reply.headers.get("content-length") or 0))
+
+    async def write(self, data: bytes) -> bool:
+        """Keep a piece."""
+        self._chunks.append(data)
+        self._size += len(data)
+        return self._fits(self._size)
+
+    def _fits(self, size: int) -> bool:
+        if self._limit is None or size <= self._limit:
+            return True
+        self.content = None
+        return False
+
+    async def finish(self) -> None:
+        """Put the pieces together."""
+        content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        checksum = Checksum(self._reply, wanted=self._checks)
+        checksum.update(content)
+        checksum.check()
+        self.content = content
+
+
+class FilePart:
+    """A place in a file, which is opened when a success begins; `size` is what the answer has.
+
+    Takes `part`, or what would be the first part of an answer with the whole object, and calls
+    `on_more` if there are others.
+    """
+
+    def __init__(
+        self,
+        open_: Callable[[], int],
+        pool: Executor,
+        part: ObjectPart | None = None,
+        on_more: Callable[[], None] | None = None,
+        *,
+        checks: bool,
+    ) -> None:
+        self.reply = Reply(0)
+        self.size = 0
+        self._open = open_
+        self._pool = pool
+        self._part = part
+        self._on_more = on_more
+        self._checks = checks
+        self._descriptor = -1
+        self._start = part.start if part is not None else 0
+        self._most = 0
+        self._written = 0
+        self._checksum = Checksum(self.reply, wanted=False)
+
+    async def begin(self, reply: Reply) -> bool:
+        """Start at the offset."""
+        if "content-length" not in reply.headers:
+            raise BrokenAnswerError("an object that does not tell its length")
+        self.reply, self._written = reply, 0
+        self.size = int(reply.headers["content-length"])
+        self._most = self._part.size if self._part is not None else part_bytes(self.size)
+        self._checksum = Checksum(reply, wanted=self._checks)
+        self._descriptor = self._open()
+        if self._on_more is not None and self.size > self._most:
+            self._on_more()
+        return True
+
+    async def write(self, data: bytes) -> bool:
+        """Write a piece, in a thread if it is long."""
+        piece = data[: self._most - self._written]
+        offset = self._start + self._written
+        if len(piece) <= LOOP_BYTES:
+            self._checksum.update(piece)
+            write_all(self._descriptor, piece, offset)
+        else:
+            # A cancelled call closes its file while the thread still writes: it has its own.
+            own = os.dup(self._descriptor)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._pool, self._write, own, piece, offset)
+        self._written += len(piece)
+        return self._written < self._most or self._most >= self.size
+
+    async def finish(self) -> None:
+        """Compare what was written with what was promised."""
+        if self._written != self.size:
+            raise BrokenAnswerError(f"{self._written:,} bytes of {self.size:,}")
+        self._checksum.check()
+
+    def _write(self, descriptor: int, data: bytes, offset: int) -> None:
+        try:
+            self._checksum.update(data)
+            write_all(descriptor, data, offset)
+        finally:
+            os.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes, offset: int) -> None:
+    """Write all of `content`, which one call need not do."""
+    left = memoryview(content)
+    while left:
+        written = os.pwrite(descriptor, left, offset)
+        left, offset = left[written:], offset + written

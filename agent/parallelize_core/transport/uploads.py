@@ -1,0 +1,155 @@
+"""An object that is written in parts, several at once; its condition holds when they are joined."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import IO, Any, TypeVar
+
+from parallelize_core.errors import ChangedError, MissingError, UnavailableError
+from parallelize_core.parts import ObjectPart, parts_of
+from parallelize_core.store import Condition
+from parallelize_core.transport.answers import ConflictError, Reply, field_of
+from parallelize_core.transport.client import Client
+from parallelize_core.transport.objects import ObjectRequests, Payload
+from parallelize_core.transport.retries import CONFLICT_ATTEMPTS, MAX_DELAY_SECONDS
+
+T = TypeVar("T")
+OffLoop = Callable[[int, Callable[[], Payload]], Awaitable[Payload]]
+
+
+class Uploads:
+    """Uploads in parts to one bucket; `off_loop` runs what takes long for so many bytes."""
+
+    def __init__(
+        self, requests: ObjectRequests, parts: asyncio.Semaphore, off_loop: OffLoop
+    ) -> None:
+        self._requests = requests
+        self._parts = parts
+        self._off_loop = off_loop
+        self._aborts: set[asyncio.Task[None]] = set()
+
+    async def put(  # noqa: PLR0913, PLR0917 - as the store's method
+        self,
+        client: Client,
+        key: str,
+        file: IO[bytes],
+        size: int,
+        condition: Condition,
+        metadata: Mapping[str, str] | None,
+    ) -> str | None:
+        """Write `size` bytes of a file; return the ETag, or None if the condition did not hold."""
+        failures = 0
+        while True:
+            try:
+                return await self._put(client, key, file, size, condition, metadata)
+            except ConflictError:
+                # The upload is lost with it, so all of it is sent again.
+                # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+                failures += 1
+                if failures >= CONFLICT_ATTEMPTS:
+                    raise
+                await asyncio.sleep(random.uniform(0, MAX_DELAY_SECONDS))  # noqa: S311 - jitter
+
+    async def settled(self) -> None:
+        """Wait for the uploads that are being aborted."""
+        if self._aborts:
+            await asyncio.wait(self._aborts)
+
+    async def _put(  # noqa: PLR0913, PLR0917 - as above
+        self,
+        client: Client,
+        key: str,
+        file: IO[bytes],
+        size: int,
+        condition: Condition,
+        metadata: Mapping[str, str] | None,
+    ) -> str | None:
+        begun = await client.call(self._requests.begin(key, metadata))
+        upload = field_of(begun.body, "UploadId")
+        if not upload:
+            raise UnavailableError(f"{self._requests.where(key)}: S3 names no upload")
+        try:
+            etags = await self._send(client, key, file, size, upload)
+            complete = self._requests.complete(key, upload, etags, condition)
+            done = await client.call(complete)
+        except BaseException as error:
+            self._abort(client, key, upload)
+            if unmet(error, condition):
+                return None
+            raise
+        return field_of(done.body, "ETag").strip('"') or etag_of(done)
+
+    async def _send(
+        self, client: Client, key: str, file: IO[bytes], size: int, upload: str
+    ) -> list[str]:
+        reading = asyncio.Lock()
+
+        async def send(part: ObjectPart) -> str:
+            def prepare() -> Payload:
+                file.seek(part.start)
+                return Payload.of(file.read(part.size), client.endpoint)
+
+            async with reading:
+                payload = await self._off_loop(part.size, prepare)
+            return etag_of(
+                await client.call(self._requests.part(key, upload, part.number, payload))
+            )
+
+        return await each(self._parts, parts_of(size), send)
+
+    def _abort(self, client: Client, key: str, upload: str) -> None:
+        """Remove the parts, which would cost money for ever; nobody waits for it.
+
+        If that fails, the bucket's lifecycle rule removes them.
+        """
+
+        async def abort() -> None:
+            with contextlib.suppress(Exception):
+                await client.call(self._requests.abort(key, upload))
+
+        task = asyncio.create_task(abort())
+        self._aborts.add(task)
+        task.add_done_callback(self._aborts.discard)
+
+
+async def each(
+    limit: asyncio.Semaphore,
+    parts: Iterable[ObjectPart],
+    do: Callable[[ObjectPart], Awaitable[T]],
+) -> list[T]:
+    """Do something to each part, as many at once as `limit` lets; the first failure ends all."""
+
+    async def one(part: ObjectPart) -> T:
+        async with limit:
+            return await do(part)
+
+    tasks = [asyncio.create_task(one(part)) for part in parts]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await ended(*tasks)
+
+
+async def ended(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel what is still under way, and return when nothing is."""
+    left = [task for task in tasks if task is not None]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+def unmet(error: BaseException, condition: Condition) -> bool:
+    """Whether a write failed because its condition did not hold."""
+    if isinstance(error, MissingError):
+        return condition.etag is not None
+    return isinstance(error, ChangedError)
+
+
+def etag_of(reply: Reply) -> str:
+    """Return the ETag of an answer without quotes; raise UnavailableError if it has none."""
+    if "etag" not in reply.headers:
+        raise UnavailableError("an answer of S3 breaks off", "it has no ETag")
+    return reply.headers["etag"].strip('"')

@@ -1,0 +1,118 @@
+"""What the agent itself does for one job on its machine, part by part, in CPU time.
+
+    python -m tests.bench.job_costs [--rounds 500] [--folder /dev/shm]
+
+The command is `true`; its own time is in none of the figures but in those of `run()`, where the
+time of the bare `subprocess` call is printed beside it. Medians, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from parallelize_agent.job.outputs import find_outputs
+from parallelize_agent.job.scratch import JobFolder, ScratchSpace
+from parallelize_agent.process import tree as process_tree
+from parallelize_agent.process.command import Command, Execution
+
+LOG_LINE = b"2026-01-01 00:00:00 INFO step %d done, loss=0.12345\n"
+LINES = 300_000
+
+
+def made(space: ScratchSpace, key: str) -> JobFolder:
+    """Make the folders of a job."""
+    folder = space.reserve(key)
+    space.make(folder)
+    return folder
+
+
+class Parts:
+    """The time of each part, round after round."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, list[float]] = {}
+
+    @contextmanager
+    def timed(self, part: str, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+        started = clock()
+        yield
+        self._seconds.setdefault(part, []).append(clock() - started)
+
+    def lines(self) -> Iterator[str]:
+        for part, seconds in self._seconds.items():
+            yield f"{part:52} {median(seconds) * 1000:8.3f} ms"
+
+
+def command(job: JobFolder, *argv: str) -> Command:
+    return Command(
+        argv=argv,
+        folder=job.scratch,
+        environ={"PATH": os.environ["PATH"]},
+        marker=f"PARALLELIZE_SCRATCH={job.scratch}",
+    )
+
+
+def one_job(parts: Parts, space: ScratchSpace, environment: Path) -> None:
+    with parts.timed("scratch folder made, furnished, removed"):
+        job = made(space, "a/b.txt")
+        space.furnish(job, environment)
+        space.remove(job)
+    job = made(space, "a/b.txt")
+    space.furnish(job, environment)
+    with parts.timed("run() of `true`, wall clock", time.perf_counter):
+        Execution(command(job, "/bin/true"), job.stdout, job.log).run()
+    with parts.timed("run() of `true`, CPU of its thread"):
+        Execution(command(job, "/bin/true"), job.stdout, job.log).run()
+    with parts.timed("subprocess.run() of `true`, wall clock", time.perf_counter):
+        subprocess.run(["/bin/true"], stdin=subprocess.DEVNULL, check=True)
+    with parts.timed("look for orphans"):
+        process_tree.end_orphans(0, f"PARALLELIZE_SCRATCH={job.scratch}")
+    (job.scratch / "out.txt").write_text("x" * 1000)
+    job.stdout.write_text("out.txt\n")
+    with parts.timed("outputs found (one of 1,000 bytes)"):
+        find_outputs(job.stdout, job.scratch, environment)
+    space.remove(job)
+
+
+def many_lines(parts: Parts, space: ScratchSpace) -> None:
+    job = made(space, "chatty")
+    (job.scratch / "out.txt").touch()
+    printed = job.root / "printed"
+    printed.write_bytes(b"".join(LOG_LINE % n for n in range(LINES)) + b"out.txt\n")
+    with parts.timed(f"{LINES:,} lines read from the command"):
+        Execution(command(job, "/bin/cat", str(printed)), job.stdout, job.log).run()
+    with parts.timed(f"outputs found in {LINES:,} lines"):
+        find_outputs(job.stdout, job.scratch, None)
+    space.remove(job)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    options = parser.parse_args()
+    process_tree.adopt_orphans()
+    parts = Parts()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        environment = Path(folder) / "environment"
+        environment.mkdir()
+        (environment / "job.sh").touch()
+        space = ScratchSpace(Path(folder) / "jobs")
+        for _ in range(options.rounds):
+            one_job(parts, space, environment)
+        many_lines(parts, space)
+    sys.stdout.write("".join(f"{line}\n" for line in parts.lines()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

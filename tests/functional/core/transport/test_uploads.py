@@ -1,0 +1,168 @@
+"""Long bodies, and objects in parts: asked for before they are sent, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+from tests.functional.core.transport.scripted import (
+    Exchange,
+    Step,
+    answer,
+    calling,
+    refusal,
+    served,
+)
+
+from parallelize_core.errors import (
+    RefusedError,
+)
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.store import ALWAYS, IF_ABSENT, Condition
+
+DONE = answer(b"body", etag='"etag"')
+
+
+def test_a_long_body_is_sent_when_the_server_asks_for_it() -> None:
+    bodies: list[bytes] = []
+
+    async def asking(exchange: Exchange) -> None:
+        assert exchange.asked.headers["expect"] == "100-continue"
+        await exchange.send(b"HTTP/1.1 100 Continue\r\nx: y\r\n\r\n")
+        bodies.append(await exchange.body())
+        await DONE(exchange)
+
+    async def body() -> None:
+        async with served(asking) as server, calling(server) as caller:
+            content = bytes(range(256)) * 8192
+            assert await caller.store().put("key", content) == "etag"
+            await caller.store().put("key", content)
+            assert bodies == [content] * 2
+            assert server.connections == 1
+
+    asyncio.run(body())
+
+
+def test_a_long_body_that_is_refused_is_not_sent() -> None:
+    async def body() -> None:
+        async with served(refusal("AccessDenied", 403)) as server, calling(server) as caller:
+            for _ in range(2):
+                with pytest.raises(RefusedError):
+                    await caller.store().put("key", bytes(2 * 1024 * 1024))
+            # What the server would take for the body must not be the next request.
+            assert server.connections == 2
+
+    asyncio.run(body())
+
+
+def test_a_server_that_does_not_ask_gets_a_long_body_all_the_same() -> None:
+    async def taking(exchange: Exchange) -> None:
+        await exchange.body()
+        await DONE(exchange)
+
+    async def body() -> None:
+        async with served(taking) as server, calling(server) as caller:
+            assert await caller.store().put("key", bytes(2 * 1024 * 1024)) == "etag"
+
+    asyncio.run(body())
+
+
+class Parts:
+    """Answers the requests of an upload; `on` replaces the answer to one of them."""
+
+    def __init__(self, **on: Step) -> None:
+        self.on = on
+        self.done: list[str] = []
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if "expect" in exchange.asked.headers:
+            await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await exchange.body()
+        name = self.name(exchange)
+        self.done.append(name)
+        await self.on.pop(name, self.answers()[name])(exchange)
+
+    def name(self, exchange: Exchange) -> str:
+        method, target = exchange.asked.method, exchange.asked.target
+        if method == "POST":
+            return "begin" if target.endswith("?uploads=") else "complete"
+        return "abort" if method == "DELETE" else "part"
+
+    def answers(self) -> dict[str, Step]:
+        return {
+            "begin": answer(b"<R><UploadId>up/load</UploadId></R>"),
+            "part": answer(b"", etag='"part"'),
+            "complete": answer(b"<R><ETag>&quot;whole-2&quot;</ETag></R>"),
+            "abort": answer(b"", 204),
+        }
+
+
+async def uploaded(parts: Parts, condition: Condition = ALWAYS) -> str | None:
+    async with served(parts) as server, calling(server) as caller:
+        store = caller.store()
+        try:
+            return await store.put_file("key", io.BytesIO(bytes(PART_BYTES + 1)), condition)
+        finally:
+            await store.aclose()
+
+
+def test_an_upload_in_parts_is_joined() -> None:
+    parts = Parts()
+    assert asyncio.run(uploaded(parts)) == "whole-2"
+    assert parts.done == ["begin", "part", "part", "complete"]
+
+
+def test_an_upload_whose_condition_does_not_hold_leaves_no_parts() -> None:
+    parts = Parts(complete=refusal("PreconditionFailed", 412))
+    assert asyncio.run(uploaded(parts, IF_ABSENT)) is None
+    assert parts.done[-2:] == ["complete", "abort"]
+
+
+def test_an_upload_that_meets_another_write_is_sent_again_whole() -> None:
+    parts = Parts(complete=refusal("ConditionalRequestConflict", 409))
+    assert asyncio.run(uploaded(parts, IF_ABSENT)) == "whole-2"
+    again = parts.done[parts.done.index("complete") + 1 :]
+    assert sorted(again) == ["abort", "begin", "complete", "part", "part"]
+
+
+def test_an_error_hidden_in_a_success_is_seen() -> None:
+    hidden = answer(b"<?xml?>\n<Error><Code>InternalError</Code><Message>x</Message></Error>")
+    parts = Parts(complete=hidden)
+    assert asyncio.run(uploaded(parts)) == "whole-2"
+    assert parts.done == ["begin", "part", "part", "complete", "complete"]
+
+
+def test_a_part_that_is_refused_leaves_no_parts() -> None:
+    parts = Parts(part=refusal("AccessDenied", 403))
+    with pytest.raises(RefusedError):
+        asyncio.run(uploaded(parts))
+    assert parts.done[-1] == "abort"
+
+
+def test_an_abort_that_fails_does_not_hide_the_reason() -> None:
+    parts = Parts(part=refusal("AccessDenied", 403), abort=refusal("NoSuchUpload", 404))
+    with pytest.raises(RefusedError):
+        asyncio.run(uploaded(parts))
+
+
+def test_an_upload_that_is_cancelled_leaves_no_parts() -> None:
+    async def body() -> None:
+        begun = asyncio.Event()
+
+        async def hanging(exchange: Exchange) -> None:
+            begun.set()
+            await exchange.reader.read()
+
+        parts = Parts(part=hanging)
+        async with served(parts) as server, calling(server) as caller:
+            store = caller.store()
+            call = asyncio.create_task(store.put_file("key", io.BytesIO(bytes(PART_BYTES + 1))))
+            await begun.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await store.aclose()
+        assert parts.done[-1] == "abort"
+
+    asyncio.run(body())

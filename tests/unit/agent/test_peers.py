@@ -1,0 +1,86 @@
+"""Which other workers live, and which of all waits for the last leases and repairs the queue."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelize_agent.reporting.peers import Peers
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
+
+NOW = 10_000.0
+LAYOUT = RunLayout(Location("bucket"), "r")
+
+
+def beat(worker: str, state: WorkerState = WorkerState.IDLE, age: float = 0) -> Heartbeat:
+    return Heartbeat(worker=worker, state=state, started=0, seen=NOW - age, interval_seconds=30)
+
+
+def peers_of(worker: str, beats: list[Heartbeat], *, broken: str = "") -> Peers:
+    store = InMemoryStore()
+    for found in beats:
+        store.put(LAYOUT.heartbeat(found.worker), found.encode())
+    if broken:
+        store.put(LAYOUT.heartbeat(broken), b"{")
+    return Peers(AsyncInMemoryStore(store), LAYOUT, worker, lambda: NOW)
+
+
+def leads(worker: str, beats: list[Heartbeat]) -> bool:
+    return asyncio.run(peers_of(worker, beats).leads())
+
+
+def living(peers: Peers) -> list[str]:
+    async def collect() -> list[str]:
+        return [found.worker async for found in peers.living()]
+
+    return asyncio.run(collect())
+
+
+def test_the_lowest_id_leads() -> None:
+    beats = [beat("w2"), beat("w1"), beat("w3")]
+    assert [leads(worker, beats) for worker in ("w1", "w2", "w3")] == [True, False, False]
+
+
+def test_a_worker_that_has_left_drains_or_is_overdue_is_not_counted_on() -> None:
+    gone = [
+        beat("w1", WorkerState.LEFT),
+        beat("w2", WorkerState.FAILED),
+        beat("w3", WorkerState.DRAINING),
+        beat("w4", age=91),
+    ]
+    assert leads("w5", [*gone, beat("w5")])
+
+
+def test_a_worker_that_cannot_see_even_its_own_heartbeat_leads() -> None:
+    assert leads("w1", [])
+
+
+beats = st.lists(
+    st.builds(
+        beat,
+        st.sampled_from("abcdef"),
+        st.sampled_from(WorkerState),
+        st.floats(0, 200),
+    ),
+    unique_by=lambda beat: beat.worker,
+)
+
+
+@given(beats)
+def test_among_those_that_stay_exactly_one_leads(beats: list[Heartbeat]) -> None:
+    staying = [b.worker for b in beats if b.alive(NOW) and b.state is not WorkerState.DRAINING]
+    assert sum(leads(worker, beats) for worker in staying) == bool(staying)
+
+
+def test_a_heartbeat_that_cannot_be_read_says_nothing() -> None:
+    assert living(peers_of("w0", [beat("w2")], broken="w1")) == ["w2"]
+
+
+def test_another_worker_is_one_that_is_neither_this_nor_among_those_left_out() -> None:
+    peers = peers_of("w1", [beat("w1"), beat("w2")])
+    assert asyncio.run(peers.any_other())
+    assert not asyncio.run(peers.any_other({"w2"}))
