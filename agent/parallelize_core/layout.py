@@ -1,6 +1,7 @@
 """Where everything of a run lies in S3: pure functions from names to keys.
 
 s3://BUCKET/PREFIX/runs/<run>/run.json
+                             /origin.json
                              /manifest/<part>.jsonl.gz, <part>.cursor.json
                              /input/<key>
                              /environment/<sha256>.zip
@@ -81,6 +82,11 @@ class RunLayout:
     def run_json(self) -> str:
         """The record of the run itself."""
         return self.root.key("run.json")
+
+    @property
+    def origin(self) -> str:
+        """Whose run it is: the first object of a run, there before run.json."""
+        return self.root.key("origin.json")
 
     @property
     def input(self) -> Location:

@@ -60,12 +60,21 @@ class OutputNaming(Contract):
     on_clash: Literal["fail", "suffix", "replace"] = "fail"
 
 
+class Origin(Record):
+    """Whose run it is: the id of the project that made it, and who did so, for people to read."""
+
+    id: str
+    owner: str = ""
+
+
 class Run(Record):
     """Everything that an agent needs to know about the work; stored as run.json.
 
     Agents read it again every few seconds. While `paused` gives a reason, they hand their work
     back and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is
     how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`.
+    `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
+    of former versions.
     """
 
     name: str
@@ -80,6 +89,8 @@ class Run(Record):
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)
     resumed_at: str = ""
+    origin: str = ""
+    owner: str = ""
 
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,9 @@ from parallelize.console import answer_json, escape, say, say_plan, say_plans, s
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import progress
+from parallelize.runs.apart import check_apart
+from parallelize.runs.download_record import RECORD, DownloadRecord
+from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
 from parallelize.transfers import in_parallel, sha256_of
@@ -36,11 +37,6 @@ from parallelize_core.result import Output
 from parallelize_core.store import Store
 
 SOME_FAILED = 1
-
-PARTIAL = ".parallelize-"
-"""How the folder of unfinished downloads begins."""
-
-DAY_SECONDS = 24 * 3600
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """What a disk says that takes no other output either."""
@@ -101,6 +97,7 @@ def download(
 ) -> int:
     """Fetch the outputs of all finished jobs into a folder, as the inputs' folders are."""
     context = open_context(common)
+    check_apart(context, folder)
     if dry_run:
         return _show_plan(make_plan(context, folder), folder)
     done = fetch(context, folder)
@@ -152,27 +149,23 @@ def fetch(context: Context, folder: Path) -> Fetched:
         )
     output = load_run(context.store, context).output
     check_folder(folder)
-    _sweep(folder)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as partial:
-        mode = 0o666 & ~_umask()
-        fetcher = Fetcher(context.store_of(output.bucket), output, folder, Path(partial), mode)
-        fetched, broken = fetcher.fetch_all(plan.outputs)
+    record = DownloadRecord(folder)
+    store, mode = context.store_of(output.bucket), 0o666 & ~_umask()
+    try:
+        with record.partial_folder() as partial:
+            fetcher = Fetcher(store, output, record, partial, mode)
+            fetched, broken = fetcher.fetch_all(plan.outputs)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
-
-
-def _sweep(folder: Path) -> None:
-    """Take away what a download that was killed has left; one that goes on writes there today."""
-    for left in folder.glob(f"{PARTIAL}*"):
-        old = time.time() - left.lstat().st_mtime > DAY_SECONDS
-        if old and left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def make_plan(context: Context, folder: Path) -> Plan:
     """Read the manifest and the results, and choose what can be fetched into `folder`."""
     store, layout = context.store, context.layout
     load_run(store, context)
+    check_meant(context)
     inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
     done = finished(store, layout)
     results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
@@ -212,11 +205,11 @@ def remarks(plan: Plan) -> list[str]:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches outputs below `location` into `folder`, by way of `partial` beside them."""
+    """Fetches outputs below `location` into the folder of `record`, by way of `partial` there."""
 
     store: Store
     location: Location
-    folder: Path
+    record: DownloadRecord
     partial: Path
     mode: int
     """The permissions of a new file."""
@@ -238,10 +231,15 @@ class Fetcher:
         return fetched, tuple(broken)
 
     def fetch(self, output: Output) -> bool:
-        """Fetch one output; False if it is there already. Raises ServiceError if it is wrong."""
-        target = self.folder / output.key
+        """Fetch one output; False if it is there already.
+
+        Raises ServiceError if it is wrong, UsageError if something else has its place.
+        """
+        target = self.record.folder / output.key
         if is_there(target, output):
             return False
+        if why := self.record.refusal(output.key):
+            raise UsageError(why)
         handle, name = tempfile.mkstemp(dir=self.partial)
         os.close(handle)
         partial = Path(name)
@@ -250,11 +248,12 @@ class Fetcher:
             raise ServiceError("it is not what its job wrote (size or checksum differ)")
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.chmod(self.mode)
+        self.record.note(output.key, output.sha256)
         partial.replace(target)
         return True
 
     def _try(self, output: Output) -> bool | Refusal:
-        if self.full and not is_there(self.folder / output.key, output):
+        if self.full and not is_there(self.record.folder / output.key, output):
             return Refusal(output.key, self.full[0])
         try:
             return self.fetch(output)
@@ -286,6 +285,8 @@ def refusals(outputs: Iterable[Output], folder: Path, *, one_case: bool) -> list
         twin = taken.setdefault(_folded(name, one_case), name)
         if why := keys.refusal(name):
             refused.append(Refusal(name, why))
+        elif _folded(name, one_case) == RECORD:
+            refused.append(Refusal(name, "the record of downloads has this name"))
         elif not (root / name).parent.resolve().is_relative_to(root):
             refused.append(Refusal(name, f"a link in {folder} leads out of it"))
         elif twin != name:
@@ -323,8 +324,14 @@ def _umask() -> int:
 
 def _show_plan(plan: Plan, folder: Path) -> int:
     missing = [one for one in plan.outputs if not is_there(folder / one.key, one)]
-    say_plans(f"would download {shown(one.key, 44)}  {show_size(one.size)}" for one in missing)
-    for refusal in plan.refused:
+    record = DownloadRecord(folder)
+    kept = {one.key: why for one in missing if (why := record.refusal(one.key))}
+    say_plans(
+        f"would download {shown(one.key, 44)}  {show_size(one.size)}"
+        for one in missing
+        if one.key not in kept
+    )
+    for refusal in (*plan.refused, *(Refusal(key, why) for key, why in kept.items())):
         say_plan(f"would refuse {shown(refusal.key)}\n  {refusal.why}")
     say_plan(f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without result")
     return 0

@@ -22,6 +22,7 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.export import as_json
 from parallelize.report.page import render
+from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.results import read_result
 from parallelize.runs.snapshot import Snapshot
 from parallelize.transfers import in_parallel
@@ -74,7 +75,7 @@ def write_report(context: Context, out: Path | None = None) -> Path:
 
 def default_name(run: str) -> str:
     """Return what the page of a run is called."""
-    return f"{run}-report.html"
+    return f"{run}{REPORT_END}"
 
 
 def write_page(made: Report, path: Path, hint: str) -> Path:
@@ -84,6 +85,11 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
     """
     page = render(made, hint).encode("utf-8", errors="replace")
     try:
+        if not _may_write(path):
+            raise UsageError(
+                f"{escape(str(path))} is not a report, and stays as it is", None,
+                f"move it away, or choose another place: parallelize report{hint} --out FILE",
+            )  # fmt: skip
         _write_whole(path, page)
     except OSError as error:
         raise UsageError(
@@ -91,6 +97,13 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
             error.strerror, f"another place: parallelize report{hint} --out FILE",
         ) from None  # fmt: skip
     return path
+
+
+def _may_write(path: Path) -> bool:
+    """Whether there is nothing of this name, or an older report, or what no file can replace."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    return is_report(path)
 
 
 def _write_whole(path: Path, page: bytes) -> None:

@@ -18,6 +18,7 @@ from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.queues import make_queues
+from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
@@ -75,7 +76,9 @@ def retry_jobs(context: Context, files: Sequence[str] = ()) -> Retried:
     """Do all of `retry`; raise NothingToDoError if no job has failed."""
     store = context.store
     run = load_run(store, context)
+    check_ours(context)
     results = _chosen(context, store, files)
+    adopt(context)
     renewed = _renew(context, store, run)
     queues = make_queues(context.clients.sqs, context.run, context.tags)
     clear_dead(queues.dead, {result.key for result in results})

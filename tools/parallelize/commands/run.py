@@ -29,6 +29,7 @@ from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunState, RunStatus, status_of
@@ -111,6 +112,7 @@ def carry_through(
 
     Returns how the run stands, and whether all that it has made so far is in `folder`.
     """
+    check_apart(context, folder)
     check_folder(folder)
     prep.prepare(context)
     with _interruptible(context, local=local):
@@ -120,6 +122,7 @@ def carry_through(
 
 def show_plan(context: Context, folder: Path) -> None:
     """Print what `run` would do; changes nothing in S3, SQS and EC2."""
+    check_apart(context, folder)
     prep.show_plan(context)
     count = plural(context.settings.workers.count, "worker")
     say_plan("would send the jobs that have no result to the queue")

@@ -14,6 +14,15 @@ ACCOUNT_ID = "123456789012"
 ROLE = "parallelize-agent"
 GROUP_TAG = "aws:autoscaling:groupName"
 
+PLAIN_TAG = "parallelize:plain"
+"""On an instance that is to find no other programs than a real one would."""
+
+WORKER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What systemd gives the agent on a worker.
+
+https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24PATH
+"""
+
 # The credentials are made up, but expire as EC2's do, so that refreshing them is rehearsed too.
 CREDENTIALS_LIFETIME = timedelta(hours=6)
 
