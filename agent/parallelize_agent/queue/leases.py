@@ -29,7 +29,7 @@ MARGIN_PER_LEASE = 1 / 12
 end inside it."""
 
 MAX_ROUND_SECONDS = 5.0
-"""How long the keeper rests at the most, and waits for one renewal."""
+"""How long the keeper rests at the most."""
 
 
 class LeaseLostError(Exception):
@@ -55,8 +55,13 @@ class LeaseTerms:
 
     @property
     def round_seconds(self) -> float:
-        """How long the keeper rests between two rounds, and waits for one batch of renewals."""
+        """How long the keeper rests between two rounds."""
         return min(MAX_ROUND_SECONDS, self.seconds * MARGIN_PER_LEASE)
+
+    @property
+    def call_seconds(self) -> float:
+        """How long one renewal may take: one that hangs leaves time for a second."""
+        return self.seconds / 4
 
 
 class Lease:
@@ -190,21 +195,19 @@ class LeaseKeeper:
             if receipt not in self._renewing and lease.due()
         ]
         for batch in batches([lease for lease in due if not self._is_claims_turn(lease)]):
-            self._begin(batch, self._renew(batch), self._terms.round_seconds)
+            self._begin(batch, self._renew(batch))
         for lease in due:
             if self._is_claims_turn(lease):
-                self._begin([lease], self._renew_by_claim(lease), self._terms.renew_after)
+                self._begin([lease], self._renew_by_claim(lease))
 
     def _is_claims_turn(self, lease: Lease) -> bool:
         return lease.claim is not None or (
             lease.valid and lease.age >= self._terms.claim_after_seconds
         )
 
-    def _begin(
-        self, leases: Sequence[Lease], renewal: Coroutine[Any, Any, None], seconds: float
-    ) -> None:
+    def _begin(self, leases: Sequence[Lease], renewal: Coroutine[Any, Any, None]) -> None:
         receipts = [lease.message.receipt for lease in leases]
-        task = asyncio.create_task(self._attempt(renewal, seconds))
+        task = asyncio.create_task(self._attempt(renewal))
         self._renewing.update(dict.fromkeys(receipts, task))
         task.add_done_callback(lambda _: self._end(receipts))
 
@@ -214,9 +217,9 @@ class LeaseKeeper:
         # After each call: others must not run out unnoticed until the next round.
         self._give_up_expired()
 
-    async def _attempt(self, renewal: Coroutine[Any, Any, None], seconds: float) -> None:
+    async def _attempt(self, renewal: Coroutine[Any, Any, None]) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._terms.call_seconds):
                 await renewal
         except Exception as error:
             # Not lost yet: the next round tries again, until the lease can no longer be trusted.

@@ -21,7 +21,7 @@ from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.shutdown import Shutdown
 from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, MissingError, RefusedError, ServiceError
+from parallelize_core.errors import AccessError, DecodeError, MissingError, ServiceError
 from parallelize_core.job import JobMessage
 from parallelize_core.queue import BATCH, AsyncQueue, Message, QueueCounts
 from parallelize_core.store import Store
@@ -114,7 +114,7 @@ class Receiver:
             messages = await queue.outlast(
                 lambda: self.queue.receive(places, config.poll_seconds, config.lease_seconds)
             )
-        except (RefusedError, MissingError) as error:
+        except (AccessError, MissingError) as error:
             if not self._refused:
                 log.error("the queue gives nothing", error=str(error))
             self._refused = error.what
