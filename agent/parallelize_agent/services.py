@@ -1,12 +1,14 @@
-"""This worker's connections to AWS: S3 and SQS for the event loop, everything rare in threads."""
+"""This worker's connections to AWS: S3 and SQS for the event loop, everything rare in threads.
+
+boto3 is imported when something rare is needed: it takes longer than the first receive.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parallelize_agent.assembly import Instance
 from parallelize_agent.machine import group
@@ -14,14 +16,13 @@ from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import group_name
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.store import AsyncStore, Store
 
 if TYPE_CHECKING:
-    import boto3
+    from types_boto3_autoscaling import AutoScalingClient
 
 LOG_TIMEOUT_SECONDS = 5.0
 
@@ -39,13 +40,11 @@ class Connections:
 @asynccontextmanager
 async def connect(config: AgentConfig, instance: Instance) -> AsyncIterator[Connections]:
     """Open the connections of a worker; they are closed at the end."""
-    session = _session(config, instance)
-    clients = AsyncClients(session)
-    rare = cache(lambda bucket: Clients.make(session).store(bucket))
+    clients = AsyncClients.of_region(config.region or instance.region)
     try:
         yield Connections(
-            cache(clients.store),
-            rare,
+            clients.store,
+            clients.rare_store,
             clients.queue(config.queue_url),
             clients.queue(config.dead_letter_queue_url),
         )
@@ -55,23 +54,22 @@ async def connect(config: AgentConfig, instance: Instance) -> AsyncIterator[Conn
 
 def open_rare(config: AgentConfig, instance: Instance) -> Store:
     """Open the run's bucket for calls that may block."""
-    return Clients.make(_session(config, instance)).store(config.bucket)
+    from parallelize_core.clients import Clients, make_session  # noqa: PLC0415 - see above
+
+    return Clients.make(make_session(config.region or instance.region)).store(config.bucket)
 
 
 def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:
     """Build the copy of this worker's log, in a stream of its own, if the configuration says so."""
     if not config.log_group:
         return None
-    prompt = client_config(read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2)
-    client = _session(config, instance).client("logs", config=prompt)
+    client = _client("logs", config, instance, read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2)
     return CloudLog(client, config.log_group, f"{config.run}/{instance.worker}")
 
 
 def make_publisher(config: AgentConfig, instance: Instance) -> Publisher | None:
     """Build what sends metrics, if the configuration says so."""
-    if not config.metrics:
-        return None
-    return Publisher(_session(config, instance).client("cloudwatch", config=client_config()))
+    return Publisher(lambda: _client("cloudwatch", config, instance)) if config.metrics else None
 
 
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
@@ -79,7 +77,7 @@ def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason)
 
     A worker that is unfit may be replaced, unless so many were before it that the run is at fault.
     """
-    autoscaling = _session(config, instance).client("autoscaling", config=client_config())
+    autoscaling: AutoScalingClient = _client("autoscaling", config, instance)
     records, layout, worker = open_rare(config, instance), config.layout, instance.worker
     if reason.unfit and group.may_be_replaced(records, layout, worker):
         return
@@ -92,5 +90,8 @@ def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason)
     group.leave(autoscaling, worker)
 
 
-def _session(config: AgentConfig, instance: Instance) -> boto3.Session:
-    return make_session(config.region or instance.region)
+def _client(service: str, config: AgentConfig, instance: Instance, **limits: Any) -> Any:
+    from parallelize_core.clients import client_config, make_session  # noqa: PLC0415 - see above
+
+    session = make_session(config.region or instance.region)
+    return session.client(service, config=client_config(**limits))  # type: ignore[call-overload]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import AsyncQueue
+from parallelize_core.regions import region_from
 from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.sqs import AsyncSQSQueue
-from parallelize_core.store import AsyncStore, S3Store, Store
+from parallelize_core.store import AsyncStore, Store
 from parallelize_core.transport.connector import Connector
 
 if TYPE_CHECKING:
@@ -42,13 +44,24 @@ class AsyncClients:
         self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
         self._stores: dict[str, AsyncS3Store] = {}
 
+    @classmethod
+    def of_region(cls, region: str | None) -> Self:
+        """Make them for a region, or for the one that the environment or the profile names."""
+        import botocore.session  # noqa: PLC0415 - boto3's takes twice as long to import
+
+        session = botocore.session.Session()
+        found = region_from(os.environ)
+        if wanted := region or (found[0] if found else None):
+            session.set_config_variable("region", wanted)
+        return cls(session)
+
     def store(self, bucket: str) -> AsyncStore:
         """Return a bucket."""
         if bucket not in self._stores:
             self._stores[bucket] = AsyncS3Store(
                 bucket,
                 lambda: self._connector.of_bucket(bucket),
-                lambda: self._rare_store(bucket),
+                lambda: self.rare_store(bucket),
                 self._files,
                 self._rare,
                 self._parts,
@@ -67,7 +80,10 @@ class AsyncClients:
         for pool in (self._files, self._rare):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _rare_store(self, bucket: str) -> Store:
+    def rare_store(self, bucket: str) -> Store:
+        """Return a bucket for calls that may block, and are rare."""
+        from parallelize_core.boto_store import S3Store  # noqa: PLC0415 - it imports botocore
+
         return S3Store(self._s3, bucket, self._files)
 
     @cached_property

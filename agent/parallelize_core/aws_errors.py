@@ -1,18 +1,35 @@
-"""What botocore's errors mean, in words for the person who has to act."""
+"""What goes wrong on the way to AWS, as errors of our tree, in words for the person who has to act.
+
+    with translated("S3", "s3://bucket/key"):      whatever is raised here leaves as one of ours,
+        answer = client.get_object(...)            with what raised it as its cause
+    @translated("EC2")                             the same for a function
+
+Only calls and the reading of their answers belong inside: an error of this machine's disk, or of a
+callback, would pass for the service's.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from parallelize_core.errors import (
     AccessError,
+    ArchivedError,
+    ChangedError,
     MissingError,
     ParallelizeError,
+    RefusedError,
     ServiceError,
+    ThrottledError,
+    UnavailableError,
     UsageError,
+    code_of,
 )
 
 _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
@@ -28,8 +45,18 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.
 _DENIED_CODES = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"}
 _THROTTLED_CODES = {
     "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "SlowDown",
-    "TooManyRequestsException", "503", "ServiceUnavailable", "InternalError", "InternalFailure",
+    "TooManyRequestsException",
 }  # fmt: skip
+_FAILING_CODES = {"503", "ServiceUnavailable", "InternalError", "InternalFailure"}
+_PASSING_CODES = {
+    # Another write to the key is under way; the request came too slowly, or not as it was sent.
+    "ConditionalRequestConflict", "OperationAborted", "RequestTimeout", "IncompleteBody",
+    "BadDigest",
+    # More messages in flight than SQS allows.
+    "OverLimit",
+}  # fmt: skip
+MISSING_CODES = {"404", "NoSuchKey", "NotFound"}
+CHANGED_CODES = {"412", "PreconditionFailed"}
 _REGION_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraint", "PermanentRedirect"}
 _NO_QUEUE_CODES = {"NonExistentQueue", "QueueDoesNotExist"}
 _EXPIRED_ERRORS = (
@@ -43,6 +70,104 @@ _SETTING_ERRORS = (
 _BROKEN_BODY_ERRORS = (
     aws.FlexibleChecksumError, aws.IncompleteReadError, aws.ResponseStreamingError,
 )  # fmt: skip
+_NEVER_SENT_ERRORS = (
+    aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ProxyConnectionError,
+)  # fmt: skip
+_NONSENSE_ERRORS = (LookupError, ValueError, TypeError, AttributeError)
+"""What reading an answer raises that is not built as it should be."""
+
+
+@contextmanager
+def translated(service: str, place: str = "") -> Iterator[None]:
+    """Let whatever is raised inside leave as an error of our tree, with its cause.
+
+    `place` is the object or the queue that is asked for, if it is one: then a refusal that is not
+    known otherwise is of that place, and a RefusedError.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = translate(error, service, place)
+        if told is error:
+            raise
+        raise told from error
+
+
+def translate(error: Exception, service: str, place: str = "") -> ParallelizeError:
+    """Return what an error of a call of `service` is in our tree; one of ours is so already."""
+    if isinstance(error, ParallelizeError):
+        return error
+    if isinstance(error, aws.ClientError):
+        return _of_place(error, place) or explain(error) or _unknown_refusal(error, place)
+    return explain(error) or _unknown_failure(error, service)
+
+
+def response_of(error: BaseException) -> Mapping[str, Any]:
+    """Return the answer that an error stands for, as botocore has it; empty if there was none."""
+    cause = error.__cause__ if isinstance(error, ParallelizeError) else error
+    return cause.response if isinstance(cause, aws.ClientError) else {}
+
+
+def is_broken_body(error: BaseException) -> bool:
+    """Whether an answer broke off or came changed, which botocore does not try again."""
+    lost = (*_BROKEN_BODY_ERRORS, aws.ConnectionClosedError, aws.ReadTimeoutError)
+    return isinstance(error.__cause__, lost)
+
+
+def may_have_happened(error: ParallelizeError) -> bool:
+    """Whether AWS may have done what it was asked, although no answer says so."""
+    told = isinstance(error.__cause__, (aws.ClientError, *_NEVER_SENT_ERRORS))
+    return isinstance(error, UnavailableError) and not told
+
+
+def with_profile(error: ParallelizeError, profile: str | None) -> ParallelizeError:
+    """Return the error that names the AWS profile, if it is about credentials; else itself."""
+    if type(error) is AccessError and isinstance(error.__cause__, Exception):
+        return explain(error.__cause__, profile) or error
+    return error
+
+
+def _of_place(error: aws.ClientError, place: str) -> ParallelizeError | None:
+    """Say what S3 or SQS says of one object, bucket or queue."""
+    code, message = code_of(error), _message(error)
+    if not place:
+        return None
+    if code in MISSING_CODES:
+        return MissingError(f"{place} does not exist")
+    if code in CHANGED_CODES:
+        return ChangedError(f"{place} has changed since it was listed")
+    if code == "InvalidObjectState":
+        return ArchivedError(
+            f"{place} is in an archive", message, "restore it: aws s3api restore-object"
+        )
+    if code in _DENIED_CODES:
+        return _denied(error, f"{place}: {message or 'AWS gave no reason'}")
+    return None
+
+
+def _unknown_refusal(error: aws.ClientError, place: str) -> ParallelizeError:
+    what, code = f"AWS refused {error.operation_name}", code_of(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    # Without a body, as HEAD's answer is, the code is a number, and the reason is not known.
+    if code in _PASSING_CODES or status >= 500 or not code or code.isdigit():
+        return UnavailableError(what, str(error), "try again in a while")
+    return RefusedError(what, f"{place}: {error}") if place else ServiceError(what, str(error))
+
+
+def _unknown_failure(error: Exception, service: str) -> ParallelizeError:
+    why = f"{type(error).__name__}: {error}"
+    if isinstance(error, _NONSENSE_ERRORS) and not isinstance(error, OSError):
+        return UnavailableError(
+            f"what {service} answers makes no sense", why,
+            "check AWS_ENDPOINT_URL, and proxies on the way",
+        )  # fmt: skip
+    return UnavailableError(
+        f"a call of {service} failed", why, "check the network and AWS_ENDPOINT_URL, and try again"
+    )
+
+
+def _message(error: aws.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Message", ""))
 
 
 def explain(error: Exception, profile: str | None = None) -> ParallelizeError | None:
@@ -66,7 +191,7 @@ def explain(error: Exception, profile: str | None = None) -> ParallelizeError | 
             "the AWS credentials could not be fetched", str(error), "check credential_process"
         )
     if isinstance(error, ResponseParserError):
-        return ServiceError(
+        return UnavailableError(
             "what answers is not AWS", str(error).splitlines()[0],
             "check AWS_ENDPOINT_URL, and proxies on the way",
         )  # fmt: skip
@@ -90,13 +215,13 @@ def _explain_setting(error: Exception) -> ParallelizeError | None:
 
 def _explain_network(error: Exception) -> ParallelizeError | None:
     if isinstance(error, _BROKEN_BODY_ERRORS):
-        return ServiceError(
+        return UnavailableError(
             "what AWS sends keeps breaking off",
             str(error),
             "check the network and try again; what is done is not done again",
         )
     if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
-        return ServiceError(
+        return UnavailableError(
             "AWS cannot be reached",
             str(error),
             "start the local cloud again: parallelize run --local"
@@ -107,8 +232,7 @@ def _explain_network(error: Exception) -> ParallelizeError | None:
 
 
 def _explain_code(error: aws.ClientError, profile: str | None) -> ParallelizeError | None:
-    code = error.response.get("Error", {}).get("Code", "")
-    message = error.response.get("Error", {}).get("Message", "")
+    code, message = code_of(error), _message(error)
     if code == "RequestTimeTooSkewed" or message.startswith(_CLOCK_WORDS):
         return UsageError("this machine's clock is wrong", message, "set the clock, e.g. with NTP")
     if code == "RequestExpired":
@@ -118,17 +242,22 @@ def _explain_code(error: aws.ClientError, profile: str | None) -> ParallelizeErr
     if code in _IDENTITY_CODES:
         return AccessError("AWS does not accept these credentials", message, "check AWS_PROFILE")
     if code in _DENIED_CODES:
-        return AccessError(
-            f"not allowed: {error.operation_name}",
-            message or "AWS gave no reason",
-            "ask for the permission, or use another profile (AWS_PROFILE)",
-        )
+        return _denied(error, message or "AWS gave no reason")
     return _explain_service(error, code, message)
 
 
+def _denied(error: aws.ClientError, why: str) -> RefusedError:
+    return RefusedError(
+        f"not allowed: {error.operation_name}",
+        why,
+        "ask for the permission, or use another profile (AWS_PROFILE)",
+    )
+
+
 def _explain_service(error: aws.ClientError, code: str, message: str) -> ParallelizeError | None:
-    if code in _THROTTLED_CODES:
-        return ServiceError(
+    if code in _THROTTLED_CODES | _FAILING_CODES:
+        kind = ThrottledError if code in _THROTTLED_CODES else UnavailableError
+        return kind(
             f"AWS keeps refusing {error.operation_name} ({code})", message, "try again in a while"
         )
     return _explain_bucket(error, code, message) or _explain_queue(code, message)
@@ -155,7 +284,7 @@ def _explain_queue(code: str, message: str) -> ParallelizeError | None:
     if name in _NO_QUEUE_CODES:
         return MissingError("the run's queue does not exist", message, "parallelize enqueue")
     if name == "QueueDeletedRecently":
-        return ServiceError(
+        return UnavailableError(
             "the run's queue was deleted less than 60 s ago", message, "try again in a minute"
         )
     return None
@@ -166,8 +295,7 @@ def _expiry(error: Exception) -> str | None:
     if isinstance(error, _EXPIRED_ERRORS):
         return str(error)
     if isinstance(error, aws.ClientError):
-        said = error.response.get("Error", {})
-        return said.get("Message", "") if said.get("Code") in _EXPIRED_CODES else None
+        return _message(error) if code_of(error) in _EXPIRED_CODES else None
     return None
 
 

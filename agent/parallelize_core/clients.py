@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,13 +10,20 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
+from parallelize_core.aws_errors import translated
+from parallelize_core.boto_queue import SQSQueue
+from parallelize_core.boto_store import S3Store
 from parallelize_core.parts import PARTS_AT_ONCE
-from parallelize_core.queue import Queue, SQSQueue
-from parallelize_core.store import S3Store, Store
+from parallelize_core.queue import Queue
+from parallelize_core.regions import region_from
+from parallelize_core.store import Store
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sqs import SQSClient
+
+Session = boto3.Session
+"""What clients are made from, so that nobody else has to import the library."""
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -25,22 +31,15 @@ READ_TIMEOUT_SECONDS = 60
 
 MAX_ATTEMPTS = 8
 
-REGION_VARIABLES = ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""In the order in which they win; boto3 by itself does not look at AWS_REGION."""
 
+@translated("AWS")
+def make_session(region: str | None = None, profile: str | None = None) -> Session:
+    """Return a session; the region is the one given, else the environment's, the profile's.
 
-def region_from(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the region that the environment asks for and the variable that said so."""
-    for name in REGION_VARIABLES:
-        if value := environ.get(name):
-            return value, name
-    return None
-
-
-def make_session(region: str | None = None, profile: str | None = None) -> boto3.Session:
-    """Return a session; the region is the one given, else the environment's, the profile's."""
+    Raises UsageError for a profile that does not exist, as all here does for a wrong setting.
+    """
     found = region_from(os.environ)
-    return boto3.Session(profile_name=profile, region_name=region or (found[0] if found else None))
+    return Session(profile_name=profile, region_name=region or (found[0] if found else None))
 
 
 def client_config(
@@ -68,7 +67,8 @@ class Clients:
     """Transfers the parts of large objects, for all stores together."""
 
     @classmethod
-    def make(cls, session: boto3.Session, connections: int = 10) -> Clients:
+    @translated("AWS")
+    def make(cls, session: Session, connections: int = 10) -> Clients:
         """Build both with the given size of connection pool, that of parts apart."""
         return cls(
             session.client("s3", config=client_config(connections + PARTS_AT_ONCE)),

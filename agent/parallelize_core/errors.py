@@ -115,3 +115,15 @@ class LimitError(ParallelizeError):
     """A budget or a time limit is reached."""
 
     exit_code = 7
+
+
+BOUNDARY_ERRORS = (ServiceError, AccessError, UsageError)
+"""What a call of a store or a queue raises: `UsageError` for a bucket that does not exist."""
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code that AWS gave for an error, of ours or its library's; empty if none."""
+    cause = error.__cause__ if isinstance(error, ParallelizeError) else error
+    response = getattr(cause, "response", None)
+    said = response.get("Error") if isinstance(response, dict) else None
+    return str(said.get("Code", "")) if isinstance(said, dict) else ""

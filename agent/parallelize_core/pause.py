@@ -28,7 +28,7 @@ def pause(store: Store, layout: RunLayout, reason: str) -> bool:
     def paused(run: Run) -> Run:
         return run if run.paused else run.model_copy(update={"paused": reason})
 
-    return not _change(store, layout, paused).paused
+    return not change_run(store, layout, paused).paused
 
 
 def resume(store: Store, layout: RunLayout) -> bool:
@@ -44,16 +44,23 @@ def resume(store: Store, layout: RunLayout) -> bool:
         update = {"paused": "", "forgiven": failures, "resumed_at": utc_now()}
         return run.model_copy(update=update)
 
-    return bool(_change(store, layout, resumed).paused)
+    return bool(change_run(store, layout, resumed).paused)
 
 
-def _change(store: Store, layout: RunLayout, change: Callable[[Run], Run]) -> Run:
-    """Write what `change` makes of the run, if that is another; return what it was before."""
+def change_run(store: Store, layout: RunLayout, change: Callable[[Run], Run]) -> Run:
+    """Write what `change` makes of the run, if that is another; return what it was before.
+
+    Raises MissingError if there is no such run.
+    """
+    tried: tuple[Run, Run] | None = None
     for _ in range(MAX_TRIES):
         found = store.head(layout.run_json)
         run = Run.decode(store.get(layout.run_json))
+        if tried and run == tried[1]:
+            return tried[0]  # our own, written by a request whose answer was lost
         if (changed := change(run)) == run:
             return run
+        tried = run, changed
         # If somebody else has written meanwhile, the ETag is another and nothing is lost.
         if found and store.put(layout.run_json, changed.encode(), Condition(etag=found.etag)):
             return run

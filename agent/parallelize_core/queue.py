@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-from parallelize_core.errors import ServiceError
-
-if TYPE_CHECKING:
-    from types_boto3_sqs import SQSClient
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -23,8 +16,6 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-b
 
 MAX_DELAY_SECONDS = 15 * 60
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html"""
-
-_GONE = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,11 @@ class QueueCounts:
 
 
 class Queue(Protocol):
-    """One queue. Every call may raise botocore's errors or ServiceError."""
+    """One queue.
+
+    Every call may raise ServiceError, AccessError, or UsageError for a setting of this machine,
+    whatever fails on the way.
+    """
 
     def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
         """Send messages, any number of them; returns when all are on the queue."""
@@ -92,129 +87,7 @@ class AsyncQueue(Protocol):
         """Count the messages, approximately."""
 
 
-class _BatchError(ServiceError):
-    """Some entries of a batch failed for a reason that may pass."""
-
-
-_insist = retry(
-    retry=retry_if_exception_type(_BatchError),
-    stop=stop_after_attempt(8),
-    wait=wait_random_exponential(multiplier=0.1, max=5),
-    reraise=True,
-)
-
-
-class SQSQueue:
-    """A standard queue in SQS, or in anything that speaks its protocol."""
-
-    def __init__(self, client: SQSClient, url: str) -> None:
-        self._client = client
-        self.url = url
-
-    def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
-        """Send messages, any number of them; returns when all are on the queue."""
-        for batch in batches(bodies):
-            self._send([{"MessageBody": body, "DelaySeconds": delay_seconds} for body in batch])
-
-    def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
-        """Lease up to `limit` (1 to 10) messages; wait up to 20 s for the first."""
-        answer = self._client.receive_message(
-            QueueUrl=self.url,
-            MaxNumberOfMessages=min(limit, BATCH),
-            WaitTimeSeconds=wait_seconds,
-            VisibilityTimeout=lease_seconds,
-            MessageSystemAttributeNames=["ApproximateReceiveCount"],
-        )
-        return [
-            Message(
-                item["MessageId"],
-                item["Body"],
-                item["ReceiptHandle"],
-                int(item.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-            )
-            for item in answer.get("Messages", ())
-        ]
-
-    def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
-        """Renew leases from now on; answer the receipts whose lease is lost."""
-        lost = []
-        for batch in batches(receipts):
-            entries = [{"ReceiptHandle": r, "VisibilityTimeout": lease_seconds} for r in batch]
-            lost += [batch[place] for place in self._extend(entries)]
-        return lost
-
-    def delete(self, receipts: Sequence[str]) -> None:
-        """Acknowledge messages."""
-        for batch in batches(receipts):
-            self._delete([{"ReceiptHandle": receipt} for receipt in batch])
-
-    def counts(self) -> QueueCounts:
-        """Count the messages, approximately."""
-        names = {
-            "visible": "ApproximateNumberOfMessages",
-            "in_flight": "ApproximateNumberOfMessagesNotVisible",
-            "delayed": "ApproximateNumberOfMessagesDelayed",
-        }
-        answer: Any = self._client.get_queue_attributes(
-            QueueUrl=self.url,
-            AttributeNames=list(names.values()),  # type: ignore[arg-type]
-        )
-        found = answer.get("Attributes", {})
-        if not found.keys() >= set(names.values()):
-            raise ServiceError("an answer of SQS breaks off", f"it has only {sorted(found)}")
-        return QueueCounts(**{field: int(found[name]) for field, name in names.items()})
-
-    @_insist
-    def _send(self, entries: list[dict[str, Any]]) -> None:
-        answer = self._client.send_message_batch(QueueUrl=self.url, Entries=_numbered(entries))
-        _check_whole(answer)
-        failed = answer.get("Failed", ())
-        # What was sent must not be sent again when the call is retried.
-        entries[:] = [entries[int(item["Id"])] for item in failed]
-        _check("send", failed)
-
-    @_insist
-    def _delete(self, entries: list[dict[str, Any]]) -> None:
-        answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=_numbered(entries))
-        failed = [item for item in answer.get("Failed", ()) if not _gone(item)]
-        entries[:] = [entries[int(item["Id"])] for item in failed]
-        _check("acknowledge", failed)
-
-    def _extend(self, entries: list[dict[str, Any]]) -> list[int]:
-        answer = self._client.change_message_visibility_batch(
-            QueueUrl=self.url, Entries=_numbered(entries)
-        )
-        _check_whole(answer)
-        failed = answer.get("Failed", ())
-        _check("renew", [item for item in failed if not _gone(item)])
-        return [int(item["Id"]) for item in failed]
-
-
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut `items` into pieces that one batch call takes."""
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]
-
-
-def _numbered(entries: Sequence[dict[str, Any]]) -> list[Any]:
-    return [{"Id": str(place), **entry} for place, entry in enumerate(entries)]
-
-
-def _gone(item: Any) -> bool:
-    # The same code has a prefix in SQS's older protocol, and a suffix in some servers.
-    return item["Code"].rpartition(".")[2].removesuffix("Exception") in _GONE
-
-
-def _check_whole(answer: Any) -> None:
-    """Raise an error that may pass for an answer of nothing, as a cut connection leaves it."""
-    if not answer.keys() & {"Successful", "Failed"}:
-        raise _BatchError("an answer of SQS breaks off", "it names no message")
-
-
-def _check(verb: str, failed: Sequence[Any]) -> None:
-    if failed:
-        first = failed[0]
-        raise _BatchError(
-            f"SQS did not {verb} {len(failed)} messages",
-            f"{first['Code']}: {first.get('Message', 'no reason given')}",
-        )

@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.record import Contract, Record
+from parallelize_core.record import Contract, IsoTime, Record
 
 DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 
 CONTRACT = ConfigDict(frozen=True, extra="ignore")
 """Readers ignore what they do not know, so an older agent can serve a newer client's run."""
 
-HALT = r"^([1-9]\d*|\d+(\.\d+)?%)$"
+HALT = r"^([1-9][0-9]{0,17}|[0-9]{1,6}(\.[0-9]{1,9})?%)$"
 """What `Limits.halt` looks like."""
 
 
@@ -60,12 +60,21 @@ class OutputNaming(Contract):
     on_clash: Literal["fail", "suffix", "replace"] = "fail"
 
 
+class Origin(Record):
+    """Whose run it is: the id of the project that made it, and who did so, for people to read."""
+
+    id: str
+    owner: str = ""
+
+
 class Run(Record):
     """Everything that an agent needs to know about the work; stored as run.json.
 
     Agents read it again every few seconds. While `paused` gives a reason, they hand their work
     back and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is
     how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`.
+    `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
+    of former versions.
     """
 
     name: str
@@ -76,10 +85,12 @@ class Run(Record):
     output: Location
     naming: OutputNaming = OutputNaming()
     limits: Limits = Limits()
-    created_at: str
+    created_at: IsoTime
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)
-    resumed_at: str = ""
+    resumed_at: IsoTime = ""
+    origin: str = ""
+    owner: str = ""
 
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""

@@ -11,9 +11,10 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO, TypeVar
 
+from parallelize_core.boto_store import DELETE_BATCH
 from parallelize_core.errors import ChangedError, MissingError, UnavailableError
 from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
-from parallelize_core.store import ALWAYS, DELETE_BATCH, Condition, ObjectInfo, Store
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 from parallelize_core.transport.client import Client, Request
 from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.rare import in_thread

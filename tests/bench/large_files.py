@@ -22,9 +22,9 @@ from statistics import median
 
 import boto3
 
+from parallelize_core.boto_store import S3Store
 from parallelize_core.clients import client_config
 from parallelize_core.parts import PARTS_AT_ONCE
-from parallelize_core.store import S3Store
 
 CHUNK = bytes(64 * 1024)
 MIB = 2**20

@@ -63,3 +63,28 @@ def test_a_job_is_repeated_with_the_runs_own_input_and_environment(
     assert (example / "repro" / "input" / TABLE).is_file()
     assert (example / "repro" / "environment.zip").is_file()
     assert shell.status() | {"as_of": ""} == before | {"as_of": ""}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "#!/bin/sh\nonly-here > o.txt && echo o.txt\n",
+        "#!/usr/bin/env python3\nimport subprocess\nsubprocess.run(['only-here'], check=True)\n",
+        "#!/usr/bin/env only-here\n",
+    ],
+)
+def test_a_program_that_only_this_machine_has_fails_the_check_and_is_named(
+    shell: Shell, example: Path, script: str
+) -> None:
+    mine = example / "mine"
+    mine.mkdir()
+    (mine / "only-here").write_text("#!/bin/sh\necho from my own machine\n")
+    (mine / "only-here").chmod(0o755)
+    (example / "env" / "job.sh").write_text(script)
+    (example / "env" / "job.sh").chmod(0o755)
+    path = f"{mine}:{shell.environ['PATH']}"
+    here = Shell(example, shell.environ | {"PATH": path})
+    process = here.start("check", TABLE, "--command", "./job.sh")
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert "only this machine has, and a worker does not: only-here" in " ".join(said.split())

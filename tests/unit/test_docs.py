@@ -14,6 +14,7 @@ TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 SETTING = re.compile(r"^\| `(\w+\.\w+)` \| (`.+?`|-) \|", re.MULTILINE)
 NONE = "-"
 DEFAULTS = Settings()
+PROMISE = re.compile(r"\| (?!what \|)\S.+\|$")
 ROW = re.compile(r"^\| (\d+) \| .+\|$", re.MULTILINE)
 
 
@@ -22,12 +23,23 @@ def test_every_known_failure_of_others_is_covered_by_tests_that_exist() -> None:
     rows = ROW.findall(page)
     assert rows == [str(number) for number in range(1, 34)]
     assert all(TEST.search(row[0]) for row in ROW.finditer(page))
-    missing = [
+    assert missing_tests(page) == []
+
+
+def test_every_promise_of_safety_is_held_by_a_test_that_exists() -> None:
+    page = (ROOT / "docs/safety.md").read_text()
+    promises = [line for line in page.splitlines() if PROMISE.match(line)]
+    assert promises
+    assert [line for line in promises if not TEST.search(line)] == []
+    assert missing_tests(page) == []
+
+
+def missing_tests(page: str) -> list[str]:
+    return [
         f"{file}::{test}"
         for file, test in TEST.findall(page)
         if not (path := ROOT / "tests" / file).is_file() or f"def {test}(" not in path.read_text()
     ]
-    assert missing == []
 
 
 def test_the_page_of_settings_has_each_with_its_true_default(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
     out: str | os.PathLike[str] | None = None,
     local: bool = False,
     retry: bool = False,
+    join: bool = False,
     config: str | os.PathLike[str] | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> list[Outcome]:
@@ -90,8 +91,9 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
     `name` is the run's. An item that an earlier call with this name has finished is not processed
     again, unless it has failed and `retry` is set; equal items are one job. `env` is the folder or
     zip with what the command needs, `out` the folder for the outputs (NAME-out), `local` uses the
-    local cloud in place of AWS. `settings` are others by their dotted names, such as
-    {"run.timeout": "5m"}; what is not said is as in `config` or the nearest parallelize.toml.
+    local cloud in place of AWS, `join` works on a run that another folder has made. `settings` are
+    others by their dotted names, such as {"run.timeout": "5m"}; what is not said is as in `config`
+    or the nearest parallelize.toml.
 
     Progress goes to stderr. Raises UsageError for an item that is no JSON, and the other classes of
     `parallelize_core.errors` when the run cannot be carried out; a job that fails raises nothing
@@ -101,7 +103,7 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
     tasks = [_task(number, item) for number, item in enumerate(items)]
     if not tasks:
         return []
-    common = Common(config=Path(config) if config else None, run=name, local=local)
+    common = Common(config=Path(config) if config else None, run=name, local=local, join=join)
     flags = {
         **(settings or {}),
         "run.command": command,
@@ -178,7 +180,7 @@ def _outcome(task: _Task, result: Result | None, folder: Path, why: str) -> Outc
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Raise what botocore raises as one of our own classes, where it is known what it means."""
+    """Raise what has a meaning for the person as one of our own classes."""
     try:
         yield
     except Exception as error:

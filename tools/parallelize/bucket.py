@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import MissingError
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -27,14 +28,13 @@ def exists(s3: S3Client, name: str) -> bool:
 def region_of(s3: S3Client, name: str) -> str | None:
     """Return the region of a bucket, None if there is no such, "" if the service does not say."""
     try:
-        answer = s3.head_bucket(Bucket=name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in {"404", "NoSuchBucket"}:
-            return None
-        raise
-    return answer.get("BucketRegion") or ""
+        with translated("S3", f"s3://{name}"):
+            return s3.head_bucket(Bucket=name).get("BucketRegion") or ""
+    except MissingError:
+        return None
 
 
+@translated("S3")
 def create(s3: S3Client, name: str, region: str) -> None:
     """Make a private, encrypted bucket that only its owner's policies govern."""
     request: dict[str, Any] = {"Bucket": name, "ObjectOwnership": "BucketOwnerEnforced"}

@@ -7,7 +7,7 @@ line to COMMANDS. The function
   --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
 - calls `context.open_context(common, {"dotted.setting": flag})`,
 - prints its answer with `console.answer`, everything else with `console.say`,
-- raises the classes of `parallelize_core.errors`, lets botocore's errors pass,
+- raises the classes of `parallelize_core.errors`; calls of AWS are in `aws_errors.translated`,
 - returns an exit code, or None for 0.
 
 A group of commands is a cyclopts App in a module, named like a function: "module:app". What a
@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -163,4 +164,8 @@ def main() -> None:
     # Python has no stream for a descriptor that was closed, and prints to the other one instead.
     nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    for stream in (sys.stdout, sys.stderr):
+        # Not every terminal takes all of Unicode; what it does not is spelled out.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))

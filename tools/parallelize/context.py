@@ -6,7 +6,7 @@
     context.run               the run's name
     context.base, .layout     where the run lies; the bucket "auto" is looked up on first use
     context.store, .store_of(bucket)
-    context.session           a boto3 session, for clients of other services:
+    context.session           a session of AWS, for clients of other services:
                               context.client("ec2")
     context.queues            the run's two queues; MissingError before `enqueue` made them
 
@@ -15,7 +15,9 @@ Nothing here talks to AWS before it is asked for.
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +26,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from platformdirs import user_config_path
 
 from parallelize import settings as settings_module
@@ -34,12 +35,15 @@ from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.images import AUTO
 from parallelize.fleet.tags import run_tags
 from parallelize.local.enter import enter_local_cloud, local_defaults
+from parallelize.local.facts import PLAIN_TAG
 from parallelize.local.records import REGION as LOCAL_REGION
 from parallelize.options import Common
+from parallelize.project import Project
 from parallelize.queues import Queues, find_queues
 from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
-from parallelize_core.clients import Clients, client_config, make_session
+from parallelize_core.aws_errors import translated
+from parallelize_core.clients import Clients, Session, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.store import Store
@@ -63,6 +67,10 @@ class Context:
     run: str
     hint: str = ""
     """What commands that are shown to the person have to end in, to mean the same run."""
+    join: bool = False
+    """Whether a run that another project has made is meant, and may be changed."""
+    home: Path | None = None
+    """Where the project's id is kept, if not in its folder."""
 
     @property
     def settings(self) -> Settings:
@@ -79,13 +87,19 @@ class Context:
         return self.folder / Path(text).expanduser()
 
     @cached_property
-    def session(self) -> boto3.Session:
-        """The boto3 session with the region and profile of the settings.
+    def project(self) -> Project:
+        """Which project it is, and so whose runs are its own."""
+        return Project(self.home or self.folder)
+
+    @cached_property
+    def session(self) -> Session:
+        """The session of AWS with the region and profile of the settings.
 
         Raises UsageError for a region that does not exist.
         """
-        session = make_session(self.settings.aws.region, self.settings.aws.profile)
-        check_name(session, self.region_source)
+        with translated("AWS"):
+            session = make_session(self.settings.aws.region, self.settings.aws.profile)
+            check_name(session, self.region_source)
         return session
 
     @cached_property
@@ -95,7 +109,13 @@ class Context:
 
     def client(self, service: str) -> Any:
         """Return a client for any service, with the project's timeouts and retries."""
-        return self.session.client(service, config=client_config())  # type: ignore[call-overload]
+        with translated("AWS"):
+            return self.session.client(service, config=client_config())  # type: ignore[call-overload]
+
+    @translated("AWS")
+    def identity(self) -> Any:
+        """Ask AWS who it is that asks: `Account` and `Arn`."""
+        return self.client("sts").get_caller_identity()
 
     @property
     def region(self) -> str:
@@ -116,9 +136,22 @@ class Context:
         return "--region" if source == "flag" else source
 
     @cached_property
+    def caller(self) -> tuple[str, str]:
+        """The number of the AWS account, and the ARN of who calls."""
+        answer = self.identity()
+        return str(answer["Account"]), str(answer["Arn"])
+
+    @property
     def account(self) -> str:
         """The number of the AWS account."""
-        return str(self.client("sts").get_caller_identity()["Account"])
+        return self.caller[0]
+
+    @property
+    def me(self) -> str:
+        """Who works here, for people to read: user@host, and the ARN if it has been asked for."""
+        known = self.__dict__.get("caller")
+        place = f"{_user()}@{platform.node().partition('.')[0]}"
+        return f"{place} ({known[1]})" if known and not self.elsewhere else place
 
     @cached_property
     def bucket(self) -> str:
@@ -150,6 +183,11 @@ class Context:
     def elsewhere(self) -> bool:
         """Whether S3 is not AWS's: an emulator, or a store of one's own."""
         return custom_endpoint(os.environ) is not None
+
+    @property
+    def has_own_programs(self) -> bool:
+        """Whether machines find what this user has installed, as those of the local cloud do."""
+        return self.elsewhere and PLAIN_TAG not in self.settings.aws.tags
 
     @property
     def is_free(self) -> bool:
@@ -195,7 +233,14 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     else:
         for line in endpoint_banner(os.environ):
             say(line)
-    return Context(resolved, run_name(resolved), common.again())
+    return Context(resolved, run_name(resolved), common.again(), common.join)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())  # a user without a name, as in a container
 
 
 def with_local_image(resolved: Resolved) -> Resolved:

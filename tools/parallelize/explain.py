@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from parallelize.console import escape
 from parallelize.hints import given_flags
-from parallelize_core.errors import ParallelizeError, ServiceError, UsageError
+from parallelize_core.errors import AccessError, ParallelizeError, UsageError
 
 
 def explain(error: Exception, tokens: Sequence[str] = ()) -> ParallelizeError | None:
@@ -17,10 +17,10 @@ def explain(error: Exception, tokens: Sequence[str] = ()) -> ParallelizeError | 
     `tokens` is the command line that led to it.
     """
     if isinstance(error, ParallelizeError):
-        return error
+        return _with_profile(error, tokens) if type(error) is AccessError else error
     if isinstance(error, OSError) and error.strerror:
         return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
-    return _explain_syntax(error, tokens) or _explain_aws(error, tokens)
+    return _explain_syntax(error, tokens)
 
 
 OPTION = re.compile(r"--[a-z][a-z-]*(=.*)?|-[a-zA-Z]", re.DOTALL)
@@ -44,17 +44,9 @@ def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError
     return UsageError(said, fix=f"{command} --help")
 
 
-def _explain_aws(error: Exception, tokens: Sequence[str]) -> ParallelizeError | None:
-    if not type(error).__module__.startswith("botocore"):
-        return None
-    # boto3 takes longer to import than --help may take; here it is there already.
-    from botocore.exceptions import ClientError  # noqa: PLC0415
-
+def _with_profile(error: AccessError, tokens: Sequence[str]) -> ParallelizeError:
+    # Whoever asks AWS takes longer to import than --help may take; here that has happened already.
     from parallelize.context import profile_of  # noqa: PLC0415
-    from parallelize_core import aws_errors  # noqa: PLC0415
+    from parallelize_core.aws_errors import with_profile  # noqa: PLC0415
 
-    if told := aws_errors.explain(error, profile_of(given_flags(tokens))):
-        return told
-    if isinstance(error, ClientError):
-        return ServiceError(f"AWS refused {error.operation_name}", str(error))
-    return None
+    return with_profile(error, profile_of(given_flags(tokens)))

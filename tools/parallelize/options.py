@@ -37,6 +37,9 @@ class Common:
         str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
     ] = None
     local: Annotated[bool, SWITCH, Parameter(help="Use the local cloud instead of AWS.")] = False
+    join: Annotated[
+        bool, SWITCH, Parameter(help="Work on a run that another folder or user has made.")
+    ] = False
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
@@ -64,7 +67,10 @@ class Work:
     """What is done to what; None means not given."""
 
     inputs: Annotated[
-        str | None, Parameter(help="The inputs: a folder, a glob, @list.txt or s3://bucket/prefix/")
+        str | None,
+        Parameter(
+            help="The inputs: a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
+        ),
     ] = None
     command: Annotated[
         str | None, Parameter(help='What is run for each file, such as "./job.sh --fast"')

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parallelize_core.aws_errors import translated
+from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError
 from parallelize_core.layout import dead_letter_queue_name, queue_name
-from parallelize_core.queue import SQSQueue
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -42,6 +43,7 @@ def find_queues(sqs: SQSClient, run: str) -> Queues:
     return Queues(*(SQSQueue(sqs, _url(sqs, name)) for name in names))
 
 
+@translated("SQS")
 def _url(sqs: SQSClient, name: str) -> str:
     try:
         return sqs.get_queue_url(QueueName=name)["QueueUrl"]
@@ -62,6 +64,7 @@ def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
     return Queues(SQSQueue(sqs, main), SQSQueue(sqs, dead))
 
 
+@translated("SQS")
 def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
     # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -71,6 +74,7 @@ def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[s
     return url
 
 
+@translated("SQS")
 def _arn(sqs: SQSClient, url: str) -> str:
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return answer["Attributes"]["QueueArn"]
@@ -81,7 +85,8 @@ def delete_queues(sqs: SQSClient, run: str) -> list[str]:
     gone = []
     for name in (queue_name(run), dead_letter_queue_name(run)):
         try:
-            sqs.delete_queue(QueueUrl=_url(sqs, name))
+            with translated("SQS"):
+                sqs.delete_queue(QueueUrl=_url(sqs, name))
         except MissingError:
             continue
         gone.append(name)

@@ -6,17 +6,15 @@ import difflib
 import os
 from collections.abc import Mapping
 
-import boto3
-
 from parallelize.console import escape
+from parallelize_core.aws_errors import translated
+from parallelize_core.clients import Session
 from parallelize_core.errors import UsageError
 
 ENDPOINT_PREFIX = "AWS_ENDPOINT_URL"
 
 
-def check_name(
-    session: boto3.Session, source: str, environ: Mapping[str, str] = os.environ
-) -> None:
+def check_name(session: Session, source: str, environ: Mapping[str, str] = os.environ) -> None:
     """Raise UsageError if the session's region is none of AWS's, as botocore knows them.
 
     Nothing is asked of AWS. With an endpoint of one's own a region may be called anything.
@@ -37,7 +35,8 @@ def check_name(
         )
 
 
-def known_regions(session: boto3.Session) -> list[str]:
+@translated("AWS")
+def known_regions(session: Session) -> list[str]:
     """Return the regions of all of AWS's partitions."""
     partitions = session.get_available_partitions()
     return [name for one in partitions for name in session.get_available_regions("ec2", one)]

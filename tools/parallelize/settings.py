@@ -83,7 +83,10 @@ class RunTable(Table):
 
     name: str | None = None
     inputs: str = "inputs/"
+    exclude: Words = ()
+    include: Words = ()
     command: str | None = None
+    shell: bool = False
     env: str | None = None
     env_prefix: str = ""
     setup: str | None = None
@@ -338,9 +341,30 @@ def _from_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
             yield key, Given(environ[name], name)
 
 
+def _check_text(key: str, item: Given) -> None:
+    """Raise UsageError for a NUL, which no name, path or argument can have."""
+    if found := next((text for text in _texts(item.value) if "\0" in text), None):
+        raise UsageError(
+            f"{item.source}: {key} has a NUL character", escape(found),
+            "no file, no program and no variable can be called so: take it out",
+        )  # fmt: skip
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from (str(name), *_texts(part))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _texts(part)
+
+
 def _validate(given: Mapping[str, Given]) -> Settings:
     document: dict[str, dict[str, object]] = {}
     for key, item in given.items():
+        _check_text(key, item)
         table, _, name = key.partition(".")
         document.setdefault(table, {})[name] = item.value
     try:

@@ -15,10 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.errors import DecodeError, MissingError, code_of
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.pause import HELD_PROCESSES
@@ -91,15 +90,14 @@ def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bo
             autoscaling.resume_processes(
                 AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES)
             )
-    except (ClientError, BotoCoreError) as error:
-        log.warning("group not held", error=str(error))
+    except Exception as error:
+        log.warning("group not held", error=str(error) or repr(error))
     else:
         log.info("held its group")
 
 
 def _is_busy(error: BaseException) -> bool:
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-    return code in BUSY
+    return code_of(error) in BUSY
 
 
 def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
@@ -109,8 +107,8 @@ def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
     """
     try:
         _leave(autoscaling, instance)
-    except (ClientError, BotoCoreError) as error:
-        log.warning("not left its group", error=str(error))
+    except Exception as error:
+        log.warning("not left its group", error=str(error) or repr(error))
         return False
     log.info("left its group")
     return True

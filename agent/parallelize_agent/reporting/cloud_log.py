@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 from structlog.typing import EventDict
+
+from parallelize_core.errors import code_of
 
 if TYPE_CHECKING:
     from types_boto3_logs import CloudWatchLogsClient
@@ -91,7 +92,7 @@ class CloudLog:
     def _run(self) -> None:
         try:
             self._send_all_along()
-        except ClientError as error:
+        except Exception as error:
             log.warning("log not copied", group=self._place["logGroupName"], error=str(error))
 
     def _send_all_along(self) -> None:
@@ -102,7 +103,7 @@ class CloudLog:
                 has_stream = has_stream or self._make_stream()
                 self._send()
                 self._failing = False
-            except (BotoCoreError, ClientError) as error:
+            except Exception as error:
                 self._bear(error)
             if ended:
                 return
@@ -110,9 +111,9 @@ class CloudLog:
     def _make_stream(self) -> bool:
         try:
             self._client.create_log_stream(**self._place)
-        except ClientError as error:
+        except Exception as error:
             # The agent was restarted.
-            if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+            if code_of(error) != "ResourceAlreadyExistsException":
                 raise
         return True
 
@@ -140,7 +141,7 @@ class CloudLog:
 
     def _bear(self, error: Exception) -> None:
         """Try again with the next lines, unless it is hopeless; say so once, not every time."""
-        if isinstance(error, ClientError) and error.response["Error"]["Code"] in _HOPELESS:
+        if code_of(error) in _HOPELESS:
             raise error
         if not self._failing:
             log.warning("log not copied for now", error=str(error))

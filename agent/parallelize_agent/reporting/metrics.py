@@ -17,7 +17,7 @@ import structlog
 
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import spent_usd
-from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.errors import DecodeError, MissingError, code_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.pause import pause
 from parallelize_core.run import Run
@@ -72,8 +72,9 @@ def of_run(run: Run, spent: float, now: datetime) -> list[Measurement]:
 class Publisher:
     """Sends figures to CloudWatch, until it is told that it may not."""
 
-    def __init__(self, client: CloudWatchClient) -> None:
-        self._client = client
+    def __init__(self, open_client: Callable[[], CloudWatchClient]) -> None:
+        self._open_client = open_client
+        self._client: CloudWatchClient | None = None
         self._refused = False
 
     def __call__(self, figures: Sequence[Measurement]) -> None:
@@ -82,10 +83,10 @@ class Publisher:
             return
         data = [{"MetricName": figure.name, "Value": figure.value} for figure in figures]
         try:
+            self._client = self._client or self._open_client()
             self._client.put_metric_data(Namespace=NAMESPACE, MetricData=data)  # type: ignore[arg-type]
         except Exception as error:
-            response = getattr(error, "response", {})
-            self._refused = response.get("Error", {}).get("Code") in {"AccessDenied", "404"}
+            self._refused = code_of(error) in {"AccessDenied", "404"}
             log.warning("figures not sent", error=str(error), again=not self._refused)
 
 

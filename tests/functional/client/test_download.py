@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
+from parallelize.runs.download_record import RECORD
+
 Captured = pytest.CaptureFixture[str]
 
 
@@ -18,7 +20,8 @@ def out(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    return found - {f".out{RECORD}"}
 
 
 def test_outputs_of_finished_jobs_arrive_and_the_rest_is_told(
@@ -120,3 +123,76 @@ def test_a_dry_run_writes_nothing(project: Project, out: Path, capsys: Captured)
     assert project.call("download", str(out), "--dry-run") == 0
     assert not out.exists()
     assert "(dry run) would download a.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["inputs", "inputs/sub", ".", "inputs/../inputs", "link"])
+def test_a_folder_within_or_around_the_inputs_is_refused(
+    project: Project, capsys: Captured, place: str
+) -> None:
+    project.add("a.txt")
+    (project.folder / "link").symlink_to(project.folder / "inputs")
+    project.call("prep")
+    project.finish("a.txt", "a.txt")
+    for command in (
+        ["download", place],
+        ["run", "--out", place],
+        ["check", "a.txt", "--out", place],
+    ):
+        capsys.readouterr()
+        assert project.call(*command) == 2
+        assert f"outputs cannot go to {place}" in capsys.readouterr().err
+    assert (project.folder / "inputs/a.txt").read_text() == "content of a.txt"
+    assert files(project.folder / "inputs") == {"a.txt"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "place"), [("data/*.txt", "data"), ("@list", "data"), ("data/a.txt", "data")]
+)
+def test_inputs_named_by_a_glob_a_list_or_one_by_one_are_kept_apart_too(
+    project: Project, capsys: Captured, inputs: str, place: str
+) -> None:
+    (project.folder / "data").mkdir()
+    (project.folder / "data" / "a.txt").write_text("original")
+    (project.folder / "list").write_text("data/a.txt\n")
+    assert project.call("run", "--inputs", inputs, "--out", place) == 2
+    assert "outputs cannot go to data" in capsys.readouterr().err
+    assert files(project.folder / "data") == {"a.txt"}
+
+
+def test_the_default_folder_may_lie_below_inputs_that_are_the_whole_project(
+    project: Project,
+) -> None:
+    (project.folder / "a.txt").write_text("1")
+    toml = (project.folder / "parallelize.toml").read_text()
+    (project.folder / "parallelize.toml").write_text(f'{toml}inputs = "."\n')
+    assert project.call("prep") == 0
+    project.finish("a.txt", "a.csv")
+    assert project.call("download", "out") == 0
+    assert project.call("download", "elsewhere") == 2
+
+
+def test_an_edited_output_stays_and_is_told_with_exit_code_1(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.finish("b.txt", "b.csv")
+    assert project.call("download", str(out)) == 0
+    (out / "a.csv").write_text("edited")
+    capsys.readouterr()
+    assert project.call("download", str(out), "--dry-run") == 0
+    assert "would refuse a.csv" in capsys.readouterr().err
+    assert project.call("download", str(out)) == 1
+    assert "not downloaded: a.csv\n  the file there was changed" in capsys.readouterr().err
+    assert (out / "a.csv").read_text() == "edited"
+
+
+@pytest.mark.parametrize("name", ["input/a.txt", "environment.zip"])
+def test_repro_writes_over_no_file_of_the_users(project: Project, out: Path, name: str) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("original")
+    assert project.call("repro", "a.txt", "--out", str(out)) == 2
+    assert (out / name).read_text() == "original"

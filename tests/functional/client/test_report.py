@@ -14,6 +14,7 @@ import pytest
 from tests.functional.client.conftest import Project
 
 from parallelize.commands.report import listed_prices
+from parallelize.project import PROJECT_FILE
 from parallelize_core.heartbeat import Heartbeat
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
@@ -54,7 +55,7 @@ def test_a_page_that_cannot_be_written_is_named_by_its_own_name(
         "  Is a directory",
         "  fix: another place: parallelize report --out FILE",
     ]
-    assert sorted(path.name for path in project.folder.glob(".parallelize-*")) == []
+    assert {path.name for path in project.folder.glob(".parallelize-*")} == {PROJECT_FILE}
 
 
 def test_the_json_has_what_is_in_the_bucket_and_no_page_is_written(
@@ -106,6 +107,26 @@ def test_a_page_that_cannot_take_its_place_leaves_nothing_behind(project: Projec
     before = sorted(Path(project.folder).iterdir())
     assert project.call("report", "--out", "page.html") == 2
     assert sorted(Path(project.folder).iterdir()) == before
+
+
+@pytest.mark.parametrize("content", ["<html>my own page</html>", "notes\n" * 10_000])
+def test_a_file_that_is_no_report_stays(
+    project: Project, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    prepared(project, "a.tif")
+    page = project.folder / f"{project.run}-report.html"
+    page.write_text(content)
+    capsys.readouterr()
+    assert project.call("report") == 2
+    assert "is not a report" in capsys.readouterr().err
+    assert page.read_text() == content
+
+
+def test_an_older_report_is_replaced(project: Project) -> None:
+    prepared(project, "a.tif")
+    assert project.call("report", "--out", "page.html") == 0
+    project.finish("a.tif", "a.csv")
+    assert project.call("report", "--out", "page.html") == 0
 
 
 def test_json_and_a_file_exclude_each_other(

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.bench.small_cloud.process import small_cloud
 from tests.conformance.other_server import other_server
 from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
 
-from parallelize.local.cloud import local_cloud
+from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_queue import SQSQueue
+from parallelize_core.boto_store import S3Store
 from parallelize_core.clients import Clients
-from parallelize_core.queue import Queue, SQSQueue
-from parallelize_core.store import S3Store, Store
+from parallelize_core.queue import Queue
+from parallelize_core.store import Store
 from parallelize_core.testing import (
     AsyncInMemoryQueue,
     AsyncInMemoryStore,
@@ -25,12 +28,13 @@ from parallelize_core.testing import (
 
 # A server that is given is asked alone: what the others answer is no news.
 SERVERS = ["server", "loop server"]
+SMALL = ["small cloud", "loop small cloud"]
 QUEUES = (
     SERVERS
     if other_server()
-    else ["memory", "loop memory", *SERVERS, "local cloud", "loop local cloud"]
+    else ["memory", "loop memory", *SERVERS, "local cloud", "loop local cloud", *SMALL]
 )
-STORES = SERVERS if other_server() else ["memory", "loop memory", *SERVERS]
+STORES = SERVERS if other_server() else ["memory", "loop memory", *SERVERS, *SMALL]
 
 
 @pytest.fixture(scope="session")
@@ -47,17 +51,35 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def local_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a local cloud, which has a queue of its own in the place of moto's."""
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud, which has a queue of its own in the place of moto's."""
     with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud.endpoint
+        yield cloud
 
 
-def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+@pytest.fixture(scope="session")
+def small_endpoint() -> Iterator[str]:
+    """The URL of the server that benchmarks use."""
+    with small_cloud() as cloud:
+        yield cloud.url
+
+
+def clients_for(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Clients:
+    """Clients of one of the servers, which is started if need be."""
+    if kind == "local cloud":
+        cloud: LocalCloud = request.getfixturevalue("cloud")
+        return clients_of(cloud.endpoint, monkeypatch, cloud.state.secret)
+    fixture = {"server": "endpoint", "small cloud": "small_endpoint"}[kind]
+    return clients_of(request.getfixturevalue(fixture), monkeypatch)
+
+
+def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch, secret: str = "testing") -> Clients:
     """Clients as the program builds them; only standard variables lead to the emulator."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     return Clients.make(boto3.Session(region_name="eu-west-1"))
 
 
@@ -92,8 +114,7 @@ def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         fake = InMemoryQueue()
         yield LoopQueue(AsyncInMemoryQueue(fake), thread) if thread else fake
         return
-    server = "endpoint" if kind == "server" else "local_endpoint"
-    clients = clients_of(request.getfixturevalue(server), monkeypatch)
+    clients = clients_for(kind, request, monkeypatch)
     url = clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
     if thread is None:
         yield SQSQueue(clients.sqs, url)
@@ -104,19 +125,21 @@ def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
-    """An empty bucket: the shipped fake, or S3 as the server speaks it."""
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty bucket: the shipped fake, or S3 as one of the servers speaks it."""
     kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
-    store: Store = (
-        InMemoryStore() if kind == "memory" else empty_bucket(request.getfixturevalue("clients"))
-    )
-    if not on_loop:
-        return store
-    thread: LoopThread = request.getfixturevalue("loop_thread")
-    if isinstance(store, InMemoryStore):
-        return LoopStore(AsyncInMemoryStore(store), thread, store.folders)
-    clients: AsyncClients = request.getfixturevalue("async_clients")
-    return LoopStore(clients.store(store.bucket), thread, store.folders)
+    thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
+    if kind == "memory":
+        fake = InMemoryStore()
+        yield LoopStore(AsyncInMemoryStore(fake), thread, fake.folders) if thread else fake
+        return
+    store = empty_bucket(clients_for(kind, request, monkeypatch))
+    if thread is None:
+        yield store
+        return
+    made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    yield LoopStore(made.store(store.bucket), thread, store.folders)
+    thread.run(made.aclose())
 
 
 @pytest.fixture

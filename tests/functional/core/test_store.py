@@ -10,9 +10,10 @@ import pytest
 from tests.functional.core.loop_thread import LoopStore, LoopThread
 
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.boto_store import S3Store
 from parallelize_core.errors import ChangedError, MissingError, UsageError
 from parallelize_core.parts import PART_BYTES
-from parallelize_core.store import IF_ABSENT, Condition, S3Store, Store
+from parallelize_core.store import IF_ABSENT, Condition, Store
 
 UNUSUAL = ["ünï/界.txt", "a b+c%20d&e", "<q>'\"", "~", "-rf", "a\u2028b", "x/" * 511 + "xy"]
 
@@ -146,6 +147,21 @@ def test_deleted_objects_are_gone_and_others_stay(store: Store) -> None:
 def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
     store.delete(["nothing"])
     store.delete([])
+
+
+def test_a_version_is_deleted_and_a_later_one_stays(store: Store) -> None:
+    first = store.put("a", b"first") or ""
+    second = store.put("a", b"second") or ""
+    assert not store.delete_version("a", first)
+    assert store.get("a") == b"second"
+    assert store.delete_version("a", second)
+    assert store.head("a") is None
+
+
+def test_a_version_that_is_gone_counts_as_deleted(store: Store) -> None:
+    etag = store.put("a", b"first") or ""
+    assert store.delete_version("a", etag)
+    assert store.delete_version("a", etag), "as a request that is sent again finds it"
 
 
 @pytest.fixture

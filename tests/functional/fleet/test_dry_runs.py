@@ -2,11 +2,11 @@
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
 from parallelize.fleet.dry_runs import Answers, ask, start
+from parallelize_core.errors import AccessError
 
 MACHINE = start("ami-1", "c7i.xlarge", "subnet-1", "parallelize-agent-eu-west-1", "spot")
 CALLS = ("describe_instances", "describe_images", "create_launch_template", "run_instances")
@@ -49,7 +49,7 @@ def test_a_start_for_which_there_is_no_image_is_not_tried(account):
 
 
 def test_any_other_error_is_not_taken_for_an_answer(asked):
-    with pytest.raises(ClientError):
+    with pytest.raises(AccessError):
         asked("RequestExpired", *["DryRunOperation"] * 3)
 
 

@@ -2,7 +2,7 @@
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 from botocore.stub import ANY, Stubber
 from tests.functional.fleet.conftest import REGION
 from tests.unit.fleet.examples import facts, request
@@ -12,7 +12,13 @@ from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.execute import TEMPLATE_WAITS_SECONDS, execute
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.template import fingerprint
-from parallelize_core.errors import AccessError, CapacityError, ServiceError, UsageError
+from parallelize_core.errors import (
+    AccessError,
+    CapacityError,
+    ParallelizeError,
+    ServiceError,
+    UsageError,
+)
 
 POOL = {"Overrides": {"InstanceType": "c7i.xlarge", "AvailabilityZone": "eu-west-1a"}}
 
@@ -134,7 +140,7 @@ def test_a_missing_permission_has_exit_code_4(account):
 def test_a_call_that_fails_for_another_reason_is_explained(account, code, expected, words):
     plan = launch(account)
     account.fleet_fails(code, "AWS's own words")
-    with pytest.raises(ClientError) as failed:
+    with pytest.raises(ParallelizeError) as failed:
         execute(plan, account.clients)
     told = explain(failed.value)
     assert isinstance(told, expected)
@@ -144,7 +150,7 @@ def test_a_call_that_fails_for_another_reason_is_explained(account, code, expect
 def test_throttling_has_exit_code_6_after_botocores_own_retries(account):
     plan = launch(account)
     account.fleet_fails("RequestLimitExceeded")
-    with pytest.raises(ClientError) as failed:
+    with pytest.raises(ParallelizeError) as failed:
         execute(plan, account.clients)
     assert explain(failed.value).exit_code == 6
 
@@ -152,7 +158,7 @@ def test_throttling_has_exit_code_6_after_botocores_own_retries(account):
 def test_an_expired_token_says_that_workers_go_on(account):
     plan = launch(account)
     account.fleet_fails("ExpiredToken")
-    with pytest.raises(ClientError) as failed:
+    with pytest.raises(ParallelizeError) as failed:
         execute(plan, account.clients)
     assert "your workers use their own role and go on" in explain(failed.value).why
 

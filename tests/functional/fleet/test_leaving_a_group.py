@@ -4,12 +4,12 @@ import time
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import BUCKET, REGION
 
 from parallelize.fleet.group import release
 from parallelize_agent.machine.group import hold, leave, should_rest
+from parallelize_core.errors import RefusedError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.pause import HELD_PROCESSES, pause, resume
@@ -144,5 +144,5 @@ def test_releasing_a_member_that_has_left_by_itself_goes_on_with_the_others(stub
 def test_releasing_members_without_the_permission_is_an_error(stubbed):
     client, stub = stubbed
     stub.add_client_error("terminate_instance_in_auto_scaling_group", "AccessDenied", "no", 403)
-    with pytest.raises(ClientError):
+    with pytest.raises(RefusedError):
         release(client, ["i-1"])

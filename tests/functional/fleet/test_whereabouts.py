@@ -12,7 +12,7 @@ from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.group import last_refusal
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import status_of
-from parallelize.runs.whereabouts import BOOT_SECONDS, explain
+from parallelize.runs.whereabouts import BOOT_SECONDS, explain, told_by_ec2
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 
@@ -124,3 +124,13 @@ def test_why_a_group_cannot_start_machines_is_read_from_its_last_activity(activi
             {"AutoScalingGroupName": "g", "MaxRecords": 1},
         )  # fmt: skip
         assert last_refusal(client, "g") == told
+
+
+def test_what_ec2_does_not_tell_is_said_beside_what_the_workers_told(scans, parallelize):
+    """An endpoint may serve S3 and SQS only, and answer EC2's calls with something else."""
+    client = boto3.client("ec2", REGION, aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as stub:
+        stub.add_response("describe_instances", {})
+        status = status_of(Reader(scans.store, LAYOUT).snapshot())
+        told = told_by_ec2(ComputeClients(client, client, client), status)
+    assert told.why == f"{status.why}; EC2 tells no more: what EC2 answers makes no sense"

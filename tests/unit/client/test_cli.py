@@ -15,6 +15,7 @@ from parallelize import cli
 from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize.explain import explain
 from parallelize_core import errors
+from parallelize_core.aws_errors import translate, translated
 
 
 def test_help_imports_nothing_that_takes_long() -> None:
@@ -160,7 +161,7 @@ def denied(code: str) -> ClientError:
     ],
 )
 def test_each_kind_of_error_has_its_exit_code(error: Exception, code: int) -> None:
-    told = explain(error)
+    told = explain(error if isinstance(error, OSError) else translate(error, "S3"))
     assert told is not None
     assert told.exit_code == code
 
@@ -180,7 +181,9 @@ def test_an_expired_session_names_the_profile_that_needs_a_login(
     (tmp_path / "elsewhere.toml").write_text("schema = 1\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    told = explain(denied("ExpiredToken"), tokens)
+    with pytest.raises(errors.AccessError) as caught, translated("S3"):
+        raise denied("ExpiredToken")
+    told = explain(caught.value, tokens)
     assert told is not None
     assert told.fix == f"aws sso login --profile {profile}"
 

@@ -107,3 +107,18 @@ def test_a_command_that_is_none_is_refused(text: str | None) -> None:
 def test_the_types_tell_the_processors() -> None:
     assert architectures(["c7g.xlarge", "c6gn.large", "a1.large", "t4g.nano"]) == {"aarch64"}
     assert architectures(["c7i.xlarge", "m6a.large", "g5.xlarge", "p4d.24xlarge"]) == X86
+
+
+@pytest.mark.parametrize(
+    "interpreter", [b"/home/ana/miniconda3/bin/python", b"/Users/ben/.pyenv/shims/python3"]
+)
+def test_an_interpreter_in_a_home_folder_is_refused_before_a_worker_looks_for_it(
+    interpreter: bytes,
+) -> None:
+    error = refusal(b"#!" + interpreter + b" -u\nprint()\n")
+    assert interpreter.decode() in error.what
+    assert "env python3" in (error.fix or "")
+
+
+def test_so_is_a_command_in_a_home_folder() -> None:
+    assert "/home/ana/bin/tool" in refusal(b"", command="/home/ana/bin/tool --fast").what

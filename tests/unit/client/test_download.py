@@ -10,13 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.download import (
-    Fetcher,
-    Refusal,
-    is_there,
-    refusals,
-    told_refusals,
-)
+from parallelize.commands.download import Fetcher, is_there, told_refusals
+from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.output_names import Refusal, refusals
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
 from parallelize_core.testing import InMemoryStore
@@ -34,8 +30,8 @@ def put(store: InMemoryStore, key: str, content: bytes = b"content") -> Output:
 
 def fetcher(store: InMemoryStore, folder: Path, mode: int = 0o644) -> Fetcher:
     partial = folder / ".partial"
-    partial.mkdir(parents=True)
-    return Fetcher(store, OUTPUT, folder, partial, mode)
+    partial.mkdir(parents=True, exist_ok=True)
+    return Fetcher(store, OUTPUT, DownloadRecord(folder), partial, mode)
 
 
 def named(*keys: str) -> list[Output]:
@@ -58,11 +54,53 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
     assert fetcher(store, tmp_path).fetch_all([output]) == (0, ())
 
 
-def test_what_is_there_but_different_is_replaced(tmp_path: Path) -> None:
+def test_what_an_earlier_download_wrote_is_replaced_by_what_the_job_made_later(
+    tmp_path: Path,
+) -> None:
     store = InMemoryStore()
-    (tmp_path / "a.txt").write_bytes(b"CONTENT")
-    assert fetcher(store, tmp_path).fetch_all([put(store, "a.txt")]) == (1, ())
-    assert (tmp_path / "a.txt").read_bytes() == b"content"
+    fetcher(store, tmp_path).fetch_all([put(store, "a.txt", b"first")])
+    assert fetcher(store, tmp_path).fetch_all([put(store, "a.txt", b"second")]) == (1, ())
+    assert (tmp_path / "a.txt").read_bytes() == b"second"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "deep/a.txt", "A b\u00fc.dat"])
+def test_a_file_that_no_download_has_written_stays(tmp_path: Path, name: str) -> None:
+    store = InMemoryStore()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"CONTENT")
+    outputs = [put(store, name), put(store, "other.txt")]
+    fetched, (refusal,) = fetcher(store, tmp_path).fetch_all(outputs)
+    assert (fetched, refusal.key) == (1, name)
+    assert "no download has written" in refusal.why
+    assert (tmp_path / name).read_bytes() == b"CONTENT"
+
+
+@pytest.mark.parametrize("edited", [b"content, and a remark", b"CONTENT", b""])
+def test_a_downloaded_file_that_was_edited_stays(tmp_path: Path, edited: bytes) -> None:
+    store = InMemoryStore()
+    output = put(store, "a.txt")
+    fetcher(store, tmp_path).fetch_all([output])
+    (tmp_path / "a.txt").write_bytes(edited)
+    _, (refusal,) = fetcher(store, tmp_path).fetch_all([output])
+    assert "was changed after its download" in refusal.why
+    assert (tmp_path / "a.txt").read_bytes() == edited
+
+
+def test_a_file_of_another_place_in_the_folder_is_not_taken_for_a_download(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    fetcher(store, tmp_path).fetch_all([put(store, "a.txt")])
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")  # somebody's copy, under a name of his own
+    _, (refusal,) = fetcher(store, tmp_path).fetch_all([put(store, "b.txt", b"another")])
+    assert refusal.key == "b.txt"
+    assert (tmp_path / "b.txt").read_bytes() == b"content"
+
+
+def test_a_folder_where_an_output_should_be_stays(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    (tmp_path / "a.txt").mkdir()
+    _, (refusal,) = fetcher(store, tmp_path).fetch_all([put(store, "a.txt")])
+    assert refusal.why.startswith("a folder of this name is there")
+    assert (tmp_path / "a.txt").is_dir()
 
 
 @pytest.mark.parametrize("fault", ["changed", "gone", "checksum", "size"])
@@ -123,7 +161,7 @@ def test_nothing_is_told_of_downloads_that_went_well() -> None:
     assert told_refusals([]) == []
 
 
-def test_a_link_in_place_of_an_output_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_an_output_stays_and_is_not_followed(tmp_path: Path) -> None:
     store = InMemoryStore()
     outside = tmp_path / "outside.txt"
     outside.write_bytes(b"content")
@@ -132,8 +170,9 @@ def test_a_link_in_place_of_an_output_is_replaced_and_not_followed(tmp_path: Pat
     (folder / "a.txt").symlink_to(outside)
     output = put(store, "a.txt")
     assert not is_there(folder / "a.txt", output)
-    fetcher(store, folder).fetch_all([output])
-    assert not (folder / "a.txt").is_symlink()
+    _, (refusal,) = fetcher(store, folder).fetch_all([output])
+    assert refusal.why.startswith("a link of this name is there")
+    assert (folder / "a.txt").is_symlink()
     assert outside.read_bytes() == b"content"
 
 
@@ -161,6 +200,18 @@ def test_names_that_the_disk_cannot_tell_apart_are_named(tmp_path: Path) -> None
     assert refusals(outputs, tmp_path, one_case=False) == []
     found = refusals(outputs, tmp_path, one_case=True)
     assert found == [Refusal("a.txt", "this disk cannot tell it from A.txt")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9.txt", "cafe\u0301.txt"), ("\u00fc/a", "u\u0308/a")]
+)
+def test_two_spellings_of_a_letter_are_named_where_the_disk_takes_them_for_one(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    outputs = named(one, other)
+    assert refusals(outputs, tmp_path, one_case=False) == []
+    (found,) = refusals(outputs, tmp_path, one_case=False, one_form=True)
+    assert "cannot tell it from" in found.why
 
 
 @given(st.lists(st.text(alphabet="ab./\n\\", max_size=8), max_size=5))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelize.runs.environment_zip import check_zip, zip_folder
+from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 
@@ -185,3 +185,52 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         check_zip(path)
     assert "encrypted" in str(caught.value)
+
+
+def a_zip(path: Path, entries: dict[str, bytes], *, system: int, mode: int = 0) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = system, mode << 16 | 0x20
+            archive.writestr(info, content)
+    return path
+
+
+DOS, NTFS, UNIX = 0, 10, 3
+
+
+@pytest.mark.parametrize("system", [DOS, NTFS])
+@pytest.mark.parametrize("name", ["env\\job.sh", "a\\b\\c.txt"])
+def test_a_zip_with_the_folders_of_windows_is_refused_with_what_to_do(
+    tmp_path: Path, system: int, name: str
+) -> None:
+    path = a_zip(tmp_path / "env.zip", {name: b"x"}, system=system)
+    with pytest.raises(UsageError, match="made on Windows") as caught:
+        check_zip(path)
+    assert "give the folder itself" in (caught.value.fix or "")
+
+
+def test_a_backslash_in_a_name_from_linux_is_part_of_it(tmp_path: Path) -> None:
+    check_zip(a_zip(tmp_path / "env.zip", {"a\\b": b"x"}, system=UNIX, mode=0o100644))
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ({"job.sh": b"#!/bin/sh\n", "tool.sh": b"#!/bin/sh\n", "data.txt": b"x"}, "tool.sh"),
+        ({"job.sh": b"#!/bin/sh\n", "bin/tool": b"\x7fELF..."}, "bin/tool"),
+    ],
+)
+@pytest.mark.parametrize(("system", "mode"), [(DOS, 0), (UNIX, 0o100644)])
+def test_programs_of_a_zip_that_marks_none_as_executable_are_named(
+    tmp_path: Path, entries: dict[str, bytes], named: str, system: int, mode: int
+) -> None:
+    path = a_zip(tmp_path / "env.zip", entries, system=system, mode=mode)
+    said = " ".join(zip_remarks(path, "./job.sh"))
+    assert f"and not {named}" in said
+    assert zip_remarks(a_zip(path, entries, system=UNIX, mode=0o100755), "./job.sh") == []
+
+
+def test_a_zip_without_modes_that_has_one_program_needs_no_remark(tmp_path: Path) -> None:
+    path = a_zip(tmp_path / "env.zip", {"x/job.sh": b"#!/bin/sh\n", "a": b"x"}, system=DOS)
+    assert zip_remarks(path, "x/./job.sh") == []

@@ -1,15 +1,18 @@
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from parallelize.runs.inputs import local_inputs, remote_inputs
+from parallelize.runs.inputs import local_inputs
+from parallelize.runs.remote_inputs import Selection, find_remote
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
 from parallelize_core.testing import InMemoryStore
 
 PREFIX = "runs/demo/input/"
+DATA = Selection("s3://bucket/data/", Location("bucket", "data/"))
 
 
 def make(folder: Path, *names: str) -> None:
@@ -183,7 +186,7 @@ def test_a_prefix_in_s3_is_only_listed(tmp_path: Path) -> None:
     store = InMemoryStore()
     for key in ("data/", "data/a.txt", "data/sub/", "data/sub/b.txt", "other/c"):
         store.put(key, b"x" if not key.endswith("/") else b"")
-    entries = remote_inputs(store, Location("bucket", "data/"))
+    entries = find_remote(store, DATA).entries
     assert [(entry.key, entry.size) for entry in entries] == [("a.txt", 1), ("sub/b.txt", 1)]
 
 
@@ -192,7 +195,7 @@ def test_bad_keys_in_s3_are_named(tmp_path: Path) -> None:
     for key in ("data/a//b", "data/../x"):
         store.put(key, b"x")
     with pytest.raises(UsageError, match="2 files cannot be inputs"):
-        remote_inputs(store, Location("bucket", "data/"))
+        find_remote(store, DATA)
 
 
 @pytest.mark.parametrize("spec", ["", "  "])
@@ -200,4 +203,79 @@ def test_an_empty_name_does_not_mean_the_whole_folder(tmp_path: Path, spec: str)
     (tmp_path / "secret.txt").write_text("not an input")
     with pytest.raises(UsageError, match="no inputs are named") as caught:
         local_inputs(spec, tmp_path, "")
-    assert caught.value.fix == "give a folder, a glob, @list.txt or s3://bucket/prefix/"
+    assert caught.value.fix == "give a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
+
+
+def test_a_list_made_by_find_print0_is_read(tmp_path: Path) -> None:
+    names = ["in/a", "in/b c", "in/ leading and trailing ", "in/ünï"]
+    make(tmp_path, *names)
+    (tmp_path / "list").write_bytes("\0".join(names).encode() + b"\0")
+    assert keys("@list", tmp_path) == sorted(names)
+
+
+def test_a_list_of_names_with_newlines_is_refused_name_by_name(tmp_path: Path) -> None:
+    make(tmp_path, "in/a", "in/two\nlines")
+    (tmp_path / "list").write_bytes(b"in/a\0in/two\nlines\0")
+    error = refusal("@list", tmp_path)
+    assert r"two\nlines: it has a control character: newline" in (error.why or "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_is_read_as_editors_and_shells_write_it(tmp_path: Path, encoding: str) -> None:
+    make(tmp_path, "in/ä.txt", "in/b.txt")
+    (tmp_path / "list").write_bytes("in/ä.txt\r\nin/b.txt\r\n".encode(encoding))
+    assert keys("@list", tmp_path) == ["in/b.txt", "in/ä.txt"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfea", b"in/\xff\n", b"\x80\0\x81"])
+def test_a_list_in_no_encoding_is_refused_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "list").write_bytes(content)
+    assert refusal("@list", tmp_path).what.endswith("is not a list in UTF-8")
+
+
+def deep(folder: Path, levels: int) -> None:
+    """Make folders in folders; step by step, as no path may be so long."""
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is removed by a program that does not mind its depth."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)
+
+
+@pytest.mark.parametrize("levels", [1_200, 2_100])
+def test_folders_may_be_nested_so_deeply_that_only_what_lies_there_is_refused(
+    inputs: Path, levels: int
+) -> None:
+    deep(inputs, levels)
+    assert refusal("in", inputs.parent).what == "1 file cannot be an input"
+
+
+def test_a_file_in_as_many_folders_as_a_key_has_room_for_is_taken(inputs: Path) -> None:
+    deep(inputs, 400)
+    assert keys("in", inputs.parent) == ["d/" * 400 + "f"]
+
+
+def test_a_pattern_through_folders_that_are_nested_too_deeply_is_refused(inputs: Path) -> None:
+    deep(inputs, 1_200)
+    assert "nested too deeply" in refusal("in/**/f", inputs.parent).what
+
+
+@pytest.mark.parametrize("name", ["data[1]", "what?", "a*b"])
+def test_a_folder_or_file_whose_name_looks_like_a_pattern_is_what_is_meant(
+    tmp_path: Path, name: str
+) -> None:
+    make(tmp_path, f"{name}/x.txt", f"in/{name}.csv")
+    assert keys(f"{name}/", tmp_path) == ["x.txt"]
+    assert keys(f"in/{name}.csv", tmp_path) == [f"{name}.csv"]

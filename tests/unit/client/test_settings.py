@@ -164,3 +164,19 @@ def test_a_run_is_halted_after_a_number_or_a_share_of_failures(
 @pytest.mark.parametrize("written", ["0", "'5 %'", "-1", "'many'", "true", "'%'"])
 def test_what_is_neither_halts_no_run(tmp_path: Path, written: str) -> None:
     assert "5%" in str(refusal(tmp_path, f"[run]\nhalt = {written}\n"))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("run.command", '"echo a\\u0000b"'),
+        ("run.inputs", '"in\\u0000/"'),
+        ("workers.types", '["c7i.xlarge", "c\\u0000"]'),
+        ("aws.tags", '{ name = "a\\u0000" }'),
+    ],
+)
+def test_a_nul_in_a_setting_is_refused_in_a_sentence(tmp_path: Path, key: str, text: str) -> None:
+    file = tmp_path / "parallelize.toml"
+    file.write_text(f"{key} = {text}\n")
+    with pytest.raises(UsageError, match=f"{key} has a NUL character"):
+        resolve({}, {}, tmp_path, file)

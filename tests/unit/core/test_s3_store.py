@@ -6,13 +6,13 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from parallelize_core.boto_store import DELETE_BATCH, S3Store
 from parallelize_core.clients import Clients
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import RefusedError, ServiceError, UsageError
 from parallelize_core.parts import PART_BYTES
-from parallelize_core.store import DELETE_BATCH, IF_ABSENT, Condition, S3Store, Store
+from parallelize_core.store import IF_ABSENT, Condition, Store
 
 TWO_PARTS = bytes(PART_BYTES + 1)
 ETAG = '"0123456789abcdef"'
@@ -56,16 +56,45 @@ def test_a_write_over_a_version_names_it(s3: Stubber, store: Store) -> None:
     assert store.put("key", b"body", Condition(etag="abc")) == "0123456789abcdef"
 
 
+DELETE = {"Bucket": "bucket", "Key": "key", "IfMatch": '"abc"'}
+HEAD = {"ETag": ETAG, "ContentLength": 4, "Metadata": {}}
+
+
+def test_a_delete_of_a_version_names_it_and_waits_for_a_write_under_way(
+    s3: Stubber, store: Store
+) -> None:
+    s3.add_client_error("delete_object", "ConditionalRequestConflict", http_status_code=409)
+    s3.add_response("delete_object", {}, DELETE)
+    assert store.delete_version("key", "abc")
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "NoSuchKey"])
+def test_a_delete_that_comes_too_late_looks_what_is_there(
+    s3: Stubber, store: Store, code: str
+) -> None:
+    s3.add_client_error("delete_object", code, expected_params=DELETE)
+    s3.add_response("head_object", HEAD)
+    assert not store.delete_version("key", "abc")
+    s3.add_client_error("delete_object", code, expected_params=DELETE)
+    s3.add_client_error("head_object", "404", http_status_code=404)
+    assert store.delete_version("key", "abc")
+
+
+def test_a_delete_that_is_not_allowed_is_no_unmet_condition(s3: Stubber, store: Store) -> None:
+    s3.add_client_error("delete_object", "AccessDenied", http_status_code=403)
+    with pytest.raises(RefusedError):
+        store.delete_version("key", "abc")
+
+
 def test_a_refused_write_is_no_unmet_condition(s3: Stubber, store: Store) -> None:
     s3.add_client_error("put_object", "AccessDenied", http_status_code=403)
-    with pytest.raises(ClientError, match="AccessDenied") as caught:
+    with pytest.raises(RefusedError, match="PutObject"):
         store.put("key", b"body", IF_ABSENT)
-    assert caught.value.__cause__ is not caught.value
 
 
 def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: Stubber, store: Store) -> None:
     s3.add_client_error("get_object", "NoSuchBucket", http_status_code=404)
-    with pytest.raises(ClientError, match="NoSuchBucket"):
+    with pytest.raises(UsageError, match="bucket"):
         store.get("key")
 
 
@@ -96,7 +125,7 @@ def test_a_part_that_is_refused_leaves_no_parts_behind(s3: Stubber, store: Store
     begin_upload(s3, parts=1)
     s3.add_client_error("upload_part", "AccessDenied")
     s3.add_response("abort_multipart_upload", {}, UPLOAD)
-    with pytest.raises(ClientError, match="AccessDenied"):
+    with pytest.raises(RefusedError, match="UploadPart"):
         store.put_file("key", io.BytesIO(TWO_PARTS))
 
 
@@ -106,7 +135,7 @@ def test_the_reason_of_a_failed_upload_survives_an_abort_that_fails(
     begin_upload(s3, parts=1)
     s3.add_client_error("upload_part", "AccessDenied")
     s3.add_client_error("abort_multipart_upload", "NoSuchUpload")
-    with pytest.raises(ClientError, match="AccessDenied"):
+    with pytest.raises(RefusedError, match="UploadPart"):
         store.put_file("key", io.BytesIO(TWO_PARTS))
 
 

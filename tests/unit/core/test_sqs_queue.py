@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from botocore.stub import Stubber
 
+from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.clients import Clients
 from parallelize_core.errors import ServiceError
-from parallelize_core.queue import Queue, SQSQueue
+from parallelize_core.queue import Queue
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/queue"
 LOST = {"SenderFault": True, "Code": "ReceiptHandleIsInvalid", "Message": "expired"}

@@ -15,7 +15,9 @@ from parallelize.commands.download import check_place
 from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import COMMON, NO_WORK, Common, Json, Work
-from parallelize.runs.inputs import is_remote, local_inputs
+from parallelize.runs.apart import check_apart
+from parallelize.runs.inputs import local_inputs
+from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.which import find_key
 from parallelize_core.errors import ParallelizeError, UsageError
 
@@ -44,6 +46,7 @@ def check(
     context = open_context(Common(config=config), work.flags())
     key, path = find_input(context, file)
     folder = out or context.folder / OUT
+    check_apart(context, folder)
     check_place(folder)
     say(f"{shown(key, 60)}: here, as a worker would; nothing is sent to AWS")
     done = one_file.process(context.resolved, key, path, folder)
@@ -72,9 +75,9 @@ def find_input(context: Context, file: Path) -> tuple[str, Path]:
 
 def _inputs(context: Context) -> dict[str, Path]:
     spec = context.settings.run.inputs
-    if is_remote(spec):
-        return {}
     try:
+        if is_remote(spec, context.folder):
+            return {}
         return {item.key: item.path for item in local_inputs(spec, context.folder, "")}
     except ParallelizeError:
         # What is wrong with other inputs is for `prep` to say.

@@ -26,6 +26,7 @@ from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
 from parallelize.queues import Queues, delete_queues
+from parallelize.runs.ownership import check_ours
 from parallelize.units import plural, show_size
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.heartbeat import Heartbeat
@@ -80,6 +81,7 @@ def clean(
     if dry_run:
         show_plan(context, keep_outputs=what.keep_outputs)
         return
+    check_ours(context)
     plan = make_plan(context, keep_outputs=what.keep_outputs)
     _show(plan, context, dry_run=False)
     check_workers(plan, context.run, force=what.force)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from cyclopts import Parameter
 
 from parallelize import stack
@@ -42,8 +41,8 @@ from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
-from parallelize_core import aws_errors
-from parallelize_core.errors import AccessError, ParallelizeError, UsageError
+from parallelize_core.aws_errors import response_of, translated, with_profile
+from parallelize_core.errors import AccessError, ParallelizeError, UsageError, code_of
 from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
 
@@ -107,17 +106,13 @@ def attempt(name: str, check: Check, context: Context) -> Finding:
     try:
         return check(context)
     except ParallelizeError as error:
-        return Finding(name, Verdict.BAD, error.what, error.fix or "")
-    except (ClientError, BotoCoreError) as error:
-        told = aws_errors.explain(error, context.settings.aws.profile)
-        return Finding(
-            name, Verdict.BAD, told.what if told else str(error), (told and told.fix) or ""
-        )
+        told = with_profile(error, context.settings.aws.profile)
+        return Finding(name, Verdict.BAD, told.what, told.fix or "")
 
 
 def check_identity(context: Context) -> Finding:
     """Say who asks, in which account and region."""
-    identity = context.client("sts").get_caller_identity()
+    identity = context.identity()
     who = identity["Arn"].rpartition(":")[2]
     text = f"{who} of account {identity['Account']} in {context.region}"
     return Finding("credentials", Verdict.GOOD, text)
@@ -133,9 +128,12 @@ def check_clock(context: Context) -> Finding:
 
 def _date_of_aws(sts: Any) -> str | None:
     try:
-        answer = sts.get_caller_identity()
-    except ClientError as error:
-        answer = error.response
+        with translated("AWS"):
+            answer = sts.get_caller_identity()
+    except ParallelizeError as error:
+        answer = response_of(error)
+        if not answer:
+            raise
     headers: Mapping[str, str] = answer["ResponseMetadata"].get("HTTPHeaders", {})
     return headers.get("date")
 
@@ -194,7 +192,7 @@ def check_permissions(context: Context) -> Finding:
 def _simulate(context: Context) -> tuple[list[str], str]:
     """Return what would be refused, and a note if that cannot be known."""
     iam = context.client("iam")
-    who = permissions.principal(iam, context.client("sts").get_caller_identity()["Arn"])
+    who = permissions.principal(iam, context.identity()["Arn"])
     if who is None:
         return [], "no policies to simulate for such a caller"
     where = permissions.Where(who.split(":")[1], context.region, context.account)
@@ -202,8 +200,8 @@ def _simulate(context: Context) -> tuple[list[str], str]:
     wanted = permissions.asks(where, context.layout, outputs.get("AgentRole"))
     try:
         return permissions.refused(iam, who, wanted), ""
-    except ClientError as error:
-        return [], f"simulation refused ({error.response['Error']['Code']})"
+    except ParallelizeError as error:
+        return [], f"simulation refused ({code_of(error) or error.what})"
 
 
 def _start(context: Context) -> dict[str, Any] | None:

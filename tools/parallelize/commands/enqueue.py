@@ -23,6 +23,7 @@ from parallelize.progress import Step, progress
 from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
 from parallelize.runs.cursor import CursorHold
+from parallelize.runs.ownership import adopt
 from parallelize.runs.record import load_run
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
@@ -82,6 +83,7 @@ def send_jobs(
     run = load_run(store, context)
     parts = list(read_parts(store, layout))
     check_names(run, parts)
+    adopt(context)
     resume(context, run)
     queue = make_queues(context.clients.sqs, context.run, context.tags).main
     sender = Sender(store, layout, queue, finished(store, layout))

@@ -22,6 +22,7 @@ from parallelize.fleet.show import usd
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.queues import make_queues
 from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast
+from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
 from parallelize.runs.status import RunState, RunStatus, status_of
@@ -46,11 +47,13 @@ def estimate(
     if sample < 1:
         raise UsageError("--sample is at least 1")
     context = open_context(common)
+    check_ours(context)
     chosen, left = choose(context, sample)
     if dry_run:
         files = plural(len(chosen), "random file")
         say_plan(f"would run {files} on one worker, for real; {left:,} would be left")
         return
+    adopt(context)
     plan = _start(context, chosen)
     heartbeats = _await(context, chosen)
     results = list(read_results(context.store, context.layout, [entry.key for entry in chosen]))

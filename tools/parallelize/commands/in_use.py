@@ -13,9 +13,10 @@ from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.units import plural
+from parallelize_core.aws_errors import translated
+from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import queue_name
-from parallelize_core.queue import SQSQueue
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -51,6 +52,7 @@ def check_unused(context: Context, *, force: bool) -> None:
         )
 
 
+@translated("SQS")
 def runs_with_messages(sqs: SQSClient) -> dict[str, int]:
     """Return how many messages the queues of each run hold, of runs that have any."""
     found: dict[str, int] = {}

@@ -21,7 +21,9 @@ schema = 1
 [run]
 # name  = "scans"               # default: this folder's name
 inputs  = "inputs/"             # a folder, a glob, @list.txt or s3://bucket/prefix/
+# exclude = ["*.log", "old/"]   # not these; .DS_Store and the like are left out anyway
 command = "./job.sh"            # called as: ./job.sh INPUT ; prints the files it made
+# shell = true                  # a shell reads the command; the input is "$1" in it
 env     = "env/"                # what the command needs, itself included
 timeout = "30m"                 # per file
 attempts = 3                    # then the file counts as failed

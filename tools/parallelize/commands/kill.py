@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, Statement, look, terminate
 from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.runs.ownership import OthersRunError, check_ours
 from parallelize.units import plural
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import ParallelizeError, ServiceError
 
 
 def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHING) -> None:
@@ -28,6 +29,7 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
     if dry_run:
         _show(look(ComputeClients.make(context.session), context.run))
         return
+    _check_owner(context)
     statement = terminate_run(context)
     for line in sentences(statement):
         say(line)
@@ -37,10 +39,20 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
         raise unclear(statement)
 
 
+def _check_owner(context: Context) -> None:
+    """Raise OthersRunError for another's run; if S3 cannot say, the bill comes first."""
+    try:
+        check_ours(context)
+    except OthersRunError:
+        raise
+    except ParallelizeError as error:
+        say(f"whose run it is could not be read ({escape(str(error))})")
+
+
 def terminate_run(context: Context) -> Statement:
     """End every machine of the run, then check what is left; may be repeated.
 
-    Takes up to `termination.PATIENCE_SECONDS`; raises botocore's errors.
+    Takes up to `termination.PATIENCE_SECONDS`; raises what AWS says.
     """
     return terminate(ComputeClients.make(context.session), context.run)
 

@@ -29,6 +29,7 @@ from parallelize.fleet.show import describe_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config
+from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.units import plural
@@ -95,6 +96,7 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     if dry_run:
         show(plan, dry_run=True)
         return None
+    check_ours(context)
     return carry_out(plan, context, json=json)
 
 

@@ -6,7 +6,9 @@ holds there holds here: the scratch folder, the environment, the limits, what be
 
 from __future__ import annotations
 
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,16 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parallelize.commands import clean, prep
-from parallelize.commands.download import SOME_FAILED, Refusal, fetch
+from parallelize.commands.download import SOME_FAILED, fetch
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.logs import report
 from parallelize.commands.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
 from parallelize.commands.status import make_reader
-from parallelize.console import answer, answer_json, say, shown
+from parallelize.console import answer, answer_json, escape, say, shown
 from parallelize.context import Context
 from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
+from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
 from parallelize.runs.attempts import read_records
+from parallelize.runs.output_names import Refusal
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch
 from parallelize.settings import AwsTable, Resolved, Table
@@ -71,6 +75,12 @@ def tell(done: Done, *, json: bool) -> int:
     """Print the record and the log on stderr, the outputs' paths on stdout; return the code."""
     for line in report(done.result):
         say(line)
+    if missing := only_here(done.result):
+        names = ", ".join(map(escape, missing))
+        say(
+            f"only this machine has, and a worker does not: {names}\n"
+            "put it into the environment, or let run.setup install it; see docs/command.md"
+        )
     for refusal in done.broken:
         say(f"not written: {shown(refusal.key)}\n  {refusal.why}")
     if json:
@@ -80,6 +90,18 @@ def tell(done: Done, *, json: bool) -> int:
         for path in done.outputs:
             answer(str(path))
     return done.exit_code
+
+
+def only_here(result: Result) -> list[str]:
+    """Return the programs that a failure speaks of, which are found here and not on a worker."""
+    lines = [line for line in result.log.splitlines() if _NOT_FOUND.search(line)]
+    words = dict.fromkeys(word for line in lines for word in re.findall(r"[\w.+-]+", line))
+    return [
+        word for word in words if shutil.which(word) and not shutil.which(word, path=WORKER_PATH)
+    ]
+
+
+_NOT_FOUND = re.compile("not found|No such file", re.IGNORECASE)
 
 
 def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
@@ -100,7 +122,7 @@ def _for_one(resolved: Resolved, inputs: Path) -> Resolved:
         resolved,
         run=settings.run.model_copy(update=run),
         output=settings.output.model_copy(update={"to": None}),
-        aws=AwsTable(),
+        aws=AwsTable(tags={PLAIN_TAG: "true"}),
         workers=settings.workers.model_copy(update={"count": 1, "autoscale": False}),
     )
     return local.with_defaults(local_defaults(workers=1), "the local cloud")
@@ -110,12 +132,14 @@ def _for_one(resolved: Resolved, inputs: Path) -> Resolved:
 def _local_run(resolved: Resolved) -> Iterator[Context]:
     local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
     enter_local_cloud()
-    context = Context(resolved, resolved.settings.run.name or "", " --local")
-    try:
-        yield context
-    finally:
-        with suppress(NothingToDoError):
-            clean.remove(context, clean.make_plan(context, keep_outputs=False))
+    with TemporaryDirectory(prefix="parallelize-") as home:
+        name = resolved.settings.run.name or ""
+        context = Context(resolved, name, " --local", home=Path(home))
+        try:
+            yield context
+        finally:
+            with suppress(NothingToDoError):
+                clean.remove(context, clean.make_plan(context, keep_outputs=False))
 
 
 def _work_off(context: Context) -> RunStatus:

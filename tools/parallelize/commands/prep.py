@@ -24,7 +24,9 @@ from parallelize.console import answer_json, escape, say, say_plan, say_plans, s
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
 from parallelize.progress import progress
-from parallelize.runs.inputs import LocalInput, is_remote, local_inputs, remote_inputs
+from parallelize.runs.input_rules import rules_of
+from parallelize.runs.inputs import Found, LocalInput, Refused, find_inputs, places, told_left_out
+from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
     Draft,
     check_same_places,
@@ -33,15 +35,20 @@ from parallelize.runs.record import (
     is_renewal,
     publish,
 )
+from parallelize.runs.remote_inputs import find_remote, is_remote, select
 from parallelize.runs.results import read_result
+from parallelize.runs.twins import twin_remarks
 from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import PART_ENTRIES, Entry, encode_part, read_parts
+from parallelize_core.manifest import PART_ENTRIES, Entry, add_corrections, encode_part, read_parts
 from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
 
 _PART_TRIES = 10
+
+NAMED = 20
+"""How many of the objects that cannot be inputs are named."""
 
 CHANGED = (
     "the environment or the settings of the run have changed since it was prepared\n"
@@ -64,6 +71,14 @@ class Plan:
     draft: Draft
     uploads: tuple[Upload, ...]
     entries: tuple[Entry, ...]
+    corrected: tuple[Entry, ...] = ()
+    """Inputs whose jobs have failed, as they are now."""
+    left_out: tuple[str, ...] = ()
+    """What was found and is no input."""
+    twins: tuple[str, ...] = ()
+    """What to say of inputs whose names other disks take for one."""
+    refused: tuple[Refused, ...] = ()
+    """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
 
     @property
     def bytes(self) -> int:
@@ -81,6 +96,8 @@ class Prepared:
     uploaded: int
     uploaded_bytes: int
     environment: str
+    left_out: int
+    refused: int
 
 
 def prep(
@@ -115,10 +132,15 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     local = _local(context)
     with drafted(context) as draft:
         ensure_bucket(context, create=create_bucket)
+        check_ours(context)
         store, bundle = context.store, stock_bundle.pack(context)
         plan = make_plan(context, store, draft, local)
+        for line in remarks(plan):
+            say(line)
+        adopt(context)
         etags = send(store, plan.uploads, context.layout)
         stock_bundle.send(context, bundle)
+        add_corrections(store, context.layout, _as_stored(plan.corrected, etags))
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
@@ -131,6 +153,8 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
         uploaded=len(plan.uploads),
         uploaded_bytes=plan.bytes,
         environment=environment.identity if environment else "",
+        left_out=len(plan.left_out),
+        refused=len(plan.refused),
     )
 
 
@@ -140,8 +164,9 @@ def show_plan(context: Context) -> None:
     with drafted(context) as draft:
         if not has_bucket(context):
             say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
-            say_plan(f"would upload {plural(len(local or ()), 'file')}")
+            say_plan(f"would upload {plural(len(local.inputs if local else ()), 'file')}")
             return
+        check_ours(context)
         plan = make_plan(context, context.store, draft, local)
         renewed = is_renewal(context.store, context, draft)
     if (bundle := stock_bundle.pack(context)) and not bundle.sent:
@@ -152,31 +177,51 @@ def show_plan(context: Context) -> None:
     )
     if renewed:
         say_plan("would replace the environment or the settings of the run: they have changed")
+    for line in remarks(plan):
+        say_plan(line)
     size = show_size(plan.bytes)
     say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}, {size} to send")
 
 
-def make_plan(
-    context: Context, store: Store, draft: Draft, local: Sequence[LocalInput] | None
-) -> Plan:
+def remarks(plan: Plan) -> Iterator[str]:
+    """Say what was found and does not become an input."""
+    if told := told_left_out(plan.left_out):
+        yield told
+    yield from plan.twins
+    if plan.refused:
+        lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
+        more = [f"and {len(plan.refused) - NAMED:,} more"] if len(plan.refused) > NAMED else []
+        yield "\n  ".join(
+            [f"{plural(len(plan.refused), 'object')} cannot be processed:", *lines, *more]
+        )
+
+
+def make_plan(context: Context, store: Store, draft: Draft, local: Found | None) -> Plan:
     """Compare what is wanted with what is there; `local` is None if the inputs are in S3."""
     layout = context.layout
     check_same_places(draft.run, find_run(store, layout.run_json))
     known = {entry.key: entry for part in read_parts(store, layout) for entry in part.entries}
     if local is None:
         uploads: tuple[Upload, ...] = ()
-        wanted = remote_inputs(context.store_of(draft.run.input.bucket), draft.run.input)
+        chosen = select(context)
+        there = find_remote(
+            context.store_of(chosen.location.bucket), chosen, rules_of(context, None)
+        )
+        wanted, left_out, refused = list(there.entries), there.left_out, there.refused
         changed = [entry.key for entry in wanted if _differs(entry, known)]
     else:
         there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
-        uploads = tuple(_missing_uploads(store, there_now, local))
+        uploads = tuple(_missing_uploads(store, there_now, local.inputs))
         sent_anew = {upload.item.key: upload.content for upload in uploads}
-        wanted = [_entry(item, sent_anew.get(item.key), there_now) for item in local]
+        wanted = [_entry(item, sent_anew.get(item.key), there_now) for item in local.inputs]
+        left_out, refused = local.left_out, ()
         changed = [entry.key for entry in wanted
                    if entry.key in sent_anew and _differs(entry, known)]  # fmt: skip
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
-    return Plan(draft, uploads, new)
+    corrected = tuple(entry for entry in wanted if _differs(entry, known))
+    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
+    return Plan(draft, uploads, new, corrected, left_out, tuple(twins), refused)
 
 
 def check_changes(
@@ -254,12 +299,13 @@ def _as_stored(entries: Iterable[Entry], etags: Mapping[str, str]) -> list[Entry
     ]
 
 
-def _local(context: Context) -> list[LocalInput] | None:
+def _local(context: Context) -> Found | None:
     spec = context.settings.run.inputs
-    if is_remote(spec):
+    if is_remote(spec, context.folder):
         return None
+    root = None if spec.startswith("@") else next(iter(places(spec, context.folder)), None)
     # The bucket's name is not part of a key, so nothing has to be asked of AWS for this.
-    return local_inputs(spec, context.folder, context.input_prefix)
+    return find_inputs(spec, context.folder, context.input_prefix, rules_of(context, root))
 
 
 def has_bucket(context: Context) -> bool:

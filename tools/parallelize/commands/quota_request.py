@@ -10,6 +10,7 @@ from parallelize.context import Context
 from parallelize.fleet import gather, quotas
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Market
+from parallelize_core.aws_errors import translated
 from parallelize_core.errors import NothingToDoError, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def plan_quota(client: ServiceQuotasClient, market: Market, kind: str, wanted: i
     return QuotaRequest(code, market, now, wanted)
 
 
+@translated("Service Quotas")
 def send_quota_request(client: ServiceQuotasClient, plan: QuotaRequest) -> str:
     """Ask AWS, and return how the request stands; one that is open already is not repeated.
 

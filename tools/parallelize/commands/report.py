@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 from cyclopts import Parameter
 
 from parallelize.commands.config import rows
@@ -24,11 +22,14 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.export import as_json
 from parallelize.report.page import render
+from parallelize.runs.history import decode_attempt
+from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.results import read_result
 from parallelize.runs.snapshot import Snapshot
 from parallelize.transfers import in_parallel
+from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
-from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.errors import MissingError, ParallelizeError, UsageError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_parts
@@ -38,9 +39,6 @@ from parallelize_core.version import VERSION
 
 PROMPT_SECONDS = 5.0
 """What EC2 and the price list add is not worth a longer wait."""
-
-_UNTOLD = (BotoCoreError, ClientError, ResponseParserError)
-"""What a service says that is not there, or not for us; some emulators answer in HTML."""
 
 
 def report(
@@ -78,7 +76,7 @@ def write_report(context: Context, out: Path | None = None) -> Path:
 
 def default_name(run: str) -> str:
     """Return what the page of a run is called."""
-    return f"{run}-report.html"
+    return f"{run}{REPORT_END}"
 
 
 def write_page(made: Report, path: Path, hint: str) -> Path:
@@ -88,6 +86,11 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
     """
     page = render(made, hint).encode("utf-8", errors="replace")
     try:
+        if not _may_write(path):
+            raise UsageError(
+                f"{escape(str(path))} is not a report, and stays as it is", None,
+                f"move it away, or choose another place: parallelize report{hint} --out FILE",
+            )  # fmt: skip
         _write_whole(path, page)
     except OSError as error:
         raise UsageError(
@@ -95,6 +98,13 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
             error.strerror, f"another place: parallelize report{hint} --out FILE",
         ) from None  # fmt: skip
     return path
+
+
+def _may_write(path: Path) -> bool:
+    """Whether there is nothing of this name, or an older report, or what no file can replace."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    return is_report(path)
 
 
 def _write_whole(path: Path, page: bytes) -> None:
@@ -151,7 +161,7 @@ def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:
 
     def read(place: str) -> Attempt | None:
         try:
-            return Attempt.decode(store.get(place)).model_copy(update={"log": ""})
+            return decode_attempt(place, store.get(place))
         except MissingError:
             return None
 
@@ -163,9 +173,10 @@ def known_machines(context: Context) -> dict[str, Machine] | None:
     """Return the run's machines, those that have ended lately too; None if EC2 does not tell."""
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
-        ec2 = context.session.client("ec2", config=prompt)
+        with translated("AWS"):
+            ec2 = context.session.client("ec2", config=prompt)
         found = instances.find(ec2, context.run, instances.KNOWN)
-    except _UNTOLD:
+    except ParallelizeError:
         return None
     return {machine.id: machine for machine in found}
 
@@ -177,9 +188,10 @@ def listed_prices(context: Context, heartbeats: Sequence[Heartbeat]) -> Mapping[
         return {}
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
-        client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
+        with translated("AWS"):
+            client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
         return on_demand(client, context.region, types)
-    except _UNTOLD:
+    except ParallelizeError:
         return {}
 
 

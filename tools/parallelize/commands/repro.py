@@ -17,6 +17,8 @@ from parallelize.commands.download import check_folder
 from parallelize.console import say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, Json
+from parallelize.runs.apart import check_apart
+from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
@@ -47,9 +49,13 @@ def repro(
     run = load_run(context.store, context)
     entry = find_entry(context, file)
     folder = (out or Path(OUT)).absolute()
+    check_apart(context, folder)
     check_folder(folder)
-    path = fetch_input(context, run, entry, folder / INPUT)
-    archive = fetch_environment(context, run.environment, folder) if run.environment else None
+    record = DownloadRecord(folder)
+    with record.partial_folder() as partial:
+        path = fetch_input(context, run, entry, record, partial)
+        environment = run.environment
+        archive = fetch_environment(context, environment, record, partial) if environment else None
     say(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
     resolved = as_settings(context.resolved, run, archive)
     done = one_file.process(resolved, entry.key, path, folder / OUTPUT)
@@ -63,25 +69,29 @@ def find_entry(context: Context, file: str) -> Entry:
     return entries[find_key(entries, file, key_of_path(context, file))]
 
 
-def fetch_input(context: Context, run: Run, entry: Entry, folder: Path) -> Path:
-    """Fetch an input below `folder`; raise UsageError if it is not what was prepared."""
+def fetch_input(
+    context: Context, run: Run, entry: Entry, record: DownloadRecord, partial: Path
+) -> Path:
+    """Fetch an input below the folder of `record`, by way of `partial`; return its path.
+
+    Raises UsageError if it is gone, or if something else has its place.
+    """
     store, place = context.store_of(run.input.bucket), run.input.key(entry.key)
     head = store.head(place)
     if head is None:
         raise UsageError(f"the input {shown(entry.key)} is no longer in {run.input.uri}")
     if head.etag != entry.etag:
         say(f"{shown(entry.key, 50)} has changed since it was prepared: this is the new one")
-    path = folder / entry.key
-    path.parent.mkdir(parents=True, exist_ok=True)
-    store.get_file(place, path, head.etag)
-    return path
+    store.get_file(place, partial / INPUT, head.etag)
+    return record.put(partial / INPUT, f"{INPUT}/{entry.key}")
 
 
-def fetch_environment(context: Context, environment: Environment, folder: Path) -> Path:
-    """Fetch the environment's zip into `folder`; return its path."""
-    path = folder / ENVIRONMENT
-    context.store_of(environment.bucket).get_file(environment.key, path)
-    return path
+def fetch_environment(
+    context: Context, environment: Environment, record: DownloadRecord, partial: Path
+) -> Path:
+    """Fetch the environment's zip into the folder of `record`; return its path."""
+    context.store_of(environment.bucket).get_file(environment.key, partial / ENVIRONMENT)
+    return record.put(partial / ENVIRONMENT, ENVIRONMENT)
 
 
 def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
@@ -89,6 +99,7 @@ def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
     table = RunTable(
         name=run.name,
         command=shlex.join(run.command),
+        shell=False,
         env=str(archive) if archive else None,
         env_prefix=run.environment.prefix if run.environment else "",
         setup=shlex.join(run.setup.command) if run.setup else None,

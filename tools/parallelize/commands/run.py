@@ -10,13 +10,21 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from parallelize.commands import prep
-from parallelize.commands.download import SOME_FAILED, check_folder, fetch, remarks, told_refusals
+from parallelize.commands.download import (
+    SOME_FAILED,
+    check_folder,
+    fetch,
+    healing,
+    remarks,
+    told_refusals,
+)
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.local import NOT_AWS
@@ -29,6 +37,7 @@ from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunState, RunStatus, status_of
@@ -111,6 +120,7 @@ def carry_through(
 
     Returns how the run stands, and whether all that it has made so far is in `folder`.
     """
+    check_apart(context, folder)
     check_folder(folder)
     prep.prepare(context)
     with _interruptible(context, local=local):
@@ -120,6 +130,7 @@ def carry_through(
 
 def show_plan(context: Context, folder: Path) -> None:
     """Print what `run` would do; changes nothing in S3, SQS and EC2."""
+    check_apart(context, folder)
     prep.show_plan(context)
     count = plural(context.settings.workers.count, "worker")
     say_plan("would send the jobs that have no result to the queue")
@@ -226,7 +237,8 @@ def _download(context: Context, folder: Path) -> bool:
     except NothingToDoError as nothing:
         say(nothing.what)
         return True
-    for line in (*told_refusals(fetched.broken), *remarks(fetched.plan)):
+    told = told_refusals(fetched.broken), healing(fetched.broken, context.hint)
+    for line in (*chain(*told), *remarks(fetched.plan)):
         say(line)
     return not fetched.broken
 

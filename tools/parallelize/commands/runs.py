@@ -31,16 +31,19 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
 
 def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
     """Return a head, and a line for each run; `now` is seconds since 1970."""
-    yield _row("run", "created", "state", "alive", "done", "seen")
+    yield _row("run", "created", "state", "alive", "done", "seen", "owner")
     for one in found:
-        created = one.created_at[:16].replace("T", " ")
+        created = one.created_at[:10]
         seen = "" if one.seen is None else show_duration(now - one.seen)
-        yield _row(one.name, created, one.state, f"{one.alive:,}", f"{one.done:,}", seen)
+        # The user's ARN is for `--json`: a line has no room for it.
+        who = one.owner.partition(" ")[0]
+        yield _row(one.name, created, one.state, f"{one.alive:,}", f"{one.done:,}", seen, who)
 
 
 def _row(*cells: str) -> str:
-    widths = (26, 16, 10, 6, 9, 6)
-    name, created, state, alive, done, seen = (
+    widths = (20, 10, 10, 5, 7, 6, 16)
+    name, created, state, alive, done, seen, owner = (
         shown(cell, width) for cell, width in zip(cells, widths, strict=True)
     )
-    return f"{name:<26} {created:<16} {state:<10} {alive:>6} {done:>9} {seen:>6}".rstrip()
+    line = f"{name:<20} {created:<10} {state:<10} {alive:>5} {done:>7} {seen:>6} {owner}"
+    return line.rstrip()

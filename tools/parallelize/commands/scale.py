@@ -22,6 +22,7 @@ from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.termination import Compute, await_gone, look
 from parallelize.options import NOTHING, Common, DryRun, Force
+from parallelize.runs.ownership import check_ours
 from parallelize.runs.snapshot import Reader
 from parallelize.units import plural
 from parallelize_core.errors import ServiceError, UsageError
@@ -66,6 +67,7 @@ def scale(
     if count < 0:
         raise UsageError("scale takes a number of workers, 0 or more")
     context = open_context(common)
+    check_ours(context)
     clients = ComputeClients.make(context.session)
     compute = look(clients, context.run)
     found = Reader(context.store, context.layout).snapshot()

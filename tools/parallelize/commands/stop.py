@@ -14,6 +14,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, check, look
 from parallelize.options import NOTHING, SWITCH, Common, DryRun
+from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.units import plural
 from parallelize_core.clock import utc_now
@@ -35,6 +36,7 @@ def stop(
     context = open_context(common)
     clients = ComputeClients.make(context.session)
     load_run(context.store, context)
+    check_ours(context)
     before = look(clients, context.run)
     there = plural(len(before.machines), "worker")
     if dry_run:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
+from parallelize_core.aws_errors import translated
 from parallelize_core.layout import dead_letter_queue_name, queue_name
 
 if TYPE_CHECKING:
@@ -83,12 +84,14 @@ def _of_queue(name: str, topic: str) -> dict[str, Any]:
     }
 
 
+@translated("CloudWatch")
 def watch_queue(cloudwatch: CloudWatchClient, run: str, topic: str) -> None:
     """Make the run's alarms, or bring them up to date."""
     cloudwatch.put_metric_alarm(**old_message_alarm(run, topic))
     cloudwatch.put_metric_alarm(**dead_letters_alarm(run, topic))
 
 
+@translated("CloudWatch")
 def forget_queue(cloudwatch: CloudWatchClient, run: str) -> None:
     """Delete the run's alarms; that there are none is no error."""
     cloudwatch.delete_alarms(AlarmNames=names(run))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from parallelize_core.aws_errors import translated
 from parallelize_core.layout import queue_name
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def wake_alarm_name(group: str) -> str:
     return f"{group}-wake"
 
 
+@translated("Auto Scaling")
 def follow_queue(
     autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, group: str, run: str, target: int
 ) -> None:
@@ -98,6 +100,7 @@ def follow_queue(
     cloudwatch.put_metric_alarm(**wake_alarm(group, run, found["ScalingPolicies"][0]["PolicyARN"]))
 
 
+@translated("Auto Scaling")
 def unfollow_queue(
     autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, group: str
 ) -> None:
@@ -109,6 +112,7 @@ def unfollow_queue(
         autoscaling.delete_policy(AutoScalingGroupName=group, PolicyName=policy["PolicyName"])
 
 
+@translated("CloudWatch")
 def forget_queue(cloudwatch: CloudWatchClient, group: str) -> None:
     """Delete the alarm; the policies go with the group."""
     cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(group)])

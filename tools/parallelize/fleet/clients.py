@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from parallelize.fleet.prices import PRICE_LIST_REGION
-from parallelize_core.clients import client_config
+from parallelize_core.aws_errors import translated
+from parallelize_core.clients import Session, client_config
 
 if TYPE_CHECKING:
-    import boto3
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_ec2 import EC2Client
@@ -28,7 +28,8 @@ class FactClients:
     pricing: PricingClient
 
     @classmethod
-    def make(cls, session: boto3.Session) -> Self:
+    @translated("AWS")
+    def make(cls, session: Session) -> Self:
         """Build them."""
         config = client_config()
         return cls(
@@ -48,7 +49,8 @@ class ComputeClients:
     cloudwatch: CloudWatchClient
 
     @classmethod
-    def make(cls, session: boto3.Session) -> Self:
+    @translated("AWS")
+    def make(cls, session: Session) -> Self:
         """Build them."""
         config = client_config()
         return cls(

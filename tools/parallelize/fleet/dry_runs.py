@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Market
 from parallelize.fleet.template import TAGGED
-from parallelize_core import aws_errors
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError, ServiceError, code_of
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -79,11 +78,12 @@ def ask(ec2: EC2Client, start: Mapping[str, Any] | None) -> Answers:
 def _code(call: Callable[[], object]) -> str:
     """Return EC2's answer to a dry run, which is an error in any case."""
     try:
-        call()
-    except ClientError as error:
-        code = str(error.response["Error"]["Code"])
-        if code != REFUSED and aws_errors.explain(error):
+        with translated("EC2"):
+            call()
+    except ParallelizeError as error:
+        # What has no class of its own is the answer to a dry run, or such as a role that the stack
+        # has yet to make.
+        if code_of(error) != REFUSED and type(error) is not ServiceError:
             raise
-        # Neither of the two is such as a role that the stack has yet to make.
-        return code
+        return code_of(error)
     return ALLOWED

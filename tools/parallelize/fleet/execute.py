@@ -7,13 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ReadTimeoutError,
-)
-
 from parallelize.fleet import alarms, shortfall, tags
 from parallelize.fleet.autoscaling import follow_queue, unfollow_queue
 from parallelize.fleet.clients import ComputeClients
@@ -21,8 +14,8 @@ from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint, template_name
-from parallelize_core import aws_errors
-from parallelize_core.errors import ParallelizeError, ServiceError
+from parallelize_core.aws_errors import may_have_happened, response_of, translated
+from parallelize_core.errors import ParallelizeError, UnavailableError, code_of
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -116,20 +109,11 @@ def _go_on(
         return before
     try:
         return _add(before, _create(plan, fleet, ec2, wait))
-    except (ClientError, BotoCoreError, ServiceError) as error:
+    except ParallelizeError as error:
         # Those that have started cost money: whoever is not told of them launches them again.
         if not before.started:
             raise
-        return replace(before, trouble=_explained(error))
-
-
-def _explained(error: Exception) -> ParallelizeError:
-    if isinstance(error, ParallelizeError):
-        return error
-    told = aws_errors.explain(error)
-    if isinstance(error, ClientError):
-        return told or ServiceError(f"AWS refused {error.operation_name}", str(error))
-    return told or ServiceError("AWS cannot be asked", str(error))
+        return replace(before, trouble=error)
 
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
@@ -145,6 +129,7 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
     return LaunchOutcome(request.count, region=plan.region, group=name, size=size)
 
 
+@translated("EC2")
 def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> tuple[str, str]:
     """Return the id and the version of the run's launch template with this content.
 
@@ -176,9 +161,10 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
 def _versions(ec2: EC2Client, name: str) -> list[Any]:
     pages = ec2.get_paginator("describe_launch_template_versions").paginate(LaunchTemplateName=name)
     try:
-        return [version for page in pages for version in page["LaunchTemplateVersions"]]
-    except ClientError as error:
-        if error.response["Error"]["Code"].startswith("InvalidLaunchTemplateName.NotFound"):
+        with translated("EC2"):
+            return [version for page in pages for version in page["LaunchTemplateVersions"]]
+    except ParallelizeError as error:
+        if code_of(error).startswith("InvalidLaunchTemplateName.NotFound"):
             return []
         raise
 
@@ -202,24 +188,24 @@ def _create(
 
 def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
     try:
-        answer: Any = ec2.create_fleet(**body)
-    except ClientError as error:
-        told = error.response["Error"]
-        refusal = Refusal(told["Code"], told.get("Message", ""))
+        with translated("EC2"):
+            answer: Any = ec2.create_fleet(**body)
+            return LaunchOutcome(
+                count,
+                tuple(_started(answer.get("Instances", ()))),
+                tuple(_refusals(answer.get("Errors", ()))),
+            )
+    except ParallelizeError as error:
+        refusal = Refusal(code_of(error), response_of(error).get("Error", {}).get("Message", ""))
         if shortfall.is_about_capacity(refusal.code) or shortfall.is_too_early([refusal]):
             return LaunchOutcome(count, (), (refusal,))
-        raise
-    except (ReadTimeoutError, ConnectionClosedError) as error:
+        if not may_have_happened(error):
+            raise
         # All tries had the same token, so it is one fleet at most.
-        raise ServiceError(
-            "EC2's answer was lost; workers may have started", str(error),
+        raise UnavailableError(
+            "EC2's answer was lost; workers may have started", error.why,
             "parallelize scale N   counts those that are there",
-        ) from None  # fmt: skip
-    return LaunchOutcome(
-        count,
-        tuple(_started(answer.get("Instances", ()))),
-        tuple(_refusals(answer.get("Errors", ()))),
-    )
+        ) from error  # fmt: skip
 
 
 def with_template(body: dict[str, Any], template: str, version: str) -> dict[str, Any]:

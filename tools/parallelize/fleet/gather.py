@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, EndpointConnectionError
-
 from parallelize.fleet import images, instances, prices, quotas
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
-from parallelize_core.errors import UsageError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError, UsageError
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -51,6 +50,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     )
 
 
+@translated("EC2")
 def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
     """Return the subnets given, or those of the default VPC; one for each zone.
 
@@ -71,6 +71,7 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
     return found["Subnets"]
 
 
+@translated("EC2")
 def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, ...]:
     """Return the group that `setup` made in the subnets' VPC, or none for the VPC's default."""
     answer = ec2.describe_security_groups(
@@ -82,6 +83,7 @@ def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, .
     return tuple(group["GroupId"] for group in answer["SecurityGroups"])
 
 
+@translated("EC2")
 def find_types(ec2: EC2Client, names: Sequence[str]) -> list[InstanceType]:
     """Describe types of machine; raise UsageError for one that does not exist."""
     pages = ec2.get_paginator("describe_instance_types").paginate(
@@ -132,12 +134,18 @@ def find_limit(client: ServiceQuotasClient, code: str) -> int | None:
     """Return a quota in vCPUs, or None if it cannot be read."""
     # Not being allowed to read a quota is no reason not to launch.
     try:
-        answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
-    except (ClientError, EndpointConnectionError):
+        return _limit(client, code)
+    except ParallelizeError:
         return None
+
+
+@translated("Service Quotas")
+def _limit(client: ServiceQuotasClient, code: str) -> int:
+    answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
     return int(answer["Quota"]["Value"])
 
 
+@translated("EC2")
 def _offered(ec2: EC2Client, names: Sequence[str]) -> set[tuple[str, str]]:
     pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
         LocationType="availability-zone",

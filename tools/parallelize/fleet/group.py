@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.template import template_name
-from parallelize_core.errors import UsageError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError, UsageError, code_of
 from parallelize_core.pause import HELD_PROCESSES
 
 if TYPE_CHECKING:
@@ -85,6 +84,7 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
     return found
 
 
+@translated("Auto Scaling")
 def ensure_group(
     autoscaling: AutoScalingClient, body: dict[str, Any], template: str, version: str
 ) -> int:
@@ -124,6 +124,7 @@ def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
     }
 
 
+@translated("Auto Scaling")
 def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
     """Return a group by its name, or None if there is none, or one that is being deleted."""
     groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])
@@ -133,6 +134,7 @@ def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
     return None
 
 
+@translated("Auto Scaling")
 def find_all(autoscaling: AutoScalingClient) -> list[Group]:
     """Return the groups of all runs."""
     pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
@@ -141,6 +143,7 @@ def find_all(autoscaling: AutoScalingClient) -> list[Group]:
     return [_group(item) for page in pages for item in page["AutoScalingGroups"]]
 
 
+@translated("Auto Scaling")
 def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
     """Return why the group's last attempt to start or end a machine failed, None if it did not."""
     activities = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=1)
@@ -150,16 +153,19 @@ def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
     return None
 
 
+@translated("Auto Scaling")
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start nothing more; its workers go on."""
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
+@translated("Auto Scaling")
 def resume(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start workers again."""
     autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
+@translated("Auto Scaling")
 def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:
     """Let the group grow to `count` workers; to shrink it, members have to leave."""
     autoscaling.update_auto_scaling_group(
@@ -168,6 +174,7 @@ def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:
     resume(autoscaling, name)
 
 
+@translated("Auto Scaling")
 def limit(autoscaling: AutoScalingClient, name: str, count: int) -> None:
     """Let the group never have more than `count` workers again."""
     autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=count)
@@ -180,14 +187,20 @@ def release(autoscaling: AutoScalingClient, members: Sequence[str]) -> None:
     """
     for member in members:
         try:
-            autoscaling.terminate_instance_in_auto_scaling_group(
-                InstanceId=member, ShouldDecrementDesiredCapacity=True
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != NO_SUCH_MEMBER:
+            _release(autoscaling, member)
+        except ParallelizeError as error:
+            if code_of(error) != NO_SUCH_MEMBER:
                 raise
 
 
+@translated("Auto Scaling")
+def _release(autoscaling: AutoScalingClient, member: str) -> None:
+    autoscaling.terminate_instance_in_auto_scaling_group(
+        InstanceId=member, ShouldDecrementDesiredCapacity=True
+    )
+
+
+@translated("Auto Scaling")
 def delete(autoscaling: AutoScalingClient, name: str) -> bool:
     """Delete a group with its machines; answer whether there was one."""
     if find(autoscaling, name) is None:

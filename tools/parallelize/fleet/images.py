@@ -9,6 +9,7 @@ from parallelize.console import escape
 from parallelize.fleet import tags
 from parallelize.fleet.distributions import distribution, is_stock
 from parallelize.fleet.facts import Image
+from parallelize_core.aws_errors import translated
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def find_image(
     return by_id(ec2, wanted)
 
 
+@translated("Systems Manager")
 def _parameter(ssm: SSMClient, name: str) -> str:
     try:
         return ssm.get_parameter(Name=name)["Parameter"]["Value"]
@@ -54,6 +56,7 @@ def _parameter(ssm: SSMClient, name: str) -> str:
         ) from None
 
 
+@translated("EC2")
 def newest(ec2: EC2Client, architecture: str) -> Image | None:
     """Return the account's newest image that has an agent inside; one that fits if there is one."""
     # Only our own: anybody may publish an image with this tag. One that is still being made can
@@ -69,6 +72,7 @@ def newest(ec2: EC2Client, architecture: str) -> Image | None:
     return next(reversed(fitting or found), None)
 
 
+@translated("EC2")
 def by_id(ec2: EC2Client, image_id: str) -> Image:
     """Return an image by its id; raise UsageError if there is none to be seen."""
     # A filter, because DescribeImages fails for an id that it does not know.

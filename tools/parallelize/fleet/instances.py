@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Market
+from parallelize_core.aws_errors import translated
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -44,12 +45,14 @@ class Machine:
     image: str = ""
 
 
+@translated("EC2")
 def find(ec2: EC2Client, run: str | None, states: Sequence[str] = LIVE) -> list[Machine]:
     """Return the machines of a run (None: of all runs) in the given states, oldest first."""
     wanted = [*tags.filters(run), {"Name": "instance-state-name", "Values": list(states)}]
     return sorted(map(_machine, _describe(ec2, wanted)), key=lambda machine: machine.launched)
 
 
+@translated("EC2")
 def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
     """Return the vCPUs that run now, whoever's they are, by quota code."""
     used: Counter[str] = Counter()
@@ -60,6 +63,7 @@ def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
     return dict(used)
 
 
+@translated("EC2")
 def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate machines; those that are terminated already are no error."""
     for start in range(0, len(ids), TERMINATE_BATCH):

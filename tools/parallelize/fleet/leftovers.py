@@ -13,6 +13,7 @@ from typing import Any
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances, tags
 from parallelize.fleet.clients import ComputeClients
+from parallelize_core.aws_errors import translated
 
 GP3_USD_PER_GIB_MONTH = 0.08
 """In us-east-1; other regions differ by up to a half. https://aws.amazon.com/ebs/pricing/"""
@@ -56,6 +57,7 @@ def _machines(
     ]  # fmt: skip
 
 
+@translated("EC2")
 def _volumes(clients: ComputeClients, now: datetime) -> list[Leftover]:
     wanted: Any = [*tags.filters(), {"Name": "status", "Values": ["available"]}]
     pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=wanted)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parallelize_core.aws_errors import translated
+
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
 
@@ -30,6 +32,7 @@ class Network:
         return frozenset(_service(one) for one in self.endpoints if _serves(one, subnet, ids))
 
 
+@translated("EC2")
 def look(ec2: EC2Client, subnets: Sequence[Any]) -> Network:
     """Read the routes and endpoints of the subnets' VPCs."""
     wanted: Any = [{"Name": "vpc-id", "Values": sorted({one["VpcId"] for one in subnets})}]

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from parallelize.fleet import tags
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import RunLayout, queue_name
 
 if TYPE_CHECKING:
@@ -78,14 +78,16 @@ def principal(iam: IAMClient, caller: str) -> str | None:
     name = kind.split("/")[1]
     try:
         # A session's ARN leaves out the role's path, which single sign-on has.
-        return iam.get_role(RoleName=name)["Role"]["Arn"]
-    except ClientError:
+        with translated("IAM"):
+            return iam.get_role(RoleName=name)["Role"]["Arn"]
+    except ParallelizeError:
         partition, account = caller.split(":")[1], caller.split(":")[4]
         return f"arn:{partition}:iam::{account}:role/{name}"
 
 
+@translated("IAM")
 def refused(iam: IAMClient, source: str, wanted: Iterable[Ask]) -> list[str]:
-    """Return the actions that would be refused; raises ClientError if asking is not allowed."""
+    """Return the actions that would be refused; raises RefusedError if asking is not allowed."""
     return [action for ask in wanted for action in _refused(iam, source, ask)]
 
 

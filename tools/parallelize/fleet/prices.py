@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, EndpointConnectionError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -22,6 +23,7 @@ https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-qu
 PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 
+@translated("EC2")
 def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
     """Return the spot price of now in USD an hour, by type and zone."""
     pages = ec2.get_paginator("describe_spot_price_history").paginate(
@@ -43,6 +45,15 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
     Some products of a type have no price of their own, such as capacity that was paid for ahead.
     They are listed with 0, which would be no bill at all.
     """
+    # Not knowing a price is no reason not to launch.
+    try:
+        return _listed(pricing, region, types)
+    except ParallelizeError:
+        return {}
+
+
+@translated("the price list")
+def _listed(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str, float]:
     wanted = {
         "regionCode": region, "operatingSystem": "Linux", "tenancy": "Shared",
         "preInstalledSw": "NA", "capacitystatus": "Used",
@@ -52,11 +63,7 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
     ]
     filters.append({"Type": "ANY_OF", "Field": "instanceType", "Value": ",".join(types)})
     pages = pricing.get_paginator("get_products").paginate(ServiceCode="AmazonEC2", Filters=filters)
-    # Not knowing a price is no reason not to launch.
-    try:
-        products = [json.loads(text) for page in pages for text in page["PriceList"]]
-    except (ClientError, EndpointConnectionError):
-        return {}
+    products = (json.loads(text) for page in pages for text in page["PriceList"])
     listed: dict[str, float] = {}
     for item in products:
         name, price = item["product"]["attributes"]["instanceType"], _usd(item)

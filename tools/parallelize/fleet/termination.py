@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from parallelize.fleet import alarms, instances, tags
 from parallelize.fleet import autoscaling as scaling
 from parallelize.fleet import group as groups
@@ -19,8 +17,8 @@ from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.template import template_name
 from parallelize.units import plural
-from parallelize_core import aws_errors
-from parallelize_core.errors import ParallelizeError, ServiceError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError
 
 POLL_SECONDS = 3.0
 PATIENCE_SECONDS = 180.0
@@ -73,7 +71,7 @@ def terminate(
     # The group goes first, or it would replace what is terminated.
     try:
         groups.delete(clients.autoscaling, template_name(run))
-    except (ClientError, BotoCoreError) as error:
+    except ParallelizeError as error:
         raise _without_group(clients, run, error) from error
     deadline = time.monotonic() + patience
     while machines := instances.find(clients.ec2, run):
@@ -90,14 +88,13 @@ def terminate(
     return statement
 
 
-def _without_group(clients: ComputeClients, run: str, error: Exception) -> ParallelizeError:
+def _without_group(clients: ComputeClients, run: str, error: ParallelizeError) -> ParallelizeError:
     """End the machines there are, whatever ails the group, and return the error that says so."""
     machines = instances.find(clients.ec2, run)
     instances.terminate(clients.ec2, [machine.id for machine in machines])
-    told = aws_errors.explain(error) or ServiceError("Auto Scaling cannot be asked", str(error))
     count = f"{plural(len(machines), 'worker')} {'was' if len(machines) == 1 else 'were'}"
-    return type(told)(
-        f"{told.what}; {count} told to end", told.why,
+    return type(error)(
+        f"{error.what}; {count} told to end", error.why,
         "parallelize kill   again: a group, if there is one, may start others",
     )  # fmt: skip
 
@@ -127,6 +124,7 @@ def check(clients: ComputeClients, run: str, ended: set[str]) -> Statement:
     )
 
 
+@translated("EC2")
 def loose_volumes(clients: ComputeClients, run: str | None) -> tuple[str, ...]:
     """Return the volumes of a run, or of all, that are attached to nothing and cost money."""
     wanted = [*tags.filters(run), {"Name": "status", "Values": ["available"]}]
@@ -138,7 +136,12 @@ def tidy(clients: ComputeClients, run: str) -> None:
     """Delete what costs next to nothing but is of no more use: alarms and the launch template."""
     alarms.forget_queue(clients.cloudwatch, run)
     scaling.forget_queue(clients.cloudwatch, template_name(run))
-    wanted = [{"Name": "launch-template-name", "Values": [template_name(run)]}]
+    _forget_template(clients, template_name(run))
+
+
+@translated("EC2")
+def _forget_template(clients: ComputeClients, name: str) -> None:
+    wanted = [{"Name": "launch-template-name", "Values": [name]}]
     found = clients.ec2.describe_launch_templates(Filters=wanted)  # type: ignore[arg-type]
     for template in found["LaunchTemplates"]:
         clients.ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parallelize.fleet import tags
+from parallelize_core.aws_errors import translated
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -35,6 +36,7 @@ class WorkerImage:
         return self.base, self.architecture
 
 
+@translated("EC2")
 def read_images(ec2: EC2Client) -> list[WorkerImage]:
     """Return the account's own images that have an agent inside, the newest first."""
     filters: list[Any] = [{"Name": "tag-key", "Values": [tags.VERSION]}]
@@ -44,6 +46,7 @@ def read_images(ec2: EC2Client) -> list[WorkerImage]:
     return sorted(images, key=lambda image: (image.created, image.id), reverse=True)
 
 
+@translated("EC2")
 def read_users(ec2: EC2Client) -> dict[str, list[str]]:
     """Return, for each image, the launch templates and instances that start from it."""
     users = defaultdict(list)
@@ -70,6 +73,7 @@ def plan_prune(images: Sequence[WorkerImage], keep: int) -> list[WorkerImage]:
     return gone
 
 
+@translated("EC2")
 def delete_image(ec2: EC2Client, image: WorkerImage) -> None:
     """Delete an image, then the snapshots that only it used: an image in use keeps them."""
     ec2.deregister_image(ImageId=image.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 ACCOUNT_ID = "123456789012"
 ROLE = "parallelize-agent"
 GROUP_TAG = "aws:autoscaling:groupName"
+
+PLAIN_TAG = "parallelize:plain"
+"""On an instance that is to find no other programs than a real one would."""
+
+WORKER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What systemd gives the agent on a worker.
+
+https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24PATH
+"""
 
 # The credentials are made up, but expire as EC2's do, so that refreshing them is rehearsed too.
 CREDENTIALS_LIFETIME = timedelta(hours=6)
@@ -30,9 +39,13 @@ class InstanceFacts:
     private_ip: str
     tags: dict[str, str]
     user_data: str | None
+    secret: str = field(default="local", repr=False)
+    """The secret key of its role's credentials."""
 
     @classmethod
-    def from_ec2(cls, instance: InstanceTypeDef, user_data: str | None) -> InstanceFacts:
+    def from_ec2(
+        cls, instance: InstanceTypeDef, user_data: str | None, secret: str
+    ) -> InstanceFacts:
         """Read them from an instance as DescribeInstances returns it."""
         return cls(
             id=instance["InstanceId"],
@@ -43,6 +56,7 @@ class InstanceFacts:
             private_ip=instance.get("PrivateIpAddress", "127.0.0.1"),
             tags={tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])},
             user_data=user_data,
+            secret=secret,
         )
 
     @property
@@ -69,7 +83,7 @@ def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[s
         "meta-data/local-ipv4": facts.private_ip,
         "meta-data/placement/availability-zone": facts.zone,
         "meta-data/placement/region": facts.region,
-        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now)),
+        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now, facts.secret)),
         "dynamic/instance-identity/document": json.dumps(identity_document(facts)),
     }
     data |= {f"meta-data/tags/instance/{name}": value for name, value in facts.tags.items()}
@@ -93,14 +107,14 @@ def announcements(notices: Notices) -> dict[str, str]:
     return data
 
 
-def credentials(now: datetime) -> dict[str, str]:
+def credentials(now: datetime, secret: str) -> dict[str, str]:
     """Return credentials of the instance's role, in the form that SDKs expect."""
     return {
         "Code": "Success",
         "LastUpdated": timestamp(now),
         "Type": "AWS-HMAC",
         "AccessKeyId": "ASIALOCALCLOUD000000",
-        "SecretAccessKey": "local",
+        "SecretAccessKey": secret,
         "Token": "local",
         "Expiration": timestamp(now + CREDENTIALS_LIFETIME),
     }

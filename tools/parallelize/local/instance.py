@@ -15,9 +15,13 @@ from pathlib import Path
 
 import psutil
 
-from parallelize.local.facts import InstanceFacts, Notices, metadata_of
+from parallelize.local.facts import PLAIN_TAG, WORKER_PATH, InstanceFacts, Notices, metadata_of
 from parallelize.local.imds import MetadataServer
 from parallelize.local.records import InstanceState, InstanceView
+
+
+def _own_path() -> str:
+    return os.environ.get("PATH", os.defpath)
 
 
 class Instance:
@@ -113,7 +117,7 @@ class Instance:
     def _environment(self, endpoint: str, home: Path) -> dict[str, str]:
         """Return what a machine would have: none of the user's variables, and no credentials."""
         return {
-            "PATH": os.environ.get("PATH", os.defpath),
+            "PATH": WORKER_PATH if PLAIN_TAG in self.facts.tags else _own_path(),
             "HOME": str(home),
             "LANG": "C.UTF-8",
             "AWS_ENDPOINT_URL": endpoint,

@@ -159,7 +159,8 @@ def workers_note(report: Report) -> str:
         return f"{report.status.alive:,} about to leave"
     if report.still_there == 0:
         return "all ended (EC2 was asked)"
-    return "none at work, by their own account" if report.workers else "none has reported"
+    told = "none at work, by their own account" if report.workers else "none has reported"
+    return f"{told}; EC2 gave no answer"
 
 
 def cost_note(cost: Cost) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parallelize.runs.cache import Cache
+from parallelize.runs.ownership import find_origin
 from parallelize.runs.record import find_run
 from parallelize.runs.snapshot import decode_heartbeat
 from parallelize.runs.status import Worker, worker_of
@@ -39,6 +40,7 @@ class Listed:
     name: str
     run: Run | None
     workers: tuple[Worker, ...] = ()
+    owner: str = ""
 
     @property
     def alive(self) -> int:
@@ -112,7 +114,13 @@ class Catalog:
             run = None
         beats = self._beats[name].read(self._store.list(layout.agents.prefix))
         now = self._clock()
-        return Listed(name, run, tuple(worker_of(beat, now) for beat in beats if beat))
+        owner = run.owner if run else self._beginner(layout)
+        return Listed(name, run, tuple(worker_of(beat, now) for beat in beats if beat), owner)
+
+    def _beginner(self, layout: RunLayout) -> str:
+        """Return who has begun a run that has no record yet."""
+        origin = find_origin(self._store, layout)
+        return origin.owner if origin else ""
 
 
 def as_json(runs: Sequence[Listed]) -> dict[str, Any]:
@@ -124,6 +132,7 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
     seen = listed.seen
     return {
         "run": listed.name,
+        "owner": listed.owner or None,
         "state": listed.state,
         "created_at": listed.created_at or None,
         "workers_alive": listed.alive,

@@ -5,6 +5,7 @@ The answer comes from the environment's zip, which is what the worker will see.
 
 from __future__ import annotations
 
+import os
 import platform
 import posixpath
 import re
@@ -13,8 +14,10 @@ import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from parallelize.console import escape
+from parallelize.runs.shell_words import check_plain
 from parallelize_core.errors import UsageError
 
 _HEAD_BYTES = 4096
@@ -37,6 +40,8 @@ class Packed:
     shown: str
     prefix: str = ""
     own: bool = False
+    on_workers: bool = True
+    """Whether the machines have none of this user's programs, as those of the local cloud have."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ class Program:
     mode: int | None
 
 
-def split_command(text: str | None) -> tuple[str, ...]:
-    """Return the words of the command; raise UsageError if there are none."""
+def split_command(text: str | None, setting: str = "run.command") -> tuple[str, ...]:
+    """Return the words of the command; raise UsageError if there are none, or a shell's."""
+    check_plain(text or "", setting)
     try:
         words = tuple(shlex.split(text or ""))
     except ValueError as error:
@@ -86,6 +92,8 @@ def check_command(
     A bare word that is not in the environment, or an absolute path, is the worker's own program,
     and cannot be judged here.
     """
+    if packed.on_workers:
+        _check_place(command[0], f"the command of {setting}")
     program = _find(command[0], packed, setting)
     if program is None:
         return
@@ -95,8 +103,24 @@ def check_command(
         )
     if program.head.startswith(b"#!"):
         check_script(program.head, program.name)
+        if packed.on_workers:
+            _check_place(_interpreter(program.head), f"the #! line of {escape(program.name)}")
     else:
         _check_binary(program, machines)
+
+
+def _interpreter(head: bytes) -> str:
+    return os.fsdecode(head[2:].split(b"\n", 1)[0].split()[0])
+
+
+def _check_place(path: str, who: str) -> None:
+    """Raise UsageError for a program in somebody's home folder, which no worker has."""
+    if path.startswith(("/home/", "/Users/", f"{Path.home()}/")):
+        raise UsageError(
+            f"{who} names {escape(path)}, which a worker does not have",
+            "a home folder stays on its machine",
+            'put the program into the environment; for a script: "#!/usr/bin/env python3"',
+        )
 
 
 def needs_environment(command: Sequence[str]) -> bool:

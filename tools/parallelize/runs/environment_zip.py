@@ -10,21 +10,26 @@ machine nor a reason to trust links.
 from __future__ import annotations
 
 import os
+import posixpath
 import shutil
 import stat
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pathspec
 
 from parallelize.console import escape
+from parallelize.project import PROJECT_FILE
+from parallelize.runs.download_record import RECORD
+from parallelize.runs.input_rules import IGNORE_FILE, ignored_lines, read_patterns
+from parallelize.runs.own_files import NOTHING_OWN, OwnFiles
 from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
 
-IGNORE_FILE = ".parallelizeignore"
 RESERVED = ".parallelize"
 """The worker's own folder among the environment's entries."""
 
@@ -34,8 +39,11 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
 
-def zip_folder(folder: Path, target: Path) -> None:
-    """Write the zip of `folder` to `target`; raise UsageError for what cannot be zipped."""
+def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
+    """Write the zip of `folder` to `target`, without the project's `own` results.
+
+    Raises UsageError for what cannot be zipped.
+    """
     if not folder.is_dir():
         raise UsageError(
             f"the environment {escape(str(folder))} does not exist",
@@ -45,32 +53,35 @@ def zip_folder(folder: Path, target: Path) -> None:
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     ignored = _ignored(folder)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in _walk(folder, "", ()):
+        for name, path in _walk(folder, own):
             if not ignored.match_file(name):
                 _add(archive, name, path)
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    file = folder / IGNORE_FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return pathspec.GitIgnoreSpec.from_lines([*lines, f"/{IGNORE_FILE}"])
+    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
+    return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
 
 
-def _walk(
-    folder: Path, prefix: str, above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, Path]]:
+def _walk(root: Path, own: OwnFiles) -> Iterator[tuple[str, Path]]:
     """Give the entries in order; a folder's name ends in a slash."""
-    known = folder.stat()
-    identity = (known.st_dev, known.st_ino)
-    if identity in above:
-        raise UsageError(f"{escape(str(folder))} is a link to a folder that it lies in")
-    for path in sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name)):
-        name = prefix + path.name
-        if path.is_dir():
-            yield f"{name}/", path
-            yield from _walk(path, f"{name}/", (*above, identity))
-        else:
+    waiting: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [("", root, ())]
+    while waiting:
+        name, path, above = waiting.pop()
+        if name:
             yield name, path
+        if name and not name.endswith("/"):
+            continue
+        known = path.stat()
+        identity = (known.st_dev, known.st_ino)
+        if identity in above:
+            raise UsageError(f"{escape(str(path))} is a link to a folder that it lies in")
+        entries = sorted(path.iterdir(), key=lambda path: os.fsencode(path.name), reverse=True)
+        for entry in entries:
+            is_folder = entry.is_dir()
+            if not own.is_one(entry):
+                ending = "/" if is_folder else ""
+                waiting.append((f"{name}{entry.name}{ending}", entry, (*above, identity)))
 
 
 def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
@@ -100,6 +111,47 @@ def _ignore_hint(name: str) -> str:
     return f"mend it, or leave it out: echo '/{escape(name)}' >> {IGNORE_FILE}"
 
 
+def _check_names(path: Path) -> None:
+    """Raise UsageError for a zip whose folders are written as Windows writes them."""
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        # On Linux a backslash may be part of a name; programs there say that they made the zip.
+        odd = [i.filename for i in archive.infolist() if "\\" in i.filename]
+        if odd and any(info.create_system != _UNIX for info in archive.infolist()):
+            raise UsageError(
+                f"{escape(str(path))} was made on Windows: its folders have backslashes",
+                f"on a worker, {escape(odd[0])} would be a file of that name, in no folder",
+                "give the folder itself (run.env), or make the zip with another program",
+            )
+
+
+def zip_remarks(path: Path, command: str) -> list[str]:
+    """Say which programs could not be started in a zip that knows no modes, as those of Windows.
+
+    `command` is the one that workers make executable whatever the zip says of it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        if any(info.external_attr >> 16 & 0o111 for info in files):
+            return []
+        started = posixpath.normpath(command)
+        programs = [
+            info.filename for info in files
+            if info.filename != started and archive.open(info).read(4).startswith(_PROGRAM)
+        ]  # fmt: skip
+    if not programs:
+        return []
+    name = escape(programs[0])
+    more = f" and {len(programs) - 1:,} more" if len(programs) > 1 else ""
+    made = f"{escape(str(path))} marks no file as executable, as if made on Windows: workers make "
+    return [
+        f"{made}{escape(command)} executable, and not {name}{more}",
+        f"if the command starts these: give the folder itself (run.env), or call sh {name}",
+    ]
+
+
+_PROGRAM = (b"#!", b"\x7fELF")
+
+
 def check_zip(path: Path) -> None:
     """Raise UsageError if a zip is broken, or is one that workers would refuse."""
     if not path.is_file():
@@ -107,6 +159,7 @@ def check_zip(path: Path) -> None:
             f"the environment {escape(str(path))} does not exist",
             fix="mend run.env in parallelize.toml",
         )
+    _check_names(path)
     if any(PurePosixPath(m.name).parts[:1] == (RESERVED,) for m in read_members(path, sys.maxsize)):
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     with zipfile.ZipFile(path) as archive:

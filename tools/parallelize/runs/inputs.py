@@ -1,31 +1,37 @@
-"""Which files are the inputs: a folder, a glob, @list.txt, or s3://bucket/prefix/.
+"""Which files of this machine are the inputs: a folder, a glob, one file, @list.txt or @-.
 
 An input's key is its path below the folder (or below the glob's fixed part, or as the list
-writes it), with slashes. Whatever cannot be an input is collected, and all of it is named at once
-before anything is sent.
+writes it), with slashes. What nobody means (see `input_rules`) is left out, and told. Whatever else
+cannot be an input is collected, and all of it is named at once before anything is sent.
 """
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from parallelize.console import escape, shown
+from parallelize.runs.input_rules import NO_RULES, InputRules
 from parallelize.units import plural
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
-from parallelize_core.layout import Location
-from parallelize_core.manifest import Entry
-from parallelize_core.store import Store
 
 _NAMED = 20
 """How many bad inputs are named in full; a thousand of them have one cause."""
 
-PLACES = "give a folder, a glob, @list.txt or s3://bucket/prefix/"
+_NAMED_LEFT_OUT = 3
+
+S3 = "s3://"
+STDIN = "@-"
+
+PLACES = "give a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
 
 
 @dataclass(frozen=True)
@@ -44,43 +50,75 @@ class Refused:
     why: str
 
 
-def is_remote(spec: str) -> bool:
-    """Whether the inputs are in S3 already."""
-    return spec.startswith("s3://")
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that was found and that nobody means; a folder's name ends in a slash."""
+
+    name: str
 
 
-def local_inputs(spec: str, folder: Path, prefix: str) -> list[LocalInput]:
+@dataclass(frozen=True)
+class Found:
+    """The inputs, and what was left out."""
+
+    inputs: tuple[LocalInput, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def places(spec: str, folder: Path) -> list[Path]:
+    """Return the folders, or the single files, in which `spec` looks for inputs on this machine."""
+    if spec.startswith(S3) or not spec.strip() or spec == STDIN:
+        return []
+    if spec.startswith("@"):
+        file = _list_file(spec, folder)
+        names = listed_names(spec, folder) if file.is_file() else []
+        return [folder / name for name in names if not name.startswith(S3)]
+    root = folder / Path(spec).expanduser()
+    if glob.has_magic(spec) and not root.exists():
+        return [folder / _fixed_part(os.path.expanduser(spec))]  # noqa: PTH111 - a pattern
+    return [root]
+
+
+def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RULES) -> Found:
     """Find the inputs that `spec` names, relative to `folder`; they will lie below `prefix`.
 
     Raises UsageError if there are none, or names all those that cannot be inputs.
     """
-    found = list(_find(spec, folder))
+    found = list(_find(spec, folder, rules))
     candidates = [item for item in found if isinstance(item, LocalInput)]
     refused = [item for item in found if isinstance(item, Refused)]
+    left_out = [item.name for item in found if isinstance(item, LeftOut)]
     refused += _refused(candidates, prefix)
     if refused:
         raise refusal(refused)
     if not candidates:
-        raise UsageError(
-            f"there are no inputs in {escape(spec)}", f"looked in {escape(str(folder))}",
-            "put files there, or give another place with --inputs",
-        )  # fmt: skip
-    return sorted(candidates, key=lambda item: item.key)
+        raise no_inputs(spec, left_out, f"looked in {escape(str(folder))}")
+    return Found(tuple(sorted(candidates, key=lambda item: item.key)), tuple(sorted(left_out)))
 
 
-def remote_inputs(store: Store, location: Location) -> list[Entry]:
-    """List the user's own inputs below `location`, which are only read.
+def local_inputs(
+    spec: str, folder: Path, prefix: str, rules: InputRules = NO_RULES
+) -> list[LocalInput]:
+    """Return the inputs alone, see `find_inputs`."""
+    return list(find_inputs(spec, folder, prefix, rules).inputs)
 
-    Raises UsageError if there are none, or names all those that cannot be inputs.
-    """
-    # The S3 console makes empty objects that stand for folders.
-    found = {location.relative(item.key): item for item in store.list(location.prefix)
-             if not item.key.endswith("/")}  # fmt: skip
-    if refused := [Refused(key, why) for key in found if (why := keys.refusal(key))]:
-        raise refusal(refused)
-    if not found:
-        raise UsageError(f"there are no inputs in {escape(location.uri)}", fix="check the prefix")
-    return [Entry(key=key, size=item.size, etag=item.etag) for key, item in found.items()]
+
+def no_inputs(spec: str, left_out: Sequence[str], where: str) -> UsageError:
+    """Return the error for inputs that are not there, or are all left out."""
+    return UsageError(
+        f"there are no inputs in {escape(spec)}",
+        told_left_out(left_out) or where,
+        "put files there, or give another place with --inputs",
+    )
+
+
+def told_left_out(names: Sequence[str]) -> str:
+    """Say what was left out, and how it is taken; empty if nothing was."""
+    if not names:
+        return ""
+    first = ", ".join(shown(name, 30) for name in names[:_NAMED_LEFT_OUT])
+    more = f" and {len(names) - _NAMED_LEFT_OUT:,} more" if len(names) > _NAMED_LEFT_OUT else ""
+    return f"left out: {first}{more} (run.include takes them all the same)"
 
 
 def refusal(refused: list[Refused]) -> UsageError:
@@ -95,55 +133,114 @@ def refusal(refused: list[Refused]) -> UsageError:
     )  # fmt: skip
 
 
-def _find(spec: str, folder: Path) -> Iterator[LocalInput | Refused]:
+Item = LocalInput | Refused | LeftOut
+
+
+def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     if not spec.strip():
         # Path("") is the folder itself: a variable that is not set would send all of a project.
         raise UsageError("no inputs are named", "run.inputs, or --inputs, is empty", PLACES)
     if spec.startswith("@"):
-        return _from_list(folder / Path(spec[1:]).expanduser(), folder)
-    if glob.has_magic(spec):
-        return _from_glob(spec, folder)
+        return _from_list(spec, folder, rules)
     root = folder / Path(spec).expanduser()
     if root.is_dir():
-        return _from_folder(root, "", ())
+        return _from_folder(root, rules)
     if root.is_file():
         return _one(root.name, root)
+    if glob.has_magic(spec):
+        return _from_glob(spec, folder, rules)
     raise UsageError(
         f"the inputs {escape(spec)} do not exist", f"looked in {escape(str(folder))}",
         PLACES,
     )  # fmt: skip
 
 
-def _from_folder(
-    root: Path, key: str, above: tuple[tuple[int, int], ...]
-) -> Iterator[LocalInput | Refused]:
+@dataclass(frozen=True)
+class _Folder:
+    """A folder to look through; `above` are those that it lies in.
+
+    What is in it is left out if the folder is.
+    """
+
+    path: Path
+    key: str = ""
+    above: tuple[tuple[int, int], ...] = ()
+    left_out: bool = False
+
+
+def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
     """Go through a folder and those below it; links to folders are followed, but not in circles."""
-    known = root.stat()
-    identity = (known.st_dev, known.st_ino)
-    if identity in above:
-        yield Refused(key.rstrip("/"), "it is a link to a folder that it lies in")
-        return
+    waiting = [_Folder(root)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            known = place.path.stat()
+            identity = (known.st_dev, known.st_ino)
+            if identity in place.above:
+                yield Refused(place.key.rstrip("/"), "it is a link to a folder that it lies in")
+                continue
+            entries = sorted(os.scandir(place.path), key=lambda entry: entry.name)
+        except OSError as error:
+            yield Refused(place.key.rstrip("/") or str(root), error.strerror or str(error))
+            continue
+        for entry in entries:
+            key, path = place.key + entry.name, Path(entry.path)
+            if _is_folder(entry):
+                key += "/"
+                left = place.left_out or _is_left_out(rules, key, path)
+                if left and not rules.include:
+                    yield LeftOut(key)
+                elif len(os.fsencode(key)) >= keys.MAX_S3_KEY_BYTES:
+                    yield Refused(key, "it is a folder nested so deeply that S3 takes no key in it")
+                else:
+                    waiting.append(_Folder(path, key, (*place.above, identity), left))
+            elif (place.left_out or _is_left_out(rules, key, path)) and not rules.takes(key):
+                yield LeftOut(key)
+            else:
+                yield from _one(key, path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
-    except OSError as error:
-        yield Refused(key.rstrip("/") or str(root), error.strerror or str(error))
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _from_folder(Path(entry.path), f"{key}{entry.name}/", (*above, identity))
-        else:
-            yield from _one(key + entry.name, Path(entry.path))
+        return entry.is_dir()
+    except OSError:
+        return False  # it is looked at once more, and refused with the reason
 
 
-def _from_glob(pattern: str, folder: Path) -> Iterator[LocalInput | Refused]:
+def _is_left_out(rules: InputRules, key: str, path: Path) -> bool:
+    return rules.excludes(key) or rules.own.has(path, is_folder=key.endswith("/"))
+
+
+def _from_glob(pattern: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     pattern = os.path.expanduser(pattern)  # noqa: PTH111 - a pattern is not a path
     fixed = _fixed_part(pattern)
-    # Not Path.glob: it takes no absolute patterns, and no home folder.
-    for name in sorted(glob.iglob(pattern, root_dir=folder, recursive=True)):  # noqa: PTH207
-        path = folder / name
+    for name in _matching(pattern, folder):
+        path, key = folder / name, name.removeprefix(fixed).rstrip("/")
         # `**` finds folders whatever one wants; without it a folder is a slip worth telling.
-        if not (path.is_dir() and "**" in pattern):
-            yield from _one(name.removeprefix(fixed).rstrip("/"), path)
+        if path.is_dir() and "**" in pattern:
+            continue
+        if _is_left_out_below(rules, key, folder / fixed) and not rules.takes(key):
+            yield LeftOut(key)
+        else:
+            yield from _one(key, path)
+
+
+def _matching(pattern: str, folder: Path) -> list[str]:
+    try:
+        # Not Path.glob: it takes no absolute patterns, and no home folder.
+        return sorted(glob.iglob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
+    except RecursionError:
+        raise UsageError(
+            f"the folders in {escape(pattern)} are nested too deeply for a pattern", None,
+            "give the folder, or a list: find … -print0 | parallelize … --inputs @-",
+        ) from None  # fmt: skip
+
+
+def _is_left_out_below(rules: InputRules, key: str, root: Path) -> bool:
+    """Whether a file, or a folder between it and `root`, is left out."""
+    parts = key.split("/")
+    above = ["/".join(parts[:count]) + "/" for count in range(1, len(parts))]
+    return any(_is_left_out(rules, name, root / name) for name in (*above, key))
 
 
 def _fixed_part(pattern: str) -> str:
@@ -152,20 +249,60 @@ def _fixed_part(pattern: str) -> str:
     return "".join(f"{part}/" for part in parts[:magic])
 
 
-def _from_list(file: Path, folder: Path) -> Iterator[LocalInput | Refused]:
+def listed_names(spec: str, folder: Path) -> list[str]:
+    """Return the names in a list, `@FILE` or `@-` for stdin; UsageError if it cannot be read.
+
+    They are separated by NUL if there is one, else by the ends of lines.
+    """
+    content = _stdin() if spec == STDIN else _read_list(_list_file(spec, folder))
+    text = _decoded(content, spec)
+    if "\0" in text:
+        return [name for name in text.split("\0") if name]
+    return [name for line in text.split("\n") if (name := line.strip())]
+
+
+def _list_file(spec: str, folder: Path) -> Path:
+    return folder / Path(spec[1:]).expanduser()
+
+
+def _read_list(file: Path) -> bytes:
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
+        return file.read_bytes()
     except OSError as error:
         raise UsageError(
             f"the list of inputs {escape(str(file))} cannot be read",
             f"{error.strerror}; run.inputs names it with @",
             "make it, one file a line, or name another: --inputs @LIST",
         ) from None
+
+
+@cache
+def _stdin() -> bytes:
+    """Return all of stdin, which can be read only once."""
+    return sys.stdin.buffer.read()
+
+
+def _decoded(content: bytes, spec: str) -> str:
+    # As some systems write a text into a file, with a mark that says so at its start.
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{escape(str(file))} is not a list in UTF-8") from None
-    for line in lines:
-        if name := line.strip():
-            yield from _one(_key_of(name, folder), folder / name)
+        raise UsageError(f"{escape(spec[1:])} is not a list in UTF-8") from None
+
+
+def _from_list(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
+    for name in listed_names(spec, folder):
+        if name.startswith(S3):
+            raise UsageError(
+                f"the list {escape(spec[1:])} has files of this machine and of S3", None,
+                "make two lists, and a run of each",
+            )  # fmt: skip
+        key = _key_of(name, folder)
+        if rules.leaves_out(key, named=True):
+            yield LeftOut(key)
+        else:
+            yield from _one(key, folder / name)
 
 
 def _key_of(name: str, folder: Path) -> str:

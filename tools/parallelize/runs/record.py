@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parallelize.console import escape
+from parallelize.console import escape, say
 from parallelize.context import Context
 from parallelize.runs.command_check import (
     Packed,
@@ -21,12 +22,16 @@ from parallelize.runs.command_check import (
     split_command,
     this_architecture,
 )
-from parallelize.runs.environment_zip import check_zip, zip_folder
-from parallelize.runs.inputs import is_remote
+from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
+from parallelize.runs.own_files import products
+from parallelize.runs.ownership import find_origin
+from parallelize.runs.remote_inputs import is_remote, select
+from parallelize.runs.shell_words import program_of, shell_command
+from parallelize.settings import RunTable
 from parallelize.transfers import SHA256, sha256_of
-from parallelize_core.errors import MissingError, ServiceError, UsageError
+from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
+from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
 
 Words = tuple[str, ...]
@@ -56,11 +61,19 @@ def no_run(layout: RunLayout) -> UsageError:
 
 
 def find_run(store: Store, key: str) -> Run | None:
-    """Read run.json, or answer None if there is none."""
+    """Read run.json, or answer None if there is none.
+
+    Raises DecodeError if it is no such record, or that of a run of another name.
+    """
+    place = f"s3://{store.bucket}/{key}"
     try:
-        return Run.decode(store.get(key))
+        body = store.get(key)
     except MissingError:
         return None
+    run = Run.decode(body, place)
+    if not key.endswith(f"/{run.name}/run.json"):
+        raise DecodeError(f"{place} is the record of another run", repr(body[:200]))
+    return run
 
 
 @contextmanager
@@ -70,12 +83,19 @@ def drafted(context: Context) -> Iterator[Draft]:
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
     """
     settings = context.settings.run
-    command = split_command(settings.command)
-    setup = split_command(settings.setup) if settings.setup else None
+    command = command_words(settings)
+    setup = split_command(settings.setup, "run.setup") if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
         archive = _archive(context, Path(folder))
         _check(context, command, setup, archive)
         yield Draft(_record(context, command, setup, archive), archive)
+
+
+def command_words(settings: RunTable) -> Words:
+    """Return what workers start; UsageError for a command that they could not start so."""
+    return (
+        shell_command(settings.command or "") if settings.shell else split_command(settings.command)
+    )
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -84,8 +104,10 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     Raises ServiceError if somebody else writes run.json at the same time.
     """
     head = store.head(context.layout.run_json)
-    wanted = draft.run
-    if head is not None:
+    if head is None:
+        origin = find_origin(store, context.layout) or Origin(id="")
+        wanted = draft.run.model_copy(update={"origin": origin.id, "owner": origin.owner})
+    else:
         there = load_run(store, context)
         wanted = _kept(draft, there)
         if wanted == there:
@@ -96,7 +118,9 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
                 wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
             )
     condition = Condition(etag=head.etag) if head else IF_ABSENT
-    if store.put(context.layout.run_json, wanted.encode(), condition) is None:
+    written = store.put(context.layout.run_json, wanted.encode(), condition)
+    # If the answer to our own write was lost, what is there is ours.
+    if written is None and find_run(store, context.layout.run_json) != wanted:
         raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
     return True
 
@@ -109,7 +133,7 @@ def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
 
 def _kept(draft: Draft, there: Run) -> Run:
     """Return the run as it is wanted, with what happened to it since it was first prepared."""
-    lived = ("created_at", "paused", "forgiven", "resumed_at")
+    lived = ("created_at", "paused", "forgiven", "resumed_at", "origin", "owner")
     kept = {name: getattr(there, name) for name in lived}
     return draft.run.model_copy(update=kept)
 
@@ -132,14 +156,25 @@ def _archive(context: Context, folder: Path) -> Path | None:
     source = context.path(env)
     if source.is_file() or source.suffix == ".zip":
         check_zip(source)
+        for line in zip_remarks(source, _inside_zip(context)):
+            say(line)
         return source
     target = folder / "environment.zip"
-    zip_folder(source, target)
+    zip_folder(source, target, products(context))
     check_zip(target)
     return target
 
 
+def _inside_zip(context: Context) -> str:
+    """Return where in the environment the command's program is."""
+    run = context.settings.run
+    return posixpath.join(run.env_prefix, (run.command or "").partition(" ")[0])
+
+
 def _check(context: Context, command: Words, setup: Words | None, archive: Path | None) -> None:
+    settings = context.settings
+    if settings.run.shell and (program := program_of(settings.run.command or "")):
+        command = (program,)
     if archive is None:
         if setup:
             raise UsageError(
@@ -152,14 +187,13 @@ def _check(context: Context, command: Words, setup: Words | None, archive: Path 
                 "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
             )  # fmt: skip
         return
-    settings = context.settings
     machines = architectures(settings.workers.types)
     if context.elsewhere:
         machines.add(this_architecture())
     with zipfile.ZipFile(archive) as opened:
         env = settings.run.env or ""
         own = archive == context.path(env)
-        packed = Packed(opened, env, settings.run.env_prefix, own)
+        packed = Packed(opened, env, settings.run.env_prefix, own, not context.has_own_programs)
         if setup:
             check_command(setup, packed, machines, "run.setup")
         # What is missing may be what the set-up makes; the worker looks after that.
@@ -201,8 +235,9 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 
 def _input_location(context: Context) -> Location:
-    spec = context.settings.run.inputs
-    return _location(spec, context) if is_remote(spec) else context.layout.input
+    if is_remote(context.settings.run.inputs, context.folder):
+        return select(context).location
+    return context.layout.input
 
 
 def _location(uri: str, context: Context) -> Location:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from parallelize.console import say, shown
 from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize_core import pause
+from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.layout import group_name
 from parallelize_core.run import Run
 
@@ -18,18 +17,14 @@ def resume(context: Context, run: Run) -> None:
     if not pause.resume(context.store, context.layout):
         return
     say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
-    name, autoscaling = group_name(context.run), context.client("autoscaling")
+    name = group_name(context.run)
     try:
+        autoscaling = context.client("autoscaling")
         if groups.find(autoscaling, name):
             groups.resume(autoscaling, name)
-    except (ClientError, BotoCoreError) as error:
+    except ParallelizeError as error:
+        why = code_of(error) or error.what
         say(
-            f"if its fleet is persistent, it starts no workers yet ({_code(error)})\n"
+            f"if its fleet is persistent, it starts no workers yet ({why})\n"
             f"  fix: parallelize scale N{context.hint}, by somebody who may launch"
         )
-
-
-def _code(error: Exception) -> str:
-    if isinstance(error, ClientError):
-        return str(error.response["Error"]["Code"])
-    return type(error).__name__

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.fleet import group as groups
@@ -20,6 +18,7 @@ from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.runs.status import RunStatus
 from parallelize.units import plural, show_duration
+from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.layout import group_name
 from parallelize_core.pause import HELD_PROCESSES
@@ -32,8 +31,8 @@ def with_whereabouts(context: Context, status: RunStatus) -> RunStatus:
     """Let EC2 say why the run stands still, if it can and this person may ask it."""
     try:
         clients = ComputeClients.make(context.session)
-    except BotoCoreError:
-        return status
+    except ParallelizeError as error:
+        return _without_ec2(status, error)
     return told_by_ec2(clients, status)
 
 
@@ -41,9 +40,13 @@ def told_by_ec2(clients: ComputeClients, status: RunStatus) -> RunStatus:
     """Do so with clients that are there already."""
     try:
         told = explain(clients, status)
-    except (ClientError, BotoCoreError):
-        return status
+    except ParallelizeError as error:
+        return _without_ec2(status, error)
     return replace(status, why=told) if told else status
+
+
+def _without_ec2(status: RunStatus, error: ParallelizeError) -> RunStatus:
+    return replace(status, why=f"{status.why}; EC2 tells no more: {error.what}")
 
 
 def explain(clients: ComputeClients, status: RunStatus) -> str | None:

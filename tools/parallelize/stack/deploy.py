@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from parallelize.console import escape
 from parallelize.stack.state import Standing, standing
-from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.aws_errors import response_of, translated
+from parallelize_core.errors import ParallelizeError, ServiceError, UsageError, code_of
 
 if TYPE_CHECKING:
     from types_boto3_cloudformation import CloudFormationClient
+
+SERVICE = "CloudFormation"
 
 POLL_SECONDS = 3.0
 PATIENCE_SECONDS = 15 * 60.0
@@ -90,15 +91,16 @@ class Stack:
         """
         plan = _Plan(f"parallelize-{uuid.uuid4().hex}", self._describe())
         values = _values(parameters, self._known(template), plan.parameters)
-        self.client.create_change_set(
-            StackName=self.name,
-            ChangeSetName=plan.name,
-            ChangeSetType="CREATE" if plan.is_new else "UPDATE",
-            TemplateBody=template,
-            Parameters=values,
-            Capabilities=CAPABILITIES,  # type: ignore[arg-type]
-            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
-        )
+        with translated(SERVICE):
+            self.client.create_change_set(
+                StackName=self.name,
+                ChangeSetName=plan.name,
+                ChangeSetType="CREATE" if plan.is_new else "UPDATE",
+                TemplateBody=template,
+                Parameters=values,
+                Capabilities=CAPABILITIES,  # type: ignore[arg-type]
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            )
         carried_out = False
 
         def execute(tell: Tell) -> None:
@@ -115,9 +117,11 @@ class Stack:
     def delete(self, tell: Tell) -> None:
         """Delete the stack, or see its deletion to the end; what it retains stays."""
         operation = _Operation(self.status() or GONE, time.monotonic())
-        self.client.delete_stack(StackName=self.name, ClientRequestToken=operation.token)
+        with translated(SERVICE):
+            self.client.delete_stack(StackName=self.name, ClientRequestToken=operation.token)
         self._wait(tell, {GONE}, operation)
 
+    @translated(SERVICE)
     def reason(self, token: str | None = None) -> str | None:
         """Return why the operation `token` failed (None: any), None if no event says so."""
         pages = self.client.get_paginator("describe_stack_events").paginate(StackName=self.name)
@@ -132,18 +136,21 @@ class Stack:
         first = failed[-1]
         return f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason')}"
 
+    @translated(SERVICE)
     def _known(self, template: str) -> set[str]:
         summary = self.client.get_template_summary(TemplateBody=template)
         return {one["ParameterKey"] for one in summary["Parameters"]}
 
     def _describe(self) -> Any:
         try:
-            return self.client.describe_stacks(StackName=self.name)["Stacks"][0]
-        except ClientError as error:
-            if "does not exist" in error.response["Error"]["Message"]:
+            with translated(SERVICE):
+                return self.client.describe_stacks(StackName=self.name)["Stacks"][0]
+        except ParallelizeError as error:
+            if "does not exist" in response_of(error).get("Error", {}).get("Message", ""):
                 return None
             raise
 
+    @translated(SERVICE)
     def _lines(self, name: str) -> tuple[str, ...]:
         found = self._finished_change_set(name)
         if found["Status"] == "FAILED":
@@ -172,9 +179,10 @@ class Stack:
 
     def _execute(self, name: str, tell: Tell) -> None:
         operation = _Operation(self.status() or GONE, time.monotonic(), change_set=name)
-        self.client.execute_change_set(
-            StackName=self.name, ChangeSetName=name, ClientRequestToken=operation.token
-        )
+        with translated(SERVICE):
+            self.client.execute_change_set(
+                StackName=self.name, ChangeSetName=name, ClientRequestToken=operation.token
+            )
         self._wait(tell, {"CREATE_COMPLETE", "UPDATE_COMPLETE"}, operation)
 
     def _wait(self, tell: Tell, good: set[str], operation: _Operation) -> None:
@@ -192,6 +200,7 @@ class Stack:
             time.sleep(self.poll_seconds)
         raise ServiceError("CloudFormation is still at work", None, "parallelize setup   again")
 
+    @translated(SERVICE)
     def _has_begun(self, operation: _Operation) -> bool:
         """Whether the stack's state is that of the operation, though it is the same as before."""
         if operation.change_set is None:
@@ -210,10 +219,11 @@ class Stack:
             self.delete(lambda _: None)
             return
         try:
-            self.client.delete_change_set(StackName=self.name, ChangeSetName=plan.name)
-        except ClientError as error:
+            with translated(SERVICE):
+                self.client.delete_change_set(StackName=self.name, ChangeSetName=plan.name)
+        except ParallelizeError as error:
             # One that CloudFormation is still making; it is not carried out by itself.
-            if error.response["Error"]["Code"] != "InvalidChangeSetStatus":
+            if code_of(error) != "InvalidChangeSetStatus":
                 raise
 
 

@@ -1,0 +1,231 @@
+"""Calls of EC2 and the other services that a run needs now and then: what they may meet."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.unit.core.faults import BREAKDOWNS, Answering, Raising, refusal
+from tests.unit.fleet.examples import facts, request
+
+import parallelize.fleet
+import parallelize.image
+from parallelize import bucket, queues
+from parallelize.commands import in_use, quota_request
+from parallelize.fleet import (
+    alarms,
+    autoscaling,
+    dry_runs,
+    execute,
+    gather,
+    group,
+    images,
+    instances,
+    leftovers,
+    network,
+    permissions,
+    prices,
+    termination,
+)
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.facts import Work
+from parallelize.fleet.plan import plan_launch
+from parallelize.image import catalog
+from parallelize.image.catalog import WorkerImage
+from parallelize.stack.deploy import Stack
+from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+SUBNET = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "eu-west-1a"}
+PLAN = plan_launch(facts(), request())
+TYPE = facts().pools[0].type
+ASK = permissions.Ask(("sqs:SendMessage",), "*")
+CALLER = "arn:aws:sts::123456789012:assumed-role/lab/me"
+PLACE = gather.Place("123456789012", "eu-west-1", (), ("c7i.xlarge",), "auto")
+GROUP = {
+    "AutoScalingGroupName": "parallelize-run",
+    "DesiredCapacity": 1,
+    "MixedInstancesPolicy": {"LaunchTemplate": {}},
+}
+IMAGE = WorkerImage("ami-1", "2026", "1", "base", "x86_64")
+QUOTA = quota_request.QuotaRequest("L-1216C47A", "on-demand", 1, 2)
+
+
+def fact_clients(client: Any) -> FactClients:
+    return FactClients(client, client, client, client)
+
+
+def compute_clients(client: Any) -> ComputeClients:
+    return ComputeClients(client, client, client)
+
+
+def no_wait(_: float) -> None:
+    pass
+
+
+CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
+    alarms.watch_queue: lambda aws: alarms.watch_queue(aws, "run", "topic"),
+    alarms.forget_queue: lambda aws: alarms.forget_queue(aws, "run"),
+    autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, "group", "run", 1),
+    autoscaling.unfollow_queue: lambda aws: autoscaling.unfollow_queue(aws, aws, "group"),
+    autoscaling.forget_queue: lambda aws: autoscaling.forget_queue(aws, "group"),
+    bucket.exists: lambda aws: bucket.exists(aws, "bucket"),
+    bucket.region_of: lambda aws: bucket.region_of(aws, "bucket"),
+    bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1"),
+    catalog.read_images: catalog.read_images,
+    catalog.read_users: catalog.read_users,
+    catalog.delete_image: lambda aws: catalog.delete_image(aws, IMAGE),
+    dry_runs.ask: lambda aws: dry_runs.ask(aws, None),
+    execute.execute: lambda aws: execute.execute(PLAN, compute_clients(aws), no_wait),
+    execute.ensure_template: lambda aws: execute.ensure_template(PLAN, {}, aws),
+    gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), "run"),
+    gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
+    gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET]),
+    gather.find_types: lambda aws: gather.find_types(aws, ["c7i.xlarge"]),
+    gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
+    gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),
+    gather.find_limit: lambda aws: gather.find_limit(aws, "L-1216C47A"),
+    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP, "lt-1", "1"),
+    group.find: lambda aws: group.find(aws, "group"),
+    group.find_all: group.find_all,
+    group.last_refusal: lambda aws: group.last_refusal(aws, "group"),
+    group.hold: lambda aws: group.hold(aws, "group"),
+    group.resume: lambda aws: group.resume(aws, "group"),
+    group.resize: lambda aws: group.resize(aws, "group", 1),
+    group.limit: lambda aws: group.limit(aws, "group", 1),
+    group.release: lambda aws: group.release(aws, ["i-1"]),
+    group.delete: lambda aws: group.delete(aws, "group"),
+    images.find_image: lambda aws: images.find_image(aws, aws, "ssm:name"),
+    images.newest: lambda aws: images.newest(aws, "x86_64"),
+    images.by_id: lambda aws: images.by_id(aws, "ami-12345678"),
+    in_use.runs_with_messages: in_use.runs_with_messages,
+    instances.find: lambda aws: instances.find(aws, "run"),
+    instances.vcpus_in_use: instances.vcpus_in_use,
+    instances.terminate: lambda aws: instances.terminate(aws, ["i-1"]),
+    leftovers.find_leftovers: lambda aws: leftovers.find_leftovers(compute_clients(aws), NOW),
+    network.look: lambda aws: network.look(aws, [SUBNET]),
+    permissions.principal: lambda aws: permissions.principal(aws, CALLER),
+    permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
+    prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
+    prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
+    queues.find_queues: lambda aws: queues.find_queues(aws, "run"),
+    queues.make_queues: lambda aws: queues.make_queues(aws, "run", {}),
+    queues.delete_queues: lambda aws: queues.delete_queues(aws, "run"),
+    quota_request.plan_quota: lambda aws: quota_request.plan_quota(
+        aws, "on-demand", "c7i.xlarge", 9
+    ),
+    quota_request.send_quota_request: lambda aws: quota_request.send_quota_request(aws, QUOTA),
+    termination.look: lambda aws: termination.look(compute_clients(aws), "run"),
+    termination.terminate: lambda aws: termination.terminate(
+        compute_clients(aws), "run", patience=0, wait=no_wait
+    ),
+    termination.await_gone: lambda aws: termination.await_gone(
+        compute_clients(aws), "run", {"i-1"}, patience=0, wait=no_wait
+    ),
+    termination.check: lambda aws: termination.check(compute_clients(aws), "run", set()),
+    termination.loose_volumes: lambda aws: termination.loose_volumes(compute_clients(aws), "run"),
+    termination.tidy: lambda aws: termination.tidy(compute_clients(aws), "run"),
+    Stack.status: lambda aws: Stack(aws, "stack").status(),
+    Stack.outputs: lambda aws: Stack(aws, "stack").outputs(),
+    Stack.parameters: lambda aws: Stack(aws, "stack").parameters(),
+    Stack.change_set: lambda aws: Stack(aws, "stack").change_set("", {}, {}).__enter__(),
+    Stack.delete: lambda aws: Stack(aws, "stack").delete(lambda _: None),
+    Stack.reason: lambda aws: Stack(aws, "stack").reason(),
+}
+
+ANSWER_WITHOUT = {
+    gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
+    quota_request.plan_quota,
+}  # fmt: skip
+"""What can be done without is not an error if it cannot be had."""
+
+NEEDED = [call for call in CALLS if call not in ANSWER_WITHOUT]
+
+
+class Client(Raising):
+    """A client of AWS, with the classes of errors that botocore gives to its clients."""
+
+    class exceptions:  # noqa: N801 - as botocore calls it
+        QueueDoesNotExist = type("QueueDoesNotExist", (Exception,), {})
+        ParameterNotFound = type("ParameterNotFound", (Exception,), {})
+        ChangeSetNotFoundException = type("ChangeSetNotFoundException", (Exception,), {})
+        ResourceAlreadyExistsException = type("ResourceAlreadyExistsException", (Exception,), {})
+
+
+class NonsenseClient(Answering):
+    exceptions = Client.exceptions
+
+
+def by_name(value: Any) -> str:
+    return getattr(value, "__qualname__", "") or type(value).__name__
+
+
+@pytest.mark.parametrize("error", BREAKDOWNS, ids=by_name)
+@pytest.mark.parametrize("call", CALLS, ids=by_name)
+def test_whatever_a_rare_call_meets_is_a_service_that_is_not_available(
+    call: Callable[..., Any], error: Exception
+) -> None:
+    if call in ANSWER_WITHOUT:
+        CALLS[call](Client(error))
+        return
+    with pytest.raises(UnavailableError):
+        CALLS[call](Client(error))
+
+
+@pytest.mark.parametrize("call", NEEDED, ids=by_name)
+def test_a_rare_call_that_is_refused_says_so(call: Callable[..., Any]) -> None:
+    with pytest.raises(AccessError):
+        CALLS[call](Client(refusal("AccessDenied", 403)))
+
+
+@pytest.mark.parametrize("call", [call for call in NEEDED if call is not dry_runs.ask], ids=by_name)
+def test_a_refusal_that_nobody_knows_is_told_in_awss_words(call: Callable[..., Any]) -> None:
+    with pytest.raises(ParallelizeError, match="NobodyKnows"):
+        CALLS[call](Client(refusal("NobodyKnows")))
+
+
+NONSENSE: list[Any] = [None, [], {}, "text", {"Reservations": None}]
+
+
+@pytest.mark.parametrize("answer", NONSENSE, ids=str)
+@pytest.mark.parametrize("call", CALLS, ids=by_name)
+def test_an_answer_without_sense_ends_in_no_error_but_ours(
+    call: Callable[..., Any], answer: Any
+) -> None:
+    try:
+        CALLS[call](NonsenseClient(answer))
+    except ParallelizeError as error:
+        assert not isinstance(error, AccessError)  # noqa: PT017 - it may also be no error
+
+
+def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:
+    with pytest.raises(UnavailableError, match="EC2 answers makes no sense"):
+        instances.find(NonsenseClient({}), "run")  # type: ignore[arg-type]
+
+
+def test_no_call_of_the_fleet_is_missing_here() -> None:
+    taking = {function for module in _modules() for function in _taking_clients(module)}
+    assert taking - CALLS.keys() == set()
+
+
+def _modules() -> Iterator[ModuleType]:
+    for package in (parallelize.fleet, parallelize.image):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+    yield from (bucket, queues, in_use, quota_request)
+
+
+def _taking_clients(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if name.startswith("_") or function.__module__ != module.__name__:
+            continue
+        given = {key: str(kind) for key, kind in function.__annotations__.items()}
+        given.pop("return", None)
+        if any("Client" in kind for kind in given.values()):
+            yield function

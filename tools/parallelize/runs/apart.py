@@ -1,0 +1,51 @@
+"""Outputs go to a folder of their own: not the inputs', not one around it, not one inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.runs.download_record import is_download_folder
+from parallelize.runs.inputs import places
+from parallelize.runs.own_files import own_folders
+from parallelize_core.errors import UsageError
+
+
+def check_apart(context: Context, folder: Path) -> None:
+    """Raise UsageError if outputs in `folder` could meet the inputs or the environment.
+
+    A folder below the inputs that is never an input, as out/ beside parallelize.toml, is apart.
+    """
+    out = folder.absolute().resolve()
+    for place in places(context.settings.run.inputs, context.folder):
+        inputs = place.resolve()
+        if inputs.is_relative_to(out):
+            where = "are there" if inputs == out else "lie in it"
+            raise _mixed(folder, f"the inputs {where}: {escape(str(place))}")
+        if out.is_relative_to(inputs) and not _never_an_input(context, out):
+            raise _mixed(folder, f"it lies among the inputs, in {escape(str(place))}")
+    if _in_environment(context, out):
+        raise _mixed(folder, "it lies in the environment, which goes to every worker")
+
+
+def _never_an_input(context: Context, out: Path) -> bool:
+    return _is_own(context, out) or is_download_folder(out)
+
+
+def _in_environment(context: Context, out: Path) -> bool:
+    env = context.settings.run.env
+    inside = env is not None and out.is_relative_to(context.path(env).resolve())
+    return inside and not _is_own(context, out)
+
+
+def _is_own(context: Context, out: Path) -> bool:
+    own = [folder.resolve() for folder in own_folders(context.folder)]
+    return any(out.is_relative_to(folder) for folder in own)
+
+
+def _mixed(folder: Path, why: str) -> UsageError:
+    return UsageError(
+        f"outputs cannot go to {escape(str(folder))}", why,
+        "give a folder apart from inputs and environment; nothing was written",
+    )  # fmt: skip

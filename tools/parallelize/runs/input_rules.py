@@ -1,0 +1,120 @@
+"""Which of the files that are found nobody means: a list of our own, and what the settings say.
+
+Patterns are gitignore's, and are held against an input's key. `run.include` brings back what the
+others leave out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pathspec
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.project import PROJECT_FILE
+from parallelize.runs.download_record import RECORD
+from parallelize.runs.own_files import NOTHING_OWN, OwnFiles, never_inputs
+from parallelize_core.errors import UsageError
+
+IGNORE_FILE = ".parallelizeignore"
+
+LEFT_OUT = (
+    # macOS
+    ".DS_Store", "._*", ".AppleDouble", ".localized", ".Spotlight-V100", ".Trashes",
+    ".fseventsd", ".TemporaryItems", "__MACOSX", "Icon\r",
+    # Windows
+    "Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN",
+    "System Volume Information",
+    # Linux, and file servers
+    ".directory", ".Trash-*", "lost+found", ".nfs*", ".fuse_hidden*", "@eaDir",
+    # Editors, office programs, notebooks
+    "*~", ".*.sw[a-p]", "#*#", ".#*", ".~lock.*#", "~$*", ".ipynb_checkpoints",
+    ".idea", ".vscode", "__pycache__",
+    # Version control
+    ".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".hg", ".svn",
+    # Folders that Hadoop and its kin mark in S3
+    "*_$folder$",
+    IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}",
+)  # fmt: skip
+"""Names of files and folders, at any depth, whatever their case."""
+
+
+def _expression(name: str) -> str:
+    parts = re.split(r"(\*|\[a-p\])", name)
+    return "".join({"*": "[^/]*", "[a-p]": "[a-p]"}.get(part, re.escape(part)) for part in parts)
+
+
+# One expression, as a million keys go through it.
+_LEFT_OUT = re.compile(
+    f"(?:^|/)(?:{'|'.join(map(_expression, LEFT_OUT))})(?:/|$)", re.IGNORECASE
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InputRules:
+    """What is left out: patterns of the user, those taken all the same, and the project's files."""
+
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    own: OwnFiles = NOTHING_OWN
+
+    def excludes(self, key: str, *, named: bool = False) -> bool:
+        """Whether a key, of a folder if it ends in a slash, is one that nobody means.
+
+        What a person has `named`, one by one, is so only if that was said, too.
+        """
+        said = bool(self.exclude) and self._excluded.match_file(key)
+        return said or (not named and bool(_LEFT_OUT.search(key)))
+
+    def takes(self, key: str) -> bool:
+        """Whether an input is taken although something else leaves it out."""
+        return bool(self.include) and self._included.match_file(key)
+
+    def leaves_out(self, key: str, *, named: bool = False) -> bool:
+        """Whether a file of this key is left out, by nothing but its key."""
+        return self.excludes(key, named=named) and not self.takes(key)
+
+    @cached_property
+    def _excluded(self) -> pathspec.GitIgnoreSpec:
+        return read_patterns(self.exclude)
+
+    @cached_property
+    def _included(self) -> pathspec.GitIgnoreSpec:
+        return read_patterns(self.include)
+
+
+def rules_of(context: Context, root: Path | None) -> InputRules:
+    """Return the rules of the settings for inputs below `root`; None if they are not here."""
+    places = [context.folder, *([root] if root else [])]
+    lines = dict.fromkeys(line for place in places for line in ignored_lines(place))
+    run = context.settings.run
+    return InputRules((*lines, *run.exclude), run.include, never_inputs(context))
+
+
+def ignored_lines(folder: Path) -> list[str]:
+    """Return the lines of a folder's .parallelizeignore, if it has one."""
+    file = folder / IGNORE_FILE
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{escape(str(file))} cannot be read", str(error)) from None
+
+
+def read_patterns(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    """Return what matches these lines, as gitignore has them; UsageError if one cannot be read."""
+    try:
+        return pathspec.GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise UsageError(
+            "a pattern of what to leave out cannot be read", str(error),
+            f"patterns are gitignore's: fix run.exclude, run.include or {IGNORE_FILE}",
+        ) from None  # fmt: skip
+
+
+NO_RULES = InputRules()
+"""Only what is in LEFT_OUT is left out."""

@@ -1,0 +1,88 @@
+"""What a project's own commands have made, or are made of: never an input by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelize.context import Context
+from parallelize.runs.download_record import is_download_folder
+from parallelize.settings import FILE_NAME
+
+FOLDERS = ("out", "check", "repro")
+"""Where commands put what they make, beside parallelize.toml, unless another place is given."""
+
+REPORT_END = "-report.html"
+_REPORT_TITLE = b"parallelize report</title>"
+_HEAD_BYTES = 4096
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """Tells such files and folders by what they are, under whatever path they are met."""
+
+    identities: frozenset[Identity] = frozenset()
+
+    def has(self, path: Path, *, is_folder: bool) -> bool:
+        """Whether a file or a folder is one of them."""
+        if is_folder:
+            return self.is_one(path) or is_download_folder(path)
+        if path.name.endswith(REPORT_END) and is_report(path):
+            return True
+        return self.is_one(path)
+
+    def is_one(self, path: Path) -> bool:
+        """Whether it is one of those that are known by their places."""
+        return bool(self.identities) and _identity(path) in self.identities
+
+
+NOTHING_OWN = OwnFiles()
+
+
+def products(context: Context) -> OwnFiles:
+    """Return what the project's runs have made."""
+    return _own(own_folders(context.folder))
+
+
+def never_inputs(context: Context) -> OwnFiles:
+    """Return what the project's runs have made or are made of."""
+    settings = context.settings
+    named = (settings.run.env, settings.workers.root_setup)
+    made_of = [context.path(name) for name in named if name]
+    files = [context.resolved.file or context.folder / FILE_NAME]
+    return _own([*own_folders(context.folder), *made_of, *files])
+
+
+def own_folders(folder: Path) -> list[Path]:
+    """Return the folders of a project that hold results of its runs."""
+    return [folder / name for name in FOLDERS]
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page that `report` has written."""
+    try:
+        with path.open("rb") as file:
+            return _REPORT_TITLE in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def _own(paths: list[Path]) -> OwnFiles:
+    return OwnFiles(frozenset(_identities(paths)))
+
+
+def _identities(paths: list[Path]) -> Iterator[Identity]:
+    for path in paths:
+        if identity := _identity(path):
+            yield identity
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
