@@ -51,8 +51,8 @@ class Effort:
     """How much is done: the defaults are for figures to publish, `tiny()` is for a test."""
 
     rounds: int = 5
-    few: int = 200
-    many: int = 1700
+    few: int = 100
+    many: int = 1100
     slots: tuple[int, ...] = (2, 16, 64)
     depths: tuple[int, ...] = (100, 10_000, 1_000_000)
     spans: tuple[Spans, ...] = (
@@ -60,7 +60,7 @@ class Effort:
     )  # fmt: skip
     lines: int = 300_000
     stall_slots: int = 64
-    stall_seconds: float = 20
+    stall_seconds: float = 15
     idle_after: int = 200
     peers: bool = True
 

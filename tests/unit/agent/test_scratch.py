@@ -15,6 +15,13 @@ from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.process.job_users import JobUsers
 
 
+def made(space: ScratchSpace, key: str) -> JobFolder:
+    """Make the folders of a job."""
+    folder = space.reserve(key)
+    space.make(folder)
+    return folder
+
+
 @pytest.fixture
 def space(tmp_path: Path) -> ScratchSpace:
     return ScratchSpace(tmp_path / "jobs")
@@ -28,7 +35,7 @@ def environment(tmp_path: Path) -> Path:
 
 
 def furnished(space: ScratchSpace, environment: Path) -> JobFolder:
-    job = space.make("input.txt")
+    job = made(space, "input.txt")
     space.furnish(job, environment)
     return job
 
@@ -95,7 +102,7 @@ def _unmounted(tmp_path: Path) -> Iterator[None]:
 
 def stuck_job(space: ScratchSpace) -> JobFolder:
     """Return a job whose folder not even root can remove, until `free`."""
-    job = space.make("stuck")
+    job = made(space, "stuck")
     place = job.scratch / "mounted"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
@@ -151,7 +158,7 @@ def test_the_next_agent_starts_beside_what_the_former_could_not_remove(
     space: ScratchSpace, stuck: JobFolder, tmp_path: Path
 ) -> None:
     following = ScratchSpace(tmp_path / "jobs")
-    assert following.make("next").scratch.is_dir()
+    assert made(following, "next").scratch.is_dir()
     assert len(left_over(tmp_path)) == 1
     free(tmp_path)
     ScratchSpace(tmp_path / "jobs")
@@ -162,7 +169,7 @@ def test_a_user_is_not_another_jobs_while_files_of_it_are_left(tmp_path: Path) -
     space = ScratchSpace(tmp_path / "jobs", JobUsers(1, 1))
     job = stuck_job(space)
     space.remove(job)
-    assert space.make("next").user != job.user
+    assert made(space, "next").user != job.user
     free(tmp_path)
     space.sweep()
-    assert space.make("after").user == job.user
+    assert made(space, "after").user == job.user
