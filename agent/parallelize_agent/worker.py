@@ -142,7 +142,9 @@ class Worker:
             await part
         except Exception as error:
             log.exception("a part has died", part=name)
-            failure = ServiceError(f"the {name} has died", repr(error), "see the agent's log")
+            failure = ServiceError(
+                f"the agent's {name} stopped working", repr(error), "see the agent's log"
+            )
             self.shutdown.decide(words(failure), 0, failure)
 
     async def _await_notice(
@@ -173,13 +175,15 @@ class Worker:
             self._heed_pause()
             self._tell_change()
             for job in self.pipeline.excess():
-                job.stop(fault.interrupted("others can start it sooner"))
+                job.stop(fault.interrupted("another worker can start it sooner"))
 
     def _look_at_limits(self) -> None:
         limit = self.config.max_runtime_seconds
         if limit is not None and boot_seconds() - self._started_clock >= limit:
             grace = self.config.stop_grace_seconds
-            self.shutdown.decide("max_runtime is reached", grace, imposed=True)
+            self.shutdown.decide(
+                "the time limit is reached (workers.max_hours)", grace, imposed=True
+            )
         for outage in self.outages:
             if outage.seconds >= self.config.max_outage_seconds:
                 error = UnavailableError(

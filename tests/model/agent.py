@@ -1,47 +1,131 @@
-"""One agent's dealings with one message, as straight code over calls that the model answers.
+"""One agent's dealings with one message: the shipped stages, over calls that the model answers.
 
-The writes are those of the shipped `parallelize_agent.job.commit.Commit` and `claim.Claims`, not a
-copy of them. The rest is what `receiver`, `stage_in`, `leases`, `stage_out` and `messages` do, in
-their order.
+What runs is the agent's own code from the receive to the delete: the lease and its keeper, the
+claims, the way in, the judge of failures, the way out, the messages and the acknowledger. Of the
+model's own are only the order of the stages (`Pipeline`, which needs an event loop) and the end of
+the command; and there are stand-ins for what may only pause a run or dismiss a worker.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
-from tests.model.world import Asked, Call, Script, ScriptedStore
+from tests.model.scripted import (
+    NOW,
+    Asked,
+    Call,
+    Clock,
+    DeadLetters,
+    Script,
+    ScriptedPeers,
+    ScriptedQueue,
+    ScriptedStore,
+    finish,
+)
 
-from parallelize_agent.job.commit import AlreadyFinishedError, Commit
-from parallelize_agent.job.outputs import OutputFile
-from parallelize_agent.queue.claims import Claim, Claims
-from parallelize_agent.queue.leases import LeaseLostError
-from parallelize_core.errors import ServiceError
+from parallelize_agent.job import fault
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.job.job import Decision, Ran, Received, Staged
+from parallelize_agent.job.judge import Judge
+from parallelize_agent.job.outputs import OutputFile, Outputs
+from parallelize_agent.job.preparation import Preparer
+from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.job.scratch import ScratchSpace
+from parallelize_agent.job.stage_in import StageIn
+from parallelize_agent.job.stage_out import StageOut
+from parallelize_agent.process.command import Ending, Outcome
+from parallelize_agent.queue.acknowledger import Acknowledger
+from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.leases import Lease, LeaseKeeper, LeaseTerms
+from parallelize_agent.queue.messages import Messages
+from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
+from parallelize_agent.reporting.fitness import Fitness
+from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.shutdown import Shutdown
+from parallelize_core.config import AgentConfig
+from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.result import Result
-from parallelize_core.run import Run
-
-T = TypeVar("T")
+from parallelize_core.queue import Message
+from parallelize_core.result import Usage
+from parallelize_core.run import Limits, Run
+from parallelize_core.store import AsyncStore
 
 KEY = "in.txt"
 BASE = Location("bucket")
 LAYOUT = RunLayout(BASE, "r")
 RESULT = LAYOUT.result(KEY)
 CLAIM = LAYOUT.claim(KEY)
+CONFIG = AgentConfig(run="r", bucket="bucket", queue_url="q", dead_letter_queue_url="d")
+TERMS = LeaseTerms(seconds=1, claim_after_seconds=math.inf)
 RUN = Run(
-    name="r", command=("c",), input=LAYOUT.input, output=LAYOUT.output, created_at="2026-01-01"
+    name="r",
+    command=("c",),
+    input=LAYOUT.input,
+    output=LAYOUT.output,
+    created_at="2026-01-01",
+    limits=Limits(max_attempts=2),
 )
+MESSAGE = JobMessage(run="r", key=KEY, size=0)
+
+SUCCEEDS, FAILS, SETBACK = "succeeds", "fails", "meets a setback"
+"""How a command can end here; by a setback it is not known whose fault it is."""
+
+
+class _RunJson:
+    async def get(self, _: str) -> bytes:
+        return RUN.encode()
+
+
+class FitWorker:
+    """What a worker that is not sick says of itself (see Fitness)."""
+
+    async def may_charge(self, reason: str) -> bool:
+        """Whether a failure is the job's."""
+        return True
+
+
+class ClosedBreaker:
+    """A run of which nothing is paused (see CircuitBreaker)."""
+
+    async def note_attempt(self, key: str) -> None:
+        """Take note of a failure after which the job is tried again."""
+
+    async def admit(self, key: str, decision: Decision, said: str) -> bool:
+        """Whether a failure may be recorded for good."""
+        return True
+
+
+class PromptAcknowledger(Acknowledger):
+    """Deletes a message as early as the shipped one can; that it may be late is the search's part.
+
+    The shipped one waits a moment for company, which takes an event loop.
+    """
+
+    def acknowledge(self, lease: Lease) -> None:
+        """Delete a message now."""
+        finish(self._delete([lease]))
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the executions of the job leave; `files` by execution, each with contents of its own."""
+    """What the executions of the job leave, `files` by execution; and what a worker needs for it.
+
+    No two executions leave the same contents.
+    """
 
     files: tuple[tuple[OutputFile, ...], ...]
+    environments: Environments
+    scratch: ScratchSpace
+    run: RunSource
+    shutdown: Shutdown
+    files_thread: ThreadPoolExecutor
 
 
 def make_work(folder: Path, executions: int, outputs: int) -> Work:
@@ -53,7 +137,16 @@ def make_work(folder: Path, executions: int, outputs: int) -> Work:
         for path in paths:
             path.write_text(path.name)
         made.append(tuple(map(_output, paths, names)))
-    return Work(tuple(made))
+    scratch, thread = ScratchSpace(folder / "jobs"), ThreadPoolExecutor(1)
+    preparer = Preparer(scratch, None, _unused)
+    environments = Environments(folder / "environments", _unused, preparer, thread, boot_id="boot")
+    run = RunSource(cast("AsyncStore", _RunJson()), LAYOUT, math.inf)
+    finish(run.refresh())
+    return Work(tuple(made), environments, scratch, run, Shutdown(), thread)
+
+
+def _unused(*_: Any) -> Any:
+    raise AssertionError("the run has no environment")
 
 
 def _output(path: Path, name: str) -> OutputFile:
@@ -61,70 +154,30 @@ def _output(path: Path, name: str) -> OutputFile:
     return OutputFile(path, name, len(content), hashlib.sha256(content).hexdigest(), content)
 
 
-Open = Callable[[ScriptedStore, Callable[[], None]], Commit]
+@dataclass(frozen=True)
+class Parts:
+    """The shipped classes that an agent is made of; weakened variants replace one or two."""
 
-
-def open_commit(store: ScriptedStore, check: Callable[[], None]) -> Commit:
-    """Return the writes as the agent makes them."""
-    return Commit(RUN, LAYOUT, store, store, KEY, check)
-
-
-@dataclass
-class Holding:
-    """The right to the job: by the message, until a claim takes its place."""
-
-    script: Script
-    claims: Claims
-    receipt: tuple[int, int]
-    claim: Claim | None = None
-    since: float = 0
-
-    def check(self) -> None:
-        """Raise LeaseLostError if somebody else may have the job."""
-        if not (self._claim_holds() if self.claim else self.script.ask("check", self.receipt)):
-            raise LeaseLostError
-
-    def _claim_holds(self) -> bool:
-        now = self.script.ask("now")
-        if now == self.since:
-            return True
-        # The claim has not been renewed for too long. It may be still, if nobody has taken it.
-        self.since = now
-        return self.claim is not None and finish(self.claims.renew(self.claim))
-
-    async def outlive_message(self) -> None:
-        """Put a claim in the place of the message (`LeaseKeeper._make_claim`)."""
-        self.check()
-        self.since = self.script.ask("now")
-        claim = await self.claims.make(KEY)
-        self.script.ask("send", True)
-        self.script.ask("delete", self.receipt)
-        self.claim = claim
-
-    async def acknowledge(self) -> None:
-        """Let the job go (`Messages.acknowledge`)."""
-        if self.claim:
-            await self.claims.drop(self.claim)
-        self.script.ask("delete", self.receipt)
-
-
-def finish(steps: Coroutine[Any, Any, T]) -> T:
-    """Run shipped code that never has to wait: every call is answered at once, or raises Asked."""
-    try:
-        steps.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise AssertionError("the code waits for something that is no call")
+    store: type[ScriptedStore] = ScriptedStore
+    claims: type[Claims] = Claims
+    keeper: type[LeaseKeeper] = LeaseKeeper
+    messages: type[Messages] = Messages
+    stage_in: type[StageIn] = StageIn
+    judge: type[Judge] = Judge
+    stage_out: type[StageOut] = StageOut
 
 
 @dataclass(frozen=True)
 class Agent:
-    """An agent's code; `open` and `claims` are how it writes, which weakened variants replace."""
+    """The agents' code. There are `workers` of them, by default one for each execution."""
 
     work: Work
-    open: Open = open_commit
-    claims: type[Claims] = Claims
+    workers: int = 0
+    parts: Parts = field(default_factory=Parts)
+
+    def worker(self, execution: int) -> str:
+        """Return which worker an execution is one of."""
+        return f"w{execution % (self.workers or len(self.work.files))}"
 
     def next_call(self, execution: int, answers: tuple[Any, ...]) -> Call | None:
         """Return what an execution wants next after these answers; None if it is over.
@@ -132,53 +185,71 @@ class Agent:
         The code before that point runs again each time. It depends on nothing but the answers,
         so what it does is always the same.
         """
-        script = Script(answers)
         try:
-            finish(self._run(script, execution))
+            finish(_Execution(self, execution, Script(answers)).run())
         except Asked as asked:
             return asked.call
-        except LeaseLostError:
-            return None
         return None
 
-    async def _run(self, script: Script, execution: int) -> None:
-        *receipt, claimed = script.ask("receive", execution + 1)
-        store = ScriptedStore(script)
-        claims = self.claims(store, LAYOUT, f"w{execution}", 1, lambda: script.ask("now"))
-        job = Holding(script, claims, (receipt[0], receipt[1]))
-        commit = self.open(store, job.check)
-        if claimed and not await claims.take_over(KEY):
-            script.ask("send", True)
-            await job.acknowledge()
-        elif await commit.finished():
-            await job.acknowledge()
-        else:
-            await self._work(script, execution, job, commit)
 
-    async def _work(self, script: Script, execution: int, job: Holding, commit: Commit) -> None:
-        try:
-            script.ask("begin", execution)
-            if script.ask("outlive", execution):
-                await job.outlive_message()
-            outputs = await commit.put_outputs(self.work.files[execution])
-            await commit.put_result(_result(execution, outputs))
-        except AlreadyFinishedError:
-            pass
-        except ServiceError:
-            job.check()
-            script.ask("send", False)
-        except LeaseLostError:
-            if await commit.spoiled():
-                script.ask("send", False)
+class _Execution:
+    """One receive of the message by one worker, and all that follows from it."""
+
+    def __init__(self, agent: Agent, execution: int, script: Script) -> None:
+        self._script = script
+        self._number = execution
+        self._work, parts = agent.work, agent.parts
+        worker = agent.worker(execution)
+        store = parts.store(script, LAYOUT.attempts.prefix)
+        queue = ScriptedQueue(script)
+        peers = cast("Peers", ScriptedPeers(script, worker))
+        self._clock = Clock(script)
+        claims = parts.claims(store, LAYOUT, worker, TERMS.seconds, self._clock.wall)
+        self._keeper = parts.keeper(queue, TERMS, claims, clock=self._clock)
+        acknowledger = PromptAcknowledger(queue, self._keeper.release)
+        messages = parts.messages(
+            queue, DeadLetters(script), worker, self._keeper, claims, acknowledger
+        )
+        judge = parts.judge(
+            worker,
+            self._work.run,
+            peers,
+            cast("Fitness", FitWorker()),
+            cast("CircuitBreaker", ClosedBreaker()),
+        )
+        self._stage_in = parts.stage_in(
+            CONFIG, worker, lambda _: store, self._work.run, claims, self._work.environments,
+            self._work.scratch, peers, self._work.shutdown, self._work.files_thread, room=0,
+        )  # fmt: skip
+        self._stage_out = parts.stage_out(
+            CONFIG, worker, lambda _: store, self._work.run, judge, messages, now=lambda: ""
+        )
+
+    async def run(self) -> None:
+        """Take the job through its stages, as `Pipeline` does."""
+        received = self._receive()
+        staged = await self._stage_in(received, 0)
+        if isinstance(staged, Decision):
+            await self._stage_out(received, None, staged)
             return
-        await job.acknowledge()
+        outlive, ending = self._script.ask("work", self._number)
+        if outlive:
+            await self._keeper._renew_by_claim(received.lease)
+        ran = self._end(staged, ending)
+        decision = fault.of_outcome(ran.outcome, RUN.limits, 0)
+        await self._stage_out(received, ran, decision)
 
+    def _receive(self) -> Received:
+        number, count, body = self._script.ask("receive", self._number + 1)
+        message = Message(str(number), body, f"{number}/{count}", count)
+        lease = self._keeper.hold(message, NOW)
+        self._clock.follow(lease, self._keeper)
+        return Received(JobMessage.decode(body), lease, "")
 
-def _result(execution: int, outputs: Any) -> Result:
-    return Result(
-        run="r", key=KEY, attempt=1, worker=f"w{execution}", started_at="", finished_at="",
-        status="succeeded", outputs=outputs,
-    )  # fmt: skip
+    def _end(self, staged: Staged, ending: str) -> Ran:
+        how = Ending.STOPPED if ending == SETBACK else Ending.EXITED
+        outcome = Outcome(how, int(ending == FAILS), Usage(), "", "")
+        return Ran(staged, outcome, Outputs(self._work.files[self._number]), b"", None)
 
 
 def remembered(agent: Agent) -> Callable[[int, tuple[Any, ...]], Call | None]:

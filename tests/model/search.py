@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
-from tests.model.agent import CLAIM, RESULT, RUN, Agent, remembered
-from tests.model.world import Call, World
+from tests.model.agent import (
+    CLAIM,
+    FAILS,
+    MESSAGE,
+    RESULT,
+    RUN,
+    SETBACK,
+    SUCCEEDS,
+    Agent,
+    remembered,
+)
+from tests.model.scripted import Call, Receipt
+from tests.model.world import World
 
 from parallelize_agent.queue.claims import SKEW_SECONDS, ClaimRecord
 from parallelize_core.result import Result
@@ -16,20 +28,32 @@ from parallelize_core.result import Result
 
 @dataclass(frozen=True)
 class Luck:
-    """How much may still go wrong: how often each; and how often a job may outlive its message."""
+    """How much may still go wrong: how often each.
+
+    `claims` is how often a job may outlive its message; `failures` how often the command may
+    fail, and `setbacks` how often it may be handed back for nobody's fault.
+    """
 
     crashes: int = 0
     expiries: int = 0
     duplicates: int = 0
     losses: int = 0
     claims: int = 0
+    failures: int = 0
+    setbacks: int = 0
+
+    def less(self, name: str) -> Luck | None:
+        """Return what is left after one more of something, None if there was none left."""
+        left = getattr(self, name)
+        return replace(self, **{name: left - 1}) if left else None
 
 
 @dataclass(frozen=True)
 class State:
     """The world, the answers that each execution has had (None: it is over), and the luck left.
 
-    An execution that has not begun has no answers; they begin in the order of their numbers.
+    An execution that has not begun has no answers; those of a worker begin in their order, and
+    so do the workers.
     """
 
     world: World
@@ -60,14 +84,15 @@ class Search:
 
     def run(self) -> Outcome:
         """Go through all states, or to the first violation."""
-        start = State(World().send(), ((),) * self.executions, self.luck)
+        world = World().send(MESSAGE.encode())
+        start = State(world, ((),) * self.executions, self.luck)
         came: dict[State, tuple[State, str] | None] = {start: None}
         pending = deque([start])
         next_call = remembered(self.agent)
         while pending:
             state = pending.popleft()
             steps = list(self._steps(state, next_call))
-            if wrong := _wrong(state, steps) or self._overlap(state):
+            if wrong := self._wrong(state, steps):
                 return Outcome(len(came), wrong, tuple(_path(came, state)))
             for name, after in steps:
                 if after not in came:
@@ -80,50 +105,106 @@ class Search:
     ) -> Iterator[Step]:
         for number, answers in enumerate(state.executions):
             if answers is not None and self._may_go_on(state, number):
-                yield from _advance(state, number, next_call(number, answers))
+                yield from self._advance(state, number, next_call(number, answers))
+        yield from self._crashes(state)
         yield from _bad_luck(state)
         if not state.world.messages and not _finished(state.world):
             # The keeper: no message, no result.
-            yield "send again", replace(state, world=state.world.send())
-
-    def _overlap(self, state: State) -> str | None:
-        """Say if two work although nothing has gone wrong: neither would know of the other."""
-        bad = self.luck != Luck(claims=self.luck.claims)
-        both = state.world.workers.intersection(_active(state))
-        return "two are at work on one job" if len(both) > 1 and not bad else None
+            again = MESSAGE.parked().encode()
+            yield "send again", replace(state, world=state.world.send(again))
 
     def _may_go_on(self, state: State, number: int) -> bool:
         if state.executions[number]:
             return True
-        begun = sum(1 for answers in state.executions if answers is None or answers)
-        return number == begun and len(_active(state)) < self.at_once
+        # Workers that have done nothing yet are all alike, so only the first of them begins.
+        earlier = state.executions[:number]
+        workers = self.agent.workers or self.executions
+        own = earlier[number % workers :: workers]
+        unlike = number >= workers or () not in earlier
+        return unlike and () not in own and len(_active(state)) < self.at_once
+
+    def _advance(self, state: State, number: int, call: Call | None) -> Iterator[Step]:
+        """Go through what can become of an execution's next call."""
+        if call is None:
+            yield f"{number} ends", _with(state, number, None)
+            return
+        name = " ".join(map(str, (number, call.name, *call.arguments[:1])))
+        for world, answer, luck in self._answers(state, number, call):
+            told = (*(state.executions[number] or ()), answer)
+            yield name, replace(_with(state, number, told), world=world, luck=luck)
+
+    def _answers(self, state: State, number: int, call: Call) -> Iterator[tuple[World, Any, Luck]]:
+        if call.name == "work":
+            yield from _work(state, number, self.agent.worker(number))
+            return
+        for world, answer in self._told(state.world, call):
+            yield world, answer, state.luck
+
+    def _told(self, world: World, call: Call) -> Iterator[tuple[World, Any]]:
+        match call.name, call.arguments:
+            case "peers", (besides,):
+                workers = {self.agent.worker(number) for number in range(self.executions)}
+                yield world, bool(workers - besides - world.dead)
+            case _:
+                yield from _answers(world, call)
+
+    def _crashes(self, state: State) -> Iterator[Step]:
+        luck = state.luck.less("crashes")
+        for number in _active(state) if luck else ():
+            worker, after = self.agent.worker(number), state
+            for other in range(self.executions):
+                if self.agent.worker(other) == worker:
+                    after = _with(after, other, None)
+            world = replace(state.world, dead=state.world.dead | {worker})
+            yield f"{worker} crashes", replace(after, world=world, luck=luck)
+
+    def _wrong(self, state: State, steps: list[Step]) -> str | None:
+        world = state.world
+        if _finished(world) and not all(_finished(after.world) for _, after in steps):
+            return "a finished job is not finished any more"
+        if not world.messages and not _finished(world) and state.luck.losses == self.luck.losses:
+            return "the job has neither a message nor a result"
+        if _has_failed(world) and len(world.failed_on) < 2 and not world.dead:
+            return "the job has failed for good, and only one worker has tried it"
+        if self._overlap(state):
+            return "two are at work on one job"
+        # With messages left, it is only the executions of this search that are used up.
+        return None if steps or world.messages else _judge(world)
+
+    def _overlap(self, state: State) -> bool:
+        """Whether two work although nothing has gone wrong: neither would know of the other."""
+        both = state.world.at_work.intersection(_active(state))
+        return len(both) > 1 and self.luck == Luck(claims=self.luck.claims)
 
 
 def _active(state: State) -> list[int]:
     return [number for number, answers in enumerate(state.executions) if answers]
 
 
-def _advance(state: State, number: int, call: Call | None) -> Iterator[Step]:
-    """Go through what can become of an execution's next call."""
-    if call is None:
-        yield f"{number} ends", _with(state, number, None)
-        return
-    for world, answer in _answers(state.world, call):
-        told = (*(state.executions[number] or ()), answer)
-        name = " ".join(map(str, (number, call.name, *call.arguments[:1])))
-        after = replace(_with(state, number, told), world=world)
-        if call.name != "outlive" or not answer:
-            yield name, after
-        elif state.luck.claims:
-            yield name, replace(after, luck=replace(state.luck, claims=state.luck.claims - 1))
+def _work(state: State, number: int, worker: str) -> Iterator[tuple[World, Any, Luck]]:
+    """Go through how the command may end, and whether it outlives its message."""
+    world = replace(state.world, at_work=state.world.at_work | {number})
+    failing = replace(world, failed_on=world.failed_on | {worker})
+    after_claim = state.luck.less("claims")
+    for outlive, luck in ((False, state.luck), (True, after_claim)):
+        if luck is None:
+            continue
+        claimant = number if outlive else world.claimant
+        yield replace(world, claimant=claimant), (outlive, SUCCEEDS), luck
+        if less := luck.less("failures"):
+            yield replace(failing, claimant=claimant), (outlive, FAILS), less
+        if less := luck.less("setbacks"):
+            yield replace(world, claimant=claimant), (outlive, SETBACK), less
 
 
 def _answers(world: World, call: Call) -> Iterator[tuple[World, Any]]:
     """Go through what a call can do to the world, and what its caller is told."""
     match call.name, call.arguments:
+        case "now", ():
+            yield world, world.clock
         case "receive", (holder,):
             yield from _receive(world, holder)
-        case "check", (receipt,):
+        case "holds" | "extend", (receipt,):
             yield world, world.holds(receipt)
         case "get", (key,):
             yield world, world.find(key)
@@ -132,34 +213,20 @@ def _answers(world: World, call: Call) -> Iterator[tuple[World, Any]]:
             yield after or world, after is not None
         case "remove", (keys,):
             yield world.remove(keys), None
-        case "send", (claimed,):
-            yield world.send(claimed=claimed), None
+        case "send", (body,):
+            yield world.send(body), None
         case "delete", (receipt,):
             yield from _delete(world, receipt)
-        case name, arguments:
-            yield from _told(world, name, *arguments)
-
-
-def _told(world: World, name: str, *arguments: Any) -> Iterator[tuple[World, Any]]:
-    """Go through what is no call, but what an agent knows or says of itself."""
-    match name, arguments:
-        case "now", ():
-            yield world, world.clock
-        case "begin", (number,):
-            yield replace(world, workers=world.workers | {number}), None
-        case "outlive", (number,):
-            yield world, False
-            yield replace(world, claimant=number), True
 
 
 def _receive(world: World, holder: int) -> Iterator[tuple[World, Any]]:
     for message in world.messages:
         if not message.holder:
             taken = replace(message, receipt=message.receipt + 1, holder=holder)
-            yield world.change(message, taken), (taken.id, taken.receipt, taken.claimed)
+            yield world.change(message, taken), (taken.id, taken.receipt, taken.body)
 
 
-def _delete(world: World, receipt: tuple[int, int]) -> Iterator[tuple[World, Any]]:
+def _delete(world: World, receipt: Receipt) -> Iterator[tuple[World, Any]]:
     """An old receipt may work or not; SQS promises neither."""
     found = next((m for m in world.messages if m.id == receipt[0]), None)
     if found is None or found.receipt != receipt[1]:
@@ -170,26 +237,19 @@ def _delete(world: World, receipt: tuple[int, int]) -> Iterator[tuple[World, Any
 
 def _bad_luck(state: State) -> Iterator[Step]:
     luck, world = state.luck, state.world
-    for number in _active(state):
-        if luck.crashes:
-            after = _with(state, number, None)
-            yield f"{number} crashes", replace(after, luck=replace(luck, crashes=luck.crashes - 1))
     for message in world.messages:
-        if message.holder and (luck.expiries or state.executions[message.holder - 1] is None):
+        if message.holder:
             # The lease of an agent that is gone runs out for certain.
             gone = state.executions[message.holder - 1] is None
-            left = luck if gone else replace(luck, expiries=luck.expiries - 1)
-            shown = world.change(message, replace(message, holder=0))
-            yield f"lease of {message.id} ends", replace(state, world=shown, luck=left)
-        if luck.losses:
-            less = replace(luck, losses=luck.losses - 1)
-            yield (
-                f"{message.id} is lost",
-                replace(state, world=world.change(message, None), luck=less),
-            )
-    if luck.duplicates and world.messages:
-        less = replace(luck, duplicates=luck.duplicates - 1)
-        yield "a duplicate comes", replace(state, world=world.send(), luck=less)
+            if left := luck if gone else luck.less("expiries"):
+                shown = world.change(message, replace(message, holder=0))
+                yield f"lease of {message.id} ends", replace(state, world=shown, luck=left)
+        if less := luck.less("losses"):
+            without = world.change(message, None)
+            yield f"{message.id} is lost", replace(state, world=without, luck=less)
+    if less := luck.less("duplicates"):
+        for body in sorted({message.body for message in world.messages}):
+            yield "a duplicate comes", replace(state, world=world.send(body), luck=less)
     yield from _claim_ends(state)
 
 
@@ -200,9 +260,8 @@ def _claim_ends(state: State) -> Iterator[Step]:
     if stored is None or world.claimant is None:
         return
     stale_at = ClaimRecord.decode(stored.body).until + SKEW_SECONDS
-    gone = state.executions[world.claimant] is None
-    if world.clock < stale_at and (luck.expiries or gone):
-        left = luck if gone else replace(luck, expiries=luck.expiries - 1)
+    left = luck if state.executions[world.claimant] is None else luck.less("expiries")
+    if left and world.clock < stale_at:
         yield "the claim ends", replace(state, world=replace(world, clock=stale_at), luck=left)
 
 
@@ -216,11 +275,12 @@ def _finished(world: World) -> bool:
     return world.find(RESULT) is not None
 
 
-def _wrong(state: State, steps: list[Step]) -> str | None:
-    if _finished(state.world) and not all(_finished(after.world) for _, after in steps):
-        return "a finished job is not finished any more"
-    # With messages left, it is only the executions of this search that are used up.
-    return None if steps or state.world.messages else _judge(state.world)
+def _has_failed(world: World) -> bool:
+    record = world.find(RESULT)
+    return record is not None and _decoded(record.body).status == "failed"
+
+
+_decoded = cache(Result.decode)
 
 
 def _judge(world: World) -> str | None:
@@ -228,8 +288,7 @@ def _judge(world: World) -> str | None:
     record = world.find(RESULT)
     if record is None:
         return "the job has no result"
-    result = Result.decode(record.body)
-    for output in result.outputs:
+    for output in _decoded(record.body).outputs:
         stored = world.find(RUN.output.key(output.key))
         if stored is None or stored.etag != output.etag:
             return "the result tells of an output that is not the one stored"

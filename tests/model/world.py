@@ -8,14 +8,10 @@ may work. The bucket's writes are conditional as S3's are; ETags stand for conte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import IO, Any
 
-from parallelize_core.errors import MissingError
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo
+from parallelize_core.store import Condition
 
 
 @dataclass(frozen=True, order=True)
@@ -23,9 +19,9 @@ class Message:
     """A message for the one job; `receipt` counts its receives, `holder` is 0 if it is visible."""
 
     id: int
+    body: str
     receipt: int = 0
     holder: int = 0
-    claimed: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -45,8 +41,9 @@ class Stored:
 class World:
     """The queue's messages and the bucket's objects, sorted, so that equal worlds are equal.
 
-    `clock` moves only to end a claim; `claimant` is the execution that made the last one, and
-    `workers` are the executions that have begun to work.
+    `clock` moves only to end a claim; `claimant` is the execution that made the last one.
+    `at_work` are the executions that have begun to work, `failed_on` the workers on which the
+    command has failed, and `dead` those that are gone.
     """
 
     messages: tuple[Message, ...] = ()
@@ -54,17 +51,18 @@ class World:
     sent: int = 0
     clock: float = 0
     claimant: int | None = None
-    workers: frozenset[int] = frozenset()
+    at_work: frozenset[int] = frozenset()
+    failed_on: frozenset[str] = frozenset()
+    dead: frozenset[str] = frozenset()
 
     def find(self, key: str) -> Stored | None:
         """Return an object."""
         return dict(self.objects).get(key)
 
-    def send(self, *, claimed: bool = False) -> World:
+    def send(self, body: str) -> World:
         """Put a message on the queue."""
         number = self.sent + 1
-        fresh = Message(number, claimed=claimed)
-        return replace(self, messages=(*self.messages, fresh), sent=number)
+        return replace(self, messages=(*self.messages, Message(number, body)), sent=number)
 
     def change(self, message: Message, new: Message | None) -> World:
         """Put a message in another's place, or nothing."""
@@ -87,96 +85,3 @@ class World:
     def remove(self, keys: tuple[str, ...]) -> World:
         """Delete objects."""
         return replace(self, objects=tuple(pair for pair in self.objects if pair[0] not in keys))
-
-
-@dataclass(frozen=True)
-class Call:
-    """What an agent wants of the world next: `name` and arguments, all hashable."""
-
-    name: str
-    arguments: tuple[Any, ...] = ()
-
-
-class Asked(BaseException):
-    """Raised in the middle of an agent's code when it needs an answer that is not there yet.
-
-    No Exception: the code under test must not catch it.
-    """
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-
-
-class Script:
-    """Answers to the first calls of an agent; the next one raises Asked."""
-
-    def __init__(self, answers: tuple[Any, ...]) -> None:
-        self._answers = iter(answers)
-
-    def ask(self, name: str, *arguments: Any) -> Any:
-        """Return the answer to a call, or raise Asked."""
-        for answer in self._answers:
-            return answer
-        raise Asked(Call(name, arguments))
-
-
-class ScriptedStore:
-    """A bucket of which every call is one step of the model (see AsyncStore)."""
-
-    bucket = "bucket"
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-
-    async def get(self, key: str) -> bytes:
-        """Return an object's content."""
-        stored: Stored | None = self._script.ask("get", key)
-        if stored is None:
-            raise MissingError(key)
-        return stored.body
-
-    async def head(self, key: str) -> ObjectInfo | None:
-        """Describe an object."""
-        stored: Stored | None = self._script.ask("get", key)
-        if stored is None:
-            return None
-        return ObjectInfo(key, len(stored.body), stored.etag, dict(stored.metadata))
-
-    async def put(
-        self,
-        key: str,
-        body: bytes,
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        """Write an object."""
-        stored = Stored(body, tuple(sorted((metadata or {}).items())))
-        done: bool = self._script.ask("put", key, stored, condition)
-        return stored.etag if done else None
-
-    async def put_file(
-        self,
-        key: str,
-        file: IO[bytes],
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        """Write an object from an open file."""
-        file.seek(0)
-        return await self.put(key, file.read(), condition, metadata)
-
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        """Nothing in the model reads inputs."""
-        raise NotImplementedError
-
-    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
-        """Nothing in the model reads inputs."""
-        raise NotImplementedError
-
-    def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
-        """Nothing in the model lists."""
-        raise NotImplementedError
-
-    async def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects."""
-        self._script.ask("remove", tuple(keys))

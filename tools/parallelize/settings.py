@@ -159,6 +159,7 @@ class AgentTable(Table):
     poll: Seconds | None = Field(default=None, ge=0, le=20)
     heartbeat: Seconds | None = Field(default=None, gt=0)
     max_idle: Seconds | None = Field(default=None, gt=0)
+    max_outage: Seconds | None = Field(default=None, gt=0)
     transfers: int | None = Field(default=None, ge=1, le=64)
     disk_reserve: Bytes | None = Field(default=None, ge=0)
     stop_grace: Seconds | None = Field(default=None, ge=0)

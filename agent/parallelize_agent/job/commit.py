@@ -208,7 +208,7 @@ class Commit:
             return True
         if self.run.naming.on_clash == "fail":
             raise ClashError(
-                f"{self.key} and {self._other_owner(there)} both give the output {name}; "
+                f"{self.key} and {self._other_owner(there)} both produce the output {name}; "
                 "see output.name and output.on_clash"
             )
         return self.run.naming.on_clash == "replace"

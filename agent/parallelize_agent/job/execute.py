@@ -133,8 +133,8 @@ class Execute:
 def _check_stdout(folder: JobFolder, outcome: Outcome) -> None:
     if not folder.stdout.exists():
         raise OutputError(
-            "what it printed is gone, and with it the names of its outputs: "
-            "the command has deleted files beside its scratch folder"
+            "its stdout is gone, so its outputs are unknown: "
+            "the command deleted files outside its scratch folder"
         )
     if outcome.stdout_lost:
         raise OutputError(

@@ -78,7 +78,9 @@ def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision
     """Say what the end of a command means."""
     match outcome.ending, outcome.exit_code:
         case Ending.TIMEOUT, _:
-            return failed(Cause.TIMEOUT, f"it ran over {limits.timeout_seconds:g} s")
+            return failed(
+                Cause.TIMEOUT, f"it ran longer than {limits.timeout_seconds:g} s (run.timeout)"
+            )
         case Ending.MEMORY, _:
             return failed(Cause.MEMORY, "it ran out of memory")
         case Ending.STOPPED, _:
@@ -115,7 +117,7 @@ def of_start(error: Exception, program: str) -> Decision:
 def given_up(setbacks: tuple[str, ...]) -> Decision:
     """Return the decision on a job that was handed back too often."""
     reasons = "; ".join(dict.fromkeys(setbacks))
-    why = f"it was handed back {len(setbacks)} times without being charged: {reasons}"
+    why = f"it failed {len(setbacks)} times for reasons of machine or network: {reasons}"
     return failed(Cause.INFRASTRUCTURE, why, final=True)
 
 

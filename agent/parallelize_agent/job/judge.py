@@ -36,7 +36,7 @@ class Judge:
             return decision
         if decision.open and not await self.fitness.may_charge(decision.message):
             decision = fault.handed_back(
-                f"{decision.message} on {self.worker}, which is not fit for the work",
+                f"{decision.message} on {self.worker}, which is unfit",
                 blameless=True,
             )
         message = received.message
@@ -78,4 +78,4 @@ class Judge:
         said = ran.outcome.stderr_tail.strip().rpartition("\n")[2] if ran else ""
         if await self.breaker.admit(received.key, decision, said):
             return decision
-        return fault.interrupted("the run is paused: too much fails")
+        return fault.interrupted("the run is paused: too many failures")

@@ -132,7 +132,7 @@ def command_line(command: tuple[str, ...], folder: Path | None) -> tuple[str, ..
 
 def _how(outcome: Outcome, setup: Setup) -> str:
     if outcome.ending is Ending.TIMEOUT:
-        return f"it ran over {setup.timeout_seconds:g} s"
+        return f"it ran longer than {setup.timeout_seconds:g} s"
     if outcome.ending is Ending.MEMORY:
         return "it ran out of memory"
     code = outcome.exit_code

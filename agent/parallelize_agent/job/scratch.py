@@ -100,7 +100,7 @@ class ScratchSpace:
             raise UsageError(
                 "this machine cannot keep jobs apart, so none is run",
                 why,
-                f"it takes user namespaces, setpriv and unshare, and a work folder that is not "
+                f"this needs user namespaces, setpriv and unshare, and a work folder that is not "
                 f"below {' or '.join(isolation.OWN_PLACES)}",
             )
 

@@ -77,8 +77,8 @@ class StageIn:
         if received.lease.message.receives > self.config.max_receives:
             return fault.failed(
                 Cause.INFRASTRUCTURE,
-                f"{self.config.max_receives} workers took it and never answered: they died or "
-                "lost touch with it in their hands; perhaps it needs more memory than they have",
+                f"it was taken {self.config.max_receives} times, and each time its worker died or "
+                "lost contact; perhaps it needs more memory than the machines have",
                 final=True,
             )
         if await self._is_for_another(received):
@@ -109,7 +109,7 @@ class StageIn:
             return None
         why = f"it has {size:,} bytes, and the worker's disk has room for {max(0, free):,}"
         if size > self.room:
-            return fault.failed(Cause.INPUT, f"{why}; give workers.disk more")
+            return fault.failed(Cause.INPUT, f"{why}; increase workers.disk")
         return fault.handed_back(why, blameless=others > 0)
 
     async def _fetch(
@@ -127,7 +127,7 @@ class StageIn:
         if size != received.message.size:
             await self._remove(folder)
             return fault.failed(
-                Cause.INPUT, f"it has {size:,} bytes, not {received.message.size:,}"
+                Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
         return Staged(received, run, environment, folder, content)
 

@@ -35,7 +35,10 @@ STDERR_TAIL_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class StageOut:
-    """Stores what jobs leave, and lets go of their messages; `worker` is this worker's id."""
+    """Stores what jobs leave, and lets go of their messages; `worker` is this worker's id.
+
+    `now` returns the time as ISO 8601 in UTC.
+    """
 
     config: AgentConfig
     worker: str
@@ -44,6 +47,7 @@ class StageOut:
     judge: Judge
     messages: Messages
     hourly_usd: float | None = None
+    now: Callable[[], str] = utc_now
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
         """Make a decision come true, or a second one if that fails; return the one that did."""
@@ -191,7 +195,7 @@ class StageOut:
             "attempt": received.message.attempt,
             "worker": self.worker,
             "started_at": received.started_at,
-            "finished_at": utc_now(),
+            "finished_at": self.now(),
             "cause": decision.cause,
             "message": decision.message,
             "exit_code": outcome.exit_code if outcome else None,

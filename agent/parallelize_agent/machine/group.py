@@ -35,9 +35,6 @@ BUSY = {"ScalingActivityInProgress", "ResourceContention"}
 MAX_REPLACED = 3
 """So many unfit machines of a run are replaced by others."""
 
-MAX_REPLACED = 3
-"""So many unfit machines of a run are replaced by others."""
-
 
 def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -> bool:
     """Whether starting workers is of no use: the run is paused, or its last worker has `failed`.

@@ -44,7 +44,7 @@ def _slots_by_cpu(setting: int | str, cpus: int) -> int:
     if share := _SHARE.fullmatch(text):
         return max(1, math.floor(float(share[1]) * cpus))
     raise UsageError(
-        f'"{text}" is no number of slots',
+        f'"{text}" is not a number of slots',
         fix='give a number, 0 for every CPU, or a share like "2x"',
     )
 

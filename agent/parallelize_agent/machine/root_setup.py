@@ -66,7 +66,7 @@ class RootSetup:
         raise SetupError(
             f"the machine's set-up as root has failed: {status}",
             said or "it printed nothing",
-            "mend the script that workers.root_setup names, then launch again",
+            "fix the script that workers.root_setup names, then launch again",
         )
 
 

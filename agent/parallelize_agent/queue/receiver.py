@@ -145,7 +145,7 @@ class Receiver:
             return True
         if not self.pipeline.size:
             error = ServiceError(
-                f"the disk is full, and no job holds any of it: {free // MIB:,} MiB are free, "
+                f"the disk is full although no job is running: {free // MIB:,} MiB are free, "
                 f"and {reserve // MIB:,} are kept in reserve (agent.disk_reserve)"
             )
             self.shutdown.decide(error.what, error=error)
@@ -158,9 +158,9 @@ class Receiver:
         step = self.drain.next_step(counts)
         if step is Step.GIVE_UP:
             why = f"; {self._refused}" if self._refused else ""
-            self.shutdown.decide(f"there was nothing to do for too long{why}")
+            self.shutdown.decide(f"no work for too long (agent.max_idle){why}")
         elif step is Step.HAND_OVER and not await self.peers.leads():
-            self.shutdown.decide("others hold the last jobs")
+            self.shutdown.decide("other workers have the last files")
         elif step is Step.CHECK:
             await self._check_truth()
         if self.config.poll_seconds == 0:

@@ -97,7 +97,7 @@ class CircuitBreaker:
             )
         admitted = limit is None or count <= limit + limit // 2
         if not admitted or (reason and not await self._is_at_its_end()):
-            await self._open(reason or "too much fails")
+            await self._open(reason or "too many failures")
         return admitted
 
     async def _count(self, run: Run) -> tuple[int, int | None]:

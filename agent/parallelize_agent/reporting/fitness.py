@@ -81,7 +81,7 @@ class Fitness:
         self._not_done.add(key)
         if len(self._not_done) >= self._max_unfit and not self.sick:
             self._fall_sick(
-                f"{len(self._not_done)} files in a row were not done for reasons of this machine "
+                f"{len(self._not_done)} files in a row could not be done because of this machine "
                 "or its network",
                 reason,
             )
@@ -120,8 +120,8 @@ class Fitness:
         if self._succeeded:
             return True
         self._fall_sick(
-            f"the first {self.failed_in_row} commands have all failed here, and other workers "
-            "live that may do better",
+            f"the first {self.failed_in_row} commands all failed here, and other workers may do "
+            "better",
             reason,
         )
         return False

@@ -271,4 +271,4 @@ def test_a_command_that_deletes_what_it_printed_is_charged_and_ends(make: MakeBe
     assert departure.error is None
     result = bench.result("x")
     assert (result.status, result.cause, result.attempt) == ("failed", Cause.OUTPUT, 2)
-    assert "deleted files beside its scratch folder" in result.message
+    assert "deleted files outside its scratch folder" in result.message

@@ -85,7 +85,7 @@ def test_only_the_keeper_waits_for_leases_that_others_hold(make: MakeBench) -> N
     bench.add({"x": b""})
     bench.queue.receive(1, 0, 600)
     other_worker(bench, "w0")
-    assert bench.run("w1").reason == "others hold the last jobs"
+    assert bench.run("w1").reason == "other workers have the last files"
     other_worker(bench, "w0", seen=0)
     with at_work(bench.worker("w2")) as (keeper,):
         until(lambda: keeper.worker.describe().state is WorkerState.IDLE)
@@ -122,7 +122,7 @@ def test_one_who_is_not_the_keeper_sends_nothing(make: MakeBench) -> None:
     bench = make("true", config=config)
     bench.add({"x": b""}, send=False)
     other_worker(bench, "w0")
-    assert bench.run("w1").reason == "there was nothing to do for too long"
+    assert bench.run("w1").reason == "no work for too long (agent.max_idle)"
     assert bench.queue.bodies() == []
 
 
@@ -141,7 +141,7 @@ def test_a_worker_leaves_after_max_idle_whatever_the_counts_say(make: MakeBench)
     )
     bench.add({"x": b""})
     bench.queue.receive(1, 0, 600)
-    assert bench.run().reason == "there was nothing to do for too long"
+    assert bench.run().reason == "no work for too long (agent.max_idle)"
 
 
 def test_work_that_comes_late_keeps_a_worker_from_leaving(make: MakeBench) -> None:

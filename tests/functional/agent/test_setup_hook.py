@@ -123,7 +123,7 @@ def test_a_set_up_has_a_time_limit(make: MakeBench) -> None:
     bench = bench_with(make, "exec sleep 60", setup=slow)
     departure = bench.run()
     assert departure.error
-    assert departure.error.what == "the set-up ./setup.sh has failed: it ran over 0.3 s"
+    assert departure.error.what == "the set-up ./setup.sh has failed: it ran longer than 0.3 s"
 
 
 def test_a_worker_that_has_to_leave_does_not_wait_for_its_set_up(

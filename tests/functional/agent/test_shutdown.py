@@ -148,7 +148,7 @@ def test_max_runtime_ends_a_worker_with_its_jobs(make: MakeBench, gate: Gate) ->
     config = SWIFT.model_copy(update={"max_runtime_seconds": 0.5, "stop_grace_seconds": 0})
     bench = make(gate.wait, config=config)
     bench.add({"x": b""})
-    assert bench.run().reason == "max_runtime is reached"
+    assert bench.run().reason == "the time limit is reached (workers.max_hours)"
     assert ready(bench) == 1
 
 

@@ -19,7 +19,7 @@ def test_slots_are_a_number_or_a_share_of_the_cpus(setting: int | str, slots: in
 
 @pytest.mark.parametrize("setting", ["", "x", "-1", "many", "1.5", "2 x"])
 def test_anything_else_is_refused_in_words(setting: str) -> None:
-    with pytest.raises(UsageError, match="is no number of slots"):
+    with pytest.raises(UsageError, match="is not a number of slots"):
         slot_count(setting, 4)
 
 

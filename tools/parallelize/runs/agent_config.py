@@ -60,6 +60,7 @@ def agent_settings(table: AgentTable) -> dict[str, Any]:
         "poll_seconds": table.poll,
         "heartbeat_seconds": table.heartbeat,
         "max_idle_seconds": table.max_idle,
+        "max_outage_seconds": table.max_outage,
         "transfers": table.transfers,
         "disk_reserve_bytes": table.disk_reserve,
         "stop_grace_seconds": table.stop_grace,
