@@ -180,6 +180,21 @@ class S3Store:
         for start in range(0, len(pending), DELETE_BATCH):
             self._delete(pending[start : start + DELETE_BATCH])
 
+    @_settled
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version; say whether there is none now.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+        """
+        try:
+            with self._asked(key):
+                self._client.delete_object(Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"')
+        except ParallelizeError as error:
+            if not _unmet(error, Condition(etag=etag)):
+                raise
+            return self.head(key) is None
+        return True
+
     def _delete(self, keys: Sequence[str]) -> None:
         batch: Any = [{"Key": key} for key in keys]
         with self._asked():

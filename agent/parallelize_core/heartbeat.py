@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from parallelize_core.record import Contract, Record
+from parallelize_core.record import Contract, Moment, Record
 
 
 class WorkerState(StrEnum):
@@ -47,8 +47,8 @@ class Heartbeat(Record):
 
     worker: str
     state: WorkerState
-    started: float
-    seen: float
+    started: Moment
+    seen: Moment
     interval_seconds: float
     slots: int = 0
     type: str = ""
@@ -63,7 +63,7 @@ class Heartbeat(Record):
     agent_version: str = ""
     hourly_usd: float | None = None
     max_cost_usd: float | None = None
-    leaving: float | None = None
+    leaving: Moment | None = None
     peaks: Peaks | None = None
     failed_in_row: int = 0
     unfit: bool = False

@@ -3,6 +3,7 @@
 s3://BUCKET/PREFIX/runs/<run>/run.json
                              /origin.json
                              /manifest/<part>.jsonl.gz, <part>.cursor.json
+                             /corrected/<part>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
                              /output/<folder of key>/<name printed>
@@ -113,6 +114,15 @@ class RunLayout:
         """The folder of the heartbeats."""
         return self.root.below("agent")
 
+    @property
+    def corrections(self) -> Location:
+        """The folder of what has become of inputs that were corrected after they failed."""
+        return self.root.below("corrected")
+
+    def correction(self, part: int) -> str:
+        """Return the key of some corrected entries of the manifest; parts count from 0."""
+        return self.corrections.key(f"{part:06d}.jsonl.gz")
+
     def manifest_part(self, part: int) -> str:
         """Return the key of a part of the manifest; parts count from 0."""
         return self.manifest.key(f"{part:06d}.jsonl.gz")
@@ -190,10 +200,36 @@ def output_name(template: str, run: str, key: str, printed: str) -> str:
     return made.lstrip("/")
 
 
-def with_suffix(name: str, key: str) -> str:
-    """Return an output name that no other input can have made."""
-    stem, suffix = posixpath.splitext(name)
-    return f"{stem}-{key_hash(key)}{suffix}"
+def with_suffix(name: str, key: str, room_bytes: int = keys.MAX_S3_KEY_BYTES) -> str:
+    """Return an output name that no other input can have made, of at most `room_bytes`.
+
+    The room is what S3 allows for a key less the prefix of the outputs. The name's last part stays
+    one that a disk takes; what does not fit is cut off, and then the hash stands for it, too.
+    """
+    folder, last = posixpath.split(name)
+    stem, suffix = posixpath.splitext(last)
+    made = posixpath.join(folder, f"{stem}-{key_hash(key)}{suffix}")
+    if _fits(made, room_bytes):
+        return made
+    whole = f"{key}\0{name}"
+    mark = f"-{key_hash(whole)}"
+    while folder and _size(folder, "/", mark) > room_bytes:
+        folder = posixpath.dirname(folder)
+    room = min(keys.MAX_FILE_NAME_BYTES, room_bytes - _size(folder, "/" if folder else ""))
+    suffix = suffix if _size(mark, suffix) <= room else ""
+    return posixpath.join(folder, _cut(stem, room - _size(mark, suffix)) + mark + suffix)
+
+
+def _fits(name: str, room_bytes: int) -> bool:
+    return _size(name) <= room_bytes and _size(posixpath.basename(name)) <= keys.MAX_FILE_NAME_BYTES
+
+
+def _size(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[: max(0, size)].decode(errors="ignore")
 
 
 def key_hash(key: str) -> str:

@@ -1,6 +1,8 @@
 """The list of a run's inputs, and what is still missing of their results.
 
-The manifest and the results are the truth about a run; the queue only says what to try next.
+The manifest and the results are the truth about a run; the queue only says what to try next. An
+input that was corrected after its job had failed keeps its place in the manifest. Its new size and
+ETag are written down beside it, and hold for whoever reads the manifest, and so for every sender.
 """
 
 from __future__ import annotations
@@ -9,24 +11,26 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from parallelize_core import keys
-from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Contract, Record
-from parallelize_core.store import Store
+from parallelize_core.store import IF_ABSENT, Store
 
 PART_ENTRIES = 10_000
 """Inputs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
 
 MAX_PART_BYTES = 32 * 1024 * 1024
 """Unpacked; PART_ENTRIES of the longest keys, with every byte escaped, take 22 MB."""
+
+_TRIES = 10
 
 _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 
@@ -66,15 +70,16 @@ def encode_part(entries: Iterable[Entry]) -> bytes:
     return gzip.compress(lines.encode(), mtime=0)
 
 
-def decode_part(body: bytes) -> tuple[Entry, ...]:
-    """Read a part's content; raise DecodeError if it is not one."""
+def decode_part(body: bytes, place: str = "") -> tuple[Entry, ...]:
+    """Read a part's content; raise DecodeError, which names its `place`, if it is not one."""
     try:
         *lines, rest = _unpacked(body).split(b"\n")
         if rest:
             raise ValueError("its last line breaks off")
         return tuple(Entry.model_validate_json(line) for line in lines)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DecodeError("a part of the manifest is broken", repr(body[:80]), str(error)) from None
+        what = f"a part of the manifest is broken: {place}".removesuffix(": ")
+        raise DecodeError(what, repr(body[:80]), str(error)) from None
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -89,16 +94,39 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
-    """Read the manifest, part by part, in order."""
+    """Read the manifest, part by part, in order, each input as it was last corrected."""
+    corrected = read_corrections(store, layout)
     for item in store.list(layout.manifest.prefix):
         if match := _PART_NAME.search(item.key):
-            yield Part(int(match[1]), decode_part(store.get(item.key)))
+            entries = decode_part(store.get(item.key), f"s3://{store.bucket}/{item.key}")
+            yield Part(int(match[1]), tuple(corrected.get(entry.key, entry) for entry in entries))
+
+
+def read_corrections(store: Store, layout: RunLayout) -> dict[str, Entry]:
+    """Return the corrected inputs by their keys, as they are now."""
+    parts = (decode_part(store.get(item.key)) for item in store.list(layout.corrections.prefix))
+    return {entry.key: entry for part in parts for entry in part}
+
+
+def add_corrections(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> None:
+    """Write down what inputs of the manifest have become; raise ServiceError if it cannot be."""
+    for start in range(0, len(entries), PART_ENTRIES):
+        _add_correction(store, layout, encode_part(entries[start : start + PART_ENTRIES]))
+
+
+def _add_correction(store: Store, layout: RunLayout, body: bytes) -> None:
+    for _ in range(_TRIES):
+        number = sum(1 for _ in store.list(layout.corrections.prefix))
+        if store.put(layout.correction(number), body, IF_ABSENT) is not None:
+            return
+    raise ServiceError(f"others keep correcting inputs of run {layout.run}", None, "try again")
 
 
 def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
     """Return how far a part has been sent; nothing of it, if nobody has said."""
     try:
-        return Cursor.decode(store.get(layout.cursor(part)))
+        key = layout.cursor(part)
+        return Cursor.decode(store.get(key), f"s3://{store.bucket}/{key}")
     except MissingError:
         return Cursor()
 

@@ -52,11 +52,15 @@ def change_run(store: Store, layout: RunLayout, change: Callable[[Run], Run]) ->
 
     Raises MissingError if there is no such run.
     """
+    tried: tuple[Run, Run] | None = None
     for _ in range(MAX_TRIES):
         found = store.head(layout.run_json)
         run = Run.decode(store.get(layout.run_json))
+        if tried and run == tried[1]:
+            return tried[0]  # our own, written by a request whose answer was lost
         if (changed := change(run)) == run:
             return run
+        tried = run, changed
         # If somebody else has written meanwhile, the ETag is another and nothing is lost.
         if found and store.put(layout.run_json, changed.encode(), Condition(etag=found.etag)):
             return run

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parallelize_core.errors import DecodeError
+
+MAX_NUMBER = 2**63 - 1
+"""No count, size, price or time of a run is larger; what is breaks whoever computes with it."""
+
+MAX_MOMENT = 32_503_680_000
+"""The year 3000, in seconds since 1970."""
+
+Moment = Annotated[float, Field(ge=0, le=MAX_MOMENT)]
+"""A time in seconds since 1970."""
+
+
+def _known(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return ""
+    return text
+
+
+IsoTime = Annotated[str, AfterValidator(_known)]
+"""A time in ISO 8601, empty if it is not known; what is no time tells nothing, and is empty too."""
 
 
 class Contract(BaseModel):
     """A value that client and agent share.
 
     Readers ignore what they do not know, so an older agent can serve a newer client's run. Of
-    what is read only the field names come again and again, so only they are cached.
+    what is read only the field names come again and again, so only they are cached. Anybody who
+    may write to the bucket may have written it: numbers are finite and no larger than MAX_NUMBER.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Self:
+        for name, value in self.__dict__.items():
+            # Written so that NaN, which is neither, is refused as well.
+            if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+                raise ValueError(f"{name} is beyond all bounds")
+        return self
 
 
 class Record(Contract):
@@ -29,13 +60,14 @@ class Record(Contract):
         return self.model_dump_json().encode()
 
     @classmethod
-    def decode(cls, body: bytes) -> Self:
-        """Read a record; raise DecodeError if it is not one of this kind."""
+    def decode(cls, body: bytes, place: str = "") -> Self:
+        """Read a record; raise DecodeError, which names its `place`, if it is not of this kind."""
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:
+            what = f"{place} is not a record" if place else "not a record"
             raise DecodeError(
-                f"not a record of kind {cls.__name__}", repr(body[:200]), first_fault(error)
+                f"{what} of kind {cls.__name__}", repr(body[:200]), first_fault(error)
             ) from None
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from parallelize_core.record import Contract, Record
+from parallelize_core.record import Contract, IsoTime, Record
 
 INLINE_LOG_BYTES = 64 * 1024
 """A smaller log travels inside its record, which saves one request per job."""
@@ -56,15 +56,15 @@ class Attempt(Record):
 
     `log` is the end of stdout and stderr if it is small; `log_key` names the object that holds
     more. `exit_code` is negative for a signal, as in subprocess, and None if nothing was run.
-    Times are ISO 8601 in UTC.
+    Times are in UTC.
     """
 
     run: str
     key: str
     attempt: int
     worker: str
-    started_at: str
-    finished_at: str
+    started_at: IsoTime
+    finished_at: IsoTime
     cause: Cause | None = None
     message: str = ""
     exit_code: int | None = None

@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.record import Contract, Record
+from parallelize_core.record import Contract, IsoTime, Record
 
 DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 
 CONTRACT = ConfigDict(frozen=True, extra="ignore")
 """Readers ignore what they do not know, so an older agent can serve a newer client's run."""
 
-HALT = r"^([1-9]\d*|\d+(\.\d+)?%)$"
+HALT = r"^([1-9][0-9]{0,17}|[0-9]{1,6}(\.[0-9]{1,9})?%)$"
 """What `Limits.halt` looks like."""
 
 
@@ -85,10 +85,10 @@ class Run(Record):
     output: Location
     naming: OutputNaming = OutputNaming()
     limits: Limits = Limits()
-    created_at: str
+    created_at: IsoTime
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)
-    resumed_at: str = ""
+    resumed_at: IsoTime = ""
     origin: str = ""
     owner: str = ""
 

@@ -88,6 +88,12 @@ class Store(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""
 
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version; say whether there is none now.
+
+        So a delete that arrived, but whose answer was lost and which was sent again, is told right.
+        """
+
 
 class AsyncStore(Protocol):
     """One bucket, for an event loop: what `Store` says holds here, too.

@@ -203,6 +203,14 @@ class InMemoryStore:
             raise ChangedError(f"s3://{self.bucket}/{key} has changed since it was listed")
         return found
 
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version."""
+        with self._lock:
+            there = self._objects.get(key)
+            if there and there.etag == etag:
+                del self._objects[key]
+            return key not in self._objects
+
     def _existing(self, key: str) -> _Stored:
         with self._lock:
             found = self._objects.get(key)

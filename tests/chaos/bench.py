@@ -122,7 +122,7 @@ class Bench:
         self._plan = plan
         self._folder = folder
         self._environ = cloud.child_environ(os.environ)
-        session = boto3.Session("local", "local", region_name=REGION)
+        session = boto3.Session("local", cloud.state.secret, region_name=REGION)
         self._clients = Clients(
             session.client("s3", endpoint_url=cloud.endpoint),
             session.client("sqs", endpoint_url=cloud.endpoint),
@@ -141,7 +141,9 @@ class Bench:
         self._sent = 1
         self._portion = 2 * plan.agents * plan.slots
         self.journal = Journal()
-        self.machines = Machines(folder / "machines", plan.adapt(config), network, self.journal)
+        self.machines = Machines(
+            folder / "machines", plan.adapt(config), network, self.journal, cloud.state.secret
+        )
         self.faults: Counter[Kind] = Counter()
         self.requests_hit: Counter[Kind] = Counter()
 

@@ -46,9 +46,10 @@ class Machines:
     """Starts machines, does to them what a schedule says, and notes which were lost."""
 
     def __init__(
-        self, folder: Path, config: AgentConfig, network: Network, journal: Journal
+        self, folder: Path, config: AgentConfig, network: Network, journal: Journal, secret: str
     ) -> None:
         self._folder = folder
+        self._secret = secret
         self._config = config
         self._network = network
         self._journal = journal
@@ -71,6 +72,7 @@ class Machines:
         facts = InstanceFacts(
             id=name, type="local", image="ami-chaos", zone="us-east-1a", lifecycle="spot",
             private_ip="127.0.0.1", tags={}, user_data=self._config.encode(),
+            secret=self._secret,
         )  # fmt: skip
         folder = self._folder / name
         instance = Instance(facts, folder, door.endpoint, AGENT)

@@ -11,9 +11,20 @@ from parallelize.local.cloud import local_cloud
 
 
 @pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
+def server() -> Iterator[tuple[str, str]]:
+    """Where it is, and the secret key that it takes."""
     if given := other_server():
-        yield given
+        yield given, "test"
         return
     with local_cloud() as cloud:
-        yield cloud.endpoint
+        yield cloud.endpoint, cloud.state.secret
+
+
+@pytest.fixture(scope="session")
+def endpoint(server: tuple[str, str]) -> str:
+    return server[0]
+
+
+@pytest.fixture(scope="session")
+def secret(server: tuple[str, str]) -> str:
+    return server[1]

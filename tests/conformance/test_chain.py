@@ -96,11 +96,11 @@ class Project:
 
 
 @pytest.fixture
-def project(endpoint: str, tmp_path: Path) -> Project:
+def project(endpoint: str, secret: str, tmp_path: Path) -> Project:
     environ = os.environ | {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
         "PARALLELIZE_RUN": f"chain-{uuid4().hex}",

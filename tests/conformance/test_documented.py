@@ -33,10 +33,10 @@ def refusal(call: Callable[..., object], **arguments: object) -> str:
 
 
 @pytest.fixture
-def clients(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+def clients(endpoint: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     return Clients.make(boto3.Session(region_name="us-east-1"))
 
 

@@ -9,6 +9,8 @@ import boto3
 import pytest
 from tests.e2e.conftest import Shell, wait_until
 
+from parallelize.local.records import CloudState
+
 pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
 
 FILES = 6
@@ -39,10 +41,11 @@ def run(shell: Shell) -> str:
 
 
 def client(shell: Shell, service: str) -> Any:
-    endpoint = shell.json("local", "status")["endpoint"]
+    state = CloudState.read(Path(shell.environ["XDG_STATE_HOME"], "parallelize", "local"))
+    assert state is not None
     return boto3.client(
-        service, endpoint_url=endpoint, region_name="us-east-1",
-        aws_access_key_id="local", aws_secret_access_key="local",
+        service, endpoint_url=state.endpoint, region_name="us-east-1",
+        aws_access_key_id="local", aws_secret_access_key=state.secret,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -163,4 +164,8 @@ def main() -> None:
     # Python has no stream for a descriptor that was closed, and prints to the other one instead.
     nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    for stream in (sys.stdout, sys.stderr):
+        # Not every terminal takes all of Unicode; what it does not is spelled out.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
 
 from parallelize_core.errors import ParallelizeError
 
@@ -23,16 +24,27 @@ PLANNED = 20
 DRY_RUN = "(dry run)"
 
 
+_ODD = re.compile("[^ -~]")
+
+
 def escape(name: str) -> str:
     """Return `name` with everything that could steer a terminal, or break a line, spelled out."""
-    return "".join(_escaped(character) for character in name)
+    return _spelled_out(name, lambda one: one.encode("unicode_escape").decode("ascii"))
 
 
-def _escaped(character: str) -> str:
+def printable(text: str) -> str:
+    """Return lines as they may be shown on a terminal: of what steers it, only tabs are left."""
+    lines = text.split("\n")
+    return "\n".join("\t".join(map(escape, line.split("\t"))) for line in lines)
+
+
+def _spelled_out(text: str, spell: Callable[[str], str]) -> str:
+    return _ODD.sub(lambda found: spell(found[0]) if _steers(found[0]) else found[0], text)
+
+
+def _steers(character: str) -> bool:
     # Cc: control, Cf: invisible (such as right-to-left override), Cs: undecodable, Zl, Zp: breaks.
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-        return character.encode("unicode_escape").decode("ascii")
-    return character
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def shown(name: str, width: int = 56) -> str:
@@ -95,12 +107,20 @@ def say_plans(lines: Iterable[str]) -> None:
 
 def answer(text: str) -> None:
     """Give the answer, on stdout; only this may go there. It is not wrapped."""
-    print(text, flush=True)  # noqa: T201
+    print(printable(text), flush=True)  # noqa: T201
 
 
 def answer_json(value: Any) -> None:
-    """Give the answer as one JSON document, on stdout."""
-    answer(json.dumps(value, ensure_ascii=False))
+    """Give the answer as one JSON document, on stdout.
+
+    What a terminal or the stream's encoding cannot take is escaped as JSON does it.
+    """
+    text = json.dumps(value, ensure_ascii=not _takes_unicode(sys.stdout))
+    print(_spelled_out(text, lambda one: json.dumps(one)[1:-1]), flush=True)  # noqa: T201
+
+
+def _takes_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def show_error(error: ParallelizeError) -> None:

@@ -186,7 +186,8 @@ class Commit:
                 self.replaced.append(name)
                 condition = Condition(etag=there.etag)
             else:
-                name, condition = with_suffix(name, self.key), IF_ABSENT
+                room = keys.MAX_S3_KEY_BYTES - len(self.run.output.prefix.encode())
+                name, condition = with_suffix(name, self.key, room), IF_ABSENT
         raise ServiceError(f"the output {name} keeps changing while it is written")
 
     async def _send(

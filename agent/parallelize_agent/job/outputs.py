@@ -77,6 +77,12 @@ class Outputs:
     left: tuple[str, ...] = ()
     left_count: int = 0
 
+    def __iter__(self) -> Iterator[OutputFile]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
 
 def find_outputs(
     stdout: Path,
@@ -106,7 +112,7 @@ class _Search:
         self._came_along = CameAlong(self._root, environment)
         self._places = {os.fsencode(name): os.fsencode(to) for name, to in places.items()}
         self._places[os.fsencode(scratch)] = self._root
-        self._entries = _entries(self._root, b"its scratch folder")
+        self._entries = _entries(self._root, b".")
         # Only a line that begins with one of these can name anything.
         self._firsts = {*(entry.name for entry in self._entries), b"", b".", b".."}
         self._seen: set[bytes] = set()
@@ -186,7 +192,7 @@ class _Search:
                 "write it to the current folder, or to a folder that the command makes there"
             )
         if not _is_below(real, self._root):
-            raise OutputError(f"stdout names a path outside the scratch folder: {_ascii(real)}")
+            raise OutputError(f"stdout names a path outside the scratch folder: {_quoted(real)}")
         return False
 
     def _name(self, path: bytes, real: bytes) -> bytes:
@@ -250,7 +256,7 @@ class _Search:
                         yield name
 
     def _shown(self, path: bytes) -> str:
-        return _ascii(path.removeprefix(self._root + b"/"))
+        return _quoted(path.removeprefix(self._root + b"/"))
 
 
 def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:
@@ -287,7 +293,7 @@ def _stored_name(name: bytes) -> str:
     top = next(filter(name.startswith, _TOP), b"")
     text = name.removeprefix(top).decode("utf-8", errors="surrogateescape")
     if reason := keys.refusal(text):
-        raise OutputError(f"the output {_ascii(name)} cannot be stored: {reason}")
+        raise OutputError(f"the output {_quoted(name)} cannot be stored: {reason}")
     return text
 
 
@@ -296,11 +302,12 @@ def _is_link(path: bytes) -> bool:
 
 
 def _refused(name: bytes, why: str) -> OutputError:
-    return OutputError(f"the output {_ascii(name)} {why}")
+    return OutputError(f"the output {_quoted(name)} {why}")
 
 
-def _ascii(path: bytes) -> str:
-    return ascii(os.fsdecode(path))[1:-1]
+def _quoted(path: bytes) -> str:
+    """Return a path as messages have it: `failures` puts those together that differ in it only."""
+    return f'"{printed.shown(path)}"'
 
 
 def _is_below(path: bytes, folder: bytes) -> bool:

@@ -133,7 +133,7 @@ class Lines:
         # Each line of this piece once, and none of the piece before: enough for what repeats
         # itself without end, and no memory of all that was ever said.
         distinct = dict.fromkeys(lines)
-        kept = [line for line in distinct if line not in self._before]
+        kept = [line for line in distinct if line and line not in self._before]
         self._before = distinct
         if max(map(len, kept), default=0) > MAX_LINE_BYTES:
             shortened = [_shortened(line) for line in kept]

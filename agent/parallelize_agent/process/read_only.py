@@ -32,7 +32,10 @@ _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 1, 32, 1 << 12, 1 << 14, 1 << 19
 
 _PR_CAPBSET_DROP = 24
-_CAP_DAC_OVERRIDE = 1
+_CAP_DAC_OVERRIDE, _CAP_SYS_CHROOT, _CAP_SYS_ADMIN = 1, 18, 21
+
+_CAPABILITY_VERSION = 0x20080522
+"""https://man7.org/linux/man-pages/man2/capset.2.html: two words of 32 bits for each set."""
 
 _OWN_NAMESPACE = "/proc/thread-self/ns/mnt"
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
@@ -146,6 +149,15 @@ def _enter() -> None:
     (own / "gid_map").write_text(f"{group} {group} 1", encoding="ascii")
     # Refused where the distribution lets users have namespaces without rights in them.
     _mount(None, "/", _MS_REC | _MS_SLAVE)
+    _keep_only(_CAP_SYS_CHROOT, _CAP_SYS_ADMIN)
+
+
+def _keep_only(*capabilities: int) -> None:
+    """Give up all capabilities but these: a user must not read here what it cannot elsewhere."""
+    kept = sum(1 << number for number in capabilities)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    data = (ctypes.c_uint32 * 6)(kept, kept)
+    _call("capset", header, data)
 
 
 def _in_a_child(step: Callable[[], None]) -> bool:

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 """https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html"""
 
 _PAUSE_SECONDS = 0.02
+
+_LIST_BYTES = 64 * 1024
+"""Room for 8,000 process numbers; what is beyond is found at the next look."""
 
 _ABANDONED_SECONDS = 10
 """Whoever waits for a child of their own has taken its exit status long before."""
@@ -142,11 +146,16 @@ def _orphan_candidates() -> set[int]:
 
     The kernel gives orphans to it, and the children of other threads are in lists of their own.
     """
-    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes()
-    children = set(map(int, listed.split()))
+    children = set(map(int, os.pread(_children_file(os.getpid()), _LIST_BYTES, 0).split()))
     for pid in _zombies.keys() - children:
         _zombies.pop(pid, None)
     return children - _commands.keys() if children else children
+
+
+@cache
+def _children_file(leader: int) -> int:
+    """Return a descriptor that stays open: to open this file takes longer than all else here."""
+    return os.open(f"/proc/self/task/{leader}/children", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _is_left(pid: int, session: int, marker: str, killed: set[int]) -> bool:

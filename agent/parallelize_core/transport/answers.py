@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from parallelize_core.errors import (
+    AccessError,
     ArchivedError,
     ChangedError,
     MissingError,
@@ -33,6 +34,10 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.
 
 _CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
+_IDENTITY = {
+    "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSecurity", "InvalidSignature",
+    "InvalidToken", "NotSignedUp", "OptInRequired", "SignatureDoesNotMatch", "UnrecognizedClient",
+}  # fmt: skip
 _THROTTLED = {
     "BandwidthLimitExceeded", "KmsThrottled", "LimitExceeded", "OverLimit", "RequestLimitExceeded",
     "RequestThrottled", "SlowDown", "Throttled", "Throttling", "TooManyRequests",
@@ -76,8 +81,8 @@ _PASSING_ERRORS = {
 class ReplyError(Exception):
     """An answer that is no success; `code` is without prefix and suffix."""
 
-    def __init__(self, reply: Reply, words: tuple[str, str] | None = None) -> None:
-        code, self.message = words or _words(reply)
+    def __init__(self, reply: Reply) -> None:
+        code, self.message = _words(reply)
         self.code = short_code(code)
         self.reply = reply
         self.status = reply.status
@@ -184,10 +189,18 @@ def _refused(error: ReplyError, where: str, why: str) -> ParallelizeError:
         return UnavailableError(
             "this machine's clock is wrong", why, "set the clock, e.g. with NTP"
         )
+    return _of_setting(error, where, why) or RefusedError(
+        f"{where} is refused", why, "check the permissions of this role or profile"
+    )
+
+
+def _of_setting(error: ReplyError, where: str, why: str) -> ParallelizeError | None:
+    """Say what is wrong with who asks or with the whole bucket: no one file is to blame."""
+    if error.code in _IDENTITY:
+        return AccessError("AWS does not accept these credentials", why, "check AWS_PROFILE")
     if error.code == "NoSuchBucket":
-        return UsageError(
-            f"{where}: the bucket does not exist", why, "parallelize setup, or aws.bucket"
-        )
+        fix = "parallelize setup, or aws.bucket"
+        return UsageError(f"{where}: the bucket does not exist", why, fix)
     if error.elsewhere:
-        return RefusedError(f"{where} is in another region", why, "give its region: --region")
-    return RefusedError(f"{where} is refused", why, "check the permissions of this role or profile")
+        return UsageError(f"{where} is in another region", why, "give its region: --region")
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -65,7 +65,7 @@ class Answer:
         self._to_eof = False
         self._chunks: list[bytes] = []
         self._buffered = 0
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     @property
     def length(self) -> int | None:
@@ -96,6 +96,10 @@ class Answer:
     def feed(self, data: bytes) -> None:
         """Take what the connection received; raises what the parser raises."""
         self._parser.feed_data(data)
+
+    def forget(self) -> None:
+        """Let go of the parser, which holds this: a circle would wait for the garbage collector."""
+        self._parser = None
 
     def at_eof(self) -> bool:
         """Whether the end of the connection is also the end of this answer."""
@@ -203,7 +207,10 @@ class Connection(asyncio.Protocol):
         """Forget the last answer; return whether the connection can be used again."""
         answer, self._answer = self._answer, None
         self.used = True
-        if answer is None or not self.alive:
+        if answer is None:
+            return False
+        answer.forget()
+        if not self.alive:
             return False
         return answer.ended and answer.keep and answer.reusable
 

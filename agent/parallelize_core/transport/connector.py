@@ -56,18 +56,26 @@ class Connector:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _reached(self, find: Callable[[], Endpoint]) -> tuple[Endpoint, Pool]:
-        loop = asyncio.get_running_loop()
-
         def look() -> tuple[Endpoint, Any]:
             endpoint = find()
             return endpoint, self._endpoints.context(endpoint.origin)
 
+        loop = asyncio.get_running_loop()
         try:
             endpoint, context = await loop.run_in_executor(self._threads, look)
         except (ParallelizeError, MemoryError):
             raise
-        except Exception as error:  # whatever botocore says of a setting
-            raise UsageError("AWS's own library refuses a setting", str(error)) from error
+        except Exception as error:  # nothing was sent, so it is what was asked for, or a setting
+            raise _unusable(error) from error
         if endpoint.origin not in self._pools:
             self._pools[endpoint.origin] = Pool(endpoint.origin, context)
         return endpoint, self._pools[endpoint.origin]
+
+
+def _unusable(error: Exception) -> ParallelizeError:
+    from parallelize_core.aws_errors import explain  # noqa: PLC0415 - botocore takes long to import
+
+    known = explain(error)
+    if isinstance(known, UsageError):
+        return known
+    return UsageError("AWS's own library cannot use this bucket or queue", str(error))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from parallelize_core.errors import UsageError
 from parallelize_core.transport.pool import Origin, Proxy, default_bundle, tls_context
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def _scope(request: Any) -> tuple[str, str]:
     signature = _text(request.headers["Authorization"])
     found = re.search(r"Credential=[^/]*/\d{8}/([^/]*)/([^/]*)/aws4_request", signature)
     if found is None:
-        raise NotImplementedError(f"a signature of another kind: {signature.partition(' ')[0]}")
+        kind = signature.partition(" ")[0]
+        raise UsageError("this kind of bucket cannot be used", f"it wants a signature of {kind}")
     return found[1], found[2]
 
 

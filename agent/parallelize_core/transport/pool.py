@@ -10,7 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from parallelize_core.transport.connection import BrokenAnswerError, Connection, Patience
+from parallelize_core.transport.connection import (
+    BrokenAnswerError,
+    Connection,
+    Patience,
+    PatienceError,
+)
 
 CONNECT_SECONDS = 5.0
 """For a name to be looked up and a connection to be made, and the same again for TLS."""
@@ -103,9 +108,10 @@ class Pool:
             if connection.alive:
                 self._busy.add(connection)
                 return connection
-        if self._closed:
-            raise ConnectionError("the client is closed")
         connection = await self._connect()
+        if self._closed:
+            connection.abort()
+            raise BrokenAnswerError("the client is closed")
         self._busy.add(connection)
         self._watch()
         return connection
@@ -113,7 +119,7 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose answer has been read, close any other."""
         self._busy.discard(connection)
-        if connection.finish() and not self._closed:
+        if connection.finish():
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
@@ -129,23 +135,31 @@ class Pool:
             self._timer.cancel()
 
     async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
         near: Proxy | Origin = self.origin.proxy or self.origin
-        async with asyncio.timeout(CONNECT_SECONDS * (2 if near.tls else 1)):
-            _, connection = await loop.create_connection(
-                lambda: Connection(loop),
-                near.host,
-                near.port,
-                ssl=self._context if near.tls else None,
-                server_hostname=near.host if near.tls else None,
-                ssl_handshake_timeout=CONNECT_SECONDS if near.tls else None,
-            )
+        seconds = CONNECT_SECONDS * (2 if near.tls else 1)
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._connect_to(near)
+        except TimeoutError as error:
+            raise PatienceError(f"no connection to {near.host} within {seconds:g} s") from error
         if self.origin.proxy is not None and self.origin.tls:
             try:
                 await self._tunnel(connection, self.origin.proxy)
             except BaseException:
                 connection.abort()
                 raise
+        return connection
+
+    async def _connect_to(self, near: Proxy | Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: Connection(loop),
+            near.host,
+            near.port,
+            ssl=self._context if near.tls else None,
+            server_hostname=near.host if near.tls else None,
+            ssl_handshake_timeout=CONNECT_SECONDS if near.tls else None,
+        )
         return connection
 
     async def _tunnel(self, connection: Connection, proxy: Proxy) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from parallelize_core.errors import ParallelizeError, UnavailableError
-from parallelize_core.transport.answers import Reply, ReplyError, translated
+from parallelize_core.errors import ParallelizeError
 
 T = TypeVar("T")
 
@@ -23,20 +22,6 @@ async def in_thread(pool: Executor, where: str, do: Callable[[], T]) -> T:
     except (ParallelizeError, MemoryError):
         raise
     except Exception as error:  # whatever boto3 and what it stands on raise
-        raise _translated(error, where) from error
+        from parallelize_core.aws_errors import translate  # noqa: PLC0415 - it imports botocore
 
-
-def _translated(error: Exception, where: str) -> ParallelizeError:
-    from botocore.exceptions import ClientError  # noqa: PLC0415 - it takes long to import
-
-    from parallelize_core.aws_errors import explain  # noqa: PLC0415 - so does this
-
-    if isinstance(error, ClientError):
-        said = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        words = (said.get("Code", ""), said.get("Message", ""))
-        return translated(ReplyError(Reply(status), words), where)
-    known = explain(error)
-    if known is not None and known.exit_code != UnavailableError.exit_code:
-        return known
-    return UnavailableError(f"{where} cannot be reached", str(error), "check the network")
+        raise translate(error, "S3", where) from error

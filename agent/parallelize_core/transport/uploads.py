@@ -17,6 +17,9 @@ from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.retries import CONFLICT_ATTEMPTS, MAX_DELAY_SECONDS
 
 T = TypeVar("T")
+
+SETTLE_SECONDS = 5.0
+"""For parts to be removed at the end of a process; what is left, the bucket's rule removes."""
 OffLoop = Callable[[int, Callable[[], Payload]], Awaitable[Payload]]
 
 
@@ -54,9 +57,10 @@ class Uploads:
                 await asyncio.sleep(random.uniform(0, MAX_DELAY_SECONDS))  # noqa: S311 - jitter
 
     async def settled(self) -> None:
-        """Wait for the uploads that are being aborted."""
+        """Wait for the uploads that are being aborted, but not for long."""
         if self._aborts:
-            await asyncio.wait(self._aborts)
+            await asyncio.wait(self._aborts, timeout=SETTLE_SECONDS)
+        await ended(*self._aborts)
 
     async def _put(  # noqa: PLR0913, PLR0917 - as above
         self,

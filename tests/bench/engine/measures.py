@@ -69,9 +69,12 @@ def measure_rate(
 
 def measure_window(at_work: Worker, count: Callable[[], int], window: tuple[int, int]) -> Rate:
     """Measure a worker between two counts of jobs; `count` returns how many are done."""
-    marks = []
+    marks: list[tuple[int, Mark]] = []
     for jobs in window:
         at_work.wait_for(lambda jobs=jobs: count() >= jobs)  # type: ignore[misc]
+        if marks and at_work.done() <= marks[0][0]:
+            # More were done before the first look than the window has.
+            at_work.wait_for(lambda: at_work.done() > marks[0][0])
         marks.append((at_work.done(), Mark.take(at_work)))
     (done, mark), (done_later, mark_later) = marks
     jobs, used = done_later - done, mark_later.cpu.since(mark.cpu)

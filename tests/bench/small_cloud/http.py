@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 HEAD_END = b"\r\n\r\n"
 JOIN_BYTES = 64 * 1024
@@ -66,8 +66,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where answers go."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's is one without being of asyncio's class.
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what is still to be answered."""

@@ -144,7 +144,9 @@ class S3:
         return Response(headers=stored.headers[:1])
 
     def _delete_object(self, request: Request, bucket: str, key: str) -> Response:
-        self._bucket(bucket).delete(key)
+        of = self._bucket(bucket)
+        _check_condition(request, of.objects.get(key))
+        of.delete(key)
         return Response(204)
 
     def _delete_objects(self, request: Request, bucket: str, key: str) -> Response:

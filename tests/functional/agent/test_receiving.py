@@ -13,11 +13,14 @@ from parallelize_agent.job import prefetch
 from parallelize_core.config import DrainSettings
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
+FAR_AHEAD = 2**33
+"""A time at which no heartbeat of these tests is overdue, in seconds since 1970."""
+
 
 def other_worker(bench: Bench, name: str, **fields: Any) -> None:
     """Write the heartbeat of another worker, who lives and stays unless `fields` say otherwise."""
     beat = Heartbeat(
-        worker=name, state=WorkerState.IDLE, started=0, seen=2**40, interval_seconds=60
+        worker=name, state=WorkerState.IDLE, started=0, seen=FAR_AHEAD, interval_seconds=60
     )
     beat = beat.model_copy(update=fields)
     bench.store.put(bench.layout.heartbeat(name), beat.encode())

@@ -94,7 +94,7 @@ class CutStore:
         self._left = writes
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"put", "put_file", "delete"}:
+        if name in {"put", "put_file", "delete", "delete_version"}:
             if self._left == 0:
                 raise ConnectionAbortedError
             self._left -= 1
@@ -102,7 +102,7 @@ class CutStore:
 
 
 class CutContext(Context):
-    """A context whose store is cut off."""
+    """A context with another store."""
 
     cut: Any = None
 
@@ -113,8 +113,13 @@ class CutContext(Context):
 
 
 def cut_off(context: Context, writes: int) -> Context:
+    return with_store(context, CutStore(context.store, writes))
+
+
+def with_store(context: Context, store: Any) -> Context:
+    """Return a context whose run lies in this store."""
     made = CutContext(context.resolved, context.run)
-    object.__setattr__(made, "cut", CutStore(context.store, writes))
+    object.__setattr__(made, "cut", store)
     return made
 
 

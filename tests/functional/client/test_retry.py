@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.functional.client.conftest import Project, cut_off
+from tests.functional.client.conftest import Project, cut_off, with_store
 
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.logs import read_attempts
 from parallelize.commands.retry import retry_jobs
-from parallelize.runs.record import load_run
-from parallelize.runs.results import failed_results
+from parallelize.runs.record import drafted, load_run, publish
+from parallelize.runs.results import failed_results, read_result
 from parallelize_core.config import DrainSettings
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage
+from parallelize_core.manifest import read_parts
 from parallelize_core.result import Attempt
+from parallelize_core.store import Store
 
 Captured = pytest.CaptureFixture[str]
 
@@ -70,7 +76,7 @@ def test_a_named_file_alone_is_sent_again(failed: Project, name: str) -> None:
     assert failed.context.queues.main.counts().total == 1
 
 
-def test_a_file_that_has_not_failed_is_refused_and_nothing_changes(
+def test_a_file_that_is_no_input_is_refused_and_nothing_changes(
     failed: Project, capsys: Captured
 ) -> None:
     assert failed.call("retry", "deep/bad.txt", "deep/bda.txt") == 2
@@ -143,3 +149,163 @@ def test_a_dry_run_names_the_jobs_and_changes_nothing(failed: Project, capsys: C
     told = capsys.readouterr().err.splitlines()
     assert "(dry run) would send bad one.txt again" in told
     assert len(still_failed(failed)) == 2
+
+
+class OvertakenStore:
+    """A bucket in which another client does something just before the n-th call about a result."""
+
+    def __init__(self, store: Store, place: str, nth: int, other: Callable[[], None]) -> None:
+        self._store = store
+        self._place = place
+        self._left = nth
+        self._other = other
+
+    def __getattr__(self, name: str) -> Any:
+        made = getattr(self._store, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            if given[:1] == (self._place,):
+                self._left -= 1
+                if self._left == 0:
+                    self._other()
+            return made(*given, **named)
+
+        return call
+
+
+@pytest.mark.parametrize("nth", [2, 3, 4])
+@pytest.mark.parametrize("outcome", ["succeeded", "failed anew"])
+def test_a_result_that_another_client_s_retry_has_brought_is_not_deleted(
+    failed: Project, capsys: Captured, nth: int, outcome: str
+) -> None:
+    def other() -> None:
+        if outcome == "succeeded":
+            failed.finish("bad one.txt", "bad one.csv")
+        else:
+            failed.finish("bad one.txt", failed=True, etag="of a later version")
+
+    store = OvertakenStore(failed.store, failed.layout.result("bad one.txt"), nth, other)
+    done = retry_jobs(with_store(failed.context, store), ["bad one.txt"])
+    result = read_result(failed.store, failed.layout, "bad one.txt")
+    assert result is not None
+    assert result.status == outcome.partition(" ")[0]
+    assert (done.sent, failed.context.queues.main.counts().total) == (0, 0)
+    assert "1 job left alone" in capsys.readouterr().err
+    assert ("bad one.txt" in still_failed(failed)) is (outcome != "succeeded")
+
+
+@pytest.mark.parametrize("nth", [2, 3, 4])
+def test_a_result_that_another_client_has_just_taken_away_is_sent_all_the_same(
+    failed: Project, nth: int
+) -> None:
+    place = failed.layout.result("bad one.txt")
+    # That client may have been killed before it sent a message; twice does no harm.
+    store = OvertakenStore(failed.store, place, nth, lambda: failed.store.delete([place]))
+    assert retry_jobs(with_store(failed.context, store), ["bad one.txt"]).sent == 1
+
+
+def spoil(project: Project, how: str) -> None:
+    place = project.layout.output.key("good.csv")
+    if how == "gone":
+        project.store.delete([place])
+    elif how == "cut short":
+        project.store.put(place, b"output")
+    else:
+        project.store.put(place, b"something else", metadata={"parallelize-input": "x"})
+
+
+@pytest.mark.parametrize("how", ["gone", "cut short", "replaced"])
+def test_a_file_that_has_succeeded_is_taken_when_its_output_is_gone_or_spoilt(
+    failed: Project, how: str
+) -> None:
+    spoil(failed, how)
+    assert failed.call("retry", "good.txt") == 0
+    assert waiting(failed) == ["good.txt"]
+    assert read_result(failed.store, failed.layout, "good.txt") is None
+    assert failed.store.head(failed.layout.output.key("good.csv")) is None
+
+
+def test_a_file_whose_outputs_are_as_they_were_written_is_taken_only_with_again(
+    failed: Project, capsys: Captured
+) -> None:
+    assert failed.call("retry", "good.txt") == 2
+    assert "parallelize retry --again good.txt" in " ".join(capsys.readouterr().err.split())
+    assert failed.call("retry", "--again", "good.txt") == 0
+    assert waiting(failed) == ["good.txt"]
+    assert failed.store.head(failed.layout.output.key("good.csv")), "until it is replaced"
+
+
+def test_a_file_without_a_result_is_taken_only_with_again(failed: Project) -> None:
+    failed.add("new.txt")
+    failed.call("prep")
+    assert failed.call("retry", "new.txt") == 2
+    assert failed.call("retry", "--again", "new.txt") == 0
+    assert waiting(failed) == ["new.txt"]
+
+
+def test_again_is_for_files_that_are_named(failed: Project) -> None:
+    assert failed.call("retry", "--again") == 2
+    assert failed.context.queues.main.counts().total == 0
+
+
+@pytest.mark.parametrize("how", ["gone", "replaced"])
+def test_download_names_the_command_that_makes_a_spoilt_output_again(
+    failed: Project, tmp_path: Path, capsys: Captured, how: str
+) -> None:
+    spoil(failed, how)
+    capsys.readouterr()
+    assert failed.call("download", str(tmp_path / "out"), "--json") == 1
+    told = capsys.readouterr()
+    assert "parallelize retry -- good.txt" in told.err
+    assert [one["redo"] for one in json.loads(told.out)["refused"]] == ["good.txt"]
+    assert failed.call("retry", "--", "good.txt") == 0
+
+
+def etags(project: Project) -> dict[str, str]:
+    return {entry.key: entry.etag for part in read_parts(project.store, project.layout)
+            for entry in part.entries}  # fmt: skip
+
+
+@pytest.mark.parametrize("writes", range(6))
+def test_a_corrected_input_is_sent_as_it_is_now_wherever_a_retry_was_cut_off(
+    failed: Project, writes: int
+) -> None:
+    (failed.folder / "inputs" / "bad one.txt").write_text("corrected")
+    assert failed.call("prep") == 0
+    with suppress(ConnectionAbortedError):
+        retry_jobs(cut_off(failed.context, writes), ["bad one.txt"])
+    if "bad one.txt" in still_failed(failed):
+        retry_jobs(failed.context, ["bad one.txt"])
+    elif not failed.context.queues.main.counts().total:
+        send_jobs(failed.context, drain=DrainSettings(samples=1))
+    there = failed.store.head(failed.layout.input.key("bad one.txt"))
+    (message,) = failed.context.queues.main.receive(10, 10, 60)
+    assert there is not None
+    assert JobMessage.decode(message.body).etag == there.etag == etags(failed)["bad one.txt"]
+    assert failed.call("prep") == 0, "nothing has changed since"
+
+
+def test_an_input_in_s3_that_was_corrected_is_known_without_a_prep(project: Project) -> None:
+    project.store.put("lake/a.csv", b"bad")
+    with (project.folder / "parallelize.toml").open("a") as file:
+        file.write(f'inputs = "s3://{project.context.bucket}/lake/"\n')
+    assert project.call("prep") == 0
+    project.finish("a.csv", failed=True, etag=etags(project)["a.csv"])
+    etag = project.store.put("lake/a.csv", b"corrected")
+    assert project.call("retry") == 0
+    assert etags(project) == {"a.csv": etag}
+
+
+def test_a_record_of_the_run_whose_answer_was_lost_is_known_again(failed: Project) -> None:
+    class Losing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(failed.store, name)
+
+        def put(self, key: str, body: bytes, *given: Any, **named: Any) -> str | None:
+            failed.store.put(key, body, *given, **named)
+            return failed.store.put(key, body, *given, **named)
+
+    failed.write_script("#!/bin/sh\n# another\n")
+    with drafted(failed.context) as draft:
+        assert publish(Losing(), failed.context, draft)  # type: ignore[arg-type]
+    assert load_run(failed.store, failed.context).environment == draft.run.environment

@@ -12,7 +12,7 @@ from tests.bench.small_cloud.process import small_cloud
 from tests.conformance.other_server import other_server
 from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
 
-from parallelize.local.cloud import local_cloud
+from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.boto_store import S3Store
@@ -28,9 +28,13 @@ from parallelize_core.testing import (
 
 # A server that is given is asked alone: what the others answer is no news.
 SERVERS = ["server", "loop server"]
-OTHERS = ["memory", "loop memory", "small cloud", "loop small cloud"]
-QUEUES = SERVERS if other_server() else [*SERVERS, *OTHERS, "local cloud", "loop local cloud"]
-STORES = SERVERS if other_server() else [*SERVERS, *OTHERS]
+SMALL = ["small cloud", "loop small cloud"]
+QUEUES = (
+    SERVERS
+    if other_server()
+    else ["memory", "loop memory", *SERVERS, "local cloud", "loop local cloud", *SMALL]
+)
+STORES = SERVERS if other_server() else ["memory", "loop memory", *SERVERS, *SMALL]
 
 
 @pytest.fixture(scope="session")
@@ -47,10 +51,10 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def local_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a local cloud, which has a queue of its own in the place of moto's."""
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud, which has a queue of its own in the place of moto's."""
     with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud.endpoint
+        yield cloud
 
 
 @pytest.fixture(scope="session")
@@ -60,19 +64,22 @@ def small_endpoint() -> Iterator[str]:
         yield cloud.url
 
 
-ENDPOINTS = {
-    "server": "endpoint",
-    "local cloud": "local_endpoint",
-    "small cloud": "small_endpoint",
-}
-"""The fixture that starts each of them."""
+def clients_for(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Clients:
+    """Clients of one of the servers, which is started if need be."""
+    if kind == "local cloud":
+        cloud: LocalCloud = request.getfixturevalue("cloud")
+        return clients_of(cloud.endpoint, monkeypatch, cloud.state.secret)
+    fixture = {"server": "endpoint", "small cloud": "small_endpoint"}[kind]
+    return clients_of(request.getfixturevalue(fixture), monkeypatch)
 
 
-def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Clients:
+def clients_of(endpoint: str, monkeypatch: pytest.MonkeyPatch, secret: str = "testing") -> Clients:
     """Clients as the program builds them; only standard variables lead to the emulator."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     return Clients.make(boto3.Session(region_name="eu-west-1"))
 
 
@@ -100,14 +107,14 @@ def async_clients(clients: Clients, loop_thread: LoopThread) -> Iterator[AsyncCl
 
 @pytest.fixture(params=QUEUES)
 def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
-    """An empty queue: the shipped fake, or SQS as one of the servers speaks it."""
+    """An empty queue: the shipped fake, or SQS as the server or the local cloud speak it."""
     kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
     thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
     if kind == "memory":
         fake = InMemoryQueue()
         yield LoopQueue(AsyncInMemoryQueue(fake), thread) if thread else fake
         return
-    clients = clients_of(request.getfixturevalue(ENDPOINTS[kind]), monkeypatch)
+    clients = clients_for(kind, request, monkeypatch)
     url = clients.sqs.create_queue(QueueName=uuid.uuid4().hex)["QueueUrl"]
     if thread is None:
         yield SQSQueue(clients.sqs, url)
@@ -126,12 +133,12 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         fake = InMemoryStore()
         yield LoopStore(AsyncInMemoryStore(fake), thread, fake.folders) if thread else fake
         return
-    bucket = empty_bucket(clients_of(request.getfixturevalue(ENDPOINTS[kind]), monkeypatch))
+    store = empty_bucket(clients_for(kind, request, monkeypatch))
     if thread is None:
-        yield bucket
+        yield store
         return
     made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
-    yield LoopStore(made.store(bucket.bucket), thread, bucket.folders)
+    yield LoopStore(made.store(store.bucket), thread, store.folders)
     thread.run(made.aclose())
 
 

@@ -149,6 +149,21 @@ def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
     store.delete([])
 
 
+def test_a_version_is_deleted_and_a_later_one_stays(store: Store) -> None:
+    first = store.put("a", b"first") or ""
+    second = store.put("a", b"second") or ""
+    assert not store.delete_version("a", first)
+    assert store.get("a") == b"second"
+    assert store.delete_version("a", second)
+    assert store.head("a") is None
+
+
+def test_a_version_that_is_gone_counts_as_deleted(store: Store) -> None:
+    etag = store.put("a", b"first") or ""
+    assert store.delete_version("a", etag)
+    assert store.delete_version("a", etag), "as a request that is sent again finds it"
+
+
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
     """A file that is sent in two parts."""

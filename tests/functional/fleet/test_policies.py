@@ -1,11 +1,13 @@
 """The stack's policies: what they allow and refuse, and that nobody needs more or has more."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import boto3
 import pytest
 from cfnlint.decode import decode_str
+from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
 from tests.functional.fleet.calls import (
     ACCOUNT,
     REGION,
@@ -18,7 +20,10 @@ from tests.functional.fleet.iam import allows, as_list, unused
 
 from parallelize import stack
 from parallelize.fleet.permissions import Where, asks
-from parallelize_agent.assembly import Instance, make_cloud_log, make_worker
+from parallelize_agent import services
+from parallelize_agent.assembly import Assembly, Instance
+from parallelize_agent.shutdown import ShutdownReason
+from parallelize_core.clients import Clients, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import Location, RunLayout
 
@@ -305,13 +310,29 @@ def project(tmp_path: Path) -> Path:
 def work(config: AgentConfig, folder: Path) -> None:
     """Be a worker until the run is over."""
     instance = Instance("i-0123", "c7i.xlarge", "eu-west-1a")
-    log = make_cloud_log(config, instance)
+    log = services.make_cloud_log(config, instance)
     assert log
     log.start()
     log.add("a line")
-    departure = make_worker(config, instance, folder).run()
+    assert asyncio.run(life(config, instance, folder)).error is None
     log.close(60)
-    assert departure.error is None
+
+
+async def life(config: AgentConfig, instance: Instance, folder: Path) -> ShutdownReason:
+    """Live a worker's life by boto3's calls, which are those that the loop's clients make."""
+    clients = Clients.make(make_session(config.region))
+    assembly = Assembly(
+        config=config,
+        instance=instance,
+        work_dir=folder,
+        open_store=lambda bucket: ThreadedStore(clients.store(bucket)),
+        open_rare=clients.store,
+        queue=ThreadedQueue(clients.queue(config.queue_url)),
+        dead_letters=ThreadedQueue(clients.queue(config.dead_letter_queue_url)),
+        publish=services.make_publisher(config, instance),
+    )
+    worker = await assembly.worker()
+    return await worker.run()
 
 
 def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(

@@ -38,8 +38,8 @@ def client_arguments(cloud: LocalCloud) -> dict[str, Any]:
     return {
         "endpoint_url": cloud.endpoint,
         "region_name": REGION,
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
+        "aws_access_key_id": "local",
+        "aws_secret_access_key": cloud.state.secret,
     }
 
 

@@ -157,7 +157,7 @@ def test_a_service_that_is_not_emulated_is_refused_at_the_first_try(cloud: Local
         region_name=REGION,
         endpoint_url=cloud.endpoint,
         aws_access_key_id="local",
-        aws_secret_access_key="local",
+        aws_secret_access_key=cloud.state.secret,
     )
     with pytest.raises(ClientError) as refused:
         pricing.describe_services()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.process.capture import TAIL_BYTES, Capture, Tail
+from parallelize_agent.process.capture import MAX_LINE_BYTES, TAIL_BYTES, Capture, Lines, Tail
 
 chunks = st.lists(
     st.binary(max_size=200) | st.integers(0, 3 * TAIL_BYTES).map(lambda n: bytes([n % 251]) * n),
@@ -61,3 +62,81 @@ def test_a_tail_is_the_end_of_what_was_said(written: list[bytes]) -> None:
         tail.write(chunk)
     assert tail.data == b"".join(written)[-TAIL_BYTES:]
     assert isinstance(tail.text, str)
+
+
+@given(said=st.lists(st.binary(max_size=40), max_size=30), cuts=st.lists(st.integers(1, 50)))
+def test_every_line_is_kept_in_whatever_pieces_it_comes(
+    tmp_path_factory, said: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"\n".join(said)
+    pieces, rest = [], stream
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    path = tmp_path_factory.mktemp("lines") / "stdout"
+    with Lines(path) as lines:
+        for piece in (*pieces, rest):
+            lines.write(piece)
+    kept = path.read_bytes().split(b"\n")
+    expected = dict.fromkeys(part for part in stream.replace(b"\0", b"\n").split(b"\n") if part)
+    assert set(kept) - {b""} == set(expected)
+    assert list(dict.fromkeys(part for part in kept if part)) == list(expected)
+
+
+def kept_lines(path: Path, *pieces: bytes) -> list[bytes]:
+    with Lines(path) as lines:
+        for piece in pieces:
+            lines.write(piece)
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+LONG = b"x" * (3 * MAX_LINE_BYTES)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (LONG + b"\nout\n",),
+        (LONG, LONG, b"\nout\n"),
+        (LONG, b"/out\nout\n"),
+        (LONG, b"a\rb", LONG, b"\nout"),
+    ],
+)
+def test_a_line_longer_than_any_path_is_left_out(tmp_path: Path, pieces: tuple[bytes, ...]) -> None:
+    assert kept_lines(tmp_path / "stdout", *pieces) == [b"out"]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"\r50%" * 10_000 + b"\rout\n",),
+        (b"\r50%" * 10_000, b"\rout", b"\n"),
+        (b"\r50%" * 10_000, b"\rou", b"t\r", b"\n"),
+        (LONG, b"\rout\n"),
+    ],
+)
+def test_a_name_after_a_long_progress_bar_is_kept(
+    tmp_path: Path, pieces: tuple[bytes, ...]
+) -> None:
+    kept = kept_lines(tmp_path / "stdout", *pieces)
+    assert [line.strip().rpartition(b"\r")[2] for line in kept] == [b"out"]
+
+
+def test_a_line_that_is_repeated_takes_no_room(tmp_path: Path) -> None:
+    for_ever = [b"waiting for the server\n" * 1000] * 100
+    assert kept_lines(tmp_path / "stdout", *for_ever) == [b"waiting for the server"]
+
+
+def test_a_zero_byte_ends_a_line_as_no_path_has_one(tmp_path: Path) -> None:
+    assert kept_lines(tmp_path / "stdout", b"a.txt\0b.txt\0", bytes(100_000), b"c.txt") == [
+        b"a.txt",
+        b"b.txt",
+        b"c.txt",
+    ]
+
+
+def test_a_line_that_the_disk_did_not_take_is_told() -> None:
+    with Lines(Path("/dev/full")) as lines:
+        lines.write(b"out\n")
+        lines.write(b"more\n")
+    assert "No space left" in lines.lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -124,12 +125,41 @@ def test_a_thread_that_has_started_others_can_start_commands(shared: Path) -> No
     goes_on.set()
 
 
+AS_ROOT_IN_A_CONTAINER = """
+import subprocess, sys
+from pathlib import Path
+from parallelize_agent.process.read_only import ReadOnlyFolder
+with ReadOnlyFolder(Path(sys.argv[1])).enforced():
+    done = subprocess.run(["sh", "-c", sys.argv[2]], cwd=sys.argv[1], capture_output=True)
+Path(sys.argv[1], "f").write_text("the agent may")
+sys.exit(done.returncode == 0)
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("way", ["echo x > f", "echo x >> f", "echo x > new", "rm -f f", "mv f g"])
+def test_where_root_may_not_mount_it_cannot_write_where_the_modes_forbid_it(
+    shared: Path, way: str
+) -> None:
+    shared.chmod(0o555)
+    in_a_container = ["setpriv", "--inh-caps=-all", "--bounding-set=-sys_admin"]
+    command = [*in_a_container, sys.executable, "-c", AS_ROOT_IN_A_CONTAINER, shared, way]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert [path.name for path in shared.iterdir()] == ["f"]
+
+
 AS_A_USER = """
 import subprocess, sys
 from pathlib import Path
 from parallelize_agent.process.read_only import ReadOnlyFolder, enter_own_namespaces
 if not enter_own_namespaces():
     sys.exit(77)
+Path(sys.argv[1], "locked").touch(mode=0)
+try:
+    Path(sys.argv[1], "locked").read_bytes()
+    sys.exit("it can read what its user cannot")
+except PermissionError:
+    pass
 with ReadOnlyFolder(Path(sys.argv[1])).enforced():
     done = subprocess.run(["sh", "-c", sys.argv[2]], cwd=sys.argv[1], capture_output=True)
 Path(sys.argv[1], "by the agent").touch()

@@ -110,7 +110,7 @@ def test_the_types_tell_the_processors() -> None:
 
 
 @pytest.mark.parametrize(
-    "interpreter", [b"/home/ann/miniconda3/bin/python", b"/Users/ben/.pyenv/shims/python3"]
+    "interpreter", [b"/home/ana/miniconda3/bin/python", b"/Users/ben/.pyenv/shims/python3"]
 )
 def test_an_interpreter_in_a_home_folder_is_refused_before_a_worker_looks_for_it(
     interpreter: bytes,
@@ -121,4 +121,4 @@ def test_an_interpreter_in_a_home_folder_is_refused_before_a_worker_looks_for_it
 
 
 def test_so_is_a_command_in_a_home_folder() -> None:
-    assert "/home/ann/bin/tool" in refusal(b"", command="/home/ann/bin/tool --fast").what
+    assert "/home/ana/bin/tool" in refusal(b"", command="/home/ana/bin/tool --fast").what

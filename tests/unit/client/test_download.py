@@ -10,14 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.download import (
-    Fetcher,
-    Refusal,
-    is_there,
-    refusals,
-    told_refusals,
-)
+from parallelize.commands.download import Fetcher, is_there, told_refusals
 from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.output_names import Refusal, refusals
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
 from parallelize_core.testing import InMemoryStore
@@ -205,6 +200,18 @@ def test_names_that_the_disk_cannot_tell_apart_are_named(tmp_path: Path) -> None
     assert refusals(outputs, tmp_path, one_case=False) == []
     found = refusals(outputs, tmp_path, one_case=True)
     assert found == [Refusal("a.txt", "this disk cannot tell it from A.txt")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9.txt", "cafe\u0301.txt"), ("\u00fc/a", "u\u0308/a")]
+)
+def test_two_spellings_of_a_letter_are_named_where_the_disk_takes_them_for_one(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    outputs = named(one, other)
+    assert refusals(outputs, tmp_path, one_case=False) == []
+    (found,) = refusals(outputs, tmp_path, one_case=False, one_form=True)
+    assert "cannot tell it from" in found.why
 
 
 @given(st.lists(st.text(alphabet="ab./\n\\", max_size=8), max_size=5))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.download_record import RECORD, DownloadRecord, is_download_folder
+from parallelize.runs.download_record import RECORD, DownloadRecord, is_download_folder, record_path
 from parallelize_core.errors import UsageError
 
 LONG_AGO = time.time() - 3 * 24 * 3600
@@ -73,7 +73,7 @@ def test_a_record_cannot_have_other_folders_swept(tmp_path: Path, name: str) -> 
     outside.mkdir()
     (outside / "file").write_text("kept")
     sweep(folder)
-    with (folder / RECORD).open("a") as file:
+    with record_path(folder).open("a") as file:
         file.write(f'{{"partial": "{name}"}}\n')
     for place in (outside, folder / "inputs"):
         os.utime(place, (LONG_AGO, LONG_AGO))
@@ -86,17 +86,17 @@ def test_a_record_cannot_have_other_folders_swept(tmp_path: Path, name: str) -> 
 def test_a_file_that_only_has_the_records_name_is_refused_and_stays(
     tmp_path: Path, content: str
 ) -> None:
-    (tmp_path / RECORD).write_text(content)
+    record_path(tmp_path).write_text(content)
     with pytest.raises(UsageError, match="not a record of downloads"):
         DownloadRecord(tmp_path)
-    assert (tmp_path / RECORD).read_text() == content
+    assert record_path(tmp_path).read_text() == content
 
 
 def test_a_record_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (tmp_path / "target").write_text("")
-    (folder / RECORD).symlink_to(tmp_path / "target")
+    record_path(folder).symlink_to(tmp_path / "target")
     with pytest.raises(UsageError):
         DownloadRecord(folder)
     assert (tmp_path / "target").read_text() == ""
@@ -106,8 +106,8 @@ def test_a_record_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
 def test_a_line_that_a_crash_cut_off_spoils_no_other(tmp_path: Path, cut: int) -> None:
     written(tmp_path, "a", b"A")
     written(tmp_path, "b", b"B")
-    whole = (tmp_path / RECORD).read_bytes()
-    (tmp_path / RECORD).write_bytes(whole[:-cut])
+    whole = record_path(tmp_path).read_bytes()
+    record_path(tmp_path).write_bytes(whole[:-cut])
     written(tmp_path, "c", b"C")
     record = DownloadRecord(tmp_path)
     assert record.refusal("a") is None
@@ -126,3 +126,21 @@ def test_a_folder_of_downloads_is_known_by_its_record(tmp_path: Path) -> None:
     assert not is_download_folder(tmp_path)
     sweep(tmp_path)
     assert is_download_folder(tmp_path)
+
+
+def test_the_record_lies_beside_the_folder_so_that_only_outputs_are_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    written(folder, "a", b"A")
+    assert [path.name for path in folder.iterdir()] == ["a"]
+    assert record_path(folder) == tmp_path / f".out{RECORD}"
+    (tmp_path / "link").symlink_to(folder)
+    assert DownloadRecord(tmp_path / "link").refusal("a") is None
+
+
+def test_a_folder_whose_name_leaves_no_room_has_its_record_inside(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 250)
+    folder.mkdir()
+    written(folder, "a", b"A")
+    assert (folder / RECORD).is_file()
+    assert DownloadRecord(folder).refusal("a") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -13,9 +13,18 @@ from parallelize_core.config import DrainSettings
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import Entry, Part, encode_part, read_cursor, read_parts
+from parallelize_core.manifest import (
+    Entry,
+    Part,
+    add_corrections,
+    encode_part,
+    read_cursor,
+    read_parts,
+    unfinished,
+)
 from parallelize_core.queue import QueueCounts
 from parallelize_core.run import OutputNaming, Run
+from parallelize_core.store import ALWAYS, Condition
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
 LAYOUT = RunLayout(Location("bucket"), "demo")
@@ -186,3 +195,62 @@ def test_outputs_that_may_differ_are_left_to_the_workers() -> None:
     check_names(run_with(name="{stem}{suffix}"), parts)
     check_names(run_with(name="result.csv", on_clash="suffix"), parts)
     check_names(run_with(name="result.csv"), store_with(1)[1])
+
+
+class LosingStore(InMemoryStore):
+    """A bucket that makes a write whose answer is lost; sent again, it finds its own work."""
+
+    def __init__(self, *, nth: int) -> None:
+        super().__init__()
+        self.nth = nth
+        self.puts = 0
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        if condition == ALWAYS:
+            return super().put(key, body, condition, metadata)
+        self.puts += 1
+        written = super().put(key, body, condition, metadata)
+        return super().put(key, body, condition, metadata) if self.puts == self.nth else written
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_a_cursor_whose_answer_was_lost_is_known_again(nth: int) -> None:
+    store, queue = LosingStore(nth=nth), InMemoryQueue()
+    entries = [Entry(key=str(place), size=1, etag="e") for place in range(CHUNK + 3)]
+    store.put(LAYOUT.manifest_part(0), encode_part(entries))
+    parts = list(read_parts(store, LAYOUT))
+    assert Sender(store, LAYOUT, queue, set()).send(parts, 10**6) == CHUNK + 3
+    assert store.puts == 4
+    assert set(sent(queue).values()) == {1}
+    assert read_cursor(store, LAYOUT, 0).sent == CHUNK + 3
+
+
+def test_another_senders_cursor_is_not_taken_for_ones_own() -> None:
+    store, _ = store_with(3)
+    now = 1000.0
+    with CursorHold.take(store, LAYOUT, 0, lambda: now) as hold:
+        # Somebody else has taken the right at the very same time, so only the holder tells.
+        theirs = hold.cursor.model_copy(update={"holder": "another"})
+        store.put(hold.key, theirs.encode())
+        with pytest.raises(ServiceError, match="another enqueue"):
+            hold.advance(3)
+        store.put(hold.key, hold.cursor.encode())
+
+
+def test_a_corrected_input_is_sent_as_it_is_now_by_every_sender() -> None:
+    store, _ = store_with(3)
+    for etag in ("first", "second"):
+        add_corrections(store, LAYOUT, [Entry(key="0/1", size=7, etag=etag)])
+    parts = list(read_parts(store, LAYOUT))
+    queue = InMemoryQueue()
+    Sender(store, LAYOUT, queue, set()).send(parts, 10)
+    first = {m.key: (m.size, m.etag) for m in map(JobMessage.decode, queue.bodies())}
+    # What the agents, and a second enqueue, send of that which was lost.
+    again = {entry.key: (entry.size, entry.etag) for entry in unfinished(store, LAYOUT)}
+    assert first == again == {"0/0": (1, "e"), "0/1": (7, "second"), "0/2": (1, "e")}

@@ -125,7 +125,7 @@ def project(tmp_path: Path) -> Path:
     make(tmp_path, ".parallelize-project.json", "results/.parallelize-partial", "outer.csv")
     make(tmp_path, "scan-report.html", content=REPORT)
     make(tmp_path, "my-report.html", content="<html>measured by hand</html>")
-    make(tmp_path, "results/.parallelize-downloads.jsonl",
+    make(tmp_path, ".results.parallelize-downloads.jsonl",
          content='{"parallelize": "downloads", "v": 1}\n')  # fmt: skip
     (tmp_path / "parallelize.toml").write_text("")
     return tmp_path

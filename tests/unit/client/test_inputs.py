@@ -1,6 +1,6 @@
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -245,25 +245,31 @@ def deep(folder: Path, levels: int) -> None:
     os.close(here)
 
 
-@pytest.mark.parametrize("levels", [400, 1_200, 2_100])
-def test_folders_may_be_nested_so_deeply_that_only_what_lies_there_is_refused(
-    tmp_path: Path, levels: int
-) -> None:
+@pytest.fixture
+def inputs(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is removed by a program that does not mind its depth."""
     folder = tmp_path / "in"
     folder.mkdir()
-    deep(folder, levels)
-    if levels == 400:
-        assert keys("in", tmp_path) == ["d/" * 400 + "f"]
-    else:
-        assert refusal("in", tmp_path).what == "1 file cannot be an input"
-    subprocess.run(["rm", "-r", folder], check=True)
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)
 
 
-def test_a_pattern_through_folders_that_are_nested_too_deeply_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    deep(tmp_path / "in", 1_200)
-    assert "nested too deeply" in refusal("in/**/f", tmp_path).what
-    subprocess.run(["rm", "-r", tmp_path / "in"], check=True)
+@pytest.mark.parametrize("levels", [1_200, 2_100])
+def test_folders_may_be_nested_so_deeply_that_only_what_lies_there_is_refused(
+    inputs: Path, levels: int
+) -> None:
+    deep(inputs, levels)
+    assert refusal("in", inputs.parent).what == "1 file cannot be an input"
+
+
+def test_a_file_in_as_many_folders_as_a_key_has_room_for_is_taken(inputs: Path) -> None:
+    deep(inputs, 400)
+    assert keys("in", inputs.parent) == ["d/" * 400 + "f"]
+
+
+def test_a_pattern_through_folders_that_are_nested_too_deeply_is_refused(inputs: Path) -> None:
+    deep(inputs, 1_200)
+    assert "nested too deeply" in refusal("in/**/f", inputs.parent).what
 
 
 @pytest.mark.parametrize("name", ["data[1]", "what?", "a*b"])

@@ -91,7 +91,9 @@ OURS = {
 
 @pytest.fixture
 def cloud(tmp_path):
-    state = CloudState(pid=1, started=1.0, endpoint="http://127.0.0.1:1", port=1, token="t")
+    state = CloudState(
+        pid=1, started=1.0, endpoint="http://127.0.0.1:1", port=1, token="t", secret="s"
+    )
     return LocalCloud(tmp_path, state)
 
 

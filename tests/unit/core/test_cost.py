@@ -7,7 +7,7 @@ from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 def heartbeat(*, hours, price):
     return Heartbeat(
-        worker="i-1", state=WorkerState.BUSY, started=1000.0, seen=1000.0 + hours * 3600,
+        worker="i-1", state=WorkerState.BUSY, started=10_000.0, seen=10_000.0 + hours * 3600,
         interval_seconds=30, hourly_usd=price,
     )  # fmt: skip
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.strategies import accepted_key, run_name
 
-from parallelize_core import layout
+from parallelize_core import keys, layout
 from parallelize_core.errors import UsageError
-from parallelize_core.layout import Location, RunLayout
+from parallelize_core.layout import Location, RunLayout, key_hash, with_suffix
 from parallelize_core.run import DEFAULT_OUTPUT_NAME
 
 SQS_QUEUE_NAME_LENGTH = 80
@@ -104,3 +104,36 @@ def test_a_hash_in_the_name_tells_inputs_apart() -> None:
 @given(st.lists(accepted_key, min_size=2, max_size=5, unique=True))
 def test_the_suffix_for_a_clash_tells_inputs_apart(inputs: list[str]) -> None:
     assert len({layout.with_suffix("a/b.csv", key) for key in inputs}) == len(inputs)
+
+
+NAMES = st.text(min_size=1, max_size=200).filter(lambda name: keys.refusal(name) is None)
+LONG_NAMES = st.builds(
+    lambda folders, last, ending: "/".join([*folders, last * 9])[:1020] + ending,
+    st.lists(NAMES, max_size=6), NAMES, st.sampled_from(["", ".txt", "." + "x" * 90]),
+).filter(lambda name: keys.refusal(name) is None)  # fmt: skip
+
+
+@given(NAMES | LONG_NAMES, st.sampled_from(["a", "b/c.txt"]), st.integers(300, 1024))
+def test_a_suffix_makes_a_name_that_can_be_stored_and_downloaded(
+    name: str, key: str, room: int
+) -> None:
+    made = with_suffix(name, key, room)
+    assert keys.refusal(made) is None
+    assert len(made.encode()) <= room
+    assert made != with_suffix(name, key + "x", room)
+
+
+@pytest.mark.parametrize("letter", ["n", "é", "日", "😀"])
+@pytest.mark.parametrize("ending", [".txt", "", ".tar", "." + "x" * 100])
+def test_long_names_that_differ_only_at_their_end_stay_apart_after_a_suffix(
+    letter: str, ending: str
+) -> None:
+    size = (255 - len(ending) - 1) // len(letter.encode())
+    names = [f"deep/{letter * size}{number}{ending}" for number in range(3)]
+    made = {with_suffix(name, "a") for name in names}
+    assert len(made) == 3
+    assert all(keys.refusal(name) is None for name in made)
+
+
+def test_a_name_with_room_keeps_its_whole_stem() -> None:
+    assert with_suffix("a/b.txt", "k") == f"a/b-{key_hash('k')}.txt"

@@ -104,3 +104,20 @@ def test_what_was_forgiven_and_then_retried_is_not_forgiven_twice(store):
     store.delete([LAYOUT.failure("0"), LAYOUT.failure("1")])
     assert not resume(store, LAYOUT)
     assert Run.decode(store.get(LAYOUT.run_json)).forgiven == 1
+
+
+class LosingStore(InMemoryStore):
+    """A bucket whose conditional writes arrive, while their answers do not."""
+
+    def put(self, key, body, condition=ALWAYS, metadata=None):
+        super().put(key, body, condition, metadata)
+        return super().put(key, body, condition, metadata)
+
+
+def test_a_change_whose_answer_was_lost_is_known_again():
+    store = LosingStore()
+    store.put(LAYOUT.run_json, RUN.encode())
+    assert pause(store, LAYOUT, "stop")
+    assert paused(store) == "stop"
+    assert resume(store, LAYOUT)
+    assert paused(store) == ""

@@ -56,6 +56,36 @@ def test_a_write_over_a_version_names_it(s3: Stubber, store: Store) -> None:
     assert store.put("key", b"body", Condition(etag="abc")) == "0123456789abcdef"
 
 
+DELETE = {"Bucket": "bucket", "Key": "key", "IfMatch": '"abc"'}
+HEAD = {"ETag": ETAG, "ContentLength": 4, "Metadata": {}}
+
+
+def test_a_delete_of_a_version_names_it_and_waits_for_a_write_under_way(
+    s3: Stubber, store: Store
+) -> None:
+    s3.add_client_error("delete_object", "ConditionalRequestConflict", http_status_code=409)
+    s3.add_response("delete_object", {}, DELETE)
+    assert store.delete_version("key", "abc")
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "NoSuchKey"])
+def test_a_delete_that_comes_too_late_looks_what_is_there(
+    s3: Stubber, store: Store, code: str
+) -> None:
+    s3.add_client_error("delete_object", code, expected_params=DELETE)
+    s3.add_response("head_object", HEAD)
+    assert not store.delete_version("key", "abc")
+    s3.add_client_error("delete_object", code, expected_params=DELETE)
+    s3.add_client_error("head_object", "404", http_status_code=404)
+    assert store.delete_version("key", "abc")
+
+
+def test_a_delete_that_is_not_allowed_is_no_unmet_condition(s3: Stubber, store: Store) -> None:
+    s3.add_client_error("delete_object", "AccessDenied", http_status_code=403)
+    with pytest.raises(RefusedError):
+        store.delete_version("key", "abc")
+
+
 def test_a_refused_write_is_no_unmet_condition(s3: Stubber, store: Store) -> None:
     s3.add_client_error("put_object", "AccessDenied", http_status_code=403)
     with pytest.raises(RefusedError, match="PutObject"):

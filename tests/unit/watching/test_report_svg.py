@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.watching.report_scene import Page, report_on
 from tests.unit.watching.scene import NOW, Scene
@@ -25,6 +25,7 @@ from parallelize.report.svg import (
     span_of,
 )
 from parallelize_core.heartbeat import WorkerState
+from parallelize_core.record import MAX_NUMBER
 from parallelize_core.result import Cause
 
 SPAN = Span(NOW - 1000, NOW)
@@ -98,6 +99,14 @@ def test_an_interruption_is_marked_with_the_worker_and_the_reason() -> None:
     report = report_on(scene)
     page = Page(finished_chart(SPAN, (), report.workers, report.interruptions))
     assert "i-1: spot notice: terminate" in page.texts["title"]
+
+
+@given(st.lists(st.floats(0, float(MAX_NUMBER)), min_size=1, max_size=50))
+@example([5e-324, 9e18])
+@example([1e18, 1e18 + 128])
+def test_seconds_that_no_command_takes_break_no_chart(seconds: list[float]) -> None:
+    assert all(low < high for low, high in pairwise(bin_edges(seconds)))
+    assert "nan" not in histogram(seconds, min(seconds), max(seconds))
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=200))

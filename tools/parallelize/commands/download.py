@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated
@@ -23,14 +23,28 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize.progress import progress
 from parallelize.runs.apart import check_apart
-from parallelize.runs.download_record import RECORD, DownloadRecord
+from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.failed import quoted
+from parallelize.runs.output_names import (
+    COMPOSED,
+    DECOMPOSED,
+    Refusal,
+    merges,
+    refusals,
+    unwritable,
+)
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
 from parallelize.transfers import in_parallel, sha256_of
 from parallelize.units import plural, show_size
-from parallelize_core import keys
-from parallelize_core.errors import NothingToDoError, ParallelizeError, ServiceError, UsageError
+from parallelize_core.errors import (
+    ChangedError,
+    MissingError,
+    NothingToDoError,
+    ParallelizeError,
+    UsageError,
+)
 from parallelize_core.layout import Location
 from parallelize_core.manifest import finished, read_parts
 from parallelize_core.result import Output
@@ -46,14 +60,6 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """An output that is not written, and why."""
-
-    key: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """What is fetched, what is not, and how the run stands."""
 
@@ -62,6 +68,8 @@ class Plan:
     succeeded: int
     failed: int
     total: int
+    makers: Mapping[str, str] = field(default_factory=dict)
+    """Of each output, the input that it was made of."""
     silent: tuple[str, ...] = ()
     """The inputs whose jobs have succeeded without any output."""
 
@@ -101,7 +109,7 @@ def download(
     if dry_run:
         return _show_plan(make_plan(context, folder), folder)
     done = fetch(context, folder)
-    _tell(done)
+    _tell(done, context.hint)
     if json:
         answer_json(_record(context.run, done))
     return done.exit_code
@@ -114,7 +122,7 @@ def check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             return
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
 def check_place(folder: Path) -> None:
@@ -125,13 +133,7 @@ def check_place(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             return
     except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"outputs cannot be written to {escape(str(folder))}", error.strerror, "give another folder"
-    )
+        raise unwritable(folder, error) from None
 
 
 def fetch(context: Context, folder: Path) -> Fetched:
@@ -154,9 +156,10 @@ def fetch(context: Context, folder: Path) -> Fetched:
     try:
         with record.partial_folder() as partial:
             fetcher = Fetcher(store, output, record, partial, mode)
-            fetched, broken = fetcher.fetch_all(plan.outputs)
+            fetched, found = fetcher.fetch_all(plan.outputs)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
+    broken = [replace(one, redo=plan.makers[one.key]) if one.redo else one for one in found]
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
 
@@ -171,7 +174,8 @@ def make_plan(context: Context, folder: Path) -> Plan:
     results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
     succeeded = [result for result in results if result.status == "succeeded"]
     outputs = [output for result in succeeded for output in result.outputs]
-    refused = refusals(outputs, folder, one_case=_ignores_case(folder))
+    one_case, one_form = merges(folder, "a", "A"), merges(folder, COMPOSED, DECOMPOSED)
+    refused = refusals(outputs, folder, one_case=one_case, one_form=one_form)
     names = {refusal.key for refusal in refused}
     return Plan(
         tuple(output for output in outputs if output.key not in names),
@@ -179,6 +183,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
         succeeded=len(succeeded),
         failed=len(results) - len(succeeded),
         total=len(inputs),
+        makers={output.key: result.key for result in succeeded for output in result.outputs},
         silent=tuple(result.key for result in succeeded if not result.outputs),
     )
 
@@ -193,6 +198,20 @@ def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
         else f"{len(names):,} outputs not downloaded: {why}\n{indent(some(names, NAMED), '  ')}"
         for why, names in alike.items()
     ]  # fmt: skip
+
+
+def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
+    """Say which commands make outputs once more that are gone or spoilt; none if none are."""
+    keys = list(dict.fromkeys(refusal.redo for refusal in refusals if refusal.redo))
+    if not keys:
+        return []
+    # After `--` nothing is taken for an option.
+    names = " ".join(dict.fromkeys(quoted(key) for key in keys[:NAMED]))
+    more = f" …   ({len(keys):,} inputs)" if len(keys) > NAMED else ""
+    return [
+        f"again:     parallelize retry{hint} -- {names}{more}",
+        f"           parallelize run{hint}",
+    ]
 
 
 def remarks(plan: Plan) -> list[str]:
@@ -233,7 +252,7 @@ class Fetcher:
     def fetch(self, output: Output) -> bool:
         """Fetch one output; False if it is there already.
 
-        Raises ServiceError if it is wrong, UsageError if something else has its place.
+        Raises ChangedError if it is wrong, UsageError if something else has its place.
         """
         target = self.record.folder / output.key
         if is_there(target, output):
@@ -245,7 +264,7 @@ class Fetcher:
         partial = Path(name)
         size = self.store.get_file(self.location.key(output.key), partial, output.etag)
         if size != output.size or sha256_of(partial) != output.sha256:
-            raise ServiceError("it is not what its job wrote (size or checksum differ)")
+            raise ChangedError("it is not what its job wrote (size or checksum differ)")
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.chmod(self.mode)
         self.record.note(output.key, output.sha256)
@@ -257,6 +276,8 @@ class Fetcher:
             return Refusal(output.key, self.full[0])
         try:
             return self.fetch(output)
+        except (MissingError, ChangedError) as error:
+            return Refusal(output.key, error.what, redo=output.key)
         except ParallelizeError as error:
             return Refusal(output.key, error.what)
         except OSError as error:
@@ -272,47 +293,6 @@ def is_there(target: Path, output: Output) -> bool:
     if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
         return False
     return sha256_of(target) == output.sha256
-
-
-def refusals(outputs: Iterable[Output], folder: Path, *, one_case: bool) -> list[Refusal]:
-    """Say which outputs cannot be written below `folder`; `one_case` if the disk has but one."""
-    root = folder.resolve()
-    taken: dict[str, str] = {}
-    refused = []
-    names = sorted({output.key for output in outputs})
-    folders = {_folded(parent, one_case) for name in names for parent in _parents(name)}
-    for name in names:
-        twin = taken.setdefault(_folded(name, one_case), name)
-        if why := keys.refusal(name):
-            refused.append(Refusal(name, why))
-        elif _folded(name, one_case) == RECORD:
-            refused.append(Refusal(name, "the record of downloads has this name"))
-        elif not (root / name).parent.resolve().is_relative_to(root):
-            refused.append(Refusal(name, f"a link in {folder} leads out of it"))
-        elif twin != name:
-            refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))
-        elif _folded(name, one_case) in folders:
-            refused.append(Refusal(name, "another output needs a folder of this name"))
-    return refused
-
-
-def _folded(name: str, one_case: bool) -> str:  # noqa: FBT001 - private, and used as a key only
-    return name.casefold() if one_case else name
-
-
-def _parents(name: str) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _ignores_case(folder: Path) -> bool:
-    """Whether the disk takes `a` and `A` for the same name; asked of the nearest folder."""
-    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
-    try:
-        with tempfile.NamedTemporaryFile(prefix=".parallelize-a", dir=existing) as probe:
-            return Path(probe.name.replace("-a", "-A")).exists()
-    except OSError as error:
-        raise _unwritable(folder, error) from None
 
 
 def _umask() -> int:
@@ -337,9 +317,9 @@ def _show_plan(plan: Plan, folder: Path) -> int:
     return 0
 
 
-def _tell(done: Fetched) -> None:
+def _tell(done: Fetched, hint: str) -> None:
     plan = done.plan
-    for line in told_refusals(done.broken):
+    for line in (*told_refusals(done.broken), *healing(done.broken, hint)):
         say(line)
     say(
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
@@ -349,6 +329,8 @@ def _tell(done: Fetched) -> None:
         say(line)
     if plan.failed or plan.missing:
         say(f"still missing: {plan.failed:,} failed, {plan.missing:,} without a result")
+        first = f"parallelize retry{hint}, then " if plan.failed else ""
+        say(f"again:     {first}parallelize run{hint}")
 
 
 def _record(run: str, done: Fetched) -> dict[str, object]:
@@ -358,7 +340,7 @@ def _record(run: str, done: Fetched) -> dict[str, object]:
         "to": str(done.folder),
         "downloaded": done.fetched,
         "present": done.present,
-        "refused": [{"key": refusal.key, "why": refusal.why} for refusal in done.broken],
+        "refused": [{"key": r.key, "why": r.why, "redo": r.redo or None} for r in done.broken],
         "failed": done.plan.failed,
         "missing": done.plan.missing,
     }

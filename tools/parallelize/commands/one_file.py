@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parallelize.commands import clean, prep
-from parallelize.commands.download import SOME_FAILED, Refusal, fetch
+from parallelize.commands.download import SOME_FAILED, fetch
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.logs import report
 from parallelize.commands.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
@@ -27,6 +27,7 @@ from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
 from parallelize.runs.attempts import read_records
+from parallelize.runs.output_names import Refusal
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch
 from parallelize.settings import AwsTable, Resolved, Table

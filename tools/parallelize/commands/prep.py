@@ -37,11 +37,12 @@ from parallelize.runs.record import (
 )
 from parallelize.runs.remote_inputs import find_remote, is_remote, select
 from parallelize.runs.results import read_result
+from parallelize.runs.twins import twin_remarks
 from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import PART_ENTRIES, Entry, encode_part, read_parts
+from parallelize_core.manifest import PART_ENTRIES, Entry, add_corrections, encode_part, read_parts
 from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
 
 _PART_TRIES = 10
@@ -70,8 +71,12 @@ class Plan:
     draft: Draft
     uploads: tuple[Upload, ...]
     entries: tuple[Entry, ...]
+    corrected: tuple[Entry, ...] = ()
+    """Inputs whose jobs have failed, as they are now."""
     left_out: tuple[str, ...] = ()
     """What was found and is no input."""
+    twins: tuple[str, ...] = ()
+    """What to say of inputs whose names other disks take for one."""
     refused: tuple[Refused, ...] = ()
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
 
@@ -135,6 +140,7 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
         adopt(context)
         etags = send(store, plan.uploads, context.layout)
         stock_bundle.send(context, bundle)
+        add_corrections(store, context.layout, _as_stored(plan.corrected, etags))
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
@@ -181,6 +187,7 @@ def remarks(plan: Plan) -> Iterator[str]:
     """Say what was found and does not become an input."""
     if told := told_left_out(plan.left_out):
         yield told
+    yield from plan.twins
     if plan.refused:
         lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
         more = [f"and {len(plan.refused) - NAMED:,} more"] if len(plan.refused) > NAMED else []
@@ -212,7 +219,9 @@ def make_plan(context: Context, store: Store, draft: Draft, local: Found | None)
                    if entry.key in sent_anew and _differs(entry, known)]  # fmt: skip
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
-    return Plan(draft, uploads, new, left_out, refused)
+    corrected = tuple(entry for entry in wanted if _differs(entry, known))
+    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
+    return Plan(draft, uploads, new, corrected, left_out, tuple(twins), refused)
 
 
 def check_changes(

@@ -22,6 +22,7 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.export import as_json
 from parallelize.report.page import render
+from parallelize.runs.history import decode_attempt
 from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.results import read_result
 from parallelize.runs.snapshot import Snapshot
@@ -160,7 +161,7 @@ def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:
 
     def read(place: str) -> Attempt | None:
         try:
-            return Attempt.decode(store.get(place)).model_copy(update={"log": ""})
+            return decode_attempt(place, store.get(place))
         except MissingError:
             return None
 

@@ -1,8 +1,10 @@
-"""`parallelize retry`: give failed jobs another go, with what the settings say now.
+"""`parallelize retry`: give jobs another go, with what the settings say now.
 
-The order for each job: its failed result is filed among the records of its attempts and goes, then
-the mark goes, then a fresh message comes. Were the message first, a worker could see the result,
-and take the job for finished.
+Failed ones, or named ones whose outputs are gone or are not what the job wrote; with --again any.
+The order for each job: its result is filed among the records of its attempts and goes, then the
+mark goes, then a fresh message comes. Were the message first, a worker could see the result, and
+take the job for finished. Only the very result that was read is deleted: another client may have
+retried the job meanwhile, and it may have succeeded.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from cyclopts import Parameter
 
 from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
 from parallelize.queues import make_queues
+from parallelize.runs.failed import quoted
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
-from parallelize.runs.results import failed_results
+from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
 from parallelize.runs.which import find_key, key_of_path, matches
 from parallelize.transfers import in_parallel
@@ -29,6 +32,7 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.job import JobMessage
+from parallelize_core.manifest import Entry, add_corrections, read_parts
 from parallelize_core.queue import BATCH, Queue
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Run
@@ -51,48 +55,105 @@ class Retried:
 
 def retry(
     *files: Annotated[
-        str, Parameter(name="FILE", help="Failed inputs, or ends of their keys; none means all.")
+        str, Parameter(name="FILE", help="Inputs, or ends of their keys; none: all that failed.")
     ],
+    again: Annotated[
+        bool, SWITCH, Parameter(help="Also files that have succeeded, or have no result yet.")
+    ] = False,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
     """Send failed jobs again: all of them, or those of the named files.
 
-    If the environment or the command has changed here, the new one is used.
+    A named file that has succeeded is taken if one of its outputs is gone or spoilt. If the
+    environment or the command has changed here, the new one is used.
     """
     context = open_context(common)
     if dry_run:
-        for result in _chosen(context, context.store, files):
-            say_plan(f"would send {shown(result.key)} again")
+        run = load_run(context.store, context)
+        for job in _chosen(context, run, files, again=again):
+            say_plan(f"would send {shown(job.key)} again")
         return
-    done = retry_jobs(context, files)
-    say(f"run {done.run}: {plural(done.sent, 'failed job')} sent again")
+    done = retry_jobs(context, files, again=again)
+    say(f"run {done.run}: {plural(done.sent, 'job')} sent again")
     if json:
         answer_json({"schema": 1, **done.__dict__})
 
 
-def retry_jobs(context: Context, files: Sequence[str] = ()) -> Retried:
+@dataclass(frozen=True)
+class Job:
+    """A job to be sent again: its input, and the result that it has now, if any."""
+
+    key: str
+    result: Result | None
+
+
+def retry_jobs(context: Context, files: Sequence[str] = (), *, again: bool = False) -> Retried:
     """Do all of `retry`; raise NothingToDoError if no job has failed."""
     store = context.store
     run = load_run(store, context)
     check_ours(context)
-    results = _chosen(context, store, files)
+    jobs = _chosen(context, run, files, again=again)
     adopt(context)
     renewed = _renew(context, store, run)
     queues = make_queues(context.clients.sqs, context.run, context.tags)
-    clear_dead(queues.dead, {result.key for result in results})
+    clear_dead(queues.dead, {job.key for job in jobs})
+    sent = 0
     # Chunks, so that after a crash as few jobs as possible have neither a result nor a message.
-    for start in range(0, len(results), 100):
-        chunk = results[start : start + 100]
-        messages = list(in_parallel(lambda r: _message(context, run, r), chunk))
-        list(in_parallel(lambda r: _file(context, r), chunk))
-        store.delete(context.layout.result(result.key) for result in chunk)
-        store.delete(context.layout.failure(result.key) for result in chunk)
-        queues.main.send([m.encode() for m in messages], DELAY_SECONDS)
+    for start in range(0, len(jobs), 100):
+        sent += _send_again(context, run, jobs[start : start + 100], queues.main)
+    if sent < len(jobs):
+        say(f"{plural(len(jobs) - sent, 'job')} left alone: another client has retried them")
     # Now that their marks are gone, they are no failures that would halt the run again.
     resume(context, run)
-    return Retried(context.run, len(results), renewed)
+    return Retried(context.run, sent, renewed)
+
+
+def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -> int:
+    """Take the results of some jobs away and send fresh messages; return how many were sent."""
+    store, layout = context.store, context.layout
+    entries = dict(in_parallel(lambda job: (job.key, _as_it_is_now(context, run, job)), jobs))
+    known = {job.key: job.result.input_etag for job in jobs if job.result}
+    # Before the results go: whatever sends one of these from the manifest has to know.
+    add_corrections(
+        store, layout, [e for e in entries.values() if known.get(e.key) not in {"", e.etag}]
+    )
+    list(in_parallel(lambda job: _file(context, job), jobs))
+    taken = [
+        job for job, gone in in_parallel(lambda job: (job, _take_away(context, job)), jobs) if gone
+    ]
+    list(in_parallel(lambda job: _remove_spoilt(context, run, job), taken))
+    store.delete(layout.failure(job.key) for job in taken)
+    queue.send([entries[job.key].message(run.name).encode() for job in taken], DELAY_SECONDS)
+    return len(taken)
+
+
+def _take_away(context: Context, job: Job) -> bool:
+    """Delete the result that was read; say whether there is none now."""
+    store, place = context.store, context.layout.result(job.key)
+    there = store.head(place)
+    if there is None:
+        return True
+    # A service that does not heed the condition is left with the time of one call for a race.
+    found = read_result(store, context.layout, job.key)
+    if found != job.result:
+        return found is None
+    return store.delete_version(place, there.etag)
+
+
+def _remove_spoilt(context: Context, run: Run, job: Job) -> None:
+    """Delete the outputs of a job that are not what it wrote, where only runs write.
+
+    They would be taken for somebody else's. Elsewhere the worker decides, as for any output.
+    """
+    if run.output != context.layout.output or job.result is None:
+        return
+    store = context.store_of(run.output.bucket)
+    for output in job.result.outputs:
+        place = run.output.key(output.key)
+        if (there := store.head(place)) and there.etag != output.etag:
+            store.delete_version(place, there.etag)
 
 
 def clear_dead(dead: Queue, keys: Collection[str]) -> None:
@@ -112,26 +173,60 @@ def _key(body: str) -> str | None:
         return None
 
 
-def _chosen(context: Context, store: Store, files: Sequence[str]) -> list[Result]:
-    failed = failed_results(store, context.layout)
-    if not failed:
+def _chosen(context: Context, run: Run, files: Sequence[str], *, again: bool) -> list[Job]:
+    """Return what is to be sent again; UsageError for a named file that should not be."""
+    if again and not files:
+        raise UsageError(
+            "--again is for files that are named", "all of a run would be paid for once more",
+            "parallelize retry --again FILE, or another run: --run NAME",
+        )  # fmt: skip
+    failed = failed_results(context.store, context.layout)
+    if not files and not failed:
         raise NothingToDoError("nothing to retry: no job has failed")
-    if not files:
-        return failed
     by_key = {result.key: result for result in failed}
-    return [by_key[key] for key in dict.fromkeys(_find(context, by_key, file) for file in files)]
+    if not files:
+        return [Job(result.key, result) for result in failed]
+    keys = dict.fromkeys(_find(context, by_key, file) for file in files)
+    return [Job(key, by_key.get(key) or _finished(context, run, key, again=again)) for key in keys]
 
 
 def _find(context: Context, failed: Collection[str], file: str) -> str:
+    """Return the one input that a name means; those that have failed come first."""
     path_key = key_of_path(context, file)
     if matches(failed, file, path_key):
         return find_key(failed, file, path_key)
+    every = [e.key for part in read_parts(context.store, context.layout) for e in part.entries]
+    if matches(every, file, path_key):
+        return find_key(every, file, path_key)
     near = difflib.get_close_matches(file, failed, n=1)
     raise UsageError(
-        f"the job of {shown(file)} has not failed",
+        f"no input of this run is called {shown(file)}",
         f"did you mean {shown(near[0])}?" if near else None,
-        "parallelize failures   lists those that have",
+        "parallelize failures   lists those that have failed",
     )
+
+
+def _finished(context: Context, run: Run, key: str, *, again: bool) -> Result | None:
+    """Return the result of a job that has not failed; UsageError without a reason to redo it."""
+    result = read_result(context.store, context.layout, key)
+    if again or (result and _spoilt(context, run, result)):
+        return result
+    if result is None:
+        raise UsageError(
+            f"the job of {shown(key)} has no result yet", "it waits, or a worker has it",
+            f"parallelize status; to send it once more: parallelize retry --again {quoted(key)}",
+        )  # fmt: skip
+    raise UsageError(
+        f"the job of {shown(key)} has not failed", "its outputs are there, as it wrote them",
+        f"to process it once more all the same: parallelize retry --again {quoted(key)}",
+    )  # fmt: skip
+
+
+def _spoilt(context: Context, run: Run, result: Result) -> bool:
+    """Whether an output of a job is gone, or is not what the job wrote."""
+    store = context.store_of(run.output.bucket)
+    there = ((output, store.head(run.output.key(output.key))) for output in result.outputs)
+    return any(found is None or found.etag != output.etag for output, found in there)
 
 
 def _renew(context: Context, store: Store, there: Run) -> bool:
@@ -146,19 +241,21 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
     return renewed
 
 
-def _file(context: Context, result: Result) -> None:
+def _file(context: Context, job: Job) -> None:
     """Keep the result as the record of an attempt, so that `logs` still shows it."""
-    record = Attempt.model_validate(result.model_dump(include=set(Attempt.model_fields)))
+    if job.result is None:
+        return
+    record = Attempt.model_validate(job.result.model_dump(include=set(Attempt.model_fields)))
     place = context.layout.attempt(record.key, record.attempt, record.worker, record.started_at)
     context.store.put(place, record.encode())
 
 
-def _message(context: Context, run: Run, result: Result) -> JobMessage:
-    """Return a fresh message for the input as it is now: it may have been mended meanwhile."""
-    found = context.store_of(run.input.bucket).head(run.input.key(result.key))
+def _as_it_is_now(context: Context, run: Run, job: Job) -> Entry:
+    """Return the input as it is now: it may have been corrected meanwhile."""
+    found = context.store_of(run.input.bucket).head(run.input.key(job.key))
     if found is None:
         raise MissingError(
-            f"the input {shown(result.key)} is no longer in {run.input.uri}",
+            f"the input {shown(job.key)} is no longer in {run.input.uri}",
             fix="put it there again: parallelize prep",
         )
-    return JobMessage(run=run.name, key=result.key, size=found.size, etag=found.etag)
+    return Entry(key=job.key, size=found.size, etag=found.etag)

@@ -10,13 +10,21 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from parallelize.commands import prep
-from parallelize.commands.download import SOME_FAILED, check_folder, fetch, remarks, told_refusals
+from parallelize.commands.download import (
+    SOME_FAILED,
+    check_folder,
+    fetch,
+    healing,
+    remarks,
+    told_refusals,
+)
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.local import NOT_AWS
@@ -229,7 +237,8 @@ def _download(context: Context, folder: Path) -> bool:
     except NothingToDoError as nothing:
         say(nothing.what)
         return True
-    for line in (*told_refusals(fetched.broken), *remarks(fetched.plan)):
+    told = told_refusals(fetched.broken), healing(fetched.broken, context.hint)
+    for line in (*chain(*told), *remarks(fetched.plan)):
         say(line)
     return not fetched.broken
 

@@ -2,12 +2,12 @@
 
 What stands between a run and others:
 
-- The port is on 127.0.0.1, so that other machines cannot reach it.
+- The port is on 127.0.0.1, so that other machines cannot reach it, and it speaks to processes of
+  its owner only, where the system tells whose a connection is.
 - Every path begins with a random token, so that other users of this machine cannot read. It is in
   the path and not in a cookie: a browser sends the cookies of 127.0.0.1 to every port of it,
   whoever listens there. All links are relative.
-- The Host header has to name this machine, or a page of somebody else's, whose name was made to
-  lead to 127.0.0.1, could read with the reader's own browser (DNS rebinding).
+- No page but its own may ask, whatever name it has (`local.loopback`).
 - The policy lets a page load only from here, and run no script that stands in it.
 """
 
@@ -18,12 +18,10 @@ import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from parallelize.dashboard.site import Answer, Site
-
-ADDRESS = "127.0.0.1"
-OUR_NAMES = {ADDRESS, "localhost"}
+from parallelize.local.loopback import ADDRESS, OwnersOnly, foreign
 
 SLOWEST_SECONDS = 10
 """How long a request, or the reading of its answer, may stand still."""
@@ -42,7 +40,7 @@ HEADERS = {
 }
 
 
-class Dashboard(ThreadingHTTPServer):
+class Dashboard(OwnersOnly, ThreadingHTTPServer):
     """A server for one site; the port is taken at construction. Raises OSError if it cannot be."""
 
     daemon_threads = True
@@ -85,8 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _answer(self) -> Answer:
-        if not is_ours(self.headers.get_all("Host", [])):
-            return _refusal("this is the dashboard of 127.0.0.1, and of no other name")
+        if why := foreign(self.headers["Origin"], self.headers.get_all("Host", [])):
+            return _refusal(why)
         target, _, query = self.path.partition("?")
         token, _, path = target.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
@@ -101,14 +99,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing: browsers ask every few seconds, and the path has the token."""
-
-
-def is_ours(hosts: list[str]) -> bool:
-    """Whether a request names this machine, whatever the port: it may come through a tunnel."""
-    try:
-        return [urlsplit(f"//{host}").hostname in OUR_NAMES for host in hosts] == [True]
-    except ValueError:
-        return False
 
 
 def _refusal(why: str) -> Answer:

@@ -12,7 +12,6 @@ import argparse
 import json
 import logging
 import os
-import secrets
 import shutil
 import signal
 import time
@@ -29,11 +28,13 @@ from moto.moto_server.werkzeug_app import (
     create_backend_app,
 )
 from werkzeug.exceptions import NotFound
-from werkzeug.serving import make_server
+from werkzeug.serving import ThreadedWSGIServer
 
 from parallelize.local import sqs, templates
 from parallelize.local.control import ControlPlane
+from parallelize.local.gate import Gate
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
+from parallelize.local.loopback import ADDRESS, OwnersOnly
 from parallelize.local.records import (
     REGION,
     STATE_FILE,
@@ -82,21 +83,24 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class _Server(OwnersOnly, ThreadedWSGIServer):
+    """The port of the local cloud."""
+
+
 class Cloud:
     """What runs in this process; the port is taken at construction, `start` opens for business."""
 
     def __init__(self, folder: Path, port: int, agent: Sequence[str], grace_seconds: float) -> None:
         services = emulated_services()
-        self._server = make_server(
-            "127.0.0.1", port, services, threaded=True, request_handler=MotoRequestHandler
-        )
+        self._server = _Server(ADDRESS, port, services, MotoRequestHandler)
         self._folder = folder
-        self._state = state_of_this_process(self._server.server_port, secrets.token_urlsafe())
-        self._ec2 = connect_to_ec2(self._state.endpoint)
+        self._state = state_of_this_process(self._server.server_port)
+        self._ec2 = connect_to_ec2(self._state.endpoint, self._state.secret)
         self._manager = InstanceManager(
-            self._ec2, fresh_instances_folder(folder), self._state.endpoint, agent, grace_seconds
+            self._ec2, fresh_instances_folder(folder), self._state, agent, grace_seconds
         )
-        self._server.app = ControlPlane(services, self._manager, self._state.token)
+        control = ControlPlane(services, self._manager, self._state.token)
+        self._server.app = Gate(control, self._state.secret)
         self._serving = Thread(target=self._server.serve_forever, args=(0.1,), name="server")
 
     def start(self) -> None:
@@ -173,9 +177,9 @@ def fresh_instances_folder(state_folder: Path) -> Path:
     return folder
 
 
-def connect_to_ec2(endpoint: str) -> EC2Client:
+def connect_to_ec2(endpoint: str, secret: str) -> EC2Client:
     """Return a client of the emulated EC2."""
-    session = Session("local", "local", region_name=REGION)  # the emulator takes any keys
+    session = Session("local", secret, region_name=REGION)
     return session.client("ec2", endpoint_url=endpoint)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -39,9 +39,13 @@ class InstanceFacts:
     private_ip: str
     tags: dict[str, str]
     user_data: str | None
+    secret: str = field(default="local", repr=False)
+    """The secret key of its role's credentials."""
 
     @classmethod
-    def from_ec2(cls, instance: InstanceTypeDef, user_data: str | None) -> InstanceFacts:
+    def from_ec2(
+        cls, instance: InstanceTypeDef, user_data: str | None, secret: str
+    ) -> InstanceFacts:
         """Read them from an instance as DescribeInstances returns it."""
         return cls(
             id=instance["InstanceId"],
@@ -52,6 +56,7 @@ class InstanceFacts:
             private_ip=instance.get("PrivateIpAddress", "127.0.0.1"),
             tags={tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])},
             user_data=user_data,
+            secret=secret,
         )
 
     @property
@@ -78,7 +83,7 @@ def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[s
         "meta-data/local-ipv4": facts.private_ip,
         "meta-data/placement/availability-zone": facts.zone,
         "meta-data/placement/region": facts.region,
-        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now)),
+        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now, facts.secret)),
         "dynamic/instance-identity/document": json.dumps(identity_document(facts)),
     }
     data |= {f"meta-data/tags/instance/{name}": value for name, value in facts.tags.items()}
@@ -102,14 +107,14 @@ def announcements(notices: Notices) -> dict[str, str]:
     return data
 
 
-def credentials(now: datetime) -> dict[str, str]:
+def credentials(now: datetime, secret: str) -> dict[str, str]:
     """Return credentials of the instance's role, in the form that SDKs expect."""
     return {
         "Code": "Success",
         "LastUpdated": timestamp(now),
         "Type": "AWS-HMAC",
         "AccessKeyId": "ASIALOCALCLOUD000000",
-        "SecretAccessKey": "local",
+        "SecretAccessKey": secret,
         "Token": "local",
         "Expiration": timestamp(now + CREDENTIALS_LIFETIME),
     }

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Protocol
 
+from parallelize.local.loopback import ADDRESS, OwnersOnly, foreign
+
 TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path, not a secret
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -35,7 +37,7 @@ class MetadataServer:
     `address` is another host and port to answer on; only a network namespace can give EC2's own.
     """
 
-    def __init__(self, source: MetadataSource, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+    def __init__(self, source: MetadataSource, address: tuple[str, int] = (ADDRESS, 0)) -> None:
         self.source = source
         self._expiries: dict[str, float] = {}
         self._server = _Server(self, address)
@@ -82,7 +84,7 @@ def list_folder(paths: Mapping[str, str], folder: str) -> str | None:
     return "\n".join(sorted(names)) or None
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(OwnersOnly, ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, service: MetadataServer, address: tuple[str, int]) -> None:
@@ -95,7 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         """Issue a token, and nothing else."""
-        if self.path != TOKEN_PATH:
+        if self._foreign():
+            self._answer(HTTPStatus.FORBIDDEN)
+        elif self.path != TOKEN_PATH:
             self._answer(HTTPStatus.METHOD_NOT_ALLOWED)
         # EC2 refuses this header so that an open proxy on the instance gives no tokens away.
         elif "X-Forwarded-For" in self.headers:
@@ -107,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with what is at the path, to those who have a token."""
+        if self._foreign():
+            self._answer(HTTPStatus.FORBIDDEN)
+            return
         if not self.server.service.accepts(self.headers[TOKEN_HEADER]):
             self._answer(HTTPStatus.UNAUTHORIZED)
             return
@@ -116,6 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.NOT_FOUND)
         else:
             self._answer(HTTPStatus.OK, content)
+
+    def _foreign(self) -> bool:
+        name = str(self.server.server_address[0])
+        return foreign(self.headers["Origin"], self.headers.get_all("Host", []), name) is not None
 
     def _answer(
         self, status: HTTPStatus, text: str | None = None, headers: Mapping[str, str] | None = None

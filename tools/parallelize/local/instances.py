@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from parallelize.local.facts import InstanceFacts
 from parallelize.local.instance import Instance
-from parallelize.local.records import InstanceState, InstanceView
+from parallelize.local.records import CloudState, InstanceState, InstanceView
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -42,13 +42,13 @@ class InstanceManager:
         self,
         ec2: EC2Client,
         folder: Path,
-        endpoint: str,
+        cloud: CloudState,
         agent: Sequence[str] = AGENT,
         shutdown_grace_seconds: float = SHUTDOWN_GRACE_SECONDS,
     ) -> None:
         self._ec2 = ec2
         self._folder = folder
-        self._endpoint = endpoint
+        self._cloud = cloud
         self._agent = agent
         self._grace_seconds = shutdown_grace_seconds
         self._instances: dict[str, Instance] = {}
@@ -142,10 +142,11 @@ class InstanceManager:
         }
 
     def _launch(self, description: InstanceTypeDef) -> None:
-        facts = InstanceFacts.from_ec2(description, self._user_data(description["InstanceId"]))
+        user_data = self._user_data(description["InstanceId"])
+        facts = InstanceFacts.from_ec2(description, user_data, self._cloud.secret)
         log.info("%s is launched", facts.id)
         folder = self._folder / facts.id
-        self._instances[facts.id] = Instance(facts, folder, self._endpoint, self._agent)
+        self._instances[facts.id] = Instance(facts, folder, self._cloud.endpoint, self._agent)
 
     def _user_data(self, instance_id: str) -> str | None:
         answer = self._ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
@@ -58,6 +59,9 @@ class CloudState(BaseModel):
     endpoint: str
     port: int
     token: str
+    """What steers the local cloud."""
+    secret: str
+    """The secret key with which requests to its services have to be signed."""
 
     def write(self, folder: Path) -> None:
         """Put the state into `folder`, whole or not at all, for this user's eyes only."""
@@ -92,9 +96,12 @@ def start_time(pid: int) -> float | None:
         return None
 
 
-def state_of_this_process(port: int, token: str) -> CloudState:
-    """Return the state that the local cloud in this process has to write."""
+def state_of_this_process(port: int) -> CloudState:
+    """Return the state that the local cloud in this process has to write, with new secrets."""
     pid = os.getpid()
     started = psutil.Process(pid).create_time()
     endpoint = f"http://127.0.0.1:{port}"
-    return CloudState(pid=pid, started=started, endpoint=endpoint, port=port, token=token)
+    return CloudState(
+        pid=pid, started=started, endpoint=endpoint, port=port,
+        token=secrets.token_urlsafe(), secret=secrets.token_urlsafe(),
+    )  # fmt: skip

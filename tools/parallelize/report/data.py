@@ -15,6 +15,7 @@ from parallelize.runs.status import RunStatus, Worker, status_of
 from parallelize_core.cost import spent_usd, worker_usd
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.manifest import Entry
+from parallelize_core.record import MAX_MOMENT
 from parallelize_core.result import Attempt, Cause, Result
 
 ORDER = ("failed", "running", "waiting", "done")
@@ -193,15 +194,16 @@ def command_seconds(results: Iterable[Result]) -> list[float]:
 
     Those that failed at once, or at their time limit, say nothing about the others.
     """
-    return [result.usage.seconds for result in results if result.status == "succeeded"]
+    return [max(0.0, one.usage.seconds) for one in results if one.status == "succeeded"]
 
 
 def epoch(text: str) -> float | None:
     """Return an ISO 8601 time as seconds since 1970; None if it is none."""
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+        seconds = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
         return None
+    return seconds if 0 <= seconds <= MAX_MOMENT else None
 
 
 def _files(found: Gathered, status: RunStatus) -> list[File]:

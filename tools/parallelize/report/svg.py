@@ -290,10 +290,10 @@ def _rules(
 def bin_edges(seconds: Sequence[float]) -> list[float]:
     """Return the borders of the bins, rising; equal steps, or equal ratios for a long tail."""
     low, high = min(seconds), max(seconds)
-    if high - low < 1e-6:
+    if high - low < 1e-6 * max(1.0, low):
         return [low, low + max(low, 0.001) / 10]
     count = max(1, min(BINS, math.ceil(2 * math.sqrt(len(seconds)))))
-    if low > 0 and high / low > 50:
+    if low > 1e-6 and high / low > 50:
         ratio = (high / low) ** (1 / count)
         return [low * ratio**number for number in range(count + 1)]
     return [low + (high - low) * number / count for number in range(count + 1)]

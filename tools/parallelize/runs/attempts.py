@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from parallelize.console import shown
-from parallelize_core.errors import MissingError, NothingToDoError
+from parallelize.runs.results import read_result
+from parallelize_core.errors import DecodeError, MissingError, NothingToDoError
 from parallelize_core.layout import RunLayout
-from parallelize_core.result import Attempt, Result
+from parallelize_core.result import Attempt, Cause
 from parallelize_core.store import Store
 
 
@@ -31,11 +32,20 @@ def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
     """Go through the records of the attempts; the result is that of the last one."""
     for item in store.list(layout.logs(key), folder_only=True):
         if item.key.endswith(".json"):
-            yield Attempt.decode(store.get(item.key))
+            yield _decoded(layout, key, store.get(item.key))
+    if result := read_result(store, layout, key):
+        yield result
+
+
+def _decoded(layout: RunLayout, key: str, body: bytes) -> Attempt:
+    """Read the record of an attempt; of one that cannot be read, make one that says so."""
     try:
-        yield Result.decode(store.get(layout.result(key)))
-    except MissingError:
-        return
+        return Attempt.decode(body)
+    except DecodeError as error:
+        return Attempt(
+            run=layout.run, key=key, attempt=0, worker="", started_at="", finished_at="",
+            cause=Cause.INFRASTRUCTURE, message=f"its record cannot be read: {error.why}",
+        )  # fmt: skip
 
 
 def _with_log(store: Store, record: Attempt) -> Attempt:

@@ -15,10 +15,13 @@ Made = TypeVar("Made")
 
 @dataclass
 class Cache(Generic[Made]):
-    """Objects that were read and decoded, until they change."""
+    """Objects that were read and decoded, until they change; `decode` gets the key, and what it is.
+
+    It raises DecodeError for what cannot be read, or makes something of it.
+    """
 
     store: Store
-    decode: Callable[[bytes], Made]
+    decode: Callable[[str, bytes], Made]
     _known: dict[str, tuple[str, Made]] = field(default_factory=dict)
 
     def read(self, items: Iterable[ObjectInfo], at_most: int | None = None) -> list[Made]:
@@ -31,7 +34,7 @@ class Cache(Generic[Made]):
         missing = [key for key in found if key not in self._known]
         for key, body in in_parallel(self._get, missing[:at_most]):
             if body is not None:
-                self._known[key] = (found[key], self.decode(body))
+                self._known[key] = (found[key], self.decode(key, body))
         return [self._known[key][1] for key in found if key in self._known]
 
     def _get(self, key: str) -> tuple[str, bytes | None]:

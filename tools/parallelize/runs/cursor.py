@@ -7,6 +7,7 @@ cannot send the same chunk; what a killed one has begun is open again when its t
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from parallelize_core.errors import MissingError, ServiceError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor
+from parallelize_core.record import Moment
 from parallelize_core.store import IF_ABSENT, Condition, Store
 
 HOLD_SECONDS = 60
@@ -23,13 +25,16 @@ HOLD_SECONDS = 60
 class HeldCursor(Cursor):
     """A cursor, and until when (seconds since 1970) somebody is sending what follows it."""
 
-    held_until: float = 0.0
+    held_until: Moment = 0.0
+    holder: str = ""
+    """Tells this write from any other, so that its writer knows it again."""
 
 
 def read_held(store: Store, layout: RunLayout, part: int) -> HeldCursor:
     """Return how far a part is sent; raise DecodeError if the cursor is broken."""
     try:
-        return HeldCursor.decode(store.get(layout.cursor(part)))
+        key = layout.cursor(part)
+        return HeldCursor.decode(store.get(key), f"s3://{store.bucket}/{key}")
     except MissingError:
         return HeldCursor()
 
@@ -55,29 +60,38 @@ class CursorHold:
         cursor = read_held(store, layout, part) if there else HeldCursor()
         if cursor.held_until > clock():
             raise busy(cursor.held_until - clock())
-        held = cursor.model_copy(update={"held_until": clock() + HOLD_SECONDS})
-        condition = Condition(etag=there.etag) if there else IF_ABSENT
-        etag = store.put(key, held.encode(), condition)
-        if etag is None:
-            raise busy(HOLD_SECONDS)
+        held = HeldCursor(
+            sent=cursor.sent, held_until=clock() + HOLD_SECONDS, holder=secrets.token_hex(8)
+        )
+        etag = _put(store, key, held, Condition(etag=there.etag) if there else IF_ABSENT)
         return cls(store, key, held, etag, clock)
 
     def advance(self, sent: int) -> None:
         """Write that the first `sent` entries are on the queue, and hold on."""
-        self._write(HeldCursor(sent=sent, held_until=self.clock() + HOLD_SECONDS))
+        until = self.clock() + HOLD_SECONDS
+        self._write(self.cursor.model_copy(update={"sent": sent, "held_until": until}))
 
     def __enter__(self) -> CursorHold:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._write(HeldCursor(sent=self.cursor.sent))
+        self._write(self.cursor.model_copy(update={"held_until": 0.0}))
 
     def _write(self, cursor: HeldCursor) -> None:
-        body = cursor.encode()
-        etag = self.store.put(self.key, body, Condition(etag=self.etag))
-        if etag is None:
-            raise busy(HOLD_SECONDS)
-        self.cursor, self.etag = cursor, etag
+        self.etag = _put(self.store, self.key, cursor, Condition(etag=self.etag))
+        self.cursor = cursor
+
+
+def _put(store: Store, key: str, cursor: HeldCursor, condition: Condition) -> str:
+    """Write a cursor and return its ETag; raise ServiceError if somebody else has the right."""
+    body = cursor.encode()
+    if etag := store.put(key, body, condition):
+        return etag
+    # The answer to our own write may have been lost, and the write sent again in vain.
+    there = store.head(key)
+    if there and store.get(key) == body:
+        return there.etag
+    raise busy(HOLD_SECONDS)
 
 
 def busy(seconds: float) -> ServiceError:

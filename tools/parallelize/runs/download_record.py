@@ -1,9 +1,9 @@
 """What downloads have written into a folder, so that nothing else there is ever written over.
 
-The record lies in the folder itself: a line of JSON for each file, with its SHA-256, written just
-before the file takes its place. A file there whose content is in no line is somebody's own, or was
-edited, and stays. Folders of unfinished downloads have a line too, so one that was left behind is
-told from a folder that is merely called like it.
+The record lies beside the folder, so that nothing but outputs is in there: a line of JSON for each
+file, with its SHA-256, written just before the file takes its place. A file there whose content is
+in no line is somebody's own, or was edited, and stays. Folders of unfinished downloads have a line
+too, so one that was left behind is told from a folder that is merely called like it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
 from parallelize.console import escape
 from parallelize.transfers import sha256_of
 from parallelize_core.errors import UsageError
+from parallelize_core.keys import MAX_FILE_NAME_BYTES
 
 RECORD = ".parallelize-downloads.jsonl"
+"""What a record is called; beside a folder `out` it is `.out` and this."""
 
 PARTIAL = ".parallelize-"
 """How the folder of unfinished downloads begins."""
@@ -48,10 +51,10 @@ class DownloadRecord:
                 raise _not_ours(self.path)
             return
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Where it lies."""
-        return self.folder / RECORD
+        return record_path(self.folder)
 
     def refusal(self, name: str) -> str | None:
         """Say why what is there under this name must stay; None if it may be written over."""
@@ -140,6 +143,21 @@ class DownloadRecord:
 
 
 _MOVE = "move it away, then download again"
+
+
+def record_path(folder: Path) -> Path:
+    """Return where the record of a folder lies, or will: inside only if it cannot be beside it."""
+    # Asked of every folder of the inputs, so the parents are not looked at without need.
+    is_plain = folder.name not in {"", ".."} and not folder.is_symlink()
+    folder = folder.absolute() if is_plain else folder.resolve()
+    inside, beside = folder / RECORD, folder.parent / f".{folder.name}{RECORD}"
+    if os.path.lexists(inside) or not folder.name or not _fits(beside):
+        return inside
+    return beside if os.path.lexists(beside) or os.access(folder.parent, os.W_OK) else inside
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path.name)) <= MAX_FILE_NAME_BYTES
 
 
 def is_download_folder(folder: Path) -> bool:

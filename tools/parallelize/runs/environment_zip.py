@@ -59,7 +59,7 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    never = (IGNORE_FILE, f"{PROJECT_FILE}*", RECORD)
+    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
     return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
 
 

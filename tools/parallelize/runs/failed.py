@@ -72,7 +72,8 @@ def _without_name(result: Result) -> str:
         if len(name) >= SHORTEST_NAME:
             # With the folders before it: a scratch folder is another for each job.
             words = re.sub(rf"(?<!\w)(?:[^\s'\"(]*/)?{re.escape(name)}(?!\w)", OWN_NAME, words)
-    return words
+    # The agent puts the names of outputs in quotes.
+    return re.sub(r'"[^"]+"', '"..."', words) if result.cause is Cause.OUTPUT else words
 
 
 def label(attempt: Attempt) -> str:
@@ -114,12 +115,17 @@ def summary(results: Sequence[Result]) -> list[str]:
     return lines
 
 
+def quoted(key: str) -> str:
+    """Return a file's name to be pasted into a shell; FILE if it cannot be, or is too long."""
+    return shlex.quote(key) if len(key) <= LONGEST_TO_PASTE and key == escape(key) else OWN_NAME
+
+
 def see_one(key: str, hint: str) -> str:
     """Return the command that shows the attempts at a file, to be pasted into a shell.
 
     It names no file whose name is too long for a line, or cannot be typed.
     """
-    name = shlex.quote(key) if len(key) <= LONGEST_TO_PASTE and key == escape(key) else "FILE"
+    name = quoted(key)
     # After `--` nothing is taken for an option.
     return (
         f"parallelize logs{hint} -- {name}" if key[0] == "-" else f"parallelize logs {name}{hint}"

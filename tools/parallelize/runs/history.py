@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parallelize.runs.cache import Cache
 from parallelize.runs.snapshot import Snapshot, without_log
+from parallelize_core.errors import DecodeError
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import ObjectInfo, Store
@@ -41,8 +42,8 @@ class HistoryReader:
         self._layout = layout
         self._batch = batch
         self._most = most
-        self._results = Cache(store, without_log)
-        self._attempts = Cache(store, _attempt)
+        self._results = Cache(store, lambda key, body: without_log(layout, key, body))
+        self._attempts = Cache(store, decode_attempt)
 
     def read(self, snapshot: Snapshot) -> History:
         """Read what is new since the last time, or as much of it as one look may."""
@@ -54,8 +55,13 @@ class HistoryReader:
         results = self._results.read(finished, self._batch)
         attempts = self._attempts.read(records, self._batch)
         unread = len(finished) - len(results) + len(records) - len(attempts)
-        return History({result.key: result for result in results}, attempts, unread)
+        known = [attempt for attempt in attempts if attempt is not None]
+        return History({result.key: result for result in results}, known, unread)
 
 
-def _attempt(body: bytes) -> Attempt:
-    return Attempt.decode(body).model_copy(update={"log": ""})
+def decode_attempt(_: str, body: bytes) -> Attempt | None:
+    """Read an attempt without its log; None if it cannot be read, so that it tells nothing."""
+    try:
+        return Attempt.decode(body).model_copy(update={"log": ""})
+    except DecodeError:
+        return None

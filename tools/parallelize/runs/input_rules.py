@@ -39,7 +39,7 @@ LEFT_OUT = (
     ".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".hg", ".svn",
     # Folders that Hadoop and its kin mark in S3
     "*_$folder$",
-    IGNORE_FILE, f"{PROJECT_FILE}*", RECORD,
+    IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}",
 )  # fmt: skip
 """Names of files and folders, at any depth, whatever their case."""
 

@@ -190,6 +190,8 @@ def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
                 left = place.left_out or _is_left_out(rules, key, path)
                 if left and not rules.include:
                     yield LeftOut(key)
+                elif len(os.fsencode(key)) >= keys.MAX_S3_KEY_BYTES:
+                    yield Refused(key, "it is a folder nested so deeply that S3 takes no key in it")
                 else:
                     waiting.append(_Folder(path, key, (*place.above, identity), left))
             elif (place.left_out or _is_left_out(rules, key, path)) and not rules.takes(key):

@@ -29,7 +29,7 @@ from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import RunTable
 from parallelize.transfers import SHA256, sha256_of
-from parallelize_core.errors import MissingError, ServiceError, UsageError
+from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
@@ -61,11 +61,19 @@ def no_run(layout: RunLayout) -> UsageError:
 
 
 def find_run(store: Store, key: str) -> Run | None:
-    """Read run.json, or answer None if there is none."""
+    """Read run.json, or answer None if there is none.
+
+    Raises DecodeError if it is no such record, or that of a run of another name.
+    """
+    place = f"s3://{store.bucket}/{key}"
     try:
-        return Run.decode(store.get(key))
+        body = store.get(key)
     except MissingError:
         return None
+    run = Run.decode(body, place)
+    if not key.endswith(f"/{run.name}/run.json"):
+        raise DecodeError(f"{place} is the record of another run", repr(body[:200]))
+    return run
 
 
 @contextmanager
@@ -110,7 +118,9 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
                 wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
             )
     condition = Condition(etag=head.etag) if head else IF_ABSENT
-    if store.put(context.layout.run_json, wanted.encode(), condition) is None:
+    written = store.put(context.layout.run_json, wanted.encode(), condition)
+    # If the answer to our own write was lost, what is there is ours.
+    if written is None and find_run(store, context.layout.run_json) != wanted:
         raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
     return True
 

@@ -6,19 +6,43 @@ from collections.abc import Iterable, Iterator
 
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
-from parallelize_core.result import Result
+from parallelize_core.result import Cause, Result
 from parallelize_core.store import Store
 
 
 def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
     """Return the result of the input `key`, or None while there is none."""
+    place = layout.result(key)
     try:
-        return Result.decode(store.get(layout.result(key)))
+        return decode_result(layout, place, store.get(place))
     except MissingError:
         return None
+
+
+def decode_result(layout: RunLayout, place: str, body: bytes) -> Result:
+    """Read the result at the S3 key `place`; what is none is a failure that says so.
+
+    Whoever may write there may write anything. It must not keep the run's other files from being
+    told of, nor pass for another file's.
+    """
+    try:
+        result = Result.decode(body)
+    except DecodeError as error:
+        return _unreadable(layout, place, error.why or error.what)
+    if layout.result(result.key) != place:
+        return _unreadable(layout, place, "it is another file's")
+    return result
+
+
+def _unreadable(layout: RunLayout, place: str, why: str) -> Result:
+    return Result(
+        run=layout.run, key=layout.results.relative(place).removesuffix(".json"), attempt=1,
+        worker="", started_at="", finished_at="", status="failed", cause=Cause.INFRASTRUCTURE,
+        message=f"its result cannot be read: {why}",
+    )  # fmt: skip
 
 
 def read_results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iterator[Result]:

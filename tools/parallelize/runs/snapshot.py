@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from parallelize.runs.cache import Cache
 from parallelize.runs.record import find_run, no_run
-from parallelize.runs.results import marked_failed
+from parallelize.runs.results import decode_result, marked_failed
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
@@ -59,10 +59,10 @@ class Reader:
         self._layout = layout
         self._count = count
         self._clock = clock
-        self._parts = Cache(store, lambda body: len(decode_part(body)))
-        self._cursors = Cache(store, lambda body: Cursor.model_validate_json(body).sent)
+        self._parts = Cache(store, lambda key, body: len(decode_part(body, self._place(key))))
+        self._cursors = Cache(store, lambda key, body: Cursor.decode(body, self._place(key)).sent)
         self._heartbeats = Cache(store, decode_heartbeat)
-        self._results = Cache(store, without_log)
+        self._results = Cache(store, lambda key, body: without_log(layout, key, body))
 
     def snapshot(self) -> Snapshot:
         """Read the run as it is now; raise UsageError if there is no such run."""
@@ -86,6 +86,9 @@ class Reader:
             queue=self._count(),
         )
 
+    def _place(self, key: str) -> str:
+        return f"s3://{self._store.bucket}/{key}"
+
     def _manifest(self) -> tuple[list[int], list[int]]:
         """Return how many entries the parts have, and how many of them were sent."""
         items = list(self._store.list(self._layout.manifest.prefix))
@@ -102,12 +105,12 @@ class Reader:
         return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
 
 
-def without_log(body: bytes) -> Result:
+def without_log(layout: RunLayout, place: str, body: bytes) -> Result:
     """Read a result, but for what would fill the memory if it were kept of all."""
-    return Result.decode(body).model_copy(update={"log": "", "outputs": ()})
+    return decode_result(layout, place, body).model_copy(update={"log": "", "outputs": ()})
 
 
-def decode_heartbeat(body: bytes) -> Heartbeat | None:
+def decode_heartbeat(_: str, body: bytes) -> Heartbeat | None:
     """Read a heartbeat; None if it is of another version, so that what it says cannot be told."""
     try:
         return Heartbeat.decode(body)

@@ -130,7 +130,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
     failed = len(snapshot.failures)
     state = _state(left, failed, any(worker.alive for worker in workers))
     return RunStatus(
-        run=snapshot.run.name,
+        run=snapshot.layout.run,
         state=state,
         taken_at=snapshot.taken_at,
         total=snapshot.total,

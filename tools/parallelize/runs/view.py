@@ -69,8 +69,9 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
 def page(status: RunStatus) -> list[str]:
     """Return the lines of the whole picture, each of at most 80 columns."""
     head = f"{status.run}  {plural(status.alive, 'worker')}  {status.state}"
+    elapsed = f"  {show_duration(status.elapsed)} elapsed"
     return [
-        f"{head}{show_duration(status.elapsed) + ' elapsed':>{WIDTH - len(head)}}",
+        head + elapsed.rjust(WIDTH - len(head)),
         _cut(f"  files   {bar(status)} {counts(status)}"),
         *_rate_line(status),
         *_cost_line(status),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from parallelize.console import WIDTH, is_live, say
+from parallelize.console import WIDTH, is_live, printable, say
 from parallelize.progress import LINE_SECONDS
 from parallelize.runs.status import RunStatus
 from parallelize.runs.view import changes, log_line, page
@@ -61,7 +61,8 @@ def open_view(footer: str = FOOTER) -> Iterator[View]:
 
         def show(status: RunStatus) -> None:
             lines = [*page(status), "", footer] if not status.finished else page(status)
-            live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
+            told = printable("\n".join(lines))
+            live.update(Text(told, no_wrap=True, overflow="crop"), refresh=True)
 
         yield show
 

@@ -228,3 +228,13 @@ def never() -> Any:
 
 def targets(asked: Iterable[Asked]) -> list[str]:
     return [f"{one.method} {one.target}" for one in asked]
+
+
+class NoRetries:
+    """A budget that lets nothing be tried again."""
+
+    def succeeded(self, spent: int) -> None:
+        pass
+
+    def delay(self, *_: object) -> None:
+        return None

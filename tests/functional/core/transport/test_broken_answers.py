@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.functional.core.transport.scripted import (
     Exchange,
+    NoRetries,
     Step,
     answer,
     calling,
     hang_up,
     raw,
     served,
-    silence,
     targets,
     trickle,
 )
 
 from parallelize_core.errors import ChangedError, UnavailableError
 from parallelize_core.parts import PART_BYTES
+from parallelize_core.transport.answers import Reply
 from parallelize_core.transport.client import Request
-from parallelize_core.transport.connection import Patience, PatienceError
+from parallelize_core.transport.connection import BrokenAnswerError, Patience
 from parallelize_core.transport.retries import ATTEMPTS
+from parallelize_core.transport.sinks import FilePart
 
 BODY = bytes(range(256)) * 1024
 CHECKSUM = base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode()
@@ -89,55 +93,31 @@ def test_a_shorter_answer_leaves_nothing_of_a_longer_one_that_broke(tmp_path: Pa
     assert (tmp_path / "file").read_bytes() == BODY
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        silence,
-        trickle(b"HTTP/1.1 200 OK\r\nx-slow: "),
-        trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
-        trickle(b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n"),
-        trickle(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-    ],
-    ids=["silence", "headers", "body", "refusal", "chunks"],
-)
-def test_what_takes_too_long_is_given_up(step: Step) -> None:
+def test_a_success_of_unknown_length_is_not_waited_for() -> None:
+    """It would end with its connection, and half of it would look like the whole."""
+
     async def body() -> None:
-        async with served(step) as server, calling(server) as caller:
+        endless = trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1024)
+        async with served(endless) as server, calling(server) as caller:
             with pytest.raises(UnavailableError) as caught:
                 await caller.client.call(Request("GET", "key", "it", SHORT))
-            assert isinstance(caught.value.__cause__, PatienceError)
-            assert len(server.asked) == ATTEMPTS
+            assert "length" in str(caught.value.__cause__)
 
     asyncio.run(body())
 
 
-def test_a_body_that_goes_on_fast_enough_is_waited_for() -> None:
-    async def slowly(exchange: Exchange) -> None:
-        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n")
-        for _ in range(10):
-            await asyncio.sleep(0.06)
-            await exchange.send(b"x" * 2000)
-
+def test_a_client_that_is_closed_while_it_connects_asks_nothing() -> None:
     async def body() -> None:
-        async with served(slowly) as server, calling(server) as caller:
-            reply = await caller.client.call(Request("GET", "key", "it", SHORT))
-            assert reply.body == b"x" * 20000
-
-    asyncio.run(body())
-
-
-def test_an_upload_that_is_not_taken_is_given_up() -> None:
-    async def deaf(exchange: Exchange) -> None:
-        await asyncio.sleep(60)
-
-    async def body() -> None:
-        async with served(deaf) as server, calling(server) as caller:
-            content = bytes(32 * 1024 * 1024)
-            request = Request("PUT", "key", "it", SHORT, body=content)
-            request.headers.append(("expect-not", "x"))
-            with pytest.raises(UnavailableError) as caught:
-                await caller.client.call(request)
-            assert isinstance(caught.value.__cause__, PatienceError)
+        async with served(WHOLE) as server, calling(server, budget=NoRetries()) as caller:
+            # Where credentials come from is known, so that the next call begins to connect.
+            await caller.store().head("key")
+            calls = [asyncio.create_task(caller.store().get("key")) for _ in range(2)]
+            await asyncio.sleep(0)
+            caller.pool.close()
+            for call in calls:
+                with pytest.raises(UnavailableError):
+                    await call
+            assert not caller.pool._idle
 
     asyncio.run(body())
 
@@ -156,14 +136,6 @@ def test_a_connection_closed_while_idle_is_no_failed_attempt() -> None:
             assert server.connections == 2
 
     asyncio.run(body())
-
-
-class NoRetries:
-    def succeeded(self, spent: int) -> None:
-        pass
-
-    def delay(self, *_: object) -> None:
-        return None
 
 
 def test_a_connection_is_used_again() -> None:
@@ -190,7 +162,7 @@ def test_a_connection_is_used_again() -> None:
 )
 def test_a_connection_that_is_at_its_end_is_not_used_again(step: Step) -> None:
     async def body() -> None:
-        async with served(step, WHOLE) as server, calling(server) as caller:
+        async with served(step, WHOLE) as server, calling(server, budget=NoRetries()) as caller:
             store = caller.store()
             await store.get("a")
             await asyncio.sleep(5 * 0.02)
@@ -248,6 +220,39 @@ def test_of_a_large_file_only_the_broken_part_is_fetched_again(tmp_path: Path) -
     assert (tmp_path / "file").read_bytes() == large
 
 
+def test_a_server_that_knows_no_ranges_is_not_believed(tmp_path: Path) -> None:
+    async def body() -> None:
+        large = answer(bytes(PART_BYTES + 9), etag='"etag"')
+        async with served(large) as server, calling(server) as caller:
+            with pytest.raises(UnavailableError, match="other bytes"):
+                await caller.store().get_file("key", tmp_path / "file")
+
+    asyncio.run(body())
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("said", ["AAAAAA==-2", ""])
+def test_a_checksum_of_parts_is_none_of_the_whole(said: str) -> None:
+    async def body() -> None:
+        step = answer(BODY, x_amz_checksum_crc32=said)
+        async with served(step) as server, calling(server) as caller:
+            assert await caller.store().get("key") == BODY
+
+    asyncio.run(body())
+
+
+def test_a_file_with_fewer_bytes_than_were_promised_is_not_whole(tmp_path: Path) -> None:
+    async def body() -> None:
+        with (tmp_path / "file").open("wb") as file, ThreadPoolExecutor(1) as pool:
+            place = FilePart(file.fileno, pool, checks=False)
+            await place.begin(Reply(200, {"content-length": "10"}))
+            await place.write(b"half ")
+            with pytest.raises(BrokenAnswerError):
+                await place.finish()
+
+    asyncio.run(body())
+
+
 def test_a_large_file_is_never_put_together_from_two_versions(tmp_path: Path) -> None:
     async def body() -> None:
         async def step(exchange: Exchange) -> None:
@@ -290,5 +295,26 @@ def test_an_error_of_the_disk_is_none_of_the_service(tmp_path: Path) -> None:
             with pytest.raises(FileNotFoundError):
                 await caller.store().get_file("key", tmp_path / "none" / "file")
             assert len(server.asked) == 1
+
+    asyncio.run(body())
+
+
+def test_calls_leave_nothing_to_the_garbage_collector() -> None:
+    """It stops the loop for longer the more there is, and an agent makes calls by the million."""
+
+    async def body() -> None:
+        async with served(WHOLE) as server, calling(server) as caller:
+            store = caller.store()
+            await store.get("key")
+            gc.collect()
+            gc.disable()
+            try:
+                before = len(gc.get_objects())
+                for _ in range(50):
+                    await store.get("key")
+                server.asked.clear()
+                assert len(gc.get_objects()) - before < 50
+            finally:
+                gc.enable()
 
     asyncio.run(body())

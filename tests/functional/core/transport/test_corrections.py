@@ -20,8 +20,8 @@ from tests.functional.core.transport.scripted import (
 
 from parallelize_core.errors import (
     AccessError,
-    RefusedError,
     UnavailableError,
+    UsageError,
 )
 from parallelize_core.transport.pool import Pool
 from parallelize_core.transport.retries import ATTEMPTS, RetryBudget
@@ -109,6 +109,19 @@ def test_credentials_that_expire_soon_are_renewed_in_passing() -> None:
             await fetching
             await caller.store().get("c")
             assert [signed_by(one) for one in server.asked] == ["AKID1", "AKID1", "AKID2"]
+
+    asyncio.run(body())
+
+
+def test_a_source_that_gives_what_is_about_to_expire_is_not_asked_all_the_time() -> None:
+    async def body() -> None:
+        session = Renewing(lives_seconds=300)
+        async with served(DONE) as server, calling(server, session=session) as caller:
+            for _ in range(5):
+                await caller.store().get("a")
+            fetching: Any = caller.client._credentials._fetching
+            await fetching
+            assert session.looks == 1
 
     asyncio.run(body())
 
@@ -232,7 +245,7 @@ def test_a_redirect_that_goes_round_in_circles_is_refused() -> None:
                 return replace(caller.client.endpoint, region=region), caller.pool
 
             async with calling(server, relocate=relocate) as caller:
-                with pytest.raises(RefusedError, match="another region"):
+                with pytest.raises(UsageError, match="another region"):
                     await caller.store().get("a")
                 assert len(server.asked) == 2
 

@@ -67,6 +67,12 @@ def test_a_bucket_of_any_region_and_style_is_found_alike(region: str, bucket: st
     same(session, expected, ObjectRequests(bucket).get("k/e y"), bucket_of(session, bucket))
 
 
+def test_an_access_point_is_found_by_its_name_alike() -> None:
+    bucket = "arn:aws:s3:us-west-2:123456789012:accesspoint/point"
+    expected = botocores(SESSION, "get_object", Bucket=bucket, Key="key")
+    same(SESSION, expected, ObjectRequests(bucket).get("key"), bucket_of(SESSION, bucket))
+
+
 @pytest.mark.parametrize(
     "variables",
     [

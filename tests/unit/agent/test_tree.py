@@ -1,0 +1,94 @@
+"""What a command has started ends with it, and nobody else's processes are touched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from parallelize_agent.process import tree
+
+
+@pytest.fixture(autouse=True)
+def _orphans() -> None:
+    tree.adopt_orphans()
+
+
+def end(child: tree.Child, marker: str) -> int:
+    """Do as a slot does once the command has ended."""
+    with child:
+        child.ends_within(None)
+        tree.end_orphans(child.pid, marker)
+        return child.reap()[0]
+
+
+def started(folder: Path, script: str, marker: str) -> tree.Child:
+    environ = {"PATH": os.environ["PATH"], "MARK": marker}
+    return tree.spawn(("sh", "-c", script), folder, environ)
+
+
+def alive(pid_file: Path) -> bool:
+    return Path("/proc", pid_file.read_text().strip()).exists()
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["our session", "a session of its own"])
+def test_nobody_elses_exit_status_is_taken(tmp_path: Path, session: bool) -> None:
+    others = [
+        subprocess.Popen(["sh", "-c", f"exit {status}"], start_new_session=session)
+        for status in range(1, 30)
+    ]
+    for other in others:
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert end(started(tmp_path, "exit 3", "MARK=a"), "MARK=a") == 3
+    assert [other.wait() for other in others] == list(range(1, 30))
+
+
+def test_commands_of_other_threads_keep_their_exit_status(tmp_path: Path) -> None:
+    statuses: list[int] = []
+
+    def run(number: int) -> None:
+        for _ in range(5):
+            marker = f"MARK=job-{number}"
+            statuses.append(end(started(tmp_path, "setsid true & exit 7", marker), marker))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [7] * 30
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "sleep 1000 & echo $! > pid",
+        "(sleep 1000 & echo $! > pid) & wait",
+        "env -i sh -c 'echo $$ > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done",
+        "setsid sh -c 'echo $$ > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done",
+    ],
+    ids=["child", "grandchild", "child without its marker", "daemon"],
+)
+def test_what_a_command_has_left_is_ended_and_reaped(tmp_path: Path, script: str) -> None:
+    end(started(tmp_path, script, "MARK=left"), "MARK=left")
+    assert not alive(tmp_path / "pid")
+
+
+def test_the_daemon_of_another_job_lives_on(tmp_path: Path) -> None:
+    script = "setsid sh -c 'echo $$ > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done"
+    one = started(tmp_path, script, "MARK=one")
+    one.ends_within(None)
+    end(started(tmp_path, "true", "MARK=two"), "MARK=two")
+    assert alive(tmp_path / "pid")
+    end(one, "MARK=one")
+    assert not alive(tmp_path / "pid")
+
+
+def test_a_command_that_cannot_be_started_leaves_nothing(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(FileNotFoundError):
+        tree.spawn(("/no/such/program",), tmp_path, {})
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
