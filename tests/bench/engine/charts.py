@@ -182,15 +182,17 @@ def _table(report: Report) -> Iterator[str]:
 
 
 def _value(figure: Figure) -> str:
-    low, high = short(min(figure.rounds)), short(max(figure.rounds))
+    low, high = figure.show(min(figure.rounds)), figure.show(max(figure.rounds))
     spread = f"({low} to {high})" if low != high else ""
-    return f"{short(figure.median)} {figure.unit} {spread} {figure.disturbed}".strip()
+    return f"{figure.show(figure.median)} {figure.unit} {spread} {figure.disturbed}".strip()
 
 
 def _goal(figure: Figure) -> str:
     if figure.goal is None:
         return ""
-    return f"{'≥' if figure.more_is_better else '≤'} {short(figure.goal)} {figure.unit}".strip()
+    return (
+        f"{'≥' if figure.more_is_better else '≤'} {figure.show(figure.goal)} {figure.unit}".strip()
+    )
 
 
 if __name__ == "__main__":

@@ -49,13 +49,17 @@ class Figure:
     @property
     def line(self) -> str:
         """The figure for people."""
-        spread = f"({short(min(self.rounds))} to {short(max(self.rounds))})"
+        spread = f"({self.show(min(self.rounds))} to {self.show(max(self.rounds))})"
         most = "at least" if self.more_is_better else "at most"
-        wanted = "" if self.goal is None else f"{most} {short(self.goal)}"
+        wanted = "" if self.goal is None else f"{most} {self.show(self.goal)}"
         mark = {True: "reached", False: "missed", None: ""}[self.reached]
-        value = f"{short(self.median):>7} {self.unit}"
+        value = f"{self.show(self.median):>7} {self.unit}"
         whose = f"{self.row:52} {self.who:13}"
         return f"{whose} {value:14} {spread:18} {wanted:15} {mark} {self.disturbed}".rstrip()
+
+    def show(self, number: float) -> str:
+        """Return a number of this figure's unit for people; what is near 1 needs a digit more."""
+        return f"{number:.4g}" if self.unit == "times" else short(number)
 
     @property
     def disturbed(self) -> str:
