@@ -1,7 +1,6 @@
 """The stable import path of what finds a command's outputs, for scripts beside this repository.
 
-found = find_outputs(stdout, scratch, None)
-[file.name for file in found], len(found)
+`find_outputs(stdout, scratch, None)` returns files that can be counted and gone through.
 """
 
 from __future__ import annotations
