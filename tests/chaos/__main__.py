@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--lease", type=int, default=12, help="seconds")
     parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
     parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
+    parser.add_argument("--outage", type=float, default=120, help="seconds, once, for all agents")
     parser.add_argument("--keep", action="store_true", help="keep the files")
     options = parser.parse_args()
     plan = Plan(
@@ -35,6 +36,7 @@ def main() -> int:
         agents=options.agents,
         lease_seconds=options.lease,
         job_seconds=options.job_seconds,
+        outage_seconds=options.outage,
     )
     folder = Path(tempfile.mkdtemp(prefix="chaos-")).resolve()
     try:

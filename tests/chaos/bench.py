@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from pathlib import Path
 from statistics import median
 
 import boto3
-from tests.chaos.checker import check, read_evidence
+from tests.chaos.checker import charged_by, check, read_evidence
 from tests.chaos.journal import Journal, Recovery, read_executions, recoveries
 from tests.chaos.machines import Machine, Machines
 from tests.chaos.project import Expected, make_project
-from tests.chaos.proxy import Network, Trouble
+from tests.chaos.proxy import Door, Network, Trouble
 from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
 
 from parallelize.commands.enqueue import Sender
@@ -56,11 +56,14 @@ class Plan:
     lease_seconds: int = 4
     poll_seconds: int = 1
     job_seconds: float = 0.5
+    outage_seconds: float = 3
 
     @property
     def schedule(self) -> list[Fault]:
         """The faults; none in the last tenth of the time, so that some of it is calm."""
-        return make_schedule(self.seed, self.faults, 0.9 * self.span_seconds, self.lease_seconds)
+        return make_schedule(
+            self.seed, self.faults, 0.9 * self.span_seconds, self.lease_seconds, self.outage_seconds
+        )
 
     def adapt(self, config: AgentConfig) -> AgentConfig:
         """Return an agent's configuration with everything that takes minutes taking seconds."""
@@ -93,6 +96,8 @@ class Verdict:
     requests_hit: Mapping[Kind, int]
     executions: int
     recoveries: tuple[Recovery, ...]
+    calms: Mapping[Kind, list[float]]
+    charged_by_sick: int
     violations: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -112,6 +117,12 @@ class Verdict:
                 f"median {median(times):.1f} s, max {times[-1]:.1f} s "
                 f"(lease {self.plan.lease_seconds} s, poll {self.plan.poll_seconds} s)"
             )
+        lines += [
+            f"after {kind}: {len(times)} times, next result after median {median(times):.1f} s, "
+            f"max {max(times):.1f} s"
+            for kind, times in sorted(self.calms.items())
+        ]
+        lines.append(f"attempts charged by sick workers: {self.charged_by_sick}")
         return [*lines, *(self.violations or ["nothing lost, doubled or false"])]
 
 
@@ -145,7 +156,32 @@ class Bench:
             folder / "machines", plan.adapt(config), network, self.journal, cloud.state.secret
         )
         self.faults: Counter[Kind] = Counter()
-        self.requests_hit: Counter[Kind] = Counter()
+        self.requests_hit = network.watched.hit
+        self._network = network
+        self._ends: list[tuple[float, Kind, Door | None]] = []
+        network.watched.results_path = f"/{config.bucket}/{self.layout.results.prefix}"
+        network.watched.refused = {
+            f"/{config.bucket}/{self.layout.input.key(key)}": want.refused
+            for key, want in self.expected.items()
+            if want.refused
+        }
+        self.faults.update(network.watched.refused.values())
+
+    def calms(self) -> Mapping[Kind, list[float]]:
+        """Return for each kind how long after a fault's end the next result was written.
+
+        Of a fault of one agent's network that agent's; none if it was lost before.
+        """
+        found = defaultdict(list)
+        for until, kind, door in self._ends:
+            later = [
+                at - until
+                for at, through in self._network.watched.results
+                if at > until and door in {None, through}
+            ]
+            if later:
+                found[kind].append(later[0])
+        return found
 
     def run(self) -> None:
         """Feed jobs and faults until all of both are over and every worker has left."""
@@ -190,8 +226,11 @@ class Bench:
             log.write(f"{time.time():.3f} {fault.kind} {machine.id if machine else '-'} {fault}\n")
         if fault.kind in _ON_QUEUE:
             _ON_QUEUE[fault.kind](self, fault)
-        elif fault.kind is Kind.JOIN:
-            self.machines.start()
+        elif fault.kind in {Kind.JOIN, Kind.SICK, Kind.SKEWED}:
+            self.machines.start(fault.kind)
+        elif fault.kind is Kind.OUTAGE:
+            self._network.watched.troubles = (self._made(fault),)
+            self._ends.append((time.time() + fault.seconds, fault.kind, None))
         elif machine is None:
             return
         elif fault.kind in NETWORK:
@@ -214,10 +253,13 @@ class Bench:
                 self.machines.power_off(machine)
 
     def _trouble(self, machine: Machine, fault: Fault) -> None:
+        machine.door.impose(self._made(fault))
+        self._ends.append((time.time() + fault.seconds, fault.kind, machine.door))
+
+    def _made(self, fault: Fault) -> Trouble:
         until = time.monotonic() + fault.seconds
-        machine.door.impose(
-            Trouble(fault.kind, until, fault.share, random.Random(fault.target), self.requests_hit)
-        )
+        chance = random.Random(fault.target)
+        return Trouble(fault.kind, until, fault.share, chance, self.requests_hit)
 
     def _duplicate(self, fault: Fault) -> None:
         entries = [entry for part in self._parts for entry in part.entries][: self._sent]
@@ -274,7 +316,7 @@ def run_plan(plan: Plan, folder: Path) -> Verdict:
     """Do a run below `folder`, which is to be empty, and judge it."""
     with ExitStack() as stack:
         cloud = stack.enter_context(local_cloud(folder / "cloud"))
-        network = stack.enter_context(Network(cloud.endpoint))
+        network = stack.enter_context(Network(cloud.endpoint, folder))
         bench = Bench(plan, folder / "project", cloud, network)
         stack.callback(bench.machines.unplug_all)
         begun = time.monotonic()
@@ -286,11 +328,14 @@ def run_plan(plan: Plan, folder: Path) -> Verdict:
 def _judge(bench: Bench, plan: Plan, seconds: float, journal: Path) -> Verdict:
     executions = read_executions(journal)
     evidence = read_evidence(bench.store, bench.layout)
-    violations = list(check(evidence, bench.layout, bench.expected, bench.machines.killed))
+    violations = list(
+        check(evidence, bench.layout, bench.expected, bench.machines.killed, bench.machines.sick)
+    )
     violations += [f"left on a machine: {path}" for path in bench.machines.left_behind]
     violations += [f"still running: {process}" for process in bench.machines.stray_processes()]
     violations += [f"still on: {machine.id}" for machine in bench.machines.alive]
     return Verdict(
         plan, seconds, bench.machines.started, bench.faults, bench.requests_hit, len(executions),
-        tuple(recoveries(executions, bench.journal)), tuple(violations),
+        tuple(recoveries(executions, bench.journal)), bench.calms(),
+        charged_by(evidence, bench.machines.sick), tuple(violations),
     )  # fmt: skip

@@ -9,18 +9,23 @@ Nothing that the bench did is asked here, except which workers it killed: they c
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.chaos.journal import worker_of
 from tests.chaos.project import Expected
 
+from parallelize_agent.reporting.fitness import SUSPECT_AFTER
 from parallelize_core.errors import MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
 from parallelize_core.result import Attempt, Output, Result
 from parallelize_core.store import Store
+
+SICK_EXIT = 127
+"""How a command ends on a sick worker, and nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,19 @@ def check(
     layout: RunLayout,
     expected: Mapping[str, Expected],
     killed: Collection[str] = (),
+    sick: Collection[str] = (),
 ) -> Iterator[str]:
-    """Go through everything that is wrong, in a sentence each."""
+    """Go through everything that is wrong, in a sentence each.
+
+    Of a worker that is sick, the first failures may be charged: nobody can know then.
+    """
+    blamed = Counter(a.key for a in evidence.attempts if _charged(a) and a.worker in sick)
     yield from _check_results(evidence, layout, expected)
     for result in evidence.results.values():
-        yield from _check_fate(result, expected)
+        yield from _check_fate(result, expected, blamed[result.key])
         yield from _check_outputs(result, evidence.contents)
     yield from _check_strays(evidence)
-    yield from _check_charges(evidence, expected)
+    yield from _check_charges(evidence, expected, sick)
     yield from _check_departures(evidence, killed)
 
 
@@ -91,14 +101,17 @@ def _check_results(
         yield f"{place} is the result of no input"
 
 
-def _check_fate(result: Result, expected: Mapping[str, Expected]) -> Iterator[str]:
+def _check_fate(
+    result: Result, expected: Mapping[str, Expected], charged_by_sick: int
+) -> Iterator[str]:
     want = expected.get(result.key)
     if want is None:
         return
     if result.cause != want.cause or (result.status == "failed") != (want.cause is not None):
         yield f"{result.key} {result.status} with cause {result.cause}: {result.message}"
-    if result.attempt != want.attempt:
-        yield f"{result.key} ended with attempt {result.attempt} instead of {want.attempt}"
+    attempt = want.last_attempt(charged_by_sick)
+    if result.attempt != attempt:
+        yield f"{result.key} ended with attempt {result.attempt} instead of {attempt}"
     if len(result.outputs) != want.outputs:
         yield f"{result.key} has {len(result.outputs)} outputs instead of {want.outputs}"
 
@@ -130,13 +143,33 @@ def _check_strays(evidence: Evidence) -> Iterator[str]:
         yield f"the output {key} is named by no result"
 
 
-def _check_charges(evidence: Evidence, expected: Mapping[str, Expected]) -> Iterator[str]:
-    """Only jobs that fail by design may have a failed attempt that is charged to them."""
+def _charged(attempt: Attempt) -> bool:
+    return attempt.cause is not None and attempt.cause.charged
+
+
+def charged_by(evidence: Evidence, workers: Collection[str]) -> int:
+    """Count the attempts that some workers have charged to files."""
+    return sum(_charged(attempt) and attempt.worker in workers for attempt in evidence.attempts)
+
+
+def _check_charges(
+    evidence: Evidence, expected: Mapping[str, Expected], sick: Collection[str]
+) -> Iterator[str]:
+    """Only jobs that fail by design may have a failed attempt that is charged to them.
+
+    A sick worker may charge a few, until it is suspect.
+    """
     for attempt in evidence.attempts:
         want = expected.get(attempt.key)
-        charged = attempt.cause is not None and attempt.cause.charged
-        if want and charged and want.attempt == 1 and want.cause is None:
+        good = want is not None and want.attempt == 1 and want.cause is None
+        if good and _charged(attempt) and attempt.worker not in sick:
             yield f"{attempt.key} was charged for {attempt.cause}: {attempt.message}"
+    blamed = Counter(
+        a.worker for a in evidence.attempts if _charged(a) and a.exit_code == SICK_EXIT
+    )
+    for worker, count in blamed.items():
+        if count >= SUSPECT_AFTER:
+            yield f"{worker} is sick, and has charged {count} files"
 
 
 def _check_departures(evidence: Evidence, killed: Collection[str]) -> Iterator[str]:

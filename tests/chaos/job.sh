@@ -2,6 +2,7 @@
 # One job of a chaos run. Its input says how long it takes, how many files it leaves and how it
 # ends; what it leaves differs from execution to execution, so that a mixture is noticed.
 set -eu
+unset LD_PRELOAD  # the clock of the worker may be wrong, that of the journal is not
 read -r journal < ./journal
 read -r seconds outputs fate < "$1"
 read -r nonce < /proc/sys/kernel/random/uuid
@@ -9,6 +10,8 @@ note() {
   echo "$1 $PARALLELIZE_INPUT_KEY $nonce $PARALLELIZE_SCRATCH $(date +%s.%N)" >> "$journal"
 }
 note start
+# On a sick worker a library is missing, and no command begins.
+[ ! -e "${PARALLELIZE_SCRATCH%/work/jobs/*}/sick" ] || exit 127
 sleep "$seconds"
 number=0
 while [ "$number" -lt "$outputs" ]; do

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from parallelize.local.instance import Instance
 from parallelize_core.config import AgentConfig
 
 AGENT = (sys.executable, "-m", "parallelize_agent")
+SKEW_SECONDS = 600.0
 GRACE_SECONDS = 10.0
 
 
@@ -56,6 +58,7 @@ class Machines:
         self._alive: dict[str, Machine] = {}
         self.started = 0
         self.killed: set[str] = set()
+        self.sick: set[str] = set()
         self.left_behind: list[Path] = []
 
     @property
@@ -63,8 +66,8 @@ class Machines:
         """The machines that are on, oldest first."""
         return list(self._alive.values())
 
-    def start(self) -> None:
-        """Switch on one more."""
+    def start(self, kind: Kind = Kind.JOIN) -> Machine:
+        """Switch on one more, which may be SICK or have a SKEWED clock."""
         # Counted down, so that the newest is the keeper: every change of fleet tests that rule.
         name = f"i-{9999 - self.started:04d}"
         self.started += 1
@@ -75,8 +78,27 @@ class Machines:
             secret=self._secret,
         )  # fmt: skip
         folder = self._folder / name
-        instance = Instance(facts, folder, door.endpoint, AGENT)
+        if kind is Kind.SICK:
+            folder.mkdir(parents=True)
+            (folder / "sick").touch()
+            self.sick.add(name)
+        variables = [f"AWS_CA_BUNDLE={self._network.authority}"]
+        if kind is Kind.SKEWED:
+            variables += self._skewed()
+        # As the words of a command: a machine has no variables but its own.
+        instance = Instance(facts, folder, door.endpoint, ("env", *variables, *AGENT))
         self._alive[name] = Machine(instance, door, folder)
+        return self._alive[name]
+
+    def _skewed(self) -> list[str]:
+        """Return the variables that put a process's clock off, ahead and behind by turns."""
+        library = self._folder / "clock.so"
+        if not library.exists():
+            self._folder.mkdir(exist_ok=True)
+            source = Path(__file__).with_name("clock.c")
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        offset = SKEW_SECONDS if self.started % 2 else -SKEW_SECONDS
+        return [f"LD_PRELOAD={library}", f"CLOCK_OFFSET={offset:.0f}"]
 
     def tend(self) -> None:
         """Resume what has stood still long enough, and clear away what is off."""
@@ -85,7 +107,9 @@ class Machines:
                 machine.resume_at = None
                 machine.instance.send_to_all(signal.SIGCONT)
             if machine.instance.has_ended():
-                if machine.id not in self.killed:
+                if self._network.has_outage:
+                    self.killed.add(machine.id)  # its last heartbeat has nowhere to go
+                elif machine.id not in self.killed:
                     self.left_behind += machine.left_behind()
                 self._clear(machine)
             elif machine.instance.is_overdue():

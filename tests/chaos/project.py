@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.schedule import OF_OBJECTS, Kind
+
 from parallelize_core.result import Cause
 
 MAX_ATTEMPTS = 3
@@ -28,6 +30,15 @@ class Expected:
     outputs: int
     attempt: int
     cause: Cause | None = None
+    refused: Kind | None = None
+    """How S3 refuses the input, if it does."""
+
+    def last_attempt(self, charged_by_sick: int) -> int:
+        """Return the attempt of the result, if workers that are sick failed so many before."""
+        if self.cause is Cause.COMMAND and self.attempt == MAX_ATTEMPTS:
+            return MAX_ATTEMPTS
+        # Who fails at the first attempt only has done so on the sick worker, too.
+        return max(self.attempt, 1 + charged_by_sick)
 
 
 _ENDS = {
@@ -35,6 +46,8 @@ _ENDS = {
     "flaky": (2, None),
     "broken": (MAX_ATTEMPTS, Cause.COMMAND),
     "bad": (1, Cause.COMMAND),
+    "forbidden": (2, Cause.INPUT),
+    "archived": (2, Cause.INPUT),
 }
 """For each way to end: the attempt that is the last, and why the job failed if it did."""
 
@@ -49,11 +62,12 @@ def make_project(folder: Path, seed: int, jobs: int, seconds: float) -> Mapping[
     expected = {}
     for number in range(jobs):
         key = f"{number % 10}/{number:06d}.txt"
-        fate = chance.choices(list(_ENDS), weights=(90, 5, 2, 3))[0]
+        fate = chance.choices(list(_ENDS), weights=(88, 5, 2, 3, 1, 1))[0]
         outputs = chance.choice((1, 1, 2, 4))
         path = folder / "inputs" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{chance.uniform(0, 2 * seconds):.3f} {outputs} {fate}\n")
         attempt, cause = _ENDS[fate]
-        expected[key] = Expected(0 if cause else outputs, attempt, cause)
+        refused = Kind(fate) if fate in OF_OBJECTS else None
+        expected[key] = Expected(0 if cause else outputs, attempt, cause, refused)
     return expected

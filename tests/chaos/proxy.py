@@ -8,14 +8,18 @@ request is in its signature, so an agent can be cut off from SQS and still reach
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,7 +33,17 @@ _EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 _CONNECTION = re.compile(rb"\r\nconnection: *[^\r]*", re.IGNORECASE)
 _LOOK_SECONDS = 0.05
 
-_CLOSED = (ConnectionError, asyncio.IncompleteReadError)
+_CLOSED = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)
+_OF_ONE_SERVICE = {
+    Kind.NO_SQS: "sqs", Kind.BUSY_SQS: "sqs",
+    Kind.NO_S3: "s3", Kind.BUSY_S3: "s3", Kind.OUTAGE: "s3",
+}  # fmt: skip
+_WRONG_RECORD = b"\x17\x03\x03\x00\x40" + bytes(64)
+"""Looks like a TLS record of 64 bytes, and cannot be deciphered."""
+
+_NO_HTTP = b"SSH-2.0-something-else\r\n\r\n"
+_NO_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"
+_TRICKLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,8 @@ class Trouble:
         """Whether the next request to `service` meets it."""
         if self.over:
             return False
-        if self.kind in {Kind.NO_SQS, Kind.NO_S3}:
-            return self.kind == f"no-{service}"
+        if self.kind in _OF_ONE_SERVICE:
+            return _OF_ONE_SERVICE[self.kind] == service
         return self.chance.random() < self.share
 
 
@@ -67,11 +81,59 @@ class Request:
     body: bytes
     service: str
 
+    @property
+    def verb(self) -> str:
+        """GET, PUT, or another."""
+        return self.head.split(b" ", 1)[0].decode()
+
+    @property
+    def path(self) -> str:
+        """Its path, without a query."""
+        return self.head.split(b" ", 2)[1].partition(b"?")[0].decode()
+
+
+@dataclass
+class Watched:
+    """What all doors know: inputs that are refused, by path, and when a result was written.
+
+    `results` are times since 1970 with the door through which each went.
+    """
+
+    refused: Mapping[str, Kind] = field(default_factory=dict)
+    results_path: str = "-"
+    hit: Counter[Kind] = field(default_factory=Counter)
+    results: list[tuple[float, Door]] = field(default_factory=list)
+    troubles: tuple[Trouble, ...] = ()
+
+    def refusal(self, request: Request) -> bytes | None:
+        """Return S3's answer to a request for an object that is refused."""
+        kind = self.refused.get(request.path)
+        if kind is None or request.verb not in {"GET", "HEAD"}:
+            return None
+        if kind is Kind.FORBIDDEN:
+            self.hit[kind] += 1
+            return _s3_error(403, "AccessDenied", "Access Denied", request.verb)
+        if request.verb == "HEAD":
+            return None
+        self.hit[kind] += 1
+        message = "The operation is not valid for the object's storage class"
+        return _s3_error(403, "InvalidObjectState", message)
+
+    def note(self, request: Request, answer: bytes, door: Door) -> None:
+        """Take note of a result that was written."""
+        written = request.verb == "PUT" and answer.startswith(b"HTTP/1.1 200")
+        if written and request.path.startswith(self.results_path):
+            self.results.append((time.time(), door))
+
 
 class Door:
     """One agent's way to the cloud."""
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
+    def __init__(
+        self, upstream: tuple[str, int], context: ssl.SSLContext, watched: Watched
+    ) -> None:
+        self._context = context
+        self._watched = watched
         self._upstream = upstream
         self._troubles: tuple[Trouble, ...] = ()
         self._server: asyncio.Server | None = None
@@ -82,7 +144,7 @@ class Door:
         """What AWS_ENDPOINT_URL has to be."""
         assert self._server
         host, port = self._server.sockets[0].getsockname()
-        return f"http://{host}:{port}"
+        return f"https://{host}:{port}"
 
     def impose(self, trouble: Trouble) -> None:
         """Give the door one trouble more."""
@@ -90,7 +152,7 @@ class Door:
 
     async def open(self) -> None:
         """Begin to listen."""
-        self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._enter, "127.0.0.1", 0, ssl=self._context)
 
     def close(self) -> None:
         """Let nobody in any more, and those inside go."""
@@ -115,12 +177,13 @@ class Door:
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         """Answer a request, well or badly; return whether the connection is of further use."""
-        trouble = next((t for t in self._troubles if t.hits(request.service)), None)
+        troubles = (*self._watched.troubles, *self._troubles)
+        trouble = next((t for t in troubles if t.hits(request.service)), None)
         answer: bytes | None = None
         match _counted(trouble):
             case Kind.NO_S3 | Kind.NO_SQS | Kind.LOSE_REQUEST:
                 await self._end_of_partition(request.service)
-            case Kind.THROTTLE:
+            case Kind.THROTTLE | Kind.BUSY_S3 | Kind.BUSY_SQS | Kind.OUTAGE:
                 answer = _throttled(request)
             case Kind.ERROR:
                 answer = _failed(request)
@@ -134,13 +197,37 @@ class Door:
                 whole = await self._forward(request)
                 writer.write(whole[: len(whole) - 1 - len(whole) // 4])
                 await writer.drain()
+            case Kind.CORRUPT:
+                whole = await self._forward(request)
+                writer.write(whole[: len(whole) // 2])
+                await writer.drain()
+                with suppress(OSError):
+                    os.write(writer.get_extra_info("socket").fileno(), _WRONG_RECORD)
+            case Kind.TRICKLE:
+                assert trouble
+                await self._trickle(await self._forward(request), writer, trouble)
+                return True
+            case Kind.GARBLE:
+                assert trouble
+                writer.write(trouble.chance.choice((_NO_HTTP, _NO_CHUNK)))
+                await writer.drain()
             case _:
-                answer = await self._forward(request)
+                answer = self._watched.refusal(request) or await self._forward(request)
         if answer is None or await self._end_of_partition(request.service):
             return False
         writer.write(answer)
         await writer.drain()
         return True
+
+    async def _trickle(self, answer: bytes, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
+        sent = 0
+        while not trouble.over and sent < len(answer):
+            writer.write(answer[sent : sent + 1])
+            await writer.drain()
+            sent += 1
+            await asyncio.sleep(_TRICKLE_SECONDS)
+        writer.write(answer[sent:])
+        await writer.drain()
 
     async def _end_of_partition(self, service: str) -> bool:
         """Wait while `service` is cut off, as packets do that nobody answers; say if it was."""
@@ -156,7 +243,9 @@ class Door:
             # One connection for one request: its answer then ends where the connection does.
             head = _CONNECTION.sub(b"", _EXPECT.sub(b"", request.head))
             writer.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + request.body)
-            return _CONNECTION.sub(b"", await reader.read(-1), count=1)
+            answer = _CONNECTION.sub(b"", await reader.read(-1), count=1)
+            self._watched.note(request, answer, self)
+            return answer
         finally:
             writer.close()
 
@@ -184,7 +273,7 @@ async def _read_request(
 
 def _throttled(request: Request) -> bytes:
     if request.service == "s3":
-        return _s3_error(503, "SlowDown", "Please reduce your request rate.")
+        return _s3_error(503, "SlowDown", "Please reduce your request rate.", request.verb)
     return _sqs_error(400, "RequestThrottled")
 
 
@@ -194,7 +283,9 @@ def _failed(request: Request) -> bytes:
     return _sqs_error(500, "InternalFailure")
 
 
-def _s3_error(status: int, code: str, message: str) -> bytes:
+def _s3_error(status: int, code: str, message: str, verb: str = "GET") -> bytes:
+    if verb == "HEAD":
+        return _response(status, "application/xml", "")
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     return _response(status, "application/xml", body)
 
@@ -209,10 +300,27 @@ def _response(status: int, kind: str, body: str) -> bytes:
     return f"{lines}\r\n{body}".encode()
 
 
+def make_certificate(folder: Path) -> Path:
+    """Make a certificate of 127.0.0.1 that signs itself; its key lies beside it."""
+    path = folder / "authority.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=chaos", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", path.with_suffix(".key"), "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return path
+
+
 class Network:
     """All doors, served by one thread; to be used as a context."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, folder: Path) -> None:
+        """Make the doors' certificate below `folder`, which exists."""
+        self.authority = make_certificate(folder)
+        self.watched = Watched()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.authority, self.authority.with_suffix(".key"))
         parts = urlsplit(endpoint)
         self._upstream = (parts.hostname or "", parts.port or 80)
         self._loop = asyncio.new_event_loop()
@@ -230,9 +338,14 @@ class Network:
 
     def open_door(self) -> Door:
         """Return a new door, which is open."""
-        door = Door(self._upstream)
+        door = Door(self._upstream, self._context, self.watched)
         self._do(door.open())
         return door
+
+    @property
+    def has_outage(self) -> bool:
+        """Whether all doors are in trouble."""
+        return any(not trouble.over for trouble in self.watched.troubles)
 
     def close_door(self, door: Door) -> None:
         """Close a door that nobody needs any more."""

@@ -474,3 +474,15 @@ def test_a_way_back_from_a_linked_folder_is_named_by_where_it_leads(scratch: Pat
     (scratch / "deep/x.txt").touch()
     (scratch / "link").symlink_to("deep/folder")
     assert names(found(scratch, "link/../x.txt")) == ["deep/x.txt"]
+
+
+def test_scripts_find_it_at_a_path_that_stays_and_can_count_and_go_through_the_files(
+    tmp_path: Path,
+) -> None:
+    from parallelize_agent import outputs  # noqa: PLC0415 - the import is what is tested
+
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch/r.txt").write_text("x")
+    (tmp_path / "stdout").write_text("r.txt\n")
+    found = outputs.find_outputs(tmp_path / "stdout", tmp_path / "scratch", None)
+    assert (len(found), [file.name for file in found]) == (1, ["r.txt"])
