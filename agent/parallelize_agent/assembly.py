@@ -233,6 +233,7 @@ class Assembly:
             environments=environments,
             root_setup=self.root_setup,
             execute=execute,
+            scratch=scratch,
             pipeline=pipeline,
             receiver=receiver,
             breaker=breaker,

@@ -96,6 +96,7 @@ class Worker:
     environments: Environments
     root_setup: RootSetup
     execute: Execute
+    scratch: ScratchSpace
     pipeline: Pipeline
     receiver: Receiver
     breaker: CircuitBreaker
@@ -292,6 +293,7 @@ class Worker:
         for outage in self.outages:
             outage.stop()
         self.execute.close()
+        await asyncio.to_thread(self.scratch.sweep)
 
     async def _await_running(self) -> None:
         """Let running jobs end while there is time; the time may become shorter meanwhile."""
