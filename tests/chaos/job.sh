@@ -11,7 +11,7 @@ note() {
 }
 note start
 # On a sick worker a library is missing, and no command begins.
-[ ! -e "${PARALLELIZE_SCRATCH%/work/jobs/*}/sick" ] || exit 127
+[ ! -e "${PARALLELIZE_SCRATCH%/*/jobs/*}/sick" ] || exit 127
 sleep "$seconds"
 number=0
 while [ "$number" -lt "$outputs" ]; do

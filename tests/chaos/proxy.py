@@ -193,16 +193,8 @@ class Door:
                 answer = await self._forward(request)
             case Kind.LOSE_ANSWER:
                 await self._forward(request)
-            case Kind.CUT:
-                whole = await self._forward(request)
-                writer.write(whole[: len(whole) - 1 - len(whole) // 4])
-                await writer.drain()
-            case Kind.CORRUPT:
-                whole = await self._forward(request)
-                writer.write(whole[: len(whole) // 2])
-                await writer.drain()
-                with suppress(OSError):
-                    os.write(writer.get_extra_info("socket").fileno(), _WRONG_RECORD)
+            case Kind.CUT | Kind.CORRUPT as kind:
+                await self._break_off(kind, await self._forward(request), writer)
             case Kind.TRICKLE:
                 assert trouble
                 await self._trickle(await self._forward(request), writer, trouble)
@@ -218,6 +210,15 @@ class Door:
         writer.write(answer)
         await writer.drain()
         return True
+
+    async def _break_off(self, kind: Kind, answer: bytes, writer: asyncio.StreamWriter) -> None:
+        """Send a part of an answer, and nothing more or a record of TLS that is none."""
+        part = len(answer) // 2 if kind is Kind.CORRUPT else len(answer) - 1 - len(answer) // 4
+        writer.write(answer[:part])
+        await writer.drain()
+        if kind is Kind.CORRUPT:
+            with suppress(OSError):
+                os.write(writer.get_extra_info("socket").fileno(), _WRONG_RECORD)
 
     async def _trickle(self, answer: bytes, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
         sent = 0
