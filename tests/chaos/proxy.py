@@ -193,24 +193,13 @@ class Door:
                 answer = await self._forward(request)
             case Kind.LOSE_ANSWER:
                 await self._forward(request)
-            case Kind.CUT:
-                whole = await self._forward(request)
-                writer.write(whole[: len(whole) - 1 - len(whole) // 4])
-                await writer.drain()
-            case Kind.CORRUPT:
-                whole = await self._forward(request)
-                writer.write(whole[: len(whole) // 2])
-                await writer.drain()
-                with suppress(OSError):
-                    os.write(writer.get_extra_info("socket").fileno(), _WRONG_RECORD)
+            case Kind.CUT | Kind.CORRUPT | Kind.GARBLE:
+                assert trouble
+                await self._spoil(request, writer, trouble)
             case Kind.TRICKLE:
                 assert trouble
                 await self._trickle(await self._forward(request), writer, trouble)
                 return True
-            case Kind.GARBLE:
-                assert trouble
-                writer.write(trouble.chance.choice((_NO_HTTP, _NO_CHUNK)))
-                await writer.drain()
             case _:
                 answer = self._watched.refusal(request) or await self._forward(request)
         if answer is None or await self._end_of_partition(request.service):
@@ -218,6 +207,23 @@ class Door:
         writer.write(answer)
         await writer.drain()
         return True
+
+    async def _spoil(
+        self, request: Request, writer: asyncio.StreamWriter, trouble: Trouble
+    ) -> None:
+        """Let the service act, and answer with what no client can take for an answer."""
+        whole = await self._forward(request)
+        match trouble.kind:
+            case Kind.CUT:
+                writer.write(whole[: len(whole) - 1 - len(whole) // 4])
+            case Kind.CORRUPT:
+                writer.write(whole[: len(whole) // 2])
+            case _:
+                writer.write(trouble.chance.choice((_NO_HTTP, _NO_CHUNK)))
+        await writer.drain()
+        if trouble.kind is Kind.CORRUPT:
+            with suppress(OSError):
+                os.write(writer.get_extra_info("socket").fileno(), _WRONG_RECORD)
 
     async def _trickle(self, answer: bytes, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
         sent = 0
