@@ -193,16 +193,13 @@ class Door:
                 answer = await self._forward(request)
             case Kind.LOSE_ANSWER:
                 await self._forward(request)
-            case Kind.CUT | Kind.CORRUPT as kind:
-                await self._break_off(kind, await self._forward(request), writer)
+            case Kind.CUT | Kind.CORRUPT | Kind.GARBLE:
+                assert trouble
+                await self._spoil(request, writer, trouble)
             case Kind.TRICKLE:
                 assert trouble
                 await self._trickle(await self._forward(request), writer, trouble)
                 return True
-            case Kind.GARBLE:
-                assert trouble
-                writer.write(trouble.chance.choice((_NO_HTTP, _NO_CHUNK)))
-                await writer.drain()
             case _:
                 answer = self._watched.refusal(request) or await self._forward(request)
         if answer is None or await self._end_of_partition(request.service):
@@ -211,12 +208,20 @@ class Door:
         await writer.drain()
         return True
 
-    async def _break_off(self, kind: Kind, answer: bytes, writer: asyncio.StreamWriter) -> None:
-        """Send a part of an answer, and nothing more or a record of TLS that is none."""
-        part = len(answer) // 2 if kind is Kind.CORRUPT else len(answer) - 1 - len(answer) // 4
-        writer.write(answer[:part])
+    async def _spoil(
+        self, request: Request, writer: asyncio.StreamWriter, trouble: Trouble
+    ) -> None:
+        """Let the service act, and answer with what no client can take for an answer."""
+        whole = await self._forward(request)
+        match trouble.kind:
+            case Kind.CUT:
+                writer.write(whole[: len(whole) - 1 - len(whole) // 4])
+            case Kind.CORRUPT:
+                writer.write(whole[: len(whole) // 2])
+            case _:
+                writer.write(trouble.chance.choice((_NO_HTTP, _NO_CHUNK)))
         await writer.drain()
-        if kind is Kind.CORRUPT:
+        if trouble.kind is Kind.CORRUPT:
             with suppress(OSError):
                 os.write(writer.get_extra_info("socket").fileno(), _WRONG_RECORD)
 

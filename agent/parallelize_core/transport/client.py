@@ -17,6 +17,7 @@ from parallelize_core.transport.connection import (
     BrokenAnswerError,
     Connection,
     Patience,
+    StalledError,
 )
 from parallelize_core.transport.credentials import CredentialSource
 from parallelize_core.transport.endpoints import Endpoint
@@ -230,7 +231,8 @@ class Client:
         if isinstance(error, ReplyError):
             reason, after = error.reason, error.retry_after
         else:
-            reason, after = Reason.TRANSIENT, None
+            stalled = isinstance(error, StalledError)
+            reason, after = Reason.STALLED if stalled else Reason.TRANSIENT, None
         if reason is Reason.CONFLICT and not request.retries_conflicts:
             reason = None
         delay = self._budget.delay(reason, failures, after) if reason is not None else None

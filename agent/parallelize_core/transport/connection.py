@@ -35,6 +35,10 @@ class PatienceError(TimeoutError):
     """An answer that takes too long."""
 
 
+class StalledError(PatienceError):
+    """A body that hardly moves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long an exchange may take.
@@ -230,7 +234,7 @@ class Connection(asyncio.Protocol):
         if self._moving and (enough or self._paused or self._answer.ended):
             self._expect_progress()
             return
-        self.abort(PatienceError(self._complaint()))
+        self.abort(self._complaint())
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to become true; raise what ended the connection instead."""
@@ -344,11 +348,11 @@ class Connection(asyncio.Protocol):
         self._moving, self._mark = True, self._moved
         self._deadline = self._loop.time() + self._patience.progress_seconds
 
-    def _complaint(self) -> str:
+    def _complaint(self) -> PatienceError:
         if not self._moving:
-            return f"no answer within {self._patience.answer_seconds:g} s"
+            return PatienceError(f"no answer within {self._patience.answer_seconds:g} s")
         moved = self._moved - self._mark
-        return f"only {moved:,} bytes in {self._patience.progress_seconds:g} s"
+        return StalledError(f"only {moved:,} bytes in {self._patience.progress_seconds:g} s")
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -9,6 +9,10 @@ from enum import Enum
 ATTEMPTS = 5
 """Of a call that fails for a reason that may pass; an outage is waited out by the caller."""
 
+STALLED_ATTEMPTS = 2
+"""Of a call whose body hardly moves: each takes a minute to give up, and a job and its lease wait.
+"""
+
 CONFLICT_ATTEMPTS = 8
 """Of a write that meets another one of the same object: its answer is not known yet."""
 
@@ -16,22 +20,26 @@ MAX_DELAY_SECONDS = 5.0
 """No pause is longer, a server's Retry-After included, so that a call fails within seconds."""
 
 _CAPACITY = 500
-_COSTS = {"transient": 14, "throttled": 5}
+_COSTS = {"transient": 14, "stalled": 14, "throttled": 5}
 _REFUND = 1
 """The budget's size and prices are those of botocore's standard mode: about 35 retries in a row.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 """
 
-_BASE_SECONDS = {"transient": 0.05, "throttled": 0.5, "conflict": 0.1}
+_BASE_SECONDS = {"transient": 0.05, "stalled": 0.05, "throttled": 0.5, "conflict": 0.1}
 
 
 class Reason(Enum):
     """Why a call may be made again."""
 
     TRANSIENT = "transient"
+    STALLED = "stalled"
     THROTTLED = "throttled"
     CONFLICT = "conflict"
+
+
+_ATTEMPTS = {Reason.STALLED: STALLED_ATTEMPTS, Reason.CONFLICT: CONFLICT_ATTEMPTS}
 
 
 class RetryBudget:
@@ -51,7 +59,7 @@ class RetryBudget:
 
     def delay(self, reason: Reason, attempt: int, retry_after: float | None) -> float | None:
         """Return the seconds to wait after the `attempt`th failure, or None to give up."""
-        if attempt >= (CONFLICT_ATTEMPTS if reason is Reason.CONFLICT else ATTEMPTS):
+        if attempt >= _ATTEMPTS.get(reason, ATTEMPTS):
             return None
         cost = self.cost(reason)
         if cost > self._left:

@@ -21,7 +21,7 @@ from tests.functional.core.transport.scripted import (
 from parallelize_core.errors import UnavailableError
 from parallelize_core.transport.client import Request
 from parallelize_core.transport.connection import Patience, PatienceError
-from parallelize_core.transport.retries import ATTEMPTS
+from parallelize_core.transport.retries import ATTEMPTS, STALLED_ATTEMPTS
 from parallelize_core.transport.sinks import Memory
 
 BODY = bytes(range(256)) * 1024
@@ -31,23 +31,26 @@ SHORT = Patience(0.2, progress_seconds=0.2, progress_bytes=1024)
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("step", "attempts"),
     [
-        silence,
-        trickle(b"HTTP/1.1 200 OK\r\nx-slow: "),
-        trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
-        trickle(b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n"),
-        trickle(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (silence, ATTEMPTS),
+        (trickle(b"HTTP/1.1 200 OK\r\nx-slow: "), ATTEMPTS),
+        (trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), STALLED_ATTEMPTS),
+        (trickle(b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n"), STALLED_ATTEMPTS),
+        (
+            trickle(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+            STALLED_ATTEMPTS,
+        ),
     ],
     ids=["silence", "headers", "body", "refusal", "chunks"],
 )
-def test_what_takes_too_long_is_given_up(step: Step) -> None:
+def test_what_takes_too_long_is_given_up(step: Step, attempts: int) -> None:
     async def body() -> None:
         async with served(step) as server, calling(server) as caller:
             with pytest.raises(UnavailableError) as caught:
                 await caller.client.call(Request("GET", "key", "it", SHORT))
             assert isinstance(caught.value.__cause__, PatienceError)
-            assert len(server.asked) == ATTEMPTS
+            assert len(server.asked) == attempts
 
     asyncio.run(body())
 
