@@ -81,6 +81,11 @@ class Outage:
                 await self._probe()
             except UnavailableError:
                 pass
+            except Exception as odd:
+                # An answer, or trouble of this machine; raised here, it would be taken for
+                # what the service says of the call's own object, and be charged to a file.
+                log.warning("probe failed", service=self.service, error=str(odd) or repr(odd))
+                return True
             else:
                 return True
         self._begin(error)
