@@ -12,17 +12,22 @@ import os
 import random
 import re
 import ssl
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.chaos.schedule import Kind
 
 T = TypeVar("T")
@@ -307,14 +312,25 @@ def _response(status: int, kind: str, body: str) -> bytes:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a certificate of 127.0.0.1 that signs itself; its key lies beside it."""
-    path = folder / "authority.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "2", "-subj", "/CN=chaos", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", path.with_suffix(".key"), "-out", path],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    """Make a certificate of 127.0.0.1 that signs itself; its key lies beside it.
+
+    It is good for a day before and after now: clocks may be wrong.
+    """
+    path, key = folder / "authority.pem", ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "chaos")])
+    host = x509.IPAddress(IPv4Address("127.0.0.1"))
+    now, day = datetime.now(UTC), timedelta(days=1)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.with_suffix(".key").write_bytes(text)
     return path
 
 
