@@ -13,6 +13,7 @@ share of what is left.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ MOST_LISTED = 1000
 
 LEAST_IN_A_ROW = 5
 """However many workers share the work, fewer equal failures on one of them say nothing."""
+
+STEPS_BACK = 3
+STEP_BACK_SECONDS = 0.5
+"""How often, and for how long at the most, a failure waits that is one of too many at once."""
 
 _DIGITS = re.compile(r"\d+")
 
@@ -86,7 +91,8 @@ class CircuitBreaker:
 
         `said` is the last line that the command printed on stderr.
         """
-        await self.records.put(self.layout.failure(key), b"")
+        mark = self.layout.failure(key)
+        await self.records.put(mark, b"")
         run = self.run.current
         again = await self._same_again(f"{decision.message} {said}".replace(key, ""))
         reason = await self._all_in_vain(run, key) or again
@@ -95,10 +101,29 @@ class CircuitBreaker:
             reason = (
                 f"{count:,} of {self._total:,} files have failed (run.halt is {run.limits.halt})"
             )
-        admitted = limit is None or count <= limit + limit // 2
+        admitted = limit is None or await self._has_room(mark, count, run, limit)
         if not admitted or (reason and not await self._is_at_its_end()):
             await self._open(reason or "too many failures")
         return admitted
+
+    async def _has_room(self, mark: str, count: int, run: Run, limit: int) -> bool:
+        """Whether a failure is within the limit and half of it; its mark is removed if not.
+
+        Of many at once each sees all the others. So a crowd steps back and comes again one by one;
+        those that are let in stay, and all that come later see them.
+        """
+        for _ in range(STEPS_BACK):
+            if count <= limit + limit // 2:
+                return True
+            await self.records.delete([mark])
+            await asyncio.sleep(random.uniform(0, STEP_BACK_SECONDS))  # noqa: S311 - no secret
+            await self.records.put(mark, b"")
+            await self._look(run, limit)
+            count = self._seen
+        if count <= limit + limit // 2:
+            return True
+        await self.records.delete([mark])
+        return False
 
     async def _count(self, run: Run) -> tuple[int, int | None]:
         """Return how many failures there are since the run was resumed, and how many may be."""
