@@ -33,6 +33,7 @@ from tests.chaos.schedule import Kind
 T = TypeVar("T")
 
 _SIGNED_FOR = re.compile(rb"Credential=[^,]*/(s3|sqs)/aws4_request")
+_CHUNKED = re.compile(rb"^transfer-encoding: *chunked", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 _CONNECTION = re.compile(rb"\r\nconnection: *[^\r]*", re.IGNORECASE)
@@ -277,9 +278,25 @@ async def _read_request(
     if _EXPECT.search(head):
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     length = _LENGTH.search(head)
-    body = await reader.readexactly(int(length[1])) if length else b""
+    if _CHUNKED.search(head):
+        body = await _read_chunks(reader)
+    else:
+        body = await reader.readexactly(int(length[1])) if length else b""
     service = _SIGNED_FOR.search(head)
     return Request(head, body, service[1].decode() if service else "")
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
+    """Read a body in chunks, as botocore sends one over TLS, and return it as it came."""
+    parts = []
+    size = -1
+    while size != 0:
+        line = await reader.readuntil(b"\r\n")
+        size = int(line.partition(b";")[0], 16)
+        parts += [line, await reader.readexactly(size + 2) if size else b""]
+    while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
+        parts.append(line)
+    return b"".join([*parts, b"\r\n"])
 
 
 def _throttled(request: Request) -> bytes:
