@@ -190,10 +190,20 @@ class S3Store:
             with self._asked(key):
                 self._client.delete_object(Bucket=self.bucket, Key=key, IfMatch=f'"{etag}"')
         except ParallelizeError as error:
+            if code_of(error) == "NotImplemented":
+                return self._delete_if_same(key, etag)
             if not _unmet(error, Condition(etag=etag)):
                 raise
             return self.head(key) is None
         return True
+
+    def _delete_if_same(self, key: str, etag: str) -> bool:
+        """Do so where the service knows no conditional delete; a race of one call is left."""
+        there = self.head(key)
+        if there and there.etag == etag:
+            self._delete([key])
+            return True
+        return there is None
 
     def _delete(self, keys: Sequence[str]) -> None:
         batch: Any = [{"Key": key} for key in keys]

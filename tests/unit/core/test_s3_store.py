@@ -80,6 +80,18 @@ def test_a_delete_that_comes_too_late_looks_what_is_there(
     assert store.delete_version("key", "abc")
 
 
+@pytest.mark.parametrize(("there", "deleted"), [("abc", True), ("def", False)])
+def test_without_conditional_deletes_a_version_is_looked_at_just_before(
+    s3: Stubber, store: Store, there: str, deleted: bool
+) -> None:
+    s3.add_client_error("delete_object", "NotImplemented", http_status_code=501)
+    head = {"ETag": f'"{there}"', "ContentLength": 1, "Metadata": {}}
+    s3.add_response("head_object", head)
+    if deleted:
+        s3.add_response("delete_objects", {})
+    assert store.delete_version("key", "abc") is deleted
+
+
 def test_a_delete_that_is_not_allowed_is_no_unmet_condition(s3: Stubber, store: Store) -> None:
     s3.add_client_error("delete_object", "AccessDenied", http_status_code=403)
     with pytest.raises(RefusedError):
