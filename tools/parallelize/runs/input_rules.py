@@ -33,7 +33,7 @@ LEFT_OUT = (
     # Linux, and file servers
     ".directory", ".Trash-*", "lost+found", ".nfs*", ".fuse_hidden*", "@eaDir",
     # Editors, office programs, notebooks
-    "*~", ".*.sw[a-p]", "#*#", ".#*", ".~lock.*#", "~$*", ".ipynb_checkpoints",
+    "*~", "!~", ".*.sw[a-p]", "#*#", ".#*", ".~lock.*#", "~$*", ".ipynb_checkpoints",
     ".idea", ".vscode", "__pycache__",
     # Version control
     ".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".hg", ".svn",
