@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("parallelize", deadline=None, print_blob=True)
@@ -15,6 +16,11 @@ for name in [*os.environ]:
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Take more workers than processors for `-n auto`: many tests wait for other processes."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Take more workers than processors for `-n auto`: many tests wait for other processes.
+
+    One that has nothing left takes tests from another: some are a thousand times as long.
+    """
+    if config.option.dist == "no":
+        config.option.dist = "worksteal"
     return 3 * (os.cpu_count() or 1) // 2

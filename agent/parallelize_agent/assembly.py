@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ from parallelize_agent.worker import Stages, Worker
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import hourly_usd
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.store import AsyncStore, Store
@@ -138,123 +140,203 @@ class Assembly:
     )
 
     async def worker(self) -> Worker:
-        """Build a worker that keeps its files below `work_dir`.
+        """Build a worker that keeps its files below `work_dir`; to be called once.
 
-        Raises UsageError if the run cannot be worked on here, MissingError if there is no such run.
+        An outage of S3 is waited out. Raises UsageError if the run cannot be worked on here,
+        MissingError if there is no such run, UnavailableError after `max_outage_seconds`.
         """
-        config, layout = self.config, self.config.layout
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        records = self.open_store(config.bucket)
-        run = RunSource(records, layout, config.run_refresh_seconds)
-        current = await run.refresh()
-        scratch = ScratchSpace(self.work_dir / "jobs", self.users)
-        scratch.check()
-        preparer = Preparer(scratch, self.cgroups, self._keep_log)
-        environments = Environments(
-            self.work_dir / "environments", self.open_rare, preparer, self.files
-        )
-        # Now, and not with the first job: what is wrong with the run itself ends the worker.
-        await environments.check(current)
-        slots = host.slot_count(
-            config.slots, host.logical_cpus(), host.gpu_count(), current.limits.gpus
-        )
-        return self._connect(run, environments, scratch, slots)
+        self._scratch.check()
+        try:
+            async with asyncio.timeout(self.config.max_outage_seconds):
+                run = await self._storage.outlast(self._run.refresh)
+                # Now, and not with the first job: a fault of the run itself ends the worker.
+                await self._storage.outlast(lambda: self._environments.check(run))
+        except TimeoutError:
+            why = self._storage.why
+            raise UnavailableError("S3 has been unavailable since the start", why) from None
+        gpus = host.gpu_count()
+        slots = host.slot_count(self.config.slots, host.logical_cpus(), gpus, run.limits.gpus)
+        return self._put_together(slots)
 
-    def _connect(
-        self, run: RunSource, environments: Environments, scratch: ScratchSpace, slots: int
-    ) -> Worker:
-        config, layout, name = self.config, self.config.layout, self.instance.worker
-        records, rare = self.open_store(config.bucket), self.open_rare(config.bucket)
+    def _put_together(self, slots: int) -> Worker:
+        config = self.config
+        execute = Execute(slots, self._scratch, self._environments.read_only, self.cgroups)
         identity = identify(config, self.instance, slots)
-        shutdown = Shutdown()
-        storage = Outage("S3", lambda: records.head(layout.run_json))
-        queueing = Outage("SQS", self.queue.counts)
-        peers = Peers(records, layout, name)
-        claims = Claims(records, layout, name, config.lease_seconds, self.now)
-        terms = LeaseTerms(config.lease_seconds, config.claim_after_seconds)
-        keeper = LeaseKeeper(self.queue, terms, claims, clock=self.clock, alive=self.alive)
-        acknowledger = Acknowledger(self.queue, keeper.release)
-        messages = Messages(self.queue, self.dead_letters, name, keeper, claims, acknowledger)
-        open_patient = self._patient(storage)
 
-        def unfit(error: ServiceError) -> None:
-            shutdown.decide(error.what, 0, error, unfit=True)
-
-        # These parts tell the worker what happens, which is put together from them.
-        def changed() -> None:
-            worker.heartbeat.beat()
-
+        # The parts tell the worker what happens, which is made of them.
         def settled(job: Job, decision: Decision) -> None:
             worker.settled(job, decision)
 
         def describe() -> Heartbeat:
             return worker.describe()
 
-        fitness = Fitness(peers, config.max_unfit, unfit, changed)
-        breaker = CircuitBreaker(
-            layout,
-            records,
-            rare,
-            self.queue,
-            run,
-            peers,
-            in_hand=lambda: worker.pipeline.size,
-            opened=lambda reason: shutdown.decide(f"the run is paused: {reason}"),
+        heartbeat = HeartbeatWriter(
+            self._records,
+            config.layout,
+            describe,
+            config.heartbeat_seconds,
+            Metrics(config, self._rare, self.publish).publish_in_thread,
+            last_seconds=config.interruption_margin_seconds,
         )
-        stage_in = StageIn(
-            config, name, open_patient, run, claims, environments, scratch, peers, shutdown,
-            self.files, host.free_bytes(self.work_dir) - config.disk_reserve_bytes,
-        )  # fmt: skip
-        stage_out = StageOut(
-            config, name, open_patient, run, Judge(name, run, peers, fitness, breaker), messages,
-            identity.hourly_usd,
-        )  # fmt: skip
-        execute = Execute(slots, scratch, environments.read_only, self.cgroups)
-        stages = Stages(stage_in, execute, stage_out, scratch, self.files, config.later_seconds)
-        pipeline = Pipeline(
-            stages,
-            slots,
-            most_leaving=slots + config.transfers,
-            settled=settled,
+        fitness = Fitness(self._peers, config.max_unfit, self._end_as_unfit, heartbeat.beat)
+        breaker = self._breaker(lambda: worker.pipeline.size)
+        judge = Judge(identity.worker, self._run, self._peers, fitness, breaker)
+        stages = Stages(
+            self._stage_in(),
+            execute,
+            self._stage_out(judge, identity.hourly_usd),
+            self._scratch,
+            self.files,
+            config.later_seconds,
         )
-        outages = (queueing, storage)
-        receiver = Receiver(
-            config, self.queue, rare, keeper, messages, pipeline, peers, fitness, outages,
-            shutdown, self.work_dir, DrainRule(config),
-        )  # fmt: skip
-        metrics = Metrics(config, rare, self.publish)
+        pipeline = Pipeline(stages, slots, slots + config.transfers, settled)
         worker = Worker(
             config=config,
             identity=identity,
-            shutdown=shutdown,
-            run_source=run,
-            keeper=keeper,
-            acknowledger=acknowledger,
-            environments=environments,
+            shutdown=self._shutdown,
+            run_source=self._run,
+            keeper=self._keeper,
+            acknowledger=self._acknowledger,
+            environments=self._environments,
             root_setup=self.root_setup,
             execute=execute,
-            scratch=scratch,
+            scratch=self._scratch,
             pipeline=pipeline,
-            receiver=receiver,
+            receiver=self._receiver(pipeline, fitness),
             breaker=breaker,
             fitness=fitness,
-            outages=outages,
-            heartbeat=HeartbeatWriter(
-                records,
-                layout,
-                describe,
-                config.heartbeat_seconds,
-                metrics.publish_in_thread,
-                last_seconds=config.interruption_margin_seconds,
-            ),
+            outages=self._outages,
+            heartbeat=heartbeat,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             notice=self.notice,
         )
         return worker
 
-    def _patient(self, storage: Outage) -> Callable[[str], AsyncStore]:
-        pause = self.config.recovery_seconds
-        return lambda bucket: OutlastingStore(self.open_store(bucket), storage, pause)
+    # What several parts share, each made once.
+
+    @cached_property
+    def _records(self) -> AsyncStore:
+        return self.open_store(self.config.bucket)
+
+    @cached_property
+    def _rare(self) -> Store:
+        return self.open_rare(self.config.bucket)
+
+    @cached_property
+    def _run(self) -> RunSource:
+        return RunSource(self._records, self.config.layout, self.config.run_refresh_seconds)
+
+    @cached_property
+    def _shutdown(self) -> Shutdown:
+        return Shutdown()
+
+    @cached_property
+    def _scratch(self) -> ScratchSpace:
+        return ScratchSpace(self.work_dir / "jobs", self.users)
+
+    @cached_property
+    def _environments(self) -> Environments:
+        preparer = Preparer(self._scratch, self.cgroups, self._keep_log)
+        return Environments(self.work_dir / "environments", self.open_rare, preparer, self.files)
+
+    @cached_property
+    def _storage(self) -> Outage:
+        return Outage("S3", lambda: self._records.head(self.config.layout.run_json))
+
+    @cached_property
+    def _outages(self) -> tuple[Outage, Outage]:
+        return Outage("SQS", self.queue.counts), self._storage
+
+    @cached_property
+    def _peers(self) -> Peers:
+        return Peers(self._records, self.config.layout, self.instance.worker)
+
+    @cached_property
+    def _claims(self) -> Claims:
+        config, name = self.config, self.instance.worker
+        return Claims(self._records, config.layout, name, config.lease_seconds, self.now)
+
+    @cached_property
+    def _keeper(self) -> LeaseKeeper:
+        terms = LeaseTerms(self.config.lease_seconds, self.config.claim_after_seconds)
+        return LeaseKeeper(self.queue, terms, self._claims, clock=self.clock, alive=self.alive)
+
+    @cached_property
+    def _acknowledger(self) -> Acknowledger:
+        return Acknowledger(self.queue, self._keeper.release)
+
+    @cached_property
+    def _messages(self) -> Messages:
+        return Messages(
+            self.queue,
+            self.dead_letters,
+            self.instance.worker,
+            self._keeper,
+            self._claims,
+            self._acknowledger,
+        )
+
+    def _stage_in(self) -> StageIn:
+        return StageIn(
+            self.config,
+            self.instance.worker,
+            self._open_patient,
+            self._run,
+            self._claims,
+            self._environments,
+            self._scratch,
+            self._peers,
+            self._shutdown,
+            self.files,
+            host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
+        )
+
+    def _stage_out(self, judge: Judge, hourly_usd: float | None) -> StageOut:
+        return StageOut(
+            self.config,
+            self.instance.worker,
+            self._open_patient,
+            self._run,
+            judge,
+            self._messages,
+            hourly_usd,
+        )
+
+    def _breaker(self, in_hand: Callable[[], int]) -> CircuitBreaker:
+        return CircuitBreaker(
+            self.config.layout,
+            self._records,
+            self._rare,
+            self.queue,
+            self._run,
+            self._peers,
+            in_hand,
+            opened=lambda reason: self._shutdown.decide(f"the run is paused: {reason}"),
+        )
+
+    def _receiver(self, pipeline: Pipeline, fitness: Fitness) -> Receiver:
+        return Receiver(
+            self.config,
+            self.queue,
+            self._rare,
+            self._keeper,
+            self._messages,
+            pipeline,
+            self._peers,
+            fitness,
+            self._outages,
+            self._shutdown,
+            self.work_dir,
+            DrainRule(self.config),
+        )
+
+    def _open_patient(self, bucket: str) -> AsyncStore:
+        store = self.open_store(bucket)
+        return OutlastingStore(store, self._storage, self.config.recovery_seconds)
+
+    def _end_as_unfit(self, error: ServiceError) -> None:
+        self._shutdown.decide(error.what, 0, error, unfit=True)
 
     def _keep_log(self, environment: str, log_file: Path) -> None:
         """Keep what a set-up has printed; called in a thread."""

@@ -75,7 +75,7 @@ def make_publisher(config: AgentConfig, instance: Instance) -> Publisher | None:
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
     """Leave the Auto Scaling group, so that nothing takes this worker's place.
 
-    A worker that is unfit may be replaced, unless so many were before it that the run is at fault.
+    A worker that is unfit may be replaced, unless too many were before it: then it is the run.
     """
     autoscaling: AutoScalingClient = _client("autoscaling", config, instance)
     records, layout, worker = open_rare(config, instance), config.layout, instance.worker

@@ -2,7 +2,7 @@
 
 The manifest and the results are the truth about a run; the queue only says what to try next. An
 input that was corrected after its job had failed keeps its place in the manifest. Its new size and
-ETag are written down beside it, and hold for whoever reads the manifest, and so for every sender.
+ETag are written down beside it, and hold for every reader of the manifest, and so for every sender.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from parallelize_core.errors import DecodeError
 
 MAX_NUMBER = 2**63 - 1
-"""No count, size, price or time of a run is larger; what is breaks whoever computes with it."""
+"""No count, size, price or time of a run is larger; code breaks that computes with what is."""
 
 MAX_MOMENT = 32_503_680_000
 """The year 3000, in seconds since 1970."""

@@ -24,7 +24,7 @@ from parallelize_core.transport.uploads import Uploads, each, ended, etag_of, un
 T = TypeVar("T")
 
 SINGLE_DELETES = 3
-"""Up to so many keys are deleted one by one; above, one call of boto3 is less work."""
+"""Up to this many keys are deleted one by one; above, one call of boto3 is less work."""
 
 _META = "x-amz-meta-"
 
@@ -216,7 +216,7 @@ class AsyncS3Store:
         return etag_of(reply)
 
     async def _off_loop(self, size: int, work: Callable[[], T]) -> T:
-        """Do what takes long for so many bytes in a thread, and what does not at once."""
+        """Do what takes long for that many bytes in a thread, and what does not at once."""
         if size <= LOOP_BYTES:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._files, work)

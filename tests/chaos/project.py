@@ -34,7 +34,7 @@ class Expected:
     """How S3 refuses the input, if it does."""
 
     def last_attempt(self, charged_by_sick: int) -> int:
-        """Return the attempt of the result, if workers that are sick failed so many before."""
+        """Return the attempt of the result, if sick workers failed that many before."""
         if self.cause is Cause.COMMAND and self.attempt == MAX_ATTEMPTS:
             return MAX_ATTEMPTS
         # Who fails at the first attempt only has done so on the sick worker, too.

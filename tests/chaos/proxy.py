@@ -178,7 +178,7 @@ class Door:
             while request := await _read_request(reader, writer):
                 if not await self._answer(request, writer):
                     break
-        # Not `close`: whoever is on the other side shall meet a reset, not an orderly end.
+        # Not `close`: the other side shall meet a reset, not an orderly end.
         writer.transport.abort()
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Environments:
     """Unpacked environments below `root`; what takes time is done in a thread of `files`.
 
-    One that is ready stays so for an agent that is started again, until the machine boots anew:
+    One that is ready stays so for an agent that is started again, until the machine boots again:
     what was written before an end that nobody saw may be half of something.
     """
 
@@ -157,7 +157,7 @@ def _make_runnable(folder: Path, program: str, setting: str = "run.command") -> 
         return
     if path.resolve().is_relative_to(folder.resolve()):
         mode = path.stat().st_mode
-        # Not for each job anew: that would look as if a job had changed it.
+        # Not again for each job: that would look as if a job had changed it.
         if mode & 0o555 != 0o555:
             path.chmod(mode | 0o555)
 

@@ -152,6 +152,9 @@ class Pipeline:
             decision = await self._work(job)
             self._move(job, Stage.LEAVING)
             await self._leave(job, decision)
+        except Exception:
+            # The message is gone or left to its lease by now; what is left is on this machine.
+            log.exception("job not put away", key=job.key)
         finally:
             self._jobs[job.stage].pop(job)
             self._alone.pop(job, None)

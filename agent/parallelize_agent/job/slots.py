@@ -9,7 +9,7 @@ from collections import deque
 class Slots:
     """Numbered from 0, and given in the order of asking.
 
-    A job that needs several waits until so many are free, and those behind it wait too, so it
+    A job that needs several waits until they are free, and those behind it wait too, so it
     cannot starve; nor can they, as the line is served in order.
     """
 

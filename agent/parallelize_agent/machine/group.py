@@ -4,21 +4,20 @@ Otherwise the group would replace each worker whose work is over, for ever. A wo
 interrupted, or whose time is up, does not do this: its work is not over, and it should be replaced.
 
 A group that follows the queue would also wake up for the files that a paused run leaves there, and
-start workers that only leave again. So whoever leaves such a run holds the group first.
+start workers that only leave again. So a worker that leaves such a run holds the group first.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from parallelize_core.errors import DecodeError, MissingError, code_of
-from parallelize_core.heartbeat import Heartbeat
+from parallelize_agent.reporting.peers import read_heartbeats
+from parallelize_core.errors import code_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.pause import HELD_PROCESSES
 from parallelize_core.run import Run
@@ -33,20 +32,20 @@ BUSY = {"ScalingActivityInProgress", "ResourceContention"}
 """The group is in the middle of something else, and takes this a moment later."""
 
 MAX_REPLACED = 3
-"""So many unfit machines of a run are replaced by others."""
+"""How many unfit machines of a run may be replaced by others."""
 
 
 def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -> bool:
     """Whether starting workers is of no use: the run is paused, or its last worker has `failed`.
 
-    If that cannot be read, it is so for whoever has failed.
+    If that cannot be read, it is so for a worker that has failed.
     """
     try:
         if Run.decode(store.get(layout.run_json)).paused:
             return True
         return failed and not any(
             other.alive(time.time())
-            for other in _heartbeats(store, layout)
+            for other in read_heartbeats(store, layout)
             if other.worker != worker
         )
     except Exception as error:
@@ -60,21 +59,15 @@ def may_be_replaced(store: Store, layout: RunLayout, worker: str) -> bool:
     If many were unfit before it, it is more likely the run that is at fault.
     """
     try:
-        unfit = [beat for beat in _heartbeats(store, layout) if beat.unfit]
+        unfit = [beat for beat in read_heartbeats(store, layout) if beat.unfit]
     except Exception as error:
         log.warning("not known how many were unfit", error=str(error) or repr(error))
         return False
     return sum(beat.worker != worker for beat in unfit) < MAX_REPLACED
 
 
-def _heartbeats(store: Store, layout: RunLayout) -> Iterator[Heartbeat]:
-    for item in store.list(layout.agents.prefix):
-        with suppress(DecodeError, MissingError):
-            yield Heartbeat.decode(store.get(item.key))
-
-
 def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bool]) -> None:
-    """Let the group start nothing, if it should rest; whoever resumes the run resumes it."""
+    """Let the group start nothing, if it should rest; resuming the run resumes it."""
     if not should_rest():
         return
     try:

@@ -45,7 +45,7 @@ class Command:
 
     `marker` is in the environment of this command and of no other; processes that have left its
     session are found by it. With a cgroup, that does the limiting, measuring and killing, as far as
-    the kernel lets it. `read_only` is a folder that it must not write to, whoever it runs as.
+    the kernel lets it. `read_only` is a folder that it must not write to, whatever user it runs as.
     """
 
     argv: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A folder that commands cannot write to, whoever they run as, while the agent can.
+"""A folder that commands cannot write to, whatever user they run as, while the agent can.
 
 What jobs share must be the same for each, and the modes of files stop neither root nor their
 owner. So commands are started from a mount namespace in which the folder is mounted read-only.

@@ -29,7 +29,7 @@ _LIST_BYTES = 64 * 1024
 """Room for 8,000 process numbers; what is beyond is found at the next look."""
 
 _ABANDONED_SECONDS = 10
-"""Whoever waits for a child of their own has taken its exit status long before."""
+"""Code that waits for a child of its own has taken its exit status long before."""
 
 _commands: dict[int, Child] = {}
 """Commands that somebody waits for, by process number."""

@@ -110,10 +110,13 @@ class Outage:
                     await self._probe()
                 except UnavailableError as error:
                     self.why = str(error)
+                except Exception as odd:
+                    # An answer, or trouble of this machine: the calls meet it, too, and say so.
+                    log.warning("probe failed", service=self.service, error=str(odd) or repr(odd))
+                    return
                 else:
                     return
         finally:
-            # Also if the probe itself is refused: then the calls are, too, and say so.
             log.info("outage is over", service=self.service, seconds=round(self.seconds, 1))
             self._since = None
             self._over.set()

@@ -32,7 +32,7 @@ WAIT_SECONDS = 1.0
 """How long the loop waits for a place, or after an error, before it looks around again."""
 
 MAX_ODD_ROUNDS = 10
-"""After so many errors that nobody foresaw, there is something wrong with this worker."""
+"""After more unforeseen errors than this, there is something wrong with this worker."""
 
 MIB = 2**20
 

@@ -175,7 +175,7 @@ class CircuitBreaker:
         return f"{self._in_a_row} files in a row have failed in the same way: {reason.strip()}"
 
     async def _all_in_vain(self, run: Run, key: str) -> str | None:
-        """Say so if so many files were tried, and none has succeeded, since the run was resumed."""
+        """Say so if FIRST files were tried, and none has succeeded, since the run was resumed."""
         if self._any_success:
             return None
         marks = await self._first(self.layout.failures.prefix, MOST_LISTED)

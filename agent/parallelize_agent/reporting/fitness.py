@@ -19,7 +19,7 @@ from parallelize_core.errors import ServiceError
 log = structlog.get_logger()
 
 SUSPECT_AFTER = 3
-"""So many commands that fail in a row, before any has succeeded here, make a worker suspect."""
+"""A worker is suspect after this many failed commands, if none has succeeded on it."""
 
 ASK_SECONDS = 1.0
 """How often a suspect worker looks how others fare."""

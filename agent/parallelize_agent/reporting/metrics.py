@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from parallelize_agent.reporting.peers import read_heartbeats
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import DecodeError, MissingError, code_of
@@ -143,7 +144,7 @@ class Metrics:
         if not (lead.limit or lead.publish):
             return
         layout = self._config.layout
-        spent = spent_usd(self._read_all())
+        spent = spent_usd(read_heartbeats(self._records, layout))
         if lead.limit and spent >= lead.limit:
             reason = f"the cost limit of ${lead.limit:.2f} is reached (about ${spent:.2f} spent)"
             if pause(self._records, layout, reason):
@@ -172,11 +173,6 @@ class Metrics:
                 break
             if item.key not in self._ended and (other := self._alive(item.key, mine.seen)):
                 yield other
-
-    def _read_all(self) -> Iterator[Heartbeat]:
-        for item in self._records.list(self._config.layout.agents.prefix):
-            with suppress(DecodeError, MissingError):
-                yield Heartbeat.decode(self._records.get(item.key))
 
     def _alive(self, key: str, now: float) -> Heartbeat | None:
         try:

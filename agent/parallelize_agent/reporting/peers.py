@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import suppress
 
 import structlog
 
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import RunLayout
-from parallelize_core.store import AsyncStore
+from parallelize_core.store import AsyncStore, Store
 
 log = structlog.get_logger()
 
@@ -69,3 +70,10 @@ class Peers:
             log.warning("heartbeat not read", key=key, error=str(error))
         self._known[key] = (etag, beat)
         return beat
+
+
+def read_heartbeats(store: Store, layout: RunLayout) -> Iterator[Heartbeat]:
+    """Go through the heartbeats of a run that can be read, for callers that may block."""
+    for item in store.list(layout.agents.prefix):
+        with suppress(DecodeError, MissingError):
+            yield Heartbeat.decode(store.get(item.key))

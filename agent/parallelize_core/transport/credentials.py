@@ -73,7 +73,7 @@ class CredentialSource:
         if self._fetching is None or self._fetching.done():
             self._fetched_at = asyncio.get_running_loop().time()
             self._fetching = asyncio.create_task(self._fetched(again=again))
-            # Whoever waits sees the failure; a renewal in passing is tried again by the next call.
+            # A call that waits sees the failure; the next call tries a renewal in passing again.
             self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._fetching
 

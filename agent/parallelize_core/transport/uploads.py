@@ -24,7 +24,7 @@ OffLoop = Callable[[int, Callable[[], Payload]], Awaitable[Payload]]
 
 
 class Uploads:
-    """Uploads in parts to one bucket; `off_loop` runs what takes long for so many bytes."""
+    """Uploads in parts to one bucket; `off_loop` runs what takes long for that many bytes."""
 
     def __init__(
         self, requests: ObjectRequests, parts: asyncio.Semaphore, off_loop: OffLoop

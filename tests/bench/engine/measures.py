@@ -23,7 +23,7 @@ open("out.bin", "wb").write(content)
 os.write(1, b"out.bin\\n")
 os._exit(0)
 """
-"""Uses the processor for so many seconds, the start of its interpreter included."""
+"""Uses the processor for a number of seconds, the start of its interpreter included."""
 
 PRINT = '#!/bin/sh\nseq -f "step %.0f of 300000: loss 0.123, 17 files/s" {lines}\n'
 HOLD = NO_OP + 'case "$1" in *0000000[0-3].txt) exec sleep 600 ;; esac\n'
@@ -147,7 +147,7 @@ def measure_makespan(
 
 
 def measure_lines(cloud: CloudProcess, program: Program, cores: Cores, lines: int) -> float:
-    """Return the agent's CPU seconds for one job that prints so many lines."""
+    """Return the agent's CPU seconds for one job that prints `lines` lines."""
     run = BenchRun.make(cloud, PRINT.format(lines=lines))
     run.add(1)
     with worker(run, program, run.config(1), cores.worker) as at_work:

@@ -57,7 +57,7 @@ class Observed:
 
 
 class MessageQueue:
-    """A standard queue. Not safe between threads; whoever waits does so on one event loop."""
+    """A standard queue. Not safe between threads: all that wait do so on one event loop."""
 
     def __init__(self) -> None:
         self.attributes: dict[str, str] = {}

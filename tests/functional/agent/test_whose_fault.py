@@ -165,3 +165,18 @@ def test_no_more_files_fail_for_good_than_half_again_what_the_run_allows(make: M
             worker.join()
     assert bench.read_run().paused
     assert 4 <= len(failed_results(bench, keys)) <= 6
+
+
+def test_an_outage_at_the_start_is_waited_out(make: MakeBench) -> None:
+    bench = make(COPY)
+    bench.add({"x": b"x"})
+    faults = Faults(broken={"get", "head"})
+    live = bench.worker("w1", store=FaultyStore(bench.store, faults))
+
+    def recover(call: str) -> None:
+        if faults.calls.count(f"head {bench.layout.run_json}") > 1:
+            faults.broken = set()
+
+    faults.hook = recover
+    assert live.run().error is None
+    assert bench.result("x").status == "succeeded"

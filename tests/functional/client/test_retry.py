@@ -174,7 +174,7 @@ class OvertakenStore:
 
 
 @pytest.mark.parametrize("nth", [2, 3, 4])
-@pytest.mark.parametrize("outcome", ["succeeded", "failed anew"])
+@pytest.mark.parametrize("outcome", ["succeeded", "failed again"])
 def test_a_result_that_another_client_s_retry_has_brought_is_not_deleted(
     failed: Project, capsys: Captured, nth: int, outcome: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""What jobs share stays as it is, whoever they run as."""
+"""What jobs share stays as it is, whatever user they run as."""
 
 from __future__ import annotations
 

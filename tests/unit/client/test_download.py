@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.download import Fetcher, is_there, told_refusals
+from parallelize.commands.download import Fetcher, is_there, still_stored, told_refusals
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.output_names import Refusal, refusals
 from parallelize_core.layout import Location
@@ -228,3 +229,21 @@ def test_files_have_the_permissions_that_were_asked_for(tmp_path: Path) -> None:
     outputs = [put(store, f"{n}.csv") for n in range(20)]
     fetcher(store, tmp_path, 0o600).fetch_all(outputs)
     assert {(tmp_path / one.key).stat().st_mode & 0o777 for one in outputs} == {0o600}
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_of_outputs_that_may_replace_each_other_the_one_that_is_stored_is_fetched(
+    order: tuple[str, str],
+) -> None:
+    store = InMemoryStore()
+    made = [(put(store, "same.txt", key.encode()), key) for key in order]
+    other = (put(store, "other.txt", b"c"), "c")
+    kept = still_stored(store, OUTPUT, sorted([*made, other], key=itemgetter(1)))
+    assert {key for _, key in kept} == {order[1], "c"}
+
+
+def test_an_output_that_none_of_its_makers_has_left_is_not_passed_over() -> None:
+    store = InMemoryStore()
+    made = [(put(store, "same.txt", key.encode()), key) for key in "ab"]
+    store.put(OUTPUT.key("same.txt"), b"from outside")
+    assert [output.key for output, _ in still_stored(store, OUTPUT, made)] == ["same.txt"]

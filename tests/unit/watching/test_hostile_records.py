@@ -1,4 +1,4 @@
-"""Whoever may write to the bucket may have written anything: what is shown of a run bears it."""
+"""Those who may write to the bucket may have written anything: what is shown of a run bears it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,13 +168,16 @@ def fetch(context: Context, folder: Path) -> Fetched:
 def make_plan(context: Context, folder: Path) -> Plan:
     """Read the manifest and the results, and choose what can be fetched into `folder`."""
     store, layout = context.store, context.layout
-    load_run(store, context)
+    run = load_run(store, context)
     check_meant(context)
     inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
     done = finished(store, layout)
     results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
     succeeded = [result for result in results if result.status == "succeeded"]
-    outputs = [output for result in succeeded for output in result.outputs]
+    made = [(output, result.key) for result in succeeded for output in result.outputs]
+    if run.naming.on_clash == "replace":
+        made = still_stored(context.store_of(run.output.bucket), run.output, made)
+    outputs = [output for output, _ in made]
     one_case, one_form = merges(folder, "a", "A"), merges(folder, COMPOSED, DECOMPOSED)
     refused = refusals(outputs, folder, one_case=one_case, one_form=one_form)
     names = {refusal.key for refusal in refused}
@@ -183,9 +187,28 @@ def make_plan(context: Context, folder: Path) -> Plan:
         succeeded=len(succeeded),
         failed=len(results) - len(succeeded),
         total=len(inputs),
-        makers={output.key: result.key for result in succeeded for output in result.outputs},
+        makers={output.key: key for output, key in made},
         silent=tuple(result.key for result in succeeded if not result.outputs),
     )
+
+
+def still_stored(
+    store: Store, location: Location, made: Sequence[tuple[Output, str]]
+) -> list[tuple[Output, str]]:
+    """Return the outputs without those that another input's of the same name has replaced.
+
+    `made` has each with its input. Where inputs may replace each other's outputs, only S3 knows
+    which came last; it is asked about names that several have given.
+    """
+    times = Counter(output.key for output, _ in made)
+    clashing = [key for key, count in times.items() if count > 1]
+    heads = in_parallel(lambda key: store.head(location.key(key)), clashing)
+    last = {key: there.etag for key, there in zip(clashing, heads, strict=True) if there}
+    chosen: dict[str, tuple[Output, str]] = {}
+    for output, maker in made:
+        if output.key not in chosen or last.get(output.key) == output.etag:
+            chosen[output.key] = (output, maker)
+    return list(chosen.values())
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:

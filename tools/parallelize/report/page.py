@@ -159,7 +159,7 @@ def workers_note(report: Report) -> str:
         return f"{report.status.alive:,} about to leave"
     if report.still_there == 0:
         return "all ended (EC2 was asked)"
-    told = "none at work, by their own account" if report.workers else "none has reported"
+    told = "0 active (self-reported)" if report.workers else "none has reported"
     return f"{told}; EC2 gave no answer"
 
 

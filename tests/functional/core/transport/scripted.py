@@ -93,7 +93,7 @@ class Server:
 
 
 def answer(body: bytes = b"", status: int = 200, cut: int | None = None, **headers: str) -> Step:
-    """Answer at once; with `cut` only so many bytes of it, and the end of the connection."""
+    """Answer at once; with `cut` only that many bytes of it, and the end of the connection."""
 
     async def step(exchange: Exchange) -> None:
         said = {"content-length": str(len(body)), **headers}
