@@ -289,6 +289,7 @@ class Assembly:
             self._peers,
             self._shutdown,
             self.files,
+            asyncio.Semaphore(self.config.transfers),
             host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
         )
 
@@ -300,6 +301,7 @@ class Assembly:
             self._run,
             judge,
             self._messages,
+            asyncio.Semaphore(self.config.transfers),
             hourly_usd,
         )
 

@@ -66,7 +66,7 @@ class AgentConfig(BaseModel):
     dead_letter_queue_url: str
 
     slots: int | str = 0
-    transfers: int = Field(default=8, ge=1, le=64)
+    transfers: int = Field(default=32, ge=1, le=64)
     lease_seconds: int = Field(default=120, ge=2, le=MAX_VISIBILITY_TIMEOUT_SECONDS)
     claim_after_seconds: float = Field(default=11.5 * 60 * 60, gt=0)
     poll_seconds: int = Field(default=20, ge=0, le=20)

@@ -8,6 +8,7 @@ the command; and there are stand-ins for what may only pause a run or dismiss a 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from collections.abc import Callable
@@ -219,11 +220,12 @@ class _Execution:
         )
         self._stage_in = parts.stage_in(
             CONFIG, worker, lambda _: store, self._work.run, claims, self._work.environments,
-            self._work.scratch, peers, self._work.shutdown, self._work.files_thread, room=0,
+            self._work.scratch, peers, self._work.shutdown, self._work.files_thread, asyncio.Semaphore(1), room=0,
         )  # fmt: skip
         self._stage_out = parts.stage_out(
-            CONFIG, worker, lambda _: store, self._work.run, judge, messages, now=lambda: ""
-        )
+            CONFIG, worker, lambda _: store, self._work.run, judge, messages,
+            asyncio.Semaphore(1), now=lambda: "",
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Take the job through its stages, as `Pipeline` does."""

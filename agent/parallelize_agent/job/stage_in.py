@@ -43,11 +43,17 @@ class StageIn:
     peers: Peers
     shutdown: Shutdown
     files: Executor
+    at_once: asyncio.Semaphore
+    """How many inputs may be fetched at once."""
     room: int
     """How many bytes a job may take on the disk of this worker when it is the only one."""
 
     async def __call__(self, received: Received, others: int) -> Staged | Decision:
         """Fetch what the job needs; `others` is the number of other jobs in hand."""
+        async with self.at_once:
+            return await self._stage_in(received, others)
+
+    async def _stage_in(self, received: Received, others: int) -> Staged | Decision:
         if decision := await self._early_decision(received):
             return decision
         if decision := self._disk_decision(received.message.size, others):

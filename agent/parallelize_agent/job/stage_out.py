@@ -6,6 +6,7 @@ failure, what a service does is not, and a lost lease means that nothing is to b
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ class StageOut:
     run: RunSource
     judge: Judge
     messages: Messages
+    at_once: asyncio.Semaphore
+    """How many jobs may have their files sent at once."""
     hourly_usd: float | None = None
     now: Callable[[], str] = utc_now
 
@@ -83,9 +86,11 @@ class StageOut:
         decision = await self.judge(received, ran, decision)
         match decision.fate:
             case Fate.SUCCEEDED:
-                await self._succeed(received, ran)
+                async with self.at_once:
+                    await self._succeed(received, ran)
             case Fate.FAILED if decision.final:
-                await self._fail(received, ran, decision)
+                async with self.at_once:
+                    await self._fail(received, ran, decision)
             case Fate.FAILED:
                 await self._try_again(received, ran, decision)
             case Fate.FINISHED:

@@ -194,5 +194,6 @@ def test_no_process_and_no_descriptor_is_left(make: MakeBench) -> None:
     before = descriptors()
     bench.add({f"{n}": b"" for n in range(20)})
     bench.run()
-    assert psutil.Process().children(recursive=True) == children
+    # Those of other tests, which were dying then, may be gone by now.
+    assert set(psutil.Process().children(recursive=True)) <= set(children)
     assert descriptors() <= before

@@ -65,7 +65,7 @@ def test_what_systems_and_editors_leave_is_no_input_and_is_told(
 @pytest.mark.parametrize(
     "name",
     [".hidden", "data~1.csv", "a.swp", ".config.json", "git", "Thumbs.db.csv", "_SUCCESS", "#1",
-     "a#b#c", ".nothing", "lost+found.txt", "Icon"],
+     "a#b#c", ".nothing", "lost+found.txt", "Icon", "~"],
 )  # fmt: skip
 def test_what_only_resembles_it_is_taken(tmp_path: Path, name: str) -> None:
     make(tmp_path, f"in/{name}")

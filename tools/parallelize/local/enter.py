@@ -13,6 +13,8 @@ from parallelize_core.errors import UsageError
 
 BRISK = {
     "agent.lease": 20.0,
+    # One server answers all workers, and renewals of leases wait with the rest.
+    "agent.transfers": 8,
     "agent.poll": 1.0,
     "agent.heartbeat": 5.0,
     "agent.stop_grace": 2.0,

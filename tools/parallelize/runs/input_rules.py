@@ -33,7 +33,7 @@ LEFT_OUT = (
     # Linux, and file servers
     ".directory", ".Trash-*", "lost+found", ".nfs*", ".fuse_hidden*", "@eaDir",
     # Editors, office programs, notebooks
-    "*~", "!~", ".*.sw[a-p]", "#*#", ".#*", ".~lock.*#", "~$*", ".ipynb_checkpoints",
+    "?*~", ".*.sw[a-p]", "#*#", ".#*", ".~lock.*#", "~$*", ".ipynb_checkpoints",
     ".idea", ".vscode", "__pycache__",
     # Version control
     ".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".hg", ".svn",
@@ -45,8 +45,9 @@ LEFT_OUT = (
 
 
 def _expression(name: str) -> str:
-    parts = re.split(r"(\*|\[a-p\])", name)
-    return "".join({"*": "[^/]*", "[a-p]": "[a-p]"}.get(part, re.escape(part)) for part in parts)
+    parts = re.split(r"(\*|\?|\[a-p\])", name)
+    wild = {"*": "[^/]*", "?": "[^/]", "[a-p]": "[a-p]"}
+    return "".join(wild.get(part) or re.escape(part) for part in parts)
 
 
 # One expression, as a million keys go through it.
