@@ -137,7 +137,9 @@ def test_the_checker_finds_an_output_that_another_execution_has_replaced(good: E
 
 def test_the_checker_finds_an_output_of_no_result(good: Evidence) -> None:
     stray = {**good.contents, "a.2": content(2)}
-    assert violations(replace(good, contents=stray)) == "doubled: the output a.2 is named by no result"
+    assert (
+        violations(replace(good, contents=stray)) == "doubled: the output a.2 is named by no result"
+    )
 
 
 def test_the_checker_finds_a_false_failure_and_a_false_success(good: Evidence) -> None:
