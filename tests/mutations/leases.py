@@ -100,7 +100,7 @@ MUTATIONS = (
         LEASES,
         "            await self._renew([lease])\n            if lease.valid:",
         "            if lease.valid:",
-        (f"{UNIT}test_a_job_that_somebody_else_has_by_now_is_not_claimed",),
+        (f"{KEEPER}test_a_claim_that_cannot_be_made_costs_no_lease",),
     ),
     Mutation(
         "claim-before-parked",

@@ -10,6 +10,7 @@ from tests.unit.agent.lease_site import LAYOUT, SECONDS, Site, held, renew
 from parallelize_agent.queue.claims import SKEW_SECONDS, Claims
 from parallelize_agent.queue.leases import Lease, LeaseKeeper, LeaseTerms
 from parallelize_core.clock import boot_seconds
+from parallelize_core.errors import UnavailableError
 from parallelize_core.store import ALWAYS, Condition
 from parallelize_core.testing import AsyncInMemoryQueue, AsyncInMemoryStore
 
@@ -245,3 +246,28 @@ def test_a_claim_that_was_renewed_meanwhile_is_not_taken_over() -> None:
         return await other.take_over("x")
 
     assert asyncio.run(run()) is False
+
+
+def test_a_claim_that_cannot_be_made_costs_no_lease() -> None:
+    async def unreachable() -> None:
+        raise UnavailableError("S3 does not answer")
+
+    calls = Calls(CLAIMED)
+    calls.store.before_put = unreachable
+    lease = calls.receive()
+    for _ in range(60):
+        calls.clock.now += 5
+        renew(calls.keeper)
+    assert lease.valid
+    assert lease.claim is None
+
+
+def test_a_message_that_the_queue_has_given_to_another_is_not_claimed() -> None:
+    calls = Calls(CLAIMED)
+    lease = calls.receive()
+    calls.clock.now += SECONDS / 2
+    calls.site.queue.extend([lease.message.receipt], 0)
+    assert calls.site.queue.receive(1, 0, int(SECONDS))
+    renew(calls.keeper)
+    assert not lease.valid
+    assert len(calls.site.queue.bodies()) == 1
