@@ -119,20 +119,20 @@ def test_what_comes_late_does_not_begin_in_a_free_slot_while_other_jobs_still_ru
     bench.add({"x": b""})
     bench.add({"late": b""}, send=False)
     faults = Faults()
-    decided = threading.Event()
+    polling, decided = threading.Event(), threading.Event()
 
     def arrive_late(call: str) -> None:
         if call.startswith("receive ") and gate.arrived():
+            polling.set()
             assert decided.wait(20)
             bench.queue.send([bench.message("late").encode()])
 
     faults.hook = arrive_late
     with at_work(bench.worker("w1", queue=FaultyQueue(bench.queue, faults))) as (worker,):
-        until(gate.arrived)
-        until(lambda: faults.calls and faults.calls[-1].startswith("receive "))
+        assert polling.wait(20)
         worker.worker.shut_down("spot notice", 60)
         decided.set()
-        until(lambda: [job.key for job in bench.waiting()].count("late") and ready(bench))
+        until(lambda: ready(bench) == 1)
         gate.open()
         worker.join()
     assert gate.arrived() == {"x"}
