@@ -61,7 +61,7 @@ class Passed:
         try:
             task = asyncio.current_task()
         except RuntimeError:
-            return False  # a thread of the job's own
+            return not threading.current_thread().name.startswith(("slot", "files"))
         frame = getattr(task and task.get_coro(), "cr_frame", None)
         return frame is not None and frame.f_locals.get("name") in self.beside
 
