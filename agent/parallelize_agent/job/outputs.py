@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO, FileIO
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -24,6 +24,7 @@ from types import MappingProxyType
 from parallelize_agent.job import printed
 from parallelize_agent.job.furnishing import CameAlong, located
 from parallelize_agent.job.scratch import PRIVATE
+from parallelize_agent.process.capture import Kept
 from parallelize_core import keys
 
 CONTENT_BYTES = 256 * 1024
@@ -85,7 +86,7 @@ class Outputs:
 
 
 def find_outputs(
-    stdout: Path,
+    stdout: Kept,
     scratch: Path,
     environment: Path | None,
     places: Mapping[str, Path] = MappingProxyType({}),
@@ -97,8 +98,8 @@ def find_outputs(
     file or cannot be read, and for a name that cannot be part of a key.
     """
     search = _Search(scratch, environment, places)
-    with stdout.open("rb") as file:
-        for line in file:
+    with BytesIO(stdout) if isinstance(stdout, bytes) else stdout.open("rb") as lines:
+        for line in lines:
             for text in line.rstrip(b"\n").split(b"\0"):
                 search.look_at(text)
     return search.outputs()
@@ -108,7 +109,7 @@ class _Search:
     """One pass over the lines of a command's stdout. Paths are bytes, as the kernel has them."""
 
     def __init__(self, scratch: Path, environment: Path | None, places: Mapping[str, Path]) -> None:
-        self._root = located(os.fsencode(scratch))[0]
+        self._root = _root(scratch)
         self._came_along = CameAlong(self._root, environment)
         self._places = {os.fsencode(name): os.fsencode(to) for name, to in places.items()}
         self._places[os.fsencode(scratch)] = self._root
@@ -257,6 +258,16 @@ class _Search:
 
     def _shown(self, path: bytes) -> str:
         return _quoted(path.removeprefix(self._root + b"/"))
+
+
+def _root(scratch: Path) -> bytes:
+    try:
+        return located(os.fsencode(scratch))[0]
+    except OSError as error:
+        raise OutputError(
+            "its scratch folder is gone, so its outputs are unknown: the command has deleted or "
+            f"moved it ({error.strerror})"
+        ) from None
 
 
 def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:

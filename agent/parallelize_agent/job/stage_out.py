@@ -227,6 +227,9 @@ class StageOut:
             received.key, received.message.attempt, self.worker, received.started_at
         )
         key = record.removesuffix(".json") + ".log"
-        with ran.log.open("rb") as file:
-            await self.open_store(self.config.bucket).put_file(key, file)
+        try:
+            with ran.log.open("rb") as file:
+                await self.open_store(self.config.bucket).put_file(key, file)
+        except FileNotFoundError:
+            return "", None  # the command has deleted it
         return "", key

@@ -263,12 +263,15 @@ def test_an_environment_that_was_mended_serves_the_next_attempt(
     assert bench.output("out") == b"data\n"
 
 
-def test_a_command_that_deletes_what_it_printed_is_charged_and_ends(make: MakeBench) -> None:
+@pytest.mark.parametrize("printed", ["echo out", "seq 100000"], ids=["little", "much"])
+def test_a_command_that_deletes_what_is_not_its_own_is_charged_and_ends(
+    make: MakeBench, printed: str
+) -> None:
     # As root of its own files, as everywhere but in the image, it reaches what lies beside.
-    bench = make("rm -rf ../*; exit 0", limits=Limits(max_attempts=2))
+    bench = make(f"{printed}; rm -rf ../*; exit 0", limits=Limits(max_attempts=2))
     bench.add({"x": b"", "y": b""})
     departure = bench.run()
     assert departure.error is None
     result = bench.result("x")
     assert (result.status, result.cause, result.attempt) == ("failed", Cause.OUTPUT, 2)
-    assert "deleted files outside its scratch folder" in result.message
+    assert "the command has deleted" in result.message
