@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 
 from parallelize_agent.job import fault
@@ -55,7 +56,7 @@ class Execute:
         folder = staged.folder
         if staged.content is not None:
             self._scratch.make(folder)
-            folder.input.write_bytes(staged.content)
+            _write_new(folder.input, staged.content)
         self._scratch.furnish(folder, staged.environment)
         outcome = self._execute(job, staged)
         if isinstance(outcome, Decision):
@@ -127,6 +128,15 @@ class Execute:
             return find_outputs(outcome.stdout, folder.scratch, staged.environment, places)
         except OutputError as error:
             return error
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    # Not by pathlib, which takes three times as long.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    with FileIO(descriptor, "wb") as file:
+        written = 0
+        while written < len(content):
+            written += file.write(content[written:])
 
 
 def _check_stdout(outcome: Outcome) -> None:

@@ -135,7 +135,8 @@ class _Watch:
             try:
                 self._watch(child)
                 ending = self._follow(child)
-                self._end_gently(child)
+                if ending is not Ending.EXITED:
+                    self._end_gently(child)
             finally:
                 # Whatever happened, nothing of the command may outlive it.
                 exit_code, cpu_seconds, peak = self._end(child)
@@ -166,9 +167,10 @@ class _Watch:
         """Wait for something to happen, take what the pipes have, and return what has happened."""
         events = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
         ready = {descriptor for descriptor, _ in events}
-        for descriptor in self._streams:
-            if descriptor in ready and not self._read(descriptor):
+        for descriptor in [stream for stream in self._streams if stream in ready]:
+            if not self._read(descriptor):
                 self._poll.unregister(descriptor)
+                del self._streams[descriptor]
         return ready
 
     def _ending(self, child: Child, ready: set[int]) -> Ending | None:
@@ -238,7 +240,7 @@ class _Watch:
         return exit_code, cpu_seconds, peak
 
     def _take_the_rest(self) -> None:
-        """Take what is left in the pipes; who still holds one open is not waited for."""
+        """Take what is left in pipes that are open; who still holds one is not waited for."""
         for descriptor in self._streams:
             os.set_blocking(descriptor, False)
             left = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
