@@ -193,14 +193,14 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("nobody is there to be asked", "stdin is not a terminal", "--yes")
+        raise UsageError("cannot ask for confirmation", "stdin is not a terminal", "--yes")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("nothing was deleted")
 
 
 def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
-    # Listed anew: workers have written, and left their last words, since the plan was made.
+    # Listed again: workers have written since the plan was made.
     objects = _objects(store, layout, keep_outputs=keep_outputs)
     # run.json goes last: while it is there, a clean that was cut off can be seen and repeated.
     store.delete(item.key for item in objects if item.key != layout.run_json)

@@ -263,7 +263,7 @@ class Fetcher:
         if not outputs:
             return 0, ()
         fetched, broken = 0, []
-        with progress("in place", len(outputs)) as step:
+        with progress("downloaded", len(outputs)) as step:
             for output, outcome in zip(outputs, in_parallel(self._try, outputs), strict=True):
                 if isinstance(outcome, Refusal):
                     broken.append(outcome)

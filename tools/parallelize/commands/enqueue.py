@@ -53,7 +53,7 @@ class Enqueued:
 
 def enqueue(
     *,
-    limit: Annotated[int | None, Parameter(help="Send at most so many jobs.")] = None,
+    limit: Annotated[int | None, Parameter(help="Send at most N jobs.")] = None,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,

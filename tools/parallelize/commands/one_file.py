@@ -65,7 +65,7 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
             status = _work_off(context)
             if status.left:
                 raise ServiceError(
-                    "the local worker has gone without a result", status.why,
+                    "the worker exited before finishing the file", status.why,
                     "parallelize local status   shows its console",
                 )  # fmt: skip
             return _done(context, key, out)

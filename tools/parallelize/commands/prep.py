@@ -2,8 +2,8 @@
 
 Nothing is sent before everything is checked. What is there already is not sent again, so an
 interrupted `prep` is repeated. If workers are to start from a vendor's plain image, the agent for
-them is sent along. The order is inputs, manifest, environment, run.json: whoever
-finds a run finds all that it names.
+them is sent along. The order is inputs, manifest, environment, run.json: a run
+that can be found has all that it names.
 
 A new input is added by a further part of the manifest. One whose content has *changed* is
 taken only if its job has failed, and `retry` then sends the new version: otherwise a result, or a
@@ -52,7 +52,7 @@ NAMED = 20
 
 CHANGED = (
     "the environment or the settings of the run have changed since it was prepared\n"
-    "  files that are done stay as they are; for all anew: --run NAME"
+    "  files that are done stay as they are; to redo everything, --run NAME"
 )
 
 
@@ -212,11 +212,11 @@ def make_plan(context: Context, store: Store, draft: Draft, local: Found | None)
     else:
         there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
         uploads = tuple(_missing_uploads(store, there_now, local.inputs))
-        sent_anew = {upload.item.key: upload.content for upload in uploads}
-        wanted = [_entry(item, sent_anew.get(item.key), there_now) for item in local.inputs]
+        sent_now = {upload.item.key: upload.content for upload in uploads}
+        wanted = [_entry(item, sent_now.get(item.key), there_now) for item in local.inputs]
         left_out, refused = local.left_out, ()
         changed = [entry.key for entry in wanted
-                   if entry.key in sent_anew and _differs(entry, known)]  # fmt: skip
+                   if entry.key in sent_now and _differs(entry, known)]  # fmt: skip
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
     corrected = tuple(entry for entry in wanted if _differs(entry, known))

@@ -266,7 +266,7 @@ def _write_report(context: Context, total: int) -> Path | None:
     if not context.settings.report.html:
         return None
     if total > REPORTED_FILES:
-        say(f"a report on so many files takes a while: parallelize report{context.hint}")
+        say(f"a report on this many files takes a while: parallelize report{context.hint}")
         return None
     try:
         return write_report(context)

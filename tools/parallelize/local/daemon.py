@@ -108,7 +108,7 @@ class Cloud:
         self._serving.start()
         register_image(self._ec2)
         self._manager.start()
-        # Last: whoever sees the state file may count on everything above.
+        # Last: a reader of the state file may count on everything above.
         self._state.write(self._folder)
 
     def idle_seconds(self) -> float:

@@ -144,7 +144,7 @@ def _find(word: str, packed: Packed, setting: str) -> Program | None:
             return None
         raise UsageError(
             f"{escape(name)} does not exist", f'it is the command "{escape(word)}"',
-            f"write it, or mend {setting} (and run.env_prefix)",
+            f"write it, or fix {setting} (and run.env_prefix)",
         ) from None  # fmt: skip
     mode = None if packed.own else info.external_attr >> 16
     with packed.archive.open(info) as file:

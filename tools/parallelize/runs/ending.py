@@ -1,4 +1,4 @@
-"""The last words of `parallelize run`."""
+"""The closing summary of `parallelize run`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _workers(machines: int, hint: str) -> str:
     if machines:
         leaving = f"{plural(machines, 'worker')} still there, and about to leave by itself"
         return f"workers:   {leaving} (parallelize kill{hint})"
-    return "workers:   all ended (checked)"
+    return "workers:   all terminated (verified)"
 
 
 def _local_lines() -> list[str]:

@@ -46,7 +46,7 @@ class Worker:
 
     @property
     def ended(self) -> bool:
-        """Whether it has said good-bye."""
+        """Whether it has left."""
         return self.beat.state in _ENDED
 
     @property
