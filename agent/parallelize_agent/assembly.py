@@ -42,7 +42,7 @@ from parallelize_agent.reporting.heartbeat import HeartbeatWriter
 from parallelize_agent.reporting.metrics import Metrics, Publish
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
-from parallelize_agent.shutdown import Shutdown
+from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Stages, Worker
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
@@ -339,7 +339,7 @@ class Assembly:
         return OutlastingStore(store, self._storage, self.config.recovery_seconds)
 
     def _end_as_unfit(self, error: ServiceError) -> None:
-        self._shutdown.decide(error.what, 0, error, unfit=True)
+        self._shutdown.decide(words(error), 0, error, unfit=True)
 
     def _keep_log(self, environment: str, printed: Kept) -> None:
         """Keep what a set-up has printed; called in a thread."""

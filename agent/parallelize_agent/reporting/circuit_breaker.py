@@ -94,7 +94,7 @@ class CircuitBreaker:
         mark = self.layout.failure(key)
         await self.records.put(mark, b"")
         run = self.run.current
-        again = await self._same_again(f"{decision.message} {said}".replace(key, ""))
+        again = await self._same_again(f"{decision.message} {said}".replace(key, "FILE"))
         reason = await self._all_in_vain(run, key) or again
         count, limit = await self._count(run)
         if limit is not None and count >= limit:

@@ -11,11 +11,12 @@ from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
 from parallelize.runs.status import RunStatus, Worker
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
-from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 SCHEMA = 1
 BAR_CELLS = 20
 WORKERS_SHOWN = 12
+FAILED_SHOWN = 2
 
 
 def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def page(status: RunStatus) -> list[str]:
         *_rate_line(status),
         *_cost_line(status),
         *_worker_lines(status),
+        *_lost_lines(status),
         *_failure_line(status),
         *_why_lines(status),
     ]
@@ -197,6 +199,18 @@ def _failure_line(status: RunStatus) -> list[str]:
         return []
     where = f"{shown(failure.key, 30)}  {label(failure)}"
     return ["", _cut(f"  last failure  {where}  {last_words(failure)}")]
+
+
+def _lost_lines(status: RunStatus) -> Iterator[str]:
+    """Say in full why workers have failed beside others; `why` says it of the last one."""
+    if not status.alive:
+        return
+    failed = [worker for worker in status.workers if worker.state == WorkerState.FAILED]
+    failed.sort(key=lambda worker: worker.beat.seen)
+    for worker in failed[-FAILED_SHOWN:]:
+        text = f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
+        yield ""
+        yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10, max_lines=3)
 
 
 def _why_lines(status: RunStatus) -> list[str]:
