@@ -52,15 +52,28 @@ def test_a_private_umask_keeps_outputs_private_and_is_still_there_afterwards(
     assert {path.stat().st_mode & 0o777 for path in out.rglob("*.csv")} == {0o600}
 
 
-def test_a_file_that_is_done_without_an_output_is_named(
+def test_a_file_that_is_done_without_an_output_is_named_and_no_full_success(
     project: Project, out: Path, capsys: Captured
 ) -> None:
     project.add("a.txt", "silent.txt")
     project.call("prep")
     project.finish("a.txt", "a.csv")
     project.finish("silent.txt")
+    assert project.call("download", str(out), "--json") == 1
+    told = capsys.readouterr()
+    assert "1 file succeeded but produced no output: silent.txt\n" in told.err
+    assert json.loads(told.out)["without_output"] == 1
+
+
+def test_a_run_that_needs_no_outputs_has_them_all(
+    project: Project, out: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARALLELIZE_RUN_REQUIRE_OUTPUT", "false")
+    project.add("silent.txt")
+    project.call("prep")
+    project.finish("silent.txt")
     assert project.call("download", str(out)) == 0
-    assert "done without an output: silent.txt\n" in capsys.readouterr().err
+    assert "no output" not in capsys.readouterr().err
 
 
 def test_a_second_download_fetches_only_what_is_missing(

@@ -16,6 +16,7 @@ from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
 from parallelize.runs.record import load_run
+from parallelize.runs.silent import not_delivered
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
 from parallelize_core.errors import NothingToDoError, UsageError
@@ -97,6 +98,8 @@ def report(record: Attempt) -> Iterator[str]:
         yield f"  {escape(record.message)}"
     if isinstance(record, Result):
         yield from (f"  output {shown(o.key, 50)}  {show_size(o.size)}" for o in record.outputs)
+        if left := not_delivered(record):
+            yield f"  {left}"
     if record.log:
         yield from (f"  | {_harmless(line)}" for line in record.log.splitlines())
     else:

@@ -105,9 +105,10 @@ def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
         setup=shlex.join(run.setup.command) if run.setup else None,
         setup_timeout=run.setup.timeout_seconds if run.setup else 30 * 60,
         timeout=run.limits.timeout_seconds,
-        require_output=run.limits.require_output,
+        require_output=None if run.limits.halt_if_silent else run.limits.require_output,
         memory_per_job=run.limits.memory_bytes,
         gpus_per_job=run.limits.gpus,
     )
-    output = OutputTable(name=run.naming.name, on_clash=run.naming.on_clash)
+    naming = run.naming
+    output = OutputTable(name=naming.name, on_clash=naming.on_clash, collect=naming.collect)
     return one_file.with_tables(resolved, run=table, output=output)
