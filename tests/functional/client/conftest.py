@@ -68,7 +68,7 @@ class Project:
         return self.context.store
 
     def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
-        """Do what a worker does at the end of a job: outputs, a mark if it needs one, the result."""
+        """Do what a worker does at the end of a job: outputs, its mark, the result."""
         store, layout = self.store, self.layout
         made = []
         for name in outputs:

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
@@ -49,6 +50,7 @@ from parallelize_core.errors import (
 )
 from parallelize_core.layout import Location
 from parallelize_core.manifest import finished, read_parts
+from parallelize_core.owner import other_run
 from parallelize_core.result import Output
 from parallelize_core.store import Store
 
@@ -162,9 +164,23 @@ def fetch(context: Context, folder: Path) -> Fetched:
             fetched, found = fetcher.fetch_all(plan.outputs)
     except OSError as error:
         raise unwritable(folder, error) from None
-    broken = [replace(one, redo=plan.makers[one.key]) if one.redo else one for one in found]
+    broken = [_explained(context, store, output, plan, one) for one in found]
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
+
+
+def _explained(
+    context: Context, store: Store, output: Location, plan: Plan, refusal: Refusal
+) -> Refusal:
+    """Say which input has to be done again; none if another run has taken the output's place."""
+    if not refusal.redo:
+        return refusal
+    there = None
+    with suppress(ParallelizeError):
+        there = store.head(output.key(refusal.key))
+    if there and (run := other_run(there.metadata, context.layout)):
+        return Refusal(refusal.key, f"an output of the run at {escape(run)} has taken its place")
+    return replace(refusal, redo=plan.makers[refusal.key])
 
 
 def make_plan(context: Context, folder: Path) -> Plan:

@@ -15,6 +15,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
+from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
 from parallelize.runs.silent import not_delivered
 from parallelize.runs.which import find_key, key_of_path
@@ -38,6 +39,7 @@ def logs(
 ) -> None:
     """Print the record and the log of every attempt at a file."""
     context = open_context(common)
+    say_whose(context)
     if setup:
         show_setups(context, json=json)
         return

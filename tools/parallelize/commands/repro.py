@@ -19,6 +19,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
@@ -46,6 +47,7 @@ def repro(
     The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it fails.
     """
     context = open_context(common)
+    say_whose(context)
     run = load_run(context.store, context)
     entry = find_entry(context, file)
     folder = (out or Path(OUT)).absolute()

@@ -103,7 +103,7 @@ def retry_jobs(
     jobs = _chosen(context, run, files, again=again, silent=silent)
     adopt(context)
     renewed = _renew(context, store, run)
-    queues = make_queues(context.clients.sqs, context.run, context.tags)
+    queues = make_queues(context.clients.sqs, context.run, context.queue_tags)
     clear_dead(queues.dead, {job.key for job in jobs})
     sent = 0
     # Chunks, so that after a crash as few jobs as possible have neither a result nor a message.
@@ -130,8 +130,8 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
         job for job, gone in in_parallel(lambda job: (job, _take_away(context, job)), jobs) if gone
     ]
     list(in_parallel(lambda job: _remove_spoilt(context, run, job), taken))
-    for mark in (layout.failure, layout.silence):
-        store.delete(mark(job.key) for job in taken)
+    marks = (layout.failure, layout.silence)
+    store.delete(mark(job.key) for job in taken for mark in marks)
     queue.send([entries[job.key].message(run.name).encode() for job in taken], DELAY_SECONDS)
     return len(taken)
 
