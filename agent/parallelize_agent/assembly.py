@@ -26,6 +26,7 @@ from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine import host
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
 from parallelize_agent.queue.acknowledger import Acknowledger
@@ -346,12 +347,15 @@ class Assembly:
     def _end_as_unfit(self, error: ServiceError) -> None:
         self._shutdown.decide(error.what, 0, error, unfit=True)
 
-    def _keep_log(self, environment: str, log_file: Path) -> None:
+    def _keep_log(self, environment: str, printed: Kept) -> None:
         """Keep what a set-up has printed; called in a thread."""
-        layout = self.config.layout
+        key = self.config.layout.setup_log(self.instance.worker, environment)
+        store = self.open_rare(self.config.bucket)
         try:
-            with log_file.open("rb") as file:
-                key = layout.setup_log(self.instance.worker, environment)
-                self.open_rare(self.config.bucket).put_file(key, file)
+            if isinstance(printed, bytes):
+                store.put(key, printed)
+            else:
+                with printed.open("rb") as file:
+                    store.put_file(key, file)
         except Exception as error:
             log.warning("output of the set-up not kept", error=str(error) or repr(error))

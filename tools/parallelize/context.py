@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
@@ -43,10 +43,13 @@ from parallelize.queues import PLACE, Queues, find_queues, place_tag
 from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
 from parallelize_core.aws_errors import translated
-from parallelize_core.clients import Clients, Session, client_config, make_session
+from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.store import Store
+
+if TYPE_CHECKING:
+    from parallelize_core.clients import Session
 
 CONNECTIONS = 32
 """Transfers wait for the network more than they compute, so there are more than cores."""

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 import structlog
 
 from parallelize_agent.job.outputs import OutputError, OutputFile
+from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.layout import RunLayout, output_name, with_suffix
@@ -89,19 +90,29 @@ class Commit:
         found = await self._read_result()
         return found is not None and not await self._is_true(found[1])
 
-    async def put_result(self, result: Result) -> None:
-        """Finish the job; raise AlreadyFinishedError if somebody else has finished it.
+    async def put_result(self, result: Result) -> bool:
+        """Finish the job; return whether its message is still ours to delete.
 
         A result that is there, but tells of outputs that are not stored any more, is replaced.
-        Raises ServiceError if two executions have got in each other's way so that neither's
-        outputs are all stored: then the job is to be done again.
+        Raises AlreadyFinishedError if somebody else has finished the job, LeaseLostError if the
+        lease has ended before, and ServiceError if two executions have got in each other's way
+        so that neither's outputs are all stored: then the job is to be done again.
         """
         await self._write_result(result)
         # Without a lease the message is not ours to delete. The worker that has it may have
         # replaced an output, and has to see that this result is not true.
-        self.check()
+        held = self._is_held()
         if await self.spoiled():
+            self.check()
             raise ServiceError("another execution of the job has replaced some of its outputs")
+        return held
+
+    def _is_held(self) -> bool:
+        try:
+            self.check()
+        except LeaseLostError:
+            return False
+        return True
 
     async def _write_result(self, result: Result) -> None:
         condition = IF_ABSENT

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO, FileIO
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -25,6 +25,7 @@ from types import MappingProxyType
 from parallelize_agent.job import globs, printed
 from parallelize_agent.job.furnishing import CameAlong, located
 from parallelize_agent.job.scratch import PRIVATE
+from parallelize_agent.process.capture import Kept
 from parallelize_core import keys
 
 CONTENT_BYTES = 256 * 1024
@@ -99,7 +100,7 @@ class Unprinted:
 
 
 def find_outputs(
-    stdout: Path,
+    stdout: Kept,
     scratch: Path,
     environment: Path | None,
     places: Mapping[str, Path] = MappingProxyType({}),
@@ -113,8 +114,8 @@ def find_outputs(
     cannot be part of a key.
     """
     search = _Search(scratch, environment, places, unprinted.given)
-    with stdout.open("rb") as file:
-        for line in file:
+    with BytesIO(stdout) if isinstance(stdout, bytes) else stdout.open("rb") as lines:
+        for line in lines:
             for text in line.rstrip(b"\n").split(b"\0"):
                 search.look_at(text)
     for glob in unprinted.globs:
@@ -132,7 +133,7 @@ class _Search:
         places: Mapping[str, Path],
         given: Path | None,
     ) -> None:
-        self._root = located(os.fsencode(scratch))[0]
+        self._root = _root(scratch)
         self._given = os.fsencode(given.name) if given else b""
         self._by = "stdout names"
         self._came_along = CameAlong(self._root, environment)
@@ -174,9 +175,10 @@ class _Search:
 
     def _beside_input(self) -> list[os.DirEntry[bytes]]:
         """Return what lies beside the input, and not the input itself."""
-        if not self._given:
-            return []
-        entries = _entries(self._root + b"/" + _INPUTS, _INPUTS)
+        folder = self._root + b"/" + _INPUTS
+        if not self._given or not os.path.isdir(folder):  # noqa: PTH112 - paths are bytes here
+            return []  # the command may have deleted it
+        entries = _entries(folder, _INPUTS)
         return [entry for entry in entries if entry.name != self._given]
 
     def outputs(self) -> Outputs:
@@ -307,6 +309,16 @@ class _Search:
 
     def _shown(self, path: bytes) -> str:
         return _quoted(path.removeprefix(self._root + b"/"))
+
+
+def _root(scratch: Path) -> bytes:
+    try:
+        return located(os.fsencode(scratch))[0]
+    except OSError as error:
+        raise OutputError(
+            "its scratch folder is gone, so its outputs are unknown: the command has deleted or "
+            f"moved it ({error.strerror})"
+        ) from None
 
 
 def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:

@@ -117,7 +117,7 @@ class StageOut:
         try:
             outputs = await commit.put_outputs(found.files)
             result = await self._result(received, ran, SUCCEEDED, outputs)
-            await commit.put_result(
+            held = await commit.put_result(
                 result.model_copy(
                     update={
                         "leads_nowhere": found.leads_nowhere,
@@ -129,7 +129,10 @@ class StageOut:
         except LeaseLostError:
             await self._reconcile(received, commit)
             raise
-        await self.messages.acknowledge(received.lease)
+        if held:
+            await self.messages.acknowledge(received.lease)
+        else:
+            self.messages.let_go(received.lease)
 
     async def _reconcile(self, received: Received, commit: Commit) -> None:
         """Have the job done again if a write of ours came so late that it has spoiled a result."""
@@ -140,8 +143,10 @@ class StageOut:
     async def _fail(self, received: Received, ran: Ran | None, decision: Decision) -> None:
         run = ran.staged.run if ran else self.run.current
         result = await self._result(received, ran, decision)
-        await self._commit(received, run).put_result(result)
-        await self.messages.dead_letter(received.lease, decision.message)
+        if await self._commit(received, run).put_result(result):
+            await self.messages.dead_letter(received.lease, decision.message)
+        else:
+            self.messages.let_go(received.lease)
 
     async def _try_again(self, received: Received, ran: Ran | None, decision: Decision) -> None:
         try:
@@ -222,8 +227,11 @@ class StageOut:
             received.key, received.message.attempt, self.worker, received.started_at
         )
         key = record.removesuffix(".json") + ".log"
-        with ran.log.open("rb") as file:
-            await self.open_store(self.config.bucket).put_file(key, file)
+        try:
+            with ran.log.open("rb") as file:
+                await self.open_store(self.config.bucket).put_file(key, file)
+        except FileNotFoundError:
+            return "", None  # the command has deleted it
         return "", key
 
 

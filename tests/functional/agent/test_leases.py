@@ -105,6 +105,32 @@ def test_a_lease_lost_while_work_is_stored_leaves_no_result(
     assert len(bench.queue.bodies()) == 1
 
 
+def test_a_worker_counts_a_result_that_it_stored_just_before_its_lease_ended(
+    make: MakeBench,
+) -> None:
+    bench = make("echo x > out; echo out")
+    bench.add({"x": b""})
+    clock = Clock()
+
+    class Slow(FaultyStore):
+        """Answers so late that the lease is over."""
+
+        def put(self, key, *rest, **more):  # type: ignore[no-untyped-def]
+            stored = super().put(key, *rest, **more)
+            if "/result/" in key:
+                clock.ahead = bench.config.lease_seconds
+            return stored
+
+    queue = FaultyQueue(bench.queue, Faults(broken={"extend"}))
+    worker = bench.worker("w1", queue=queue, store=Slow(bench.store, Faults()), clock=clock)
+    with at_work(worker) as (background,):
+        until(lambda: clock.ahead and not worker.describe().running)
+        background.leave()
+    assert bench.result("x").worker == "w1"
+    assert bench.heartbeat().done == 1
+    assert len(bench.queue.bodies()) == 1, "the message is for the next holder to delete"
+
+
 def test_a_worker_that_slept_over_its_lease_yields_to_the_other(
     make: MakeBench, gate: Gate
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -132,3 +133,10 @@ def test_a_file_that_cannot_be_delivered_is_not_taken_for_none(scratch: Path) ->
     (scratch / "x.png").symlink_to("nothing.png")
     with pytest.raises(OutputError, match="is a link to nothing"):
         found(scratch, "*.png")
+
+
+def test_a_command_may_delete_its_input_and_the_folder_around_it(scratch: Path) -> None:
+    shutil.rmtree(scratch / ".parallelize")
+    write(scratch, "a.png")
+    assert found(scratch).left == ("a.png",)
+    assert names(found(scratch, "*.png")) == ["a.png"]

@@ -93,7 +93,8 @@ def send_jobs(
         return Enqueued(context.run, sent, 0, len(sender.done))
     drain = drain or drain_settings(context.settings.agent)
     again = lost_jobs(store, layout, queue, drain)[:limit]
-    queue.send([entry.message(context.run).encode() for entry in again])
+    # Their receivers look for a claim and a result first: the counts may have been wrong.
+    queue.send([entry.message(context.run).parked().encode() for entry in again])
     return Enqueued(context.run, len(again), len(again), len(sender.done))
 
 

@@ -38,6 +38,7 @@ from parallelize.local import cloud as local_cloud
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
+from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
@@ -148,8 +149,8 @@ def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
         say(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
         return status
     _enqueue(context)
-    launch_missing(context, status)
-    is_over = Judge(context)
+    relied = launch_missing(context, status)
+    is_over = Judge(context, relied=relied)
     interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
     with open_view(LOCAL_FOOTER if local else FOOTER) as view:
         return watch(
@@ -158,10 +159,15 @@ def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
 
 
 class Judge:
-    """Says when there is nothing more to wait for: the end, a pause, or nobody left to work."""
+    """Says when there is nothing more to wait for: the end, a pause, or nobody left to work.
 
-    def __init__(self, context: Context) -> None:
+    With `relied`, workers that were there before count among those wanted. They may have decided
+    to leave before they could see the new jobs: if all have left, others are launched, once.
+    """
+
+    def __init__(self, context: Context, *, relied: bool = False) -> None:
         self._context = context
+        self._relied = relied
         self._looks_alone = 0
 
     def __call__(self, status: RunStatus) -> bool:
@@ -172,7 +178,15 @@ class Judge:
             self._looks_alone = 0
             return False
         self._looks_alone += 1
-        return self._looks_alone >= LOOKS_ALONE
+        return self._looks_alone >= LOOKS_ALONE and not self._launched_others(status)
+
+    def _launched_others(self, status: RunStatus) -> bool:
+        if not self._relied or load_run(self._context.store, self._context).paused:
+            return False
+        self._relied, self._looks_alone = False, 0
+        say("the workers that were there have left")
+        launch_missing(self._context, status)
+        return True
 
 
 def at_work(context: Context, status: RunStatus) -> int:
@@ -211,12 +225,15 @@ def _enqueue(context: Context) -> None:
         say(nothing.what)
 
 
-def launch_missing(context: Context, status: RunStatus) -> None:
-    """Bring the workers to the number that is wanted, or that there are files for."""
+def launch_missing(context: Context, status: RunStatus) -> bool:
+    """Bring the workers to the number that is wanted, or that there are files for.
+
+    Returns whether workers that were there before count among them.
+    """
     wanted = min(context.settings.workers.count, status.left)
     missing = wanted - staying(context, status)
     if missing <= 0:
-        return
+        return True
     queues = find_queues(context)
     # A group is told its size, of which it has some already.
     there = members(context) if context.settings.workers.fleet == "persistent" else 0
@@ -229,6 +246,7 @@ def launch_missing(context: Context, status: RunStatus) -> None:
     say(f"{plural(len(outcome.started) or missing, 'worker')} launched")
     if error:
         say(f"not all of them: {error}")
+    return missing < wanted
 
 
 def _download(context: Context, folder: Path) -> bool:
