@@ -40,8 +40,10 @@ from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.heartbeat import HeartbeatWriter
 from parallelize_agent.reporting.metrics import Metrics, Publish
+from parallelize_agent.reporting.pauser import Pauser
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
+from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Stages, Worker
 from parallelize_core.clock import boot_seconds
@@ -181,8 +183,10 @@ class Assembly:
             last_seconds=config.interruption_margin_seconds,
         )
         fitness = Fitness(self._peers, config.max_unfit, self._end_as_unfit, heartbeat.beat)
-        breaker = self._breaker(lambda: worker.pipeline.size)
-        judge = Judge(identity.worker, self._run, self._peers, fitness, breaker)
+        pauser = self._pauser(lambda: worker.pipeline.size)
+        breaker = self._breaker(pauser)
+        silence = SilenceBreaker(config.layout, self._open_patient(config.bucket), pauser)
+        judge = Judge(identity.worker, self._run, self._peers, fitness, breaker, silence)
         stages = Stages(
             self._stage_in(),
             execute,
@@ -306,17 +310,19 @@ class Assembly:
             hourly_usd,
         )
 
-    def _breaker(self, in_hand: Callable[[], int]) -> CircuitBreaker:
-        return CircuitBreaker(
+    def _pauser(self, in_hand: Callable[[], int]) -> Pauser:
+        return Pauser(
             self.config.layout,
-            self._records,
             self._rare,
             self.queue,
             self._run,
-            self._peers,
             in_hand,
             opened=lambda reason: self._shutdown.decide(f"the run is paused: {reason}"),
         )
+
+    def _breaker(self, pauser: Pauser) -> CircuitBreaker:
+        layout = self.config.layout
+        return CircuitBreaker(layout, self._records, self._run, self._peers, pauser)
 
     def _receiver(self, pipeline: Pipeline, fitness: Fitness) -> Receiver:
         return Receiver(

@@ -39,7 +39,7 @@ from parallelize.local.facts import PLAIN_TAG
 from parallelize.local.records import REGION as LOCAL_REGION
 from parallelize.options import Common
 from parallelize.project import Project
-from parallelize.queues import Queues, find_queues
+from parallelize.queues import PLACE, Queues, find_queues, place_tag
 from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
 from parallelize_core.aws_errors import translated
@@ -215,6 +215,11 @@ class Context:
     def tags(self) -> dict[str, str]:
         """The tags of everything that is made for the run."""
         return run_tags(self.run, self.settings.aws.tags)
+
+    @property
+    def queue_tags(self) -> dict[str, str]:
+        """The tags of the run's queues, which say where in S3 the run lies."""
+        return {**self.tags, PLACE: place_tag(self.layout.root)}
 
 
 def open_context(common: Common, flags: Mapping[str, object] | None = None) -> Context:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from parallelize_agent.job import fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged
-from parallelize_agent.job.outputs import OutputError, Outputs, find_outputs
+from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
 from parallelize_agent.job.scratch import PRIVATE, ScratchSpace
 from parallelize_agent.machine import host
@@ -125,7 +125,10 @@ class Execute:
         try:
             _check_stdout(outcome)
             places = folder.own_places
-            return find_outputs(outcome.stdout, folder.scratch, staged.environment, places)
+            unprinted = Unprinted(staged.run.naming.collect, folder.input)
+            return find_outputs(
+                outcome.stdout, folder.scratch, staged.environment, places, unprinted
+            )
         except OutputError as error:
             return error
 

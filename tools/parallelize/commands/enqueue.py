@@ -85,7 +85,7 @@ def send_jobs(
     check_names(run, parts)
     adopt(context)
     resume(context, run)
-    queue = make_queues(context.clients.sqs, context.run, context.tags).main
+    queue = make_queues(context.clients.sqs, context.run, context.queue_tags).main
     sender = Sender(store, layout, queue, finished(store, layout))
     waiting = len(beyond_cursors(store, layout, parts, sender.done))
     if waiting:
