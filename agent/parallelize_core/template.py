@@ -5,6 +5,7 @@
     {/}     its name                     a.tar.gz
     {/.}    its name, one ending less    a.tar
     {//}    its folder                   photos
+    {{}}    {} itself
 
 A word stays one word, whatever the input is called: there is no shell in between.
 https://www.gnu.org/software/parallel/parallel.html
@@ -16,23 +17,19 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-_PLACEHOLDER = re.compile(r"\{(\.|/|/\.|//)?\}")
-
-_UNKNOWN = re.compile(r"\{(?:[./#%:]+|-?\d+[./]*|=.*?=)\}")
-"""What GNU parallel has besides: numbers of jobs, slots and arguments, and code in Perl."""
+_KINDS = r"\.|/|/\.|//|"
+PLACEHOLDER = re.compile(rf"\{{(?P<kind>{_KINDS})\}}")
+_FILLED = re.compile(rf"\{{(?P<literal>\{{(?:{_KINDS})\}})\}}|{PLACEHOLDER.pattern}")
 
 
 def has_placeholders(words: Iterable[str]) -> bool:
     """Whether the input has its place in these words already."""
-    return any(_PLACEHOLDER.search(word) for word in words)
+    return any(found["literal"] is None for word in words for found in _FILLED.finditer(word))
 
 
-def unknown_placeholder(words: Iterable[str]) -> str | None:
-    """Return the first placeholder of GNU parallel that has no meaning here, or None."""
-    for word in words:
-        if found := _UNKNOWN.search(_PLACEHOLDER.sub("", word)):
-            return found[0]
-    return None
+def literal(text: str) -> str:
+    """Return what stands for `text` itself in a word that is filled in."""
+    return PLACEHOLDER.sub(r"{\g<0>}", text)
 
 
 def filled(words: Iterable[str], path: str) -> tuple[str, ...]:
@@ -47,7 +44,7 @@ def named_besides(words: Iterable[str], path: str) -> Iterator[str]:
     no folder that it lies in.
     """
     for word in words:
-        if _PLACEHOLDER.search(word):
+        if has_placeholders([word]):
             whole = _fill(word, path)
             for name in (whole, whole.partition("=")[2]):
                 if name and not f"{path}/".startswith(f"{name.rstrip('/')}/"):
@@ -55,7 +52,7 @@ def named_besides(words: Iterable[str], path: str) -> Iterator[str]:
 
 
 def _fill(word: str, path: str) -> str:
-    return _PLACEHOLDER.sub(lambda found: _PARTS[found[1] or ""](path), word)
+    return _FILLED.sub(lambda found: found["literal"] or _PARTS[found["kind"]](path), word)
 
 
 def _stem(path: str) -> str:

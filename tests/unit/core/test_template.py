@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from parallelize_core.template import (
     filled,
     has_placeholders,
+    literal,
     named_besides,
-    unknown_placeholder,
 )
 
 NAMES = st.text(st.characters(blacklist_characters="/\0", codec="utf-8"), min_size=1).filter(
@@ -29,6 +29,8 @@ NAMES = st.text(st.characters(blacklist_characters="/\0", codec="utf-8"), min_si
         ("--out={/.}.png", "--out=a.tar.png"),
         ("{//}/{/.}-{/}", "/in/photos/a.tar-a.tar.gz"),
         ("{x}", "{x}"),
+        ("{{}}", "{}"),
+        ("{{/.}}-{/.}", "{/.}-a.tar"),
         ("{ }", "{ }"),
         ("plain", "plain"),
     ],
@@ -58,14 +60,10 @@ def test_a_command_without_a_placeholder_has_the_input_at_its_end(
     assert has_placeholders(words) is has
 
 
-@pytest.mark.parametrize("word", ["{#}", "{%}", "{1}", "{2/.}", "{-1}", "{= s/a/b/ =}", "{:}"])
-def test_what_gnu_parallel_has_besides_is_found_out(word: str) -> None:
-    assert unknown_placeholder(["{}", f"x{word}y"]) == word
-
-
-@pytest.mark.parametrize("word", ["{}", "{/.}.png", '{"a": 1}', "{print $1}", "{a,b}", "}{"])
-def test_other_braces_are_nobodys_business(word: str) -> None:
-    assert unknown_placeholder([word]) is None
+@given(text=st.text(st.sampled_from("{}/.a"), max_size=12))
+def test_what_is_literal_stays_as_it_is(text: str) -> None:
+    assert not has_placeholders([literal(text)])
+    assert filled([literal(text)], "/in/x.jpg") == (text,)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from parallelize.runs.command_check import (
 from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
 from parallelize.runs.own_files import products
 from parallelize.runs.ownership import find_origin
+from parallelize.runs.placeholders import split_template
 from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import OutputTable, RunTable
@@ -83,19 +84,25 @@ def drafted(context: Context) -> Iterator[Draft]:
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
     """
     settings = context.settings.run
-    command = command_words(settings)
-    setup = split_command(settings.setup, "run.setup") if settings.setup else None
+    command, template = command_words(settings)
+    setup = split_command(settings.setup) if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
         archive = _archive(context, Path(folder))
         _check(context, command, setup, archive)
-        yield Draft(_record(context, command, setup, archive), archive)
+        run = _record(context, command, setup, archive)
+        yield Draft(run.model_copy(update={"template": template}), archive)
 
 
-def command_words(settings: RunTable) -> Words:
-    """Return what workers start; UsageError for a command that they could not start so."""
-    return (
-        shell_command(settings.command or "") if settings.shell else split_command(settings.command)
-    )
+def command_words(settings: RunTable) -> tuple[Words, bool]:
+    """Return what workers start, and whether it has places for the input.
+
+    Raises UsageError for a command that they could not start so.
+    """
+    text = settings.command or ""
+    if settings.shell:
+        return shell_command(text), False
+    words, template = split_command(text), split_template(text)
+    return template or words, template is not None
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
