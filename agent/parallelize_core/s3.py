@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO, TypeVar
@@ -136,7 +136,7 @@ class AsyncS3Store:
 
     async def list_between(
         self, prefix: str, after: str, upto: str
-    ) -> AsyncIterator[list[ObjectInfo]]:
+    ) -> AsyncIterator[Sequence[ObjectInfo]]:
         """List pages of the keys that start with `prefix` and lie above `after`, up to `upto`.
 
         An empty `after` or `upto` is no bound. So several stretches are listed at the same time.
@@ -150,7 +150,7 @@ class AsyncS3Store:
 
     async def _pages(
         self, prefix: str, after: str = "", delimiter: str = ""
-    ) -> AsyncIterator[list[ObjectInfo]]:
+    ) -> AsyncIterator[Sequence[ObjectInfo]]:
         client = await self._connected()
         token = ""
         while True:
