@@ -8,7 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from parallelize.commands.enqueue import CHUNK, Sender, check_names, lost_jobs, settled_counts
+from parallelize.commands.enqueue import (
+    CHUNK,
+    Sender,
+    check_names,
+    lost_jobs,
+    settled_counts,
+    waiting_jobs,
+)
 from parallelize.runs.cursor import HOLD_SECONDS, CursorHold
 from parallelize_core.config import DrainSettings
 from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
@@ -240,17 +247,27 @@ def run_with(**naming: str) -> Run:
 
 
 def test_outputs_that_must_clash_are_refused_before_anything_is_sent() -> None:
-    _, parts = store_with(2)
     with pytest.raises(UsageError, match=r"the same name result\.csv") as caught:
-        check_names(run_with(name="result.csv"), parts)
+        check_names(run_with(name="result.csv"), ["0/0", "0/1"])
     assert "0/0 and 0/1" in (caught.value.why or "")
 
 
 def test_outputs_that_may_differ_are_left_to_the_workers() -> None:
-    _, parts = store_with(2)
-    check_names(run_with(name="{stem}{suffix}"), parts)
-    check_names(run_with(name="result.csv", on_clash="suffix"), parts)
-    check_names(run_with(name="result.csv"), store_with(1)[1])
+    check_names(run_with(name="{stem}{suffix}"), ["0/0", "0/1"])
+    check_names(run_with(name="result.csv", on_clash="suffix"), ["0/0", "0/1"])
+    check_names(run_with(name="result.csv"), ["0/0"])
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (3, 4, 5)])
+def test_the_jobs_of_each_part_that_wait_are_counted(sizes: tuple[int, ...]) -> None:
+    store, _ = store_with(*sizes)
+    expected = dict(enumerate(sizes))
+    assert waiting_jobs(run_with(), store, LAYOUT, set()) == expected
+    send(store, InMemoryQueue(), 2)
+    left = sum(sizes) - min(2, sum(sizes))
+    assert waiting_jobs(run_with(), store, LAYOUT, set()).total() == left
+    done = {LAYOUT.result(f"{number}/{size - 1}") for number, size in enumerate(sizes)}
+    assert waiting_jobs(run_with(), store, LAYOUT, done).total() == max(0, left - len(done))
 
 
 class LosingStore(InMemoryStore):

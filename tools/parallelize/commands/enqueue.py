@@ -43,11 +43,14 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import (
     Entry,
     Part,
+    count_entries,
+    decode_part,
     finished,
+    first_messages,
+    part_places,
     read_corrections,
     read_cursor,
     read_part,
-    read_parts,
     unfinished,
 )
 from parallelize_core.queue import BATCH, AsyncQueue, Queue, QueueCounts, batches
@@ -119,7 +122,7 @@ def send_jobs(
     drain = drain or drain_settings(context.settings.agent)
     queue = context.clients.queue(url)
     again = lost_jobs(store, layout, queue, drain)[:limit]
-    bodies = [entry.message(context.run).encode() for entry in again]
+    bodies = first_messages(context.run, again)
     context.wire.run(lambda clients: send_all(clients.queue(url), bodies))
     return Enqueued(context.run, len(again), len(again), len(done))
 
@@ -130,13 +133,20 @@ def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> C
     Raises UsageError for outputs that could only have one name.
     """
     waiting: Counter[int] = Counter()
-    first: list[Part] = []
-    for part in read_parts(store, layout):
-        first += [Part(part.number, part.entries[:2])] if len(first) < 2 else []
-        unsent = part.entries[read_cursor(store, layout, part.number).sent :]
-        if count := sum(layout.result(entry.key) not in done for entry in unsent):
-            waiting[part.number] = count
-    check_names(run, first)
+    names: list[str] = []
+    for number, place in part_places(store, layout):
+        body, sent = store.get(place), read_cursor(store, layout, number).sent
+        where = f"s3://{store.bucket}/{place}"
+        if done or len(names) < 2:
+            part = decode_part(body, where)
+            names += [entry.key for entry in part[:2]]
+            unsent = (entry.key for entry in part[sent:])
+            count = sum(layout.result(key) not in done for key in unsent)
+        else:
+            count = count_entries(body, where) - sent
+        if count > 0:
+            waiting[number] = count
+    check_names(run, names)
     return waiting
 
 
@@ -194,7 +204,7 @@ class Sender:
             raise
 
     async def _put_on_queue(self, entries: Sequence[Entry]) -> None:
-        bodies = [entry.message(self.layout.run).encode() for entry in entries]
+        bodies = first_messages(self.layout.run, entries)
         if not self._accepted:
             # Alone, so that a queue that refuses us has surely taken nothing.
             await self._send_batch(bodies[:BATCH])
@@ -240,13 +250,12 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Queue, drain: DrainSetting
     )
 
 
-def check_names(run: Run, parts: Sequence[Part]) -> None:
+def check_names(run: Run, keys: Sequence[str]) -> None:
     """Raise UsageError if every output would have one and the same name.
 
     More cannot be foretold: {dir}, {stem} and {suffix} come from what the command prints.
     """
     fields = {field for _, field, *_ in Formatter().parse(run.naming.name) if field}
-    keys = [entry.key for part in parts[:2] for entry in part.entries[:2]]
     if run.naming.on_clash != "fail" or fields - {"run"} or len(keys) < 2:
         return
     raise UsageError(
