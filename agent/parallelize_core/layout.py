@@ -9,6 +9,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
                              /failed/<key>
+                             /silent/<key>
                              /log/<key>/<attempt>.<worker>.<time>.json, .log
                              /claim/<key>.json
                              /agent/<worker>.json
@@ -152,6 +153,18 @@ class RunLayout:
         reading every result. A mark means nothing unless the result itself says failed.
         """
         return keys.shorten(self.failures.key(key))
+
+    @property
+    def silences(self) -> Location:
+        """The folder of the marks that say which jobs may have succeeded without any output."""
+        return self.root.below("silent")
+
+    def silence(self, key: str) -> str:
+        """Return the key of the mark that is made just before a result without outputs is written.
+
+        As with `failure`, only the result itself says whether that is so.
+        """
+        return keys.shorten(self.silences.key(key))
 
     @property
     def attempts(self) -> Location:

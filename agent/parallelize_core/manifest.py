@@ -68,13 +68,15 @@ class Cursor(Record):
     sent: int = Field(default=0, ge=0)
 
 
-def first_messages(run: str, entries: Iterable[Entry]) -> list[str]:
+def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False) -> list[str]:
     """Return the bodies of the messages for the first attempts at inputs.
 
     They mean what `Entry.message` encodes; a million of them are made at a time, so what is the
     same in all is encoded once.
     """
-    head, _, tail = JobMessage(run=run, key="k", size=0).encode().partition(_SAMPLE)
+    head, _, tail = (
+        JobMessage(run=run, key="k", size=0, claimed=claimed).encode().partition(_SAMPLE)
+    )
     return [
         f'{head}"key":{encode_basestring(entry.key)},"size":{entry.size},'
         f'"etag":{encode_basestring(entry.etag)}{tail}'

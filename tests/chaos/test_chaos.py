@@ -101,7 +101,7 @@ def heartbeat(worker: str, state: WorkerState) -> Heartbeat:
 
 
 def violations(evidence: Evidence, killed: tuple[str, ...] = ()) -> str:
-    return "\n".join(check(evidence, LAYOUT, EXPECTED, killed))
+    return "\n".join(map(str, check(evidence, LAYOUT, EXPECTED, killed)))
 
 
 def with_result(good: Evidence, key: str, **fields: Any) -> Evidence:
@@ -116,7 +116,7 @@ def test_the_checker_finds_nothing_in_a_good_run(good: Evidence) -> None:
 
 def test_the_checker_finds_a_job_without_result(good: Evidence) -> None:
     only_a = {LAYOUT.result("a"): good.results[LAYOUT.result("a")]}
-    assert violations(replace(good, results=only_a)) == "b has no result"
+    assert violations(replace(good, results=only_a)) == "lost: b has no result"
 
 
 def test_the_checker_finds_a_result_of_nothing(good: Evidence) -> None:
@@ -137,7 +137,9 @@ def test_the_checker_finds_an_output_that_another_execution_has_replaced(good: E
 
 def test_the_checker_finds_an_output_of_no_result(good: Evidence) -> None:
     stray = {**good.contents, "a.2": content(2)}
-    assert violations(replace(good, contents=stray)) == "the output a.2 is named by no result"
+    assert (
+        violations(replace(good, contents=stray)) == "doubled: the output a.2 is named by no result"
+    )
 
 
 def test_the_checker_finds_a_false_failure_and_a_false_success(good: Evidence) -> None:
@@ -158,7 +160,7 @@ def test_the_checker_finds_an_interruption_that_was_charged(good: Evidence) -> N
 
 def test_the_checker_finds_a_worker_that_has_not_left_unless_it_was_killed(good: Evidence) -> None:
     busy = replace(good, heartbeats=(heartbeat("i-2", WorkerState.BUSY),))
-    assert violations(busy) == "i-2 has not left: busy"
+    assert violations(busy) == "left behind: i-2 has not left: busy"
     assert violations(busy, killed=("i-2",)) == ""
 
 

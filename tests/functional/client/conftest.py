@@ -72,7 +72,7 @@ class Project:
         return self.context.store
 
     def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
-        """Do what a worker does at the end of a job: outputs, the mark of a failure, the result."""
+        """Do what a worker does at the end of a job: outputs, its mark, the result."""
         store, layout = self.store, self.layout
         made = []
         for name in outputs:
@@ -82,6 +82,8 @@ class Project:
             made.append(Output(key=name, size=len(content), sha256=digest, etag=written or ""))
         if failed:
             store.put(layout.failure(key), b"")
+        elif not outputs:
+            store.put(layout.silence(key), b"")
         result = Result(
             run=self.run, key=key, attempt=1, worker="w", started_at="", finished_at="",
             cause=Cause.COMMAND if failed else None, outputs=tuple(made), input_etag=etag,

@@ -159,8 +159,10 @@ def test_another_runs_results_finish_nothing() -> None:
 
 @given(st.lists(entries, max_size=5))
 def test_messages_that_are_made_together_are_those_that_are_made_alone(
-    found: list[manifest.Entry],
+    found: list[Entry],
 ) -> None:
-    together = manifest.first_messages("run-1", found)
     alone = [entry.message("run-1") for entry in found]
+    together = manifest.first_messages("run-1", found)
     assert [JobMessage.decode(body) for body in together] == alone
+    parked = manifest.first_messages("run-1", found, claimed=True)
+    assert [JobMessage.decode(body) for body in parked] == [one.parked() for one in alone]

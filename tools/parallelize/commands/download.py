@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
@@ -36,6 +37,7 @@ from parallelize.runs.output_names import (
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
+from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
@@ -43,6 +45,7 @@ from parallelize_core.errors import (
 )
 from parallelize_core.layout import Location
 from parallelize_core.manifest import finished, read_parts
+from parallelize_core.owner import other_run
 from parallelize_core.result import Output
 from parallelize_core.store import Store
 
@@ -63,8 +66,8 @@ class Plan:
     total: int
     makers: Mapping[str, str] = field(default_factory=dict)
     """Of each output, the input that it was made of."""
-    silent: tuple[str, ...] = ()
-    """The inputs whose jobs have succeeded without any output."""
+    silent: Silent = NONE_SILENT
+    """The inputs whose jobs have succeeded without any output, if that is doubtful."""
 
     @property
     def missing(self) -> int:
@@ -84,8 +87,9 @@ class Fetched:
 
     @property
     def exit_code(self) -> int:
-        """1 if a job or a download has failed."""
-        return SOME_FAILED if self.broken or self.plan.failed else 0
+        """1 if a job or a download has failed, or a job has left nothing to download."""
+        plan = self.plan
+        return SOME_FAILED if self.broken or plan.failed or plan.silent.count else 0
 
 
 def download(
@@ -154,9 +158,24 @@ def fetch(context: Context, folder: Path) -> Fetched:
             )
     except OSError as error:
         raise unwritable(folder, error) from None
-    broken = [replace(one, redo=plan.makers[one.key]) if one.redo else one for one in found]
+    store = context.store_of(output.bucket)
+    broken = [_explained(context, store, output, plan, one) for one in found]
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
+
+
+def _explained(
+    context: Context, store: Store, output: Location, plan: Plan, refusal: Refusal
+) -> Refusal:
+    """Say which input has to be done again; none if another run has taken the output's place."""
+    if not refusal.redo:
+        return refusal
+    there = None
+    with suppress(ParallelizeError):
+        there = store.head(output.key(refusal.key))
+    if there and (run := other_run(there.metadata, context.layout)):
+        return Refusal(refusal.key, f"an output of the run at {escape(run)} has taken its place")
+    return replace(refusal, redo=plan.makers[refusal.key])
 
 
 def make_plan(context: Context, folder: Path) -> Plan:
@@ -182,7 +201,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
         failed=len(results) - len(succeeded),
         total=len(inputs),
         makers={output.key: key for output, key in made},
-        silent=tuple(result.key for result in succeeded if not result.outputs),
+        silent=among(run, succeeded),
     )
 
 
@@ -231,14 +250,6 @@ def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
     ]
 
 
-def remarks(plan: Plan) -> list[str]:
-    """Say which inputs are done and have left nothing to download."""
-    if not plan.silent:
-        return []
-    more = f" and {len(plan.silent) - 1:,} more" if len(plan.silent) > 1 else ""
-    return [f"done without an output: {shown(plan.silent[0], 40)}{more}"]
-
-
 def _umask() -> int:
     # There is no way to read it but to set it, for the whole process: so no thread may do this.
     mask = os.umask(0o022)
@@ -269,8 +280,10 @@ def _tell(done: Fetched, hint: str) -> None:
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
         f"{done.present:,} there already"
     )
-    for line in remarks(plan):
+    for line in (*told_silent(plan.silent), *advice(plan.silent)):
         say(line)
+    if plan.silent.count:
+        say(f"once more: parallelize retry --silent{hint}, then parallelize run{hint}")
     if plan.failed or plan.missing:
         say(f"still missing: {plan.failed:,} failed, {plan.missing:,} without a result")
         first = f"parallelize retry{hint}, then " if plan.failed else ""
@@ -287,4 +300,5 @@ def _record(run: str, done: Fetched) -> dict[str, object]:
         "refused": [{"key": r.key, "why": r.why, "redo": r.redo or None} for r in done.broken],
         "failed": done.plan.failed,
         "missing": done.plan.missing,
+        "without_output": done.plan.silent.count,
     }

@@ -76,7 +76,7 @@ class Enqueued:
 
 def enqueue(
     *,
-    limit: Annotated[int | None, Parameter(help="Send at most so many jobs.")] = None,
+    limit: Annotated[int | None, Parameter(help="Send at most N jobs.")] = None,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -108,7 +108,7 @@ def send_jobs(
     waiting = waiting_jobs(run, store, layout, done)
     adopt(context)
     resume(context, run)
-    url = make_queues(context.clients.sqs, context.run, context.tags).main.url
+    url = make_queues(context.clients.sqs, context.run, context.queue_tags).main.url
     if waiting:
         count = min(waiting.total(), limit or waiting.total())
         corrected = read_corrections(store, layout)
@@ -122,7 +122,8 @@ def send_jobs(
     drain = drain or drain_settings(context.settings.agent)
     queue = context.clients.queue(url)
     again = lost_jobs(store, layout, queue, drain)[:limit]
-    bodies = first_messages(context.run, again)
+    # Their receivers look for a claim and a result first: the counts may have been wrong.
+    bodies = first_messages(context.run, again, claimed=True)
     context.wire.run(lambda clients: send_all(clients.queue(url), bodies))
     return Enqueued(context.run, len(again), len(again), len(done))
 

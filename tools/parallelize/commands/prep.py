@@ -2,8 +2,8 @@
 
 Nothing is sent before everything is checked. What is there already is not sent again, so an
 interrupted `prep` is repeated. If workers are to start from a vendor's plain image, the agent for
-them is sent along. The order is inputs, manifest, environment, run.json: whoever
-finds a run finds all that it names.
+them is sent along. The order is inputs, manifest, environment, run.json: a run
+that can be found has all that it names.
 
 A new input is added by a further part of the manifest. One whose content has *changed* is
 taken only if its job has failed, and `retry` then sends the new version: otherwise a result, or a
@@ -53,7 +53,7 @@ NAMED = 20
 
 CHANGED = (
     "the environment or the settings of the run have changed since it was prepared\n"
-    "  files that are done stay as they are; for all anew: --run NAME"
+    "  files that are done stay as they are; to redo everything, --run NAME"
 )
 
 

@@ -22,7 +22,6 @@ from parallelize.commands.download import (
     check_folder,
     fetch,
     healing,
-    remarks,
     told_refusals,
 )
 from parallelize.commands.enqueue import send_jobs
@@ -78,7 +77,8 @@ def run(  # noqa: PLR0913 - each is a flag of its own
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
 
-    Exits with 0 when every file has succeeded, with 1 when some have not.
+    Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
+    output counts as a success only with run.require_output = false.
     """
     context = open_run(common, {**work.flags(), "workers.count": workers})
     if context.settings.workers.count < 1:
@@ -102,7 +102,8 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         answer_json({**as_json(end, limit), "out": str(folder), "report": report})
     else:
         answer(str(folder))
-    return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
+    all_well = end.state is RunState.DRAINED and complete and not end.silent.count
+    return 0 if all_well else SOME_FAILED
 
 
 def open_run(common: Common, flags: Mapping[str, object]) -> Context:
@@ -256,7 +257,7 @@ def _download(context: Context, folder: Path) -> bool:
         say(nothing.what)
         return True
     told = told_refusals(fetched.broken), healing(fetched.broken, context.hint)
-    for line in (*chain(*told), *remarks(fetched.plan)):
+    for line in chain(*told):
         say(line)
     return not fetched.broken
 
@@ -266,7 +267,7 @@ def _write_report(context: Context, total: int) -> Path | None:
     if not context.settings.report.html:
         return None
     if total > REPORTED_FILES:
-        say(f"a report on so many files takes a while: parallelize report{context.hint}")
+        say(f"a report on this many files takes a while: parallelize report{context.hint}")
         return None
     try:
         return write_report(context)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parallelize.console import escape
@@ -35,6 +34,9 @@ from parallelize.runs.status import RunState
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATE = "page.html.j2"
 
@@ -108,6 +110,14 @@ def render(report: Report, hint: str = "") -> str:
 @cache
 def environment(*packages: str) -> Environment:
     """Return what renders the templates that lie in these packages, all names made harmless."""
+    # Only now: most commands only say in their help that there is a page.
+    from jinja2 import (  # noqa: PLC0415
+        ChoiceLoader,
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+    )
+
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
         autoescape=True,

@@ -108,7 +108,7 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
 
 
 def _ignore_hint(name: str) -> str:
-    return f"mend it, or leave it out: echo '/{escape(name)}' >> {IGNORE_FILE}"
+    return f"fix it, or leave it out: echo '/{escape(name)}' >> {IGNORE_FILE}"
 
 
 def _check_names(path: Path) -> None:
@@ -157,7 +157,7 @@ def check_zip(path: Path) -> None:
     if not path.is_file():
         raise UsageError(
             f"the environment {escape(str(path))} does not exist",
-            fix="mend run.env in parallelize.toml",
+            fix="fix run.env in parallelize.toml",
         )
     _check_names(path)
     if any(PurePosixPath(m.name).parts[:1] == (RESERVED,) for m in read_members(path, sys.maxsize)):

@@ -68,7 +68,7 @@ class Fetcher:
         self._budget = ByteBudget()
         fetched, broken = 0, dict[str, Refusal]()
         with (
-            progress("in place", len(outputs)) as step,
+            progress("downloaded", len(outputs)) as step,
             ThreadPoolExecutor(WRITERS, "writers") as self._writers,
         ):
 
