@@ -74,9 +74,8 @@ def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False)
     They mean what `Entry.message` encodes; a million of them are made at a time, so what is the
     same in all is encoded once.
     """
-    head, _, tail = (
-        JobMessage(run=run, key="k", size=0, claimed=claimed).encode().partition(_SAMPLE)
-    )
+    sample = JobMessage(run=run, key="k", size=0, claimed=claimed).encode()
+    head, _, tail = sample.partition(_SAMPLE)
     return [
         f'{head}"key":{encode_basestring(entry.key)},"size":{entry.size},'
         f'"etag":{encode_basestring(entry.etag)}{tail}'

@@ -12,10 +12,12 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from threading import RLock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.clients import Session
+
+if TYPE_CHECKING:
+    from parallelize_core.clients import Session
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

@@ -40,9 +40,7 @@ from parallelize.runs.results import read_results
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
-from parallelize_core.errors import (
-    NothingToDoError,
-)
+from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location
 from parallelize_core.manifest import finished, read_parts
 from parallelize_core.owner import other_run
