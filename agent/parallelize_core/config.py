@@ -48,7 +48,7 @@ class AgentConfig(BaseModel):
     an answer takes its workers down with it, and is not tried again.
 
     `root_setup` is a script that root runs on a machine from the image before the first job. It
-    is here, and not in S3, because whoever sets a machine's user data is its master anyway.
+    is here, and not in S3, because the one who sets a machine's user data is its master anyway.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

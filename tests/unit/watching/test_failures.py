@@ -119,7 +119,7 @@ def test_the_end_tells_how_to_see_a_failure_and_how_to_try_again_here() -> None:
     text = "\n".join(end_lines(status, [failure("b")], 0, " --local"))
     assert "parallelize logs b --local" in text
     assert "parallelize retry --local" in text
-    assert "all ended (checked)" in text
+    assert "all terminated (verified)" in text
 
 
 @pytest.mark.parametrize(("folder", "shown"), [("", "file://"), ("x" * 100, "scans-report.html")])

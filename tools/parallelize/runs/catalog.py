@@ -32,7 +32,7 @@ FEW_THREADS = 4
 
 @dataclass(frozen=True)
 class Listed:
-    """A run by its record, and its workers by their last word; `run` is None if it has no record.
+    """A run by its record, its workers by their last heartbeat; `run` is None if it has no record.
 
     That is so while `prep` still sends inputs, and when its record is of a newer version.
     """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from parallelize.console import escape, shown
+from parallelize.runs.silent import NONE_SILENT, Silent
 from parallelize.runs.snapshot import Snapshot
 from parallelize.units import plural, show_duration
 from parallelize_core.cost import spent_usd
@@ -46,7 +47,7 @@ class Worker:
 
     @property
     def ended(self) -> bool:
-        """Whether it has said good-bye."""
+        """Whether it has left."""
         return self.beat.state in _ENDED
 
     @property
@@ -67,7 +68,7 @@ class RunStatus:
     `waiting` has the jobs that were never sent to the queue too, `unsent` says how many those
     are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
     the workers that are alive, `cost` an estimate of US dollars so far, `why` one sentence on a
-    run that does not get on.
+    run that does not get on. `silent` are those of the done that produced no output.
     """
 
     run: str
@@ -85,6 +86,7 @@ class RunStatus:
     cost: float
     last_failure: Result | None
     why: str | None
+    silent: Silent = NONE_SILENT
 
     @property
     def left(self) -> int:
@@ -145,6 +147,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         cost=spent_usd(snapshot.heartbeats),
         last_failure=max(snapshot.failures, key=lambda r: r.finished_at, default=None),
         why=why(snapshot, workers) if left else None,
+        silent=snapshot.silent,
     )
 
 

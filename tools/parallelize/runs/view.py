@@ -9,6 +9,7 @@ from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
+from parallelize.runs.silent import told_silent
 from parallelize.runs.status import RunStatus, Worker
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -31,6 +32,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
         "running": status.running,
         "waiting": status.waiting,
         "unsent": status.unsent,
+        "without_output": status.silent.count,
         "workers": [_worker_json(worker) for worker in status.workers],
         "elapsed_seconds": round(status.elapsed, 1),
         "files_per_second": round(status.rate, 3),
@@ -79,6 +81,7 @@ def page(status: RunStatus) -> list[str]:
         *_worker_lines(status),
         *_lost_lines(status),
         *_failure_line(status),
+        *_silent_lines(status),
         *_why_lines(status),
     ]
 
@@ -105,6 +108,8 @@ def log_line(status: RunStatus) -> str:
         f"{status.running} running {status.waiting} waiting {status.failed} failed",
         plural(status.alive, "worker"),
     ]
+    if status.silent.count:
+        parts.append(f"{status.silent.count} without output")
     if status.eta is not None:
         parts.append(f"eta {show_duration(status.eta)}")
     return " ".join(parts)
@@ -119,6 +124,8 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
         # What was done before the first look is no news.
         if before and (back := worker.beat.handed_back - (old.beat.handed_back if old else 0)):
             yield f"worker {shown(worker.id, 30)} put {plural(back, 'file')} back on the queue"
+    if before and not before.silent.count:
+        yield from told_silent(after.silent)
     # At the first look workers that were just launched have not reported yet.
     if before and after.why and not after.alive and _plain(before.why) != _plain(after.why):
         yield after.why
@@ -211,6 +218,11 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
         text = f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
         yield ""
         yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10, max_lines=3)
+
+
+def _silent_lines(status: RunStatus) -> list[str]:
+    told = [_cut(f"  {line}") for line in told_silent(status.silent)]
+    return ["", *told] if told else []
 
 
 def _why_lines(status: RunStatus) -> list[str]:

@@ -19,7 +19,7 @@ from parallelize.runs.view import changes, log_line, page
 
 INTERVAL_SECONDS = 3.0
 LISTING_SHARE = 4
-"""A look that took a second is followed by at least so many seconds without one."""
+"""A look that took a second is followed by at least this many seconds without one."""
 
 FOOTER = "ctrl-C detaches: the workers go on"
 
