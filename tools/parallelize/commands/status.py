@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, escape, say
+from parallelize.console import answer, answer_json, columns, escape, say
 from parallelize.context import Context, open_context
 from parallelize.hints import repeat_flags
 from parallelize.options import NOTHING, SWITCH, Common, Json
@@ -60,7 +60,7 @@ def status(
     if json:
         answer_json(as_json(found, context.settings.workers.max_cost))
     elif not watch_:
-        for line in page(found):
+        for line in page(found, columns()):
             answer(line)
 
 
