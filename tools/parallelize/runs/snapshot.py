@@ -8,7 +8,7 @@ not read again while its ETag stays the same. So watching a long run costs listi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from parallelize.bulk import list_each
@@ -16,6 +16,7 @@ from parallelize.runs.cache import Cache
 from parallelize.runs.record import find_run, no_run
 from parallelize.runs.results import decode_result, marked_failed, marked_silent
 from parallelize.runs.silent import NONE_SILENT, Silent, of_marks
+from parallelize.runs.versions import Versions, versions
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
@@ -41,7 +42,7 @@ class Snapshot:
     taken_at: float
     total: int
     sent: int
-    finished: Mapping[str, str]
+    finished: Versions
     failures: tuple[Result, ...]
     heartbeats: tuple[Heartbeat, ...]
     queue: QueueCounts | None = None
@@ -77,7 +78,7 @@ class Reader:
         outlines, sent = self._manifest()
         splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
         listed = list_each(self._store, self._layout.results.prefix, splits)
-        results = {item.key: item.etag for item in listed}
+        results = versions((item.key, item.etag) for item in listed)
         # After the results: a mark is made before its result, so that none of these is missed.
         marked = marked_failed(self._store, self._layout)
         failures = self._failures(marked, results)
@@ -104,13 +105,13 @@ class Reader:
         cursors = [item for item in items if not item.key.endswith(PART_SUFFIX)]
         return list(self._parts.read(parts)), list(self._cursors.read(cursors))
 
-    def _failures(self, marked: Iterable[str], results: Mapping[str, str]) -> tuple[Result, ...]:
+    def _failures(self, marked: Iterable[str], results: Versions) -> tuple[Result, ...]:
         places = (self._layout.result(key) for key in marked)
         read = self._results.read(_infos(results, (p for p in places if p in results)))
         # A mark means nothing unless the result itself says so: a retry may have succeeded.
         return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
 
-    def _silent(self, run: Run, results: Mapping[str, str], failed: set[str]) -> Silent:
+    def _silent(self, run: Run, results: Versions, failed: set[str]) -> Silent:
         if not run.limits.halt_if_silent:
             return NONE_SILENT
         layout = self._layout
@@ -124,7 +125,7 @@ class Reader:
         )
 
 
-def _infos(results: Mapping[str, str], places: Iterable[str]) -> Iterator[ObjectInfo]:
+def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
     return (ObjectInfo(place, 0, results[place]) for place in places)
 
 
