@@ -22,7 +22,7 @@ from parallelize.runs.command_check import (
     split_command,
     this_architecture,
 )
-from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
+from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks, zip_script
 from parallelize.runs.own_files import products
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.placeholders import split_template
@@ -87,7 +87,7 @@ def drafted(context: Context) -> Iterator[Draft]:
     command, template = command_words(settings)
     setup = split_command(settings.setup) if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
-        archive = _archive(context, Path(folder))
+        archive = _archive(context, command, Path(folder))
         _check(context, command, setup, archive)
         run = _record(context, command, setup, archive)
         yield Draft(run.model_copy(update={"template": template}), archive)
@@ -158,10 +158,10 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
             )
 
 
-def _archive(context: Context, folder: Path) -> Path | None:
+def _archive(context: Context, command: Words, folder: Path) -> Path | None:
     env = context.settings.run.env
     if env is None:
-        return None
+        return _script_archive(context, command, folder)
     source = context.path(env)
     if source.is_file() or source.suffix == ".zip":
         check_zip(source)
@@ -171,6 +171,19 @@ def _archive(context: Context, folder: Path) -> Path | None:
     target = folder / "environment.zip"
     zip_folder(source, target, products(context))
     check_zip(target)
+    return target
+
+
+def _script_archive(context: Context, command: Words, folder: Path) -> Path | None:
+    """Return the zip of a command that is one script beside the project; None if it is none."""
+    if context.settings.run.shell:
+        command = (program_of(context.settings.run.command or "") or command[0],)
+    name = posixpath.normpath(command[0])
+    outside = name.startswith("../") or not needs_environment(command)
+    if outside or not (context.folder / name).is_file():
+        return None
+    target = folder / "environment.zip"
+    zip_script(context.folder, name, target)
     return target
 
 
