@@ -49,7 +49,7 @@ def test_the_result_tells_what_was_done_where_and_with_what(make: MakeBench) -> 
 def test_a_worker_that_leaves_has_its_results_in_a_segment_too(make: MakeBench) -> None:
     bench = make(COUNT)
     keys = [f"{number}.txt" for number in range(5)]
-    bench.add({key: b"x" for key in keys})
+    bench.add(dict.fromkeys(keys, b"x"))
     bench.run()
     versions = {info.etag for info in bench.store.list(bench.layout.results.prefix)}
     (place,) = (info.key for info in bench.store.list(bench.layout.segments.prefix))
