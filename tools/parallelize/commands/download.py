@@ -157,7 +157,7 @@ def fetch(context: Context, folder: Path) -> Fetched:
     except OSError as error:
         raise unwritable(folder, error) from None
     store = context.store_of(output.bucket)
-    broken = [_explained(context, store, output, plan, one) for one in found]
+    broken = list(in_parallel(lambda one: _explained(context, store, output, plan, one), found))
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
 
