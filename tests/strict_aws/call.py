@@ -113,8 +113,12 @@ def _params(request: Request, service: str) -> tuple[str, str, dict[str, Any]] |
 
 def _s3_params(request: Request) -> tuple[str, str, dict[str, Any]] | None:
     """Return what the address says: a body may be large, and no rule looks into it."""
+    bucket, dot, _ = request.host.partition(".s3")
+    path = f"/{bucket}{request.path}" if dot else request.path
     try:
-        operation, found = get_service_router("s3").match(request)
+        operation, found = get_service_router("s3").match(
+            Request({**request.environ, "PATH_INFO": path, "wsgi.input": io.BytesIO()})
+        )
     except (NotFound, NotImplementedError):
         return None
     names = {"prefix": "Prefix", "versionId": "VersionId"}

@@ -1,4 +1,4 @@
-"""The layer in the local cloud: `start(daemon_options=("--layer", "tests.strict_aws.server:wrap"))`.
+"""The layer in the local cloud: `--layer tests.strict_aws.server:wrap` of its daemon.
 
 Things take a fraction of their time here, because whoever waits for them really waits.
 """

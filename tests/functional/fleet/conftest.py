@@ -16,7 +16,6 @@ from moto import mock_aws
 from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
-
 from tests.strict_aws.layer import Layer
 
 from parallelize import cli
@@ -146,9 +145,7 @@ def every_version_starts_machines() -> None:
 
 
 @pytest.fixture
-def account(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strict: Layer
-) -> Iterator[Account]:
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strict: Layer) -> Iterator[Account]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from moto.autoscaling.models import autoscaling_backends
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule
 
@@ -80,7 +81,8 @@ class NewPolicy(Rule):
         if call.operation == "PutScalingPolicy":
             key = (group_of(call), call.get("PolicyName"))
             self.windows.open(key, self.world.seconds(self.seconds))
-            return None
+            made = autoscaling_backends[self.world.account][call.region].policies[key[1]]
+            return {**result, "PolicyARN": made.arn}  # which moto leaves out
         found = [
             one for one in result["ScalingPolicies"]
             if not self.windows.is_open((one["AutoScalingGroupName"], one["PolicyName"]))

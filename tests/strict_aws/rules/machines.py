@@ -28,9 +28,7 @@ def offered(region: str) -> frozenset[str]:
 class RegionTypes(Rule):
     """Only the types of the current region are described, and can be started."""
 
-    source = (
-        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html"
-    )
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html"
     found = "in 23 of 30 regions launch refused its own default types"
 
     def watches(self, call: Call) -> bool:

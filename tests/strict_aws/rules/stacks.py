@@ -48,7 +48,7 @@ class AttachedPolicy(Rule):
         if stack is None:
             return []
         known = iam_backends[self.world.account]["aws"].managed_policies
-        own = {role.name for role in _resources(stack) if hasattr(role, "assume_role_policy_document")}
+        own = {one.name for one in _resources(stack) if hasattr(one, "assume_role_policy_document")}
         return [
             (name, policy)
             for name, one in stack.resource_map._parsed_resources.items()
@@ -78,7 +78,8 @@ class NamedResource(Rule):
         if call.name != "cloudformation.CreateChangeSet" or call.get("ChangeSetType") != "UPDATE":
             return None
         stack = stack_of(self, call)
-        given = {one["ParameterKey"]: one.get("ParameterValue") for one in call.params["Parameters"]}
+        pairs = call.params["Parameters"]
+        given = {one["ParameterKey"]: one.get("ParameterValue") for one in pairs}
         vpc, now = given.get("VpcId"), dict(stack.parameters).get("VpcId") if stack else None
         if vpc and now and vpc != now:
             raise Refusal(
