@@ -27,6 +27,7 @@ from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
 from parallelize_agent.queue.acknowledger import Acknowledger
@@ -40,9 +41,11 @@ from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.heartbeat import HeartbeatWriter
 from parallelize_agent.reporting.metrics import Metrics, Publish
+from parallelize_agent.reporting.pauser import Pauser
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
-from parallelize_agent.shutdown import Shutdown
+from parallelize_agent.reporting.silence import SilenceBreaker
+from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Stages, Worker
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
@@ -181,8 +184,10 @@ class Assembly:
             last_seconds=config.interruption_margin_seconds,
         )
         fitness = Fitness(self._peers, config.max_unfit, self._end_as_unfit, heartbeat.beat)
-        breaker = self._breaker(lambda: worker.pipeline.size)
-        judge = Judge(identity.worker, self._run, self._peers, fitness, breaker)
+        pauser = self._pauser(lambda: worker.pipeline.size)
+        breaker = self._breaker(pauser)
+        silence = SilenceBreaker(config.layout, self._open_patient(config.bucket), pauser)
+        judge = Judge(identity.worker, self._run, self._peers, fitness, breaker, silence)
         stages = Stages(
             self._stage_in(),
             execute,
@@ -306,17 +311,19 @@ class Assembly:
             hourly_usd,
         )
 
-    def _breaker(self, in_hand: Callable[[], int]) -> CircuitBreaker:
-        return CircuitBreaker(
+    def _pauser(self, in_hand: Callable[[], int]) -> Pauser:
+        return Pauser(
             self.config.layout,
-            self._records,
             self._rare,
             self.queue,
             self._run,
-            self._peers,
             in_hand,
             opened=lambda reason: self._shutdown.decide(f"the run is paused: {reason}"),
         )
+
+    def _breaker(self, pauser: Pauser) -> CircuitBreaker:
+        layout = self.config.layout
+        return CircuitBreaker(layout, self._records, self._run, self._peers, pauser)
 
     def _receiver(self, pipeline: Pipeline, fitness: Fitness) -> Receiver:
         return Receiver(
@@ -339,14 +346,17 @@ class Assembly:
         return OutlastingStore(store, self._storage, self.config.recovery_seconds)
 
     def _end_as_unfit(self, error: ServiceError) -> None:
-        self._shutdown.decide(error.what, 0, error, unfit=True)
+        self._shutdown.decide(words(error), 0, error, unfit=True)
 
-    def _keep_log(self, environment: str, log_file: Path) -> None:
+    def _keep_log(self, environment: str, printed: Kept) -> None:
         """Keep what a set-up has printed; called in a thread."""
-        layout = self.config.layout
+        key = self.config.layout.setup_log(self.instance.worker, environment)
+        store = self.open_rare(self.config.bucket)
         try:
-            with log_file.open("rb") as file:
-                key = layout.setup_log(self.instance.worker, environment)
-                self.open_rare(self.config.bucket).put_file(key, file)
+            if isinstance(printed, bytes):
+                store.put(key, printed)
+            else:
+                with printed.open("rb") as file:
+                    store.put_file(key, file)
         except Exception as error:
             log.warning("output of the set-up not kept", error=str(error) or repr(error))

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from botocore import exceptions as aws
-from botocore.parsers import ResponseParserError
 
 from parallelize_core.errors import (
     AccessError,
@@ -190,12 +189,18 @@ def explain(error: Exception, profile: str | None = None) -> ParallelizeError | 
         return AccessError(
             "the AWS credentials could not be fetched", str(error), "check credential_process"
         )
-    if isinstance(error, ResponseParserError):
+    if _is_unreadable(error):
         return UnavailableError(
             "what answers is not AWS", str(error).splitlines()[0],
             "check AWS_ENDPOINT_URL, and proxies on the way",
         )  # fmt: skip
     return _explain_setting(error) or _explain_network(error)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415 - four times all else here
+
+    return isinstance(error, ResponseParserError)
 
 
 def _explain_setting(error: Exception) -> ParallelizeError | None:

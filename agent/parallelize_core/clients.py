@@ -1,4 +1,7 @@
-"""boto3 clients: built in one place, with one rule for regions, timeouts and retries."""
+"""boto3 clients: built in one place, with one rule for regions, timeouts and retries.
+
+boto3 is imported when a session is made: it takes longer than all else that a command's help needs.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import boto3
-from botocore.config import Config
 
 from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
@@ -19,11 +19,10 @@ from parallelize_core.regions import region_from
 from parallelize_core.store import Store
 
 if TYPE_CHECKING:
+    from boto3 import Session as Session  # noqa: PLC0414 - others name it, too
+    from botocore.config import Config
     from types_boto3_s3 import S3Client
     from types_boto3_sqs import SQSClient
-
-Session = boto3.Session
-"""What clients are made from, so that nobody else has to import the library."""
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -38,8 +37,17 @@ def make_session(region: str | None = None, profile: str | None = None) -> Sessi
 
     Raises UsageError for a profile that does not exist, as all here does for a wrong setting.
     """
+    from boto3 import Session  # noqa: PLC0415 - see above
+
     found = region_from(os.environ)
     return Session(profile_name=profile, region_name=region or (found[0] if found else None))
+
+
+def session_with_key(key_id: str, secret: str, region: str) -> Session:
+    """Return a session that uses one key and no other."""
+    from boto3 import Session  # noqa: PLC0415 - see above
+
+    return Session(key_id, secret, region_name=region)
 
 
 def client_config(
@@ -48,6 +56,8 @@ def client_config(
     attempts: int = MAX_ATTEMPTS,
 ) -> Config:
     """Return what all clients have in common; `connections` is the size of the pool."""
+    from botocore.config import Config  # noqa: PLC0415 - see above
+
     return Config(
         connect_timeout=min(CONNECT_TIMEOUT_SECONDS, read_timeout_seconds),
         read_timeout=read_timeout_seconds,

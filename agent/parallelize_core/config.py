@@ -51,7 +51,7 @@ class AgentConfig(BaseModel):
     metadata service may know of the group only later.
 
     `root_setup` is a script that root runs on a machine from the image before the first job. It
-    is here, and not in S3, because whoever sets a machine's user data is its master anyway.
+    is here, and not in S3, because the one who sets a machine's user data is its master anyway.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

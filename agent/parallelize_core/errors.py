@@ -49,7 +49,7 @@ class UsageError(ParallelizeError):
 
 
 class DecodeError(UsageError):
-    """A record from outside cannot be read; `raw` holds what came, for whoever has to look."""
+    """A record from outside cannot be read; `raw` holds what came, for a person to look at."""
 
     def __init__(self, what: str, raw: str, why: str | None = None) -> None:
         super().__init__(what, why)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 FIRST = 20
-"""A run whose first so many jobs have all failed is halted whatever its settings say."""
+"""A run whose first jobs, this many, have all failed is halted whatever its settings say."""
 
 
 @dataclass(frozen=True)

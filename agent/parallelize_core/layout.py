@@ -9,6 +9,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
                              /failed/<key>
+                             /silent/<key>
                              /log/<key>/<attempt>.<worker>.<time>.json, .log
                              /claim/<key>.json
                              /agent/<worker>.json
@@ -21,6 +22,7 @@ import hashlib
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from parallelize_core import keys
@@ -74,7 +76,7 @@ class RunLayout:
     base: Location
     run: str
 
-    @property
+    @cached_property
     def root(self) -> Location:
         """Everything of the run lies below here."""
         return self.base.below("runs", self.run)
@@ -104,7 +106,7 @@ class RunLayout:
         """The folder of the manifest's parts and cursors."""
         return self.root.below("manifest")
 
-    @property
+    @cached_property
     def results(self) -> Location:
         """The folder of the results."""
         return self.root.below("result")
@@ -139,7 +141,7 @@ class RunLayout:
         """Return the key of the result of the input `key`."""
         return keys.shorten(self.results.key(f"{key}.json"))
 
-    @property
+    @cached_property
     def failures(self) -> Location:
         """The folder of the marks that say which results to read for failures."""
         return self.root.below("failed")
@@ -151,6 +153,18 @@ class RunLayout:
         reading every result. A mark means nothing unless the result itself says failed.
         """
         return keys.shorten(self.failures.key(key))
+
+    @property
+    def silences(self) -> Location:
+        """The folder of the marks that say which jobs may have succeeded without any output."""
+        return self.root.below("silent")
+
+    def silence(self, key: str) -> str:
+        """Return the key of the mark that is made just before a result without outputs is written.
+
+        As with `failure`, only the result itself says whether that is so.
+        """
+        return keys.shorten(self.silences.key(key))
 
     @property
     def attempts(self) -> Location:

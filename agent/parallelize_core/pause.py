@@ -32,17 +32,21 @@ def pause(store: Store, layout: RunLayout, reason: str) -> bool:
 
 
 def resume(store: Store, layout: RunLayout) -> bool:
-    """Let agents work again, and forgive the failures there are: they do not halt it again.
+    """Let agents work again, and forgive what there is: it does not halt the run again.
 
-    Answers False if the run was not paused.
+    That is failures, and jobs that succeeded without an output. Answers False if the run was not
+    paused.
     """
     failures = sum(1 for _ in store.list(layout.failures.prefix))
+    silences = sum(1 for _ in store.list(layout.silences.prefix))
 
     def resumed(run: Run) -> Run:
-        if not run.paused:
-            return run.model_copy(update={"forgiven": min(run.forgiven, failures)})
-        update = {"paused": "", "forgiven": failures, "resumed_at": utc_now()}
-        return run.model_copy(update=update)
+        forgiven = {"forgiven": failures, "forgiven_silent": silences}
+        if run.paused:
+            return run.model_copy(update={**forgiven, "paused": "", "resumed_at": utc_now()})
+        # A retry has taken some marks away: what comes in their place is not forgiven.
+        kept = {name: min(getattr(run, name), count) for name, count in forgiven.items()}
+        return run.model_copy(update=kept)
 
     return bool(change_run(store, layout, resumed).paused)
 

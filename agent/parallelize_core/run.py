@@ -41,23 +41,30 @@ class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
     `halt` is for the run as a whole: after so many failed jobs, a number or a share of all such
-    as "5%", it is paused.
+    as "5%", it is paused. `halt_if_silent` has it paused when its first files all succeed without
+    any output: nobody has said that there need be none.
     """
 
     timeout_seconds: float | None = Field(default=None, gt=0)
     grace_seconds: float = Field(default=10, ge=0)
     max_attempts: int = Field(default=3, ge=1)
     require_output: bool = False
+    halt_if_silent: bool = False
     memory_bytes: int | None = Field(default=None, gt=0)
     gpus: int = Field(default=0, ge=0)
     halt: str | None = Field(default=None, pattern=HALT)
 
 
 class OutputNaming(Contract):
-    """How an output's key is made, and what happens when two inputs want the same one."""
+    """What is an output, how its key is made, and what happens when two inputs want the same one.
+
+    `collect` are globs, relative to the scratch folder: what matches is an output although the
+    command has not printed it.
+    """
 
     name: str = DEFAULT_OUTPUT_NAME
     on_clash: Literal["fail", "suffix", "replace"] = "fail"
+    collect: tuple[str, ...] = ()
 
 
 class Origin(Record):
@@ -72,13 +79,17 @@ class Run(Record):
 
     Agents read it again every few seconds. While `paused` gives a reason, they hand their work
     back and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is
-    how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`.
+    how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`;
+    `forgiven_silent` is the same for jobs that succeeded without an output.
+    With `template` the command has placeholders for the input (see `template`), which else is its
+    last word.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
     """
 
     name: str
     command: tuple[str, ...] = Field(min_length=1)
+    template: bool = False
     environment: Environment | None = None
     setup: Setup | None = None
     input: Location
@@ -88,6 +99,7 @@ class Run(Record):
     created_at: IsoTime
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)
+    forgiven_silent: int = Field(default=0, ge=0)
     resumed_at: IsoTime = ""
     origin: str = ""
     owner: str = ""

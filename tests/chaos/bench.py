@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 import boto3
-from tests.chaos.checker import charged_by, check, read_evidence
+from tests.chaos.checker import Violation, Wrong, charged_by, check, read_evidence
 from tests.chaos.journal import Journal, Recovery, read_executions, recoveries
 from tests.chaos.machines import Machine, Machines
 from tests.chaos.project import Expected, make_project
@@ -39,7 +39,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Part, finished, read_parts
 
 LOOK_SECONDS = 0.1
-END_SECONDS = 600.0
+END_SECONDS = 1800.0
 """How long the run may go on after the last fault."""
 
 
@@ -98,7 +98,7 @@ class Verdict:
     recoveries: tuple[Recovery, ...]
     calms: Mapping[Kind, list[float]]
     charged_by_sick: int
-    violations: tuple[str, ...]
+    violations: tuple[Violation, ...]
 
     def lines(self) -> list[str]:
         """Return the figures, a sentence a line."""
@@ -123,7 +123,9 @@ class Verdict:
             for kind, times in sorted(self.calms.items())
         ]
         lines.append(f"attempts charged by sick workers: {self.charged_by_sick}")
-        return [*lines, *(self.violations or ["nothing lost, doubled or false"])]
+        counts = Counter(violation.wrong for violation in self.violations)
+        lines.append("  ".join(f"{wrong} {counts[wrong]}" for wrong in Wrong))
+        return [*lines, *map(str, self.violations)]
 
 
 class Bench:
@@ -331,9 +333,10 @@ def _judge(bench: Bench, plan: Plan, seconds: float, journal: Path) -> Verdict:
     violations = list(
         check(evidence, bench.layout, bench.expected, bench.machines.killed, bench.machines.sick)
     )
-    violations += [f"left on a machine: {path}" for path in bench.machines.left_behind]
-    violations += [f"still running: {process}" for process in bench.machines.stray_processes()]
-    violations += [f"still on: {machine.id}" for machine in bench.machines.alive]
+    left = [f"on a machine: {path}" for path in bench.machines.left_behind]
+    left += [f"still running: {process}" for process in bench.machines.stray_processes()]
+    left += [f"still on: {machine.id}" for machine in bench.machines.alive]
+    violations += [Violation(Wrong.LEFT, said) for said in left]
     return Verdict(
         plan, seconds, bench.machines.started, bench.faults, bench.requests_hit, len(executions),
         tuple(recoveries(executions, bench.journal)), bench.calms(),

@@ -1,7 +1,7 @@
 """The verdict over a run, from S3 alone.
 
     evidence = read_evidence(store, layout)
-    violations = list(check(evidence, expected))      # empty, or sentences
+    violations = list(check(evidence, expected))      # empty, or sentences of a kind each
 
 Nothing that the bench did is asked here, except which workers it killed: they cannot have left.
 """
@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tests.chaos.journal import worker_of
 from tests.chaos.project import Expected
@@ -26,6 +27,27 @@ from parallelize_core.store import Store
 
 SICK_EXIT = 127
 """How a command ends on a sick worker, and nowhere else."""
+
+
+class Wrong(StrEnum):
+    """What can be wrong with a run."""
+
+    LOST = "lost"  # an input without a result, or an output that a result names and nobody has
+    DOUBLED = "doubled"  # a result or an output too many, or a mixture of two executions
+    FALSE = "false"  # a result that says what is not so
+    CHARGED = "wrongly charged"  # an attempt counted against a file that was not at fault
+    LEFT = "left behind"  # a worker, a process or a file that should be gone
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that is wrong, in a sentence."""
+
+    wrong: Wrong
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.wrong}: {self.said}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,7 @@ def check(
     expected: Mapping[str, Expected],
     killed: Collection[str] = (),
     sick: Collection[str] = (),
-) -> Iterator[str]:
+) -> Iterator[Violation]:
     """Go through everything that is wrong, in a sentence each.
 
     Of a worker that is sick, the first failures may be charged: nobody can know then.
@@ -88,59 +110,74 @@ def check(
 
 def _check_results(
     evidence: Evidence, layout: RunLayout, expected: Mapping[str, Expected]
-) -> Iterator[str]:
+) -> Iterator[Violation]:
     if sorted(evidence.manifest) != sorted(expected):
-        yield "the manifest is not the list of the inputs"
+        yield Violation(Wrong.LOST, "the manifest is not the list of the inputs")
     wanted = {layout.result(key): key for key in evidence.manifest}
     for place, key in wanted.items():
         if place not in evidence.results:
-            yield f"{key} has no result"
+            yield Violation(Wrong.LOST, f"{key} has no result")
         elif evidence.results[place].key != key:
-            yield f"the result of {key} is that of {evidence.results[place].key}"
+            yield Violation(
+                Wrong.DOUBLED, f"the result of {key} is that of {evidence.results[place].key}"
+            )
     for place in evidence.results.keys() - wanted.keys():
-        yield f"{place} is the result of no input"
+        yield Violation(Wrong.DOUBLED, f"{place} is the result of no input")
 
 
 def _check_fate(
     result: Result, expected: Mapping[str, Expected], charged_by_sick: int
-) -> Iterator[str]:
+) -> Iterator[Violation]:
     want = expected.get(result.key)
     if want is None:
         return
     if result.cause != want.cause or (result.status == "failed") != (want.cause is not None):
-        yield f"{result.key} {result.status} with cause {result.cause}: {result.message}"
+        yield Violation(
+            Wrong.FALSE, f"{result.key} {result.status} with cause {result.cause}: {result.message}"
+        )
     attempt = want.last_attempt(charged_by_sick)
     if result.attempt != attempt:
-        yield f"{result.key} ended with attempt {result.attempt} instead of {attempt}"
+        yield Violation(
+            Wrong.CHARGED, f"{result.key} ended with attempt {result.attempt} instead of {attempt}"
+        )
     if len(result.outputs) != want.outputs:
-        yield f"{result.key} has {len(result.outputs)} outputs instead of {want.outputs}"
+        yield Violation(
+            Wrong.FALSE, f"{result.key} has {len(result.outputs)} outputs instead of {want.outputs}"
+        )
 
 
-def _check_outputs(result: Result, contents: Mapping[str, bytes]) -> Iterator[str]:
+def _check_outputs(result: Result, contents: Mapping[str, bytes]) -> Iterator[Violation]:
     executions = set()
     for output in result.outputs:
         body = contents.get(output.key)
         if body is None:
-            yield f"the output {output.key} of {result.key} is missing"
+            yield Violation(Wrong.LOST, f"the output {output.key} of {result.key} is missing")
             continue
         if not _is(body, output):
-            yield f"the output {output.key} of {result.key} is not what its result says"
+            yield Violation(
+                Wrong.FALSE, f"the output {output.key} of {result.key} is not what its result says"
+            )
         key, nonce, _, scratch = body.decode().split()
         executions.add(nonce)
         if key != result.key or worker_of(scratch) != result.worker:
-            yield f"the output {output.key} of {result.key} on {result.worker} is of {scratch}"
+            yield Violation(
+                Wrong.DOUBLED,
+                f"the output {output.key} of {result.key} on {result.worker} is of {scratch}",
+            )
     if len(executions) > 1:
-        yield f"the outputs of {result.key} are of {len(executions)} executions"
+        yield Violation(
+            Wrong.DOUBLED, f"the outputs of {result.key} are of {len(executions)} executions"
+        )
 
 
 def _is(body: bytes, output: Output) -> bool:
     return len(body) == output.size and hashlib.sha256(body).hexdigest() == output.sha256
 
 
-def _check_strays(evidence: Evidence) -> Iterator[str]:
+def _check_strays(evidence: Evidence) -> Iterator[Violation]:
     named = {output.key for result in evidence.results.values() for output in result.outputs}
     for key in evidence.contents.keys() - named:
-        yield f"the output {key} is named by no result"
+        yield Violation(Wrong.DOUBLED, f"the output {key} is named by no result")
 
 
 def _charged(attempt: Attempt) -> bool:
@@ -154,7 +191,7 @@ def charged_by(evidence: Evidence, workers: Collection[str]) -> int:
 
 def _check_charges(
     evidence: Evidence, expected: Mapping[str, Expected], sick: Collection[str]
-) -> Iterator[str]:
+) -> Iterator[Violation]:
     """Only jobs that fail by design may have a failed attempt that is charged to them.
 
     A sick worker may charge a few, until it is suspect.
@@ -163,16 +200,18 @@ def _check_charges(
         want = expected.get(attempt.key)
         good = want is not None and want.attempt == 1 and want.cause is None
         if good and _charged(attempt) and attempt.worker not in sick:
-            yield f"{attempt.key} was charged for {attempt.cause}: {attempt.message}"
+            yield Violation(
+                Wrong.CHARGED, f"{attempt.key} was charged for {attempt.cause}: {attempt.message}"
+            )
     blamed = Counter(
         a.worker for a in evidence.attempts if _charged(a) and a.exit_code == SICK_EXIT
     )
     for worker, count in blamed.items():
         if count >= SUSPECT_AFTER:
-            yield f"{worker} is sick, and has charged {count} files"
+            yield Violation(Wrong.CHARGED, f"{worker} is sick, and has charged {count} files")
 
 
-def _check_departures(evidence: Evidence, killed: Collection[str]) -> Iterator[str]:
+def _check_departures(evidence: Evidence, killed: Collection[str]) -> Iterator[Violation]:
     for beat in evidence.heartbeats:
         if beat.state not in {WorkerState.LEFT, WorkerState.FAILED} and beat.worker not in killed:
-            yield f"{beat.worker} has not left: {beat.state}"
+            yield Violation(Wrong.LEFT, f"{beat.worker} has not left: {beat.state}")

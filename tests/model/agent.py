@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +49,7 @@ from parallelize_agent.queue.messages import Messages
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown
 from parallelize_core.config import AgentConfig
 from parallelize_core.job import JobMessage
@@ -89,6 +90,17 @@ class FitWorker:
 
     async def may_charge(self, reason: str) -> bool:
         """Whether a failure is the job's."""
+        return True
+
+
+class NoSilence:
+    """A run of which nobody expects outputs (see SilenceBreaker)."""
+
+    def note_output(self) -> None:
+        """Take note of a job that has succeeded with an output."""
+
+    async def admit(self, key: str, left: Sequence[str]) -> bool:
+        """Whether a success without any output may be recorded."""
         return True
 
 
@@ -217,6 +229,7 @@ class _Execution:
             peers,
             cast("Fitness", FitWorker()),
             cast("CircuitBreaker", ClosedBreaker()),
+            cast("SilenceBreaker", NoSilence()),
         )
         self._stage_in = parts.stage_in(
             CONFIG, worker, lambda _: store, self._work.run, claims, self._work.environments,

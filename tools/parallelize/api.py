@@ -163,7 +163,7 @@ def _process(
 
 
 def _retry(context: Context, keys: Set[str]) -> None:
-    prepare(context)  # so that whoever takes the job again finds what the command is now
+    prepare(context)  # so that the next attempt finds the command as it is now
     failed = [result.key for result in failed_results(context.store, context.layout)]
     if chosen := [key for key in failed if key in keys]:
         retry_jobs(context, chosen)

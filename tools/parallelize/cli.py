@@ -37,7 +37,7 @@ WHAT_IT_IS = "Run one command over very many files on machines that come and go.
 
 WORK = "The work"
 WATCHING = "Watching"
-MENDING = "Mending"
+FIXING = "Fixing"
 MACHINES = "Machines"
 SET_UP = "Set-up"
 
@@ -63,9 +63,9 @@ COMMANDS = (
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
     Command("report", "report:report", WATCHING, "Write one HTML page on the run."),
     Command("dashboard", "dashboard:dashboard", WATCHING, "Show the run in a browser, live."),
-    Command("retry", "retry:retry", MENDING, "Send failed jobs again."),
-    Command("repro", "repro:repro", MENDING, "Process one file of the run again, here."),
-    Command("check", "check:check", MENDING, "Process one file here, as a worker would."),
+    Command("retry", "retry:retry", FIXING, "Send failed jobs again."),
+    Command("repro", "repro:repro", FIXING, "Process one file of the run again, here."),
+    Command("check", "check:check", FIXING, "Process one file here, as a worker would."),
     Command("launch", "launch:launch", MACHINES, "Start workers for the run."),
     Command("scale", "scale:scale", MACHINES, "Bring the number of workers to N."),
     Command("stop", "stop:stop", MACHINES, "Drain: let workers finish, and leave."),

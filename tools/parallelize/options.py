@@ -17,7 +17,7 @@ SWITCH = Parameter(negative="", show_default=False)
 Json = Annotated[bool, SWITCH, Parameter(help="Print one JSON document on stdout.")]
 DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and do nothing.")]
 Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask.")]
-Force = Annotated[bool, SWITCH, Parameter(help="Do it although there is reason not to.")]
+Force = Annotated[bool, SWITCH, Parameter(help="Override the safety checks.")]
 
 
 @Parameter(name="*", group=COMMON)
@@ -73,7 +73,7 @@ class Work:
         ),
     ] = None
     command: Annotated[
-        str | None, Parameter(help='What is run for each file, such as "./job.sh --fast"')
+        str | None, Parameter(help='Command to run per file, such as "./job.sh --fast"')
     ] = None
     env: Annotated[
         str | None, Parameter(help="What the command needs: a folder, or a zip of one.")

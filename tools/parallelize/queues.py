@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parallelize.console import say
+from parallelize.console import escape, say
 from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import MissingError
-from parallelize_core.layout import dead_letter_queue_name, queue_name
+from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.layout import Location, dead_letter_queue_name, queue_name
 from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, outlast
 
 if TYPE_CHECKING:
@@ -31,12 +33,40 @@ MAX_RECEIVES = 10 * AgentConfig.model_fields["max_receives"].default
 for messages whose every receiver died before it could do so."""
 
 
+PLACE = "parallelize:place"
+"""The tag that says where in S3 the run lies: a name says which run it is only within a place."""
+
+MAX_TAG_CHARACTERS = 256
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-tags.html"""
+
+
+def place_tag(root: Location) -> str:
+    """Return the place of a run as the value of a tag, which may not have all characters."""
+    place = f"{root.bucket}/{root.prefix}"
+    if len(place) <= MAX_TAG_CHARACTERS and re.fullmatch(r"[\w.:/=+@-]*", place, re.ASCII):
+        return place
+    return f"{root.bucket}/{hashlib.sha256(place.encode()).hexdigest()}"
+
+
 @dataclass(frozen=True)
 class Queues:
     """The run's two queues."""
 
     main: SQSQueue
     dead: SQSQueue
+
+
+class OthersQueueError(UsageError):
+    """A queue of this name belongs to a run of the same name in another place."""
+
+
+def others_queue(run: str, place: str) -> OthersQueueError:
+    """Return the error for a name that a run in another place has."""
+    return OthersQueueError(
+        f"another run of this account is called {run}: it lies in s3://{escape(place)}",
+        "queues and machines are found by the run's name, so theirs would be taken for yours",
+        "--run NAME   gives your own run another name",
+    )
 
 
 def find_queues(sqs: SQSClient, run: str) -> Queues:
@@ -53,11 +83,31 @@ def _url(sqs: SQSClient, name: str) -> str:
         raise MissingError(f"there is no queue {name} yet", fix="parallelize enqueue") from None
 
 
+def find_place(sqs: SQSClient, run: str) -> str | None:
+    """Return where the run lies that has the queue of this name, as its tag says.
+
+    None if there is no queue, or if it is a former version's.
+    """
+    try:
+        return _place(sqs, _url(sqs, queue_name(run)))
+    except MissingError:
+        return None
+
+
+@translated("SQS")
+def _place(sqs: SQSClient, url: str) -> str | None:
+    return sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(PLACE)
+
+
 def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
     """Make both queues, or bring those that exist up to date; the dead-letter queue first.
 
-    When it returns SQS knows both: a new queue cannot be used in its first second.
+    When it returns SQS knows both: a new queue cannot be used in its first second. Raises
+    OthersQueueError if they are those of another run, by the tag of its place.
     """
+    there = find_place(sqs, run)
+    if there and PLACE in tags and there != tags[PLACE]:
+        raise others_queue(run, there)
     dead = _make(sqs, dead_letter_queue_name(run), tags, {
         "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
     })  # fmt: skip
@@ -70,16 +120,15 @@ def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
 
 
 def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
-    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name, tags), say)
+    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name), say)
     outlast(NEW_QUEUE, lambda: _set_up(sqs, url, tags, attributes), say)
     return url
 
 
 @translated("SQS")
-def _create(sqs: SQSClient, name: str, tags: Mapping[str, str]) -> str:
+def _create(sqs: SQSClient, name: str) -> str:
     # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
-    # Tags of one that is there already it leaves alone; but an organization may demand them here.
-    return sqs.create_queue(QueueName=name, tags=dict(tags))["QueueUrl"]
+    return sqs.create_queue(QueueName=name)["QueueUrl"]
 
 
 @translated("SQS")

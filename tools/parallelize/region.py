@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize_core.aws_errors import translated
-from parallelize_core.clients import Session
 from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from parallelize_core.clients import Session
 
 ENDPOINT_PREFIX = "AWS_ENDPOINT_URL"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallelize.console import escape
 from parallelize.units import parse_duration, parse_size, parse_slots
@@ -64,6 +64,16 @@ def _output_template(template: str) -> str:
     return template
 
 
+def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    for glob in globs:
+        if glob.startswith("/") or ".." in glob.split("/"):
+            raise ValueError(
+                f'"{glob}" leads out of the scratch folder; write one that is relative to it, '
+                'like "*.png" or "results/**/*.csv"'
+            )
+    return globs
+
+
 def _halt(value: object) -> object:
     if value is None or (text := str(value).strip()) == "":
         return None
@@ -93,7 +103,7 @@ class RunTable(Table):
     setup_timeout: Seconds = Field(default=30 * 60, gt=0)
     timeout: Seconds | None = Field(default=None, gt=0)
     attempts: int = Field(default=3, ge=1)
-    require_output: bool = False
+    require_output: bool | None = None
     memory_per_job: Bytes | None = Field(default=None, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
     halt: Annotated[str | None, BeforeValidator(_halt)] = None
@@ -105,6 +115,7 @@ class OutputTable(Table):
     to: str | None = None
     name: Annotated[str, BeforeValidator(_output_template)] = DEFAULT_OUTPUT_NAME
     on_clash: Literal["fail", "suffix", "replace"] = "fail"
+    collect: Annotated[Words, AfterValidator(_globs)] = ()
 
 
 class AwsTable(Table):

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import structlog
 
@@ -29,23 +29,12 @@ from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
 from parallelize_core.layout import RunLayout, output_name, with_suffix
+from parallelize_core.owner import OWNER, OWNER_RUN, other_run, owner_mark, run_mark
 from parallelize_core.result import Attempt, Output, Result
 from parallelize_core.run import Run
 from parallelize_core.store import IF_ABSENT, AsyncStore, Condition, ObjectInfo
 
 log = structlog.get_logger()
-
-OWNER = "parallelize-input"
-"""Metadata of an output that names its input, percent-encoded as headers are ASCII."""
-
-OWNER_RUN = "parallelize-run"
-"""Metadata of an output that names its run, by where the run lies in S3; percent-encoded, too.
-
-Outputs of versions before 0.2 do not have it.
-"""
-
-MAX_OWNER_BYTES = 900
-"""S3 allows 2 KB of metadata: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
 
 _TRIES = 10
 
@@ -175,7 +164,7 @@ class Commit:
 
     @property
     def _run_mark(self) -> str:
-        return quote(f"{self.layout.root.bucket}/{self.layout.root.prefix}", safe="/")
+        return run_mark(self.layout)
 
     async def _put_output(self, name: str, file: OutputFile) -> Output:
         metadata = {
@@ -198,7 +187,7 @@ class Commit:
                 condition = Condition(etag=there.etag)
             else:
                 room = keys.MAX_S3_KEY_BYTES - len(self.run.output.prefix.encode())
-                name, condition = with_suffix(name, self.key, room), IF_ABSENT
+                name, condition = with_suffix(name, self._distinct(there), room), IF_ABSENT
         raise ServiceError(f"the output {name} keeps changing while it is written")
 
     async def _send(
@@ -224,13 +213,16 @@ class Commit:
             )
         return self.run.naming.on_clash == "replace"
 
+    def _distinct(self, there: ObjectInfo) -> str:
+        """Return what a suffix is made of, so that whoever made what is there has another."""
+        # Another run may have an input of this very key.
+        return f"{self._run_mark}{self.key}" if other_run(there.metadata, self.layout) else self.key
+
     def _other_owner(self, there: ObjectInfo) -> str:
-        owner, run = there.metadata.get(OWNER), there.metadata.get(OWNER_RUN)
+        owner, run = there.metadata.get(OWNER), other_run(there.metadata, self.layout)
         if owner is None:
             return "something outside this run"
-        if run is None or run == self._run_mark:
-            return unquote(owner)
-        return f"{unquote(owner)} of the run at s3://{unquote(run)}"
+        return f"{unquote(owner)} of the run at {run}" if run else unquote(owner)
 
 
 def _decoded(body: bytes) -> Result | None:
@@ -239,8 +231,3 @@ def _decoded(body: bytes) -> Result | None:
     except DecodeError as error:
         log.warning("result not read", error=str(error))
         return None
-
-
-def owner_mark(key: str) -> str:
-    """Return what an output's metadata says of its input; no other input gives the same."""
-    return keys.shorten(quote(key, safe="/"), MAX_OWNER_BYTES)

@@ -35,6 +35,13 @@ class Received:
         """The key of its input."""
         return self.message.key
 
+    @property
+    def first(self) -> bool:
+        """Whether nobody has received the job before, as far as its message tells."""
+        message = self.message
+        fresh = message.attempt == 1 and not (message.claimed or message.setbacks)
+        return fresh and self.lease.message.receives == 1
+
 
 @dataclass(frozen=True)
 class Staged:

@@ -2,8 +2,8 @@
 
 A command that fails may be at fault, or this machine may be; a file that has used up its attempts
 fails for good, unless it has failed on one worker only and another can give a second opinion; a
-job that is handed back again and again is given up; and no more files fail for good than the run's
-limit allows before somebody has looked at the run.
+job that is handed back again and again is given up; and no more files fail for good, or succeed
+without any output, than the run's limits allow before somebody has looked at the run.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 
 from parallelize_agent.job import fault
 from parallelize_agent.job.job import Decision, Fate, Ran, Received
+from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_core.job import JobMessage
 from parallelize_core.result import Cause
 
@@ -29,9 +31,12 @@ class Judge:
     peers: Peers
     fitness: Fitness
     breaker: CircuitBreaker
+    silence: SilenceBreaker
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
         """Return what becomes of the job, with `final` only if it fails for good."""
+        if decision.fate is Fate.SUCCEEDED and ran and isinstance(ran.outputs, Outputs):
+            return await self._unless_silent(received, ran.outputs, decision)
         if decision.fate is not Fate.FAILED:
             return decision
         if decision.open and not await self.fitness.may_charge(decision.message):
@@ -66,6 +71,16 @@ class Judge:
         failed_by = {*message.failed_by, self.worker}
         second = len(failed_by) == 1 and await self.peers.any_other(failed_by)
         return replace(decision, final=not second, second_opinion=second)
+
+    async def _unless_silent(
+        self, received: Received, outputs: Outputs, decision: Decision
+    ) -> Decision:
+        """Hand a success without any output back if the run is paused because of such."""
+        if outputs.files:
+            self.silence.note_output()
+        elif not await self.silence.admit(received.key, outputs.left):
+            return fault.interrupted("the run is paused: no file has an output")
+        return decision
 
     async def _within_limit(
         self, received: Received, ran: Ran | None, decision: Decision

@@ -1,9 +1,10 @@
-"""Which files a command has left: the lines of its stdout that name files or folders.
+"""Which files a command has left: the lines of its stdout that name files or folders, and globs.
 
 A line that names nothing there, or only what the environment brought along, is a remark and
 stays in the log. A line that names something outside the scratch folder is an error: such a
 file is never sent anywhere. Whatever goes wrong with a path below the scratch folder is the
-command's fault, and an error, too: a file that cannot be read must not be taken for none.
+command's fault, and an error, too: a file that cannot be read must not be taken for none. What a
+glob of `output.collect` means is taken as if it had been printed.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO, FileIO
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
-from parallelize_agent.job import printed
+from parallelize_agent.job import globs, printed
 from parallelize_agent.job.furnishing import CameAlong, located
 from parallelize_agent.job.scratch import PRIVATE
+from parallelize_agent.process.capture import Kept
 from parallelize_core import keys
 
 CONTENT_BYTES = 256 * 1024
@@ -41,7 +43,8 @@ MAX_SEEN = 100_000
 MAX_NAMED = 5
 """How many paths a hint tells by name."""
 
-_TOP = (f"{PRIVATE}/input/".encode(), f"{PRIVATE}/tmp/".encode())  # noqa: S108 - the folder is the job\'s
+_INPUTS = f"{PRIVATE}/input".encode()
+_TOP = (_INPUTS + b"/", f"{PRIVATE}/tmp/".encode())  # noqa: S108 - the folder is the job's
 """What lies here is named as if it lay at the top of the scratch folder."""
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
@@ -84,31 +87,58 @@ class Outputs:
         return len(self.files)
 
 
+@dataclass(frozen=True)
+class Unprinted:
+    """What are outputs although nobody prints their names.
+
+    `globs` are relative to the scratch folder, or to that of the input, which is at `given` and
+    never meant itself. `names` are words of the command that may name a file.
+    """
+
+    globs: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    given: Path | None = None
+
+
 def find_outputs(
-    stdout: Path,
+    stdout: Kept,
     scratch: Path,
     environment: Path | None,
     places: Mapping[str, Path] = MappingProxyType({}),
+    unprinted: Unprinted = Unprinted(),
 ) -> Outputs:
     """Return the files that the lines of `stdout` name, each once, in the order of the lines.
 
     `places` says where folders lie that had another name for the command, such as its own /tmp.
-    Raises OutputError for a path outside the scratch folder, for anything that is no regular
-    file or cannot be read, and for a name that cannot be part of a key.
+    The files that are `unprinted` outputs come after those. Raises OutputError for a path outside
+    the scratch folder, for anything that is no regular file or cannot be read, and for a name that
+    cannot be part of a key.
     """
-    search = _Search(scratch, environment, places)
-    with stdout.open("rb") as file:
-        for line in file:
+    search = _Search(scratch, environment, places, unprinted.given)
+    with BytesIO(stdout) if isinstance(stdout, bytes) else stdout.open("rb") as lines:
+        for line in lines:
             for text in line.rstrip(b"\n").split(b"\0"):
                 search.look_at(text)
+    for name in unprinted.names:
+        search.take_named(name)
+    for glob in unprinted.globs:
+        search.collect(glob)
     return search.outputs()
 
 
 class _Search:
     """One pass over the lines of a command's stdout. Paths are bytes, as the kernel has them."""
 
-    def __init__(self, scratch: Path, environment: Path | None, places: Mapping[str, Path]) -> None:
-        self._root = located(os.fsencode(scratch))[0]
+    def __init__(
+        self,
+        scratch: Path,
+        environment: Path | None,
+        places: Mapping[str, Path],
+        given: Path | None,
+    ) -> None:
+        self._root = _root(scratch)
+        self._given = os.fsencode(given.name) if given else b""
+        self._by = "stdout names"
         self._came_along = CameAlong(self._root, environment)
         self._places = {os.fsencode(name): os.fsencode(to) for name, to in places.items()}
         self._places[os.fsencode(scratch)] = self._root
@@ -130,6 +160,36 @@ class _Search:
                 return
         if len(self._nowhere) < MAX_NAMED and printed.looks_like_a_path(text):
             self._nowhere[printed.shown(text)] = None
+
+    def take_named(self, name: str) -> None:
+        """Add what a word of the command names in the scratch folder; most words name nothing."""
+        self._by = "the command names"
+        path = self._path(os.fsencode(name))
+        if _is_below(path, self._root) and os.path.lexists(path):
+            self._take_once(path)
+
+    def collect(self, glob: str) -> None:
+        """Add what a glob means, also beside the input: many programs write their output there."""
+        self._by = "output.collect means"
+        listed = {self._root: self._entries, self._root + b"/" + _INPUTS: self._beside_input()}
+        for root in listed:
+            for path in globs.matching(root, glob, lambda folder: self._listed(folder, listed)):
+                self._take_once(path)
+
+    def _listed(
+        self, folder: bytes, known: Mapping[bytes, list[os.DirEntry[bytes]]]
+    ) -> list[os.DirEntry[bytes]]:
+        if folder in known:
+            return known[folder]
+        return _entries(folder, folder.removeprefix(self._root + b"/"))
+
+    def _beside_input(self) -> list[os.DirEntry[bytes]]:
+        """Return what lies beside the input, and not the input itself."""
+        folder = self._root + b"/" + _INPUTS
+        if not self._given or not os.path.isdir(folder):  # noqa: PTH112 - paths are bytes here
+            return []  # the command may have deleted it
+        entries = _entries(folder, _INPUTS)
+        return [entry for entry in entries if entry.name != self._given]
 
     def outputs(self) -> Outputs:
         """Return all that was named, and what was not."""
@@ -192,7 +252,7 @@ class _Search:
                 "write it to the current folder, or to a folder that the command makes there"
             )
         if not _is_below(real, self._root):
-            raise OutputError(f"stdout names a path outside the scratch folder: {_quoted(real)}")
+            raise OutputError(f"{self._by} a path outside the scratch folder: {_quoted(real)}")
         return False
 
     def _name(self, path: bytes, real: bytes) -> bytes:
@@ -243,7 +303,9 @@ class _Search:
 
     def _unnamed(self) -> Iterator[bytes]:
         """Yield files that the command has made at no hidden place, and that no line names."""
-        for entry in self._entries[:MAX_LEFT_LOOKED_AT]:
+        # A command with outputs knows how to name them; what it puts beside its input is its own.
+        beside = [] if self._found else self._beside_input()
+        for entry in (*self._entries[:MAX_LEFT_LOOKED_AT], *beside[:MAX_LEFT_LOOKED_AT]):
             if entry.name.startswith((b".", b"__pycache__")) or entry.is_symlink():
                 continue
             if not entry.is_dir(follow_symlinks=False):
@@ -257,6 +319,16 @@ class _Search:
 
     def _shown(self, path: bytes) -> str:
         return _quoted(path.removeprefix(self._root + b"/"))
+
+
+def _root(scratch: Path) -> bytes:
+    try:
+        return located(os.fsencode(scratch))[0]
+    except OSError as error:
+        raise OutputError(
+            "its scratch folder is gone, so its outputs are unknown: the command has deleted or "
+            f"moved it ({error.strerror})"
+        ) from None
 
 
 def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:

@@ -16,6 +16,7 @@ import structlog
 
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_core.errors import ServiceError, SetupError
@@ -28,7 +29,7 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 
 LAST_WORDS_CHARACTERS = 300
 
-Keep = Callable[[str, Path], None]
+Keep = Callable[[str, Kept], None]
 """Keeps what a set-up has printed: the name of the environment, and the file."""
 
 
@@ -55,8 +56,8 @@ class Preparer:
         sandbox.give(place, job.user)
         try:
             outcome = self._run(job, folder, setup)
-            self._keep(place.name, job.log)
-            words = last_words(job.log)
+            self._keep(place.name, outcome.log)
+            words = last_words(outcome.log)
         finally:
             sandbox.take_back(place, job.user)
             self._scratch.reclaim(job)
@@ -96,9 +97,10 @@ class Preparer:
         log.info("environment set up", seconds=outcome.usage.seconds)
 
 
-def last_words(log_file: Path) -> str:
+def last_words(log: Kept) -> str:
     """Return the last line that is not empty; what cannot be printed is escaped."""
-    tail = log_file.read_bytes()[-4096:].decode("utf-8", errors="replace")
+    content = log if isinstance(log, bytes) else log.read_bytes()
+    tail = content[-4096:].decode("utf-8", errors="replace")
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     return lines[-1][-LAST_WORDS_CHARACTERS:] if lines else ""
 

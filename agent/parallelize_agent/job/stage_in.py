@@ -78,7 +78,9 @@ class StageIn:
         message = received.message
         if message.claimed and not await self.claims.take_over(message.key):
             return PARKED
-        if await self._is_finished(received):
+        # A message that comes for the first time is no duplicate as a rule, and the result's
+        # condition finds out in any case.
+        if not received.first and await self._is_finished(received):
             return FINISHED
         if received.lease.message.receives > self.config.max_receives:
             return fault.failed(

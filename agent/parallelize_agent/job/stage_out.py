@@ -17,7 +17,7 @@ from parallelize_agent.job import fault
 from parallelize_agent.job.commit import AlreadyFinishedError, ClashError, Commit
 from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Decision, Fate, Ran, Received
 from parallelize_agent.job.judge import Judge
-from parallelize_agent.job.outputs import OutputError
+from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_agent.queue.messages import Messages
@@ -112,7 +112,7 @@ class StageOut:
         run = ran.staged.run
         found = ran.outputs
         if not found.files and run.limits.require_output:
-            raise OutputError("exit 0, but stdout names no file (run.require_output is set)")
+            raise OutputError(_nothing_made(run, found))
         commit = self._commit(received, run)
         try:
             outputs = await commit.put_outputs(found.files)
@@ -227,6 +227,16 @@ class StageOut:
             received.key, received.message.attempt, self.worker, received.started_at
         )
         key = record.removesuffix(".json") + ".log"
-        with ran.log.open("rb") as file:
-            await self.open_store(self.config.bucket).put_file(key, file)
+        try:
+            with ran.log.open("rb") as file:
+                await self.open_store(self.config.bucket).put_file(key, file)
+        except FileNotFoundError:
+            return "", None  # the command has deleted it
         return "", key
+
+
+def _nothing_made(run: Run, found: Outputs) -> str:
+    """Say that a command has left no output, and what it may have meant."""
+    collected = " and nothing matches output.collect" if run.naming.collect else ""
+    left = f"; {found.left[0]} was left in the scratch folder" if found.left else ""
+    return f"exit 0, but stdout names no file{collected} (run.require_output is set){left}"

@@ -16,6 +16,12 @@ TAIL_BYTES = 16 * 1024
 MAX_LINE_BYTES = 8 * 1024
 """Twice Linux's PATH_MAX: a path with colours around it may be longer than a path."""
 
+IN_MEMORY_BYTES = 64 * 1024
+"""What a command prints as a rule is less, and takes no file then. A result holds as much."""
+
+Kept = bytes | Path
+"""What is kept of a stream: the content itself if it is small, else the file that holds it."""
+
 _NULS = re.compile(rb"\0+")
 
 
@@ -35,43 +41,70 @@ class Tail:
         return self.data.decode("utf-8", errors="replace")
 
 
-class _DiskFile:
-    """A new file. A disk that does not take something is no error: `lost` says why.
+class Spool:
+    """What was written: in memory while it is small, in the file `path` from then on.
 
-    A command that fills the disk must not be taken for a machine that is broken, or it would be
-    tried again without end.
+    A disk that does not take something is no error: `lost` says why. A command that fills the
+    disk must not be taken for a machine that is broken, or it would be tried again without end.
     """
 
     def __init__(self, path: Path) -> None:
         self.lost = ""
-        """Why not all of the stream is in the file; empty if it is."""
-        self._descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666
-        )
+        """Why not all of the stream is kept; empty if it is."""
+        self._path = path
+        self._start = bytearray()
+        self._descriptor: int | None = None
+
+    @property
+    def content(self) -> Kept:
+        """All that was kept."""
+        return bytes(self._start) if self._descriptor is None else self._path
 
     def write(self, data: bytes) -> int:
-        """Write as much as the disk takes, and return how much."""
+        """Keep as much as the disk takes, and return how much."""
+        if self._descriptor is None and len(self._start) + len(data) <= IN_MEMORY_BYTES:
+            self._start += data
+            return len(data)
+        try:
+            return self._write_to_disk(self._file(), data)
+        except OSError as error:
+            self._note(error)
+            return 0
+
+    def close(self) -> None:
+        """Let go of the file, if there is one."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def _file(self) -> int:
+        if self._descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o666)
+            self._write_to_disk(self._descriptor, bytes(self._start))
+        return self._descriptor
+
+    def _write_to_disk(self, descriptor: int, data: bytes) -> int:
         written = 0
         try:
             while written < len(data):
                 rest = data[written:] if written else data
-                written += os.write(self._descriptor, rest)
+                written += os.write(descriptor, rest)
         except OSError as error:
-            self.lost = f"the worker's disk did not take it: {error.strerror}"
+            self._note(error)
         return written
 
-    def close(self) -> None:
-        os.close(self._descriptor)
+    def _note(self, error: OSError) -> None:
+        self.lost = f"the worker's disk did not take it: {error.strerror}"
 
 
 class Capture:
-    """A file with the first `limit` bytes of a stream and, after a gap that is named, its tail."""
+    """The first `limit` bytes of a stream and, after a gap that is named, its tail."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self.dropped = 0
         self._left = limit
         self._tail = Tail()
-        self._file = _DiskFile(path)
+        self._spool = Spool(path)
 
     def __enter__(self) -> Self:
         return self
@@ -79,24 +112,29 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         if self.dropped:
             self._add_tail()
-        self._file.close()
+        self._spool.close()
+
+    @property
+    def content(self) -> Kept:
+        """What is kept, once all was said."""
+        return self._spool.content
 
     def write(self, data: bytes) -> None:
         """Keep what fits."""
-        kept = self._file.write(data[: self._left]) if self._left else 0
-        self._left = 0 if self._file.lost else self._left - kept
+        kept = self._spool.write(data[: self._left]) if self._left else 0
+        self._left = 0 if self._spool.lost else self._left - kept
         if rest := data[kept:]:
             self.dropped += len(rest)
             self._tail.write(rest)
 
     def _add_tail(self) -> None:
         if gap := self.dropped - len(self._tail.data):
-            self._file.write(b"\n[... %d bytes left out ...]\n" % gap)
-        self._file.write(self._tail.data)
+            self._spool.write(b"\n[... %d bytes left out ...]\n" % gap)
+        self._spool.write(self._tail.data)
 
 
 class Lines:
-    """A file with the lines of a stream that could be paths, in their order.
+    """The lines of a stream that could be paths, in their order.
 
     A NUL ends a line, as no path has one. Lines longer than any path are left out, but for what
     comes after their last carriage return, as progress bars precede it. A line that is repeated
@@ -104,7 +142,7 @@ class Lines:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = _DiskFile(path)
+        self._spool = Spool(path)
         self._rest = b""
         self._before: dict[bytes, None] = {}
 
@@ -113,12 +151,17 @@ class Lines:
 
     def __exit__(self, *_: object) -> None:
         self._keep([self._rest])
-        self._file.close()
+        self._spool.close()
+
+    @property
+    def content(self) -> Kept:
+        """The lines that are kept, each with its end, once all was said."""
+        return self._spool.content
 
     @property
     def lost(self) -> str:
         """Why a line may be missing; empty if none is."""
-        return self._file.lost
+        return self._spool.lost
 
     def write(self, data: bytes) -> None:
         """Keep the lines that end in `data`."""
@@ -138,8 +181,8 @@ class Lines:
         if max(map(len, kept), default=0) > MAX_LINE_BYTES:
             shortened = [_shortened(line) for line in kept]
             kept = [line for line in shortened if len(line) <= MAX_LINE_BYTES]
-        if kept and not self._file.lost:
-            self._file.write(b"\n".join(kept) + b"\n")
+        if kept and not self._spool.lost:
+            self._spool.write(b"\n".join(kept) + b"\n")
 
 
 def _shortened(line: bytes) -> bytes:

@@ -10,14 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 import psutil
 
 from parallelize_agent.process import tree as process_tree
-from parallelize_agent.process.capture import Capture, Lines, Tail
+from parallelize_agent.process.capture import Capture, Kept, Lines, Tail
 from parallelize_agent.process.cgroup import JobCgroup
 from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.tree import Child
@@ -63,20 +63,23 @@ class Command:
 class Outcome:
     """What a command did; `exit_code` is negative for a signal.
 
-    `stdout_lost` says why not all lines of stdout were kept; it is empty if they were.
+    `stdout` is the lines of its stdout that could be paths, `log` all that it printed, within
+    limits. `stdout_lost` says why not all those lines were kept; it is empty if they were.
     """
 
     ending: Ending
     exit_code: int
     usage: Usage
     stderr_tail: str
-    stdout_lost: str
+    stdout_lost: str = ""
+    stdout: Kept = b""
+    log: Kept = b""
 
 
 class Execution:
     """A command that can be run once, and stopped from any thread.
 
-    `stdout` gets the lines that could be paths, `log` all that the command prints, within limits.
+    `stdout` and `log` are the files for what is too large for memory; see Outcome.
     """
 
     def __init__(self, command: Command, stdout: Path, log: Path) -> None:
@@ -100,7 +103,9 @@ class Execution:
                 Lines(self._stdout_path) as stdout,
                 Capture(self._log_path, LOG_LIMIT_BYTES) as log,
             ):
-                return _Watch(self._command, stdout, log, self._wake).run()
+                outcome = _Watch(self._command, stdout, log, self._wake).run()
+            # Only now: the last line is kept at the end of all.
+            return replace(outcome, stdout_lost=stdout.lost, stdout=stdout.content, log=log.content)
         finally:
             with self._lock:
                 self._closed = True
@@ -130,7 +135,8 @@ class _Watch:
             try:
                 self._watch(child)
                 ending = self._follow(child)
-                self._end_gently(child)
+                if ending is not Ending.EXITED:
+                    self._end_gently(child)
             finally:
                 # Whatever happened, nothing of the command may outlive it.
                 exit_code, cpu_seconds, peak = self._end(child)
@@ -142,7 +148,7 @@ class _Watch:
             cpu_seconds=round(cpu_seconds, 3),
             peak_memory_bytes=max(peak, self._peak),
         )
-        return Outcome(ending, exit_code, usage, self._stderr.text, self._stdout.lost)
+        return Outcome(ending, exit_code, usage, self._stderr.text)
 
     def _watch(self, child: Child) -> None:
         # stdout first: what is said last, as a rule on stderr, is the end of the log then.
@@ -161,9 +167,10 @@ class _Watch:
         """Wait for something to happen, take what the pipes have, and return what has happened."""
         events = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
         ready = {descriptor for descriptor, _ in events}
-        for descriptor in self._streams:
-            if descriptor in ready and not self._read(descriptor):
+        for descriptor in [stream for stream in self._streams if stream in ready]:
+            if not self._read(descriptor):
                 self._poll.unregister(descriptor)
+                del self._streams[descriptor]
         return ready
 
     def _ending(self, child: Child, ready: set[int]) -> Ending | None:
@@ -233,7 +240,7 @@ class _Watch:
         return exit_code, cpu_seconds, peak
 
     def _take_the_rest(self) -> None:
-        """Take what is left in the pipes; who still holds one open is not waited for."""
+        """Take what is left in pipes that are open; who still holds one is not waited for."""
         for descriptor in self._streams:
             os.set_blocking(descriptor, False)
             left = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)

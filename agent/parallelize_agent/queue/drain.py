@@ -37,7 +37,7 @@ class DrainRule:
         self._elsewhere_since: float | None = None
 
     def reset(self) -> None:
-        """Begin anew: there is work."""
+        """Start over: there is work."""
         self._idle_since = self._clock()
         self._forget()
 

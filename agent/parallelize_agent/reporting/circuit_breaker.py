@@ -12,57 +12,41 @@ share of what is left.
 
 from __future__ import annotations
 
-import asyncio
-import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import structlog
 
 from parallelize_agent.job.job import Decision
 from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.reporting.pauser import (
+    MOST_LISTED,
+    Pauser,
+    first_keys,
+    has_room,
+    has_unmarked_result,
+)
 from parallelize_agent.reporting.peers import Peers
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.halt import FIRST, allowance
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import read_parts
-from parallelize_core.pause import pause
-from parallelize_core.queue import AsyncQueue
 from parallelize_core.result import Attempt
 from parallelize_core.run import Run
-from parallelize_core.store import AsyncStore, Store
-
-log = structlog.get_logger()
-
-MOST_LISTED = 1000
-"""One page of a listing: more is never needed to see whether anything has succeeded."""
+from parallelize_core.store import AsyncStore
 
 LEAST_IN_A_ROW = 5
 """However many workers share the work, fewer equal failures on one of them say nothing."""
-
-STEPS_BACK = 3
-STEP_BACK_SECONDS = 0.5
-"""How often, and for how long at the most, a failure waits that is one of too many at once."""
 
 _DIGITS = re.compile(r"\d+")
 
 
 @dataclass
 class CircuitBreaker:
-    """Counts failures and pauses the run; `in_hand` tells how many jobs this worker has.
-
-    `opened` hears why when this worker has found that the run has to be paused.
-    """
+    """Counts failures and pauses the run."""
 
     layout: RunLayout
     records: AsyncStore
-    rare: Store
-    queue: AsyncQueue
     run: RunSource
     peers: Peers
-    in_hand: Callable[[], int]
-    opened: Callable[[str], None]
+    pauser: Pauser
     _succeeded: int = 0
     _any_success: bool = False
     _since: str = ""
@@ -84,7 +68,7 @@ class CircuitBreaker:
     async def note_attempt(self, key: str) -> None:
         """Take note of a failure that is the job's own, and after which it is tried again."""
         if reason := await self._all_in_vain(self.run.current, key):
-            await self._open(reason)
+            await self.pauser.pause(reason)
 
     async def admit(self, key: str, decision: Decision, said: str) -> bool:
         """Say whether one more failure may be recorded for good; pause the run if need be.
@@ -94,7 +78,7 @@ class CircuitBreaker:
         mark = self.layout.failure(key)
         await self.records.put(mark, b"")
         run = self.run.current
-        again = await self._same_again(f"{decision.message} {said}".replace(key, ""))
+        again = await self._same_again(f"{decision.message} {said}".replace(key, "FILE"))
         reason = await self._all_in_vain(run, key) or again
         count, limit = await self._count(run)
         if limit is not None and count >= limit:
@@ -102,28 +86,16 @@ class CircuitBreaker:
                 f"{count:,} of {self._total:,} files have failed (run.halt is {run.limits.halt})"
             )
         admitted = limit is None or await self._has_room(mark, count, run, limit)
-        if not admitted or (reason and not await self._is_at_its_end()):
-            await self._open(reason or "too many failures")
+        if not admitted or (reason and not await self.pauser.is_at_its_end()):
+            await self.pauser.pause(reason or "too many failures")
         return admitted
 
     async def _has_room(self, mark: str, count: int, run: Run, limit: int) -> bool:
-        """Whether a failure is within the limit and half of it; its mark is removed if not.
-
-        Of many at once each sees all the others. So a crowd steps back and comes again one by one;
-        those that are let in stay, and all that come later see them.
-        """
-        for _ in range(STEPS_BACK):
-            if count <= limit + limit // 2:
-                return True
-            await self.records.delete([mark])
-            await asyncio.sleep(random.uniform(0, STEP_BACK_SECONDS))  # noqa: S311 - no secret
-            await self.records.put(mark, b"")
+        async def look() -> int:
             await self._look(run, limit)
-            count = self._seen
-        if count <= limit + limit // 2:
-            return True
-        await self.records.delete([mark])
-        return False
+            return self._seen
+
+        return await has_room(self.records, mark, limit, look, count)
 
     async def _count(self, run: Run) -> tuple[int, int | None]:
         """Return how many failures there are since the run was resumed, and how many may be."""
@@ -157,11 +129,8 @@ class CircuitBreaker:
 
     async def _limit(self, halt: str, *, again: bool = False) -> int:
         if self._total is None or again:
-            self._total = await asyncio.to_thread(self._count_files)
+            self._total = await self.pauser.count_files()
         return allowance(halt, self._total) or 0
-
-    def _count_files(self) -> int:
-        return sum(len(part.entries) for part in read_parts(self.rare, self.layout))
 
     async def _same_again(self, reason: str) -> str | None:
         """Say so if file after file fails for good in one way, and that is most of what happens."""
@@ -178,9 +147,9 @@ class CircuitBreaker:
         """Say so if FIRST files were tried, and none has succeeded, since the run was resumed."""
         if self._any_success:
             return None
-        marks = await self._first(self.layout.failures.prefix, MOST_LISTED)
-        results = await self._first(self.layout.results.prefix, len(marks) + 1)
-        if len(marks) == MOST_LISTED or len(results) > len(marks):
+        marks = await first_keys(self.records, self.layout.failures.prefix)
+        names = {*map(self.layout.failures.relative, marks)}
+        if len(marks) == MOST_LISTED or await has_unmarked_result(self.records, self.layout, names):
             self._any_success = True
             return None
         tried = {self.layout.failure(key), *marks, *await self._charged(run)}
@@ -189,7 +158,7 @@ class CircuitBreaker:
 
     async def _charged(self, run: Run) -> set[str]:
         """Return the marks of the files with a failure of their own since the run was resumed."""
-        found = await self._first(self.layout.attempts.prefix, MOST_LISTED)
+        found = await first_keys(self.records, self.layout.attempts.prefix)
         new = [key for key in found if key.endswith(".json") and key not in self._tried]
         for key in new[: 5 * FIRST]:
             self._tried[key] = await self._mark_of(key, run)
@@ -203,21 +172,3 @@ class CircuitBreaker:
         charged = attempt.cause and attempt.cause.charged
         fresh = attempt.started_at >= run.resumed_at
         return self.layout.failure(attempt.key) if charged and fresh else None
-
-    async def _first(self, prefix: str, most: int) -> list[str]:
-        found: list[str] = []
-        async for item in self.records.list(prefix):
-            found.append(item.key)
-            if len(found) >= most:
-                break
-        return found
-
-    async def _is_at_its_end(self) -> bool:
-        """Whether there is nothing left to pause for: no message but those of this worker."""
-        return (await self.queue.counts()).total <= self.in_hand()
-
-    async def _open(self, reason: str) -> None:
-        log.error("the run is paused", reason=reason)
-        await asyncio.to_thread(pause, self.rare, self.layout, reason)
-        await self.run.refresh()
-        self.opened(self.run.current.paused or reason)

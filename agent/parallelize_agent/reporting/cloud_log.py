@@ -1,6 +1,6 @@
 """A copy of the agent's log in CloudWatch Logs, so that it outlives the machine.
 
-journald on the machine has every line; the copy is there for whoever looks when the machine is
+journald on the machine has every line; the copy is there to be read when the machine is
 gone. It is best effort: lines wait in memory for the next sending, the oldest are dropped if
 there are too many, and nothing that goes wrong here ever disturbs the work. A process that is
 killed loses what it had not sent, a few seconds' worth.

@@ -120,7 +120,9 @@ def inherited() -> dict[str, str]:
 @contextmanager
 def worker(run: BenchRun, program: Program, config: str, core: int | None) -> Iterator[Worker]:
     """Run a worker on the processor `core`, if given; it is told to stop at the end."""
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="bench-", dir=SCRATCH, ignore_cleanup_errors=True
+    ) as name:
         folder = Path(name)
         (folder / "agent.json").write_text(config)
         places = ("--config", f"{name}/agent.json", "--work-dir", f"{name}/work")

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, TypeVar
 
-from parallelize_agent.assembly import Assembly, Instance
+from parallelize_agent.assembly import Assembly, Instance, Notice
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
@@ -28,7 +28,7 @@ from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
+from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
 T = TypeVar("T")
@@ -212,6 +212,8 @@ class Bench:
     """What else is in the environment."""
     setup: Setup | None = None
     root_setup: RootSetup = NO_ROOT_SETUP
+    template: tuple[str, ...] = ()
+    """The words after the script, with places for the input."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -233,7 +235,8 @@ class Bench:
     def write_run(self, paused: str = "") -> None:
         run = Run(
             name="r",
-            command=("./job.sh",),
+            command=("./job.sh", *self.template),
+            template=bool(self.template),
             environment=self.environment,
             setup=self.setup,
             input=self.layout.input,
@@ -278,6 +281,9 @@ class Bench:
         clock: Callable[[], float] = boot_seconds,
         now: Callable[[], float] = time.time,
         folder: Path | None = None,
+        open_store: Callable[[str], AsyncStore] | None = None,
+        alive: Callable[[], None] = lambda: None,
+        notice: Notice | None = None,
     ) -> LiveWorker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
         own = store or self.store
@@ -285,13 +291,15 @@ class Bench:
             config=self.config,
             instance=Instance(name, "t.small", "z1", "on-demand"),
             work_dir=(folder or self.folder) / name,
-            open_store=lambda _: ThreadedStore(own),
+            open_store=open_store or (lambda _: ThreadedStore(own)),
             open_rare=lambda _: own,
             queue=ThreadedQueue(queue or self.queue),
             dead_letters=ThreadedQueue(self.dead),
             root_setup=self.root_setup,
             clock=clock,
             now=now,
+            alive=alive,
+            notice=notice,
         )
         return LiveWorker(assembly)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.functional.agent.bench import until
 
+from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 
 MIB = 2**20
@@ -25,6 +26,10 @@ def execution(folder: Path, script: str, **limits: float) -> Execution:
         **limits,  # type: ignore[arg-type]
     )
     return Execution(command, folder / "stdout", folder / "log")
+
+
+def text(kept: Kept) -> str:
+    return (kept if isinstance(kept, bytes) else kept.read_bytes()).decode()
 
 
 def stopped_when_ready(folder: Path, script: str, grace_seconds: float) -> Outcome:
@@ -59,7 +64,7 @@ def test_what_is_said_during_the_grace_is_in_the_log(tmp_path: Path) -> None:
     script = "trap 'seq 30000; echo the end >&2; exit 0' TERM; touch ready; sleep 1000 & wait"
     outcome = stopped_when_ready(tmp_path, script, grace_seconds=60)
     assert outcome.stderr_tail == "the end\n"
-    assert "\n29999\n30000\n" in (tmp_path / "log").read_text()
+    assert "\n29999\n30000\n" in text(outcome.log)
 
 
 def test_a_command_that_prints_without_end_is_killed_when_its_grace_is_over(tmp_path: Path) -> None:
@@ -76,9 +81,9 @@ def test_a_command_at_its_time_limit_has_its_grace(tmp_path: Path) -> None:
 
 def test_the_last_words_of_a_command_are_read(tmp_path: Path) -> None:
     for _ in range(30):
-        execution(tmp_path, "head -c 60000 /dev/zero | tr '\\0' .; echo; echo last").run()
-        assert (tmp_path / "stdout").read_text().splitlines()[-1] == "last"
-        assert (tmp_path / "log").stat().st_size == 60006
+        outcome = execution(tmp_path, "head -c 60000 /dev/zero | tr '\\0' .; echo; echo last").run()
+        assert text(outcome.stdout).splitlines()[-1] == "last"
+        assert len(text(outcome.log)) == 60006
 
 
 FULL_PIPE = """
@@ -89,8 +94,8 @@ os.write(1, b"".join(b"%07d\\n" % number for number in range(100_000)))
 
 
 def test_what_is_in_the_pipe_when_the_command_ends_is_read(tmp_path: Path) -> None:
-    execution(tmp_path, f"exec {sys.executable} -c '{FULL_PIPE}'").run()
-    assert (tmp_path / "log").read_bytes().splitlines() == [b"%07d" % n for n in range(100_000)]
+    outcome = execution(tmp_path, f"exec {sys.executable} -c '{FULL_PIPE}'").run()
+    assert text(outcome.log).splitlines() == [f"{n:07d}" for n in range(100_000)]
 
 
 def test_a_process_that_holds_the_pipe_open_and_hides_is_not_waited_for(tmp_path: Path) -> None:
@@ -100,7 +105,7 @@ def test_a_process_that_holds_the_pipe_open_and_hides_is_not_waited_for(tmp_path
     outcome = execution(tmp_path, script).run()
     assert outcome.ending is Ending.EXITED
     (tmp_path / "over").touch()
-    assert (tmp_path / "stdout").read_text() == "said\n"
+    assert text(outcome.stdout) == "said\n"
 
 
 def test_one_line_without_end_takes_no_memory(tmp_path: Path) -> None:
@@ -109,12 +114,12 @@ def test_one_line_without_end_takes_no_memory(tmp_path: Path) -> None:
     outcome = execution(tmp_path, script).run()
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 20 * MIB
     assert outcome.stdout_lost == ""
-    assert (tmp_path / "stdout").read_text() == "out\n"
+    assert text(outcome.stdout) == "out\n"
 
 
 def test_three_hundred_thousand_lines_are_kept(tmp_path: Path) -> None:
-    execution(tmp_path, "seq 300000").run()
-    assert (tmp_path / "stdout").read_text().split() == [f"{n}" for n in range(1, 300_001)]
+    outcome = execution(tmp_path, "seq 300000").run()
+    assert text(outcome.stdout).split() == [f"{n}" for n in range(1, 300_001)]
 
 
 def test_a_stop_before_the_start_ends_the_command_at_its_start(tmp_path: Path) -> None:

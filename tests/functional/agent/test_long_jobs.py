@@ -44,7 +44,8 @@ def test_a_parked_message_waits_on_for_as_long_as_the_claim_is_kept(
     make: MakeBench, gate: Gate
 ) -> None:
     # One slot: its owner has no place for another job, so it is the other who gets the message.
-    bench = make(gate.wait, config=LONG.model_copy(update={"slots": 1}))
+    one_slot = LONG.model_copy(update={"slots": 1})
+    bench = make(f'echo >> "{gate.folder}/begun"; {gate.wait}', config=one_slot)
     bench.add({"x": b""})
     with at_work(bench.worker("w1")):
         until(lambda: claimed(bench) and bench.queue.counts().delayed == 1)
@@ -57,6 +58,7 @@ def test_a_parked_message_waits_on_for_as_long_as_the_claim_is_kept(
         gate.open()
         until(lambda: bench.has_result("x"))
     assert bench.result("x").worker == "w1"
+    assert (gate.folder / "begun").read_text() == "\n"
 
 
 def test_a_claim_that_is_dropped_while_its_message_is_looked_at_is_no_reason_to_begin_again(

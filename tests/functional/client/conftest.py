@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import boto3
@@ -24,7 +25,10 @@ from parallelize.options import Common
 from parallelize_core.clients import make_session
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Cause, Output, Result
-from parallelize_core.store import Store
+from parallelize_core.store import AsyncStore, Store
+from parallelize_core.testing import AsyncInMemoryStore
+
+Made = TypeVar("Made")
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +72,7 @@ class Project:
         return self.context.store
 
     def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
-        """Do what a worker does at the end of a job: outputs, the mark of a failure, the result."""
+        """Do what a worker does at the end of a job: outputs, its mark, the result."""
         store, layout = self.store, self.layout
         made = []
         for name in outputs:
@@ -78,6 +82,8 @@ class Project:
             made.append(Output(key=name, size=len(content), sha256=digest, etag=written or ""))
         if failed:
             store.put(layout.failure(key), b"")
+        elif not outputs:
+            store.put(layout.silence(key), b"")
         result = Result(
             run=self.run, key=key, attempt=1, worker="w", started_at="", finished_at="",
             cause=Cause.COMMAND if failed else None, outputs=tuple(made), input_etag=etag,
@@ -110,6 +116,11 @@ class CutContext(Context):
     def store(self) -> Store:
         store: Store = self.cut
         return store
+
+    def transfer(
+        self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]
+    ) -> Made:
+        return asyncio.run(work(AsyncInMemoryStore(self.cut)))
 
 
 def cut_off(context: Context, writes: int) -> Context:

@@ -10,6 +10,8 @@ import pytest
 from tests.functional.client.conftest import Project
 
 from parallelize.runs.download_record import RECORD
+from parallelize_core.layout import RunLayout
+from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 
 Captured = pytest.CaptureFixture[str]
 
@@ -52,15 +54,28 @@ def test_a_private_umask_keeps_outputs_private_and_is_still_there_afterwards(
     assert {path.stat().st_mode & 0o777 for path in out.rglob("*.csv")} == {0o600}
 
 
-def test_a_file_that_is_done_without_an_output_is_named(
+def test_a_file_that_is_done_without_an_output_is_named_and_no_full_success(
     project: Project, out: Path, capsys: Captured
 ) -> None:
     project.add("a.txt", "silent.txt")
     project.call("prep")
     project.finish("a.txt", "a.csv")
     project.finish("silent.txt")
+    assert project.call("download", str(out), "--json") == 1
+    told = capsys.readouterr()
+    assert "1 file succeeded but produced no output: silent.txt\n" in told.err
+    assert json.loads(told.out)["without_output"] == 1
+
+
+def test_a_run_that_needs_no_outputs_has_them_all(
+    project: Project, out: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARALLELIZE_RUN_REQUIRE_OUTPUT", "false")
+    project.add("silent.txt")
+    project.call("prep")
+    project.finish("silent.txt")
     assert project.call("download", str(out)) == 0
-    assert "done without an output: silent.txt\n" in capsys.readouterr().err
+    assert "no output" not in capsys.readouterr().err
 
 
 def test_a_second_download_fetches_only_what_is_missing(
@@ -196,3 +211,21 @@ def test_repro_writes_over_no_file_of_the_users(project: Project, out: Path, nam
     (out / name).write_text("original")
     assert project.call("repro", "a.txt", "--out", str(out)) == 2
     assert (out / name).read_text() == "original"
+
+
+def test_an_output_that_another_run_has_replaced_is_told_as_that_and_not_made_once_more(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv")
+    project.finish("b.txt", "b.csv")
+    theirs = RunLayout(project.layout.base, "theirs")
+    mark = {OWNER: owner_mark("a.txt"), OWNER_RUN: run_mark(theirs)}
+    project.store.put(project.layout.output.key("a.csv"), b"theirs", metadata=mark)
+    project.store.put(project.layout.output.key("b.csv"), b"spoilt")
+    assert project.call("download", str(out)) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"not downloaded: a.csv an output of the run at {theirs.root.uri} has taken" in told
+    assert "parallelize retry -- b.txt " in told
+    assert files(out) == set()

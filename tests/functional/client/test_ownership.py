@@ -14,8 +14,10 @@ from parallelize.commands.runs import listing
 from parallelize.context import open_context
 from parallelize.options import Common
 from parallelize.project import PROJECT_FILE
+from parallelize.queues import PLACE, place_tag
 from parallelize.runs.catalog import Catalog
 from parallelize.runs.record import load_run
+from parallelize_core.layout import Location, RunLayout, queue_name
 from parallelize_core.run import Run
 
 Captured = pytest.CaptureFixture[str]
@@ -80,7 +82,11 @@ def test_no_command_changes_the_run_of_another_project(
 
 
 def test_machines_can_be_ended_although_the_bucket_is_gone(ours: Project) -> None:
-    assert ours.call("kill", "--bucket", f"gone-{ours.run}") == 0
+    sqs, gone = ours.context.clients.sqs, f"gone-{ours.run}"
+    there = RunLayout(Location(gone), ours.run)
+    url = sqs.get_queue_url(QueueName=queue_name(ours.run))["QueueUrl"]
+    sqs.tag_queue(QueueUrl=url, Tags={PLACE: place_tag(there.root)})
+    assert ours.call("kill", "--bucket", gone) == 0
 
 
 def test_a_run_can_be_joined_and_that_is_remembered(ours: Project, capsys: Captured) -> None:
@@ -192,3 +198,20 @@ def test_the_list_of_runs_names_the_owner_also_of_one_that_is_incomplete(
     head, *lines = listing(Catalog(theirs.store, theirs.context.base).runs(), 0)
     assert head.endswith("owner")
     assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("failures",), ("logs", "day1.csv")], ids=" ".join
+)
+def test_whoever_looks_at_another_projects_run_is_told_whose_it_is_in_one_line(
+    ours: Project, theirs: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:  # fmt: skip
+    owner = load_run(ours.store, ours.context).owner
+    capsys.readouterr()
+    assert ours.call(*command) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count(f"run {ours.run} is another project's, made by {owner}") == 1
+    monkeypatch.chdir(theirs.folder)
+    assert ours.call(*command) == 0
+    assert "another project's" not in capsys.readouterr().err

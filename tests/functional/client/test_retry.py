@@ -53,6 +53,53 @@ def still_failed(project: Project) -> list[str]:
     return [result.key for result in failed_results(project.store, project.layout)]
 
 
+@pytest.fixture
+def silent(project: Project) -> Project:
+    """A run of three, of which two have succeeded without an output."""
+    project.add("a.txt", "b.txt", "good.txt")
+    project.call("prep")
+    project.call("enqueue")
+    queue = project.context.queues.main
+    queue.delete([message.receipt for message in queue.receive(10, 0, 60)])
+    project.finish("a.txt")
+    project.finish("b.txt")
+    project.finish("good.txt", "good.csv")
+    return project
+
+
+def test_files_that_produced_no_output_are_done_once_more_when_that_is_said(
+    silent: Project, capsys: Captured
+) -> None:
+    assert silent.call("retry") == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "2 files succeeded but produced no output: a.txt and 1 more" in told
+    assert "parallelize retry --silent" in told
+    assert silent.call("retry", "--silent") == 0
+    assert waiting(silent) == ["a.txt", "b.txt"]
+    assert not list(silent.store.list(silent.layout.silences.prefix))
+    assert silent.call("retry", "--silent") == 3
+
+
+def test_one_that_is_named_is_taken_at_once_unless_outputs_are_not_needed(
+    silent: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert silent.call("retry", "a.txt") == 0
+    assert waiting(silent) == ["a.txt"]
+    monkeypatch.setenv("PARALLELIZE_RUN_REQUIRE_OUTPUT", "false")
+    assert silent.call("prep") == 0
+    assert silent.call("retry", "b.txt") == 2
+
+
+def test_failures_are_told_with_those_that_produced_no_output_beside_them(
+    silent: Project, capsys: Captured
+) -> None:
+    capsys.readouterr()
+    assert silent.call("failures") == 0
+    told = capsys.readouterr().err
+    assert "no file has failed" in told
+    assert "2 files succeeded but produced no output: a.txt and 1 more" in told
+
+
 def test_all_failed_jobs_are_sent_again_after_a_delay(failed: Project, capsys: Captured) -> None:
     assert failed.call("retry", "--json") == 0
     assert json.loads(capsys.readouterr().out)["sent"] == 2

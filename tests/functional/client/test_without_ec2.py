@@ -62,7 +62,7 @@ def test_the_report_says_that_ec2_gave_no_answer(
     assert run.call("report") == 0
     page = (run.folder / f"{run.run}-report.html").read_text()
     assert "EC2 gave no answer" in page
-    assert "all ended" not in page
+    assert "all terminated" not in page
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_dry_run_lists_the_changes_and_leaves_nothing_behind(account, parallel
 def test_setup_asks_before_it_changes_anything(account, parallelize):
     code, _, err = parallelize("setup")
     assert code == 2
-    assert "nobody is there to be asked" in err
+    assert "cannot ask for confirmation" in err
     assert account.client("iam").list_roles()["Roles"] == []
 
 
@@ -246,7 +246,7 @@ def test_a_stack_that_failed_is_taken_away_and_made_anew(failed, parallelize, st
 def test_a_dry_run_only_says_that_a_failed_stack_would_be_made_anew(failed, parallelize):
     code, _, err = parallelize("setup", "--dry-run")
     assert code == 0
-    assert "(dry run) would delete the stack parallelize, and make it anew" in err
+    assert "(dry run) would delete the stack parallelize, and make it again" in err
     assert moto_stack(failed).status == "ROLLBACK_COMPLETE"
 
 

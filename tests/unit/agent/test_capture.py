@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.process.capture import MAX_LINE_BYTES, TAIL_BYTES, Capture, Lines, Tail
+from parallelize_agent.process.capture import (
+    IN_MEMORY_BYTES,
+    MAX_LINE_BYTES,
+    TAIL_BYTES,
+    Capture,
+    Kept,
+    Lines,
+    Tail,
+)
 
 chunks = st.lists(
     st.binary(max_size=200) | st.integers(0, 3 * TAIL_BYTES).map(lambda n: bytes([n % 251]) * n),
@@ -16,11 +24,15 @@ chunks = st.lists(
 )
 
 
+def all_of(kept: Kept) -> bytes:
+    return kept if isinstance(kept, bytes) else kept.read_bytes()
+
+
 def kept(path: Path, limit: int, written: list[bytes]) -> tuple[bytes, Capture]:
     with Capture(path, limit) as capture:
         for chunk in written:
             capture.write(chunk)
-    return path.read_bytes(), capture
+    return all_of(capture.content), capture
 
 
 @given(written=chunks, limit=st.integers(0, 4 * TAIL_BYTES))
@@ -48,11 +60,28 @@ def test_what_fits_is_kept_to_the_letter_and_a_gap_is_named(
         assert b"\n[... %d bytes left out ...]\n" % gap in content
 
 
-def test_a_disk_that_takes_nothing_is_no_error() -> None:
-    with Capture(Path("/dev/full"), 1000) as capture:
-        capture.write(b"x" * 10)
+@pytest.mark.parametrize("path", ["/dev/full", "/no/such/folder/log"])
+def test_a_disk_that_takes_nothing_is_no_error(path: str) -> None:
+    with Capture(Path(path), 2 * IN_MEMORY_BYTES) as capture:
+        capture.write(b"x" * (IN_MEMORY_BYTES + 1))
         capture.write(b"y" * 10)
-    assert capture.dropped == 20
+    assert capture.dropped == IN_MEMORY_BYTES + 11
+
+
+@pytest.mark.parametrize("pieces", [(b"x" * IN_MEMORY_BYTES,), (b"x",) * 100, ()])
+def test_a_command_that_prints_little_takes_no_file(
+    tmp_path: Path, pieces: tuple[bytes, ...]
+) -> None:
+    content, _ = kept(tmp_path / "log", 2 * IN_MEMORY_BYTES, list(pieces))
+    assert content == b"".join(pieces)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_more_than_memory_is_to_hold_goes_to_the_file(tmp_path: Path) -> None:
+    pieces = [b"%d\n" % number for number in range(IN_MEMORY_BYTES)]
+    _, capture = kept(tmp_path / "log", 2**30, pieces)
+    assert capture.content == tmp_path / "log"
+    assert (tmp_path / "log").read_bytes() == b"".join(pieces)
 
 
 @given(st.lists(st.binary(max_size=2 * TAIL_BYTES), max_size=10))
@@ -77,7 +106,7 @@ def test_every_line_is_kept_in_whatever_pieces_it_comes(
     with Lines(path) as lines:
         for piece in (*pieces, rest):
             lines.write(piece)
-    kept = path.read_bytes().split(b"\n")
+    kept = all_of(lines.content).split(b"\n")
     expected = dict.fromkeys(part for part in stream.replace(b"\0", b"\n").split(b"\n") if part)
     assert set(kept) - {b""} == set(expected)
     assert list(dict.fromkeys(part for part in kept if part)) == list(expected)
@@ -87,7 +116,7 @@ def kept_lines(path: Path, *pieces: bytes) -> list[bytes]:
     with Lines(path) as lines:
         for piece in pieces:
             lines.write(piece)
-    return path.read_bytes().split(b"\n")[:-1]
+    return all_of(lines.content).split(b"\n")[:-1]
 
 
 LONG = b"x" * (3 * MAX_LINE_BYTES)
@@ -137,6 +166,14 @@ def test_a_zero_byte_ends_a_line_as_no_path_has_one(tmp_path: Path) -> None:
 
 def test_a_line_that_the_disk_did_not_take_is_told() -> None:
     with Lines(Path("/dev/full")) as lines:
-        lines.write(b"out\n")
+        lines.write(b"".join(b"%d\n" % number for number in range(IN_MEMORY_BYTES)))
         lines.write(b"more\n")
+    assert "No space left" in lines.lost
+
+
+def test_a_last_line_that_the_disk_did_not_take_is_told() -> None:
+    with Lines(Path("/dev/full")) as lines:
+        lines.write(b"".join(b"%05d\n" % number for number in range(IN_MEMORY_BYTES // 6)))
+        assert lines.lost == ""
+        lines.write(b"the-last-one")
     assert "No space left" in lines.lost

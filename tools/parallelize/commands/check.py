@@ -41,7 +41,7 @@ def check(
 ) -> int:
     """Process one file here, in the local cloud, and show what the command printed.
 
-    Exits with 0 if it succeeds, with 1 if it fails.
+    Exits with 0 if it succeeds, with 1 if it fails or produces no output.
     """
     context = open_context(Common(config=config), work.flags())
     key, path = find_input(context, file)

@@ -16,7 +16,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.commands.kill import record, sentences, terminate_run, unclear
-from parallelize.console import answer_json, say, say_plan, say_plans, shown
+from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients, FactClients
@@ -26,7 +26,7 @@ from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
 from parallelize.queues import Queues, delete_queues
-from parallelize.runs.ownership import check_ours
+from parallelize.runs.ownership import check_origin, place_elsewhere
 from parallelize.units import plural, show_size
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.heartbeat import Heartbeat
@@ -50,6 +50,8 @@ class Plan:
     keep_outputs: bool = False
     group: str = ""
     """The name of the run's Auto Scaling group, if it has one."""
+    elsewhere: str = ""
+    """Where another run lies that has the queues and the machines of this name."""
 
     @property
     def bytes(self) -> int:
@@ -81,13 +83,13 @@ def clean(
     if dry_run:
         show_plan(context, keep_outputs=what.keep_outputs)
         return
-    check_ours(context)
+    check_origin(context)
     plan = make_plan(context, keep_outputs=what.keep_outputs)
     _show(plan, context, dry_run=False)
     check_workers(plan, context.run, force=what.force)
     confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
     statement, queues = remove(context, plan)
-    for line in sentences(statement):
+    for line in sentences(statement) if not plan.elsewhere else ():
         say(line)
     say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted")
     if json:
@@ -107,6 +109,9 @@ def show_plan(context: Context, *, keep_outputs: bool) -> None:
 def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
     """Do what the plan says, without asking; return what is left, and the queues that went."""
     # What costs most goes first: an error in the rest leaves nothing running.
+    if plan.elsewhere:
+        _delete(context.store, context.layout, keep_outputs=plan.keep_outputs)
+        return Statement(context.run, ()), []
     statement = terminate_run(context)
     if not statement.clear:
         raise unclear(statement)
@@ -145,6 +150,11 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     """Look what there is of the run; raise NothingToDoError if there is nothing."""
     store, layout = context.store, context.layout
     objects = _objects(store, layout, keep_outputs=keep_outputs)
+    elsewhere = place_elsewhere(context)
+    if elsewhere and objects:
+        return Plan((), (), None, tuple(objects), keep_outputs, elsewhere=elsewhere)
+    if elsewhere:
+        raise _nothing(context)
     try:
         queues = context.queues
     except MissingError:
@@ -152,11 +162,15 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     compute = look(ComputeClients.make(context.session), context.run)
     machines = tuple(machine.id for machine in compute.machines)
     if not (objects or queues or machines or compute.group):
-        raise NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
+        raise _nothing(context)
     alive = live_workers(store, layout, time.time())
     strangers = tuple(worker for worker in alive if worker not in machines)
     group = compute.group.name if compute.group else ""
     return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group)
+
+
+def _nothing(context: Context) -> NothingToDoError:
+    return NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
 
 
 def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[ObjectInfo]:
@@ -193,14 +207,14 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("nobody is there to be asked", "stdin is not a terminal", "--yes")
+        raise UsageError("cannot ask for confirmation", "stdin is not a terminal", "--yes")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("nothing was deleted")
 
 
 def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
-    # Listed anew: workers have written, and left their last words, since the plan was made.
+    # Listed again: workers have written since the plan was made.
     objects = _objects(store, layout, keep_outputs=keep_outputs)
     # run.json goes last: while it is there, a clean that was cut off can be seen and repeated.
     store.delete(item.key for item in objects if item.key != layout.run_json)
@@ -216,6 +230,8 @@ def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
         count = plan.queues.main.counts().total
         lines.append(f"delete both queues, with {plural(count, 'message')}")
     tell, will = (say_plan, "would") if dry_run else (say, "will")
+    if plan.elsewhere:
+        tell(f"queues and machines stay: they belong to the run in s3://{escape(plan.elsewhere)}")
     for line in lines:
         tell(f"{will} {line}")
     for name in plan.strangers:

@@ -53,7 +53,7 @@ def doctor(
         int | None,
         Parameter(
             name="--request-quota",
-            help="Ask AWS for so many vCPUs in the market of the settings.",
+            help="Ask AWS for N vCPUs in the market of the settings.",
         ),
     ] = None,
     dry_run: Annotated[

@@ -8,7 +8,7 @@ from parallelize.console import answer
 
 EXIT_CODES = {
     0: "all well",
-    1: "some files failed",
+    1: "some files failed or produced no output, or an output was not written here",
     2: "usage, configuration or input is wrong",
     3: "nothing to do",
     4: "credentials or permission",

@@ -103,12 +103,12 @@ def judge_image(
         return Finding("image", Verdict.LOOK, text, "parallelize image build")
     days = (now.date() - datetime.fromisoformat(image.created).date()).days if image.created else 0
     if days > OLD_IMAGE_DAYS:
-        return Finding("image", Verdict.LOOK, f"{image.id} is {days} days old", "build it anew")
+        return Finding("image", Verdict.LOOK, f"{image.id} is {days} days old", "build a new one")
     return Finding("image", Verdict.GOOD, f"{image.id}, {plural(days, 'day')} old")
 
 
 def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
-    """Say whether a quota has room for so many vCPUs."""
+    """Say whether a quota has room for N vCPUs."""
     if not found:
         return Finding("quota", Verdict.LOOK, f"of {market} vCPUs cannot be read")
     quota = found[0]

@@ -28,8 +28,8 @@ env     = "env/"                # what the command needs, itself included
 timeout = "30m"                 # per file
 attempts = 3                    # then the file counts as failed
 # setup = "./setup.sh"          # once per worker, before its first job; may add to env/
-# halt = "5%"                   # pause the run when so many files, or a number, have failed
-# require_output = true         # a command that makes no file has failed
+# halt = "5%"                   # pause the run when 5% of the files, or a number, have failed
+# require_output = true         # a command that makes no file has failed; false: it need not
 # memory_per_job = "2GiB"
 # gpus_per_job   = 1
 
@@ -37,6 +37,7 @@ attempts = 3                    # then the file counts as failed
 # to     = "s3://bucket/out/"   # default: beside everything else of the run
 # name   = "{dir}/{stem}{suffix}"   # also {run} and {hash}
 # on_clash = "fail"             # or "suffix", "replace"
+# collect = "*.png"             # outputs whose names the command does not print
 
 [aws]
 # profile = "lab"               # AWS_PROFILE wins over it

@@ -15,7 +15,8 @@ from parallelize.context import Context, open_context
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, Statement, look, terminate
 from parallelize.options import NOTHING, Common, DryRun, Json
-from parallelize.runs.ownership import OthersRunError, check_ours
+from parallelize.queues import OthersQueueError
+from parallelize.runs.ownership import OthersRunError, check_origin, check_place
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError, ServiceError
 
@@ -40,13 +41,14 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
 
 
 def _check_owner(context: Context) -> None:
-    """Raise OthersRunError for another's run; if S3 cannot say, the bill comes first."""
-    try:
-        check_ours(context)
-    except OthersRunError:
-        raise
-    except ParallelizeError as error:
-        say(f"whose run it is could not be read ({escape(str(error))})")
+    """Raise UsageError for another's run; if S3 or SQS cannot say, the bill comes first."""
+    for check in (check_place, check_origin):
+        try:
+            check(context)
+        except (OthersRunError, OthersQueueError):
+            raise
+        except ParallelizeError as error:
+            say(f"whose run it is could not be read ({escape(str(error))})")
 
 
 def terminate_run(context: Context) -> Statement:

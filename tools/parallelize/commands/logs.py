@@ -15,7 +15,9 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
+from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
+from parallelize.runs.silent import not_delivered
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
 from parallelize_core.errors import NothingToDoError, UsageError
@@ -37,6 +39,7 @@ def logs(
 ) -> None:
     """Print the record and the log of every attempt at a file."""
     context = open_context(common)
+    say_whose(context)
     if setup:
         show_setups(context, json=json)
         return
@@ -97,6 +100,8 @@ def report(record: Attempt) -> Iterator[str]:
         yield f"  {escape(record.message)}"
     if isinstance(record, Result):
         yield from (f"  output {shown(o.key, 50)}  {show_size(o.size)}" for o in record.outputs)
+        if left := not_delivered(record):
+            yield f"  {left}"
     if record.log:
         yield from (f"  | {_harmless(line)}" for line in record.log.splitlines())
     else:

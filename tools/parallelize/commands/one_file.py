@@ -28,6 +28,7 @@ from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
 from parallelize.runs.attempts import read_records
 from parallelize.runs.output_names import Refusal
+from parallelize.runs.silent import NONE_SILENT, Silent, advice, told_silent
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch
 from parallelize.settings import AwsTable, Resolved, Table
@@ -44,11 +45,13 @@ class Done:
     result: Result
     outputs: tuple[Path, ...]
     broken: tuple[Refusal, ...] = ()
+    silent: Silent = NONE_SILENT
 
     @property
     def exit_code(self) -> int:
-        """1 unless it succeeded and each output could be written."""
-        return 0 if self.result.status == "succeeded" and not self.broken else SOME_FAILED
+        """1 unless it succeeded with an output, if one is to be expected, and each was written."""
+        failed = self.result.status == "failed" or self.broken or self.silent.count
+        return SOME_FAILED if failed else 0
 
 
 def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
@@ -65,7 +68,7 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
             status = _work_off(context)
             if status.left:
                 raise ServiceError(
-                    "the local worker has gone without a result", status.why,
+                    "the worker exited before finishing the file", status.why,
                     "parallelize local status   shows its console",
                 )  # fmt: skip
             return _done(context, key, out)
@@ -81,6 +84,8 @@ def tell(done: Done, *, json: bool) -> int:
             f"only this machine has, and a worker does not: {names}\n"
             "put it into the environment, or let run.setup install it; see docs/command.md"
         )
+    for line in (*told_silent(done.silent), *advice(done.silent)):
+        say(line)
     for refusal in done.broken:
         say(f"not written: {shown(refusal.key)}\n  {refusal.why}")
     if json:
@@ -160,4 +165,4 @@ def _done(context: Context, key: str, out: Path) -> Done:
     fetched = fetch(context, out)
     bad = {refusal.key for refusal in fetched.broken}
     paths = tuple(out / output.key for output in result.outputs if output.key not in bad)
-    return Done(result, paths, fetched.broken)
+    return Done(result, paths, fetched.broken, fetched.plan.silent)

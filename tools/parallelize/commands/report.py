@@ -24,6 +24,7 @@ from parallelize.report.export import as_json
 from parallelize.report.page import render
 from parallelize.runs.history import decode_attempt
 from parallelize.runs.own_files import REPORT_END, is_report
+from parallelize.runs.ownership import say_whose
 from parallelize.runs.results import read_result
 from parallelize.runs.snapshot import Snapshot
 from parallelize.transfers import in_parallel
@@ -59,6 +60,7 @@ def report(
     if json and (out or open_):
         raise UsageError("--json goes to stdout", "it writes no page", "leave out --out and --open")
     context = open_context(common)
+    say_whose(context)
     if json:
         answer_json(as_json(make_report(gather(context))))
         return

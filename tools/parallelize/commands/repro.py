@@ -19,6 +19,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
@@ -46,6 +47,7 @@ def repro(
     The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it fails.
     """
     context = open_context(common)
+    say_whose(context)
     run = load_run(context.store, context)
     entry = find_entry(context, file)
     folder = (out or Path(OUT)).absolute()
@@ -105,9 +107,10 @@ def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
         setup=shlex.join(run.setup.command) if run.setup else None,
         setup_timeout=run.setup.timeout_seconds if run.setup else 30 * 60,
         timeout=run.limits.timeout_seconds,
-        require_output=run.limits.require_output,
+        require_output=None if run.limits.halt_if_silent else run.limits.require_output,
         memory_per_job=run.limits.memory_bytes,
         gpus_per_job=run.limits.gpus,
     )
-    output = OutputTable(name=run.naming.name, on_clash=run.naming.on_clash)
+    naming = run.naming
+    output = OutputTable(name=naming.name, on_clash=naming.on_clash, collect=naming.collect)
     return one_file.with_tables(resolved, run=table, output=output)

@@ -25,6 +25,7 @@ from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
+from parallelize.runs.silent import among, find_silent, silent_results, told_silent
 from parallelize.runs.which import find_key, key_of_path, matches
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
@@ -60,22 +61,25 @@ def retry(
     again: Annotated[
         bool, SWITCH, Parameter(help="Also files that have succeeded, or have no result yet.")
     ] = False,
+    silent: Annotated[
+        bool, SWITCH, Parameter(help="Also the files that succeeded but produced no output.")
+    ] = False,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
     """Send failed jobs again: all of them, or those of the named files.
 
-    A named file that has succeeded is taken if one of its outputs is gone or spoilt. If the
-    environment or the command has changed here, the new one is used.
+    A named file that has succeeded is taken if it has no output, or if one is gone or spoilt. If
+    the environment or the command has changed here, the new one is used.
     """
     context = open_context(common)
     if dry_run:
         run = load_run(context.store, context)
-        for job in _chosen(context, run, files, again=again):
+        for job in _chosen(context, run, files, again=again, silent=silent):
             say_plan(f"would send {shown(job.key)} again")
         return
-    done = retry_jobs(context, files, again=again)
+    done = retry_jobs(context, files, again=again, silent=silent)
     say(f"run {done.run}: {plural(done.sent, 'job')} sent again")
     if json:
         answer_json({"schema": 1, **done.__dict__})
@@ -89,15 +93,17 @@ class Job:
     result: Result | None
 
 
-def retry_jobs(context: Context, files: Sequence[str] = (), *, again: bool = False) -> Retried:
+def retry_jobs(
+    context: Context, files: Sequence[str] = (), *, again: bool = False, silent: bool = False
+) -> Retried:
     """Do all of `retry`; raise NothingToDoError if no job has failed."""
     store = context.store
     run = load_run(store, context)
     check_ours(context)
-    jobs = _chosen(context, run, files, again=again)
+    jobs = _chosen(context, run, files, again=again, silent=silent)
     adopt(context)
     renewed = _renew(context, store, run)
-    queues = make_queues(context.clients.sqs, context.run, context.tags)
+    queues = make_queues(context.clients.sqs, context.run, context.queue_tags)
     clear_dead(queues.dead, {job.key for job in jobs})
     sent = 0
     # Chunks, so that after a crash as few jobs as possible have neither a result nor a message.
@@ -124,7 +130,8 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
         job for job, gone in in_parallel(lambda job: (job, _take_away(context, job)), jobs) if gone
     ]
     list(in_parallel(lambda job: _remove_spoilt(context, run, job), taken))
-    store.delete(layout.failure(job.key) for job in taken)
+    marks = (layout.failure, layout.silence)
+    store.delete(mark(job.key) for job in taken for mark in marks)
     queue.send([entries[job.key].message(run.name).encode() for job in taken], DELAY_SECONDS)
     return len(taken)
 
@@ -173,7 +180,9 @@ def _key(body: str) -> str | None:
         return None
 
 
-def _chosen(context: Context, run: Run, files: Sequence[str], *, again: bool) -> list[Job]:
+def _chosen(
+    context: Context, run: Run, files: Sequence[str], *, again: bool, silent: bool
+) -> list[Job]:
     """Return what is to be sent again; UsageError for a named file that should not be."""
     if again and not files:
         raise UsageError(
@@ -181,13 +190,22 @@ def _chosen(context: Context, run: Run, files: Sequence[str], *, again: bool) ->
             "parallelize retry --again FILE, or another run: --run NAME",
         )  # fmt: skip
     failed = failed_results(context.store, context.layout)
+    if silent:
+        failed += silent_results(context.store, context.layout)
     if not files and not failed:
-        raise NothingToDoError("nothing to retry: no job has failed")
+        raise _nothing_to_retry(context, run)
     by_key = {result.key: result for result in failed}
     if not files:
         return [Job(result.key, result) for result in failed]
     keys = dict.fromkeys(_find(context, by_key, file) for file in files)
     return [Job(key, by_key.get(key) or _finished(context, run, key, again=again)) for key in keys]
+
+
+def _nothing_to_retry(context: Context, run: Run) -> NothingToDoError:
+    found = find_silent(context.store, context.layout, run)
+    fix = "parallelize retry --silent   takes those, too" if found.count else None
+    told = "\n".join(line.strip() for line in told_silent(found)) or None
+    return NothingToDoError("nothing to retry: no job has failed", told, fix)
 
 
 def _find(context: Context, failed: Collection[str], file: str) -> str:
@@ -209,7 +227,7 @@ def _find(context: Context, failed: Collection[str], file: str) -> str:
 def _finished(context: Context, run: Run, key: str, *, again: bool) -> Result | None:
     """Return the result of a job that has not failed; UsageError without a reason to redo it."""
     result = read_result(context.store, context.layout, key)
-    if again or (result and _spoilt(context, run, result)):
+    if again or (result and (among(run, [result]).count or _spoilt(context, run, result))):
         return result
     if result is None:
         raise UsageError(

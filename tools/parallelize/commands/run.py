@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,6 @@ from parallelize.commands.download import (
     check_folder,
     fetch,
     healing,
-    remarks,
     told_refusals,
 )
 from parallelize.commands.enqueue import send_jobs
@@ -37,6 +37,7 @@ from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.record import load_run
@@ -66,7 +67,9 @@ GOOD_BYE_SECONDS = 10.0
 
 
 def run(  # noqa: PLR0913 - each is a flag of its own
-    *,
+    *words: Annotated[
+        str, Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel.")
+    ],
     out: Annotated[
         Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
     ] = None,
@@ -78,9 +81,21 @@ def run(  # noqa: PLR0913 - each is a flag of its own
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
 
-    Exits with 0 when every file has succeeded, with 1 when some have not.
+    Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
+    output counts as a success only with run.require_output = false.
     """
-    context = open_run(common, {**work.flags(), "workers.count": workers})
+    line = one_liner.parse(words)
+    if line and not common.run:
+        common = replace(common, run=line.run_name(Path.cwd()))
+    with one_liner.settings_of(line) as settings:
+        flags = {**work.flags(), **settings, "workers.count": workers}
+        return _run(common, flags, out, dry_run=dry_run, json=json)
+
+
+def _run(
+    common: Common, flags: Mapping[str, object], out: Path | None, *, dry_run: bool, json: bool
+) -> int:
+    context = open_run(common, flags)
     if context.settings.workers.count < 1:
         raise UsageError(
             "run needs at least one worker", None,
@@ -102,7 +117,8 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         answer_json({**as_json(end, limit), "out": str(folder), "report": report})
     else:
         answer(str(folder))
-    return 0 if end.state is RunState.DRAINED and complete else SOME_FAILED
+    all_well = end.state is RunState.DRAINED and complete and not end.silent.count
+    return 0 if all_well else SOME_FAILED
 
 
 def open_run(common: Common, flags: Mapping[str, object]) -> Context:
@@ -256,7 +272,7 @@ def _download(context: Context, folder: Path) -> bool:
         say(nothing.what)
         return True
     told = told_refusals(fetched.broken), healing(fetched.broken, context.hint)
-    for line in (*chain(*told), *remarks(fetched.plan)):
+    for line in chain(*told):
         say(line)
     return not fetched.broken
 
@@ -266,7 +282,7 @@ def _write_report(context: Context, total: int) -> Path | None:
     if not context.settings.report.html:
         return None
     if total > REPORTED_FILES:
-        say(f"a report on so many files takes a while: parallelize report{context.hint}")
+        say(f"a report on this many files takes a while: parallelize report{context.hint}")
         return None
     try:
         return write_report(context)

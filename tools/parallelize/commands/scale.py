@@ -31,7 +31,7 @@ from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """What brings a run to `wanted` workers: so many more, or these fewer; those that hang go."""
+    """What brings a run to `wanted` workers: N more, or these fewer; those that hang go."""
 
     wanted: int
     more: int = 0

@@ -95,7 +95,7 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
     status = there.status()
     if status == "DELETE_IN_PROGRESS":
         if dry_run:
-            say_plan(f"would wait until the stack {there.name} is gone, and make it anew")
+            say_plan(f"would wait until the stack {there.name} is gone, and make it again")
             return False
         there.delete(_teller(there))
         return True
@@ -106,7 +106,7 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
     if why := there.reason():
         say(escape(why))
     if dry_run:
-        say_plan(f"would delete the stack {there.name}, and make it anew")
+        say_plan(f"would delete the stack {there.name}, and make it again")
         return False
     confirm(f"Delete what is left of it in account {context.account}?", yes=yes)
     there.delete(_teller(there))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json
+from parallelize.console import answer, answer_json, columns, escape, say
 from parallelize.context import Context, open_context
 from parallelize.hints import repeat_flags
 from parallelize.options import NOTHING, SWITCH, Common, Json
-from parallelize.queues import find_queues
+from parallelize.queues import find_place, find_queues, place_tag
+from parallelize.runs.ownership import place_elsewhere, say_whose
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.view import as_json, page
 from parallelize.runs.watch import open_view, watch
 from parallelize.runs.whereabouts import with_whereabouts
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import AccessError, MissingError
+from parallelize_core.layout import RunLayout
 from parallelize_core.queue import QueueCounts
 
 
@@ -32,12 +35,20 @@ def status(
 ) -> None:
     """Show how many files are done, running, waiting and failed, and what the workers do."""
     context = open_context(common)
+    say_whose(context)
+    elsewhere = ""
+    with suppress(AccessError):
+        elsewhere = place_elsewhere(context)
+    if elsewhere:
+        say(
+            f"queues and machines called {context.run} belong to the run in s3://{escape(elsewhere)}"
+        )
     reader = make_reader(context)
 
     def look() -> RunStatus:
         snapshot = reader.snapshot()
         now = status_of(snapshot)
-        if now.why and not snapshot.run.paused:
+        if now.why and not snapshot.run.paused and not elsewhere:
             now = with_whereabouts(context, now)
         return with_flags(context, now)
 
@@ -49,7 +60,7 @@ def status(
     if json:
         answer_json(as_json(found, context.settings.workers.max_cost))
     elif not watch_:
-        for line in page(found):
+        for line in page(found, columns()):
             answer(line)
 
 
@@ -64,8 +75,12 @@ def make_reader(context: Context) -> Reader:
 
 
 def count_queue(context: Context, run: str) -> QueueCounts | None:
-    """Count the messages of a run, None before it has a queue."""
+    """Count the messages of a run, None if it has no queue of its own."""
+    sqs, root = context.clients.sqs, RunLayout(context.base, run).root
+    with suppress(AccessError):  # who may count messages may not be allowed to read tags
+        if find_place(sqs, run) not in {None, place_tag(root)}:
+            return None
     try:
-        return find_queues(context.clients.sqs, run).main.counts()
+        return find_queues(sqs, run).main.counts()
     except MissingError:
         return None

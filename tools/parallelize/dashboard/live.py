@@ -1,4 +1,4 @@
-"""What the dashboard reads: each run through one reader, whoever and how many may look at it."""
+"""What the dashboard reads: each run through one reader, however many people look at it."""
 
 from __future__ import annotations
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from parallelize.report.data import Report
@@ -24,6 +23,9 @@ from parallelize.runs.view import counts
 from parallelize.units import show_duration
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.result import Attempt
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SCHEMA = 1
 

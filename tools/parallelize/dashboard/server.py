@@ -1,4 +1,4 @@
-"""The dashboard's port: on loopback, for whoever knows its token, and for nothing but reading.
+"""The dashboard's port: on loopback, for those who know its token, and for nothing but reading.
 
 What stands between a run and others:
 
@@ -6,7 +6,7 @@ What stands between a run and others:
   its owner only, where the system tells whose a connection is.
 - Every path begins with a random token, so that other users of this machine cannot read. It is in
   the path and not in a cookie: a browser sends the cookies of 127.0.0.1 to every port of it,
-  whoever listens there. All links are relative.
+  the process that listens there. All links are relative.
 - No page but its own may ask, whatever name it has (`local.loopback`).
 - The policy lets a page load only from here, and run no script that stands in it.
 """

@@ -39,7 +39,7 @@ class Shared(Generic[Made]):
         self._making = Lock()
 
     def get(self) -> Made:
-        """Return it; while one asker makes it anew, the others are given the older one."""
+        """Return it; while one asker renews it, the others are given the older one."""
         kept = self._kept
         if kept and self._clock() < kept.until:
             return kept.value
@@ -48,13 +48,13 @@ class Shared(Generic[Made]):
         try:
             # Another may have made it while this one waited for the lock.
             if self._kept is kept:
-                self._kept = self._anew()
+                self._kept = self._renewed()
             assert self._kept is not None  # noqa: S101
             return self._kept.value
         finally:
             self._making.release()
 
-    def _anew(self) -> _Kept[Made]:
+    def _renewed(self) -> _Kept[Made]:
         began = self._clock()
         value = self._make()
         ended = self._clock()

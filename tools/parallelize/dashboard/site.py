@@ -1,4 +1,4 @@
-"""Which page is where, and when it is made anew: everything of a web server but the network."""
+"""Which page is where, and when it is made again: everything of a web server but the network."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def dead_letters_alarm(run: str, topic: str) -> dict[str, Any]:
         "AlarmName": names(run)[1],
         "AlarmDescription": (
             f"Files of run {run} have failed for good. `parallelize failures --run {run}` says "
-            f"why; mend the command or the input, then `parallelize retry --run {run}`. "
+            f"why; fix the command or the input, then `parallelize retry --run {run}`. "
             f"{RUNBOOK}#dead-letters"
         ),
         "MetricName": "ApproximateNumberOfMessagesVisible",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from parallelize.fleet.prices import PRICE_LIST_REGION
 from parallelize_core.aws_errors import translated
-from parallelize_core.clients import Session, client_config
+from parallelize_core.clients import client_config
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from types_boto3_pricing import PricingClient
     from types_boto3_service_quotas import ServiceQuotasClient
     from types_boto3_ssm import SSMClient
+
+    from parallelize_core.clients import Session
 
 
 @dataclass(frozen=True)

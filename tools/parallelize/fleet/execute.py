@@ -83,7 +83,7 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     before any machine has started is raised; a later one is in the outcome, with those that have.
     """
     if plan.request.topic:
-        # Before there are machines: whoever may not do this is told while nothing costs anything.
+        # Before there are machines: without the permission, nothing is started.
         alarms.watch_queue(clients.cloudwatch, plan.request.run, plan.request.topic)
     if plan.group:
         return _make_group(plan, plan.group, clients)
@@ -108,7 +108,7 @@ def _go_on(
     try:
         return _add(before, _create(plan, fleet, ec2))
     except ParallelizeError as error:
-        # Those that have started cost money: whoever is not told of them launches them again.
+        # Those that have started cost money: a user who is not told of them launches them again.
         if not before.started:
             raise
         return replace(before, trouble=error)

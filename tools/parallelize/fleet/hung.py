@@ -1,6 +1,6 @@
 """Machines that AWS calls running and that nobody has heard of for too long.
 
-A worker whose agent hangs is mended or switched off by its own machine (systemd's watchdog, its
+A worker whose agent hangs is repaired or switched off by its own machine (systemd's watchdog, its
 deadline). What is left are machines that hang as a whole, and those are billed like the others.
 """
 

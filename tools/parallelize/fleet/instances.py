@@ -70,7 +70,7 @@ def find(ec2: EC2Client, run: str | None, states: Sequence[str] = LIVE) -> list[
 
 @translated("EC2")
 def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
-    """Return the vCPUs that run now, whoever's they are, by quota code."""
+    """Return the vCPUs that run now, of all runs and users, by quota code."""
     used: Counter[str] = Counter()
     for item in _describe(ec2, [{"Name": "instance-state-name", "Values": list(BILLED)}]):
         if code := quotas.quota_code(_market(item), item["InstanceType"]):

@@ -247,7 +247,7 @@ def _over_quota(
 
 
 def _only_smallest(vcpus: int, pools: Sequence[Pool]) -> str:
-    """Return the flag for a type of so many vCPUs, if AWS might take a larger one of the types."""
+    """Return the flag for a type of N vCPUs, if AWS might take a larger one of the types."""
     small = next((pool.type.name for pool in pools if pool.type.vcpus == vcpus), None)
     larger = any(pool.type.vcpus > vcpus for pool in pools)
     return f" --type {small}" if small and larger else ""

@@ -136,5 +136,5 @@ def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> No
         raise ServiceError(
             f"{_name(command)} failed (exit {process.returncode})",
             "what it said is above; nothing of a failed build is kept in AWS",
-            "mend it and repeat: parallelize image build",
+            "fix it and repeat: parallelize image build",
         )

@@ -45,7 +45,7 @@ from parallelize.local.records import (
     InstanceState,
     state_of_this_process,
 )
-from parallelize_core.clients import Session
+from parallelize_core.clients import session_with_key
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -122,7 +122,7 @@ class Cloud:
         self._serving.start()
         register_image(self._ec2)
         self._manager.start()
-        # Last: whoever sees the state file may count on everything above.
+        # Last: a reader of the state file may count on everything above.
         self._state.write(self._folder)
 
     def idle_seconds(self) -> float:
@@ -193,8 +193,7 @@ def fresh_instances_folder(state_folder: Path) -> Path:
 
 def connect_to_ec2(endpoint: str, secret: str) -> EC2Client:
     """Return a client of the emulated EC2."""
-    session = Session("local", secret, region_name=REGION)
-    return session.client("ec2", endpoint_url=endpoint)
+    return session_with_key("local", secret, REGION).client("ec2", endpoint_url=endpoint)
 
 
 def register_image(ec2: EC2Client) -> None:

@@ -2,7 +2,7 @@
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 
-Paths and their contents come from `MetadataSource`, which is asked anew at each request, so that a
+Paths and their contents come from `MetadataSource`, which is asked again at each request, so that a
 spot notice is seen by the very next one. Folders are listed as EC2 does, sub-folders with a slash.
 """
 

@@ -26,7 +26,7 @@ class State(Enum):
     DELAYED = auto()
     """Sent, and not to be received before its delay is over."""
     VISIBLE = auto()
-    """To be received by whoever asks next."""
+    """To be received by the next that asks."""
     IN_FLIGHT = auto()
     """Received, and hidden until its visibility timeout is over."""
 

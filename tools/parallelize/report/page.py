@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parallelize.console import escape
@@ -31,10 +30,14 @@ from parallelize.report.svg import (
     span_of,
 )
 from parallelize.runs.failed import group, see_one
-from parallelize.runs.status import RunState
+from parallelize.runs.silent import told_silent
+from parallelize.runs.status import RunState, RunStatus
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATE = "page.html.j2"
 
@@ -80,9 +83,15 @@ class FailureGroup:
     see: str
 
 
+def _verdict(status: RunStatus) -> tuple[str, str]:
+    if status.state is RunState.DRAINED and status.silent.count:
+        return "bad", "Finished, and some files have produced no output"
+    return VERDICTS[status.state]
+
+
 def render(report: Report, hint: str = "") -> str:
     """Return the page; `hint` ends each command that it proposes."""
-    state, verdict = VERDICTS[report.status.state]
+    state, verdict = _verdict(report.status)
     return environment("parallelize.report").get_template(TEMPLATE).render(
         report=report,
         run=report.status.run,
@@ -91,6 +100,7 @@ def render(report: Report, hint: str = "") -> str:
         made=datetime.fromtimestamp(report.status.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         tiles=list(tiles(report, hint)),
         hint=hint,
+        silent=" ".join(line.strip() for line in told_silent(report.status.silent)),
         charts=charts(report),
         lanes_left_out=max(0, len(report.workers) - LANES),
         slowest=slowest(report),
@@ -108,6 +118,14 @@ def render(report: Report, hint: str = "") -> str:
 @cache
 def environment(*packages: str) -> Environment:
     """Return what renders the templates that lie in these packages, all names made harmless."""
+    # Only now: most commands only say in their help that there is a page.
+    from jinja2 import (  # noqa: PLC0415
+        ChoiceLoader,
+        Environment,
+        PackageLoader,
+        StrictUndefined,
+    )
+
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
         autoescape=True,

@@ -32,7 +32,7 @@ FEW_THREADS = 4
 
 @dataclass(frozen=True)
 class Listed:
-    """A run by its record, and its workers by their last word; `run` is None if it has no record.
+    """A run by its record, its workers by their last heartbeat; `run` is None if it has no record.
 
     That is so while `prep` still sends inputs, and when its record is of a newer version.
     """
@@ -51,6 +51,11 @@ class Listed:
     def done(self) -> int:
         """How many commands have succeeded, by the workers' own account."""
         return sum(worker.beat.done for worker in self.workers)
+
+    @property
+    def failed(self) -> int:
+        """How many files have failed for good, by the workers' own account."""
+        return sum(worker.beat.failed for worker in self.workers)
 
     @property
     def seen(self) -> float | None:
@@ -138,6 +143,7 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
         "workers_alive": listed.alive,
         "workers": len(listed.workers),
         "done_by_workers": listed.done,
+        "failed_by_workers": listed.failed,
         "seen": None if seen is None else iso(seen),
         "command": list(listed.run.command) if listed.run else None,
         "reason": listed.word,

@@ -53,9 +53,9 @@ class Program:
     mode: int | None
 
 
-def split_command(text: str | None, setting: str = "run.command") -> tuple[str, ...]:
+def split_command(text: str | None) -> tuple[str, ...]:
     """Return the words of the command; raise UsageError if there are none, or a shell's."""
-    check_plain(text or "", setting)
+    check_plain(text or "")
     try:
         words = tuple(shlex.split(text or ""))
     except ValueError as error:
@@ -144,7 +144,7 @@ def _find(word: str, packed: Packed, setting: str) -> Program | None:
             return None
         raise UsageError(
             f"{escape(name)} does not exist", f'it is the command "{escape(word)}"',
-            f"write it, or mend {setting} (and run.env_prefix)",
+            f"write it, or fix {setting} (and run.env_prefix)",
         ) from None  # fmt: skip
     mode = None if packed.own else info.external_attr >> 16
     with packed.archive.open(info) as file:

@@ -1,4 +1,4 @@
-"""The last words of `parallelize run`."""
+"""The closing summary of `parallelize run`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parallelize.console import WIDTH
 from parallelize.runs.failed import see_one, summary
+from parallelize.runs.silent import advice, told_silent
 from parallelize.runs.status import RunStatus
 from parallelize.units import CENT, plural, show_duration
 from parallelize_core.result import Result
@@ -27,6 +28,7 @@ def end_lines(
         "",
         _totals(status),
         *_failures(failures),
+        *_silent(status),
         *_next_steps(status, failures, hint),
         *([_report(page)] if page else []),
         _workers(machines, hint),
@@ -46,6 +48,11 @@ def _failures(failures: Sequence[Result]) -> list[str]:
     return ["", f"{len(failures):,} failed", *summary(failures), ""] if failures else []
 
 
+def _silent(status: RunStatus) -> list[str]:
+    told = [*told_silent(status.silent), *advice(status.silent)]
+    return ["", *told, ""] if told else []
+
+
 def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> list[str]:
     lines = []
     if failures:
@@ -53,6 +60,8 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
             f"see one:   {see_one(failures[0].key, hint)}",
             f"again:     parallelize retry{hint}, then the same run command",
         ]
+    if status.silent.count:
+        lines.append(f"once more: parallelize retry --silent{hint}, then the same run command")
     if status.left:
         lines.append(f"left:      {status.why or 'the workers have gone'}")
         lines += ["consoles:  parallelize local status"] if "--local" in hint else []
@@ -69,7 +78,7 @@ def _workers(machines: int, hint: str) -> str:
     if machines:
         leaving = f"{plural(machines, 'worker')} still there, and about to leave by itself"
         return f"workers:   {leaving} (parallelize kill{hint})"
-    return "workers:   all ended (checked)"
+    return "workers:   all terminated (verified)"
 
 
 def _local_lines() -> list[str]:

@@ -58,6 +58,12 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
                 _add(archive, name, path)
 
 
+def zip_script(folder: Path, name: str, target: Path) -> None:
+    """Write a zip that has one file of `folder` and nothing else, under its own name there."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        _add(archive, name, folder / name)
+
+
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
     never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
     return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
@@ -108,7 +114,7 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
 
 
 def _ignore_hint(name: str) -> str:
-    return f"mend it, or leave it out: echo '/{escape(name)}' >> {IGNORE_FILE}"
+    return f"fix it, or leave it out: echo '/{escape(name)}' >> {IGNORE_FILE}"
 
 
 def _check_names(path: Path) -> None:
@@ -157,7 +163,7 @@ def check_zip(path: Path) -> None:
     if not path.is_file():
         raise UsageError(
             f"the environment {escape(str(path))} does not exist",
-            fix="mend run.env in parallelize.toml",
+            fix="fix run.env in parallelize.toml",
         )
     _check_names(path)
     if any(PurePosixPath(m.name).parts[:1] == (RESERVED,) for m in read_members(path, sys.maxsize)):

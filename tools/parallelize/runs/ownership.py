@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from parallelize.console import escape, say, shown
 from parallelize.context import Context
+from parallelize.queues import find_place, others_queue, place_tag
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import RunLayout
 from parallelize_core.pause import change_run
@@ -36,8 +37,12 @@ def find_origin(store: Store, layout: RunLayout) -> Origin | None:
 
 
 def check_ours(context: Context) -> None:
-    """Raise UsageError if the run was made by another project, unless that is meant (--join)."""
-    _check(context, find_origin(context.store, context.layout))
+    """Raise UsageError if the run was made by another project, unless that is meant (--join).
+
+    Also if its name is that of a run in another place, whose queues and machines are found by it.
+    """
+    check_origin(context)
+    check_place(context)
 
 
 def check_meant(context: Context) -> None:
@@ -47,7 +52,32 @@ def check_meant(context: Context) -> None:
     very run is meant; one that is given with the command is.
     """
     if context.resolved.source("run.name") != "flag":
-        check_ours(context)
+        check_origin(context)
+
+
+def check_origin(context: Context) -> None:
+    """Raise UsageError if what lies in S3 was made by another project, unless that is meant."""
+    _check(context, find_origin(context.store, context.layout))
+
+
+def check_place(context: Context) -> None:
+    """Raise UsageError if queues and machines of this name are those of a run in another place."""
+    if place := place_elsewhere(context):
+        raise others_queue(context.run, place)
+
+
+def place_elsewhere(context: Context) -> str:
+    """Return where another run lies that has the queues of this name; empty if none does."""
+    place = find_place(context.clients.sqs, context.run)
+    return "" if place in {None, place_tag(context.layout.root)} else place
+
+
+def say_whose(context: Context) -> None:
+    """Say in a line if the run that is looked at is another project's."""
+    there = find_origin(context.store, context.layout)
+    with suppress(UsageError):  # who cannot tell what is their own may look all the same
+        if there and not context.project.owns(context.run, there.id):
+            say(f"run {context.run} is another project's, made by {_named(there)}")
 
 
 def reserve(context: Context) -> None:
@@ -95,12 +125,16 @@ def _check(context: Context, there: Origin | None) -> None:
     say(f"run {context.run} of {shown(there.owner)}: joined")
 
 
+def _named(origin: Origin) -> str:
+    return shown(origin.owner or "somebody", 90)
+
+
 def another(context: Context, there: Origin) -> OthersRunError:
     """Return the error for a run that another project has made."""
     source = context.project.copied_from()
     copied = f"\n{escape(str(context.folder))} is a copy of {escape(str(source))}" if source else ""
     return OthersRunError(
-        f"run {context.run} is another project's, made by {shown(there.owner or 'somebody', 90)}",
+        f"run {context.run} is another project's, made by {_named(there)}",
         f"its inputs, outputs and queues are not those of this folder{copied}",
         "--run NAME   gives a run of your own another name\n"
         "--join       works on that run together with them, if you mean it",

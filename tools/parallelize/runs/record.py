@@ -22,12 +22,13 @@ from parallelize.runs.command_check import (
     split_command,
     this_architecture,
 )
-from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
+from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks, zip_script
 from parallelize.runs.own_files import products
 from parallelize.runs.ownership import find_origin
+from parallelize.runs.placeholders import split_template
 from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
-from parallelize.settings import RunTable
+from parallelize.settings import OutputTable, RunTable
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
@@ -83,19 +84,25 @@ def drafted(context: Context) -> Iterator[Draft]:
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
     """
     settings = context.settings.run
-    command = command_words(settings)
-    setup = split_command(settings.setup, "run.setup") if settings.setup else None
+    command, template = command_words(settings)
+    setup = split_command(settings.setup) if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
-        archive = _archive(context, Path(folder))
+        archive = _archive(context, command, Path(folder))
         _check(context, command, setup, archive)
-        yield Draft(_record(context, command, setup, archive), archive)
+        run = _record(context, command, setup, archive)
+        yield Draft(run.model_copy(update={"template": template}), archive)
 
 
-def command_words(settings: RunTable) -> Words:
-    """Return what workers start; UsageError for a command that they could not start so."""
-    return (
-        shell_command(settings.command or "") if settings.shell else split_command(settings.command)
-    )
+def command_words(settings: RunTable) -> tuple[Words, bool]:
+    """Return what workers start, and whether it has places for the input.
+
+    Raises UsageError for a command that they could not start so.
+    """
+    text = settings.command or ""
+    if settings.shell:
+        return shell_command(text), False
+    words, template = split_command(text), split_template(text)
+    return template or words, template is not None
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -133,7 +140,9 @@ def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
 
 def _kept(draft: Draft, there: Run) -> Run:
     """Return the run as it is wanted, with what happened to it since it was first prepared."""
-    lived = ("created_at", "paused", "forgiven", "resumed_at", "origin", "owner")
+    lived = (
+        "created_at", "paused", "forgiven", "forgiven_silent", "resumed_at", "origin", "owner",
+    )  # fmt: skip
     kept = {name: getattr(there, name) for name in lived}
     return draft.run.model_copy(update=kept)
 
@@ -149,10 +158,10 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
             )
 
 
-def _archive(context: Context, folder: Path) -> Path | None:
+def _archive(context: Context, command: Words, folder: Path) -> Path | None:
     env = context.settings.run.env
     if env is None:
-        return None
+        return _script_archive(context, command, folder)
     source = context.path(env)
     if source.is_file() or source.suffix == ".zip":
         check_zip(source)
@@ -162,6 +171,19 @@ def _archive(context: Context, folder: Path) -> Path | None:
     target = folder / "environment.zip"
     zip_folder(source, target, products(context))
     check_zip(target)
+    return target
+
+
+def _script_archive(context: Context, command: Words, folder: Path) -> Path | None:
+    """Return the zip of a command that is one script beside the project; None if it is none."""
+    if context.settings.run.shell:
+        command = (program_of(context.settings.run.command or "") or command[0],)
+    name = posixpath.normpath(command[0])
+    outside = name.startswith("../") or not needs_environment(command)
+    if outside or not (context.folder / name).is_file():
+        return None
+    target = folder / "environment.zip"
+    zip_script(context.folder, name, target)
     return target
 
 
@@ -206,7 +228,8 @@ def _record(context: Context, command: Words, setup: Words | None, archive: Path
     limits = Limits(
         timeout_seconds=settings.run.timeout,
         max_attempts=settings.run.attempts,
-        require_output=settings.run.require_output,
+        require_output=bool(settings.run.require_output),
+        halt_if_silent=settings.run.require_output is None,
         memory_bytes=settings.run.memory_per_job,
         gpus=settings.run.gpus_per_job,
         halt=settings.run.halt,
@@ -218,10 +241,14 @@ def _record(context: Context, command: Words, setup: Words | None, archive: Path
         setup=Setup(command=setup, timeout_seconds=settings.run.setup_timeout) if setup else None,
         input=_input_location(context),
         output=_location(settings.output.to, context) if settings.output.to else layout.output,
-        naming=OutputNaming(name=settings.output.name, on_clash=settings.output.on_clash),
+        naming=_naming(settings.output),
         limits=limits,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _naming(table: OutputTable) -> OutputNaming:
+    return OutputNaming(name=table.name, on_clash=table.on_clash, collect=table.collect)
 
 
 def _environment(context: Context, archive: Path) -> Environment:

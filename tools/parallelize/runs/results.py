@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
-from parallelize_core.layout import RunLayout
+from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import read_parts
 from parallelize_core.result import Cause, Result
 from parallelize_core.store import Store
@@ -53,14 +53,25 @@ def read_results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iter
 
 def marked_failed(store: Store, layout: RunLayout) -> list[str]:
     """Return the inputs whose job may have failed; only the result says whether it has."""
-    marks = {item.key for item in store.list(layout.failures.prefix)}
+    return _marked(store, layout, layout.failures, layout.failure)
+
+
+def marked_silent(store: Store, layout: RunLayout) -> list[str]:
+    """Return the inputs whose job may have succeeded without any output; as `marked_failed`."""
+    return _marked(store, layout, layout.silences, layout.silence)
+
+
+def _marked(
+    store: Store, layout: RunLayout, folder: Location, mark_of: Callable[[str], str]
+) -> list[str]:
+    marks = {item.key for item in store.list(folder.prefix)}
     # A shortened mark does not name its input, so those are looked for in the manifest. It may
     # end a little early, so as not to cut a character in two.
     shortened = {mark for mark in marks if len(mark.encode()) >= keys.MAX_S3_KEY_BYTES - 3}
-    found = [layout.failures.relative(mark) for mark in marks - shortened]
+    found = [folder.relative(mark) for mark in marks - shortened]
     if shortened:
         known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
-        found += [key for key in known if layout.failure(key) in shortened]
+        found += [key for key in known if mark_of(key) in shortened]
     return sorted(found)
 
 

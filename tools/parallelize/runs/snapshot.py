@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from parallelize.runs.cache import Cache
 from parallelize.runs.record import find_run, no_run
-from parallelize.runs.results import decode_result, marked_failed
+from parallelize.runs.results import decode_result, marked_failed, marked_silent
+from parallelize.runs.silent import NONE_SILENT, Silent, of_marks
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
@@ -43,6 +44,7 @@ class Snapshot:
     failures: tuple[Result, ...]
     heartbeats: tuple[Heartbeat, ...]
     queue: QueueCounts | None = None
+    silent: Silent = NONE_SILENT
 
 
 class Reader:
@@ -63,6 +65,7 @@ class Reader:
         self._cursors = Cache(store, lambda key, body: Cursor.decode(body, self._place(key)).sent)
         self._heartbeats = Cache(store, decode_heartbeat)
         self._results = Cache(store, lambda key, body: without_log(layout, key, body))
+        self._silences = Cache(store, lambda key, body: decode_result(layout, key, body))
 
     def snapshot(self) -> Snapshot:
         """Read the run as it is now; raise UsageError if there is no such run."""
@@ -74,6 +77,7 @@ class Reader:
         results = {item.key: item for item in self._store.list(self._layout.results.prefix)}
         # After the results: a mark is made before its result, so that none of these is missed.
         marked = marked_failed(self._store, self._layout)
+        failures = self._failures(marked, results)
         return Snapshot(
             layout=self._layout,
             run=run,
@@ -81,9 +85,10 @@ class Reader:
             total=sum(lengths),
             sent=sum(sent),
             finished={key: item.etag for key, item in results.items()},
-            failures=self._failures(marked, results),
+            failures=failures,
             heartbeats=tuple(beat for beat in heartbeats if beat is not None),
             queue=self._count(),
+            silent=self._silent(run, results, {failure.key for failure in failures}),
         )
 
     def _place(self, key: str) -> str:
@@ -103,6 +108,19 @@ class Reader:
         read = self._results.read(item for item in wanted if item is not None)
         # A mark means nothing unless the result itself says so: a retry may have succeeded.
         return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
+
+    def _silent(self, run: Run, results: Mapping[str, ObjectInfo], failed: set[str]) -> Silent:
+        if not run.limits.halt_if_silent:
+            return NONE_SILENT
+        layout = self._layout
+        marked = [
+            key
+            for key in marked_silent(self._store, layout)
+            if layout.result(key) in results and key not in failed
+        ]
+        return of_marks(
+            marked, lambda keys: self._silences.read(results[layout.result(key)] for key in keys)
+        )
 
 
 def without_log(layout: RunLayout, place: str, body: bytes) -> Result:

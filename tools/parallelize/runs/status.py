@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from parallelize.console import escape, shown
+from parallelize.runs.silent import NONE_SILENT, Silent
 from parallelize.runs.snapshot import Snapshot
 from parallelize.units import plural, show_duration
 from parallelize_core.cost import spent_usd
@@ -46,7 +47,7 @@ class Worker:
 
     @property
     def ended(self) -> bool:
-        """Whether it has said good-bye."""
+        """Whether it has left."""
         return self.beat.state in _ENDED
 
     @property
@@ -67,7 +68,7 @@ class RunStatus:
     `waiting` has the jobs that were never sent to the queue too, `unsent` says how many those
     are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
     the workers that are alive, `cost` an estimate of US dollars so far, `why` one sentence on a
-    run that does not get on.
+    run that does not get on. `silent` are those of the done that produced no output.
     """
 
     run: str
@@ -85,6 +86,7 @@ class RunStatus:
     cost: float
     last_failure: Result | None
     why: str | None
+    silent: Silent = NONE_SILENT
 
     @property
     def left(self) -> int:
@@ -125,8 +127,9 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         worker_of(_up_to_date(beat, snapshot), snapshot.taken_at) for beat in snapshot.heartbeats
     )
     left = max(0, snapshot.total - len(snapshot.finished))
-    held = {key for worker in workers if worker.alive for key in worker.beat.running}
-    running = min(left, len(held))
+    # As many as at the heartbeats: what has ended since has made room for others.
+    busy = (beat for beat in snapshot.heartbeats if worker_of(beat, snapshot.taken_at).alive)
+    running = min(left, sum(len(beat.running) for beat in busy))
     failed = len(snapshot.failures)
     state = _state(left, failed, any(worker.alive for worker in workers))
     return RunStatus(
@@ -145,6 +148,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         cost=spent_usd(snapshot.heartbeats),
         last_failure=max(snapshot.failures, key=lambda r: r.finished_at, default=None),
         why=why(snapshot, workers) if left else None,
+        silent=snapshot.silent,
     )
 
 
@@ -213,4 +217,6 @@ def _elapsed(snapshot: Snapshot, left: int) -> float:
 
 
 def _rate(beat: Heartbeat) -> float:
-    return (beat.done + beat.failed) / max(1.0, beat.seen - beat.started)
+    """Return a worker's files per second since it began to receive: its set-up is over."""
+    since = beat.started if beat.ready is None else beat.ready
+    return (beat.done + beat.failed) / max(1.0, beat.seen - since)

@@ -1,0 +1,58 @@
+"""Which entries of a folder a glob of `output.collect` means.
+
+`*`, `?` and `[a-z]` stay within one name, `**` goes through any number of folders; none of them
+takes a name that begins with a dot, and no link to a folder is followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+
+Entries = Callable[[bytes], list["os.DirEntry[bytes]"]]
+
+_ANY_FOLDERS = b"**"
+
+
+def matching(root: bytes, glob: str, entries: Entries) -> list[bytes]:
+    """Return the paths of files and folders below `root` that a glob means, in order.
+
+    `entries` lists a folder, and says what happens if that cannot be read.
+    """
+    parts = tuple(part for part in os.fsencode(glob).split(b"/") if part not in {b"", b"."})
+    found: set[bytes] = set()
+    # A list and no recursion: folders may be nested more deeply than functions.
+    pending = [(root, parts)] if parts else []
+    while pending:
+        folder, (first, *rest) = pending.pop()
+        for path, left in _step(entries(folder), first, tuple(rest)):
+            if left:
+                pending.append((path, left))
+            else:
+                found.add(path)
+    return sorted(found)
+
+
+def _step(
+    entries: list[os.DirEntry[bytes]], first: bytes, rest: tuple[bytes, ...]
+) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+    """Yield where a glob leads from one folder, each path with the parts that are still to come."""
+    if first == _ANY_FOLDERS:
+        # No folder at all, and one more.
+        yield from _step(entries, rest[0] if rest else b"*", rest[1:])
+        for entry in entries:
+            if _is_folder(entry) and _takes(b"*", entry.name):
+                yield entry.path, (first, *rest)
+        return
+    for entry in entries:
+        if _takes(first, entry.name) and (not rest or _is_folder(entry)):
+            yield entry.path, rest
+
+
+def _takes(part: bytes, name: bytes) -> bool:
+    return (name[:1] != b"." or part[:1] == b".") and fnmatchcase(name, part)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    return entry.is_dir(follow_symlinks=False)

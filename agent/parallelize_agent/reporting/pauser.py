@@ -1,0 +1,101 @@
+"""Pausing the run from one of its workers, and counting the marks that are the reason to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+
+import structlog
+
+from parallelize_agent.job.run_source import RunSource
+from parallelize_core import keys
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import read_parts
+from parallelize_core.pause import pause
+from parallelize_core.queue import AsyncQueue
+from parallelize_core.store import AsyncStore, Store
+
+log = structlog.get_logger()
+
+MOST_LISTED = 1000
+"""One page of a listing: more is never needed to see whether anything has succeeded."""
+
+STEPS_BACK = 3
+STEP_BACK_SECONDS = 0.5
+"""How often, and for how long at the most, a job waits that is one of too many at once."""
+
+
+@dataclass(frozen=True)
+class Pauser:
+    """Pauses the run; `in_hand` tells how many jobs this worker has, `opened` hears why."""
+
+    layout: RunLayout
+    rare: Store
+    queue: AsyncQueue
+    run: RunSource
+    in_hand: Callable[[], int]
+    opened: Callable[[str], None]
+
+    async def pause(self, reason: str) -> None:
+        """Pause the run; its own reason stands if it is paused already."""
+        log.error("the run is paused", reason=reason)
+        await asyncio.to_thread(pause, self.rare, self.layout, reason)
+        await self.run.refresh()
+        self.opened(self.run.current.paused or reason)
+
+    async def is_at_its_end(self) -> bool:
+        """Whether there is nothing left to pause for: no message but those of this worker."""
+        return (await self.queue.counts()).total <= self.in_hand()
+
+    async def count_files(self) -> int:
+        """Return how many files the run has by now."""
+        return await asyncio.to_thread(
+            lambda: sum(len(part.entries) for part in read_parts(self.rare, self.layout))
+        )
+
+
+async def has_room(
+    records: AsyncStore, mark: str, limit: int, count: Callable[[], Awaitable[int]], found: int
+) -> bool:
+    """Whether a mark is within `limit` and half of it; it is removed if not.
+
+    `found` marks were counted already. Of many at once each sees all the others. So a crowd steps
+    back and comes again one by one; those that are let in stay, and all that come later see them.
+    """
+    for _ in range(STEPS_BACK):
+        if found <= limit + limit // 2:
+            return True
+        await records.delete([mark])
+        await asyncio.sleep(random.uniform(0, STEP_BACK_SECONDS))  # noqa: S311 - no secret
+        await records.put(mark, b"")
+        found = await count()
+    if found <= limit + limit // 2:
+        return True
+    await records.delete([mark])
+    return False
+
+
+async def has_unmarked_result(
+    records: AsyncStore, layout: RunLayout, marks: Collection[str]
+) -> bool:
+    """Whether a file has a result and none of `marks`, which are the names of files.
+
+    Marks are made before results, so their numbers alone do not tell. A result whose key was
+    shortened does not name its file, and is left out.
+    """
+    results = await first_keys(records, layout.results.prefix, len(marks) + 1)
+    named = (key for key in results if len(key.encode()) < keys.MAX_S3_KEY_BYTES - len(".json"))
+    found = (layout.results.relative(key).removesuffix(".json") for key in named)
+    return len(results) > len(marks) or not all(name in marks for name in found)
+
+
+async def first_keys(records: AsyncStore, prefix: str, most: int = MOST_LISTED) -> list[str]:
+    """Return the first keys below a prefix, `most` of them at the most."""
+    found: list[str] = []
+    async for item in records.list(prefix):
+        found.append(item.key)
+        if len(found) >= most:
+            break
+    return found

@@ -1,0 +1,90 @@
+"""The circuit breaker for what fails without a word: files that succeed, and leave no output.
+
+A script that writes a file and does not print its name exits with 0, file after file. If the first
+files of a run all do, and nobody has said that there need be no output, the run is paused. Such a
+success is marked first and the marks are counted after that, as with failures; so what is recorded
+never exceeds the limit by more than half, and the rest is handed back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parallelize_agent.reporting.pauser import (
+    MOST_LISTED,
+    Pauser,
+    first_keys,
+    has_room,
+    has_unmarked_result,
+)
+from parallelize_core.halt import FIRST
+from parallelize_core.layout import RunLayout
+from parallelize_core.run import Run
+from parallelize_core.store import AsyncStore
+
+ADVICE = (
+    "let the command print the name of each file it makes, or set output.collect; "
+    "if there need be none, run.require_output = false; then parallelize prep"
+)
+
+
+@dataclass
+class SilenceBreaker:
+    """Counts successes without an output, and pauses the run."""
+
+    layout: RunLayout
+    records: AsyncStore
+    pauser: Pauser
+    _any_output: bool = False
+
+    def note_output(self) -> None:
+        """Take note of a job that has succeeded with an output."""
+        self._any_output = True
+
+    async def admit(self, key: str, left: Sequence[str]) -> bool:
+        """Say whether one more success without any output may be recorded.
+
+        The run is paused if need be. `left` are files that the command made and did not name.
+        """
+        run = self.pauser.run.current
+        if not run.limits.halt_if_silent:
+            return True
+        mark = self.layout.silence(key)
+        await self.records.put(mark, b"")
+        if self._any_output or await self._has_any_output():
+            return True
+        count = await self._count(run)
+        if count < FIRST:
+            return True
+        admitted = await has_room(self.records, mark, FIRST, lambda: self._count(run), count)
+        if not admitted or not await self._is_at_its_end():
+            await self.pauser.pause(_reason(count, left))
+        return admitted
+
+    async def _count(self, run: Run) -> int:
+        """Return how many marks there are since the run was resumed."""
+        marks = await first_keys(self.records, self.layout.silences.prefix)
+        return max(0, len(marks) - run.forgiven_silent)
+
+    async def _has_any_output(self) -> bool:
+        """Whether a file of the run has succeeded with an output: it has a result and no mark."""
+        layout = self.layout
+        silent = await first_keys(self.records, layout.silences.prefix)
+        failed = await first_keys(self.records, layout.failures.prefix)
+        marks = {*map(layout.silences.relative, silent), *map(layout.failures.relative, failed)}
+        # With so many marks somebody has looked at the run often enough.
+        many = max(len(silent), len(failed)) >= MOST_LISTED
+        self._any_output = many or await has_unmarked_result(self.records, layout, marks)
+        return self._any_output
+
+    async def _is_at_its_end(self) -> bool:
+        """Whether this worker has all that is left: the queue's counts lag behind small runs."""
+        done = await first_keys(self.records, self.layout.results.prefix)
+        left = await self.pauser.count_files() - len(done)
+        return left <= self.pauser.in_hand()
+
+
+def _reason(count: int, left: Sequence[str]) -> str:
+    made = f" ({left[0]} was left in the scratch folder and not delivered)" if left else ""
+    return f"the first {count:,} files succeeded but produced no output{made}: {ADVICE}"

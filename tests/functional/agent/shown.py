@@ -1,0 +1,22 @@
+"""What a person sees of a bench's run: the pages of `status` and `failures`."""
+
+from __future__ import annotations
+
+from tests.functional.agent.bench import Bench
+
+from parallelize.commands.failures import listing
+from parallelize.runs.results import failed_results
+from parallelize.runs.snapshot import Reader
+from parallelize.runs.status import status_of
+from parallelize.runs.view import page
+
+
+def status_page(bench: Bench) -> str:
+    """Return what `parallelize status` prints now, in one line."""
+    snapshot = Reader(bench.store, bench.layout, bench.queue.counts).snapshot()
+    return " ".join(" ".join(page(status_of(snapshot))).split())
+
+
+def failures_page(bench: Bench) -> str:
+    """Return what `parallelize failures` prints now, in one line."""
+    return " ".join(" ".join(listing(failed_results(bench.store, bench.layout))).split())

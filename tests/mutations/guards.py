@@ -1,0 +1,27 @@
+"""All guards, in the order of docs/protocol.md."""
+
+from __future__ import annotations
+
+from tests.mutations import faults, leases, life, results
+
+MUTATIONS = (
+    *leases.MUTATIONS,
+    *results.MUTATIONS,
+    *faults.MUTATIONS,
+    *life.MUTATIONS,
+)
+
+SURVIVED_TOGETHER = (
+    "own-up",
+    "result-before-claim-drop",
+    "renewal-from-request",
+    "parked-before-delete",
+    "fresh-before-delete",
+    "lease-before-fresh-message",
+    "result-before-dead-letter",
+    "lease-kept-until-delete",
+    "keeper-outlives-acknowledger",
+    "expiry-after-each-call",
+    "clock-skew",
+)
+"""Could once all be broken at the same time, and no test of the first engine noticed."""

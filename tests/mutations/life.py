@@ -1,0 +1,188 @@
+"""The worker's life: its parts, its end, and when the run is over."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import AGENT, CORE, Mutation
+
+WORKER, PIPELINE = f"{AGENT}worker.py", f"{AGENT}job/pipeline.py"
+RECEIVER, DRAIN = f"{AGENT}queue/receiver.py", f"{AGENT}queue/drain.py"
+REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/commands/enqueue.py"
+SHUTDOWN, COMMAND = f"{AGENT}shutdown.py", f"{AGENT}process/command.py"
+RECEIVING, LEAVING = "functional/agent/test_receiving.py::", "functional/agent/test_shutdown.py::"
+FAULTS = "functional/agent/test_engine_faults.py::"
+GRACE, SUCCESS = "functional/agent/test_execution.py::", "functional/agent/test_success.py::"
+SENDING = "unit/client/test_enqueue.py::"
+
+MUTATIONS = (
+    Mutation(
+        "one-stage-one-job",
+        "a stage that raises anything hands back its own job, and no other",
+        PIPELINE,
+        "            return fault.of_unknown(error)\n",
+        "            raise\n",
+        (f"{FAULTS}test_one_odd_error_costs_its_own_job_one_try_and_no_other_job_anything",),
+    ),
+    Mutation(
+        "death-of-a-part-is-told",
+        "the death of any part is the orderly end of the worker, told in its last heartbeat",
+        WORKER,
+        "            self.shutdown.decide(words(failure), 0, failure)\n",
+        "            pass\n",
+        (f"{FAULTS}test_a_part_that_dies_ends_its_worker_and_is_named",),
+    ),
+    Mutation(
+        "notices-survive-errors",
+        "a look for a notice that fails is made again",
+        f"{AGENT}machine/notices.py",
+        '            except Exception as error:\n                log.warning("notices not read"',
+        '            except KeyError as error:\n                log.warning("notices not read"',
+        (
+            "functional/agent/test_metadata.py::test_the_watch_survives_refusals_until_there_is_a_notice",
+        ),
+    ),
+    Mutation(
+        "time-limit-while-draining",
+        "workers.max_hours holds while a worker drains",
+        WORKER,
+        "            self._look_at_limits()\n",
+        "            if not self.shutdown.decided:\n                self._look_at_limits()\n",
+        (f"{FAULTS}test_the_time_limit_holds_while_a_worker_drains",),
+    ),
+    Mutation(
+        "later-decision-is-sooner",
+        "a later decision can only shorten the time that is left",
+        SHUTDOWN,
+        "elif deadline is not None and (first.deadline is None or deadline < first.deadline):",
+        "elif deadline is not None:",
+        (f"{LEAVING}test_a_later_decision_can_only_shorten_the_time",),
+    ),
+    Mutation(
+        "pipes-during-grace",
+        "what a command prints in its grace time is drained",
+        COMMAND,
+        "            if child.pidfd in self._wait_and_drain(left):",
+        "            if child.ends_within(left):",
+        (f"{GRACE}test_a_command_that_says_a_lot_when_asked_to_end_can_finish_its_checkpoint",),
+    ),
+    Mutation(
+        "late-messages-are-handed-back",
+        "what the last poll brings is handed back, and not begun",
+        PIPELINE,
+        "        if shutdown:\n            job.stop",
+        "        if False:\n            job.stop",
+        (
+            f"{LEAVING}test_what_comes_late_does_not_begin_in_a_free_slot_while_other_jobs_still_run",
+        ),
+    ),
+    Mutation(
+        "time-that-is-left",
+        "at the end of the time that is left, running jobs are stopped and handed back",
+        WORKER,
+        "        await self._await_running()\n",
+        "        await self.pipeline.wait_until_empty(60)\n",
+        (
+            f"{LEAVING}test_at_the_end_of_the_time_running_jobs_are_stopped_handed_back_and_not_charged",
+        ),
+    ),
+    Mutation(
+        "last-heartbeat-is-insisted-on",
+        "the last heartbeat is tried again until it is written",
+        f"{AGENT}reporting/heartbeat.py",
+        "                while not await self._write(self.describe()):",
+        "                while await self._write(self.describe()) is None:",
+        (f"{SUCCESS}test_the_last_heartbeat_is_written_although_the_store_refuses_it_at_first",),
+    ),
+    Mutation(
+        "zero-in-several-samples",
+        "the truth in S3 is asked when all counts were zero several times",
+        DRAIN,
+        "return Step.CHECK if self._zeros >= self._settings.samples else Step.POLL",
+        "return Step.CHECK",
+        ("unit/agent/test_drain.py::test_four_samples_of_zero_over_a_minute_ask_for_the_truth",),
+    ),
+    Mutation(
+        "truth-is-in-s3",
+        "an empty queue is not the end while results are missing",
+        RECEIVER,
+        "        if not missing:\n            whole",
+        "        if True:\n            whole",
+        (f"{RECEIVING}test_the_keeper_sends_again_what_the_queue_has_lost",),
+    ),
+    Mutation(
+        "only-the-leader-sends-again",
+        "only the leader sends again what was lost",
+        RECEIVER,
+        "        elif not self._refused and await self.peers.leads():",
+        "        elif not self._refused:",
+        (f"{RECEIVING}test_one_who_is_not_the_keeper_sends_nothing",),
+    ),
+    Mutation(
+        "lost-is-sent-again",
+        "what has neither result nor message is sent again",
+        RECEIVER,
+        "            await send_again(self.queue, self.config.run, missing)\n",
+        "",
+        (f"{RECEIVING}test_messages_that_vanish_while_jobs_run_are_sent_again",),
+    ),
+    Mutation(
+        "sent-again-looks-for-claims",
+        "the receiver of what is sent again looks for a claim first",
+        REPAIR,
+        "job.message(run).parked().encode()",
+        "job.message(run).encode()",
+        (f"{FAULTS}test_a_message_that_is_sent_again_makes_its_receiver_look_for_a_claim",),
+    ),
+    Mutation(
+        "unsent-is-not-missing",
+        "jobs that were never sent are not missing",
+        f"{CORE}manifest.py",
+        "        sent = part.entries[: read_cursor(store, layout, part.number).sent]\n"
+        "        yield from",
+        "        sent = part.entries\n        yield from",
+        (f"{RECEIVING}test_jobs_that_were_never_sent_are_not_missing",),
+    ),
+    Mutation(
+        "leader-waits-for-the-last",
+        "the leader waits for the leases that others hold",
+        RECEIVER,
+        "        elif step is Step.HAND_OVER and not await self.peers.leads():",
+        "        elif step is Step.HAND_OVER:",
+        (f"{RECEIVING}test_only_the_keeper_waits_for_leases_that_others_hold",),
+    ),
+    Mutation(
+        "idle-has-a-limit",
+        "a worker leaves after `agent.max_idle`, whatever the counts say",
+        DRAIN,
+        "        if now - self._idle_since >= self._max_idle:",
+        "        if now < self._idle_since:",
+        (
+            "unit/agent/test_drain.py::test_too_long_without_work_is_the_end_whatever_the_counts_say",
+        ),
+    ),
+    Mutation(
+        "cursor-before-send",
+        "`enqueue` moves its cursor before it sends, so that a crash doubles no message",
+        ENQUEUE,
+        "        await hold.advance(end)\n"
+        "        try:\n            await self._put_on_queue(chunk)\n",
+        "        try:\n            await self._put_on_queue(chunk)\n"
+        "            await hold.advance(end)\n",
+        (f"{SENDING}test_after_a_crash_nothing_is_doubled_and_nothing_is_lost",),
+    ),
+    Mutation(
+        "refused-is-not-sent",
+        "what a queue has refused at once is still to be sent",
+        ENQUEUE,
+        "                await hold.advance(start)\n",
+        "                pass\n",
+        (f"{SENDING}test_a_queue_that_refuses_has_taken_nothing_so_all_is_still_to_be_sent",),
+    ),
+    Mutation(
+        "finished-is-not-sent",
+        "`enqueue` sends no job that has a result",
+        ENQUEUE,
+        "for entry in entries if self.layout.result(entry.key) not in self.done]",
+        "for entry in entries]",
+        (f"{SENDING}test_finished_jobs_are_not_sent_and_do_not_count_towards_the_limit",),
+    ),
+)
