@@ -24,6 +24,7 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine import host
+from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.process.capture import Kept
@@ -92,7 +93,7 @@ def read_instance(metadata: Metadata) -> Instance:
         type=metadata.get("meta-data/instance-type") or "",
         zone=metadata.get("meta-data/placement/availability-zone") or "",
         market=metadata.get("meta-data/instance-life-cycle") or "",
-        group_state=metadata.get("meta-data/autoscaling/target-lifecycle-state") or "",
+        group_state=metadata.get(STATE_PATH) or "",
         region=metadata.get("meta-data/placement/region"),
         user_data=metadata.get("user-data") or "",
     )

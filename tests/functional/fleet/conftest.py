@@ -18,6 +18,7 @@ from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
 from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
+from tests.strict_aws.layer import Layer
 
 from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
@@ -46,6 +47,7 @@ class Account:
 
     session: boto3.Session
     image: str
+    strict: Layer
     clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -179,7 +181,7 @@ def every_version_starts_machines() -> None:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Account]:
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strict: Layer) -> Iterator[Account]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -194,7 +196,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Account
         ec2.create_tags(Resources=[image], Tags=[{"Key": "parallelize:version", "Value": "0.1.0"}])
         place = {"LocationConstraint": REGION}
         session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
-        yield Account(session, image)
+        yield Account(session, image, strict)
 
 
 @pytest.fixture
