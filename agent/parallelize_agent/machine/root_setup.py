@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent.job.preparation import last_words
+from parallelize_agent.job.preparation import reason
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import SetupError
@@ -62,7 +62,7 @@ class RootSetup:
     def _judge(self, status: str) -> None:
         if status.startswith("success"):
             return
-        said = last_words(self.folder / "log") if (self.folder / "log").exists() else ""
+        said = reason(self.folder / "log") if (self.folder / "log").exists() else ""
         raise SetupError(
             f"the machine's set-up as root has failed: {status}",
             said or "it printed nothing",
