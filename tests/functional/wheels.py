@@ -20,8 +20,13 @@ ANY = "py3-none-any"
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files and says nothing of it."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_request(self, *of: object) -> None:
         pass
+
+    def end_headers(self) -> None:
+        # Else uv does not ask again for ten minutes.
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,12 @@ class Index:
         return f"{self.url}/simple/"
 
     def add(
-        self, name: str, version: str, modules: Mapping[str, str], tag: str = ANY, requires: str = ""
+        self,
+        name: str,
+        version: str,
+        modules: Mapping[str, str],
+        tag: str = ANY,
+        requires: str = "",
     ) -> Path:
         """Make a wheel with these modules, and list it."""
         body = wheel(name, version, modules, tag, requires)
@@ -56,7 +66,8 @@ class Index:
     def locked(self, *wheels: Path) -> str:
         """Return a lock of these wheels, by address and hash."""
         packages = "".join(
-            f'[[packages]]\nname = "{path.name.split("-")[0]}"\nversion = "{path.name.split("-")[1]}"\n'
+            "[[packages]]\n"
+            f'name = "{path.name.split("-")[0]}"\nversion = "{path.name.split("-")[1]}"\n'
             f'wheels = [{{ url = "{self.url}/{path.relative_to(self.folder)}", '
             f'hashes = {{ sha256 = "{hashlib.sha256(path.read_bytes()).hexdigest()}" }} }}]\n'
             for path in wheels

@@ -1,20 +1,18 @@
 """Packages from a lock: installed into the environment before its set-up, and found by its jobs.
 
-uv makes `.venv` in the environment's folder, micromamba `.conda`, pixi its own `.pixi`. The folder of
-their programs comes first on the PATH of the set-up and of each job, so that `python job.py` and a
-script that begins with "#!/usr/bin/env python3" both have the packages.
+uv makes `.venv` in the environment's folder, micromamba `.conda`, pixi its own `.pixi`. The folder
+of their programs comes first on the PATH of the set-up and of each job, so that `python job.py` and
+a script that begins with "#!/usr/bin/env python3" both have the packages.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from parallelize_agent.job.preparation import Step
 from parallelize_core.errors import SetupError
+from parallelize_core.installers import find_installer
 from parallelize_core.run import Dependencies
 
 _PREFIXES = {"uv": ".venv", "micromamba": ".conda", "pixi": ".pixi/envs/default"}
@@ -37,9 +35,6 @@ _SCRIPTS = {
 """,
 }
 """In sh -eu: $1 is the installer, $2 the lock, $3 what is asked of Python."""
-
-_OWN_VARIABLES = {"uv": "UV", "micromamba": "MAMBA_EXE", "pixi": "PIXI_EXE"}
-"""What says where the installer is; each sets its own for what it starts."""
 
 _CACHES = ("UV_CACHE_DIR", "UV_PYTHON_INSTALL_DIR")
 """What the local cloud's machines get of the user's: `check` need not download things again."""
@@ -66,14 +61,6 @@ def install(dependencies: Dependencies, folder: Path) -> Step:
         _installers_own(folder),
         "dependencies",
     )
-
-
-def find_installer(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the path of uv, micromamba or pixi; beside the agent's own Python it comes first."""
-    beside = Path(sys.executable).with_name(name)
-    if os.access(beside, os.X_OK):
-        return str(beside)
-    return shutil.which(environ.get(_OWN_VARIABLES[name], name)) or shutil.which(name)
 
 
 def variables(dependencies: Dependencies | None, folder: Path | None, path: str) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """An environment's set-up: once on each worker, before the first job, and as a job would run it.
 
-It has two steps at most: packages are installed, then the run's own command is started. A command is started in the environment's folder, which is its own for as long as it runs, with
-the user, the cgroup and the temporary folder of a job. What it leaves in the environment, every
-job sees; nothing else of it stays.
+It has two steps at most: packages are installed, then the run's own command is started. Each runs
+in the environment's folder, which is its own for as long as it runs, with the user, the cgroup and
+the temporary folder of a job. What it leaves in the environment, every job sees; nothing else of it
+stays.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ REASON_CHARACTERS = 300
 _LAST_LINES = 20
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_ERROR = re.compile(r"\s*(×|E:|\w*(error|exception)(\s\[\w+\])?:|fatal:|Error in )", re.IGNORECASE)
+_ERROR = re.compile(
+    r"\s*(\xd7|E:|\w*(error|exception)(\s\[\w+\])?:|fatal:|Error in )", re.IGNORECASE
+)
 """How uv, pip, apt, git, R, Python's tracebacks and others begin the line that matters."""
 
-_FRAME = re.compile("[×╰├│─▶]+")
+_FRAME = re.compile("[\xd7\u2570\u251c\u2502\u2500\u25b6]+")
+"""The signs with which uv draws a tree of causes."""
 
 Keep = Callable[[str, Kept], None]
 """Keeps what a step has printed: a name for it, and the file."""

@@ -15,7 +15,9 @@ from parallelize_core.errors import SetupError
 from parallelize_core.run import Dependencies, Setup
 
 BY_UV = Dependencies(installer="uv", lock="pylock.toml", python=">=3.11")
-SCRIPT = "#!/usr/bin/env python3\nimport greet\nopen('said', 'w').write(greet.WORD)\nprint('said')\n"
+SCRIPT = (
+    "#!/usr/bin/env python3\nimport greet\nopen('said', 'w').write(greet.WORD)\nprint('said')\n"
+)
 
 
 @pytest.fixture
@@ -104,7 +106,9 @@ def test_what_the_installer_printed_is_kept(make: MakeBench, index: Index) -> No
 
 
 def test_a_job_cannot_change_the_packages(make: MakeBench, index: Index) -> None:
-    bench = bench_with(make, locked(index), script="touch .venv/x; echo; stat -c %a .venv/bin >m; echo m")
+    bench = bench_with(
+        make, locked(index), script="touch .venv/x; echo; stat -c %a .venv/bin >m; echo m"
+    )
     bench.run()
     assert bench.output("m") == b"555\n"
 
@@ -124,7 +128,12 @@ def test_an_installer_that_the_worker_does_not_have_is_named(make: MakeBench, in
     [("micromamba", "conda-lock.yml", ".conda"), ("pixi", "pixi.lock", ".pixi/envs/default")],
 )
 def test_a_conda_lock_is_installed_by_what_reads_it(
-    make: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installer: str, lock: str, prefix: str
+    make: MakeBench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    installer: str,
+    lock: str,
+    prefix: str,
 ) -> None:
     stand_in = tmp_path / "programs" / installer
     stand_in.parent.mkdir()
