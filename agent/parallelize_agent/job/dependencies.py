@@ -7,12 +7,11 @@ a script that begins with "#!/usr/bin/env python3" both have the packages.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from parallelize_agent.job.preparation import Step
 from parallelize_core.errors import SetupError
-from parallelize_core.installers import find_installer
+from parallelize_core.installers import find_installer, settings_given
 from parallelize_core.run import Dependencies
 
 _PREFIXES = {"uv": ".venv", "micromamba": ".conda", "pixi": ".pixi/envs/default"}
@@ -36,9 +35,6 @@ _SCRIPTS = {
 }
 """In sh -eu: $1 is the installer, $2 the lock, $3 what is asked of Python."""
 
-_CACHES = ("UV_CACHE_DIR", "UV_PYTHON_INSTALL_DIR")
-"""What the local cloud's machines get of the user's: `check` need not download things again."""
-
 
 def install(dependencies: Dependencies, folder: Path) -> Step:
     """Return the step that installs the packages in the environment's `folder`.
@@ -51,7 +47,7 @@ def install(dependencies: Dependencies, folder: Path) -> Step:
         raise SetupError(
             f"the dependencies in {lock} cannot be installed",
             f"{name} is not on this worker",
-            "install it: see docs/dependencies.md",
+            f"have {name} on the machine image, or install it by workers.root_setup",
         )
     script = ("/bin/sh", "-euc", _SCRIPTS[name], "sh", program, lock, dependencies.python or "3")
     return Step(
@@ -72,13 +68,13 @@ def variables(dependencies: Dependencies | None, folder: Path | None, path: str)
 
 
 def _installers_own(folder: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _CACHES if os.environ.get(name)}
+    told = settings_given()
     # A Python that uv downloads must outlive the set-up's HOME. And from a cache that stays, files
     # must be copied: a link would share the modes that the environment is about to get.
     return {
         "UV_PYTHON_INSTALL_DIR": str(folder / ".python"),
-        "UV_LINK_MODE": "copy" if kept else "hardlink",
+        "UV_LINK_MODE": "copy" if "UV_CACHE_DIR" in told else "hardlink",
         "UV_NO_PROGRESS": "1",
         "UV_PREVIEW_FEATURES": "pylock",
-        **kept,
+        **told,
     }

@@ -39,7 +39,7 @@ _ERROR = re.compile(
 )
 """How uv, pip, apt, git, R, Python's tracebacks and others begin the line that matters."""
 
-_FRAME = re.compile("[\xd7\u2570\u251c\u2502\u2500\u25b6]+")
+_FRAME = re.compile("^\\s*[\xd7\u2570\u251c\u2502\u2500\u25b6 ]+")
 """The signs with which uv draws a tree of causes."""
 
 Keep = Callable[[str, Kept], None]
@@ -128,7 +128,7 @@ def reason(log: Kept) -> str:
     """Return why a set-up failed, by what it printed; what cannot be printed is escaped.
 
     That is its last line, unless one of the last few calls itself an error: then it is that one,
-    with the lines below it that are indented and go on with it.
+    with the lines below it that are indented and go on with it; of many, the first and the last.
     """
     content = log if isinstance(log, bytes) else log.read_bytes()
     tail = _COLOUR.sub("", content[-4096:].decode("utf-8", errors="replace"))
@@ -138,8 +138,9 @@ def reason(log: Kept) -> str:
         return lines[-1].strip()[-REASON_CHARACTERS:] if lines else ""
     begun = errors[-1]
     goes_on = itertools.takewhile(lambda line: line.startswith((" ", "\t")), lines[begun + 1 :])
-    words = " ".join([lines[begun], *goes_on]).split()
-    return " ".join(word for word in words if not _FRAME.fullmatch(word))[:REASON_CHARACTERS]
+    block = [_FRAME.sub("", line).strip() for line in (lines[begun], *goes_on)]
+    whole = " ".join(block)
+    return whole if len(whole) <= REASON_CHARACTERS else f"{block[0][:200]} ... {block[-1][:100]}"
 
 
 def _command(job: JobFolder, folder: Path, step: Step, cgroup: JobCgroup | None) -> Command:

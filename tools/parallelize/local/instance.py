@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from platformdirs import user_cache_path, user_data_path
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH, InstanceFacts, Notices, metadata_of
 from parallelize.local.imds import MetadataServer
 from parallelize.local.records import InstanceState, InstanceView
+from parallelize_core import installers
 from parallelize_core.installers import OWN_VARIABLES, find_installer
 
 
@@ -27,14 +29,17 @@ def _own_path() -> str:
 
 
 def _installers() -> dict[str, str]:
-    """Return what leads to this user's installers and their caches, which a machine has as well."""
+    """Return what leads to this user's installers, with their caches, which a machine has as well.
+
+    An agent in the local cloud need not download for each `check` what is on this disk already.
+    """
     found = {variable: find_installer(name) for name, variable in OWN_VARIABLES.items()}
     caches = {
-        "UV_CACHE_DIR": user_cache_path("uv"),
-        "UV_PYTHON_INSTALL_DIR": user_data_path("uv") / "python",
+        "UV_CACHE_DIR": str(user_cache_path("uv")),
+        "UV_PYTHON_INSTALL_DIR": str(user_data_path("uv") / "python"),
     }
-    given = {name: os.environ.get(name) or str(path) for name, path in caches.items()}
-    return given | {name: path for name, path in found.items() if path}
+    told = {installers.SETTINGS: json.dumps(caches | installers.settings_here())}
+    return told | {name: path for name, path in found.items() if path}
 
 
 class Instance:

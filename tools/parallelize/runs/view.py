@@ -218,6 +218,8 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
         text = f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
         yield ""
         yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10, max_lines=3)
+        if worker.beat.fix:
+            yield f"          {escape(worker.beat.fix)}"
 
 
 def _silent_lines(status: RunStatus) -> list[str]:
