@@ -1,4 +1,4 @@
-"""Dependencies on the local cloud: what a person types, and what it says when they cannot be had."""
+"""Dependencies on the local cloud: what a person types, and what is said when it fails."""
 
 from __future__ import annotations
 

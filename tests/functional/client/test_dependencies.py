@@ -15,6 +15,7 @@ import pytest
 from tests.functional.client.conftest import Project
 from tests.functional.wheels import Index, serve
 
+from parallelize.commands.repro import as_settings
 from parallelize.runs.record import find_run, load_run
 from parallelize_core.run import Dependencies, Run
 
@@ -323,10 +324,34 @@ def test_a_zip_without_a_lock_is_told_so(
     zip_of(listed, "requirements.txt")
     monkeypatch.setenv("PARALLELIZE_RUN_ENV_PREFIX", "inside")
     assert listed.call("prep", "--env", "own.zip") == 2
-    assert "own.zip has requirements.txt, and no lock of it" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "own.zip has requirements.txt, and no lock of it" in said
 
 
 def test_prep_answers_in_json_all_the_same(listed: Project, capsys: Captured) -> None:
     write(listed, "requirements.txt", "greet\n")
     assert listed.call("prep", "--json") == 0
     assert json.loads(capsys.readouterr().out)["inputs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "started"),
+    [
+        ("#!/usr/bin/python3", ("python", "./job.py")),
+        ("#!/usr/bin/env python3", ("./job.py",)),
+        ("#!/bin/sh", ("./job.py",)),
+    ],
+)
+def test_a_script_for_a_certain_python_is_started_by_the_one_with_the_packages(
+    listed: Project, first: str, started: tuple[str, ...]
+) -> None:
+    write(listed, "job.py", f"{first}\n{METADATA}")
+    assert prepared(listed, "--command", "./job.py").command == started
+
+
+def test_a_job_is_repeated_with_the_lock_of_its_run(listed: Project) -> None:
+    write(listed, "requirements.txt", "greet\n")
+    run = prepared(listed)
+    assert as_settings(listed.context.resolved, run, None).settings.run.dependencies == LOCK
+    unpacked = run.model_copy(update={"dependencies": None})
+    assert as_settings(listed.context.resolved, unpacked, None).settings.run.dependencies == "none"

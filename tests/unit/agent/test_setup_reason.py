@@ -25,6 +25,15 @@ error: Failed to fetch: `https://example.org/x.whl`
   cause: Connection refused (os error 111)
 """
 
+OLD_UV_SAID = (
+    "No solution found when resolving dependencies: Because there is no version of "
+    "numpy==99 and you require it, they are unsatisfiable."
+)
+UV_SAID = (
+    "error: Failed to fetch: `https://example.org/x.whl` cause: tcp connect error "
+    "cause: Connection refused (os error 111)"
+)
+
 R = """Installing package
 Error in library(sf) : there is no package called 'sf'
 Execution halted
@@ -40,10 +49,8 @@ ModuleNotFoundError: No module named 'numpy'
     ("printed", "said"),
     [
         (PIP, "ERROR: No matching distribution found for nope"),
-        (OLD_UV, "No solution found when resolving dependencies: Because there is no version of "
-                 "numpy==99 and you require it, they are unsatisfiable."),
-        (UV, "error: Failed to fetch: `https://example.org/x.whl` cause: tcp connect error "
-             "cause: Connection refused (os error 111)"),
+        (OLD_UV, OLD_UV_SAID),
+        (UV, UV_SAID),
         (R, "Error in library(sf) : there is no package called 'sf'"),
         (PYTHON, "ModuleNotFoundError: No module named 'numpy'"),
         ("E: Unable to locate package samtool\n", "E: Unable to locate package samtool"),

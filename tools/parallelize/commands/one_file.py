@@ -93,7 +93,8 @@ def tell(done: Done, *, json: bool) -> int:
         names = ", ".join(map(escape, missing))
         say(
             f"only this machine has, and a worker does not: {names}\n"
-            "list its package in the environment, or let run.setup install it; see docs/dependencies.md"
+            "list its package in the environment, or have run.setup install it: "
+            "docs/dependencies.md"
         )
     for line in (*told_silent(done.silent), *advice(done.silent)):
         say(line)

@@ -79,6 +79,8 @@ def this_architecture() -> str:
     return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(machine, machine)
 
 
+_A_PYTHON = re.compile(rb"#!/\S*/python[0-9.]*")
+
 _UV_SWITCHES = {"--script", "-s", "--frozen", "--locked", "--no-sync", "--quiet", "-q", "--offline"}
 """Of `uv run`: those that change nothing where the dependencies are installed already."""
 
@@ -103,14 +105,19 @@ def without_uv(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def by_python(command: tuple[str, ...], packed: Packed) -> tuple[str, ...]:
-    """Return a command whose script has uv in its first line as one for Python."""
+    """Return a command whose script's first line has uv, or a certain Python, as one for Python.
+
+    Those have none of the packages that workers install for the environment.
+    """
     name = _inside(command[0], packed)
     if command[0].startswith("/") or name not in packed.archive.namelist():
         return command
     with packed.archive.open(name) as file:
         words = file.read(_HEAD_BYTES).split(b"\n", 1)[0].split()
-    runs_uv = words[:1] in ([b"#!/usr/bin/env"], [b"#!/bin/env"]) and b"uv" in words[1:3]
-    return ("python", *command) if runs_uv else command
+    by_env = words[:1] in ([b"#!/usr/bin/env"], [b"#!/bin/env"])
+    runs_uv = by_env and b"uv" in words[1:3]
+    other = len(words) == 1 and _A_PYTHON.fullmatch(words[0])
+    return ("python", *command) if runs_uv or other else command
 
 
 def has_program(command: Sequence[str], packed: Packed) -> bool:

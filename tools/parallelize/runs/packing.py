@@ -32,6 +32,11 @@ class Packing:
     own: bool
     locked: Locked | None = None
 
+    @property
+    def by_uv(self) -> bool:
+        """Whether uv installs them, so that there is a Python among them."""
+        return self.locked is not None and self.locked.installer == "uv"
+
     def dependencies(self, timeout_seconds: float) -> Dependencies | None:
         """Return what the run says of it."""
         if self.locked is None:

@@ -91,7 +91,7 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
         packed(context, Path(folder), keep=keep_lock) as packing,
     ):
-        if packing and packing.locked:
+        if packing and packing.by_uv:
             command = without_uv(command)
         command = _checked(context, command, setup, packing)
         archive = packing.archive if packing else None
@@ -182,7 +182,7 @@ def _checked(
         made = setup or (packing.locked and is_installed(judged[0]))
         if not made or has_program(judged, packed_so):
             check_command(judged, packed_so, machines)
-        return by_python(command, packed_so) if packing.locked else command
+        return by_python(command, packed_so) if packing.by_uv else command
 
 
 def _check_bare(command: Words, setup: Words | None) -> None:
