@@ -213,6 +213,8 @@ class Bench:
     setup: Setup | None = None
     dependencies: Dependencies | None = None
     root_setup: RootSetup = NO_ROOT_SETUP
+    template: tuple[str, ...] = ()
+    """The words after the script, with places for the input."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -234,7 +236,8 @@ class Bench:
     def write_run(self, paused: str = "") -> None:
         run = Run(
             name="r",
-            command=("./job.sh",),
+            command=("./job.sh", *self.template),
+            template=bool(self.template),
             environment=self.environment,
             setup=self.setup,
             dependencies=self.dependencies,

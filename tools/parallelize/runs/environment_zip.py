@@ -73,6 +73,12 @@ def add_file(archive: Path, name: str, text: str) -> None:
         opened.writestr(info, text)
 
 
+def zip_script(folder: Path, name: str, target: Path) -> None:
+    """Write a zip that has one file of `folder` and nothing else, under its own name there."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        _add(archive, name, folder / name)
+
+
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
     never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
     return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])

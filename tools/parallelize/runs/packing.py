@@ -12,10 +12,25 @@ from pathlib import Path
 
 from parallelize.console import escape, say
 from parallelize.context import Context
-from parallelize.runs.dependency_files import AUTO, Source, find_source, unlocked_conda
-from parallelize.runs.environment_zip import add_file, check_zip, zip_folder, zip_remarks
+from parallelize.runs.command_check import needs_environment
+from parallelize.runs.dependency_files import (
+    AUTO,
+    Kind,
+    Source,
+    dependencies_of,
+    find_source,
+    unlocked_conda,
+)
+from parallelize.runs.environment_zip import (
+    add_file,
+    check_zip,
+    zip_folder,
+    zip_remarks,
+    zip_script,
+)
 from parallelize.runs.locking import FOLDERS, Locked, check_locked, lock
 from parallelize.runs.own_files import products, with_paths
+from parallelize.runs.shell_words import program_of
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Dependencies
@@ -50,14 +65,18 @@ class Packing:
 
 
 @contextmanager
-def packed(context: Context, folder: Path, *, keep: bool) -> Iterator[Packing | None]:
+def packed(
+    context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
+) -> Iterator[Packing | None]:
     """Make the zip in `folder`, if there is an environment; without `keep` no lock is written.
+
+    A command that is one script beside the project is an environment of that script alone.
 
     Raises UsageError for whatever is wrong with it. What is said is said here.
     """
     if context.settings.run.env is None:
-        _check_none(context)
-        yield None
+        with _of_script(context, command, folder, keep=keep) as packing:
+            yield packing
         return
     source = context.path(context.settings.run.env)
     if source.is_file() or source.suffix == ".zip":
@@ -67,6 +86,30 @@ def packed(context: Context, folder: Path, *, keep: bool) -> Iterator[Packing | 
     with _locked(context, source / context.settings.run.env_prefix, keep=keep) as locked:
         installed = [source / context.settings.run.env_prefix / name for name in FOLDERS]
         zip_folder(source, target, with_paths(products(context), installed if locked else []))
+        yield _with_lock(context, Packing(target, own=False, locked=locked))
+
+
+@contextmanager
+def _of_script(
+    context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
+) -> Iterator[Packing | None]:
+    if context.settings.run.shell:
+        command = (program_of(context.settings.run.command or "") or command[0],)
+    name = posixpath.normpath(command[0])
+    outside = name.startswith("../") or not needs_environment(command)
+    if outside or not (context.folder / name).is_file():
+        _check_none(context)
+        yield None
+        return
+    target = folder / "environment.zip"
+    zip_script(context.folder, name, target)
+    wanted = context.settings.run.dependencies in {AUTO, name}
+    if not (wanted and dependencies_of(context.folder / name)):
+        yield _with_lock(context, Packing(target, own=False))
+        return
+    source = Source(Kind.SCRIPT, name)
+    with lock(context.folder, source, keep=keep) as locked:
+        _tell(context, source, locked)
         yield _with_lock(context, Packing(target, own=False, locked=locked))
 
 

@@ -26,6 +26,7 @@ from parallelize.runs.command_check import (
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
+from parallelize.runs.placeholders import split_template
 from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import OutputTable, RunTable
@@ -85,24 +86,30 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
     environment's dependencies stays beside their list, with `keep_lock`.
     """
     settings = context.settings.run
-    command = command_words(settings)
-    setup = split_command(settings.setup, "run.setup") if settings.setup else None
+    command, template = command_words(settings)
+    setup = split_command(settings.setup) if settings.setup else None
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
-        packed(context, Path(folder), keep=keep_lock) as packing,
+        packed(context, command, Path(folder), keep=keep_lock) as packing,
     ):
         if packing and packing.by_uv:
             command = without_uv(command)
         command = _checked(context, command, setup, packing)
+        run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
-        yield Draft(_record(context, command, setup, packing), archive)
+        yield Draft(run.model_copy(update={"template": template}), archive)
 
 
-def command_words(settings: RunTable) -> Words:
-    """Return what workers start; UsageError for a command that they could not start so."""
-    return (
-        shell_command(settings.command or "") if settings.shell else split_command(settings.command)
-    )
+def command_words(settings: RunTable) -> tuple[Words, bool]:
+    """Return what workers start, and whether it has places for the input.
+
+    Raises UsageError for a command that they could not start so.
+    """
+    text = settings.command or ""
+    if settings.shell:
+        return shell_command(text), False
+    words, template = split_command(text), split_template(text)
+    return template or words, template is not None
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
