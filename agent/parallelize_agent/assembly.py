@@ -43,6 +43,7 @@ from parallelize_agent.reporting.metrics import Metrics, Publish
 from parallelize_agent.reporting.pauser import Pauser
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
+from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Stages, Worker
@@ -187,10 +188,13 @@ class Assembly:
         breaker = self._breaker(pauser)
         silence = SilenceBreaker(config.layout, self._open_patient(config.bucket), pauser)
         judge = Judge(identity.worker, self._run, self._peers, fitness, breaker, silence)
+        segments = SegmentWriter(
+            self._records, config.layout, identity.worker, int(identity.started * 1000)
+        )
         stages = Stages(
             self._stage_in(),
             execute,
-            self._stage_out(judge, identity.hourly_usd),
+            self._stage_out(judge, identity.hourly_usd, segments),
             self._scratch,
             self.files,
             config.later_seconds,
@@ -214,6 +218,7 @@ class Assembly:
             fitness=fitness,
             outages=self._outages,
             heartbeat=heartbeat,
+            segments=segments,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             notice=self.notice,
         )
@@ -299,7 +304,9 @@ class Assembly:
             host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
         )
 
-    def _stage_out(self, judge: Judge, hourly_usd: float | None) -> StageOut:
+    def _stage_out(
+        self, judge: Judge, hourly_usd: float | None, segments: SegmentWriter
+    ) -> StageOut:
         return StageOut(
             self.config,
             self.instance.worker,
@@ -309,6 +316,7 @@ class Assembly:
             self._messages,
             asyncio.Semaphore(self.config.transfers),
             hourly_usd,
+            file=segments.add,
         )
 
     def _pauser(self, in_hand: Callable[[], int]) -> Pauser:

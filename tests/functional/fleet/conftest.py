@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pytest
@@ -16,6 +17,7 @@ from moto import mock_aws
 from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
+from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
 
 from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
@@ -29,7 +31,9 @@ from parallelize_core.layout import Location, RunLayout, queue_name
 from parallelize_core.manifest import Cursor, Entry, encode_part, read_parts
 from parallelize_core.result import Result
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo, Store
+
+Made = TypeVar("Made")
 
 REGION = "eu-west-1"
 BUCKET = "bucket"
@@ -109,6 +113,38 @@ class Account:
             AutoScalingGroupNames=[f"parallelize-{run}"]
         )["AutoScalingGroups"]
         return groups[0] if groups else None
+
+
+class BotoStore(ThreadedStore):
+    """A bucket for a loop by boto3's calls, which moto answers in this process."""
+
+    async def list_between(
+        self, prefix: str, after: str, upto: str
+    ) -> AsyncIterator[list[ObjectInfo]]:
+        found = [info async for info in self.list(prefix)]
+        yield [info for info in found if info.key > after and (not upto or info.key <= upto)]
+
+
+class BotoWire:
+    """A loop whose calls are boto3's, so that moto answers them and policies can be compared."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        self._clients = Clients.make(session)
+
+    def run(self, work: Callable[[Any], Coroutine[Any, Any, Made]]) -> Made:
+        return asyncio.run(work(self))
+
+    def store(self, bucket: str) -> BotoStore:
+        return BotoStore(self._clients.store(bucket))
+
+    def queue(self, url: str) -> ThreadedQueue:
+        return ThreadedQueue(self._clients.queue(url))
+
+
+@pytest.fixture(autouse=True)
+def boto_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client's loop speak to an account that only boto3 finds."""
+    monkeypatch.setattr("parallelize.context.Wire", BotoWire)
 
 
 @pytest.fixture(autouse=True, scope="session")
