@@ -210,6 +210,7 @@ class Assembly:
             acknowledger=self._acknowledger,
             environments=self._environments,
             root_setup=self.root_setup,
+            keep_log=self._keep_log,
             execute=execute,
             scratch=self._scratch,
             pipeline=pipeline,

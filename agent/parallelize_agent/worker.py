@@ -22,6 +22,7 @@ from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Fate, Job, Ran, Stage
 from parallelize_agent.job.pipeline import Pipeline
+from parallelize_agent.job.preparation import Keep
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
@@ -97,6 +98,7 @@ class Worker:
     acknowledger: Acknowledger
     environments: Environments
     root_setup: RootSetup
+    keep_log: Keep
     execute: Execute
     scratch: ScratchSpace
     pipeline: Pipeline
@@ -167,7 +169,7 @@ class Worker:
     async def _prepare_and_receive(self) -> None:
         """Make the machine and the environment ready before any job waits for them."""
         try:
-            await self.root_setup.wait(lambda: self.shutdown.decided is not None)
+            await self._set_machine_up()
             await self.environments.folder(self.run_source.current)
         except UsageError as error:
             self.shutdown.decide(words(error), error=error)
@@ -175,6 +177,14 @@ class Worker:
             log.warning("environment not ready", error=str(error) or repr(error))
         self._ready = time.time()
         await self.receiver.run()
+
+    async def _set_machine_up(self) -> None:
+        try:
+            await self.root_setup.wait(lambda: self.shutdown.decided is not None)
+        finally:
+            # The machine, and its own log with it, is gone soon after a failure.
+            if printed := self.root_setup.log:
+                await asyncio.to_thread(self.keep_log, "root", printed)
 
     async def _supervise(self) -> None:
         while True:
@@ -245,6 +255,7 @@ class Worker:
         """Return the worker's account of itself."""
         reason = self.shutdown.decided
         why = reason.reason if reason else PREPARING * (self._ready is None)
+        error = reason.error if reason else None
         return self.identity.model_copy(
             update={
                 "state": self._state(),
@@ -256,6 +267,7 @@ class Worker:
                 "busy_seconds": self._counts.busy_seconds,
                 "last_failure": self._counts.last_failure,
                 "reason": why or "; ".join(f"{o.service} is unavailable" for o in self._lasting()),
+                "fix": (error.fix if error else None) or "",
                 "ready": self._ready,
                 "leaving": self._draining_since,
                 "peaks": self.meter.peaks,

@@ -40,8 +40,9 @@ class Heartbeat(Record):
 
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
     `ready` is when its set-up had ended and it began to receive (as `seen`).
-    `reason` says why it drains, left or failed, `leaving` since when (as `seen`). `hourly_usd` is
-    the machine's price at launch, `max_cost_usd` the limit of the whole run that it was given.
+    `reason` says why it drains, left or failed, `fix` what a person may do about it, and `leaving`
+    since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the limit
+    of the whole run that it was given.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
     `unfit` says that it left because it, and not the work, is at fault.
     """
@@ -60,6 +61,7 @@ class Heartbeat(Record):
     handed_back: int = 0
     busy_seconds: float = 0.0
     reason: str = ""
+    fix: str = ""
     last_failure: str = ""
     agent_version: str = ""
     hourly_usd: float | None = None

@@ -37,6 +37,19 @@ class Setup(Contract):
     timeout_seconds: float = Field(default=30 * 60, gt=0)
 
 
+class Dependencies(Contract):
+    """Packages that a worker installs into the environment, once, before the first job sees it.
+
+    `lock` is a file in the environment's folder, which names every package with its version.
+    `python` says which versions of Python uv may take, as in ">=3.11"; empty for any.
+    """
+
+    installer: Literal["uv", "micromamba", "pixi"]
+    lock: str = Field(min_length=1)
+    python: str = ""
+    timeout_seconds: float = Field(default=30 * 60, gt=0)
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -91,6 +104,7 @@ class Run(Record):
     command: tuple[str, ...] = Field(min_length=1)
     template: bool = False
     environment: Environment | None = None
+    dependencies: Dependencies | None = None
     setup: Setup | None = None
     input: Location
     output: Location

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what tests/image needs on a Debian machine; without root those tests are skipped.
+# Installs what tests/image needs on a Debian machine, and R for a recipe of docs/dependencies.md;
+# without root those tests are skipped.
 set -eu
 
 packages="mmdebstrap systemd-container iproute2 dnsmasq-base qemu-system-x86 qemu-utils seabios \
-	e2fsprogs zstd openssh-client nftables packer shellcheck"
+	e2fsprogs zstd openssh-client nftables packer shellcheck r-base-core"
 
 # shellcheck disable=SC2086  # a list of words
 if dpkg-query --show --showformat='${db:Status-Status}\n' $packages 2>/dev/null |

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from parallelize.console import answer, show_error
 from parallelize.explain import explain
 from parallelize.hints import repeat_flags
+from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -134,9 +135,18 @@ def _version() -> str:
     return f"parallelize {version('parallelize')}"
 
 
+def _check_platform() -> None:
+    if sys.platform == "win32":
+        raise UsageError(
+            "parallelize does not run on Windows itself", "it runs on Linux, and on macOS",
+            "install it in WSL: https://learn.microsoft.com/windows/wsl/install",
+        )  # fmt: skip
+
+
 def run(tokens: Sequence[str]) -> int:
     """Execute a command line; return its exit code."""
     try:
+        _check_platform()
         if not tokens or tokens[0] in {"--help", "-h"}:
             answer(overview())
             return 0

@@ -99,6 +99,7 @@ class RunTable(Table):
     shell: bool = False
     env: str | None = None
     env_prefix: str = ""
+    dependencies: str = Field(default="auto", min_length=1)
     setup: str | None = None
     setup_timeout: Seconds = Field(default=30 * 60, gt=0)
     timeout: Seconds | None = Field(default=None, gt=0)

@@ -8,14 +8,15 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from parallelize_agent.job.preparation import Preparer
+from parallelize_agent.job import dependencies
+from parallelize_agent.job.preparation import Preparer, Step
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation as sandbox
 from parallelize_agent.process.read_only import ReadOnlyFolder
@@ -61,7 +62,7 @@ class Environments:
 
         Raises UsageError if the zip is refused, or has no such prefix or command.
         """
-        if run.environment and not run.setup:
+        if run.environment and not (run.setup or run.dependencies):
             await self.folder(run)
         elif run.environment:
             await self._in_thread(self._look_at, run, run.environment)
@@ -115,10 +116,9 @@ class Environments:
         return place
 
     def _make_ready(self, place: Path, run: Run, environment: Environment) -> None:
-        if run.setup:
-            folder = _inside(place, environment)
-            _make_runnable(folder, run.setup.command[0], "run.setup")
-            self._preparer.prepare(place, folder, run.setup)
+        folder = _inside(place, environment)
+        for step in _steps(run, folder):
+            self._preparer.prepare(place, folder, step)
         _protect(place)
         _mark(place).write_text(self._boot_id, encoding="ascii")
 
@@ -131,7 +131,20 @@ def identity(run: Run) -> str:
     """Return what tells apart environments, and the set-ups of one, in names of files."""
     environment = run.environment.identity if run.environment else ""
     setup = run.setup.command if run.setup else ()
-    return hashlib.sha256(json.dumps([environment, *setup]).encode()).hexdigest()[:16]
+    packages = [run.dependencies.model_dump_json()] if run.dependencies else []
+    text = json.dumps([environment, *setup, *packages])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _steps(run: Run, folder: Path) -> Iterator[Step]:
+    if run.dependencies:
+        yield dependencies.install(run.dependencies, folder)
+    if run.setup:
+        program = run.setup.command[0]
+        _make_runnable(folder, program, "run.setup")
+        path = os.environ.get("PATH", os.defpath)
+        environ = dependencies.variables(run.dependencies, folder, path)
+        yield Step(f"the set-up {program}", run.setup.command, run.setup.timeout_seconds, environ)
 
 
 def _mark(place: Path) -> Path:

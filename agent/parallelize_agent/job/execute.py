@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 
-from parallelize_agent.job import fault
+from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
@@ -117,6 +117,8 @@ class Execute:
             "PARALLELIZE_SCRATCH": str(folder.scratch),
             "PARALLELIZE_ENVIRONMENT": str(staged.environment or ""),
         }
+        path = environ.get("PATH", os.defpath)
+        environ |= dependencies.variables(run.dependencies, staged.environment, path)
         if run.limits.gpus:
             environ["CUDA_VISIBLE_DEVICES"] = host.gpus_of_slot(slots[0], run.limits.gpus)
         return environ

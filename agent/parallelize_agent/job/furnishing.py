@@ -22,6 +22,9 @@ MAX_COPIED = 32
 MAX_COPIED_BYTES = 256 * 1024
 """What those may hold in all; it stays in memory."""
 
+INSTALLED = {b".venv", b".conda", b".pixi", b".python"}
+"""What the installers of dependencies make: links however small, as no program writes there."""
+
 
 @dataclass(frozen=True)
 class _File:
@@ -60,8 +63,8 @@ class Furnishing:
         with os.scandir(os.fsencode(environment)) as entries:
             for entry in sorted(entries, key=attrgetter("name")):
                 name = b"/" + entry.name
-                copied = entry.is_dir(follow_symlinks=False) and made._copy(entry.path, name)
-                if not copied:
+                own = entry.is_dir(follow_symlinks=False) and entry.name not in INSTALLED
+                if not (own and made._copy(entry.path, name)):
                     made.links.append((entry.path, name))
         return made
 

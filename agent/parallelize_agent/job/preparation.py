@@ -1,15 +1,19 @@
 """An environment's set-up: once on each worker, before the first job, and as a job would run it.
 
-The command is started in the environment's folder, which is its own for as long as it runs, with
-the user, the cgroup and the temporary folder of a job. What it leaves in the environment, every
-job sees; nothing else of it stays.
+It has two steps at most: packages are installed, then the run's own command is started. Each runs
+in the environment's folder, which is its own for as long as it runs, with the user, the cgroup and
+the temporary folder of a job. What it leaves in the environment, every job sees; nothing else of it
+stays.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -20,17 +24,40 @@ from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_core.errors import ServiceError, SetupError
-from parallelize_core.run import Setup
 
 log = structlog.get_logger()
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 """All that a command gets of the agent's own environment: nothing that leads to credentials."""
 
-LAST_WORDS_CHARACTERS = 300
+REASON_CHARACTERS = 300
+_LAST_LINES = 20
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR = re.compile(
+    r"\s*(\xd7|E:|\w*(error|exception)(\s\[\w+\])?:|fatal:|Error in )", re.IGNORECASE
+)
+"""How uv, pip, apt, git, R, Python's tracebacks and others begin the line that matters."""
+
+_FRAME = re.compile("^\\s*[\xd7\u2570\u251c\u2502\u2500\u25b6 ]+")
+"""The signs with which uv draws a tree of causes."""
 
 Keep = Callable[[str, Kept], None]
-"""Keeps what a set-up has printed: the name of the environment, and the file."""
+"""Keeps what a step has printed: a name for it, and the file."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that makes an environment ready; `title` is what errors call it.
+
+    `environ` are variables beyond those that a job has, `log` tells its log from that of others.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    timeout_seconds: float
+    environ: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
 
 
 class Preparer:
@@ -44,25 +71,25 @@ class Preparer:
         self._ended = False
         self._execution: Execution | None = None
 
-    def prepare(self, place: Path, folder: Path, setup: Setup) -> None:
-        """Run a set-up in `folder`, which is `place`, the environment, or inside of it.
+    def prepare(self, place: Path, folder: Path, step: Step) -> None:
+        """Run a step in `folder`, which is `place`, the environment, or inside of it.
 
         Raises SetupError if it fails, ServiceError if `stop` has ended it.
         """
         job = self._scratch.reserve("setup")
         self._scratch.make(job)
         self._scratch.furnish(job, None)
-        log.info("set-up begins", command=setup.command)
+        log.info("set-up begins", step=step.title)
         sandbox.give(place, job.user)
         try:
-            outcome = self._run(job, folder, setup)
-            self._keep(place.name, outcome.log)
-            words = last_words(outcome.log)
+            outcome = self._run(job, folder, step)
+            self._keep(f"{place.name}.{step.log}" if step.log else place.name, outcome.log)
+            words = reason(outcome.log)
         finally:
             sandbox.take_back(place, job.user)
             self._scratch.reclaim(job)
             self._scratch.remove(job)
-        self._judge(outcome, setup, words)
+        self._judge(outcome, step, words)
 
     def stop(self) -> None:
         """End the set-up that runs, and begin no other."""
@@ -71,9 +98,9 @@ class Preparer:
             if self._execution:
                 self._execution.stop()
 
-    def _run(self, job: JobFolder, folder: Path, setup: Setup) -> Outcome:
+    def _run(self, job: JobFolder, folder: Path, step: Step) -> Outcome:
         cgroup = self._cgroups.create() if self._cgroups else None
-        execution = Execution(_command(job, folder, setup, cgroup), job.stdout, job.log)
+        execution = Execution(_command(job, folder, step, cgroup), job.stdout, job.log)
         with self._lock:
             self._execution = execution
             if self._ended:
@@ -81,45 +108,57 @@ class Preparer:
         try:
             return execution.run()
         except OSError as error:
-            raise _failed(setup, f"it cannot be started: {error.strerror}", "") from None
+            raise _failed(step, f"it cannot be started: {error.strerror}", "") from None
         finally:
             with self._lock:
                 self._execution = None
             if cgroup:
                 cgroup.remove()
 
-    def _judge(self, outcome: Outcome, setup: Setup, words: str) -> None:
+    def _judge(self, outcome: Outcome, step: Step, words: str) -> None:
         if outcome.ending is Ending.STOPPED:
             raise ServiceError("the environment's set-up was stopped: the worker leaves")
         if outcome.ending is not Ending.EXITED or outcome.exit_code:
             self.stop()
-            raise _failed(setup, _how(outcome, setup), words)
-        log.info("environment set up", seconds=outcome.usage.seconds)
+            raise _failed(step, _how(outcome, step), words)
+        log.info("set-up ended well", step=step.title, seconds=outcome.usage.seconds)
 
 
-def last_words(log: Kept) -> str:
-    """Return the last line that is not empty; what cannot be printed is escaped."""
+def reason(log: Kept) -> str:
+    """Return why a set-up failed, by what it printed; what cannot be printed is escaped.
+
+    That is its last line, unless one of the last few calls itself an error: then it is that one,
+    with the lines below it that are indented and go on with it; of many, the first and the last.
+    """
     content = log if isinstance(log, bytes) else log.read_bytes()
-    tail = content[-4096:].decode("utf-8", errors="replace")
-    lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    return lines[-1][-LAST_WORDS_CHARACTERS:] if lines else ""
+    tail = _COLOUR.sub("", content[-4096:].decode("utf-8", errors="replace"))
+    lines = [line.rstrip() for line in tail.splitlines() if line.strip()][-_LAST_LINES:]
+    errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    if not errors:
+        return lines[-1].strip()[-REASON_CHARACTERS:] if lines else ""
+    begun = errors[-1]
+    goes_on = itertools.takewhile(lambda line: line.startswith((" ", "\t")), lines[begun + 1 :])
+    block = [_FRAME.sub("", line).strip() for line in (lines[begun], *goes_on)]
+    whole = " ".join(block)
+    return whole if len(whole) <= REASON_CHARACTERS else f"{block[0][:200]} ... {block[-1][:100]}"
 
 
-def _command(job: JobFolder, folder: Path, setup: Setup, cgroup: JobCgroup | None) -> Command:
+def _command(job: JobFolder, folder: Path, step: Step, cgroup: JobCgroup | None) -> Command:
     environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environ |= {
         "HOME": str(job.scratch / PRIVATE),
         "TMPDIR": str(job.tmp),
         "PARALLELIZE_SCRATCH": str(job.scratch),
         "PARALLELIZE_ENVIRONMENT": str(folder),
+        **step.environ,
     }
     prefix = (*(cgroup.prefix if cgroup else ()), *sandbox.job_prefix(job.user, job.tmp))
     return Command(
-        argv=(*prefix, *command_line(setup.command, folder)),
+        argv=(*prefix, *command_line(step.command, folder)),
         folder=folder,
         environ=environ,
         marker=f"PARALLELIZE_SCRATCH={job.scratch}",
-        timeout_seconds=setup.timeout_seconds,
+        timeout_seconds=step.timeout_seconds,
         cgroup=cgroup,
     )
 
@@ -132,18 +171,18 @@ def command_line(command: tuple[str, ...], folder: Path | None) -> tuple[str, ..
     return command
 
 
-def _how(outcome: Outcome, setup: Setup) -> str:
+def _how(outcome: Outcome, step: Step) -> str:
     if outcome.ending is Ending.TIMEOUT:
-        return f"it ran longer than {setup.timeout_seconds:g} s"
+        return f"it ran longer than {step.timeout_seconds:g} s"
     if outcome.ending is Ending.MEMORY:
         return "it ran out of memory"
     code = outcome.exit_code
     return f"signal {-code}" if code < 0 else f"exit {code}"
 
 
-def _failed(setup: Setup, how: str, words: str) -> SetupError:
+def _failed(step: Step, how: str, words: str) -> SetupError:
     return SetupError(
-        f"the set-up {setup.command[0]} has failed: {how}",
+        f"{step.title} has failed: {how}",
         words or "it printed nothing",
         "parallelize logs --setup",
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent.job.preparation import last_words
+from parallelize_agent.job.preparation import reason
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import SetupError
@@ -42,6 +42,12 @@ class RootSetup:
     wanted: Path | None = None
     folder: Path = Path()
 
+    @property
+    def log(self) -> Path | None:
+        """What the script has printed; None if there was none, or it has not begun."""
+        path = self.folder / "log"
+        return path if self.wanted is not None and path.exists() else None
+
     async def wait(self, given_up: Callable[[], bool]) -> None:
         """Have the machine set up by root, once; raise SetupError if that fails.
 
@@ -62,11 +68,11 @@ class RootSetup:
     def _judge(self, status: str) -> None:
         if status.startswith("success"):
             return
-        said = last_words(self.folder / "log") if (self.folder / "log").exists() else ""
+        said = reason(self.log) if self.log else ""
         raise SetupError(
             f"the machine's set-up as root has failed: {status}",
             said or "it printed nothing",
-            "fix the script that workers.root_setup names, then launch again",
+            "parallelize logs --setup; fix the script that workers.root_setup names, launch again",
         )
 
 

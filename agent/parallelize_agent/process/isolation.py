@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from parallelize_agent.process.job_users import JobUser
@@ -29,8 +31,8 @@ OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is abo
 _NO_CAPABILITIES = ("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all")
 
 _MAKE_PLACES = """
-for place in /tmp /var/tmp; do mount --bind "$0" "$place" || exit 75; done
-mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm || exit 75
+for place in /tmp /var/tmp; do {mount} --bind "$0" "$place" || exit 75; done
+{mount} -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm || exit 75
 exec "$@"
 """
 """75 (EX_TEMPFAIL) asks for another try: it is not the command that has failed."""
@@ -44,16 +46,23 @@ def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
     """
     if user is None:
         return ()
+    # By their paths: what the job itself finds on its PATH must not take their place.
+    setpriv, unshare = _program("setpriv"), _program("unshare")
     return (
-        "setpriv", f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
+        setpriv, f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
         "--no-new-privs", *_NO_CAPABILITIES, "--",
         # Only root mounts, so first it is called that, in a world of its own ...
-        "unshare", "--map-root-user", "--mount", "--ipc", "--",
-        "/bin/sh", "-c", _MAKE_PLACES, str(tmp),
+        unshare, "--map-root-user", "--mount", "--ipc", "--",
+        "/bin/sh", "-c", _MAKE_PLACES.format(mount=_program("mount")), str(tmp),
         # ... and then, in a world inside which cannot undo that, by the second user's name.
-        "unshare", f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
-        "setpriv", *_NO_CAPABILITIES, "--",
+        unshare, f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
+        setpriv, *_NO_CAPABILITIES, "--",
     )  # fmt: skip
+
+
+@cache
+def _program(name: str) -> str:
+    return shutil.which(name) or name
 
 
 def give(folder: Path, user: JobUser | None) -> None:

@@ -27,7 +27,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
-from parallelize_core.run import Environment, Limits, OutputNaming, Run, Setup
+from parallelize_core.run import Dependencies, Environment, Limits, OutputNaming, Run, Setup
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
@@ -211,6 +211,7 @@ class Bench:
     files: dict[str, str] = field(default_factory=dict)
     """What else is in the environment."""
     setup: Setup | None = None
+    dependencies: Dependencies | None = None
     root_setup: RootSetup = NO_ROOT_SETUP
     template: tuple[str, ...] = ()
     """The words after the script, with places for the input."""
@@ -239,6 +240,7 @@ class Bench:
             template=bool(self.template),
             environment=self.environment,
             setup=self.setup,
+            dependencies=self.dependencies,
             input=self.layout.input,
             output=self.layout.output,
             limits=self.limits,

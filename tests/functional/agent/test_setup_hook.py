@@ -100,6 +100,7 @@ def test_a_failing_set_up_is_the_workers_fault_and_no_jobs(make: MakeBench) -> N
     heartbeat = bench.heartbeat()
     assert heartbeat.state is WorkerState.FAILED
     assert heartbeat.reason == "the set-up ./setup.sh has failed: exit 3: no such package"
+    assert heartbeat.fix == "parallelize logs --setup"
 
 
 def test_a_set_up_that_fails_in_mid_run_hands_back_what_the_worker_holds(
@@ -180,6 +181,18 @@ def test_no_job_begins_before_root_has_set_the_machine_up(
             (tmp_path / "new").rename(tmp_path / "status")
         until(lambda: bench.has_result("x"))
     assert (tmp_path / "wanted").exists() is not early
+
+
+@pytest.mark.parametrize("status", ["success 0\n", "exit-code 100\n"])
+def test_what_root_has_printed_is_kept_when_the_machine_is_gone(
+    make: MakeBench, tmp_path: Path, status: str
+) -> None:
+    (tmp_path / "status").write_text(status)
+    (tmp_path / "log").write_text("Reading lists\n")
+    bench = make("echo", root_setup=RootSetup(tmp_path / "wanted", tmp_path))
+    bench.add({"x": b""})
+    bench.run()
+    assert bench.setups == {"w1.root.log": "Reading lists\n"}
 
 
 def test_a_machine_that_root_could_not_set_up_takes_no_job(make: MakeBench, tmp_path: Path) -> None:

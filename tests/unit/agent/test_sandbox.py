@@ -77,6 +77,15 @@ def test_without_a_second_user_nothing_is_put_before_the_command(tmp_path: Path)
     assert sandbox.job_prefix(None, tmp_path) == ()
 
 
+def test_no_program_of_a_jobs_own_path_takes_part_in_keeping_it_apart(tmp_path: Path) -> None:
+    words = sandbox.job_prefix(JobUser(70000, 999, 999), tmp_path)
+    programs = [word for word in words if word.rpartition("/")[2] in {"setpriv", "unshare"}]
+    assert len(programs) == 4
+    assert all(word.startswith("/") for word in programs)
+    (script,) = [word for word in words if "mount --bind" in word]
+    assert "/mount --bind" in script
+
+
 @needs_root
 def test_a_job_has_no_capability_no_group_and_no_way_to_more(job: JobFolder) -> None:
     answer = run(job, "cat /proc/self/status")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -68,10 +68,16 @@ def show_setups(context: Context, *, json: bool) -> None:
     if json:
         answer_json([{"name": name, "log": text} for name, text in found.items()])
         return
+    for line in setup_lines(found):
+        answer(line)
+
+
+def setup_lines(found: Mapping[str, str]) -> Iterator[str]:
+    """Return the lines that show what set-ups have printed, by their names."""
     for name, text in found.items():
-        answer(f"set-up {shown(name, 60)}")
+        yield f"set-up {shown(name, 60)}"
         for line in text.splitlines() or ["(it printed nothing)"]:
-            answer(f"  | {_harmless(line)}")
+            yield f"  | {_harmless(line)}"
 
 
 def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:

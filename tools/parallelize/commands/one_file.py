@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from parallelize.commands import clean, prep
 from parallelize.commands.download import SOME_FAILED, fetch
 from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.logs import report
+from parallelize.commands.logs import read_setups, report, setup_lines
 from parallelize.commands.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
 from parallelize.commands.status import make_reader
 from parallelize.console import answer, answer_json, escape, say, shown
@@ -67,11 +67,22 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
         with _local_run(_for_one(resolved, inputs)) as context:
             status = _work_off(context)
             if status.left:
-                raise ServiceError(
-                    "the worker exited before finishing the file", status.why,
-                    "parallelize local status   shows its console",
-                )  # fmt: skip
+                raise _given_up(context, status)
             return _done(context, key, out)
+
+
+def _given_up(context: Context, status: RunStatus) -> ServiceError:
+    """Show what a set-up has printed, as nothing stays of the run; return the error."""
+    setups = read_setups(context.store, context.layout)
+    for line in setup_lines(setups):
+        say(line)
+    last = max((worker.beat for worker in status.workers), key=lambda beat: beat.seen, default=None)
+    return ServiceError(
+        "the worker exited before finishing the file",
+        escape(last.reason) if last else status.why,
+        "what its set-up printed is above" if setups
+        else "parallelize local status   shows its console",
+    )  # fmt: skip
 
 
 def tell(done: Done, *, json: bool) -> int:
@@ -82,7 +93,8 @@ def tell(done: Done, *, json: bool) -> int:
         names = ", ".join(map(escape, missing))
         say(
             f"only this machine has, and a worker does not: {names}\n"
-            "put it into the environment, or let run.setup install it; see docs/command.md"
+            "list its package in the environment, or have run.setup install it: "
+            "docs/dependencies.md"
         )
     for line in (*told_silent(done.silent), *advice(done.silent)):
         say(line)

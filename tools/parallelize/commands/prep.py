@@ -154,7 +154,7 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
 def show_plan(context: Context) -> None:
     """Print what `prep` would do; reads, and changes nothing."""
     local = _local(context)
-    with drafted(context) as draft:
+    with drafted(context, keep_lock=False) as draft:
         if not has_bucket(context):
             say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
             say_plan(f"would upload {plural(len(local.inputs if local else ()), 'file')}")

@@ -104,6 +104,7 @@ def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
         shell=False,
         env=str(archive) if archive else None,
         env_prefix=run.environment.prefix if run.environment else "",
+        dependencies=run.dependencies.lock if run.dependencies else "none",
         setup=shlex.join(run.setup.command) if run.setup else None,
         setup_timeout=run.setup.timeout_seconds if run.setup else 30 * 60,
         timeout=run.limits.timeout_seconds,

@@ -168,9 +168,15 @@ def start(
         daemon_options: more arguments for `parallelize.local.daemon`.
 
     Raises:
-        UsageError: moto is not installed, or one that runs already was to be owned.
+        UsageError: this is not Linux, moto is not installed, or one that runs already was to be
+            owned.
         ServiceError: it does not start, for instance because the port is in use.
     """
+    if sys.platform != "linux":
+        raise UsageError(
+            "the local cloud runs on Linux only", "its workers are those of the machine image",
+            "leave out --local, to work on AWS; or use a container or a virtual machine of Linux",
+        )  # fmt: skip
     if find_spec("moto") is None:
         raise UsageError("the local cloud needs moto", fix="pip install 'parallelize[local]'")
     state_dir = (state_dir or default_state_dir()).absolute()

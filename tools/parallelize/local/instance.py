@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,14 +15,31 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+from platformdirs import user_cache_path, user_data_path
 
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH, InstanceFacts, Notices, metadata_of
 from parallelize.local.imds import MetadataServer
 from parallelize.local.records import InstanceState, InstanceView
+from parallelize_core import installers
+from parallelize_core.installers import OWN_VARIABLES, find_installer
 
 
 def _own_path() -> str:
     return os.environ.get("PATH", os.defpath)
+
+
+def _installers() -> dict[str, str]:
+    """Return what leads to this user's installers, with their caches, which a machine has as well.
+
+    An agent in the local cloud need not download for each `check` what is on this disk already.
+    """
+    found = {variable: find_installer(name) for name, variable in OWN_VARIABLES.items()}
+    caches = {
+        "UV_CACHE_DIR": str(user_cache_path("uv")),
+        "UV_PYTHON_INSTALL_DIR": str(user_data_path("uv") / "python"),
+    }
+    told = {installers.SETTINGS: json.dumps(caches | installers.settings_here())}
+    return told | {name: path for name, path in found.items() if path}
 
 
 class Instance:
@@ -122,6 +140,7 @@ class Instance:
             "LANG": "C.UTF-8",
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._metadata_server.endpoint,
+            **_installers(),
         }
 
     @property

@@ -79,6 +79,47 @@ def this_architecture() -> str:
     return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(machine, machine)
 
 
+_A_PYTHON = re.compile(rb"#!/\S*/python[0-9.]*")
+
+_UV_SWITCHES = {"--script", "-s", "--frozen", "--locked", "--no-sync", "--quiet", "-q", "--offline"}
+"""Of `uv run`: those that change nothing where the dependencies are installed already."""
+
+
+def without_uv(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what `uv run` would start; workers have installed what it would install first.
+
+    Raises UsageError for what only uv could do.
+    """
+    if command[:2] != ("uv", "run"):
+        return command
+    rest = command[2:]
+    while rest and rest[0] in _UV_SWITCHES:
+        rest = rest[1:]
+    if not rest or rest[0].startswith("-"):
+        raise UsageError(
+            f'the command "{escape(shlex.join(command))}" has uv install things for each file',
+            "workers install the environment's dependencies before the first job",
+            'run.command = "python SCRIPT.py", and all packages in its list of dependencies',
+        )
+    return ("python", *rest) if rest[0].endswith(".py") else rest
+
+
+def by_python(command: tuple[str, ...], packed: Packed) -> tuple[str, ...]:
+    """Return a command whose script's first line has uv, or a certain Python, as one for Python.
+
+    Those have none of the packages that workers install for the environment.
+    """
+    name = _inside(command[0], packed)
+    if command[0].startswith("/") or name not in packed.archive.namelist():
+        return command
+    with packed.archive.open(name) as file:
+        words = file.read(_HEAD_BYTES).split(b"\n", 1)[0].split()
+    by_env = words[:1] in ([b"#!/usr/bin/env"], [b"#!/bin/env"])
+    runs_uv = by_env and b"uv" in words[1:3]
+    other = len(words) == 1 and _A_PYTHON.fullmatch(words[0])
+    return ("python", *command) if runs_uv or other else command
+
+
 def has_program(command: Sequence[str], packed: Packed) -> bool:
     """Whether the environment has the command's program."""
     return _inside(command[0], packed) in packed.archive.namelist()

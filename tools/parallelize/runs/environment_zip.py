@@ -58,6 +58,21 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
                 _add(archive, name, path)
 
 
+def add_file(archive: Path, name: str, text: str) -> None:
+    """Add a text to a zip; raise UsageError if something there has that name."""
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED, compresslevel=6) as opened:
+        if name in opened.namelist():
+            raise UsageError(
+                f'the environment cannot hold "{escape(name)}"', "the lock is sent by that name",
+                "take it out of the environment",
+            )  # fmt: skip
+        info = zipfile.ZipInfo(name, _TIME)
+        info.create_system = _UNIX
+        info.external_attr = (stat.S_IFREG | 0o644) << 16
+        info.compress_type = zipfile.ZIP_DEFLATED
+        opened.writestr(info, text)
+
+
 def zip_script(folder: Path, name: str, target: Path) -> None:
     """Write a zip that has one file of `folder` and nothing else, under its own name there."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

@@ -47,6 +47,11 @@ def products(context: Context) -> OwnFiles:
     return _own(own_folders(context.folder))
 
 
+def with_paths(own: OwnFiles, paths: list[Path]) -> OwnFiles:
+    """Return the same with these paths, those that exist, among them."""
+    return OwnFiles(own.identities | _own(paths).identities)
+
+
 def never_inputs(context: Context) -> OwnFiles:
     """Return what the project's runs have made or are made of."""
     settings = context.settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -11,20 +10,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parallelize.console import escape, say
+from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.runs.command_check import (
     Packed,
     architectures,
+    by_python,
     check_command,
     has_program,
     needs_environment,
     split_command,
     this_architecture,
+    without_uv,
 )
-from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks, zip_script
-from parallelize.runs.own_files import products
+from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
+from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
 from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
@@ -78,18 +79,24 @@ def find_run(store: Store, key: str) -> Run | None:
 
 
 @contextmanager
-def drafted(context: Context) -> Iterator[Draft]:
+def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
     """Make the zip, check the command in it, and put the record together; nothing is sent.
 
-    Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
+    Raises UsageError for whatever is wrong with them. The zip is gone afterwards; a new lock of the
+    environment's dependencies stays beside their list, with `keep_lock`.
     """
     settings = context.settings.run
     command, template = command_words(settings)
     setup = split_command(settings.setup) if settings.setup else None
-    with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
-        archive = _archive(context, command, Path(folder))
-        _check(context, command, setup, archive)
-        run = _record(context, command, setup, archive)
+    with (
+        tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
+        packed(context, command, Path(folder), keep=keep_lock) as packing,
+    ):
+        if packing and packing.by_uv:
+            command = without_uv(command)
+        command = _checked(context, command, setup, packing)
+        run = _record(context, command, setup, packing)
+        archive = packing.archive if packing else None
         yield Draft(run.model_copy(update={"template": template}), archive)
 
 
@@ -158,72 +165,48 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
             )
 
 
-def _archive(context: Context, command: Words, folder: Path) -> Path | None:
-    env = context.settings.run.env
-    if env is None:
-        return _script_archive(context, command, folder)
-    source = context.path(env)
-    if source.is_file() or source.suffix == ".zip":
-        check_zip(source)
-        for line in zip_remarks(source, _inside_zip(context)):
-            say(line)
-        return source
-    target = folder / "environment.zip"
-    zip_folder(source, target, products(context))
-    check_zip(target)
-    return target
-
-
-def _script_archive(context: Context, command: Words, folder: Path) -> Path | None:
-    """Return the zip of a command that is one script beside the project; None if it is none."""
-    if context.settings.run.shell:
-        command = (program_of(context.settings.run.command or "") or command[0],)
-    name = posixpath.normpath(command[0])
-    outside = name.startswith("../") or not needs_environment(command)
-    if outside or not (context.folder / name).is_file():
-        return None
-    target = folder / "environment.zip"
-    zip_script(context.folder, name, target)
-    return target
-
-
-def _inside_zip(context: Context) -> str:
-    """Return where in the environment the command's program is."""
-    run = context.settings.run
-    return posixpath.join(run.env_prefix, (run.command or "").partition(" ")[0])
-
-
-def _check(context: Context, command: Words, setup: Words | None, archive: Path | None) -> None:
+def _checked(
+    context: Context, command: Words, setup: Words | None, packing: Packing | None
+) -> Words:
+    """Return the command, as workers start it; raise UsageError if they could not."""
     settings = context.settings
-    if settings.run.shell and (program := program_of(settings.run.command or "")):
-        command = (program,)
-    if archive is None:
-        if setup:
-            raise UsageError(
-                "there is no environment that run.setup could make ready",
-                "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
-            )  # fmt: skip
-        if needs_environment(command):
-            raise UsageError(
-                f'the command "{escape(command[0])}" is in no environment',
-                "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
-            )  # fmt: skip
-        return
+    program = program_of(settings.run.command or "") if settings.run.shell else None
+    judged = (program,) if program else command
+    if packing is None:
+        _check_bare(judged, setup)
+        return command
     machines = architectures(settings.workers.types)
     if context.elsewhere:
         machines.add(this_architecture())
-    with zipfile.ZipFile(archive) as opened:
-        env = settings.run.env or ""
-        own = archive == context.path(env)
-        packed = Packed(opened, env, settings.run.env_prefix, own, not context.has_own_programs)
+    with zipfile.ZipFile(packing.archive) as opened:
+        packed_so = Packed(
+            opened, settings.run.env or "", settings.run.env_prefix, packing.own,
+            not context.has_own_programs,
+        )  # fmt: skip
         if setup:
-            check_command(setup, packed, machines, "run.setup")
+            check_command(setup, packed_so, machines, "run.setup")
         # What is missing may be what the set-up makes; the worker looks after that.
-        if not setup or has_program(command, packed):
-            check_command(command, packed, machines)
+        made = setup or (packing.locked and is_installed(judged[0]))
+        if not made or has_program(judged, packed_so):
+            check_command(judged, packed_so, machines)
+        return by_python(command, packed_so) if packing.by_uv else command
 
 
-def _record(context: Context, command: Words, setup: Words | None, archive: Path | None) -> Run:
+def _check_bare(command: Words, setup: Words | None) -> None:
+    """Raise UsageError for what needs an environment, where there is none."""
+    if setup:
+        raise UsageError(
+            "there is no environment that run.setup could make ready",
+            "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+        )  # fmt: skip
+    if needs_environment(command):
+        raise UsageError(
+            f'the command "{escape(command[0])}" is in no environment',
+            "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+        )  # fmt: skip
+
+
+def _record(context: Context, command: Words, setup: Words | None, packing: Packing | None) -> Run:
     settings, layout = context.settings, context.layout
     limits = Limits(
         timeout_seconds=settings.run.timeout,
@@ -237,7 +220,8 @@ def _record(context: Context, command: Words, setup: Words | None, archive: Path
     return Run(
         name=context.run,
         command=command,
-        environment=_environment(context, archive) if archive else None,
+        environment=_environment(context, packing.archive) if packing else None,
+        dependencies=packing.dependencies(settings.run.setup_timeout) if packing else None,
         setup=Setup(command=setup, timeout_seconds=settings.run.setup_timeout) if setup else None,
         input=_input_location(context),
         output=_location(settings.output.to, context) if settings.output.to else layout.output,

@@ -192,8 +192,12 @@ def _last_words(workers: tuple[Worker, ...]) -> str:
     words = escape(last.beat.reason) or "no reason"
     return (
         "all workers have left: parallelize launch starts others; "
-        f"the last ({shown(last.id, 30)}) said: {words}"
+        f"the last ({shown(last.id, 30)}) said: {words}{_and_fix(last)}"
     )
+
+
+def _and_fix(worker: Worker) -> str:
+    return f"; to see more, or to fix it: {escape(worker.beat.fix)}" if worker.beat.fix else ""
 
 
 def _state(left: int, failed: int, alive: bool) -> RunState:  # noqa: FBT001 - three facts

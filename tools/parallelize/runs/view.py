@@ -225,6 +225,8 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
     for worker in failed[-FAILED_SHOWN:]:
         yield ""
         yield f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
+        if worker.beat.fix:
+            yield f"          {escape(worker.beat.fix)}"
 
 
 def _silent_lines(status: RunStatus) -> list[str]:

@@ -1,0 +1,70 @@
+"""Dependencies on the local cloud: what a person types, and what is said when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import Shell, only_local
+from tests.functional.wheels import Index, serve
+
+pytestmark = [pytest.mark.timeout(400), only_local]
+
+SCRIPT = """#!/usr/bin/env -S uv run --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["greet"]
+# ///
+import sys
+import greet
+
+with open("said.txt", "w") as file:
+    file.write(greet.WORD + open(sys.argv[1]).read())
+print("said.txt")
+"""
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    with serve(folder) as made:
+        made.add("greet", "1.0", {"greet.py": "WORD = 'hello '\n"})
+        yield made
+
+
+@pytest.fixture
+def scripted(shell: Shell, index: Index) -> Iterator[Shell]:
+    """A project whose script lists what it needs."""
+    for folder in ("env", "inputs"):
+        (shell.folder / folder).mkdir()
+    job = shell.folder / "env" / "job.py"
+    job.write_text(SCRIPT)
+    job.chmod(0o755)
+    (shell.folder / "inputs" / "a.txt").write_text("world")
+    (shell.folder / "parallelize.toml").write_text('[run]\ncommand = "./job.py"\nenv = "env/"\n')
+    yield replace(shell, environ={**shell.environ, "UV_DEFAULT_INDEX": index.simple})
+    shell.run("local", "stop")
+
+
+def test_check_and_run_install_what_a_script_lists(scripted: Shell) -> None:
+    (checked,) = scripted.run("check", "inputs/a.txt").split()
+    assert (scripted.folder / checked).read_text() == "hello world"
+    scripted.run("run", "--local", "--workers", "1")
+    assert (scripted.folder / "out" / "said.txt").read_text() == "hello world"
+
+
+def test_check_shows_why_dependencies_cannot_be_installed(scripted: Shell, index: Index) -> None:
+    wheel = index.add("greet", "2.0", {"greet.py": ""})
+    (scripted.folder / "env" / "pylock.toml").write_text(index.locked(wheel))
+    wheel.write_bytes(b"other bytes")
+    settings = scripted.folder / "parallelize.toml"
+    settings.write_text(settings.read_text() + 'dependencies = "pylock.toml"\n')
+    process = scripted.start("check", "inputs/a.txt")
+    said = " ".join(process.communicate()[1].split())
+    assert process.returncode == 6
+    assert "the installation of the dependencies in pylock.toml has failed" in said
+    assert "what its set-up printed is above" in said
+    assert "| error: " in said

@@ -1,0 +1,221 @@
+"""The environment as it is sent: a zip, with the lock of its dependencies if it lists any."""
+
+from __future__ import annotations
+
+import posixpath
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelize.console import escape, say
+from parallelize.context import Context
+from parallelize.runs.command_check import needs_environment
+from parallelize.runs.dependency_files import (
+    AUTO,
+    Kind,
+    Source,
+    dependencies_of,
+    find_source,
+    unlocked_conda,
+)
+from parallelize.runs.environment_zip import (
+    add_file,
+    check_zip,
+    zip_folder,
+    zip_remarks,
+    zip_script,
+)
+from parallelize.runs.locking import FOLDERS, Locked, check_locked, lock
+from parallelize.runs.own_files import products, with_paths
+from parallelize.runs.shell_words import program_of
+from parallelize.units import plural
+from parallelize_core.errors import UsageError
+from parallelize_core.run import Dependencies
+
+_LIST_ENDINGS = {".py", ".toml", ".lock", ".txt", ".in", ".yml", ".yaml"}
+_MAX_LIST_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Packing:
+    """An environment's zip; `own` says that it is the user's, `locked` what is to be installed."""
+
+    archive: Path
+    own: bool
+    locked: Locked | None = None
+
+    @property
+    def by_uv(self) -> bool:
+        """Whether uv installs them, so that there is a Python among them."""
+        return self.locked is not None and self.locked.installer == "uv"
+
+    def dependencies(self, timeout_seconds: float) -> Dependencies | None:
+        """Return what the run says of it."""
+        if self.locked is None:
+            return None
+        return Dependencies(
+            installer=self.locked.installer,
+            lock=self.locked.name,
+            python=self.locked.python,
+            timeout_seconds=timeout_seconds,
+        )
+
+
+@contextmanager
+def packed(
+    context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
+) -> Iterator[Packing | None]:
+    """Make the zip in `folder`, if there is an environment; without `keep` no lock is written.
+
+    A command that is one script beside the project is an environment of that script alone.
+
+    Raises UsageError for whatever is wrong with it. What is said is said here.
+    """
+    if context.settings.run.env is None:
+        with _of_script(context, command, folder, keep=keep) as packing:
+            yield packing
+        return
+    source = context.path(context.settings.run.env)
+    if source.is_file() or source.suffix == ".zip":
+        yield _own_zip(context, source, folder)
+        return
+    target = folder / "environment.zip"
+    with _locked(context, source / context.settings.run.env_prefix, keep=keep) as locked:
+        installed = [source / context.settings.run.env_prefix / name for name in FOLDERS]
+        zip_folder(source, target, with_paths(products(context), installed if locked else []))
+        yield _with_lock(context, Packing(target, own=False, locked=locked))
+
+
+@contextmanager
+def _of_script(
+    context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
+) -> Iterator[Packing | None]:
+    if context.settings.run.shell:
+        command = (program_of(context.settings.run.command or "") or command[0],)
+    name = posixpath.normpath(command[0])
+    outside = name.startswith("../") or not needs_environment(command)
+    if outside or not (context.folder / name).is_file():
+        _check_none(context)
+        yield None
+        return
+    target = folder / "environment.zip"
+    zip_script(context.folder, name, target)
+    wanted = context.settings.run.dependencies in {AUTO, name}
+    if not (wanted and dependencies_of(context.folder / name)):
+        yield _with_lock(context, Packing(target, own=False))
+        return
+    source = Source(Kind.SCRIPT, name)
+    with lock(context.folder, source, keep=keep) as locked:
+        _tell(context, source, locked)
+        yield _with_lock(context, Packing(target, own=False, locked=locked))
+
+
+def _check_none(context: Context) -> None:
+    wanted = context.settings.run.dependencies
+    if wanted not in {AUTO, "none"}:
+        raise UsageError(
+            f"run.dependencies names {escape(wanted)}, and there is no environment",
+            "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
+        )  # fmt: skip
+
+
+@contextmanager
+def _locked(context: Context, folder: Path, *, keep: bool) -> Iterator[Locked | None]:
+    source = _wanted(context, folder) if folder.is_dir() else None
+    if source is None:
+        yield None
+        return
+    with lock(folder, source, keep=keep) as locked:
+        _tell(context, source, locked)
+        yield locked
+
+
+def _wanted(context: Context, folder: Path) -> Source | None:
+    """Return the list to install; one that nobody has named is left to run.setup, if that is."""
+    run = context.settings.run
+    if run.setup and run.dependencies == AUTO:
+        _tell_left_to_setup(folder)
+        return None
+    source = find_source(folder, run.command or "", run.dependencies)
+    if source is None and run.dependencies == AUTO and (name := unlocked_conda(folder)):
+        say(f"{name} of the environment is no lock, so nothing of it is installed; "
+            f"make one: conda-lock --file {name}")  # fmt: skip
+    return source
+
+
+def _tell_left_to_setup(folder: Path) -> None:
+    try:
+        found = find_source(folder, "", AUTO)
+    except UsageError:
+        return  # several: which of them are whose business, run.setup knows
+    if found:
+        say(f"{escape(found.file)} of the environment is left to run.setup; to have it installed "
+            f'before: run.dependencies = "{escape(found.file)}"')  # fmt: skip
+
+
+def _tell(context: Context, source: Source, locked: Locked) -> None:
+    name = escape(posixpath.join(context.settings.run.env or "", source.file))
+    count = f"{plural(locked.packages, 'package')} of " if locked.packages is not None else ""
+    say(f"dependencies: {count}{name}, installed by {locked.installer} once on each worker")
+
+
+def _own_zip(context: Context, source: Path, folder: Path) -> Packing:
+    check_zip(source)
+    for line in zip_remarks(source, _inside_zip(context)):
+        say(line)
+    lists = folder / "lists"
+    _unpack_lists(source, context.settings.run.env_prefix, lists)
+    found = _wanted(context, lists)
+    if found is None:
+        return Packing(source, own=True)
+    check_locked(lists, found, escape(str(source)))
+    with lock(lists, found) as locked:
+        _tell(context, found, locked)
+    archive = source
+    if locked.text:
+        archive = folder / "environment.zip"
+        shutil.copyfile(source, archive)
+    return _with_lock(context, Packing(archive, own=True, locked=locked))
+
+
+def _unpack_lists(archive: Path, prefix: str, folder: Path) -> None:
+    """Take out what may be a list of dependencies, or belong to one."""
+    folder.mkdir()
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            name = posixpath.relpath(info.filename, prefix or ".")
+            is_list = Path(name).suffix in _LIST_ENDINGS or name == ".python-version"
+            if is_list and not name.startswith("..") and info.file_size <= _MAX_LIST_BYTES:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(opened.read(info))
+
+
+def _with_lock(context: Context, packing: Packing) -> Packing:
+    """Put the lock into the zip, if it is not there; raise UsageError for what workers refuse."""
+    locked = packing.locked
+    if locked:
+        name = posixpath.normpath(posixpath.join(context.settings.run.env_prefix, locked.name))
+        if locked.text:
+            add_file(packing.archive, name, locked.text)
+        _check_there(packing.archive, name)
+    if not packing.own or locked:
+        check_zip(packing.archive)
+    return packing
+
+
+def _check_there(archive: Path, name: str) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        if name not in opened.namelist():
+            raise UsageError(
+                f"the lock {escape(name)} is left out of the environment",
+                ".parallelizeignore says so", "take it out of .parallelizeignore",
+            )  # fmt: skip
+
+
+def _inside_zip(context: Context) -> str:
+    """Return where in the environment the command's program is."""
+    run = context.settings.run
+    return posixpath.join(run.env_prefix, (run.command or "").partition(" ")[0])
