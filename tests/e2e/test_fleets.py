@@ -96,9 +96,10 @@ def test_workers_that_cannot_read_their_configuration_leave_the_group_and_say_wh
     earlier = {machine["id"] for machine in shell.machines()}
     shell.run("launch", "2", "--fleet", "persistent", "--autoscale", "--local")
     assert group()["DesiredCapacity"] == 1  # one is enough for so few files
+    policy = group()["MixedInstancesPolicy"]  # moto forgets it when the size is changed
     shell.run("scale", "0", "--local")
     (before,) = {machine["id"] for machine in shell.machines()} - earlier
-    launch_from_the_future(shell, group)
+    launch_from_the_future(shell, group, policy)
 
     def late() -> list[Any]:
         return [worker for worker in shell.status()["workers"] if worker["id"] != before]
@@ -110,10 +111,9 @@ def test_workers_that_cannot_read_their_configuration_leave_the_group_and_say_wh
     assert "Launch" in {one["ProcessName"] for one in group()["SuspendedProcesses"]}
 
 
-def launch_from_the_future(shell: Shell, group: Any) -> None:
+def launch_from_the_future(shell: Shell, group: Any, policy: Any) -> None:
     """Let the group start two workers whose user data says something that agents do not know."""
     ec2, autoscaling = client(shell, "ec2"), client(shell, "autoscaling")
-    policy = group()["MixedInstancesPolicy"]
     named = policy["LaunchTemplate"]["LaunchTemplateSpecification"]
     which = {"LaunchTemplateId": named["LaunchTemplateId"]}
     versions = ec2.describe_launch_template_versions(**which)["LaunchTemplateVersions"]
