@@ -1,4 +1,4 @@
-"""The process of the local cloud: emulated services, instance manager and control, on one port.
+"""The process of the local cloud: its services, instance manager and control, on one port.
 
     python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
 
@@ -22,25 +22,22 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
-from werkzeug.serving import ThreadedWSGIServer
 
-from parallelize.local import sqs, templates
+from parallelize.local import templates
 from parallelize.local.control import ControlPlane
-from parallelize.local.gate import Gate
+from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Disk
+from parallelize.local.front import Front
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
-from parallelize.local.loopback import ADDRESS, OwnersOnly
 from parallelize.local.records import (
     REGION,
     STATE_FILE,
     InstanceState,
     state_of_this_process,
 )
+from parallelize.local.server import Server
+from parallelize.local.wsgi import Threads
 from parallelize_core.clients import session_with_key
 
 if TYPE_CHECKING:
@@ -61,7 +58,9 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stop = stop_event(owned=options.owned)
-    cloud = Cloud(options.state, options.port, options.agent, options.grace_seconds)
+    cloud = Cloud(
+        options.state, options.port, options.agent, options.grace_seconds, options.quota_bytes
+    )
     try:
         cloud.start()
         while not stop.wait(IDLE_LOOK_SECONDS):
@@ -80,32 +79,36 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--agent", type=json.loads, default=AGENT)
     parser.add_argument("--idle-seconds", type=float, default=0.0)
     parser.add_argument("--grace-seconds", type=float, default=SHUTDOWN_GRACE_SECONDS)
+    parser.add_argument("--quota-bytes", type=int, default=DEFAULT_QUOTA_BYTES)
     return parser.parse_args()
-
-
-class _Server(OwnersOnly, ThreadedWSGIServer):
-    """The port of the local cloud."""
 
 
 class Cloud:
     """What runs in this process; the port is taken at construction, `start` opens for business."""
 
-    def __init__(self, folder: Path, port: int, agent: Sequence[str], grace_seconds: float) -> None:
-        services = emulated_services()
-        self._server = _Server(ADDRESS, port, services, MotoRequestHandler)
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        agent: Sequence[str],
+        grace_seconds: float,
+        quota_bytes: int = DEFAULT_QUOTA_BYTES,
+    ) -> None:
+        self._server = Server(folder, port)
         self._folder = folder
-        self._state = state_of_this_process(self._server.server_port)
+        self._disk = Disk(folder, quota_bytes)
+        self._state = state_of_this_process(self._server.port)
         self._ec2 = connect_to_ec2(self._state.endpoint, self._state.secret)
         self._manager = InstanceManager(
             self._ec2, fresh_instances_folder(folder), self._state, agent, grace_seconds
         )
-        control = ControlPlane(services, self._manager, self._state.token)
-        self._server.app = Gate(control, self._state.secret)
-        self._serving = Thread(target=self._server.serve_forever, args=(0.1,), name="server")
+        control = ControlPlane(emulated_services(), self._manager, self._state.token)
+        self._threads = Threads(control, self._server.port)
 
     def start(self) -> None:
         """Serve, and say so in the state file."""
-        self._serving.start()
+        front = Front(self._disk, self._state.secret, self._threads.answer)
+        self._server.start(front.handle)
         register_image(self._ec2)
         self._manager.start()
         # Last: a reader of the state file may count on everything above.
@@ -123,13 +126,13 @@ class Cloud:
         (self._folder / STATE_FILE).unlink(missing_ok=True)
         # Before the server: machines that are switched off report to EC2.
         self._manager.close()
-        self._server.shutdown()
-        self._serving.join()
+        self._server.close()
+        self._threads.close()
+        self._disk.close()
 
 
 def emulated_services() -> WSGIApplication:
-    """Return moto as a WSGI application, with the indexed queue; 404 for what it does not know."""
-    sqs.install()
+    """Return moto as a WSGI application; 404 for what it does not know."""
     templates.install()
     services = DomainDispatcherApplication(create_backend_app)
     find = services.get_backend_for_host
