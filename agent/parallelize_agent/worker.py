@@ -109,7 +109,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._started_clock = boot_seconds()
         self._counts = Counts()
-        self._preparing = True
+        self._ready: float | None = None
         self._left = False
         self._draining_since: float | None = None
         self._told = WorkerState.STARTING
@@ -163,7 +163,7 @@ class Worker:
             self.shutdown.decide(words(error), error=error)
         except Exception as error:
             log.warning("environment not ready", error=str(error) or repr(error))
-        self._preparing = False
+        self._ready = time.time()
         await self.receiver.run()
 
     async def _supervise(self) -> None:
@@ -234,7 +234,7 @@ class Worker:
     def describe(self) -> Heartbeat:
         """Return the worker's account of itself."""
         reason = self.shutdown.decided
-        why = reason.reason if reason else PREPARING * self._preparing
+        why = reason.reason if reason else PREPARING * (self._ready is None)
         return self.identity.model_copy(
             update={
                 "state": self._state(),
@@ -246,6 +246,7 @@ class Worker:
                 "busy_seconds": self._counts.busy_seconds,
                 "last_failure": self._counts.last_failure,
                 "reason": why or "; ".join(f"{o.service} is unavailable" for o in self._lasting()),
+                "ready": self._ready,
                 "leaving": self._draining_since,
                 "peaks": self.meter.peaks,
                 "failed_in_row": self.fitness.failed_in_row,
@@ -258,7 +259,7 @@ class Worker:
 
     def _state(self) -> WorkerState:
         reason = self.shutdown.decided
-        if reason is None and self._preparing:
+        if reason is None and self._ready is None:
             return WorkerState.STARTING
         if reason is None:
             return WorkerState.BUSY if self.pipeline.size else WorkerState.IDLE

@@ -13,7 +13,7 @@ from parallelize_core.queue import AsyncQueue
 from parallelize_core.regions import region_from
 from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.sqs import AsyncSQSQueue
-from parallelize_core.store import AsyncStore, Store
+from parallelize_core.store import Store
 from parallelize_core.transport.connector import Connector
 
 if TYPE_CHECKING:
@@ -35,13 +35,17 @@ class AsyncClients:
     which takes half as long to import.
     """
 
-    def __init__(self, session: boto3.Session | botocore.session.Session) -> None:
+    def __init__(
+        self,
+        session: boto3.Session | botocore.session.Session,
+        parts_at_once: int = PARTS_AT_ONCE,
+    ) -> None:
         # boto3's session is made of botocore's.
         self._session: Any = getattr(session, "_session", session)
         self._connector = Connector(self._session)
         self._files = ThreadPoolExecutor(FILE_THREADS, "files")
         self._rare = ThreadPoolExecutor(RARE_THREADS, "rare")
-        self._parts = asyncio.Semaphore(PARTS_AT_ONCE)
+        self._parts = asyncio.Semaphore(parts_at_once)
         self._stores: dict[str, AsyncS3Store] = {}
 
     @classmethod
@@ -55,7 +59,7 @@ class AsyncClients:
             session.set_config_variable("region", wanted)
         return cls(session)
 
-    def store(self, bucket: str) -> AsyncStore:
+    def store(self, bucket: str) -> AsyncS3Store:
         """Return a bucket."""
         if bucket not in self._stores:
             self._stores[bucket] = AsyncS3Store(
@@ -74,8 +78,16 @@ class AsyncClients:
 
     async def aclose(self) -> None:
         """Wait for uploads that are being aborted, and close all connections."""
+        await self.settled()
+        self.abort()
+
+    async def settled(self) -> None:
+        """Wait for uploads that are being aborted."""
         for store in self._stores.values():
             await store.aclose()
+
+    def abort(self) -> None:
+        """Close all connections at once."""
         self._connector.close()
         for pool in (self._files, self._rare):
             pool.shutdown(wait=False, cancel_futures=True)

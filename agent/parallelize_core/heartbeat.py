@@ -39,6 +39,7 @@ class Heartbeat(Record):
     """A worker's own account. `seen` and `started` are seconds since 1970, by its clock.
 
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
+    `ready` is when its set-up had ended and it began to receive (as `seen`).
     `reason` says why it drains, left or failed, `leaving` since when (as `seen`). `hourly_usd` is
     the machine's price at launch, `max_cost_usd` the limit of the whole run that it was given.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
@@ -63,6 +64,7 @@ class Heartbeat(Record):
     agent_version: str = ""
     hourly_usd: float | None = None
     max_cost_usd: float | None = None
+    ready: Moment | None = None
     leaving: Moment | None = None
     peaks: Peaks | None = None
     failed_in_row: int = 0

@@ -22,6 +22,7 @@ import hashlib
 import posixpath
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from parallelize_core import keys
@@ -75,7 +76,7 @@ class RunLayout:
     base: Location
     run: str
 
-    @property
+    @cached_property
     def root(self) -> Location:
         """Everything of the run lies below here."""
         return self.base.below("runs", self.run)
@@ -105,7 +106,7 @@ class RunLayout:
         """The folder of the manifest's parts and cursors."""
         return self.root.below("manifest")
 
-    @property
+    @cached_property
     def results(self) -> Location:
         """The folder of the results."""
         return self.root.below("result")
@@ -140,7 +141,7 @@ class RunLayout:
         """Return the key of the result of the input `key`."""
         return keys.shorten(self.results.key(f"{key}.json"))
 
-    @property
+    @cached_property
     def failures(self) -> Location:
         """The folder of the marks that say which results to read for failures."""
         return self.root.below("failed")

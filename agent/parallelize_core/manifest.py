@@ -11,8 +11,9 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -31,6 +32,9 @@ MAX_PART_BYTES = 32 * 1024 * 1024
 """Unpacked; PART_ENTRIES of the longest keys, with every byte escaped, take 22 MB."""
 
 _TRIES = 10
+
+_SAMPLE = '"key":"k","size":0,"etag":""'
+"""What differs from message to message; no run's name has quotes in it."""
 
 _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 
@@ -64,6 +68,21 @@ class Cursor(Record):
     sent: int = Field(default=0, ge=0)
 
 
+def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False) -> list[str]:
+    """Return the bodies of the messages for the first attempts at inputs.
+
+    They mean what `Entry.message` encodes; a million of them are made at a time, so what is the
+    same in all is encoded once.
+    """
+    sample = JobMessage(run=run, key="k", size=0, claimed=claimed).encode()
+    head, _, tail = sample.partition(_SAMPLE)
+    return [
+        f'{head}"key":{encode_basestring(entry.key)},"size":{entry.size},'
+        f'"etag":{encode_basestring(entry.etag)}{tail}'
+        for entry in entries
+    ]
+
+
 def encode_part(entries: Iterable[Entry]) -> bytes:
     """Return a part's content; the same entries give the same bytes."""
     lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
@@ -73,13 +92,29 @@ def encode_part(entries: Iterable[Entry]) -> bytes:
 def decode_part(body: bytes, place: str = "") -> tuple[Entry, ...]:
     """Read a part's content; raise DecodeError, which names its `place`, if it is not one."""
     try:
-        *lines, rest = _unpacked(body).split(b"\n")
-        if rest:
-            raise ValueError("its last line breaks off")
-        return tuple(Entry.model_validate_json(line) for line in lines)
+        return tuple(Entry.model_validate_json(line) for line in _lines(body))
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        what = f"a part of the manifest is broken: {place}".removesuffix(": ")
-        raise DecodeError(what, repr(body[:80]), str(error)) from None
+        raise _broken(body, place, error) from None
+
+
+def count_entries(body: bytes, place: str = "") -> int:
+    """Return how many entries a part has, without a look at each; raises as `decode_part`."""
+    try:
+        return len(_lines(body))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _broken(body, place, error) from None
+
+
+def _lines(body: bytes) -> list[bytes]:
+    *lines, rest = _unpacked(body).split(b"\n")
+    if rest:
+        raise ValueError("its last line breaks off")
+    return lines
+
+
+def _broken(body: bytes, place: str, error: Exception) -> DecodeError:
+    what = f"a part of the manifest is broken: {place}".removesuffix(": ")
+    return DecodeError(what, repr(body[:80]), str(error))
 
 
 def _unpacked(body: bytes) -> bytes:
@@ -96,10 +131,21 @@ def _unpacked(body: bytes) -> bytes:
 def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
     """Read the manifest, part by part, in order, each input as it was last corrected."""
     corrected = read_corrections(store, layout)
+    for number, key in part_places(store, layout):
+        yield read_part(number, store.get(key), f"s3://{store.bucket}/{key}", corrected)
+
+
+def part_places(store: Store, layout: RunLayout) -> Iterator[tuple[int, str]]:
+    """Return the numbers of the manifest's parts and the keys of their objects, in order."""
     for item in store.list(layout.manifest.prefix):
         if match := _PART_NAME.search(item.key):
-            entries = decode_part(store.get(item.key), f"s3://{store.bucket}/{item.key}")
-            yield Part(int(match[1]), tuple(corrected.get(entry.key, entry) for entry in entries))
+            yield int(match[1]), item.key
+
+
+def read_part(number: int, body: bytes, place: str, corrected: Mapping[str, Entry]) -> Part:
+    """Read a part, each input as it was last corrected."""
+    entries = decode_part(body, place)
+    return Part(number, tuple(corrected.get(entry.key, entry) for entry in entries))
 
 
 def read_corrections(store: Store, layout: RunLayout) -> dict[str, Entry]:

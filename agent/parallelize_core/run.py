@@ -81,12 +81,15 @@ class Run(Record):
     back and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is
     how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`;
     `forgiven_silent` is the same for jobs that succeeded without an output.
+    With `template` the command has placeholders for the input (see `template`), which else is its
+    last word.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
     """
 
     name: str
     command: tuple[str, ...] = Field(min_length=1)
+    template: bool = False
     environment: Environment | None = None
     setup: Setup | None = None
     input: Location

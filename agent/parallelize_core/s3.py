@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO, TypeVar
 
-from parallelize_core.boto_store import DELETE_BATCH
 from parallelize_core.errors import ChangedError, MissingError, UnavailableError
 from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
 from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 from parallelize_core.transport.client import Client, Request
+from parallelize_core.transport.listing import read_page
 from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.rare import in_thread
 from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
@@ -131,15 +130,35 @@ class AsyncS3Store:
 
     async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
-        where = self._requests.where(prefix)
-        found = await in_thread(
-            self._slow, where, lambda: iter(self._rare().list(prefix, folder_only=folder_only))
-        )
-        while page := await in_thread(
-            self._slow, where, lambda: tuple(itertools.islice(found, DELETE_BATCH))
-        ):
+        async for page in self._pages(prefix, delimiter="/" if folder_only else ""):
             for info in page:
                 yield info
+
+    async def list_between(
+        self, prefix: str, after: str, upto: str
+    ) -> AsyncIterator[Sequence[ObjectInfo]]:
+        """List pages of the keys that start with `prefix` and lie above `after`, up to `upto`.
+
+        An empty `after` or `upto` is no bound. So several stretches are listed at the same time.
+        """
+        async for page in self._pages(prefix, after):
+            # S3 lists in the order of the bytes of UTF-8, which is that of code points.
+            if upto and page and page[-1].key > upto:
+                yield [info for info in page if info.key <= upto]
+                return
+            yield page
+
+    async def _pages(
+        self, prefix: str, after: str = "", delimiter: str = ""
+    ) -> AsyncIterator[Sequence[ObjectInfo]]:
+        client = await self._connected()
+        token = ""
+        while True:
+            reply = await client.call(self._requests.page(prefix, after, token, delimiter))
+            page = read_page(reply)
+            yield page.found
+            if not (token := page.token):
+                return
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are no error."""

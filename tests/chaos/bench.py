@@ -39,7 +39,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Part, finished, read_parts
 
 LOOK_SECONDS = 0.1
-END_SECONDS = 600.0
+END_SECONDS = 1800.0
 """How long the run may go on after the last fault."""
 
 

@@ -67,6 +67,24 @@ def test_a_command_may_leave_a_folder_and_a_file(shell: Shell) -> None:
     assert (nature / "penguins.index.csv").is_file()
 
 
+def test_one_line_is_a_whole_run_and_its_script_needs_no_environment(shell: Shell) -> None:
+    script = shell.folder / "shout.sh"
+    script.write_text('#!/bin/sh\ntr a-z A-Z < "$1" > "$2"\n')
+    script.chmod(0o755)
+    names = ["a b.txt", "it's; rm -rf $HOME.txt", "-n {}.txt"]
+    for name in names:
+        (shell.folder / name).write_text(f"said {name[0]}\n")
+    line = ("run", "--local", "--", "./shout.sh", "{}", "{/.}.loud", ":::", *names)
+    shell.run(*line)
+    out = shell.folder / "out"
+    wanted = {Path(name).with_suffix(".loud").name: f"SAID {name[0].upper()}\n" for name in names}
+    assert {path.name: path.read_text() for path in out.iterdir()} == wanted
+
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    shell.run(*line)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
 def test_hundreds_of_files_one_that_fails_and_its_retry_after_mending(shell: Shell) -> None:
     shutil.copytree(
         REPOSITORY / "examples" / "stdlib", shell.folder, dirs_exist_ok=True, symlinks=True

@@ -155,7 +155,7 @@ MUTATIONS = (
         JUDGE,
         "if decision.open and not await self.fitness.may_charge(decision.message):",
         "if decision.open and await self.fitness.may_charge(decision.message) is None:",
-        (f"{ROWS}test_a_sick_worker_leaves_as_unfit_and_no_file_is_charged_for_good",),
+        (f"{OPINIONS}test_what_fails_on_a_worker_that_is_sick_is_not_charged",),
     ),
     Mutation(
         "suspect-worker-receives-nothing",
@@ -288,7 +288,9 @@ MUTATIONS = (
         BREAKER,
         "        self._seen, self._unseen = max(0, marks - run.forgiven), 0",
         "        self._seen, self._unseen = marks, 0",
-        (f"{HALT}test_a_resumed_run_is_not_paused_again_for_what_was_forgiven",),
+        (
+            "unit/agent/test_breaker.py::test_failures_from_before_the_run_was_resumed_do_not_pause_it_again",
+        ),
     ),
     Mutation(
         "probe",
@@ -322,7 +324,9 @@ MUTATIONS = (
         OUTAGE,
         "                await self.wait_until_over()\n",
         "                raise\n",
-        (f"{ROWS}test_an_outage_is_waited_out_with_finished_work_and_charged_to_nobody",),
+        (
+            "functional/agent/test_engine_faults.py::test_calls_that_were_made_just_before_an_outage_are_made_again_after_it",
+        ),
     ),
     Mutation(
         "outage-has-a-limit",

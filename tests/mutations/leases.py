@@ -96,11 +96,11 @@ MUTATIONS = (
     ),
     Mutation(
         "message-renewed-before-claim",
-        "the message is renewed before its claim is made, so that a slow claim costs no lease",
+        "a claim is made only after the queue has said that the message is still ours",
         LEASES,
         "            await self._renew([lease])\n            if lease.valid:",
         "            if lease.valid:",
-        (f"{KEEPER}test_a_claim_that_cannot_be_made_costs_no_lease",),
+        (f"{KEEPER}test_a_message_that_the_queue_has_given_to_another_is_not_claimed",),
     ),
     Mutation(
         "claim-before-parked",

@@ -70,15 +70,19 @@ MUTATIONS = (
         PIPELINE,
         "        if shutdown:\n            job.stop",
         "        if False:\n            job.stop",
-        (f"{LEAVING}test_what_a_long_poll_brings_after_the_decision_is_handed_back_and_not_begun",),
+        (
+            f"{LEAVING}test_what_comes_late_does_not_begin_in_a_free_slot_while_other_jobs_still_run",
+        ),
     ),
     Mutation(
-        "waiting-jobs-are-handed-back",
-        "a worker that leaves hands back at once what has not begun",
+        "time-that-is-left",
+        "at the end of the time that is left, running jobs are stopped and handed back",
         WORKER,
-        "        self._hand_back(Stage.WAITING)\n        await self._await_running()\n",
+        "        await self._await_running()\n",
         "        await self.pipeline.wait_until_empty(60)\n",
-        (f"{LEAVING}test_on_a_notice_what_has_not_begun_is_handed_back_at_once",),
+        (
+            f"{LEAVING}test_at_the_end_of_the_time_running_jobs_are_stopped_handed_back_and_not_charged",
+        ),
     ),
     Mutation(
         "last-heartbeat-is-insisted-on",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import textwrap
 import unicodedata
@@ -18,6 +19,9 @@ from typing import Any, TextIO
 from parallelize_core.errors import ParallelizeError
 
 WIDTH = 80
+UNLIMITED = 100_000
+"""Columns of what is no terminal."""
+
 PLANNED = 20
 """How many of its like steps a plan names; a million lines are read by nobody."""
 
@@ -25,6 +29,11 @@ DRY_RUN = "(dry run)"
 
 
 _ODD = re.compile("[^ -~]")
+
+
+def columns() -> int:
+    """Return how wide stdout is: a file or a pipe takes lines of any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 
 def escape(name: str) -> str:

@@ -6,6 +6,7 @@
     context.run               the run's name
     context.base, .layout     where the run lies; the bucket "auto" is looked up on first use
     context.store, .store_of(bucket)
+    context.transfer(bucket, work)   # for many objects at a time
     context.session           a session of AWS, for clients of other services:
                               context.client("ec2")
     context.queues            the run's two queues; MissingError before `enqueue` made them
@@ -19,11 +20,11 @@ import getpass
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
@@ -42,11 +43,14 @@ from parallelize.project import Project
 from parallelize.queues import PLACE, Queues, find_queues, place_tag
 from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
+from parallelize.wire import Wire
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
-from parallelize_core.store import Store
+from parallelize_core.store import AsyncStore, Store
+
+Made = TypeVar("Made")
 
 if TYPE_CHECKING:
     from parallelize_core.clients import Session
@@ -205,6 +209,17 @@ class Context:
     def store_of(self, bucket: str) -> Store:
         """Return another bucket, such as that of the inputs."""
         return self.clients.store(bucket)
+
+    @cached_property
+    def wire(self) -> Wire:
+        """The event loop for what moves many objects or messages."""
+        return Wire(self.session)
+
+    def transfer(
+        self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]
+    ) -> Made:
+        """Do something with many objects of a bucket, on the loop."""
+        return self.wire.run(lambda clients: work(clients.store(bucket)))
 
     @property
     def queues(self) -> Queues:

@@ -13,7 +13,7 @@ from parallelize.console import escape
 from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import AccessError, MissingError, UsageError
+from parallelize_core.errors import MissingError, UsageError
 from parallelize_core.layout import Location, dead_letter_queue_name, queue_name
 
 if TYPE_CHECKING:
@@ -85,11 +85,11 @@ def _url(sqs: SQSClient, name: str) -> str:
 def find_place(sqs: SQSClient, run: str) -> str | None:
     """Return where the run lies that has the queue of this name, as its tag says.
 
-    None if there is no queue, if it is a former version's, or if this user may not ask.
+    None if there is no queue, or if it is a former version's.
     """
     try:
         return _place(sqs, _url(sqs, queue_name(run)))
-    except (MissingError, AccessError):
+    except MissingError:
         return None
 
 

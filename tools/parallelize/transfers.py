@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections import deque
@@ -25,6 +26,13 @@ SHA256 = "sha256"
 
 _READ_BYTES = 1024 * 1024
 
+GROUP_FILES = 8
+GROUP_BYTES = 64 * 1024
+"""What a thread reads or writes at a time, unless a single file has more."""
+
+BUDGET_BYTES = 48 * 1024 * 1024
+"""Of the files that are in memory at a time."""
+
 
 def in_parallel(
     do: Callable[[Item], Made], items: Iterable[Item], threads: int = THREADS
@@ -46,6 +54,43 @@ def in_parallel(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class ByteBudget:
+    """Lets so many bytes be in memory; one that is larger has all of it to itself."""
+
+    def __init__(self, total: int = BUDGET_BYTES) -> None:
+        self._total = self._left = total
+        self._changed = asyncio.Condition()
+
+    async def take(self, size: int) -> int:
+        """Wait for room; return what has to be given back."""
+        size = min(size, self._total)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._left >= size)
+            self._left -= size
+        return size
+
+    async def give_back(self, size: int) -> None:
+        """Make room for others."""
+        async with self._changed:
+            self._left += size
+            self._changed.notify_all()
+
+
+def groups(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Put neighbours together that are quickly read or written; a large one is alone."""
+    group: list[Item] = []
+    total = 0
+    for item in items:
+        size = size_of(item)
+        if group and (len(group) == GROUP_FILES or total + size > GROUP_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)

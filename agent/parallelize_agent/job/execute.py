@@ -22,6 +22,7 @@ from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.read_only import ReadOnlyFolder
+from parallelize_core import template
 
 NO_OUTPUTS = Outputs(())
 
@@ -88,8 +89,10 @@ class Execute:
         apart = isolation.job_prefix(folder.user, folder.tmp)
         prefix = (*(cgroup.prefix if cgroup else ()), *apart)
         command = command_line(run.command, staged.environment)
+        path = str(folder.input)
+        words = template.filled(command, path) if run.template else (*command, path)
         return Command(
-            argv=(*prefix, *command, str(folder.input)),
+            argv=(*prefix, *words),
             folder=folder.scratch,
             environ=self._environ(staged, slots),
             marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
@@ -125,7 +128,9 @@ class Execute:
         try:
             _check_stdout(outcome)
             places = folder.own_places
-            unprinted = Unprinted(staged.run.naming.collect, folder.input)
+            run, path = staged.run, folder.input
+            named = template.named_besides(run.command, str(path)) if run.template else ()
+            unprinted = Unprinted(run.naming.collect, tuple(named), path)
             return find_outputs(
                 outcome.stdout, folder.scratch, staged.environment, places, unprinted
             )

@@ -89,13 +89,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Unprinted:
-    """Globs of files that are outputs although nobody prints their names.
+    """What are outputs although nobody prints their names.
 
-    They are relative to the scratch folder, or to that of the input, which is at `given` and never
-    meant itself.
+    `globs` are relative to the scratch folder, or to that of the input, which is at `given` and
+    never meant itself. `names` are words of the command that may name a file.
     """
 
     globs: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     given: Path | None = None
 
 
@@ -118,6 +119,8 @@ def find_outputs(
         for line in lines:
             for text in line.rstrip(b"\n").split(b"\0"):
                 search.look_at(text)
+    for name in unprinted.names:
+        search.take_named(name)
     for glob in unprinted.globs:
         search.collect(glob)
     return search.outputs()
@@ -157,6 +160,13 @@ class _Search:
                 return
         if len(self._nowhere) < MAX_NAMED and printed.looks_like_a_path(text):
             self._nowhere[printed.shown(text)] = None
+
+    def take_named(self, name: str) -> None:
+        """Add what a word of the command names in the scratch folder; most words name nothing."""
+        self._by = "the command names"
+        path = self._path(os.fsencode(name))
+        if _is_below(path, self._root) and os.path.lexists(path):
+            self._take_once(path)
 
     def collect(self, glob: str) -> None:
         """Add what a glob means, also beside the input: many programs write their output there."""

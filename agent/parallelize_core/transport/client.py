@@ -130,6 +130,8 @@ class Client:
         """Return a request's first line and headers as they are sent."""
         endpoint = self.endpoint
         path = endpoint.path + quote(request.key, safe="/~")
+        if not request.key and endpoint.service != "sqs":
+            path = path.rstrip("/") or "/"  # the bucket itself
         stamp = self._now()
         headers = [("host", endpoint.host), ("x-amz-date", stamp.text), *request.headers]
         if endpoint.service != "sqs":

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from parallelize_core.parts import ObjectPart
 from parallelize_core.store import Condition, checked_metadata
+from parallelize_core.transport import listing
 from parallelize_core.transport.client import Request
 from parallelize_core.transport.connection import Patience
 from parallelize_core.transport.endpoints import Endpoint
@@ -82,6 +83,12 @@ class ObjectRequests:
     def delete(self, key: str) -> Request:
         """Delete an object."""
         return self._request("DELETE", key)
+
+    def page(self, prefix: str, after: str, token: str, delimiter: str) -> Request:
+        """List a page of the keys that start with `prefix`."""
+        request = self._request("GET", "", query=listing.query(prefix, after, token, delimiter))
+        request.where = self.where(prefix)
+        return request
 
     def begin(self, key: str, metadata: Mapping[str, str] | None) -> Request:
         """Begin an upload in parts."""

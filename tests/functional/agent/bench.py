@@ -212,6 +212,8 @@ class Bench:
     """What else is in the environment."""
     setup: Setup | None = None
     root_setup: RootSetup = NO_ROOT_SETUP
+    template: tuple[str, ...] = ()
+    """The words after the script, with places for the input."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -233,7 +235,8 @@ class Bench:
     def write_run(self, paused: str = "") -> None:
         run = Run(
             name="r",
-            command=("./job.sh",),
+            command=("./job.sh", *self.template),
+            template=bool(self.template),
             environment=self.environment,
             setup=self.setup,
             input=self.layout.input,

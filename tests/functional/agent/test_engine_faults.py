@@ -282,9 +282,10 @@ def test_the_time_limit_holds_while_a_worker_drains(make: MakeBench, gate: Gate)
 
 
 def test_calls_that_were_made_just_before_an_outage_are_made_again_after_it(
-    make: MakeBench,
+    make: MakeBench, tmp_path: Path
 ) -> None:
-    bench = make(COPY, config=SWIFT.model_copy(update={"slots": 8}))
+    begun = tmp_path / "begun"
+    bench = make(f'echo "$1" >> "{begun}"; {COPY}', config=SWIFT.model_copy(update={"slots": 8}))
     keys = [f"f{number}" for number in range(24)]
     bench.add({key: key.encode() for key in keys})
     faults = Faults()
@@ -303,6 +304,7 @@ def test_calls_that_were_made_just_before_an_outage_are_made_again_after_it(
         assert background.join().reason == DONE
     assert {bench.result(key).attempt for key in keys} == {1}
     assert [bench.attempts(key) for key in keys] == [[]] * len(keys)
+    assert len(begun.read_text().splitlines()) == len(keys), "finished work was done again"
 
 
 # 10. Transfers without end.

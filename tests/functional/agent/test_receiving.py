@@ -26,10 +26,10 @@ def other_worker(bench: Bench, name: str, **fields: Any) -> None:
     bench.store.put(bench.layout.heartbeat(name), beat.encode())
 
 
-def state_told(bench: Bench) -> WorkerState | None:
+def state_told(bench: Bench, name: str = "w1") -> WorkerState | None:
     """Return the state in the worker's heartbeat, once there is one."""
-    there = bench.store.head(bench.layout.heartbeat("w1"))
-    return bench.heartbeat().state if there else None
+    there = bench.store.head(bench.layout.heartbeat(name))
+    return bench.heartbeat(name).state if there else None
 
 
 def test_no_more_is_received_than_there_are_places(make: MakeBench, gate: Gate) -> None:
@@ -88,7 +88,11 @@ def test_only_the_keeper_waits_for_leases_that_others_hold(make: MakeBench) -> N
     assert bench.run("w1").reason == "other workers have the last files"
     other_worker(bench, "w0", seen=0)
     with at_work(bench.worker("w2")) as (keeper,):
-        until(lambda: keeper.worker.describe().state is WorkerState.IDLE)
+        until(lambda: state_told(bench, "w2") is WorkerState.IDLE)
+        idle_since = bench.heartbeat("w2").seen
+        # By then, one who is not the keeper would have left.
+        until(lambda: bench.heartbeat("w2").seen > idle_since + 3)
+        assert keeper.departure is None
         bench.clock.ahead = 600
         assert keeper.join().reason == "every job has its result"
     assert bench.has_result("x")

@@ -112,6 +112,32 @@ def test_what_a_long_poll_brings_after_the_decision_is_handed_back_and_not_begun
     assert [job.attempt for job in bench.waiting()] == [1]
 
 
+def test_what_comes_late_does_not_begin_in_a_free_slot_while_other_jobs_still_run(
+    make: MakeBench, gate: Gate
+) -> None:
+    bench = make(gate.wait)
+    bench.add({"x": b""})
+    bench.add({"late": b""}, send=False)
+    faults = Faults()
+    polling, decided = threading.Event(), threading.Event()
+
+    def arrive_late(call: str) -> None:
+        if call.startswith("receive ") and gate.arrived():
+            polling.set()
+            assert decided.wait(20)
+            bench.queue.send([bench.message("late").encode()])
+
+    faults.hook = arrive_late
+    with at_work(bench.worker("w1", queue=FaultyQueue(bench.queue, faults))) as (worker,):
+        assert polling.wait(20)
+        worker.worker.shut_down("spot notice", 60)
+        decided.set()
+        until(lambda: ready(bench) == 1)
+        gate.open()
+        worker.join()
+    assert gate.arrived() == {"x"}
+
+
 def test_after_the_decision_nothing_more_is_received(make: MakeBench, gate: Gate) -> None:
     bench = make(gate.wait, config=SWIFT.model_copy(update={"slots": 1}))
     bench.add({"x": b"", "y": b"", "z": b""})

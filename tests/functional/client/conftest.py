@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import boto3
@@ -24,7 +25,10 @@ from parallelize.options import Common
 from parallelize_core.clients import make_session
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Cause, Output, Result
-from parallelize_core.store import Store
+from parallelize_core.store import AsyncStore, Store
+from parallelize_core.testing import AsyncInMemoryStore
+
+Made = TypeVar("Made")
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +116,11 @@ class CutContext(Context):
     def store(self) -> Store:
         store: Store = self.cut
         return store
+
+    def transfer(
+        self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]
+    ) -> Made:
+        return asyncio.run(work(AsyncInMemoryStore(self.cut)))
 
 
 def cut_off(context: Context, writes: int) -> Context:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tests.conformance.other_server import endpoints
 from tests.functional.client.conftest import Project, cut_off
 
-from parallelize.commands.prep import Upload, prepare, send
+from parallelize.commands.prep import prepare
 from parallelize.context import open_context
 from parallelize.options import Common
-from parallelize.runs.inputs import LocalInput
 from parallelize.runs.record import find_run, load_run
-from parallelize.transfers import fingerprint
-from parallelize_core.errors import UsageError
 from parallelize_core.manifest import read_parts
 from parallelize_core.parts import PART_BYTES
 
@@ -339,14 +335,3 @@ def test_a_dry_run_names_some_of_many_files_and_says_how_many_more(
     assert 0 < len(named) < 50
     assert f"(dry run) … and {50 - len(named)} more" in lines
     assert any("would add 50 inputs" in line for line in lines)
-
-
-def test_a_file_that_changes_while_it_is_sent_is_named_and_no_part_of_the_run(
-    project: Project, tmp_path: Path
-) -> None:
-    path = tmp_path / "growing.txt"
-    path.write_text("so far")
-    upload = Upload(LocalInput("growing.txt", path), fingerprint(path))
-    path.write_text("so far, and further")
-    with pytest.raises(UsageError, match=r"growing\.txt changed while it was read"):
-        send(project.store, [upload], project.layout)

@@ -66,3 +66,13 @@ def test_a_look_costs_the_same_however_many_results_there_are(halt: str | None) 
     scene.records = CountingStore(scene.store)
     assert admitted(scene, *(f"f{number}" for number in range(4))) == [True] * 4
     assert scene.records.yielded <= 10
+
+
+def test_failures_from_before_the_run_was_resumed_do_not_pause_it_again() -> None:
+    scene = Scene(limits=Limits(halt="4"), forgiven=4)
+    for number in range(4):
+        scene.store.put(LAYOUT.failure(f"old{number}"), b"")
+    assert admitted(scene, "f0", "f1", "f2") == [True] * 3
+    assert scene.opened == []
+    admitted(scene, "f3")
+    assert scene.opened

@@ -91,3 +91,15 @@ def test_a_failure_beyond_the_limit_of_the_run_is_handed_back_uncharged() -> Non
     decision = judged(scene, fault.failed(Cause.COMMAND, "exit 65", final=True))
     assert (decision.final, decision.cause) == (False, Cause.INTERRUPTED)
     assert scene.opened
+
+
+def test_what_fails_on_a_worker_that_is_sick_is_not_charged() -> None:
+    async def run() -> list[Decision]:
+        judge = await Scene(beat("w2", done=1)).judge()
+        lease = Lease(Message("m", JOB.encode(), "m#1", 1), LeaseTerms(120), 0, lambda: 0)
+        return [await judge(Received(JOB, lease, ""), None, OPEN) for _ in range(4)]
+
+    decisions = asyncio.run(run())
+    assert [decision.charged for decision in decisions] == [True, True, False, False]
+    assert decisions[-1].cause is Cause.INFRASTRUCTURE
+    assert "exit 3 on w1, which is unfit" in decisions[-1].message

@@ -33,13 +33,19 @@ class Scene:
     Its parts belong to one event loop.
     """
 
-    def __init__(self, *others: Heartbeat, limits: Limits | None = None, files: int = 100) -> None:
+    def __init__(
+        self,
+        *others: Heartbeat,
+        limits: Limits | None = None,
+        files: int = 100,
+        forgiven: int = 0,
+    ) -> None:
         self.store = InMemoryStore()
         for other in others:
             self.store.put(LAYOUT.heartbeat(other.worker), other.encode())
         run = Run(
             name="r", command=("c",), input=LAYOUT.input, output=LAYOUT.output,
-            created_at="2026-01-01T00:00:00Z", limits=limits or Limits(),
+            created_at="2026-01-01T00:00:00Z", limits=limits or Limits(), forgiven=forgiven,
         )  # fmt: skip
         self.store.put(LAYOUT.run_json, run.encode())
         entries = [Entry(key=f"f{number}", size=0, etag="") for number in range(files)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
+import tempfile
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 
@@ -11,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.download import Fetcher, is_there, still_stored, told_refusals
+from parallelize.commands.download import still_stored, told_refusals
 from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.output_names import Refusal, refusals
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
-from parallelize_core.testing import InMemoryStore
+from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
 
 OUTPUT = Location("bucket", "out/")
 
@@ -29,10 +33,12 @@ def put(store: InMemoryStore, key: str, content: bytes = b"content") -> Output:
     )  # fmt: skip
 
 
-def fetcher(store: InMemoryStore, folder: Path, mode: int = 0o644) -> Fetcher:
-    partial = folder / ".partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    return Fetcher(store, OUTPUT, DownloadRecord(folder), partial, mode)
+def fetch_all(
+    store: InMemoryStore, folder: Path, outputs: Sequence[Output], mode: int = 0o644
+) -> tuple[int, tuple[Refusal, ...]]:
+    partial = Path(tempfile.mkdtemp(prefix=".partial", dir=folder))
+    fetcher = Fetcher(AsyncInMemoryStore(store), OUTPUT, DownloadRecord(folder), partial, mode)
+    return asyncio.run(fetcher.fetch_all(outputs))
 
 
 def named(*keys: str) -> list[Output]:
@@ -42,7 +48,7 @@ def named(*keys: str) -> list[Output]:
 def test_outputs_have_the_folders_of_their_keys(tmp_path: Path) -> None:
     store = InMemoryStore()
     outputs = [put(store, "a.txt"), put(store, "deep/er/ünï x.txt", b"")]
-    assert fetcher(store, tmp_path).fetch_all(outputs) == (2, ())
+    assert fetch_all(store, tmp_path, outputs) == (2, ())
     assert (tmp_path / "a.txt").read_bytes() == b"content"
     assert (tmp_path / "deep/er/ünï x.txt").read_bytes() == b""
 
@@ -52,15 +58,15 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
     output = put(store, "a.txt")
     (tmp_path / "a.txt").write_bytes(b"content")
     store.delete([OUTPUT.key("a.txt")])
-    assert fetcher(store, tmp_path).fetch_all([output]) == (0, ())
+    assert fetch_all(store, tmp_path, [output]) == (0, ())
 
 
 def test_what_an_earlier_download_wrote_is_replaced_by_what_the_job_made_later(
     tmp_path: Path,
 ) -> None:
     store = InMemoryStore()
-    fetcher(store, tmp_path).fetch_all([put(store, "a.txt", b"first")])
-    assert fetcher(store, tmp_path).fetch_all([put(store, "a.txt", b"second")]) == (1, ())
+    fetch_all(store, tmp_path, [put(store, "a.txt", b"first")])
+    assert fetch_all(store, tmp_path, [put(store, "a.txt", b"second")]) == (1, ())
     assert (tmp_path / "a.txt").read_bytes() == b"second"
 
 
@@ -70,7 +76,7 @@ def test_a_file_that_no_download_has_written_stays(tmp_path: Path, name: str) ->
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"CONTENT")
     outputs = [put(store, name), put(store, "other.txt")]
-    fetched, (refusal,) = fetcher(store, tmp_path).fetch_all(outputs)
+    fetched, (refusal,) = fetch_all(store, tmp_path, outputs)
     assert (fetched, refusal.key) == (1, name)
     assert "no download has written" in refusal.why
     assert (tmp_path / name).read_bytes() == b"CONTENT"
@@ -80,18 +86,18 @@ def test_a_file_that_no_download_has_written_stays(tmp_path: Path, name: str) ->
 def test_a_downloaded_file_that_was_edited_stays(tmp_path: Path, edited: bytes) -> None:
     store = InMemoryStore()
     output = put(store, "a.txt")
-    fetcher(store, tmp_path).fetch_all([output])
+    fetch_all(store, tmp_path, [output])
     (tmp_path / "a.txt").write_bytes(edited)
-    _, (refusal,) = fetcher(store, tmp_path).fetch_all([output])
+    _, (refusal,) = fetch_all(store, tmp_path, [output])
     assert "was changed after its download" in refusal.why
     assert (tmp_path / "a.txt").read_bytes() == edited
 
 
 def test_a_file_of_another_place_in_the_folder_is_not_taken_for_a_download(tmp_path: Path) -> None:
     store = InMemoryStore()
-    fetcher(store, tmp_path).fetch_all([put(store, "a.txt")])
+    fetch_all(store, tmp_path, [put(store, "a.txt")])
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")  # somebody's copy, under a name of his own
-    _, (refusal,) = fetcher(store, tmp_path).fetch_all([put(store, "b.txt", b"another")])
+    _, (refusal,) = fetch_all(store, tmp_path, [put(store, "b.txt", b"another")])
     assert refusal.key == "b.txt"
     assert (tmp_path / "b.txt").read_bytes() == b"content"
 
@@ -99,7 +105,7 @@ def test_a_file_of_another_place_in_the_folder_is_not_taken_for_a_download(tmp_p
 def test_a_folder_where_an_output_should_be_stays(tmp_path: Path) -> None:
     store = InMemoryStore()
     (tmp_path / "a.txt").mkdir()
-    _, (refusal,) = fetcher(store, tmp_path).fetch_all([put(store, "a.txt")])
+    _, (refusal,) = fetch_all(store, tmp_path, [put(store, "a.txt")])
     assert refusal.why.startswith("a folder of this name is there")
     assert (tmp_path / "a.txt").is_dir()
 
@@ -116,7 +122,7 @@ def test_a_wrong_output_is_named_and_leaves_no_file(tmp_path: Path, fault: str) 
         bad = bad.model_copy(update={"sha256": "0" * 64})
     else:
         bad = bad.model_copy(update={"size": 8})
-    fetched, broken = fetcher(store, tmp_path).fetch_all([bad, good])
+    fetched, broken = fetch_all(store, tmp_path, [bad, good])
     assert fetched == 1
     assert [refusal.key for refusal in broken] == ["bad.txt"]
     assert not (tmp_path / "bad.txt").exists()
@@ -129,18 +135,18 @@ class FullDisk(InMemoryStore):
     room = 1
     asked = 0
 
-    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+    def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
         self.asked += 1
         if self.asked > self.room:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return super().get_file(key, path, etag)
+        return super().get_within(key, limit, etag)
 
 
 def test_a_full_disk_is_not_tried_with_every_other_output(tmp_path: Path) -> None:
     store = FullDisk()
     outputs = [put(store, f"{number:03}.txt") for number in range(500)]
     (tmp_path / "499.txt").write_bytes(b"content")
-    fetched, broken = fetcher(store, tmp_path).fetch_all(outputs)
+    fetched, broken = fetch_all(store, tmp_path, outputs)
     assert fetched == store.room
     assert len(broken) == 498, "what is there already is not missing"
     assert store.asked < 100
@@ -171,7 +177,7 @@ def test_a_link_in_place_of_an_output_stays_and_is_not_followed(tmp_path: Path) 
     (folder / "a.txt").symlink_to(outside)
     output = put(store, "a.txt")
     assert not is_there(folder / "a.txt", output)
-    _, (refusal,) = fetcher(store, folder).fetch_all([output])
+    _, (refusal,) = fetch_all(store, folder, [output])
     assert refusal.why.startswith("a link of this name is there")
     assert (folder / "a.txt").is_symlink()
     assert outside.read_bytes() == b"content"
@@ -227,7 +233,7 @@ def test_whatever_is_accepted_stays_inside(keys: list[str]) -> None:
 def test_files_have_the_permissions_that_were_asked_for(tmp_path: Path) -> None:
     store = InMemoryStore()
     outputs = [put(store, f"{n}.csv") for n in range(20)]
-    fetcher(store, tmp_path, 0o600).fetch_all(outputs)
+    fetch_all(store, tmp_path, outputs, 0o600)
     assert {(tmp_path / one.key).stat().st_mode & 0o777 for one in outputs} == {0o600}
 
 

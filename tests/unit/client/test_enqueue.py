@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from parallelize.commands.enqueue import CHUNK, Sender, check_names, lost_jobs, settled_counts
+from parallelize.commands.enqueue import (
+    CHUNK,
+    Sender,
+    check_names,
+    lost_jobs,
+    settled_counts,
+    waiting_jobs,
+)
 from parallelize.runs.cursor import HOLD_SECONDS, CursorHold
 from parallelize_core.config import DrainSettings
-from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
+from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import (
@@ -18,6 +26,8 @@ from parallelize_core.manifest import (
     Part,
     add_corrections,
     encode_part,
+    finished,
+    read_corrections,
     read_cursor,
     read_parts,
     unfinished,
@@ -25,7 +35,12 @@ from parallelize_core.manifest import (
 from parallelize_core.queue import QueueCounts
 from parallelize_core.run import OutputNaming, Run
 from parallelize_core.store import ALWAYS, Condition
-from parallelize_core.testing import InMemoryQueue, InMemoryStore
+from parallelize_core.testing import (
+    AsyncInMemoryQueue,
+    AsyncInMemoryStore,
+    InMemoryQueue,
+    InMemoryStore,
+)
 
 LAYOUT = RunLayout(Location("bucket"), "demo")
 AT_ONCE = DrainSettings(samples=3, interval_seconds=0)
@@ -38,13 +53,15 @@ class CrashError(Exception):
 class CrashingQueue(InMemoryQueue):
     """A queue whose sender is killed after so many batches."""
 
+    error: Exception = CrashError()
+
     def __init__(self, batches: int) -> None:
         super().__init__()
         self.left = batches
 
     def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
         if self.left == 0:
-            raise CrashError
+            raise self.error
         self.left -= 1
         super().send(bodies, delay_seconds)
 
@@ -57,79 +74,125 @@ def store_with(*sizes: int) -> tuple[InMemoryStore, list[Part]]:
     return store, list(read_parts(store, LAYOUT))
 
 
+def send(
+    store: InMemoryStore, queue: InMemoryQueue, limit: int = 10**6, done: Collection[str] = ()
+) -> int:
+    """Send what is beyond the cursors, as `enqueue` does."""
+    numbers = [part.number for part in read_parts(store, LAYOUT)]
+    sender = Sender(
+        AsyncInMemoryStore(store),
+        LAYOUT,
+        AsyncInMemoryQueue(queue),
+        done,
+        read_corrections(store, LAYOUT),
+    )
+    return asyncio.run(sender.send(numbers, limit))
+
+
+def take(store: InMemoryStore, now: float) -> CursorHold:
+    """Take the right to send the first part at a time that stands still."""
+    return asyncio.run(CursorHold.take(AsyncInMemoryStore(store), LAYOUT, 0, lambda: now))
+
+
 def sent(queue: InMemoryQueue) -> Counter[str]:
     return Counter(JobMessage.decode(body).key for body in queue.bodies())
 
 
 def test_every_job_is_sent_once_over_all_parts() -> None:
-    store, parts = store_with(CHUNK + 5, 3)
+    store, _ = store_with(CHUNK + 5, 3)
     queue = InMemoryQueue()
-    assert Sender(store, LAYOUT, queue, set()).send(parts, 10**6) == CHUNK + 8
+    assert send(store, queue, 10**6) == CHUNK + 8
     assert set(sent(queue).values()) == {1}
     assert len(sent(queue)) == CHUNK + 8
 
 
 def test_a_limit_is_kept_and_the_rest_follows() -> None:
-    store, parts = store_with(20, 20)
+    store, _ = store_with(20, 20)
     queue = InMemoryQueue()
     for limit, total in ((7, 7), (20, 27), (100, 40), (100, 40)):
-        Sender(store, LAYOUT, queue, set()).send(parts, limit)
+        send(store, queue, limit)
         assert len(sent(queue)) == total
     assert set(sent(queue).values()) == {1}
 
 
 def test_finished_jobs_are_not_sent_and_do_not_count_towards_the_limit() -> None:
-    store, parts = store_with(10)
+    store, _ = store_with(10)
     queue = InMemoryQueue()
     done = {LAYOUT.result(f"0/{place}") for place in (0, 1, 4)}
-    assert Sender(store, LAYOUT, queue, done).send(parts, 2) == 2
+    assert send(store, queue, 2, done) == 2
     assert sorted(sent(queue)) == ["0/2", "0/3"]
 
 
-def test_after_a_crash_the_next_goes_on_and_nothing_is_lost() -> None:
-    store, parts = store_with(CHUNK * 2)
-    queue = CrashingQueue(CHUNK // 10 + 5)
+@pytest.mark.parametrize("batches", [0, 1, 5, CHUNK // 10 + 5])
+def test_after_a_crash_nothing_is_doubled_and_nothing_is_lost(batches: int) -> None:
+    store, _ = store_with(CHUNK * 2, 5)
+    queue = CrashingQueue(batches)
     with pytest.raises(CrashError):
-        Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+        send(store, queue)
     queue.left = 10**6
-    Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
-    counts = sent(queue)
-    assert len(counts) == CHUNK * 2
-    assert all(counts[f"0/{place}"] == 1 for place in range(CHUNK))  # its cursor was written
+    send(store, queue)
+    assert set(sent(queue).values()) == {1}
+    # What was not sent then is found once the queue is empty, by workers as well.
+    while messages := queue.receive(10, 0, 60):
+        for message in messages:
+            store.put(LAYOUT.result(JobMessage.decode(message.body).key), b"{}")
+        queue.delete([message.receipt for message in messages])
+    later = {entry.key for entry in unfinished(store, LAYOUT)}
+    assert len(finished(store, LAYOUT)) + len(later) == CHUNK * 2 + 5
+    assert len(later) <= 2 * CHUNK
+    if later:
+        assert {e.key for e in lost_jobs(store, LAYOUT, queue, AT_ONCE)} == later
+
+
+def test_a_queue_that_refuses_has_taken_nothing_so_all_is_still_to_be_sent() -> None:
+    store, _ = store_with(30)
+    queue = CrashingQueue(0)
+    queue.error = AccessError("no")
+    with pytest.raises(AccessError):
+        send(store, queue)
+    assert read_cursor(store, LAYOUT, 0).sent == 0
+    queue.left = 10**6
+    assert send(store, queue) == 30
 
 
 def test_a_second_sender_at_the_same_time_sends_nothing() -> None:
-    store, parts = store_with(30)
+    store, _ = store_with(30)
     queue = InMemoryQueue()
-    with CursorHold.take(store, LAYOUT, 0), pytest.raises(ServiceError, match="another enqueue"):
-        Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+
+    async def hold() -> None:
+        async with await CursorHold.take(AsyncInMemoryStore(store), LAYOUT, 0):
+            with pytest.raises(ServiceError, match="another enqueue"):
+                await Sender(AsyncInMemoryStore(store), LAYOUT, AsyncInMemoryQueue(queue), ()).send(
+                    [0], 30
+                )
+
+    asyncio.run(hold())
     assert queue.bodies() == []
-    Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    send(store, queue)
     assert len(sent(queue)) == 30
 
 
 def test_what_a_killed_sender_held_is_open_again_after_a_while() -> None:
     store, _ = store_with(30)
-    now = 1000.0
-    CursorHold.take(store, LAYOUT, 0, lambda: now)  # and never given back
+    take(store, 1000.0)  # and never given back
     with pytest.raises(ServiceError, match="another enqueue"):
-        CursorHold.take(store, LAYOUT, 0, lambda: now + HOLD_SECONDS - 1)
-    CursorHold.take(store, LAYOUT, 0, lambda: now + HOLD_SECONDS + 1)
+        take(store, 1000.0 + HOLD_SECONDS - 1)
+    take(store, 1000.0 + HOLD_SECONDS + 1)
 
 
-def test_a_sender_that_was_overtaken_notices_at_its_next_write() -> None:
+def test_a_sender_that_was_overtaken_notices_before_it_sends() -> None:
     store, _ = store_with(30)
-    slow = CursorHold.take(store, LAYOUT, 0, lambda: 0.0)
-    CursorHold.take(store, LAYOUT, 0, lambda: HOLD_SECONDS + 1.0).advance(20)
+    slow = take(store, 0.0)
+    asyncio.run(take(store, HOLD_SECONDS + 1.0).advance(20))
     with pytest.raises(ServiceError, match="another enqueue"):
-        slow.advance(10)
+        asyncio.run(slow.advance(10))
     assert read_cursor(store, LAYOUT, 0).sent == 20
 
 
 def everything_sent() -> tuple[InMemoryStore, InMemoryQueue]:
-    store, parts = store_with(3)
+    store, _ = store_with(3)
     queue = InMemoryQueue()
-    Sender(store, LAYOUT, queue, set()).send(parts, 10**6)
+    send(store, queue, 10**6)
     return store, queue
 
 
@@ -184,17 +247,27 @@ def run_with(**naming: str) -> Run:
 
 
 def test_outputs_that_must_clash_are_refused_before_anything_is_sent() -> None:
-    _, parts = store_with(2)
     with pytest.raises(UsageError, match=r"the same name result\.csv") as caught:
-        check_names(run_with(name="result.csv"), parts)
+        check_names(run_with(name="result.csv"), ["0/0", "0/1"])
     assert "0/0 and 0/1" in (caught.value.why or "")
 
 
 def test_outputs_that_may_differ_are_left_to_the_workers() -> None:
-    _, parts = store_with(2)
-    check_names(run_with(name="{stem}{suffix}"), parts)
-    check_names(run_with(name="result.csv", on_clash="suffix"), parts)
-    check_names(run_with(name="result.csv"), store_with(1)[1])
+    check_names(run_with(name="{stem}{suffix}"), ["0/0", "0/1"])
+    check_names(run_with(name="result.csv", on_clash="suffix"), ["0/0", "0/1"])
+    check_names(run_with(name="result.csv"), ["0/0"])
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (3, 4, 5)])
+def test_the_jobs_of_each_part_that_wait_are_counted(sizes: tuple[int, ...]) -> None:
+    store, _ = store_with(*sizes)
+    expected = dict(enumerate(sizes))
+    assert waiting_jobs(run_with(), store, LAYOUT, set()) == expected
+    send(store, InMemoryQueue(), 2)
+    left = sum(sizes) - min(2, sum(sizes))
+    assert waiting_jobs(run_with(), store, LAYOUT, set()).total() == left
+    done = {LAYOUT.result(f"{number}/{size - 1}") for number, size in enumerate(sizes)}
+    assert waiting_jobs(run_with(), store, LAYOUT, done).total() == max(0, left - len(done))
 
 
 class LosingStore(InMemoryStore):
@@ -224,8 +297,7 @@ def test_a_cursor_whose_answer_was_lost_is_known_again(nth: int) -> None:
     store, queue = LosingStore(nth=nth), InMemoryQueue()
     entries = [Entry(key=str(place), size=1, etag="e") for place in range(CHUNK + 3)]
     store.put(LAYOUT.manifest_part(0), encode_part(entries))
-    parts = list(read_parts(store, LAYOUT))
-    assert Sender(store, LAYOUT, queue, set()).send(parts, 10**6) == CHUNK + 3
+    assert send(store, queue, 10**6) == CHUNK + 3
     assert store.puts == 4
     assert set(sent(queue).values()) == {1}
     assert read_cursor(store, LAYOUT, 0).sent == CHUNK + 3
@@ -233,23 +305,20 @@ def test_a_cursor_whose_answer_was_lost_is_known_again(nth: int) -> None:
 
 def test_another_senders_cursor_is_not_taken_for_ones_own() -> None:
     store, _ = store_with(3)
-    now = 1000.0
-    with CursorHold.take(store, LAYOUT, 0, lambda: now) as hold:
-        # Somebody else has taken the right at the very same time, so only the holder tells.
-        theirs = hold.cursor.model_copy(update={"holder": "another"})
-        store.put(hold.key, theirs.encode())
-        with pytest.raises(ServiceError, match="another enqueue"):
-            hold.advance(3)
-        store.put(hold.key, hold.cursor.encode())
+    hold = take(store, 1000.0)
+    # Somebody else has taken the right at the very same time, so only the holder tells.
+    theirs = hold.cursor.model_copy(update={"holder": "another"})
+    store.put(hold.key, theirs.encode())
+    with pytest.raises(ServiceError, match="another enqueue"):
+        asyncio.run(hold.advance(3))
 
 
 def test_a_corrected_input_is_sent_as_it_is_now_by_every_sender() -> None:
     store, _ = store_with(3)
     for etag in ("first", "second"):
         add_corrections(store, LAYOUT, [Entry(key="0/1", size=7, etag=etag)])
-    parts = list(read_parts(store, LAYOUT))
     queue = InMemoryQueue()
-    Sender(store, LAYOUT, queue, set()).send(parts, 10)
+    send(store, queue, 10)
     first = {m.key: (m.size, m.etag) for m in map(JobMessage.decode, queue.bodies())}
     # What the agents, and a second enqueue, send of that which was lost.
     again = {entry.key: (entry.size, entry.etag) for entry in unfinished(store, LAYOUT)}

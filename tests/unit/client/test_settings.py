@@ -180,3 +180,27 @@ def test_a_nul_in_a_setting_is_refused_in_a_sentence(tmp_path: Path, key: str, t
     file.write_text(f"{key} = {text}\n")
     with pytest.raises(UsageError, match=f"{key} has a NUL character"):
         resolve({}, {}, tmp_path, file)
+
+
+@pytest.mark.parametrize("given", ['"*.png"', '["*.png"]'])
+def test_a_glob_of_outputs_may_stand_alone_or_in_a_list(tmp_path: Path, given: str) -> None:
+    assert read(tmp_path, f"[output]\ncollect = {given}\n").settings.output.collect == ("*.png",)
+
+
+def test_globs_of_outputs_may_come_from_a_variable(tmp_path: Path) -> None:
+    environ = {"PARALLELIZE_OUTPUT_COLLECT": "*.png, tables/**/*.csv"}
+    assert read(tmp_path, "", environ).settings.output.collect == ("*.png", "tables/**/*.csv")
+
+
+@pytest.mark.parametrize("glob", ["/tmp/*.png", "../*.png", "a/../../b"])
+def test_a_glob_that_leads_out_of_the_scratch_folder_is_refused(tmp_path: Path, glob: str) -> None:
+    error = refusal(tmp_path, f"[output]\ncollect = '{glob}'\n")
+    assert "output.collect is wrong" in error.what
+    assert "leads out of the scratch folder" in (error.why or "")
+
+
+@pytest.mark.parametrize(("text", "said"), [("", None), ("require_output = false", False)])
+def test_not_to_say_whether_outputs_are_required_is_not_to_say_no(
+    tmp_path: Path, text: str, *, said: bool | None
+) -> None:
+    assert read(tmp_path, f"[run]\n{text}\n").settings.run.require_output is said

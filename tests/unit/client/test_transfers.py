@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -7,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
+from parallelize.transfers import (
+    GROUP_BYTES,
+    GROUP_FILES,
+    SHA256,
+    ByteBudget,
+    Fingerprint,
+    fingerprint,
+    groups,
+    holds,
+    in_parallel,
+)
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
@@ -91,3 +102,32 @@ def test_where_etags_say_nothing_our_own_metadata_does() -> None:
         store.put(key, b"hello", metadata={SHA256: sha256})
     assert holds(store, ObjectInfo("ours", 5, "encrypted-by-kms"), CONTENT)
     assert not holds(store, ObjectInfo("changed", 5, "encrypted-by-kms"), CONTENT)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=2 * GROUP_BYTES), max_size=40))
+def test_files_are_put_together_in_their_order_and_only_small_ones(sizes: list[int]) -> None:
+    found = list(groups(enumerate(sizes), lambda item: item[1]))
+    assert [item for group in found for item in group] == list(enumerate(sizes))
+    for group in found:
+        assert 1 <= len(group) <= GROUP_FILES
+        assert len(group) == 1 or sum(size for _, size in group) <= GROUP_BYTES
+
+
+def test_no_more_is_in_memory_than_the_budget_has() -> None:
+    budget = ByteBudget(10)
+    held, most = 0, 0
+
+    async def use(size: int) -> None:
+        nonlocal held, most
+        taken = await budget.take(size)
+        held += taken
+        most = max(most, held)
+        await asyncio.sleep(0)
+        held -= taken
+        await budget.give_back(taken)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(use(size) for size in (3, 4, 5, 6, 20, 1, 10, 2)))
+
+    asyncio.run(all_at_once())
+    assert most <= 10

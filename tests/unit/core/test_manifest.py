@@ -13,6 +13,7 @@ from tests.unit.core.strategies import accepted_key
 
 from parallelize_core import manifest
 from parallelize_core.errors import DecodeError
+from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Cursor, Entry, decode_part, encode_part
 from parallelize_core.testing import InMemoryStore
@@ -26,6 +27,7 @@ LAYOUT = RunLayout(Location("bucket"), "run")
 @given(st.lists(entries))
 def test_a_part_gives_back_its_entries(listed: list[Entry]) -> None:
     assert decode_part(encode_part(listed)) == tuple(listed)
+    assert manifest.count_entries(encode_part(listed)) == len(listed)
 
 
 def test_a_key_with_a_line_separator_of_unicode_is_still_one_line() -> None:
@@ -46,6 +48,8 @@ def test_the_same_entries_give_the_same_bytes_at_any_time(monkeypatch: pytest.Mo
 def test_garbage_is_refused(body: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_part(body)
+    with pytest.raises(DecodeError):
+        manifest.count_entries(body)
 
 
 @given(st.binary(min_size=1))
@@ -151,3 +155,14 @@ def test_another_runs_results_finish_nothing() -> None:
     write_parts(store, ["a"])
     store.put(RunLayout(Location("bucket"), "run2").result("a"), b"{}")
     assert unfinished(store) == ["a"]
+
+
+@given(st.lists(entries, max_size=5))
+def test_messages_that_are_made_together_are_those_that_are_made_alone(
+    found: list[Entry],
+) -> None:
+    alone = [entry.message("run-1") for entry in found]
+    together = manifest.first_messages("run-1", found)
+    assert [JobMessage.decode(body) for body in together] == alone
+    parked = manifest.first_messages("run-1", found, claimed=True)
+    assert [JobMessage.decode(body) for body in parked] == [one.parked() for one in alone]

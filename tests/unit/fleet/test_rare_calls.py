@@ -114,6 +114,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
+    queues.find_place: lambda aws: queues.find_place(aws, "run"),
     queues.find_queues: lambda aws: queues.find_queues(aws, "run"),
     queues.make_queues: lambda aws: queues.make_queues(aws, "run", {}),
     queues.delete_queues: lambda aws: queues.delete_queues(aws, "run"),

@@ -117,6 +117,18 @@ def test_what_it_costs_does_not_grow_with_the_files_and_little_with_the_looks() 
     assert store.got == [layout.run_json]
 
 
+def test_a_run_says_how_many_files_failed_by_its_workers() -> None:
+    store = InMemoryStore()
+    layout = add(store, "scans")
+    for worker, failed in (("i-1", 5), ("i-2", 7)):
+        beat = heartbeat(worker, WorkerState.LEFT, done=1, failed=failed)
+        store.put(layout.heartbeat(worker), beat.encode())
+    head, line = listing(runs(store), NOW)
+    assert head.split()[5:6] == ["failed"]
+    assert line.split()[3:6] == ["0", "2", "12"]
+    assert as_json(runs(store))["runs"][0]["failed_by_workers"] == 12
+
+
 def test_the_lines_fit_and_cannot_steer_the_terminal() -> None:
     store = InMemoryStore()
     layout = add(store, "a" * 60)

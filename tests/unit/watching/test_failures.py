@@ -8,7 +8,7 @@ from tests.unit.watching.scene import Scene, failure
 
 from parallelize.cli import make_app
 from parallelize.commands.failures import listing
-from parallelize.console import WIDTH
+from parallelize.console import WIDTH, fit
 from parallelize.runs.ending import end_lines
 from parallelize.runs.failed import as_json, group, label, last_words, see_one, summary
 from parallelize.runs.status import status_of
@@ -93,7 +93,7 @@ def test_the_json_has_the_fields_that_others_rely_on() -> None:
     )
 )  # fmt: skip
 def test_every_line_about_failures_fits_and_is_harmless(found: list) -> None:
-    for line in [*summary(found), *listing(found)]:
+    for line in [*fit("\n".join(summary(found))).split("\n"), *listing(found)]:
         assert len(line) <= WIDTH
         assert not any(ord(character) < 32 for character in line)
 
@@ -133,9 +133,35 @@ def test_the_end_names_the_report_in_a_line_that_fits(folder: str, shown: str) -
 
 
 def test_a_summary_of_many_different_failures_names_some_and_counts_the_others() -> None:
-    results = [failure(f"{n}.txt", stderr_tail=f"error {n}") for n in range(300)]
+    results = [failure(f"{n}.txt", stderr_tail=f"error {'x' * n}") for n in range(300)]
     lines = summary(results)
-    assert len(lines) < 20
-    counts = [int(line.split()[0]) for line in lines]
+    assert len(lines) < 25
+    counts = [int(line.split()[0]) for line in [*lines[:-1:2], lines[-1]]]
     assert sum(counts) == 300
     assert "parallelize failures" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ValueError at line 12", "ValueError at line 407"),
+        ("lost 10.0.0.1:8080 after 3.5 s", "lost 10.0.0.7:80 after 12 s"),
+        ("bad pointer 0x7ffe12", "bad pointer 0x1b00"),
+    ],
+)
+def test_failures_that_differ_in_numbers_only_are_one_group(one: str, other: str) -> None:
+    [found] = group([failure("a.txt", stderr_tail=one), failure("b.txt", stderr_tail=other)])
+    assert found.keys == ("a.txt", "b.txt")
+    assert "N" in found.words
+
+
+def test_a_group_of_equal_failures_keeps_their_numbers() -> None:
+    [found] = group([failure(key, stderr_tail="line 12") for key in ("a.txt", "b.txt")])
+    assert found.words == '"line 12"'
+
+
+def test_a_reason_is_told_in_full() -> None:
+    reason = "ValueError: " + "a long story about what is wrong with this file " * 5
+    [line, _] = summary([failure("a.txt", stderr_tail=reason)])
+    assert reason.strip() in line
+    assert reason.strip() in "".join(listing([failure("a.txt", stderr_tail=reason)], 1_000))

@@ -57,6 +57,35 @@ def test_a_file_that_ended_after_the_last_heartbeat_is_not_running() -> None:
     assert status.workers[0].beat.running == ("b",)
 
 
+def test_a_busy_worker_counts_as_such_although_its_jobs_have_ended_since() -> None:
+    scene = Scene()
+    scene.prepare("a", "b", "c", "d", "e")
+    scene.finish("a")
+    scene.finish("b")
+    scene.beat("i-1", running=("a", "b"))
+    status = status_of(scene.snapshot())
+    assert (status.done, status.running, status.waiting) == (2, 2, 1)
+
+
+def test_no_more_run_than_are_left() -> None:
+    scene = Scene()
+    scene.prepare("a", "b", "c")
+    scene.finish("a")
+    scene.finish("b")
+    scene.beat("i-1", running=("a", "b", "c"))
+    status = status_of(scene.snapshot())
+    assert (status.running, status.waiting) == (1, 0)
+
+
+def test_a_workers_set_up_is_no_part_of_its_speed() -> None:
+    scene = Scene()
+    scene.prepare(*"abcd")
+    scene.finish("a")
+    scene.finish("b")
+    scene.beat("i-1", done=2, started=NOW - 605, ready=NOW - 9, seen=NOW - 5)
+    assert status_of(scene.snapshot()).rate == 0.5
+
+
 def test_what_an_overdue_worker_held_is_waiting() -> None:
     scene = Scene()
     scene.prepare("a")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.watching.report_scene import Page, report_on
 from tests.unit.watching.scene import LAYOUT, Scene, result
 
+from parallelize.report import export
+from parallelize.report.page import render
 from parallelize.runs.ending import end_lines
 from parallelize.runs.silent import among, find_silent
 from parallelize.runs.status import RunStatus, status_of
@@ -126,6 +129,16 @@ def test_the_end_of_a_run_says_how_to_mean_it_and_how_to_do_them_once_more(
     assert 'output.collect = "**/*.txt"' in told
     assert "run.require_output = false" in told
     assert "parallelize retry --silent --local" in told
+
+
+def test_the_report_does_not_call_them_a_full_success(scene: Doubtful) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        scene.finish_silently(name, **MADE)
+    page = Page(render(report_on(scene)))
+    assert "Every file has succeeded" not in page.text
+    assert "3 files succeeded but produced no output: a.txt and 2 more" in page.text
+    assert "made.txt was left in the scratch folder" in page.text
+    assert export.as_json(report_on(scene))["without_output"] == 3
 
 
 def test_what_a_record_says_was_left_cannot_steer_a_terminal(scene: Doubtful) -> None:

@@ -7,7 +7,6 @@ is there with that checksum need not be fetched again.
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections import Counter
@@ -23,10 +22,10 @@ from cyclopts import Parameter
 from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
-from parallelize.progress import progress
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
+from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.output_names import (
     COMPOSED,
     DECOMPOSED,
@@ -39,15 +38,9 @@ from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
-from parallelize.transfers import in_parallel, sha256_of
+from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
-from parallelize_core.errors import (
-    ChangedError,
-    MissingError,
-    NothingToDoError,
-    ParallelizeError,
-    UsageError,
-)
+from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location
 from parallelize_core.manifest import finished, read_parts
 from parallelize_core.owner import other_run
@@ -55,9 +48,6 @@ from parallelize_core.result import Output
 from parallelize_core.store import Store
 
 SOME_FAILED = 1
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""What a disk says that takes no other output either."""
 
 NAMED = 3
 """How many of the outputs with the same fault are named."""
@@ -157,13 +147,16 @@ def fetch(context: Context, folder: Path) -> Fetched:
     output = load_run(context.store, context).output
     check_folder(folder)
     record = DownloadRecord(folder)
-    store, mode = context.store_of(output.bucket), 0o666 & ~_umask()
+    mode = 0o666 & ~_umask()
     try:
         with record.partial_folder() as partial:
-            fetcher = Fetcher(store, output, record, partial, mode)
-            fetched, found = fetcher.fetch_all(plan.outputs)
+            fetched, found = context.transfer(
+                output.bucket,
+                lambda store: Fetcher(store, output, record, partial, mode).fetch_all(plan.outputs),
+            )
     except OSError as error:
         raise unwritable(folder, error) from None
+    store = context.store_of(output.bucket)
     broken = [_explained(context, store, output, plan, one) for one in found]
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
@@ -253,79 +246,6 @@ def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
         f"again:     parallelize retry{hint} -- {names}{more}",
         f"           parallelize run{hint}",
     ]
-
-
-@dataclass(frozen=True)
-class Fetcher:
-    """Fetches outputs below `location` into the folder of `record`, by way of `partial` there."""
-
-    store: Store
-    location: Location
-    record: DownloadRecord
-    partial: Path
-    mode: int
-    """The permissions of a new file."""
-    full: list[str] = field(default_factory=list)
-    """What to say of all that is missing once the disk took no more: the rest is not tried."""
-
-    def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
-        """Fetch several at once; return how many were fetched, and what went wrong."""
-        if not outputs:
-            return 0, ()
-        fetched, broken = 0, []
-        with progress("downloaded", len(outputs)) as step:
-            for output, outcome in zip(outputs, in_parallel(self._try, outputs), strict=True):
-                if isinstance(outcome, Refusal):
-                    broken.append(outcome)
-                else:
-                    fetched += outcome
-                    step(output.size)
-        return fetched, tuple(broken)
-
-    def fetch(self, output: Output) -> bool:
-        """Fetch one output; False if it is there already.
-
-        Raises ChangedError if it is wrong, UsageError if something else has its place.
-        """
-        target = self.record.folder / output.key
-        if is_there(target, output):
-            return False
-        if why := self.record.refusal(output.key):
-            raise UsageError(why)
-        handle, name = tempfile.mkstemp(dir=self.partial)
-        os.close(handle)
-        partial = Path(name)
-        size = self.store.get_file(self.location.key(output.key), partial, output.etag)
-        if size != output.size or sha256_of(partial) != output.sha256:
-            raise ChangedError("it is not what its job wrote (size or checksum differ)")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.chmod(self.mode)
-        self.record.note(output.key, output.sha256)
-        partial.replace(target)
-        return True
-
-    def _try(self, output: Output) -> bool | Refusal:
-        if self.full and not is_there(self.record.folder / output.key, output):
-            return Refusal(output.key, self.full[0])
-        try:
-            return self.fetch(output)
-        except (MissingError, ChangedError) as error:
-            return Refusal(output.key, error.what, redo=output.key)
-        except ParallelizeError as error:
-            return Refusal(output.key, error.what)
-        except OSError as error:
-            why = error.strerror or str(error)
-            if error.errno in NO_ROOM:
-                why += "; make room, and the same command fetches the rest"
-                self.full.append(why)
-            return Refusal(output.key, why)
-
-
-def is_there(target: Path, output: Output) -> bool:
-    """Whether a file is this very output."""
-    if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
-        return False
-    return sha256_of(target) == output.sha256
 
 
 def _umask() -> int:

@@ -1,16 +1,18 @@
 """`parallelize enqueue`: put the jobs without a result on the queue, each of them once.
 
 A first call sends the whole manifest, chunk by chunk, and the cursors remember how far. So
-a second call sends nothing while messages wait, and one that was cut off goes on where it was.
-Only when everything was sent, nothing is on the queue, and results are still missing, were
-messages lost: then what is missing is sent again.
+a second call sends nothing while messages wait, and one that was cut off goes on behind the chunks
+that were under way: no job is sent twice. What of these was not sent, and what SQS has lost, is
+found when everything was sent, nothing is on the queue, and results are still missing: then what is
+missing is sent again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from string import Formatter
 from typing import Annotated
 
@@ -19,7 +21,7 @@ from cyclopts import Parameter
 from parallelize.console import answer_json, escape, say, say_plan, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, DryRun, Json
-from parallelize.progress import Step, progress
+from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
 from parallelize.runs.cursor import CursorHold
@@ -27,18 +29,39 @@ from parallelize.runs.ownership import adopt
 from parallelize.runs.record import load_run
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
-from parallelize.transfers import in_parallel
 from parallelize.units import plural
+from parallelize.wire import in_flight
+from parallelize_core.async_clients import AsyncClients
 from parallelize_core.config import DrainSettings
-from parallelize_core.errors import NothingToDoError, UsageError
+from parallelize_core.errors import (
+    NothingToDoError,
+    ParallelizeError,
+    UnavailableError,
+    UsageError,
+)
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, Part, finished, read_cursor, read_parts, unfinished
-from parallelize_core.queue import Queue, QueueCounts, batches
+from parallelize_core.manifest import (
+    Entry,
+    Part,
+    count_entries,
+    decode_part,
+    finished,
+    first_messages,
+    part_places,
+    read_corrections,
+    read_cursor,
+    read_part,
+    unfinished,
+)
+from parallelize_core.queue import BATCH, AsyncQueue, Queue, QueueCounts, batches
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import AsyncStore, Store
 
 CHUNK = 1000
-"""Jobs between two writes of a cursor: what a crash of `enqueue` may send twice."""
+"""Jobs between two writes of a cursor: what a crash of `enqueue` may leave for later."""
+
+PARTS_AT_ONCE = 4
+"""Of the manifest: while one waits for its cursor to be written, others are sent."""
 
 
 @dataclass(frozen=True)
@@ -81,79 +104,124 @@ def send_jobs(
     """
     store, layout = context.store, context.layout
     run = load_run(store, context)
-    parts = list(read_parts(store, layout))
-    check_names(run, parts)
+    done = finished(store, layout)
+    waiting = waiting_jobs(run, store, layout, done)
     adopt(context)
     resume(context, run)
-    queue = make_queues(context.clients.sqs, context.run, context.queue_tags).main
-    sender = Sender(store, layout, queue, finished(store, layout))
-    waiting = len(beyond_cursors(store, layout, parts, sender.done))
+    url = make_queues(context.clients.sqs, context.run, context.queue_tags).main.url
     if waiting:
-        sent = sender.send(parts, min(waiting, limit or waiting))
-        return Enqueued(context.run, sent, 0, len(sender.done))
+        count = min(waiting.total(), limit or waiting.total())
+        corrected = read_corrections(store, layout)
+
+        def sender(clients: AsyncClients) -> Sender:
+            bucket = clients.store(context.bucket)
+            return Sender(bucket, layout, clients.queue(url), done, corrected)
+
+        sent = context.wire.run(lambda clients: sender(clients).send(waiting, count))
+        return Enqueued(context.run, sent, 0, len(done))
     drain = drain or drain_settings(context.settings.agent)
+    queue = context.clients.queue(url)
     again = lost_jobs(store, layout, queue, drain)[:limit]
     # Their receivers look for a claim and a result first: the counts may have been wrong.
-    queue.send([entry.message(context.run).parked().encode() for entry in again])
-    return Enqueued(context.run, len(again), len(again), len(sender.done))
+    bodies = first_messages(context.run, again, claimed=True)
+    context.wire.run(lambda clients: send_all(clients.queue(url), bodies))
+    return Enqueued(context.run, len(again), len(again), len(done))
 
 
-def beyond_cursors(
-    store: Store, layout: RunLayout, parts: Iterable[Part], done: set[str]
-) -> list[Entry]:
-    """Return the jobs that were never sent and have no result."""
-    return [entry for part in parts
-            for entry in part.entries[read_cursor(store, layout, part.number).sent :]
-            if layout.result(entry.key) not in done]  # fmt: skip
+def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> Counter[int]:
+    """Count the jobs of each part that were never sent and have no result; none has no count.
+
+    Raises UsageError for outputs that could only have one name.
+    """
+    waiting: Counter[int] = Counter()
+    names: list[str] = []
+    for number, place in part_places(store, layout):
+        body, sent = store.get(place), read_cursor(store, layout, number).sent
+        where = f"s3://{store.bucket}/{place}"
+        if done or len(names) < 2:
+            part = decode_part(body, where)
+            names += [entry.key for entry in part[:2]]
+            unsent = (entry.key for entry in part[sent:])
+            count = sum(layout.result(key) not in done for key in unsent)
+        else:
+            count = count_entries(body, where) - sent
+        if count > 0:
+            waiting[number] = count
+    check_names(run, names)
+    return waiting
+
+
+async def send_all(queue: AsyncQueue, bodies: Sequence[str]) -> None:
+    """Send messages, many batches at once."""
+    await in_flight(queue.send, batches(bodies))
 
 
 @dataclass
 class Sender:
     """Sends the jobs that lie beyond the cursors and are not `done` (the keys of results)."""
 
-    store: Store
+    store: AsyncStore
     layout: RunLayout
-    queue: Queue
-    done: set[str]
+    queue: AsyncQueue
+    done: Collection[str]
+    corrected: Mapping[str, Entry] = field(default_factory=dict)
+    _room: int = 0
+    _accepted: bool = False
 
-    def send(self, parts: Iterable[Part], limit: int) -> int:
-        """Send at most `limit` jobs; return how many were sent."""
-        total = 0
-        with progress("sent", limit) as step:
-            for part in parts:
-                if total < limit and self._sent(part) < len(part.entries):
-                    total += self._send_part(part, limit - total, step)
-        return total
+    async def send(self, parts: Iterable[int], limit: int) -> int:
+        """Send at most `limit` jobs of the parts with these numbers; return how many were sent."""
+        self._room = limit
+        with progress("sent", limit) as self._step:
+            await in_flight(self._send_part, parts, PARTS_AT_ONCE)
+        return limit - self._room
 
-    def _send_part(self, part: Part, limit: int, step: Step) -> int:
-        total = 0
-        with CursorHold.take(self.store, self.layout, part.number) as hold:
-            while hold.cursor.sent < len(part.entries) and total < limit:
-                end = min(hold.cursor.sent + CHUNK, len(part.entries))
-                chunk = self._open(part.entries[hold.cursor.sent : end])
-                if len(chunk) > limit - total:
-                    chunk = chunk[: limit - total]
-                    end = part.entries.index(chunk[-1]) + 1
-                self._put_on_queue(chunk, step)
-                # Only now: a crash before this line repeats a chunk, and none loses one.
-                hold.advance(end)
-                total += len(chunk)
-        return total
+    async def _send_part(self, number: int) -> None:
+        if not self._room:
+            return
+        place = self.layout.manifest_part(number)
+        where = f"s3://{self.store.bucket}/{place}"
+        part = read_part(number, await self.store.get(place), where, self.corrected)
+        async with await CursorHold.take(self.store, self.layout, number) as hold:
+            while hold.cursor.sent < len(part.entries) and self._room:
+                await self._send_chunk(part, hold)
 
-    def _put_on_queue(self, entries: Sequence[Entry], step: Step) -> None:
-        def send(batch: Sequence[str]) -> int:
-            self.queue.send(batch)
-            return len(batch)
+    async def _send_chunk(self, part: Part, hold: CursorHold) -> None:
+        start = hold.cursor.sent
+        end = min(start + CHUNK, len(part.entries))
+        chunk = self._open(part.entries[start:end])
+        if len(chunk) > self._room:
+            chunk = chunk[: self._room]
+            end = part.entries.index(chunk[-1]) + 1
+        self._room -= len(chunk)
+        # Before they are sent: a crash after this line leaves jobs for later, and doubles none.
+        await hold.advance(end)
+        try:
+            await self._put_on_queue(chunk)
+        except UnavailableError:
+            raise  # some of it may be on the queue
+        except ParallelizeError:
+            if not self._accepted:
+                await hold.advance(start)
+            raise
 
-        bodies = [entry.message(self.layout.run).encode() for entry in entries]
-        for count in in_parallel(send, batches(bodies)):
-            for _ in range(count):
-                step()
+    async def _put_on_queue(self, entries: Sequence[Entry]) -> None:
+        bodies = first_messages(self.layout.run, entries)
+        if not self._accepted:
+            # Alone, so that a queue that refuses us has surely taken nothing.
+            await self._send_batch(bodies[:BATCH])
+            bodies = bodies[BATCH:]
+        await in_flight(self._send_batch, batches(bodies))
 
-    def _sent(self, part: Part) -> int:
-        return read_cursor(self.store, self.layout, part.number).sent
+    async def _send_batch(self, bodies: Sequence[str]) -> None:
+        if bodies:
+            await self.queue.send(bodies)
+            self._accepted = True
+        for _ in bodies:
+            self._step()
 
     def _open(self, entries: Sequence[Entry]) -> list[Entry]:
+        if not self.done:
+            return list(entries)
         return [entry for entry in entries if self.layout.result(entry.key) not in self.done]
 
 
@@ -183,13 +251,12 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Queue, drain: DrainSetting
     )
 
 
-def check_names(run: Run, parts: Sequence[Part]) -> None:
+def check_names(run: Run, keys: Sequence[str]) -> None:
     """Raise UsageError if every output would have one and the same name.
 
     More cannot be foretold: {dir}, {stem} and {suffix} come from what the command prints.
     """
     fields = {field for _, field, *_ in Formatter().parse(run.naming.name) if field}
-    keys = [entry.key for part in parts[:2] for entry in part.entries[:2]]
     if run.naming.on_clash != "fail" or fields - {"run"} or len(keys) < 2:
         return
     raise UsageError(
@@ -203,10 +270,8 @@ def show_plan(context: Context, limit: int | None) -> None:
     """Print how many jobs would be sent."""
     store, layout = context.store, context.layout
     run = load_run(store, context)
-    parts = list(read_parts(store, layout))
-    check_names(run, parts)
     done = finished(store, layout)
-    waiting = len(beyond_cursors(store, layout, parts, done))
+    waiting = waiting_jobs(run, store, layout, done).total()
     count = min(waiting, limit or waiting)
     say_plan(f"would send {plural(count, 'job')} to the queue of run {context.run}")
     say_plan(f"{plural(len(done), 'job')} have a result already")

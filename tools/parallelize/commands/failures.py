@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parallelize.console import WIDTH, answer, answer_json, say, shown
+from parallelize.console import WIDTH, answer, answer_json, columns, say, shown
 from parallelize.context import open_context
 from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.failed import as_json, group, see_one
@@ -28,7 +28,7 @@ def failures(*, json: Json = False, common: Common = NOTHING) -> None:
         return
     if not found:
         say("no file has failed")
-    for line in listing(found):
+    for line in listing(found, columns()):
         answer(line)
     for line in next_steps(found, context.hint) if found else ():
         say(line)
@@ -37,12 +37,12 @@ def failures(*, json: Json = False, common: Common = NOTHING) -> None:
         say(line)
 
 
-def listing(results: Sequence[Result]) -> list[str]:
-    """Return each group with the names of its files."""
+def listing(results: Sequence[Result], width: int = WIDTH) -> list[str]:
+    """Return each group with the names of its files, in lines of at most `width` columns."""
     lines = []
     for item in group(results):
-        lines.append(f"{len(item.keys):,}  {item.label}  {shown(item.words, WIDTH - 20)}")
-        lines += [f"   {shown(key, WIDTH - 3)}" for key in item.keys[:NAMES_SHOWN]]
+        lines.append(f"{len(item.keys):,}  {item.label}  {shown(item.words, width - 20)}")
+        lines += [f"   {shown(key, width - 3)}" for key in item.keys[:NAMES_SHOWN]]
         if len(item.keys) > NAMES_SHOWN:
             lines.append(f"   and {len(item.keys) - NAMES_SHOWN:,} more (all: --json)")
     return lines

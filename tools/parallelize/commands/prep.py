@@ -12,7 +12,7 @@ message under way, belongs to the old content, and nobody could tell which one w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import stock_bundle
-from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
+from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
 from parallelize.progress import progress
@@ -38,7 +38,8 @@ from parallelize.runs.record import (
 from parallelize.runs.remote_inputs import find_remote, is_remote, select
 from parallelize.runs.results import read_result
 from parallelize.runs.twins import twin_remarks
-from parallelize.transfers import SHA256, Fingerprint, fingerprint, holds, in_parallel
+from parallelize.runs.uploads import Outgoing, Stored, Uploads
+from parallelize.transfers import Fingerprint, fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import RunLayout
@@ -57,19 +58,11 @@ CHANGED = (
 
 
 @dataclass(frozen=True)
-class Upload:
-    """A file that has to be sent."""
-
-    item: LocalInput
-    content: Fingerprint
-
-
-@dataclass(frozen=True)
 class Plan:
     """What `prep` will do: send files, add entries to the manifest, renew run.json."""
 
     draft: Draft
-    uploads: tuple[Upload, ...]
+    uploads: tuple[Outgoing, ...]
     entries: tuple[Entry, ...]
     corrected: tuple[Entry, ...] = ()
     """Inputs whose jobs have failed, as they are now."""
@@ -83,7 +76,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """The size of the uploads."""
-        return sum(upload.content.size for upload in self.uploads)
+        return sum(upload.size for upload in self.uploads)
 
 
 @dataclass(frozen=True)
@@ -138,10 +131,10 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
         for line in remarks(plan):
             say(line)
         adopt(context)
-        etags = send(store, plan.uploads, context.layout)
+        stored = send(context, plan.uploads)
         stock_bundle.send(context, bundle)
-        add_corrections(store, context.layout, _as_stored(plan.corrected, etags))
-        total = add_to_manifest(store, context.layout, _as_stored(plan.entries, etags))
+        add_corrections(store, context.layout, _as_stored(plan.corrected, stored))
+        total = add_to_manifest(store, context.layout, _as_stored(plan.entries, stored))
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
             say(CHANGED)
@@ -172,8 +165,7 @@ def show_plan(context: Context) -> None:
     if (bundle := stock_bundle.pack(context)) and not bundle.sent:
         say_plan(f"would upload {stock_bundle.describe(bundle)}")
     say_plans(
-        f"would upload {shown(upload.item.key)}  {show_size(upload.content.size)}"
-        for upload in plan.uploads
+        f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
     )
     if renewed:
         say_plan("would replace the environment or the settings of the run: they have changed")
@@ -202,7 +194,7 @@ def make_plan(context: Context, store: Store, draft: Draft, local: Found | None)
     check_same_places(draft.run, find_run(store, layout.run_json))
     known = {entry.key: entry for part in read_parts(store, layout) for entry in part.entries}
     if local is None:
-        uploads: tuple[Upload, ...] = ()
+        uploads: tuple[Outgoing, ...] = ()
         chosen = select(context)
         there = find_remote(
             context.store_of(chosen.location.bucket), chosen, rules_of(context, None)
@@ -211,12 +203,17 @@ def make_plan(context: Context, store: Store, draft: Draft, local: Found | None)
         changed = [entry.key for entry in wanted if _differs(entry, known)]
     else:
         there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
-        uploads = tuple(_missing_uploads(store, there_now, local.inputs))
-        sent_now = {upload.item.key: upload.content for upload in uploads}
-        wanted = [_entry(item, sent_now.get(item.key), there_now) for item in local.inputs]
+        contents = _contents(local.inputs, {*there_now, *known})
+        held = _held(store, there_now, contents)
+        wanted = [_entry(item, contents.get(item.key), held.get(item.key)) for item in local.inputs]
+        uploads = tuple(
+            Outgoing(item.key, item.path, layout.input.key(item.key), item.size)
+            for item in local.inputs
+            if item.key not in held
+        )
         left_out, refused = local.left_out, ()
         changed = [entry.key for entry in wanted
-                   if entry.key in sent_now and _differs(entry, known)]  # fmt: skip
+                   if entry.key not in held and _differs(entry, known)]  # fmt: skip
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
     corrected = tuple(entry for entry in wanted if _differs(entry, known))
@@ -239,32 +236,19 @@ def check_changes(
         )
 
 
-def send(store: Store, uploads: Sequence[Upload], layout: RunLayout) -> dict[str, str]:
-    """Upload files, several at once, and show how far it is; return the ETag of each key."""
+def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
+    """Upload files, many at once, and show how far it is; return what S3 has of each key."""
+    stored: dict[str, Stored] = {}
+    if not files:
+        return stored
+    with progress("uploaded", len(files)) as step:
 
-    def send_one(upload: Upload) -> tuple[Upload, str]:
-        with upload.item.path.open("rb") as file:
-            etag = store.put_file(
-                layout.input.key(upload.item.key), file, metadata={SHA256: upload.content.sha256}
-            )
-        if etag is None:
-            raise ServiceError(f"{escape(upload.item.key)} was not stored")
-        if upload.item.path.stat().st_mtime_ns != upload.content.modified_ns:
-            raise UsageError(
-                f"{shown(upload.item.key, 50)} changed while it was read and sent",
-                "nothing of this call has become part of the run",
-                "let whatever writes it end, then run it again",
-            )
-        return upload, etag
+        def told(file: Stored) -> None:
+            stored[file.name] = file
+            step(file.size)
 
-    etags: dict[str, str] = {}
-    if not uploads:
-        return etags
-    with progress("uploaded", len(uploads)) as step:
-        for upload, etag in in_parallel(send_one, uploads):
-            etags[upload.item.key] = etag
-            step(upload.content.size)
-    return etags
+        context.transfer(context.bucket, lambda store: Uploads(store, told).send(files))
+    return stored
 
 
 def add_to_manifest(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> int:
@@ -292,10 +276,13 @@ def _write_parts(store: Store, layout: RunLayout, entries: list[Entry], number: 
         number += 1
 
 
-def _as_stored(entries: Iterable[Entry], etags: Mapping[str, str]) -> list[Entry]:
-    """Take the ETags that S3 gave: with KMS they are not the ones that we computed."""
+def _as_stored(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Entry]:
+    """Take what S3 says: its ETag with KMS is not the one that we computed."""
     return [
-        entry.model_copy(update={"etag": etags.get(entry.key, entry.etag)}) for entry in entries
+        Entry(key=entry.key, size=there.size, etag=there.etag)
+        if (there := stored.get(entry.key))
+        else entry
+        for entry in entries
     ]
 
 
@@ -335,24 +322,30 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
     say(f"made the bucket {name}")
 
 
-def _missing_uploads(
-    store: Store, there: Mapping[str, ObjectInfo], local: Sequence[LocalInput]
-) -> Iterator[Upload]:
-    def compare(item: LocalInput) -> Upload | None:
-        content = fingerprint(item.path)
-        found = there.get(item.key)
-        return None if found and holds(store, found, content) else Upload(item, content)
-
-    for upload in in_parallel(compare, local):
-        if upload is not None:
-            yield upload
+def _contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
+    """Read those files whose content has to be compared with what was sent before."""
+    found = [item for item in local if item.key in compared]
+    return dict(in_parallel(lambda item: (item.key, fingerprint(item.path)), found))
 
 
-def _entry(item: LocalInput, content: Fingerprint | None, there: Mapping[str, ObjectInfo]) -> Entry:
-    if content is not None:
-        return Entry(key=item.key, size=content.size, etag=content.etag)
-    found = there[item.key]
-    return Entry(key=item.key, size=found.size, etag=found.etag)
+def _held(
+    store: Store, there: Mapping[str, ObjectInfo], contents: Mapping[str, Fingerprint]
+) -> dict[str, ObjectInfo]:
+    """Return the objects of those files that need not be sent."""
+
+    def compare(key: str) -> tuple[str, ObjectInfo] | None:
+        found = there.get(key)
+        return (key, found) if found and holds(store, found, contents[key]) else None
+
+    return dict(pair for pair in in_parallel(compare, contents) if pair is not None)
+
+
+def _entry(item: LocalInput, content: Fingerprint | None, held: ObjectInfo | None) -> Entry:
+    """Return the input as it will be; what was never sent gets its ETag when S3 has it."""
+    known = held or content
+    if known is None:
+        return Entry(key=item.key, size=item.size, etag="")
+    return Entry(key=item.key, size=known.size, etag=known.etag)
 
 
 def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,7 @@ from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
 from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.record import load_run
@@ -65,7 +67,9 @@ GOOD_BYE_SECONDS = 10.0
 
 
 def run(  # noqa: PLR0913 - each is a flag of its own
-    *,
+    *words: Annotated[
+        str, Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel.")
+    ],
     out: Annotated[
         Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
     ] = None,
@@ -80,7 +84,18 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
     output counts as a success only with run.require_output = false.
     """
-    context = open_run(common, {**work.flags(), "workers.count": workers})
+    line = one_liner.parse(words)
+    if line and not common.run:
+        common = replace(common, run=line.run_name(Path.cwd()))
+    with one_liner.settings_of(line) as settings:
+        flags = {**work.flags(), **settings, "workers.count": workers}
+        return _run(common, flags, out, dry_run=dry_run, json=json)
+
+
+def _run(
+    common: Common, flags: Mapping[str, object], out: Path | None, *, dry_run: bool, json: bool
+) -> int:
+    context = open_run(common, flags)
     if context.settings.workers.count < 1:
         raise UsageError(
             "run needs at least one worker", None,

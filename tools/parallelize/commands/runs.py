@@ -11,11 +11,14 @@ from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.catalog import Catalog, Listed, as_json
 from parallelize.units import show_duration
 
+OWNER_WIDTH = 9
+"""What is left of 80 columns; all of it is in the JSON."""
+
 
 def runs(*, json: Json = False, common: Common = NOTHING) -> None:
     """List the runs of the bucket, the newest first, and whether anybody works on them.
 
-    It reads no results: `done` is the workers' own account, `status` counts exactly.
+    It reads no results: done and failed are what the workers say, `status` counts exactly.
     """
     context = open_context(common)
     found = Catalog(context.store, context.base).runs()
@@ -31,19 +34,20 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
 
 def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
     """Return a head, and a line for each run; `now` is seconds since 1970."""
-    yield _row("run", "created", "state", "alive", "done", "seen", "owner")
+    yield _row("run", "created", "state", "alive", "done", "failed", "seen", "owner")
     for one in found:
         created = one.created_at[:10]
         seen = "" if one.seen is None else show_duration(now - one.seen)
         # The user's ARN is for `--json`: a line has no room for it.
         who = one.owner.partition(" ")[0]
-        yield _row(one.name, created, one.state, f"{one.alive:,}", f"{one.done:,}", seen, who)
+        counts = (f"{one.alive:,}", f"{one.done:,}", f"{one.failed:,}")
+        yield _row(one.name, created, one.state, *counts, seen, who)
 
 
 def _row(*cells: str) -> str:
-    widths = (20, 10, 10, 5, 7, 6, 16)
-    name, created, state, alive, done, seen, owner = (
+    widths = (20, 10, 10, 5, 7, 6, 6, OWNER_WIDTH)
+    name, created, state, alive, done, failed, seen, owner = (
         shown(cell, width) for cell, width in zip(cells, widths, strict=True)
     )
-    line = f"{name:<20} {created:<10} {state:<10} {alive:>5} {done:>7} {seen:>6} {owner}"
-    return line.rstrip()
+    counts = f"{alive:>5} {done:>7} {failed:>6} {seen:>6}"
+    return f"{name:<20} {created:<10} {state:<10} {counts} {owner}".rstrip()

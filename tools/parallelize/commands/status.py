@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, escape, say
+from parallelize.console import answer, answer_json, columns, escape, say
 from parallelize.context import Context, open_context
 from parallelize.hints import repeat_flags
 from parallelize.options import NOTHING, SWITCH, Common, Json
@@ -19,7 +20,7 @@ from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.view import as_json, page
 from parallelize.runs.watch import open_view, watch
 from parallelize.runs.whereabouts import with_whereabouts
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.queue import QueueCounts
 
@@ -35,7 +36,9 @@ def status(
     """Show how many files are done, running, waiting and failed, and what the workers do."""
     context = open_context(common)
     say_whose(context)
-    elsewhere = place_elsewhere(context)
+    elsewhere = ""
+    with suppress(AccessError):
+        elsewhere = place_elsewhere(context)
     if elsewhere:
         say(
             f"queues and machines called {context.run} belong to the run in s3://{escape(elsewhere)}"
@@ -57,7 +60,7 @@ def status(
     if json:
         answer_json(as_json(found, context.settings.workers.max_cost))
     elif not watch_:
-        for line in page(found):
+        for line in page(found, columns()):
             answer(line)
 
 
@@ -73,9 +76,10 @@ def make_reader(context: Context) -> Reader:
 
 def count_queue(context: Context, run: str) -> QueueCounts | None:
     """Count the messages of a run, None if it has no queue of its own."""
-    sqs = context.clients.sqs
-    if find_place(sqs, run) not in {None, place_tag(RunLayout(context.base, run).root)}:
-        return None
+    sqs, root = context.clients.sqs, RunLayout(context.base, run).root
+    with suppress(AccessError):  # who may count messages may not be allowed to read tags
+        if find_place(sqs, run) not in {None, place_tag(root)}:
+            return None
     try:
         return find_queues(sqs, run).main.counts()
     except MissingError:

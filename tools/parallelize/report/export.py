@@ -17,7 +17,10 @@ def as_json(report: Report) -> dict[str, Any]:
     """Return the object that `report --json` prints; costs in US dollars, sizes in bytes."""
     run, provenance = report.found.snapshot.run, report.found.provenance
     counts = status_json(report.status)
-    kept = ("run", "state", "total", "done", "failed", "running", "waiting", "elapsed_seconds")
+    kept = (
+        "run", "state", "total", "done", "failed", "without_output", "running", "waiting",
+        "elapsed_seconds",
+    )  # fmt: skip
     return {
         "schema": SCHEMA,
         **{name: counts[name] for name in kept},

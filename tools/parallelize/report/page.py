@@ -30,7 +30,8 @@ from parallelize.report.svg import (
     span_of,
 )
 from parallelize.runs.failed import group, see_one
-from parallelize.runs.status import RunState
+from parallelize.runs.silent import told_silent
+from parallelize.runs.status import RunState, RunStatus
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result
@@ -82,9 +83,15 @@ class FailureGroup:
     see: str
 
 
+def _verdict(status: RunStatus) -> tuple[str, str]:
+    if status.state is RunState.DRAINED and status.silent.count:
+        return "bad", "Finished, and some files have produced no output"
+    return VERDICTS[status.state]
+
+
 def render(report: Report, hint: str = "") -> str:
     """Return the page; `hint` ends each command that it proposes."""
-    state, verdict = VERDICTS[report.status.state]
+    state, verdict = _verdict(report.status)
     return environment("parallelize.report").get_template(TEMPLATE).render(
         report=report,
         run=report.status.run,
@@ -93,6 +100,7 @@ def render(report: Report, hint: str = "") -> str:
         made=datetime.fromtimestamp(report.status.taken_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         tiles=list(tiles(report, hint)),
         hint=hint,
+        silent=" ".join(line.strip() for line in told_silent(report.status.silent)),
         charts=charts(report),
         lanes_left_out=max(0, len(report.workers) - LANES),
         slowest=slowest(report),

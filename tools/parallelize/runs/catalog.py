@@ -53,6 +53,11 @@ class Listed:
         return sum(worker.beat.done for worker in self.workers)
 
     @property
+    def failed(self) -> int:
+        """How many files have failed for good, by the workers' own account."""
+        return sum(worker.beat.failed for worker in self.workers)
+
+    @property
     def seen(self) -> float | None:
         """When the last worker was heard of, in seconds since 1970."""
         return max((worker.beat.seen for worker in self.workers), default=None)
@@ -138,6 +143,7 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
         "workers_alive": listed.alive,
         "workers": len(listed.workers),
         "done_by_workers": listed.done,
+        "failed_by_workers": listed.failed,
         "seen": None if seen is None else iso(seen),
         "command": list(listed.run.command) if listed.run else None,
         "reason": listed.word,

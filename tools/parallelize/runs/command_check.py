@@ -53,9 +53,9 @@ class Program:
     mode: int | None
 
 
-def split_command(text: str | None, setting: str = "run.command") -> tuple[str, ...]:
+def split_command(text: str | None) -> tuple[str, ...]:
     """Return the words of the command; raise UsageError if there are none, or a shell's."""
-    check_plain(text or "", setting)
+    check_plain(text or "")
     try:
         words = tuple(shlex.split(text or ""))
     except ValueError as error:

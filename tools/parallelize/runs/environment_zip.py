@@ -58,6 +58,12 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
                 _add(archive, name, path)
 
 
+def zip_script(folder: Path, name: str, target: Path) -> None:
+    """Write a zip that has one file of `folder` and nothing else, under its own name there."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        _add(archive, name, folder / name)
+
+
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
     never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
     return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])

@@ -22,6 +22,9 @@ OWN_NAME = "FILE"
 COMPARED = 1000
 """Characters of the last words in which failures may differ."""
 
+_NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+(?:[.,:]\d+)*)\b")
+"""What differs in each of many equal failures: lines, times, addresses, sizes."""
+
 SHORTEST_NAME = 3
 """Characters of a name that are not part of any sentence by chance."""
 
@@ -30,7 +33,7 @@ SHORTEST_NAME = 3
 class Group:
     """Failures that look alike: how they ended, and the last thing that was said.
 
-    Where each of them named its own input, `words` has FILE.
+    Where each of them named its own input, `words` has FILE, and N where their numbers differ.
     """
 
     label: str
@@ -55,14 +58,19 @@ def group(results: Iterable[Result]) -> list[Group]:
     """Put failures that look alike together, the largest group first."""
     found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        found.setdefault((label(result), _without_name(result)), []).append(result)
+        words = _NUMBER.sub("N", _without_name(result))
+        found.setdefault((label(result), words), []).append(result)
     groups = [_grouped(how, words, alike) for (how, words), alike in found.items()]
     return sorted(groups, key=lambda item: (-len(item.keys), item.label, item.words))
 
 
 def _grouped(how: str, words: str, alike: Sequence[Result]) -> Group:
-    said = {last_words(result) for result in alike}
-    return Group(how, said.pop() if len(said) == 1 else words, tuple(r.key for r in alike))
+    # As little is replaced as makes them one.
+    for told in (last_words, _without_name):
+        if len(said := {told(result) for result in alike}) == 1:
+            words = said.pop()
+            break
+    return Group(how, words, tuple(result.key for result in alike))
 
 
 def _without_name(result: Result) -> str:
@@ -102,13 +110,13 @@ def _silent_end(attempt: Attempt) -> str:
 
 
 def summary(results: Sequence[Result]) -> list[str]:
-    """Return a line for each group, with its first file."""
+    """Return two lines for each group: what was said, in full, and its first file."""
     lines = []
     groups = group(results)
     for item in groups[:GROUPS_SHOWN]:
         more = f" and {len(item.keys) - 1:,} more" if len(item.keys) > 1 else ""
-        head = f"  {len(item.keys):>5,}  {item.label:<9}  {shown(item.words, 32):<32}  "
-        lines.append(head + shown(item.keys[0], max(8, WIDTH - len(head) - len(more))) + more)
+        lines.append(f"  {len(item.keys):>5,}  {item.label:<9}  {item.words}")
+        lines.append(f"{' ' * 20}{shown(item.keys[0], max(8, WIDTH - 20 - len(more)))}{more}")
     if len(groups) > GROUPS_SHOWN:
         rest = sum(len(item.keys) for item in groups[GROUPS_SHOWN:])
         lines.append(f"  {rest:>5,}  others    all of them: parallelize failures")

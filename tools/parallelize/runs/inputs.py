@@ -40,6 +40,8 @@ class LocalInput:
 
     key: str
     path: Path
+    size: int = 0
+    """In bytes, when it was found."""
 
 
 @dataclass(frozen=True)
@@ -314,16 +316,17 @@ def _key_of(name: str, folder: Path) -> str:
 
 
 def _one(key: str, path: Path) -> Iterator[LocalInput | Refused]:
-    why = _unusable(path)
-    yield Refused(key, why) if why else LocalInput(key, path)
-
-
-def _unusable(path: Path) -> str | None:
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except OSError as error:
         dangling = path.is_symlink() and isinstance(error, FileNotFoundError)
-        return "it is a link to nothing" if dangling else error.strerror or str(error)
+        yield Refused(key, "it is a link to nothing" if dangling else error.strerror or str(error))
+        return
+    why = _unusable(path, found.st_mode)
+    yield Refused(key, why) if why else LocalInput(key, path, found.st_size)
+
+
+def _unusable(path: Path, mode: int) -> str | None:
     if stat.S_ISDIR(mode):
         return "it is a folder; an input is a file"
     if not stat.S_ISREG(mode):

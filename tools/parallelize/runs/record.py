@@ -22,9 +22,10 @@ from parallelize.runs.command_check import (
     split_command,
     this_architecture,
 )
-from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
+from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks, zip_script
 from parallelize.runs.own_files import products
 from parallelize.runs.ownership import find_origin
+from parallelize.runs.placeholders import split_template
 from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import OutputTable, RunTable
@@ -83,19 +84,25 @@ def drafted(context: Context) -> Iterator[Draft]:
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards.
     """
     settings = context.settings.run
-    command = command_words(settings)
-    setup = split_command(settings.setup, "run.setup") if settings.setup else None
+    command, template = command_words(settings)
+    setup = split_command(settings.setup) if settings.setup else None
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
-        archive = _archive(context, Path(folder))
+        archive = _archive(context, command, Path(folder))
         _check(context, command, setup, archive)
-        yield Draft(_record(context, command, setup, archive), archive)
+        run = _record(context, command, setup, archive)
+        yield Draft(run.model_copy(update={"template": template}), archive)
 
 
-def command_words(settings: RunTable) -> Words:
-    """Return what workers start; UsageError for a command that they could not start so."""
-    return (
-        shell_command(settings.command or "") if settings.shell else split_command(settings.command)
-    )
+def command_words(settings: RunTable) -> tuple[Words, bool]:
+    """Return what workers start, and whether it has places for the input.
+
+    Raises UsageError for a command that they could not start so.
+    """
+    text = settings.command or ""
+    if settings.shell:
+        return shell_command(text), False
+    words, template = split_command(text), split_template(text)
+    return template or words, template is not None
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -151,10 +158,10 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
             )
 
 
-def _archive(context: Context, folder: Path) -> Path | None:
+def _archive(context: Context, command: Words, folder: Path) -> Path | None:
     env = context.settings.run.env
     if env is None:
-        return None
+        return _script_archive(context, command, folder)
     source = context.path(env)
     if source.is_file() or source.suffix == ".zip":
         check_zip(source)
@@ -164,6 +171,19 @@ def _archive(context: Context, folder: Path) -> Path | None:
     target = folder / "environment.zip"
     zip_folder(source, target, products(context))
     check_zip(target)
+    return target
+
+
+def _script_archive(context: Context, command: Words, folder: Path) -> Path | None:
+    """Return the zip of a command that is one script beside the project; None if it is none."""
+    if context.settings.run.shell:
+        command = (program_of(context.settings.run.command or "") or command[0],)
+    name = posixpath.normpath(command[0])
+    outside = name.startswith("../") or not needs_environment(command)
+    if outside or not (context.folder / name).is_file():
+        return None
+    target = folder / "environment.zip"
+    zip_script(context.folder, name, target)
     return target
 
 

@@ -13,27 +13,22 @@ from parallelize_core.errors import UsageError
 
 SHELL = ("bash", "-e", "-o", "pipefail", "-c")
 
-_QUOTED = re.compile(r"'[^']*'|\\.|\"((?:\\.|[^\"\\])*)\"", re.DOTALL)
+QUOTED = re.compile(r"'[^']*'|\\.|\"((?:\\.|[^\"\\])*)\"", re.DOTALL)
 _EXPANSION = r"\$\(|\$\{|\$[\w@*#?!-]|`"
 _IN_DOUBLE_QUOTES = re.compile(rf"\\.|({_EXPANSION})", re.DOTALL)
 _BARE = re.compile(
-    rf"{_EXPANSION}|\|\|?|&&|\d?>>?(?:&\d)?|<<?<?|&|;|[()*\n]|\{{[.#/]*\}}|(?<!\S)~(?=[/\s]|$)|(?<=\s)#"
+    rf"{_EXPANSION}|\|\|?|&&|\d?>>?(?:&\d)?|<<?<?|&|;|[()*\n]|(?<!\S)~(?=[/\s]|$)|(?<=\s)#"
 )
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_]\w*=)")
 _BUILTINS = ("cd", "export", "source", ".", "if", "for", "while", "set", "ulimit", "eval")
 _INPUT = re.compile(r"\$(?:1\b|\{1\b|[@*]|\{[@*]|\{?PARALLELIZE_INPUT\b)")
 
 
-def check_plain(text: str, setting: str = "run.command") -> None:
+def check_plain(text: str) -> None:
     """Raise UsageError if a command has something that means what it says only in a shell."""
     word = shell_word(text)
     if word is None:
         return
-    if re.fullmatch(r"\{[.#/]*\}", word):
-        raise UsageError(
-            f"the command has {word}, which nothing takes the place of", escape(text.strip()),
-            f'leave {word} out: the path of the input is added at the end of {setting}',
-        )  # fmt: skip
     shown = escape(word)
     raise UsageError(
         f'the command has "{shown}", which only a shell understands',
@@ -52,12 +47,12 @@ def shell_word(text: str) -> str | None:
     first = text.split(maxsplit=1)[:1]
     if first and first[0] in _BUILTINS:
         return first[0]
-    for quoted in _QUOTED.finditer(text):
+    for quoted in QUOTED.finditer(text):
         for inside in _IN_DOUBLE_QUOTES.finditer(quoted[1] or ""):
             if inside[1]:
                 return inside[1]
     # Something stands for what was quoted, or two words could become one.
-    found = _BARE.search(_QUOTED.sub("_", text.strip()))
+    found = _BARE.search(QUOTED.sub("_", text.strip()))
     return found[0] if found else None
 
 

@@ -127,8 +127,9 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         worker_of(_up_to_date(beat, snapshot), snapshot.taken_at) for beat in snapshot.heartbeats
     )
     left = max(0, snapshot.total - len(snapshot.finished))
-    held = {key for worker in workers if worker.alive for key in worker.beat.running}
-    running = min(left, len(held))
+    # As many as at the heartbeats: what has ended since has made room for others.
+    busy = (beat for beat in snapshot.heartbeats if worker_of(beat, snapshot.taken_at).alive)
+    running = min(left, sum(len(beat.running) for beat in busy))
     failed = len(snapshot.failures)
     state = _state(left, failed, any(worker.alive for worker in workers))
     return RunStatus(
@@ -216,4 +217,6 @@ def _elapsed(snapshot: Snapshot, left: int) -> float:
 
 
 def _rate(beat: Heartbeat) -> float:
-    return (beat.done + beat.failed) / max(1.0, beat.seen - beat.started)
+    """Return a worker's files per second since it began to receive: its set-up is over."""
+    since = beat.started if beat.ready is None else beat.ready
+    return (beat.done + beat.failed) / max(1.0, beat.seen - since)

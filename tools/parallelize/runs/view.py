@@ -19,6 +19,9 @@ BAR_CELLS = 20
 WORKERS_SHOWN = 12
 FAILED_SHOWN = 2
 
+FIXED_COLUMNS = 64
+"""Of a worker's line, all but what it does now."""
+
 
 def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
     """Return the object that `status --json` prints; costs in US dollars."""
@@ -69,21 +72,22 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
     }
 
 
-def page(status: RunStatus) -> list[str]:
-    """Return the lines of the whole picture, each of at most 80 columns."""
+def page(status: RunStatus, width: int = WIDTH) -> list[str]:
+    """Return the lines of the whole picture, each of at most `width` columns."""
     head = f"{status.run}  {plural(status.alive, 'worker')}  {status.state}"
     elapsed = f"  {show_duration(status.elapsed)} elapsed"
-    return [
-        head + elapsed.rjust(WIDTH - len(head)),
-        _cut(f"  files   {bar(status)} {counts(status)}"),
+    lines = [
+        head + elapsed.rjust(min(width, WIDTH) - len(head)),
+        f"  files   {bar(status)} {counts(status)}",
         *_rate_line(status),
         *_cost_line(status),
-        *_worker_lines(status),
+        *_worker_lines(status, width),
         *_lost_lines(status),
         *_failure_line(status),
         *_silent_lines(status),
         *_why_lines(status),
     ]
+    return [part for line in lines for part in _wrapped(line, width)]
 
 
 def bar(status: RunStatus) -> str:
@@ -149,7 +153,7 @@ def _rate_line(status: RunStatus) -> list[str]:
     if not status.rate or status.finished:
         return []
     eta = "" if status.eta is None else f"about {show_duration(status.eta)} left"
-    return [_cut(f"  rate    {status.rate * 60:,.1f} files/min   {eta}".rstrip())]
+    return [f"  rate    {status.rate * 60:,.1f} files/min   {eta}".rstrip()]
 
 
 def _cost_line(status: RunStatus) -> list[str]:
@@ -160,52 +164,56 @@ def _cost_line(status: RunStatus) -> list[str]:
         parts.append(f"{show_usd(status.cost_per_file)} a file")
     if status.cost_to_finish:
         parts.append(f"{show_usd(status.cost_to_finish)} to finish")
-    return [_cut(f"  cost    {' · '.join(parts)}")]
+    return [f"  cost    {' · '.join(parts)}"]
 
 
-def _worker_lines(status: RunStatus) -> Iterator[str]:
+def _worker_lines(status: RunStatus, width: int) -> Iterator[str]:
     if not status.workers:
         return
     yield ""
-    yield _row("worker", "type", "state", "done", "failed", "now", "seen")
     order = sorted(status.workers, key=lambda worker: (worker.ended, worker.id))
-    for worker in order[:WORKERS_SHOWN]:
-        beat = worker.beat
-        age = show_duration(max(0.0, status.taken_at - beat.seen))
-        now = _now(beat) if worker.alive else _begin(beat.reason)
-        yield _row(
-            beat.worker, beat.type, worker.state, f"{beat.done:,}", f"{beat.failed:,}", now, age
-        )
+    room = max(len("now"), width - FIXED_COLUMNS)
+    rows = [_cells(worker, status.taken_at, room) for worker in order[:WORKERS_SHOWN]]
+    wide = min(room, max(len(row[-1]) for row in rows))
+    for row in (("worker", "type", "state", "done", "failed", "seen", "now"), *rows):
+        yield _row(row, wide)
     if len(order) > WORKERS_SHOWN:
         yield f"  and {len(order) - WORKERS_SHOWN:,} more"
 
 
-def _now(beat: Heartbeat) -> str:
-    if not beat.running:
-        return _begin(beat.reason)
-    others = len(beat.running) - 1
-    return f"{shown(beat.running[0], 12)} +{others}" if others else beat.running[0]
+def _cells(worker: Worker, taken_at: float, room: int) -> tuple[str, ...]:
+    beat = worker.beat
+    age = show_duration(max(0.0, taken_at - beat.seen))
+    now = _now(beat, room) if worker.alive and beat.running else _begin(beat.reason, room)
+    return (
+        beat.worker, beat.type, worker.state, f"{beat.done:,}", f"{beat.failed:,}", age, now,
+    )  # fmt: skip
 
 
-def _begin(reason: str, width: int = 15) -> str:
+def _now(beat: Heartbeat, width: int) -> str:
+    others = f" +{len(beat.running) - 1}" if len(beat.running) > 1 else ""
+    return shown(beat.running[0], max(2, width - len(others))) + others
+
+
+def _begin(reason: str, width: int) -> str:
     """Return how a reason begins; it is a sentence, and its middle tells as much as its end."""
     whole = escape(reason)
     return whole if len(whole) <= width else whole[: width - 1].rstrip() + "…"
 
 
-def _row(*cells: str) -> str:
-    widths = (19, 11, 8, 6, 6, 15, 6)
-    name, kind, state, done, failed, now, age = (
+def _row(cells: tuple[str, ...], wide: int) -> str:
+    widths = (19, 11, 8, 6, 6, 6, max(wide, len("now")))
+    name, kind, state, done, failed, age, now = (
         shown(cell, width) for cell, width in zip(cells, widths, strict=True)
     )
-    return f"  {name:<19} {kind:<11} {state:<8} {done:>6} {failed:>6} {now:<15} {age:>6}".rstrip()
+    return f"  {name:<19} {kind:<11} {state:<8} {done:>6} {failed:>6} {age:>6} {now}".rstrip()
 
 
 def _failure_line(status: RunStatus) -> list[str]:
     if (failure := status.last_failure) is None:
         return []
     where = f"{shown(failure.key, 30)}  {label(failure)}"
-    return ["", _cut(f"  last failure  {where}  {last_words(failure)}")]
+    return ["", f"  last failure  {where}  {last_words(failure)}"]
 
 
 def _lost_lines(status: RunStatus) -> Iterator[str]:
@@ -215,21 +223,22 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
     failed = [worker for worker in status.workers if worker.state == WorkerState.FAILED]
     failed.sort(key=lambda worker: worker.beat.seen)
     for worker in failed[-FAILED_SHOWN:]:
-        text = f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
         yield ""
-        yield from textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10, max_lines=3)
+        yield f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
 
 
 def _silent_lines(status: RunStatus) -> list[str]:
-    told = [_cut(f"  {line}") for line in told_silent(status.silent)]
+    told = [f"  {line}" for line in told_silent(status.silent)]
     return ["", *told] if told else []
 
 
 def _why_lines(status: RunStatus) -> list[str]:
     """Return the reason in full: the last words of a worker end with what matters most."""
-    text = f"  why     {status.why}" if status.why else ""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * 10)
+    return [f"  why     {status.why}"] if status.why else []
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+def _wrapped(line: str, width: int) -> list[str]:
+    """Return a line in as many as it takes: nothing is cut off."""
+    if len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent=" " * 10, break_on_hyphens=False)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from parallelize.console import WIDTH, is_live, printable, say
+from parallelize.console import is_live, printable, say
 from parallelize.progress import LINE_SECONDS
 from parallelize.runs.status import RunStatus
 from parallelize.runs.view import changes, log_line, page
@@ -56,12 +56,11 @@ def open_view(footer: str = FOOTER) -> Iterator[View]:
         yield LogView()
         return
     console = Console(stderr=True)
-    console.width = min(console.width, WIDTH)
     with Live(console=console, auto_refresh=False) as live:
 
         def show(status: RunStatus) -> None:
-            lines = [*page(status), "", footer] if not status.finished else page(status)
-            told = printable("\n".join(lines))
+            ending = [] if status.finished else ["", footer]
+            told = printable("\n".join([*page(status, console.width), *ending]))
             live.update(Text(told, no_wrap=True, overflow="crop"), refresh=True)
 
         yield show

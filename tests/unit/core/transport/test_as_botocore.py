@@ -172,6 +172,20 @@ def test_bodies_are_signed_where_the_configuration_asks_for_it(
     assert Payload.of(BODY, where).digest == hashlib.sha256(BODY).hexdigest()
 
 
+@pytest.mark.parametrize("prefix", ["", "folder/", "a+b c%20d/\x01", "ünï/界🧬"])
+@pytest.mark.parametrize("bucket", BUCKETS)
+def test_a_page_of_a_listing_is_asked_for_alike(bucket: str, prefix: str) -> None:
+    for after, token, delimiter in (("", "", ""), (f"{prefix}k/k", "", "/"), ("", "to/k=+", "")):
+        expected = botocores(
+            SESSION, "list_objects_v2", Bucket=bucket, Prefix=prefix, EncodingType="url",
+            **({"StartAfter": after} if after else {}),
+            **({"ContinuationToken": token} if token else {}),
+            **({"Delimiter": delimiter} if delimiter else {}),
+        )  # fmt: skip
+        request = ObjectRequests(bucket).page(prefix, after, token, delimiter)
+        same(SESSION, expected, request, bucket_of(SESSION, bucket))
+
+
 def test_an_upload_in_parts_is_asked_for_alike() -> None:
     upload = {"Bucket": "bucket", "Key": "k/e y", "UploadId": "up+/load=="}
     payload = Payload.of(BODY, ENDPOINT)

@@ -1,0 +1,70 @@
+"""One page of a listing of a bucket, read without a tree of a thousand elements."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_plus
+
+from parallelize_core.errors import UnavailableError
+from parallelize_core.store import ObjectInfo
+from parallelize_core.transport.answers import Reply, field_of
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPage:
+    """Objects in the order of their keys, and where the next page begins; nothing after the last.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+    """
+
+    found: list[ObjectInfo]
+    token: str
+
+
+def query(prefix: str, after: str = "", token: str = "", delimiter: str = "") -> str:
+    """Return the query of a page: after a key, or where an earlier page has ended."""
+    # In the order of their names, as the signature wants them.
+    fields = {
+        "continuation-token": token,
+        "delimiter": delimiter,
+        # XML cannot say every character that a key may have.
+        "encoding-type": "url",
+        "list-type": "2",
+        "prefix": prefix,
+        "start-after": "" if token else after,
+    }
+    needed = ("prefix",)
+    return "&".join(
+        f"{name}={quote(value, safe='')}"
+        for name, value in fields.items()
+        if value or name in needed
+    )
+
+
+def read_page(reply: Reply) -> ListingPage:
+    """Read an answer; raise UnavailableError if it breaks off."""
+    more = field_of(reply.body, "IsTruncated")
+    token = field_of(reply.body, "NextContinuationToken")
+    if more not in {"true", "false"} or (more == "true" and not token):
+        raise UnavailableError("an answer of S3 breaks off", "it does not tell whether it is all")
+    encoded = field_of(reply.body, "EncodingType") == "url"
+    # The folders of a listing with a delimiter come apart from the objects.
+    pieces = reply.body.decode().split("<Contents>")[1:]
+    return ListingPage([_object(piece, encoded=encoded) for piece in pieces], token)
+
+
+def _object(piece: str, *, encoded: bool) -> ObjectInfo:
+    key, size, etag = _text(piece, "Key"), _text(piece, "Size"), _text(piece, "ETag")
+    if encoded and ("%" in key or "+" in key):
+        key = unquote_plus(key)
+    return ObjectInfo(key, int(size), etag.strip('"'))
+
+
+def _text(piece: str, name: str) -> str:
+    start = piece.find(f"<{name}>")
+    end = piece.find("<", start + 1)
+    if start < 0 or end < 0:
+        raise UnavailableError("an answer of S3 breaks off", f"an object has no {name}")
+    text = piece[start + len(name) + 2 : end]
+    return html.unescape(text) if "&" in text else text

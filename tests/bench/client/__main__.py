@@ -1,0 +1,101 @@
+"""What the client costs, beside its peers in the same run.
+
+    python -m tests.bench.client [--only small --only queue ...] [--rounds 3] [--json FILE]
+    python -m tests.bench.client --client before=OLD/bin/parallelize --client after=...
+
+Everything is measured from outside, from a program's start to its end: any version of the client
+can be measured. S3 and SQS are the small cloud on another core; files are on a memory file system.
+Peers are taken from the folder that BENCH_PEERS names; one that is not there is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.client.enqueue import measure_enqueue
+from tests.bench.client.figures import HEAD, Figure, Report
+from tests.bench.client.reading import measure_reading
+from tests.bench.client.scene import MIB
+from tests.bench.client.transfers import Load, measure_transfers
+from tests.bench.engine.figures import describe_machine
+from tests.bench.small_cloud.process import small_cloud
+
+CLIENT = str(Path(sys.executable).with_name("parallelize"))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, how often, and the cores of clients and of the cloud."""
+
+    clients: dict[str, str]
+    rounds: int
+    core: int | None
+    cloud_core: int | None
+    count: int
+
+    def transfers(self, load: Load) -> Iterator[Figure]:
+        """Files up and down."""
+        with small_cloud(self.cloud_core) as cloud:
+            yield from measure_transfers(cloud, self.clients, load, self.rounds, self.core)
+
+    def enqueue(self) -> Iterator[Figure]:
+        """Jobs onto a queue."""
+        with small_cloud(self.cloud_core) as cloud:
+            count = self.count or 40_000
+            yield from measure_enqueue(cloud, self.clients, count, self.rounds, self.core)
+
+    def reading(self) -> Iterator[Figure]:
+        """What tells of a run."""
+        yield from measure_reading(self.clients, self.count or 40_000, self.core, self.cloud_core)
+
+
+ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
+    "small": lambda bench: bench.transfers(Load(bench.count or 2000, 4096)),
+    "many": lambda bench: bench.transfers(Load(bench.count or 20_000, 4096)),
+    "medium": lambda bench: bench.transfers(Load(300, MIB)),
+    "large": lambda bench: bench.transfers(Load(2, 512 * MIB)),
+    "queue": Bench.enqueue,
+    "reading": Bench.reading,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.client")
+    parser.add_argument("--client", action="append", type=_named, metavar="NAME=PROGRAM")
+    parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=0, help="of files, jobs or results")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    allowed = sorted(os.sched_getaffinity(0))
+    core, cloud_core = (None, None) if len(allowed) < 2 else (None, allowed[-1])
+    clients = dict(options.client) if options.client else {"parallelize": CLIENT}
+    bench = Bench(clients, options.rounds, core, cloud_core, options.count)
+    report = Report(describe_machine())
+    _say(", ".join(f"{name} {value}" for name, value in report.machine.items()))
+    _say(HEAD)
+    for name in options.only or ROWS:
+        for figure in ROWS[name](bench):
+            report.figures.append(figure)
+            _say(figure.line)
+            if options.json:
+                options.json.write_text(report.encode() + "\n")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, program = text.partition("=")
+    return name, program
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

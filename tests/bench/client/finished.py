@@ -1,0 +1,70 @@
+"""Lets all jobs of a run have ended, as workers would leave them: outputs, results, segments."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+from tests.bench.client.scene import BUCKET
+from tests.bench.small_cloud.process import REGION, CloudProcess
+
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.result import Cause, Output, Result
+
+TIMES = ("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01+00:00")
+
+
+def layout_of(run: str) -> RunLayout:
+    """Return the keys of a run of the bench."""
+    return RunLayout(Location(BUCKET), run)
+
+
+def result_of(run: str, key: str, outputs: tuple[Output, ...], log: str = "") -> Result:
+    """Return what a worker writes of a job."""
+    started, finished = TIMES
+    return Result(
+        run=run, key=key, attempt=1, worker="w1", started_at=started, finished_at=finished,
+        exit_code=0, outputs=outputs, status="succeeded", log=log,
+    )  # fmt: skip
+
+
+def failure_of(run: str, key: str) -> Result:
+    """Return what a worker writes of a job that has failed."""
+    return result_of(run, key, ()).model_copy(
+        update={"status": "failed", "cause": Cause.COMMAND, "exit_code": 1, "stderr_tail": "no\n"}
+    )
+
+
+def finish_all(cloud: CloudProcess, run: str, inputs: Path) -> None:
+    """Give each input an output of the same content, and a result."""
+    asyncio.run(_finish_all(cloud, run, sorted(inputs.iterdir())))
+
+
+async def _finish_all(cloud: CloudProcess, run: str, files: list[Path]) -> None:
+    layout = layout_of(run)
+    clients = clients_of(cloud)
+    store = clients.store(BUCKET)
+    waiting = iter(files)
+
+    async def work() -> None:
+        for file in waiting:
+            with file.open("rb") as opened:
+                etag = await store.put_file(layout.output.key(file.name), opened)
+            with file.open("rb") as opened:
+                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+            size = file.stat().st_size
+            output = Output(key=file.name, size=size, sha256=sha256, etag=etag or "")
+            result = result_of(run, file.name, (output,))
+            await store.put(layout.result(file.name), result.encode())
+
+    await asyncio.gather(*(work() for _ in range(16)))
+    await clients.aclose()
+
+
+def clients_of(cloud: CloudProcess) -> AsyncClients:
+    """Return clients of the cloud, for the bench itself."""
+    os.environ.update(cloud.environ)
+    return AsyncClients.of_region(REGION)

@@ -1,0 +1,103 @@
+"""One line is a whole run: what is typed after `--` is its command and its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from parallelize.runs.inputs import find_inputs
+from parallelize.runs.one_liner import OneLiner, parse, settings_of
+from parallelize_core.errors import UsageError
+from parallelize_core.layout import check_run_name
+
+
+def line(*words: str) -> OneLiner:
+    parsed = parse(words)
+    assert parsed
+    return parsed
+
+
+def test_words_before_the_colons_are_the_command_and_those_behind_the_files() -> None:
+    parsed = line("convert", "{}", "-resize", "50%", "{/.}.png", ":::", "a b.jpg", "-c.jpg")
+    assert parsed.command == "convert {} -resize 50% {/.}.png"
+    assert parsed.inputs == ("a b.jpg", "-c.jpg")
+
+
+def test_without_words_there_is_no_line() -> None:
+    assert parse(()) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("foo", "bar"), "does not take: foo bar"),
+        (("wc", ":::"), "no files after :::"),
+        ((":::", "a"), "no command before :::"),
+        (("wc", "::::", "list"), ":::: is not understood"),
+        (("wc", ":::", "a", ":::", "b"), "::: ::: is not understood"),
+        (("wc", ":::+", "a"), r":::\+ is not understood"),
+    ],
+)
+def test_what_is_no_such_line_is_told_with_what_one_looks_like(
+    words: tuple[str, ...], what: str
+) -> None:
+    with pytest.raises(UsageError, match=what) as caught:
+        parse(words)
+    assert ":::" in (caught.value.fix or "") or "--inputs" in (caught.value.fix or "")
+
+
+def test_files_are_those_of_the_folder_in_which_the_line_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub" / "d").mkdir(parents=True)
+    for name in ("sub/a b.txt", "sub/d/{} é.txt", "sub/-c.txt"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.chdir(tmp_path / "sub")
+    with settings_of(line("wc", ":::", "a b.txt", "d/{} é.txt", "./-c.txt")) as settings:
+        found = find_inputs(str(settings["run.inputs"]), tmp_path, "")
+    assert {item.key for item in found.inputs} == {
+        "sub/a b.txt",
+        "sub/d/{} é.txt",
+        "sub/-c.txt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "outputs"),
+    [
+        (["convert", "{}", "{/.}.png"], True),
+        (["gzip", "-k", "{}"], False),
+        (["wc", "-l"], False),
+        (["./job.sh", "--in={}", "--out={/.}.csv"], True),
+        (["./job.sh", "in={}"], False),
+    ],
+)
+def test_a_command_that_names_no_output_delivers_whatever_it_leaves(
+    words: list[str], outputs: bool
+) -> None:
+    with settings_of(line(*words, ":::", "a.txt")) as settings:
+        assert ("output.collect" in settings, "run.require_output" in settings) == (
+            not outputs,
+            not outputs,
+        )
+
+
+def test_a_run_is_named_after_its_program_and_all_of_its_command(tmp_path: Path) -> None:
+    names = [
+        line(*words, ":::", "x").run_name(tmp_path)
+        for words in (["convert", "{}", "a"], ["convert", "{}", "b"], ["./my_job.v2.sh"], ["/é"])
+    ]
+    assert len(set(names)) == len(names)
+    assert [check_run_name(name) for name in names] == names
+    assert names[0].startswith("convert-")
+    assert names[2].startswith("my-job-v2-")
+
+
+def test_other_files_are_of_the_same_run_and_a_changed_script_is_another(tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("one")
+    first = line("./job.sh", ":::", "a").run_name(tmp_path)
+    assert line("./job.sh", ":::", "a", "b").run_name(tmp_path) == first
+    script.write_text("two")
+    assert line("./job.sh", ":::", "a").run_name(tmp_path) != first

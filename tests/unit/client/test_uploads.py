@@ -1,0 +1,83 @@
+"""Sending files, with the shipped store: all of them, whole, and no more at a time than fits."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from parallelize.runs.uploads import Outgoing, Stored, Uploads
+from parallelize.transfers import GROUP_BYTES, SHA256
+from parallelize_core.errors import UsageError
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.store import ALWAYS, Condition
+from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
+
+
+def outgoing(path: Path) -> Outgoing:
+    return Outgoing(path.name, path, f"in/{path.name}", path.stat().st_size)
+
+
+def send(store: AsyncInMemoryStore, *files: Outgoing) -> list[Stored]:
+    stored: list[Stored] = []
+    asyncio.run(Uploads(store, stored.append).send(files))
+    return stored
+
+
+@pytest.mark.parametrize("size", [0, 1, GROUP_BYTES + 1, PART_BYTES])
+def test_a_file_of_any_size_arrives_with_its_checksum(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(os.urandom(size))
+    store = InMemoryStore()
+    (stored,) = send(AsyncInMemoryStore(store), outgoing(path))
+    there = store.head("in/a")
+    assert there is not None
+    assert (stored.name, stored.size, stored.etag) == ("a", size, there.etag)
+    assert there.metadata[SHA256] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert store.get("in/a") == path.read_bytes()
+
+
+def test_each_of_many_files_arrives_and_is_told_of_once(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"{number}").write_bytes(b"x" * number)
+    store = InMemoryStore()
+    stored = send(AsyncInMemoryStore(store), *map(outgoing, tmp_path.iterdir()))
+    assert sorted(int(one.name) for one in stored) == list(range(200))
+    assert {one.name: one.size for one in stored} == {str(n): n for n in range(200)}
+
+
+class WritingStore(AsyncInMemoryStore):
+    """A bucket during whose writes somebody goes on writing the file."""
+
+    path = Path()
+
+    async def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        with self.path.open("ab") as file:
+            file.write(b", and further")
+        return await super().put(key, body, condition, metadata)
+
+
+def test_a_file_that_changes_while_it_is_sent_is_named(tmp_path: Path) -> None:
+    store = WritingStore()
+    store.path = tmp_path / "growing.txt"
+    store.path.write_text("so far")
+    with pytest.raises(UsageError, match=r"growing\.txt changed while it was read"):
+        send(store, outgoing(store.path))
+
+
+def test_a_file_that_is_gone_is_the_disks_error(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    files = [outgoing(tmp_path / "a")]
+    (tmp_path / "a").unlink()
+    with pytest.raises(FileNotFoundError):
+        send(AsyncInMemoryStore(), *files)

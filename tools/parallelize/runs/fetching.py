@@ -1,0 +1,205 @@
+"""Fetching outputs into a folder, many at a time: one GET each, and only what is right appears.
+
+Threads look at the folder and write, a group of small files at a time; the loop does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from parallelize.progress import progress
+from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.output_names import Refusal
+from parallelize.transfers import ByteBudget, groups, sha256_of
+from parallelize.wire import in_flight
+from parallelize_core.errors import ChangedError, MissingError, ParallelizeError, UsageError
+from parallelize_core.layout import Location
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.result import Output
+from parallelize_core.store import AsyncStore
+
+Made = TypeVar("Made")
+
+WRITERS = 4
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""What a disk says that takes no other output either."""
+
+Outcome = bool | Refusal
+"""Whether an output was fetched, or was there; or why it is not."""
+
+
+@dataclass
+class _Job:
+    """An output on its way: its content while it is in memory, and what has come of it."""
+
+    output: Output
+    content: bytes | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass
+class Fetcher:
+    """Fetches outputs below `location` into the folder of `record`, by way of `partial` there."""
+
+    store: AsyncStore
+    location: Location
+    record: DownloadRecord
+    partial: Path
+    mode: int
+    """The permissions of a new file."""
+    full: list[str] = field(default_factory=list)
+    """What to say of all that is missing once the disk took no more: the rest is not tried."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _folders: set[Path] = field(default_factory=set)
+
+    async def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
+        """Fetch many at once; return how many were fetched, and what went wrong."""
+        if not outputs:
+            return 0, ()
+        self._budget = ByteBudget()
+        fetched, broken = 0, dict[str, Refusal]()
+        with (
+            progress("downloaded", len(outputs)) as step,
+            ThreadPoolExecutor(WRITERS, "writers") as self._writers,
+        ):
+
+            async def fetch(group: Sequence[Output]) -> None:
+                nonlocal fetched
+                for job in await self._fetch_group(group):
+                    if isinstance(job.outcome, Refusal):
+                        broken[job.output.key] = job.outcome
+                    else:
+                        fetched += bool(job.outcome)
+                        step(job.output.size)
+
+            await in_flight(fetch, groups(outputs, lambda output: output.size))
+        return fetched, tuple(broken[output.key] for output in outputs if output.key in broken)
+
+    async def _fetch_group(self, group: Sequence[Output]) -> list[_Job]:
+        jobs = [_Job(output) for output in group]
+        await self._in_thread(lambda: self._try_all(jobs, self._look))
+        missing = [job for job in jobs if job.outcome is None]
+        if missing and group[0].size >= PART_BYTES:
+            await self._fetch_large(missing[0])
+        elif missing:
+            await self._fetch_small(missing)
+        return jobs
+
+    async def _fetch_small(self, jobs: Sequence[_Job]) -> None:
+        taken = await self._budget.take(sum(job.output.size for job in jobs))
+        try:
+            for job in jobs:
+                await self._try_to_get(job)
+            await self._in_thread(lambda: self._try_all(jobs, self._write))
+        finally:
+            await self._budget.give_back(taken)
+
+    async def _try_to_get(self, job: _Job) -> None:
+        output = job.output
+        if self.full:
+            job.outcome = Refusal(output.key, self.full[0])
+            return
+        try:
+            place = self.location.key(output.key)
+            job.content = await self.store.get_within(place, output.size, output.etag)
+        except (ParallelizeError, OSError) as error:
+            job.outcome = self._refusal(output, error)
+
+    async def _fetch_large(self, job: _Job) -> None:
+        output, partial = job.output, self._partial()
+        if self.full:
+            job.outcome = Refusal(output.key, self.full[0])
+            return
+        try:
+            await self.store.get_file(self.location.key(output.key), partial, output.etag)
+        except (ParallelizeError, OSError) as error:
+            job.outcome = self._refusal(output, error)
+            return
+
+        def place(job: _Job) -> bool:
+            size, sha256 = partial.stat().st_size, sha256_of(partial)
+            return self._place(job.output, partial, size, sha256)
+
+        await self._in_thread(lambda: self._try_all([job], place))
+
+    async def _in_thread(self, do: Callable[[], Made]) -> Made:
+        return await asyncio.get_running_loop().run_in_executor(self._writers, do)
+
+    # What threads do.
+
+    def _try_all(self, jobs: Sequence[_Job], do: Callable[[_Job], Outcome | None]) -> None:
+        """Do something with each output of which nothing has come yet."""
+        for job in jobs:
+            try:
+                job.outcome = do(job) if job.outcome is None else job.outcome
+            except (ParallelizeError, OSError) as error:
+                job.outcome = self._refusal(job.output, error)
+
+    def _look(self, job: _Job) -> Outcome | None:
+        """Return False for what is there already, None for what has to be fetched.
+
+        Raises UsageError if something else has its place.
+        """
+        if is_there(self.record.folder / job.output.key, job.output):
+            return False
+        if why := self.record.refusal(job.output.key):
+            raise UsageError(why)
+        return Refusal(job.output.key, self.full[0]) if self.full else None
+
+    def _write(self, job: _Job) -> bool:
+        partial, content = self._partial(), job.content
+        if content is None:
+            raise _changed()
+        with partial.open("xb", buffering=0) as file:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+        sha256 = hashlib.sha256(content).hexdigest()
+        return self._place(job.output, partial, len(content), sha256)
+
+    def _place(self, output: Output, partial: Path, size: int, sha256: str) -> bool:
+        """Let a file that is whole and right take its name."""
+        if (size, sha256) != (output.size, output.sha256):
+            raise _changed()
+        target = self.record.folder / output.key
+        if target.parent not in self._folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(target.parent)
+        partial.chmod(self.mode)
+        self.record.note(output.key, output.sha256)
+        partial.replace(target)
+        return True
+
+    def _partial(self) -> Path:
+        return self.partial / str(next(self._numbers))
+
+    def _refusal(self, output: Output, error: ParallelizeError | OSError) -> Refusal:
+        if isinstance(error, MissingError | ChangedError):
+            return Refusal(output.key, error.what, redo=output.key)
+        if isinstance(error, ParallelizeError):
+            return Refusal(output.key, error.what)
+        why = error.strerror or str(error)
+        if error.errno in NO_ROOM:
+            why += "; make room, and the same command fetches the rest"
+            self.full.append(why)
+        return Refusal(output.key, why)
+
+
+def is_there(target: Path, output: Output) -> bool:
+    """Whether a file is this very output."""
+    if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
+        return False
+    return sha256_of(target) == output.sha256
+
+
+def _changed() -> ChangedError:
+    return ChangedError("it is not what its job wrote (size or checksum differ)")

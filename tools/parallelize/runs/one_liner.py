@@ -1,0 +1,109 @@
+"""A whole run in one line, as users of GNU parallel write it: COMMAND ::: FILES.
+
+    parallelize run --local -- convert {} -resize 50% {/.}.png ::: photos/*.jpg
+
+It needs no configuration. Its run is named after the command, so the same line goes on where it
+stopped, and another command never gets this one's outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from parallelize.console import escape
+from parallelize.runs.placeholders import as_text, split_template
+from parallelize_core.errors import UsageError
+from parallelize_core.template import named_besides
+
+_USAGE = "parallelize run -- COMMAND ::: FILE..."
+_BEFORE_FILES = ":::"
+_NAME_CHARACTERS = 40
+_WHATEVER_IT_LEAVES = {"output.collect": ["**"], "run.require_output": False}
+
+
+@dataclass(frozen=True)
+class OneLiner:
+    """A command as the text of `run.command`, and its inputs."""
+
+    command: str
+    inputs: tuple[str, ...]
+
+    @property
+    def names_outputs(self) -> bool:
+        """Whether a word of the command may name a file that is made from the input."""
+        words = split_template(self.command) or ()
+        # What ends with the input's own path, as `in={}` does, only hands it over.
+        return any(not name.endswith("/input") for name in named_besides(words, "/input"))
+
+    def run_name(self, folder: Path) -> str:
+        """Return a name for its run: that of its program, and what tells its command from others.
+
+        A script in `folder` belongs to the command with all that it says.
+        """
+        words = shlex.split(self.command)
+        script = folder / words[0]
+        content = script.read_bytes() if "/" in words[0] and script.is_file() else b""
+        digest = hashlib.sha256(self.command.encode() + b"\0" + content).hexdigest()
+        stem = posixpath.splitext(posixpath.basename(words[0]))[0]
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", stem)[:_NAME_CHARACTERS].strip("-")
+        return f"{plain or 'run'}-{digest[:8]}"
+
+
+def parse(words: Sequence[str]) -> OneLiner | None:
+    """Read the words after `--`; None if there are none.
+
+    Raises UsageError for what is no such line, and for what only GNU parallel understands.
+    """
+    if not words:
+        return None
+    place = next((n for n, word in enumerate(words) if word.startswith(_BEFORE_FILES)), None)
+    if place is None:
+        named = " ".join(map(escape, words))
+        raise UsageError(f"parallelize run does not take: {named}", None, f"--help, or: {_USAGE}")
+    command, files = words[:place], words[place + 1 :]
+    odd = [word for word in words[place:] if word.startswith(_BEFORE_FILES)]
+    if odd != [_BEFORE_FILES]:
+        raise UsageError(
+            f"{' '.join(map(escape, odd))} is not understood here",
+            "one ::: is, before the names of the files",
+            "for a list in a file: parallelize run --inputs @LIST --command COMMAND",
+        )
+    if not command:
+        raise UsageError("there is no command before :::", None, _USAGE)
+    if not files:
+        raise UsageError(
+            "there are no files after :::", "the pattern may have matched nothing", _USAGE
+        )
+    return OneLiner(as_text(command), tuple(files))
+
+
+@contextmanager
+def settings_of(line: OneLiner | None) -> Iterator[Mapping[str, object]]:
+    """Give the settings that a line stands for; they hold within the context.
+
+    If its command names no output, whatever it leaves is one, and it need leave nothing: that is
+    how it is where it would run without us.
+    """
+    if line is None:
+        yield {}
+        return
+    with TemporaryDirectory(prefix="parallelize-") as folder:
+        names = Path(folder) / "inputs"
+        # Names are relative to where the line was typed, and settings to their own file.
+        names.write_bytes(b"".join(_absolute(name) + b"\0" for name in line.inputs))
+        told = {"run.command": line.command, "run.inputs": f"@{names}"}
+        yield told if line.names_outputs else {**told, **_WHATEVER_IT_LEAVES}
+
+
+def _absolute(name: str) -> bytes:
+    if name.startswith("s3://"):
+        return name.encode("utf-8", errors="surrogateescape")
+    return bytes(Path.cwd() / name)

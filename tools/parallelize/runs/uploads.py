@@ -1,0 +1,116 @@
+"""Sending files of this machine to S3, many at a time.
+
+Threads read files, a group of small ones at a time: to hand each over alone would take longer than
+to read it. The loop sends what they have read, and no more is in memory than a budget allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallelize.console import escape, shown
+from parallelize.transfers import SHA256, ByteBudget, groups, sha256_of
+from parallelize.wire import in_flight
+from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.store import AsyncStore
+
+READERS = 4
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A file to send: what it is called, where it lies, where it goes, and its bytes so far."""
+
+    name: str
+    path: Path
+    key: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file as S3 has it."""
+
+    name: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    file: Outgoing
+    body: bytes
+    sha256: str
+    modified_ns: int
+
+
+class Uploads:
+    """Sends files to a bucket; `told` hears of each when S3 has it."""
+
+    def __init__(self, store: AsyncStore, told: Callable[[Stored], None]) -> None:
+        self._store = store
+        self._told = told
+        self._budget = ByteBudget()
+
+    async def send(self, files: Iterable[Outgoing]) -> None:
+        """Send all; raise UsageError for a file that changes meanwhile, and what the disk raises.
+
+        The first error ends it.
+        """
+        with ThreadPoolExecutor(READERS, "readers") as self._readers:
+            await in_flight(self._send_group, groups(files, lambda file: file.size))
+
+    async def _send_group(self, group: Sequence[Outgoing]) -> None:
+        if group[0].size >= PART_BYTES:
+            await self._send_large(group[0])
+            return
+        taken = await self._budget.take(sum(file.size for file in group))
+        try:
+            loop = asyncio.get_running_loop()
+            for loaded in await loop.run_in_executor(self._readers, _load, group):
+                await self._send_loaded(loaded)
+        finally:
+            await self._budget.give_back(taken)
+
+    async def _send_loaded(self, loaded: _Loaded) -> None:
+        etag = await self._store.put(loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256})
+        self._tell(loaded.file, len(loaded.body), loaded.modified_ns, etag)
+
+    async def _send_large(self, file: Outgoing) -> None:
+        loop = asyncio.get_running_loop()
+        with file.path.open("rb") as opened:
+            before = os.fstat(opened.fileno())
+            sha256 = await loop.run_in_executor(self._readers, sha256_of, file.path)
+            etag = await self._store.put_file(file.key, opened, metadata={SHA256: sha256})
+        self._tell(file, before.st_size, before.st_mtime_ns, etag)
+
+    def _tell(self, file: Outgoing, size: int, modified_ns: int, etag: str | None) -> None:
+        if etag is None:
+            raise ServiceError(f"{escape(file.name)} was not stored")
+        # Somebody may still be writing it, so that what was sent is half of it.
+        now = file.path.stat()
+        if (now.st_mtime_ns, now.st_size) != (modified_ns, size):
+            raise UsageError(
+                f"{shown(file.name, 50)} changed while it was read and sent",
+                "nothing of this call has become part of the run",
+                "let whatever writes it end, then run it again",
+            )
+        self._told(Stored(file.name, size, etag))
+
+
+def _load(group: Sequence[Outgoing]) -> list[_Loaded]:
+    return [_load_one(file) for file in group]
+
+
+def _load_one(file: Outgoing) -> _Loaded:
+    with file.path.open("rb", buffering=0) as opened:
+        modified_ns = os.fstat(opened.fileno()).st_mtime_ns
+        body = opened.read(PART_BYTES) or b""
+    return _Loaded(file, body, hashlib.sha256(body).hexdigest(), modified_ns)
