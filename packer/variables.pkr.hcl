@@ -35,11 +35,12 @@ variable "instance_types" {
 
 variable "bases" {
   type = map(object({
-    owner    = string
-    name     = string
-    username = string
-    device   = string
-    gpu      = bool
+    owner      = string
+    name       = string
+    username   = string
+    device     = string
+    gpu        = bool
+    volume_gib = number
   }))
   description = "The images to start from; only the owner's count, whoever copies the name."
 }
@@ -58,8 +59,8 @@ variable "extra_requirements" {
 
 variable "volume_gib" {
   type        = number
-  default     = 8
-  description = "Size of the image's root volume; `launch` can make a worker's own larger."
+  default     = null
+  description = "Size of the image's root volume; null takes the base's. A worker's own may be larger."
 }
 
 variable "kms_key_id" {

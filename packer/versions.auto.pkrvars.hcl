@@ -4,28 +4,33 @@
 bases = {
   # Debian's own account: see the page Cloud/AmazonEC2Image of Debian's wiki.
   "debian-13" = {
-    owner    = "136693071363"
-    name     = "debian-13-%s-*"
-    username = "admin"
-    device   = "/dev/xvda"
-    gpu      = false
+    owner      = "136693071363"
+    name       = "debian-13-%s-*"
+    username   = "admin"
+    device     = "/dev/xvda"
+    gpu        = false
+    volume_gib = 8
   }
   # https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/
   "ubuntu-24.04" = {
-    owner    = "099720109477"
-    name     = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-%s-server-*"
-    username = "ubuntu"
-    device   = "/dev/sda1"
-    gpu      = false
+    owner      = "099720109477"
+    name       = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-%s-server-*"
+    username   = "ubuntu"
+    device     = "/dev/sda1"
+    gpu        = false
+    volume_gib = 8
   }
   # NVIDIA's drivers, and nothing else of a framework; amd64 only.
   # https://docs.aws.amazon.com/dlami/latest/devguide/aws-deep-learning-base-gpu-ami-ubuntu-24-04.html
   "gpu" = {
-    owner    = "898082745236"
-    name     = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"
-    username = "ubuntu"
-    device   = "/dev/sda1"
-    gpu      = true
+    owner      = "898082745236"
+    name       = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *"
+    username   = "ubuntu"
+    device     = "/dev/sda1"
+    gpu        = true
+    # As large as its snapshot is: EC2 makes no smaller volume, and the snapshot grows with the drivers.
+    # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
+    volume_gib = null
   }
 }
 

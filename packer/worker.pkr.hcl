@@ -62,7 +62,7 @@ source "amazon-ebs" "worker" {
   launch_block_device_mappings {
     device_name           = local.base.device
     volume_type           = "gp3"
-    volume_size           = var.volume_gib
+    volume_size           = var.volume_gib != null ? var.volume_gib : local.base.volume_gib
     iops                  = 3000 # what gp3 has at no extra price
     throughput            = 125
     delete_on_termination = true

@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.strict_aws.plugin"]
+
 settings.register_profile("parallelize", deadline=None, print_blob=True)
 settings.load_profile("parallelize")
 

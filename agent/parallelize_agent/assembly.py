@@ -24,6 +24,7 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine import host
+from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.process.capture import Kept
@@ -43,6 +44,7 @@ from parallelize_agent.reporting.metrics import Metrics, Publish
 from parallelize_agent.reporting.pauser import Pauser
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
+from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Stages, Worker
@@ -91,7 +93,7 @@ def read_instance(metadata: Metadata) -> Instance:
         type=metadata.get("meta-data/instance-type") or "",
         zone=metadata.get("meta-data/placement/availability-zone") or "",
         market=metadata.get("meta-data/instance-life-cycle") or "",
-        group_state=metadata.get("meta-data/autoscaling/target-lifecycle-state") or "",
+        group_state=metadata.get(STATE_PATH) or "",
         region=metadata.get("meta-data/placement/region"),
         user_data=metadata.get("user-data") or "",
     )
@@ -187,10 +189,13 @@ class Assembly:
         breaker = self._breaker(pauser)
         silence = SilenceBreaker(config.layout, self._open_patient(config.bucket), pauser)
         judge = Judge(identity.worker, self._run, self._peers, fitness, breaker, silence)
+        segments = SegmentWriter(
+            self._records, config.layout, identity.worker, int(identity.started * 1000)
+        )
         stages = Stages(
             self._stage_in(),
             execute,
-            self._stage_out(judge, identity.hourly_usd),
+            self._stage_out(judge, identity.hourly_usd, segments),
             self._scratch,
             self.files,
             config.later_seconds,
@@ -213,6 +218,7 @@ class Assembly:
             fitness=fitness,
             outages=self._outages,
             heartbeat=heartbeat,
+            segments=segments,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             notice=self.notice,
         )
@@ -298,7 +304,9 @@ class Assembly:
             host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
         )
 
-    def _stage_out(self, judge: Judge, hourly_usd: float | None) -> StageOut:
+    def _stage_out(
+        self, judge: Judge, hourly_usd: float | None, segments: SegmentWriter
+    ) -> StageOut:
         return StageOut(
             self.config,
             self.instance.worker,
@@ -308,6 +316,7 @@ class Assembly:
             self._messages,
             asyncio.Semaphore(self.config.transfers),
             hourly_usd,
+            file=segments.add,
         )
 
     def _pauser(self, in_hand: Callable[[], int]) -> Pauser:

@@ -27,7 +27,7 @@ from parallelize_agent.assembly import (
     no_instance,
     read_instance,
 )
-from parallelize_agent.machine import systemd
+from parallelize_agent.machine import group, systemd
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.notices import NoticeWatch
 from parallelize_agent.machine.root_setup import find_root_setup
@@ -45,7 +45,6 @@ from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
 
-IN_SERVICE = "InService"
 """The target lifecycle state of a group's member that is neither interrupted nor scaled in."""
 
 
@@ -206,9 +205,17 @@ def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -
 def _leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
     # A machine that is being taken away, that a person ends, or whose time is up may be replaced;
     # one that leaves of its own accord must not be, whether its work is over or it cannot work.
-    if instance.group_state != IN_SERVICE or reason.imposed:
+    if reason.imposed or not _is_member(config, instance):
         return
     services.leave_group(config, instance, reason)
+
+
+def _is_member(config: AgentConfig, instance: Instance) -> bool:
+    def look() -> str | None:
+        # An instance without a type was not read from a metadata service.
+        return Metadata.from_environment().get(group.STATE_PATH) if instance.type else None
+
+    return group.is_member(config.fleet == "persistent", instance.group_state, look)
 
 
 def _read_config(path: Path | None, instance: Instance) -> AgentConfig:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.heartbeat import HeartbeatWriter
 from parallelize_agent.reporting.resource_peaks import PeakMeter
+from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.tally import Counts, counted
 from parallelize_agent.shutdown import Shutdown, ShutdownReason, words
 from parallelize_core.clock import boot_seconds
@@ -103,6 +105,7 @@ class Worker:
     fitness: Fitness
     outages: tuple[Outage, ...]
     heartbeat: HeartbeatWriter
+    segments: SegmentWriter
     meter: PeakMeter
     notice: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None
 
@@ -119,6 +122,7 @@ class Worker:
         parts = [
             self._watched("lease keeper", self.keeper.run()),
             self._watched("heartbeat", self.heartbeat.run()),
+            self._watched("segments", self.segments.run()),
             self._watched("supervision", self._supervise()),
             self._watched("stall meter", self.meter.watch_stalls()),
         ]
@@ -132,10 +136,16 @@ class Worker:
             for task in (*tasks, receiving):
                 task.cancel()
         self._left = True
-        await self.heartbeat.write_last()
+        await asyncio.gather(self._write_last_segment(), self.heartbeat.write_last())
         reason = self.shutdown.decided
         assert reason  # noqa: S101 - it is why we are here
         return reason
+
+    async def _write_last_segment(self) -> None:
+        """Write the results of the last minute together; if it takes too long, each has its own."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.config.interruption_margin_seconds):
+                await self.segments.write()
 
     async def _watched(self, name: str, part: Coroutine[Any, Any, None]) -> None:
         """Run a part; whatever it dies of is the orderly end of the worker."""

@@ -47,6 +47,9 @@ class AgentConfig(BaseModel):
     `max_outage_seconds`. A job that was received more than `max_receives` times without
     an answer takes its workers down with it, and is not tried again.
 
+    `fleet` says how the worker was launched: one of a group gives up its place when it leaves. The
+    metadata service may know of the group only later.
+
     `root_setup` is a script that root runs on a machine from the image before the first job. It
     is here, and not in S3, because the one who sets a machine's user data is its master anyway.
     """
@@ -54,7 +57,7 @@ class AgentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     WHOSE: ClassVar[tuple[str, ...]] = (
-        "run", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url",
+        "run", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
     )  # fmt: skip
 
     v: Literal[1] = 1
@@ -65,6 +68,7 @@ class AgentConfig(BaseModel):
     queue_url: str
     dead_letter_queue_url: str
 
+    fleet: Literal["one-time", "persistent"] = "one-time"
     slots: int | str = 0
     transfers: int = Field(default=32, ge=1, le=64)
     lease_seconds: int = Field(default=120, ge=2, le=MAX_VISIBILITY_TIMEOUT_SECONDS)

@@ -8,6 +8,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /environment/<sha256>.zip
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
+                             /segment/<worker>.<start>.<number>.jsonl.gz
                              /failed/<key>
                              /silent/<key>
                              /log/<key>/<attempt>.<worker>.<time>.json, .log
@@ -110,6 +111,15 @@ class RunLayout:
     def results(self) -> Location:
         """The folder of the results."""
         return self.root.below("result")
+
+    @property
+    def segments(self) -> Location:
+        """The folder of the segments, from which readers take many results at a time."""
+        return self.root.below("segment")
+
+    def segment(self, worker: str, started: int, number: int) -> str:
+        """Return the key of a segment of a worker that started then, in milliseconds since 1970."""
+        return self.segments.key(f"{worker}.{started}.{number:04d}.jsonl.gz")
 
     @property
     def agents(self) -> Location:

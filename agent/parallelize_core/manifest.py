@@ -105,6 +105,24 @@ def count_entries(body: bytes, place: str = "") -> int:
         raise _broken(body, place, error) from None
 
 
+@dataclass(frozen=True)
+class PartOutline:
+    """How many entries a part has, and the key of the first; empty if it has none."""
+
+    count: int
+    first: str
+
+
+def part_outline(body: bytes, place: str = "") -> PartOutline:
+    """Return what can be told of a part without a look at each entry; raises as `decode_part`."""
+    try:
+        lines = _lines(body)
+        first = Entry.model_validate_json(lines[0]).key if lines else ""
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _broken(body, place, error) from None
+    return PartOutline(len(lines), first)
+
+
 def _lines(body: bytes) -> list[bytes]:
     *lines, rest = _unpacked(body).split(b"\n")
     if rest:

@@ -19,11 +19,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from tests.chaos.bench import Plan, run_plan
-from tests.chaos.checker import Evidence, check
+from tests.chaos.bench import Plan, Verdict, run_plan
+from tests.chaos.checker import SICK_EXIT, Evidence, Violation, Wrong, check
 from tests.chaos.journal import Execution, Journal, Loss, recoveries
 from tests.chaos.project import Expected
-from tests.chaos.proxy import Door, Network, Trouble
+from tests.chaos.proxy import Door, Network, Trouble, Watched
 from tests.chaos.schedule import OF_OBJECTS, SCHEDULED, Kind, make_schedule
 
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -100,8 +100,15 @@ def heartbeat(worker: str, state: WorkerState) -> Heartbeat:
     return Heartbeat(worker=worker, state=state, started=0, seen=0, interval_seconds=1)
 
 
-def violations(evidence: Evidence, killed: tuple[str, ...] = ()) -> str:
-    return "\n".join(map(str, check(evidence, LAYOUT, EXPECTED, killed)))
+def violations(evidence: Evidence, killed: tuple[str, ...] = (), sick: tuple[str, ...] = ()) -> str:
+    return "\n".join(map(str, check(evidence, LAYOUT, EXPECTED, killed, sick)))
+
+
+def charged(key: str, worker: str, exit_code: int = 1) -> Attempt:
+    return Attempt(
+        run="r", key=key, attempt=1, worker=worker, started_at="", finished_at="",
+        cause=Cause.COMMAND, message=f"exit {exit_code}", exit_code=exit_code,
+    )  # fmt: skip
 
 
 def with_result(good: Evidence, key: str, **fields: Any) -> Evidence:
@@ -151,11 +158,56 @@ def test_the_checker_finds_a_false_failure_and_a_false_success(good: Evidence) -
 
 def test_the_checker_finds_an_interruption_that_was_charged(good: Evidence) -> None:
     assert "attempt 2 instead of 1" in violations(with_result(good, "a", attempt=2))
-    charged = Attempt(
-        run="r", key="a", attempt=1, worker="i-1", started_at="", finished_at="",
-        cause=Cause.COMMAND, message="signal 15",
+    assert "a was charged for command" in violations(replace(good, attempts=(charged("a", "i-1"),)))
+
+
+def test_a_sick_worker_may_charge_a_file_before_anybody_can_know(good: Evidence) -> None:
+    late = with_result(replace(good, attempts=(charged("a", "i-9", SICK_EXIT),)), "a", attempt=2)
+    assert violations(late, sick=("i-9",)) == ""
+    assert "wrongly charged: a was charged for command" in violations(late)
+
+
+def test_the_checker_finds_a_sick_worker_that_has_charged_a_third_file(good: Evidence) -> None:
+    # b is to fail in any case: what a sick worker charges to it counts, too.
+    attempts = tuple(charged("b", "i-9", SICK_EXIT) for _ in range(3))
+    few = violations(replace(good, attempts=attempts[:2]), sick=("i-9",))
+    assert few == ""
+    many = violations(replace(good, attempts=attempts), sick=("i-9",))
+    assert many == "wrongly charged: i-9 is sick, and has charged 3 files"
+
+
+def test_a_file_that_a_sick_worker_has_charged_may_use_no_more_attempts_than_that(
+    good: Evidence,
+) -> None:
+    attempts = (charged("a", "i-9", SICK_EXIT),)
+    late = with_result(replace(good, attempts=attempts), "a", attempt=3)
+    assert violations(late, sick=("i-9",)) == (
+        "wrongly charged: a ended with attempt 3 instead of 2"
+    )
+
+
+@pytest.mark.parametrize("kind", OF_OBJECTS)
+def test_the_checker_wants_an_input_that_s3_refuses_to_fail_at_the_second_try(
+    good: Evidence, kind: Kind
+) -> None:
+    expected = {**EXPECTED, "b": Expected(0, 2, Cause.INPUT, kind)}
+    refused = with_result(good, "b", attempt=2, cause=Cause.INPUT)
+    assert list(check(refused, LAYOUT, expected)) == []
+    for wrong in ({"attempt": 1}, {"cause": Cause.INFRASTRUCTURE}, {"status": "succeeded"}):
+        assert list(check(with_result(refused, "b", **wrong), LAYOUT, expected))
+
+
+def test_the_verdict_counts_what_is_wrong_by_its_kind() -> None:
+    verdict = Verdict(
+        plan=SHORT, seconds=1, workers=1, faults={}, requests_hit={}, executions=1, recoveries=(),
+        calms={}, charged_by_sick=0,
+        violations=(Violation(Wrong.LOST, "b has no result"), Violation(Wrong.LOST, "c has none")),
     )  # fmt: skip
-    assert "a was charged for command" in violations(replace(good, attempts=(charged,)))
+    assert verdict.lines()[-3:] == [
+        "lost 2  doubled 0  false 0  wrongly charged 0  left behind 0",
+        "lost: b has no result",
+        "lost: c has none",
+    ]
 
 
 def test_the_checker_finds_a_worker_that_has_not_left_unless_it_was_killed(good: Evidence) -> None:
@@ -217,8 +269,9 @@ def session() -> boto3.Session:
 class Clouds:
     """A door to a server that counts, with impatient clients in front of it."""
 
-    def __init__(self, door: Door, seen: Counter[str], authority: Path) -> None:
+    def __init__(self, door: Door, watched: Watched, seen: Counter[str], authority: Path) -> None:
         self.door = door
+        self.watched = watched
         self.seen = seen
         self.hit: Counter[Kind] = Counter()
         once = Config(retries={"total_max_attempts": 1}, read_timeout=1)
@@ -233,6 +286,9 @@ class Clouds:
 
     def s3(self) -> str:
         return self._outcome(lambda: self._s3.list_objects_v2(Bucket="bucket"))
+
+    def get(self, key: str) -> str:
+        return self._outcome(lambda: self._s3.get_object(Bucket="bucket", Key=key))
 
     def sqs(self) -> str:
         url = f"{self.door.endpoint}/1/q"
@@ -256,7 +312,7 @@ def clouds(tmp_path: Path) -> Iterator[Clouds]:
     Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     with Network(endpoint, tmp_path) as network:
-        yield Clouds(network.open_door(), seen, network.authority)
+        yield Clouds(network.open_door(), network.watched, seen, network.authority)
     server.shutdown()
     server.server_close()
 
@@ -270,6 +326,9 @@ def test_a_door_lets_everything_through(clouds: Clouds) -> None:
     [
         (Kind.THROTTLE, "SlowDown", "RequestThrottled"),
         (Kind.ERROR, "InternalError", "InternalFailure"),
+        (Kind.BUSY_S3, "SlowDown", "ok"),
+        (Kind.OUTAGE, "SlowDown", "ok"),
+        (Kind.BUSY_SQS, "ok", "RequestThrottled"),
     ],
 )
 def test_a_door_answers_with_the_errors_of_each_service(
@@ -277,7 +336,7 @@ def test_a_door_answers_with_the_errors_of_each_service(
 ) -> None:
     clouds.impose(kind)
     assert (clouds.s3(), clouds.sqs()) == (s3, sqs)
-    assert clouds.seen.total() == 0
+    assert clouds.seen.total() == [s3, sqs].count("ok")
 
 
 def test_a_lost_answer_is_to_a_request_that_was_carried_out(clouds: Clouds) -> None:
@@ -292,8 +351,9 @@ def test_a_lost_request_never_arrives(clouds: Clouds) -> None:
     assert clouds.seen["s3"] == 0
 
 
-def test_an_answer_that_is_cut_short_is_noticed(clouds: Clouds) -> None:
-    clouds.impose(Kind.CUT)
+@pytest.mark.parametrize("kind", [Kind.CUT, Kind.CORRUPT, Kind.GARBLE])
+def test_an_answer_that_is_spoilt_is_noticed(clouds: Clouds, kind: Kind) -> None:
+    clouds.impose(kind)
     assert clouds.s3() != "ok"
     assert clouds.seen["s3"] == 1
 
@@ -307,6 +367,23 @@ def test_a_door_cuts_off_one_service_and_not_the_other(
 ) -> None:
     clouds.impose(kind)
     assert (clouds.s3(), clouds.sqs()) == (s3, sqs)
+
+
+def test_an_answer_that_trickles_comes_whole_in_the_end(clouds: Clouds) -> None:
+    clouds.impose(Kind.TRICKLE, seconds=0.9)
+    assert clouds.s3() == "ok"
+    assert clouds.hit[Kind.TRICKLE] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(Kind.FORBIDDEN, "AccessDenied"), (Kind.ARCHIVED, "InvalidObjectState")],
+)
+def test_one_object_is_refused_through_every_door_and_no_other(
+    clouds: Clouds, kind: Kind, code: str
+) -> None:
+    clouds.watched.refused = {"/bucket/cold": kind}
+    assert (clouds.get("cold"), clouds.get("warm")) == (code, "ok")
 
 
 def test_a_trouble_passes(clouds: Clouds) -> None:

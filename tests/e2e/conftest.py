@@ -1,5 +1,7 @@
 """The command line as a person types it, a local cloud for the session, real agents.
 
+The local cloud refuses what AWS refuses (tests/strict_aws).
+
 With CONFORMANCE_ENDPOINT, that server's S3 and SQS take the place of the local cloud's.
 """
 
@@ -28,6 +30,8 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 LOCAL = "--local"
 WORKERS = 2
+STRICT = ("--layer", "tests.strict_aws.server:wrap", "--group-state-after", "5")
+"""AWS's refusals in the local cloud, and a metadata service that knows of a group only later."""
 
 only_local = pytest.mark.skipif(bool(endpoints()), reason="it asks for the local cloud by itself")
 
@@ -93,6 +97,8 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     state = home / "state" / "parallelize" / "local"
     if endpoints():
         environ |= led_elsewhere(home, state)
+    else:
+        start(state, daemon_options=STRICT)
     yield environ
     if cloud := attach(state):
         stop(cloud)

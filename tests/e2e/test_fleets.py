@@ -93,12 +93,19 @@ def test_workers_that_cannot_read_their_configuration_leave_the_group_and_say_wh
 ) -> None:
     # As if a newer client had launched an older image. Otherwise the group would replace them,
     # and the replacements, for as long as somebody pays.
+    earlier = {machine["id"] for machine in shell.machines()}
     shell.run("launch", "2", "--fleet", "persistent", "--autoscale", "--local")
-    assert group()["DesiredCapacity"] == 0
+    assert group()["DesiredCapacity"] == 1  # one is enough for so few files
+    shell.run("scale", "0", "--local")
+    (before,) = {machine["id"] for machine in shell.machines()} - earlier
     launch_from_the_future(shell, group)
-    wait_until(lambda: len(shell.status()["workers"]) == 2)
+
+    def late() -> list[Any]:
+        return [worker for worker in shell.status()["workers"] if worker["id"] != before]
+
+    wait_until(lambda: len(late()) == 2)
     wait_until(lambda: group()["DesiredCapacity"] == 0)
-    assert {worker["state"] for worker in shell.status()["workers"]} == {"failed"}
+    assert {worker["state"] for worker in late()} == {"failed"}
     assert "from_the_future" in shell.status()["why"]
     assert "Launch" in {one["ProcessName"] for one in group()["SuspendedProcesses"]}
 
@@ -118,7 +125,7 @@ def launch_from_the_future(shell: Shell, group: Any) -> None:
     policy["LaunchTemplate"]["LaunchTemplateSpecification"] = {**which, "Version": number}
     autoscaling.update_auto_scaling_group(
         AutoScalingGroupName=group()["AutoScalingGroupName"],
-        MixedInstancesPolicy=policy, DesiredCapacity=2,
+        MixedInstancesPolicy=policy, MaxSize=2, DesiredCapacity=2,
     )  # fmt: skip
 
 

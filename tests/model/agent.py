@@ -32,6 +32,7 @@ from tests.model.scripted import (
 )
 
 from parallelize_agent.job import fault
+from parallelize_agent.job.commit import unfiled
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.job import Decision, Ran, Received, Staged
 from parallelize_agent.job.judge import Judge
@@ -55,8 +56,9 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.queue import Message
-from parallelize_core.result import Usage
+from parallelize_core.result import Result, Usage
 from parallelize_core.run import Limits, Run
+from parallelize_core.segment import encode_line
 from parallelize_core.store import AsyncStore
 
 KEY = "in.txt"
@@ -187,6 +189,8 @@ class Agent:
     work: Work
     workers: int = 0
     parts: Parts = field(default_factory=Parts)
+    files: bool = False
+    """Whether results are filed in segments, which is a step more for each."""
 
     def worker(self, execution: int) -> str:
         """Return which worker an execution is one of."""
@@ -239,7 +243,11 @@ class _Execution:
         self._stage_out = parts.stage_out(
             CONFIG, worker, lambda _: store, self._work.run, judge, messages,
             asyncio.Semaphore(1), now=lambda: "",
+            file=self._file if agent.files else unfiled,
         )  # fmt: skip
+
+    def _file(self, result: Result, etag: str) -> None:
+        self._script.ask("file", encode_line(result, etag))
 
     async def run(self) -> None:
         """Take the job through its stages, as `Pipeline` does."""

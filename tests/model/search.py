@@ -24,6 +24,7 @@ from tests.model.world import World
 
 from parallelize_agent.queue.claims import SKEW_SECONDS, ClaimRecord
 from parallelize_core.result import Result
+from parallelize_core.segment import pack, read_segment
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,30 @@ class State:
 Step = tuple[str, State]
 
 
+def shown(world: World) -> Result | None:
+    """Return what a reader shows who takes from segments what it can, and fetches the rest."""
+    stored = world.find(RESULT)
+    if stored is None:
+        return None
+    return _from_segments(world.filed, stored.etag) or _stored(world)
+
+
+@cache
+def _from_segments(filed: frozenset[bytes], etag: str) -> Result | None:
+    found = read_segment(pack(sorted(filed)), {etag})
+    return next((result for _, result in found), None)
+
+
+def _stored(world: World) -> Result | None:
+    stored = world.find(RESULT)
+    return _without_log(stored.body) if stored else None
+
+
+@cache
+def _without_log(body: bytes) -> Result:
+    return Result.decode(body).model_copy(update={"log": ""})
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How many states there were; what was wrong, if anything, and the shortest way there."""
@@ -81,6 +106,7 @@ class Search:
     luck: Luck
     executions: int
     at_once: int = 2
+    shown: Callable[[World], Result | None] = shown
 
     def run(self) -> Outcome:
         """Go through all states, or to the first violation."""
@@ -166,6 +192,8 @@ class Search:
             return "the job has neither a message nor a result"
         if _has_failed(world) and len(world.failed_on) < 2 and not world.dead:
             return "the job has failed for good, and only one worker has tried it"
+        if self.agent.files and self.shown(world) != _stored(world):
+            return "readers of segments see another result than the one stored"
         if self._overlap(state):
             return "two are at work on one job"
         # With messages left, it is only the executions of this search that are used up.
@@ -211,6 +239,8 @@ def _answers(world: World, call: Call) -> Iterator[tuple[World, Any]]:
         case "put", (key, stored, condition):
             after = world.put(key, stored, condition)
             yield after or world, after is not None
+        case "file", (line,):
+            yield replace(world, filed=world.filed | {line}), None
         case "remove", (keys,):
             yield world.remove(keys), None
         case "send", (body,):

@@ -13,7 +13,10 @@ import pytest
 import structlog
 from tests.model import weakened
 from tests.model.agent import Agent, Parts, make_work
-from tests.model.search import Luck, Search
+from tests.model.search import Luck, Search, shown
+from tests.model.world import World
+
+from parallelize_core.result import Result
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +70,23 @@ def test_a_file_fails_for_good_only_after_two_workers_have_failed_it(
     tmp_path: Path, workers: int, executions: int, luck: Luck
 ) -> None:
     agent = Agent(make_work(tmp_path, executions, 1), workers)
+    assert Search(agent, luck, executions).run().violation is None
+
+
+@pytest.mark.parametrize(
+    ("executions", "luck"),
+    [
+        pytest.param(3, Luck(duplicates=1, crashes=1), id="a result is replaced"),
+        pytest.param(2, Luck(duplicates=1, expiries=1), id="a worker writes late"),
+        pytest.param(3, Luck(expiries=1, crashes=1), id="a worker dies before it files"),
+        pytest.param(2, Luck(losses=1, crashes=1), id="a message vanishes"),
+        pytest.param(4, Luck(failures=2), id="a file fails for good"),
+    ],
+)
+def test_segments_show_nothing_that_the_results_do_not_have(
+    tmp_path: Path, executions: int, luck: Luck
+) -> None:
+    agent = Agent(make_work(tmp_path, executions, 1), files=True)
     assert Search(agent, luck, executions).run().violation is None
 
 
@@ -162,3 +182,20 @@ def test_failing_for_good_after_one_opinion_is_found_out(tmp_path: Path) -> None
     agent = Agent(make_work(tmp_path, 4, 1), 2, Parts(judge=weakened.OneOpinion))
     violation = Search(agent, Luck(failures=2), 4).run().violation
     assert violation == "the job has failed for good, and only one worker has tried it"
+
+
+def trusting(world: World) -> Result | None:
+    """Return what a reader shows who takes any line of a segment for the job's result."""
+    for line in sorted(world.filed):
+        return Result.decode(line)
+    return shown(world)
+
+
+@pytest.mark.parametrize(
+    "luck", [Luck(duplicates=1, crashes=1), Luck(duplicates=1, expiries=1)], ids=["crash", "expiry"]
+)
+def test_taking_results_from_segments_without_their_version_is_found_out(
+    tmp_path: Path, luck: Luck
+) -> None:
+    search = Search(Agent(make_work(tmp_path, 3, 1), files=True), luck, 3, shown=trusting)
+    assert search.run().violation == "readers of segments see another result than the one stored"

@@ -54,6 +54,8 @@ class World:
     at_work: frozenset[int] = frozenset()
     failed_on: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
+    filed: frozenset[bytes] = frozenset()
+    """Lines of segments, as if each were read for ever from the moment that it was filed."""
 
     def find(self, key: str) -> Stored | None:
         """Return an object."""

@@ -277,7 +277,7 @@ MUTATIONS = (
     Mutation(
         "end-is-not-paused",
         "a run at its end is not paused",
-        BREAKER,
+        f"{AGENT}reporting/pauser.py",
         "        return (await self.queue.counts()).total <= self.in_hand()",
         "        return False",
         (f"{HALT}test_the_end_of_a_run_is_no_time_to_halt_it",),

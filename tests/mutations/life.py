@@ -160,12 +160,22 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        "cursor-after-send",
-        "`enqueue` moves its cursor only after the messages are sent",
+        "cursor-before-send",
+        "`enqueue` moves its cursor before it sends, so that a crash doubles no message",
         ENQUEUE,
-        "                self._put_on_queue(chunk, step)\n",
-        "                hold.advance(end)\n                self._put_on_queue(chunk, step)\n",
-        (f"{SENDING}test_after_a_crash_the_next_goes_on_and_nothing_is_lost",),
+        "        await hold.advance(end)\n"
+        "        try:\n            await self._put_on_queue(chunk)\n",
+        "        try:\n            await self._put_on_queue(chunk)\n"
+        "            await hold.advance(end)\n",
+        (f"{SENDING}test_after_a_crash_nothing_is_doubled_and_nothing_is_lost",),
+    ),
+    Mutation(
+        "refused-is-not-sent",
+        "what a queue has refused at once is still to be sent",
+        ENQUEUE,
+        "                await hold.advance(start)\n",
+        "                pass\n",
+        (f"{SENDING}test_a_queue_that_refuses_has_taken_nothing_so_all_is_still_to_be_sent",),
     ),
     Mutation(
         "finished-is-not-sent",

@@ -26,8 +26,8 @@ MUTATIONS = (
         "lease-before-result",
         "so is a result",
         COMMIT,
-        "            self.check()\n            if await self.records.put(self.layout.result",
-        "            if await self.records.put(self.layout.result",
+        "            self.check()\n            if etag := await self.records.put(self.layout",
+        "            if etag := await self.records.put(self.layout",
         (f"{LEASES}test_a_lease_lost_while_work_is_stored_leaves_no_result",),
     ),
     Mutation(

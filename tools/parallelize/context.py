@@ -31,6 +31,7 @@ from platformdirs import user_config_path
 
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
+from parallelize.bulk import WireStore
 from parallelize.console import escape, say
 from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.images import AUTO
@@ -208,7 +209,7 @@ class Context:
 
     def store_of(self, bucket: str) -> Store:
         """Return another bucket, such as that of the inputs."""
-        return self.clients.store(bucket)
+        return WireStore(self.clients.store(bucket), self.wire)
 
     @cached_property
     def wire(self) -> Wire:

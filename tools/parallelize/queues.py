@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parallelize.console import escape
+from parallelize.console import escape, say
 from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError, UsageError
 from parallelize_core.layout import Location, dead_letter_queue_name, queue_name
+from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, outlast
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -101,7 +102,8 @@ def _place(sqs: SQSClient, url: str) -> str | None:
 def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
     """Make both queues, or bring those that exist up to date; the dead-letter queue first.
 
-    Raises OthersQueueError if they are those of another run, by the tag of its place.
+    When it returns SQS knows both: a new queue cannot be used in its first second. Raises
+    OthersQueueError if they are those of another run, by the tag of its place.
     """
     there = find_place(sqs, run)
     if there and PLACE in tags and there != tags[PLACE]:
@@ -117,14 +119,25 @@ def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
     return Queues(SQSQueue(sqs, main), SQSQueue(sqs, dead))
 
 
-@translated("SQS")
 def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
+    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name), say)
+    outlast(NEW_QUEUE, lambda: _set_up(sqs, url, tags, attributes), say)
+    return url
+
+
+@translated("SQS")
+def _create(sqs: SQSClient, name: str) -> str:
     # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    return sqs.create_queue(QueueName=name)["QueueUrl"]
+
+
+@translated("SQS")
+def _set_up(
+    sqs: SQSClient, url: str, tags: Mapping[str, str], attributes: Mapping[str, str]
+) -> None:
     changed: Any = {**attributes, "SqsManagedSseEnabled": "true"}
     sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
     sqs.tag_queue(QueueUrl=url, Tags=dict(tags))
-    return url
 
 
 @translated("SQS")

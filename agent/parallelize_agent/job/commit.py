@@ -38,6 +38,12 @@ log = structlog.get_logger()
 
 _TRIES = 10
 
+File = Callable[[Result, str], None]
+
+
+def unfiled(result: Result, etag: str) -> None:
+    """Leave a result out of the segments."""
+
 
 class AlreadyFinishedError(Exception):
     """Another worker has finished the job meanwhile; its result stands."""
@@ -59,6 +65,8 @@ class Commit:
     check: Callable[[], None]
     replaced: list[str] = field(default_factory=list)
     """The outputs of other executions of the same job that gave way to ours."""
+    file: File = unfiled
+    """Hears of a result once S3 has it, with its ETag."""
 
     async def put_outputs(self, files: Sequence[OutputFile]) -> tuple[Output, ...]:
         """Store the files; raise OutputError if one clashes with another input's output."""
@@ -119,7 +127,8 @@ class Commit:
         body = result.encode()
         for _ in range(_TRIES):
             self.check()
-            if await self.records.put(self.layout.result(self.key), body, condition):
+            if etag := await self.records.put(self.layout.result(self.key), body, condition):
+                self.file(result, etag)
                 return
             found = await self._read_result()
             if found is None:
@@ -127,7 +136,9 @@ class Commit:
                 continue
             etag, there = found
             if there == result:
-                return  # our own, written by a request whose answer was lost
+                # Our own, written by a request whose answer was lost. It is not filed: the ETag
+                # may be that of an older one.
+                return
             if await self._is_true(there):
                 raise AlreadyFinishedError(self.key)
             log.warning("untrue result is replaced", key=self.key, by=there and there.worker)

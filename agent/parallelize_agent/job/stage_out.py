@@ -14,7 +14,13 @@ from typing import Any
 import structlog
 
 from parallelize_agent.job import fault
-from parallelize_agent.job.commit import AlreadyFinishedError, ClashError, Commit
+from parallelize_agent.job.commit import (
+    AlreadyFinishedError,
+    ClashError,
+    Commit,
+    File,
+    unfiled,
+)
 from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Decision, Fate, Ran, Received
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.outputs import OutputError, Outputs
@@ -51,6 +57,8 @@ class StageOut:
     """How many jobs may have their files sent at once."""
     hourly_usd: float | None = None
     now: Callable[[], str] = utc_now
+    file: File = unfiled
+    """Hears of each result that S3 has stored, with its ETag."""
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
         """Make a decision come true, or a second one if that fails; return the one that did."""
@@ -175,7 +183,10 @@ class StageOut:
     def _commit(self, received: Received, run: Run) -> Commit:
         records = self.open_store(self.config.bucket)
         outputs = self.open_store(run.output.bucket)
-        return Commit(run, self.config.layout, records, outputs, received.key, received.lease.check)
+        return Commit(
+            run, self.config.layout, records, outputs, received.key, received.lease.check,
+            file=self.file,
+        )  # fmt: skip
 
     async def _result(
         self,

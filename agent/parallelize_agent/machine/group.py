@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from parallelize_agent.reporting.peers import read_heartbeats
-from parallelize_core.errors import code_of
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ServiceError
 from parallelize_core.layout import RunLayout
+from parallelize_core.outlast import BUSY_GROUP, outlast
 from parallelize_core.pause import HELD_PROCESSES
 from parallelize_core.run import Run
 from parallelize_core.store import Store
@@ -28,11 +30,33 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BUSY = {"ScalingActivityInProgress", "ResourceContention"}
-"""The group is in the middle of something else, and takes this a moment later."""
+LEAVING = replace(BUSY_GROUP, seconds=60)
+"""A machine that shuts down has less time than a person."""
 
 MAX_REPLACED = 3
 """How many unfit machines of a run may be replaced by others."""
+
+
+IN_SERVICE = "InService"
+STATE_PATH = "meta-data/autoscaling/target-lifecycle-state"
+"""https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html"""
+
+
+def is_member(persistent: bool, at_start: str, look: Callable[[], str | None]) -> bool:  # noqa: FBT001
+    """Whether this machine has a place in a group that it must give up as it leaves.
+
+    `persistent` says how it was launched, `at_start` what the metadata service said of its state
+    in a group when the agent started, empty for nothing, and `look` what it says now. The service
+    may know that state only later, or not at all; a worker that took this for "no group" would
+    leave its place, and the group would replace it for ever.
+    """
+    try:
+        state = look()
+    except ServiceError as error:
+        log.warning("group state not read", error=str(error))
+        state = None
+    state = state or at_start
+    return state == IN_SERVICE if state else persistent
 
 
 def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -> bool:
@@ -86,17 +110,13 @@ def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bo
         log.info("held its group")
 
 
-def _is_busy(error: BaseException) -> bool:
-    return code_of(error) in BUSY
-
-
 def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
     """Leave the group; answers False if the instance is in none, or AWS keeps refusing.
 
     The machine switches itself off in any case; a group that could not be lowered replaces it.
     """
     try:
-        _leave(autoscaling, instance)
+        outlast(LEAVING, lambda: _leave(autoscaling, instance))
     except Exception as error:
         log.warning("not left its group", error=str(error) or repr(error))
         return False
@@ -104,12 +124,7 @@ def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
     return True
 
 
-@retry(
-    retry=retry_if_exception(_is_busy),
-    stop=stop_after_attempt(5),
-    wait=wait_random_exponential(multiplier=0.5, max=10),
-    reraise=True,
-)
+@translated("Auto Scaling")
 def _leave(autoscaling: AutoScalingClient, instance: str) -> None:
     autoscaling.terminate_instance_in_auto_scaling_group(
         InstanceId=instance, ShouldDecrementDesiredCapacity=True

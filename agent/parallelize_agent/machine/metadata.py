@@ -9,6 +9,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -79,8 +80,8 @@ class Metadata:
                 return str(answer.read().decode("utf-8"))
         except urllib.error.HTTPError:
             raise
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._unready(str(error)) from None
+        except (OSError, HTTPException, UnicodeDecodeError) as error:
+            raise self._unready(str(error) or repr(error)) from None
 
     def _unready(self, why: str) -> _UnreadyError:
         return _UnreadyError(

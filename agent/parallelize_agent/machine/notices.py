@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 
 log = structlog.get_logger()
@@ -32,7 +33,7 @@ def read_notice(metadata: Metadata, now: datetime | None = None) -> Notice | Non
     """Return the notice there is, if any; raises ServiceError if the service does not answer."""
     if text := metadata.get("meta-data/spot/instance-action"):
         return _spot_notice(text, now or datetime.now(UTC))
-    if metadata.get("meta-data/autoscaling/target-lifecycle-state") == "Terminated":
+    if metadata.get(STATE_PATH) == "Terminated":
         return Notice("the Auto Scaling group takes this machine away", None)
     return None
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.bench.client.enqueue import measure_enqueue
 from tests.bench.client.figures import HEAD, Figure, Report
-from tests.bench.client.reading import measure_reading
+from tests.bench.client.reading import measure_listing, measure_reading
 from tests.bench.client.scene import MIB
 from tests.bench.client.transfers import Load, measure_transfers
 from tests.bench.engine.figures import describe_machine
@@ -53,6 +53,12 @@ class Bench:
         """What tells of a run."""
         yield from measure_reading(self.clients, self.count or 40_000, self.core, self.cloud_core)
 
+    def listing(self) -> Iterator[Figure]:
+        """The state of a long run over a slow network."""
+        yield from measure_listing(
+            self.clients, self.count or 1_000_000, self.core, self.cloud_core
+        )
+
 
 ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "small": lambda bench: bench.transfers(Load(bench.count or 2000, 4096)),
@@ -61,6 +67,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "large": lambda bench: bench.transfers(Load(2, 512 * MIB)),
     "queue": Bench.enqueue,
     "reading": Bench.reading,
+    "listing": Bench.listing,
 }
 
 
@@ -73,7 +80,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     allowed = sorted(os.sched_getaffinity(0))
-    core, cloud_core = (None, None) if len(allowed) < 2 else (None, allowed[-1])
+    # Clients may use all cores, as s5cmd does.
+    core, cloud_core = None, allowed[-1] if len(allowed) > 1 else None
     clients = dict(options.client) if options.client else {"parallelize": CLIENT}
     bench = Bench(clients, options.rounds, core, cloud_core, options.count)
     report = Report(describe_machine())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.bench.client.figures import Figure
-from tests.bench.client.finished import layout_of
+from tests.bench.client.finished import KEY, layout_of
 from tests.bench.client.scene import BUCKET, Scene, Took, scene
 from tests.bench.small_cloud.process import CloudProcess
 
@@ -46,7 +46,7 @@ def prepare(made: Scene, program: str, count: int) -> None:
     made.run(program, "prep")
     layout = layout_of(made.name)
     entries = (
-        Entry(key=f"inputs/{number:08}.bin", size=4096, etag="d41d8cd98f00b204e9800998ecf8427e")
+        Entry(key=KEY.format(number), size=4096, etag="d41d8cd98f00b204e9800998ecf8427e")
         for number in range(count)
     )
     number = 0

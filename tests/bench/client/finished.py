@@ -10,9 +10,13 @@ from pathlib import Path
 from tests.bench.client.scene import BUCKET
 from tests.bench.small_cloud.process import REGION, CloudProcess
 
+from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Cause, Output, Result
+
+KEY = "inputs/{:08}.bin"
+"""What the inputs of a run are called that has many."""
 
 TIMES = ("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01+00:00")
 
@@ -61,6 +65,36 @@ async def _finish_all(cloud: CloudProcess, run: str, files: list[Path]) -> None:
             await store.put(layout.result(file.name), result.encode())
 
     await asyncio.gather(*(work() for _ in range(16)))
+    await clients.aclose()
+
+
+def finish_many(cloud: CloudProcess, run: str, count: int, failed_every: int) -> None:
+    """Give each of the inputs that `prepare` made a result, and segments all of them."""
+    asyncio.run(_finish_many(cloud, run, count, failed_every))
+
+
+async def _finish_many(cloud: CloudProcess, run: str, count: int, failed_every: int) -> None:
+    layout = layout_of(run)
+    clients = clients_of(cloud)
+    store = clients.store(BUCKET)
+    writer = SegmentWriter(store, layout, "w1", 0)
+    waiting = iter(range(count))
+
+    async def work() -> None:
+        for number in waiting:
+            key = KEY.format(number)
+            output = Output(key=key, size=1, sha256="0" * 64, etag="e")
+            result = result_of(run, key, (output,))
+            if number % failed_every == 0:
+                result = failure_of(run, key)
+                await store.put(layout.failure(key), b"")
+            etag = await store.put(layout.result(key), result.encode())
+            writer.add(result, etag or "")
+            if (number + 1) % 1000 == 0:
+                await writer.write()
+
+    await asyncio.gather(*(work() for _ in range(16)))
+    await writer.write()
     await clients.aclose()
 
 

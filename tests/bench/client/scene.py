@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import select
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +19,7 @@ from tests.bench.small_cloud.process import CloudProcess
 MEMORY = Path("/dev/shm")
 BUCKET = "bench"
 MIB = 1024 * 1024
+LOOK_MILLISECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,35 @@ class Scene:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
                 preexec_fn=self._pin,  # noqa: PLW1509 - of a small process, once
             )  # fmt: skip
-            _, status, used = os.wait4(process.pid, 0)
+            peak = _watch(process.pid)
             seconds = time.perf_counter() - began
+            _, status, used = os.wait4(process.pid, 0)
             if status:
                 said.seek(0)
                 raise SystemExit(f"{command}: {said.read()[-500:].decode(errors='replace')}")
-        return Took(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        return Took(seconds, used.ru_utime + used.ru_stime, peak)
 
     def _pin(self) -> None:
         if self.core is not None:
             os.sched_setaffinity(0, {self.core})
+
+
+def _watch(pid: int) -> int:
+    """Wait for the end of a process; return the most memory that it was seen with, in bytes.
+
+    What wait4 says of memory counts this process, too, of which the other was forked.
+    """
+    peak = 0
+    descriptor = os.pidfd_open(pid)
+    try:
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLIN)
+        while not waiting.poll(LOOK_MILLISECONDS):
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            peak = max(peak, 1024 * int(found[1]) if found else 0)
+    finally:
+        os.close(descriptor)
+    return peak
 
 
 @contextmanager

@@ -32,6 +32,8 @@ class Service:
     token: str = "token-1"
     asked: list[str] = field(default_factory=list)
     hang: Event | None = None
+    broken: list[bytes] = field(default_factory=list)
+    """What comes instead of the first answers."""
     endpoint: str = ""
 
     def reply(self, method: str, path: str, token: str | None) -> tuple[int, str]:
@@ -59,6 +61,10 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
             status, text = service.reply(self.command, self.path, token)
             # Whoever watches for notices may have stopped, and hung up, meanwhile.
             with suppress(BrokenPipeError, ConnectionResetError):
+                if service.broken:
+                    self.wfile.write(service.broken.pop(0))
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
@@ -92,6 +98,22 @@ def test_what_is_not_there_is_none(service: Service) -> None:
 def test_refusals_for_a_while_are_waited_out(service: Service, refusals: list[int]) -> None:
     service.answers = {"user-data": "{}"}
     service.refusals = refusals
+    assert Metadata(service.endpoint).get("user-data") == "{}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xfe\xfd",
+        b"SSH-2.0-something-else\r\n",
+        b"",
+    ],
+    ids=["cut short", "no text", "no HTTP", "nothing"],
+)
+def test_an_answer_that_is_broken_is_asked_for_again(service: Service, answer: bytes) -> None:
+    service.answers = {"user-data": "{}"}
+    service.broken = [answer, answer]
     assert Metadata(service.endpoint).get("user-data") == "{}"
 
 

@@ -9,6 +9,7 @@ from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
 from parallelize_core.result import INLINE_LOG_BYTES
+from parallelize_core.segment import read_segment
 
 SET_BY_THE_SHELL = {"PWD", "OLDPWD", "SHLVL", "_"}
 
@@ -43,6 +44,17 @@ def test_the_result_tells_what_was_done_where_and_with_what(make: MakeBench) -> 
     assert head
     assert (output.key, output.size, output.etag) == ("a/b.txt.count", 2, head.etag)
     assert output.sha256 == head.metadata["sha256"]
+
+
+def test_a_worker_that_leaves_has_its_results_in_a_segment_too(make: MakeBench) -> None:
+    bench = make(COUNT)
+    keys = [f"{number}.txt" for number in range(5)]
+    bench.add(dict.fromkeys(keys, b"x"))
+    bench.run()
+    versions = {info.etag for info in bench.store.list(bench.layout.results.prefix)}
+    (place,) = (info.key for info in bench.store.list(bench.layout.segments.prefix))
+    filed = {result.key: result for _, result in read_segment(bench.store.get(place), versions)}
+    assert filed == {key: bench.result(key).model_copy(update={"log": ""}) for key in keys}
 
 
 def test_each_line_that_names_a_file_or_a_folder_is_an_output(make: MakeBench) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pytest
@@ -16,6 +17,8 @@ from moto import mock_aws
 from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
+from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
+from tests.strict_aws.layer import Layer
 
 from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
@@ -29,7 +32,9 @@ from parallelize_core.layout import Location, RunLayout, queue_name
 from parallelize_core.manifest import Cursor, Entry, encode_part, read_parts
 from parallelize_core.result import Result
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo, Store
+
+Made = TypeVar("Made")
 
 REGION = "eu-west-1"
 BUCKET = "bucket"
@@ -42,6 +47,7 @@ class Account:
 
     session: boto3.Session
     image: str
+    strict: Layer
     clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -111,6 +117,38 @@ class Account:
         return groups[0] if groups else None
 
 
+class BotoStore(ThreadedStore):
+    """A bucket for a loop by boto3's calls, which moto answers in this process."""
+
+    async def list_between(
+        self, prefix: str, after: str, upto: str
+    ) -> AsyncIterator[list[ObjectInfo]]:
+        found = [info async for info in self.list(prefix)]
+        yield [info for info in found if info.key > after and (not upto or info.key <= upto)]
+
+
+class BotoWire:
+    """A loop whose calls are boto3's, so that moto answers them and policies can be compared."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        self._clients = Clients.make(session)
+
+    def run(self, work: Callable[[Any], Coroutine[Any, Any, Made]]) -> Made:
+        return asyncio.run(work(self))
+
+    def store(self, bucket: str) -> BotoStore:
+        return BotoStore(self._clients.store(bucket))
+
+    def queue(self, url: str) -> ThreadedQueue:
+        return ThreadedQueue(self._clients.queue(url))
+
+
+@pytest.fixture(autouse=True)
+def boto_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client's loop speak to an account that only boto3 finds."""
+    monkeypatch.setattr("parallelize.context.Wire", BotoWire)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def descriptions_read_once() -> Iterator[None]:
     """Let all sessions share what botocore knows of the services: reading EC2's takes 0.2 s."""
@@ -143,7 +181,7 @@ def every_version_starts_machines() -> None:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Account]:
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strict: Layer) -> Iterator[Account]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -158,7 +196,7 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Account
         ec2.create_tags(Resources=[image], Tags=[{"Key": "parallelize:version", "Value": "0.1.0"}])
         place = {"LocationConstraint": REGION}
         session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
-        yield Account(session, image)
+        yield Account(session, image, strict)
 
 
 @pytest.fixture

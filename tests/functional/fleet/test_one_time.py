@@ -169,8 +169,9 @@ def test_more_workers_than_files_are_refused(account, scans, parallelize):
 def test_a_launch_that_is_interrupted_says_that_workers_may_have_started(
     account, scans, parallelize
 ):
-    def interrupt(**_):
-        raise KeyboardInterrupt
+    def interrupt(parsed, **_):
+        if parsed.get("Instances"):
+            raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         handlers = [

@@ -304,7 +304,8 @@ class TestFollowingTheQueue:
 
 
 def test_the_workers_of_a_group_have_the_same_configuration(account, group, parallelize):
-    _, printed, _ = parallelize("launch", "--print-config", "--run", "scans")
+    words = ("launch", "--print-config", "--fleet", "persistent", "--run", "scans")
+    _, printed, _ = parallelize(*words)
     versions = account.client("ec2").describe_launch_template_versions(
         LaunchTemplateName="parallelize-scans"
     )["LaunchTemplateVersions"]

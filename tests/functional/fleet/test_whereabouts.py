@@ -76,9 +76,10 @@ def test_status_says_so(scans, parallelize):
 
 def test_a_fleet_that_is_held_is_named_with_what_lets_it_go_on(scans, parallelize):
     parallelize("launch", "2", "--fleet", "persistent", "--autoscale", "--run", "scans")
-    scans.client("autoscaling").suspend_processes(
-        AutoScalingGroupName="parallelize-scans", ScalingProcesses=["Launch"]
-    )
+    autoscaling = scans.client("autoscaling")
+    group = {"AutoScalingGroupName": "parallelize-scans"}
+    autoscaling.update_auto_scaling_group(**group, DesiredCapacity=0)
+    autoscaling.suspend_processes(**group, ScalingProcesses=["Launch"])
     assert why(scans) == "its fleet is held, and starts no workers: parallelize scale N"
 
 

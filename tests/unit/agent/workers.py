@@ -8,7 +8,9 @@ from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
+from parallelize_agent.reporting.pauser import Pauser
 from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
@@ -61,12 +63,13 @@ class Scene:
     def fitness(self, max_unfit: int = 10) -> Fitness:
         return Fitness(self.peers, max_unfit, self.unfit.append)
 
+    def pauser(self) -> Pauser:
+        return Pauser(LAYOUT, self.store, self.queue, self.run, lambda: 1, self.opened.append)
+
     def breaker(self) -> CircuitBreaker:
-        return CircuitBreaker(
-            LAYOUT, self.records, self.store, self.queue, self.run, self.peers,
-            in_hand=lambda: 1, opened=self.opened.append,
-        )  # fmt: skip
+        return CircuitBreaker(LAYOUT, self.records, self.run, self.peers, self.pauser())
 
     async def judge(self) -> Judge:
         await self.run.refresh()
-        return Judge("w1", self.run, self.peers, self.fitness(), self.breaker())
+        silence = SilenceBreaker(LAYOUT, self.records, self.pauser())
+        return Judge("w1", self.run, self.peers, self.fitness(), self.breaker(), silence)

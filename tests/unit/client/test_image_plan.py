@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from parallelize.image.catalog import WorkerImage, plan_prune
-from parallelize.image.packer import ImageRequest, find_source, image_in, plan_build
+from parallelize.image.packer import AMD64_ONLY, ImageRequest, find_source, image_in, plan_build
 from parallelize_core.errors import UsageError
 
 REQUEST = ImageRequest("1.2.3", "eu-west-1", "debian-13", "arm64", ("samtools",), ("numpy<3", "x"))
@@ -41,6 +42,28 @@ def test_what_was_not_chosen_is_left_to_the_template() -> None:
 
 def test_the_printed_commands_survive_a_shell() -> None:
     assert "'extra_requirements=numpy<3 x'" in plan_build(REQUEST, Path("/s"), Path("/o")).lines[-1]
+
+
+VERSIONS = find_source(None) / "packer" / "versions.auto.pkrvars.hcl"
+
+
+def bases() -> dict[str, str]:
+    """The text of each base image's block."""
+    block = re.compile(r'^  "([^"]+)" = \{(.*?)^  \}', re.MULTILINE | re.DOTALL)
+    return dict(block.findall(VERSIONS.read_text()))
+
+
+def test_a_base_that_exists_for_amd64_only_is_refused_for_arm64() -> None:
+    only = [name for name, text in bases().items() if "%s" not in text]
+    assert only == list(AMD64_ONLY)
+    for name in only:
+        with pytest.raises(UsageError, match="for amd64 only"):
+            plan_build(ImageRequest("1", "r", name, "arm64"), Path("/s"), Path("/o"))
+        assert plan_build(ImageRequest("1", "r", name, "amd64"), Path("/s"), Path("/o"))
+
+
+def test_the_gpu_bases_volume_is_as_large_as_its_snapshot() -> None:
+    assert "volume_gib = null" in bases()["gpu"]
 
 
 def test_the_wheel_comes_before_packer() -> None:

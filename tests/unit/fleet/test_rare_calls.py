@@ -22,6 +22,7 @@ from parallelize.fleet import (
     alarms,
     autoscaling,
     dry_runs,
+    early_end,
     execute,
     gather,
     group,
@@ -82,7 +83,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     catalog.read_users: catalog.read_users,
     catalog.delete_image: lambda aws: catalog.delete_image(aws, IMAGE),
     dry_runs.ask: lambda aws: dry_runs.ask(aws, None),
-    execute.execute: lambda aws: execute.execute(PLAN, compute_clients(aws), no_wait),
+    early_end.watch: lambda aws: early_end.watch(aws, "run", ["i-1"]),
+    execute.execute: lambda aws: execute.execute(PLAN, compute_clients(aws)),
     execute.ensure_template: lambda aws: execute.ensure_template(PLAN, {}, aws),
     gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), "run"),
     gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
@@ -141,6 +143,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 }
 
 ANSWER_WITHOUT = {
+    early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
     quota_request.plan_quota,
 }  # fmt: skip

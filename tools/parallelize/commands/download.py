@@ -36,15 +36,15 @@ from parallelize.runs.output_names import (
 )
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
-from parallelize.runs.results import read_results
+from parallelize.runs.results import list_results, read_listed
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
-from parallelize_core.layout import Location
-from parallelize_core.manifest import finished, read_parts
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import read_parts
 from parallelize_core.owner import other_run
-from parallelize_core.result import Output
+from parallelize_core.result import Output, Result
 from parallelize_core.store import Store
 
 SOME_FAILED = 1
@@ -157,7 +157,7 @@ def fetch(context: Context, folder: Path) -> Fetched:
     except OSError as error:
         raise unwritable(folder, error) from None
     store = context.store_of(output.bucket)
-    broken = [_explained(context, store, output, plan, one) for one in found]
+    broken = list(in_parallel(lambda one: _explained(context, store, output, plan, one), found))
     present = len(plan.outputs) - fetched - len(broken)
     return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
 
@@ -182,8 +182,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
     run = load_run(store, context)
     check_meant(context)
     inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
-    done = finished(store, layout)
-    results = list(read_results(store, layout, (k for k in inputs if layout.result(k) in done)))
+    results = finished_results(store, layout, inputs)
     succeeded = [result for result in results if result.status == "succeeded"]
     made = [(output, result.key) for result in succeeded for output in result.outputs]
     if run.naming.on_clash == "replace":
@@ -201,6 +200,15 @@ def make_plan(context: Context, folder: Path) -> Plan:
         makers={output.key: key for output, key in made},
         silent=among(run, succeeded),
     )
+
+
+def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> list[Result]:
+    """Read the results of inputs, without logs, in the inputs' order."""
+    listed = list_results(store, layout, inputs)
+    places = (layout.result(key) for key in inputs)
+    wanted = {place: listed[place] for place in places if place in listed}
+    found = {result.key: result for result in read_listed(store, layout, wanted)}
+    return [found[key] for key in inputs if key in found]
 
 
 def still_stored(

@@ -25,7 +25,7 @@ from parallelize.report.page import render
 from parallelize.runs.history import decode_attempt
 from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.ownership import say_whose
-from parallelize.runs.results import read_result
+from parallelize.runs.results import read_listed
 from parallelize.runs.snapshot import Snapshot
 from parallelize.transfers import in_parallel
 from parallelize_core.aws_errors import translated
@@ -140,21 +140,16 @@ def gather(context: Context) -> Gathered:
 def read_finished(store: Store, snapshot: Snapshot, entries: Sequence[Entry]) -> dict[str, Result]:
     """Read the results that the snapshot counts, without their logs; by input."""
     layout = snapshot.layout
-    keys = [entry.key for entry in entries if layout.result(entry.key) in snapshot.finished]
-
-    def read(key: str) -> Result | None:
-        found = read_result(store, layout, key)
-        # Ten thousand logs of 64 KB would not fit into memory, and the page has none of them.
-        return found and found.model_copy(update={"log": ""})
-
-    if not keys:
+    places = (layout.result(entry.key) for entry in entries)
+    listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}
+    if not listed:
         return {}
-    with progress("results", len(keys)) as step:
-        results = []
-        for result in in_parallel(read, keys):
+    results = {}
+    with progress("results", len(listed)) as step:
+        for result in read_listed(store, layout, listed):
             step()
-            results.append(result)
-    return {result.key: result for result in results if result is not None}
+            results[result.key] = result
+    return results
 
 
 def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:

@@ -21,8 +21,12 @@ from parallelize.context import Context, open_context
 from parallelize.fleet.gather import find_subnets
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize.stack.deploy import Stack
+from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
-from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
+from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
+
+POLICIES = ("parallelize-submitter", "parallelize-launcher")
+"""How the names of the stack's policies for people begin; the region follows."""
 
 
 def setup(  # noqa: PLR0913 - each is a flag of its own
@@ -54,6 +58,7 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     elif delete:
         _check_there(there)
         check_unused(context, force=force)
+        _check_policies_free(context)
         _delete(context, there, dry_run=dry_run, yes=yes)
     else:
         given = {**_pairs(set_), **_alarms(email, phone)}
@@ -185,6 +190,17 @@ def _check_there(there: Stack) -> None:
     """Raise NothingToDoError if there is no stack, in whatever state."""
     if there.status() is None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
+
+
+def _check_policies_free(context: Context) -> None:
+    """Raise UsageError if somebody holds a policy of the stack; who may not look is not stopped."""
+    partition = context.session.get_partition_for_region(context.region)
+    ours = f"arn:{partition}:iam::{context.account}:policy/"
+    policies = [f"{ours}{name}-{context.region}" for name in POLICIES]
+    try:
+        check_free_policies(context.client("iam"), policies)
+    except AccessError as error:
+        say(f"who holds the stack's policies could not be read ({error.what})")
 
 
 def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:

@@ -95,9 +95,15 @@ def follow_queue(
 ) -> None:
     """Make both policies and the alarm, or bring them up to date."""
     autoscaling.put_scaling_policy(**backlog_policy(group, run, target))
-    autoscaling.put_scaling_policy(**wake_policy(group))
+    wake = autoscaling.put_scaling_policy(**wake_policy(group))
+    # What was just put may not be described yet. Only the local cloud's answer has no ARN.
+    arn = wake.get("PolicyARN") or _described(autoscaling, group)
+    cloudwatch.put_metric_alarm(**wake_alarm(group, run, arn))
+
+
+def _described(autoscaling: AutoScalingClient, group: str) -> str:
     found = autoscaling.describe_policies(AutoScalingGroupName=group, PolicyNames=[WAKE])
-    cloudwatch.put_metric_alarm(**wake_alarm(group, run, found["ScalingPolicies"][0]["PolicyARN"]))
+    return found["ScalingPolicies"][0]["PolicyARN"]
 
 
 @translated("Auto Scaling")

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from parallelize.fleet import alarms, shortfall, tags
+from parallelize.console import say
+from parallelize.fleet import alarms, early_end, shortfall, tags
 from parallelize.fleet.autoscaling import follow_queue, unfollow_queue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
+from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint, template_name
 from parallelize_core.aws_errors import may_have_happened, response_of, translated
 from parallelize_core.errors import ParallelizeError, UnavailableError, code_of
+from parallelize_core.outlast import NEW_TEMPLATE, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
-
-
-TEMPLATE_WAITS_SECONDS = (1, 2, 4, 8)
-"""EC2's API is eventually consistent: what was just made may not be known everywhere.
-
-https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
-"""
 
 
 @dataclass(frozen=True)
@@ -59,11 +55,14 @@ class LaunchOutcome:
     """How many workers the group is to have, which may be more than were asked for."""
     trouble: ParallelizeError | None = None
     """What ended the launch when some machines had started already."""
+    ended: tuple[Machine, ...] = ()
+    """Those of the started that EC2 has ended since, for reasons of its own."""
 
     @property
     def missing(self) -> int:
         """How many machines were asked for and not started; a group is still starting them."""
-        return 0 if self.group else max(0, self.asked - len(self.started))
+        alive = len(self.started) - len(self.ended)
+        return 0 if self.group else max(0, self.asked - alive)
 
     def error(self) -> ParallelizeError | None:
         """Say why machines are missing, or answer None if none is."""
@@ -72,12 +71,12 @@ class LaunchOutcome:
         if told := self.trouble:
             count = f"started {len(self.started)} of {self.asked} workers"
             return type(told)(f"{told.what}; {count}", told.why, told.fix)
+        if self.ended:
+            return early_end.explain(self.region, self.asked, self.ended)
         return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
 
 
-def execute(
-    plan: LaunchPlan, clients: ComputeClients, wait: Callable[[float], None] = time.sleep
-) -> LaunchOutcome:
+def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     """Carry out a plan; machines that are missing are in the outcome, not an exception.
 
     A persistent fleet starts its machines by itself, later; its outcome names the group. An error
@@ -90,11 +89,11 @@ def execute(
         return _make_group(plan, plan.group, clients)
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
     for fleet in plan.fleets:
-        outcome = _go_on(outcome, plan, fleet, clients.ec2, wait)
+        outcome = _go_on(outcome, plan, fleet, clients.ec2)
     if plan.fallback and outcome.missing and shortfall.is_short(outcome.refusals):
         fallback = replace(plan.fallback, count=outcome.missing)
-        outcome = _go_on(outcome, plan, fallback, clients.ec2, wait)
-    return outcome
+        outcome = _go_on(outcome, plan, fallback, clients.ec2)
+    return replace(outcome, ended=early_end.watch(clients.ec2, plan.request.run, ids(outcome)))
 
 
 def _go_on(
@@ -102,13 +101,12 @@ def _go_on(
     plan: LaunchPlan,
     fleet: FleetPlan,
     ec2: EC2Client,
-    wait: Callable[[float], None],
 ) -> LaunchOutcome:
     """Ask for the next fleet, unless there was trouble with the last one."""
     if before.trouble:
         return before
     try:
-        return _add(before, _create(plan, fleet, ec2, wait))
+        return _add(before, _create(plan, fleet, ec2))
     except ParallelizeError as error:
         # Those that have started cost money: a user who is not told of them launches them again.
         if not before.started:
@@ -169,21 +167,23 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
         raise
 
 
-def _create(
-    plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client, wait: Callable[[float], None]
-) -> LaunchOutcome:
+def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> LaunchOutcome:
     """Ask for a fleet; again for a while if EC2 does not know yet that it has the template."""
     template, version = ensure_template(plan, fleet.template, ec2)
     body = with_template(fleet.body, template, version)
     body["TargetCapacitySpecification"]["TotalTargetCapacity"] = fleet.count
-    outcome = _ask(ec2, body, fleet.count)
-    for number, seconds in enumerate(TEMPLATE_WAITS_SECONDS):
-        if outcome.started or not shortfall.is_too_early(outcome.refusals):
-            break
-        wait(seconds)
+    tokens = (f"-{number}" if number else "" for number in itertools.count())
+
+    def ask() -> LaunchOutcome:
         # The token of a fleet that gave nothing would only bring that answer again.
-        outcome = _ask(ec2, {**body, "ClientToken": f"{body['ClientToken']}-{number}"}, fleet.count)
-    return outcome
+        token = f"{body['ClientToken']}{next(tokens)}"
+        return _ask(ec2, {**body, "ClientToken": token}, fleet.count)
+
+    return outlast(NEW_TEMPLATE, ask, say, early=_is_too_early)
+
+
+def _is_too_early(outcome: LaunchOutcome) -> bool:
+    return not outcome.started and shortfall.is_too_early(outcome.refusals)
 
 
 def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:

@@ -51,6 +51,8 @@ class Image:
     root_device: str
     version: str = ""
     created: str = ""
+    root_gib: int = 0
+    """The size of its root snapshot, which no root volume may be smaller than; 0 if not known."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Facts:
     image: Image | None
     pools: tuple[Pool, ...]
     work: Work
+    absent: tuple[str, ...] = ()
+    """The types that were asked for and that the region does not have."""
     security_groups: tuple[str, ...] = ()
     quotas: tuple[Quota, ...] = ()
     workers: int = 0

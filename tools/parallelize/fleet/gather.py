@@ -36,6 +36,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     ec2 = clients.ec2
     subnets = find_subnets(ec2, place.subnets)
     types = find_types(ec2, place.types)
+    there = {kind.name for kind in types}
     machines = instances.find(ec2, run, instances.BILLED)
     return Facts(
         account=place.account,
@@ -43,6 +44,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
         image=images.find_image(ec2, clients.ssm, place.ami, types[0].architecture),
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
+        absent=tuple(name for name in place.types if name not in there),
         security_groups=find_security_groups(ec2, subnets),
         quotas=tuple(find_quotas(clients, types)),
         workers=len(machines),
@@ -85,18 +87,21 @@ def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, .
 
 @translated("EC2")
 def find_types(ec2: EC2Client, names: Sequence[str]) -> list[InstanceType]:
-    """Describe types of machine; raise UsageError for one that does not exist."""
+    """Describe those types of machine that the region has; raise UsageError if it has none.
+
+    No region has all types: https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-regions.html
+    """
     pages = ec2.get_paginator("describe_instance_types").paginate(
         Filters=[{"Name": "instance-type", "Values": list(names)}]
     )
     described = (_instance_type(item) for page in pages for item in page["InstanceTypes"])
     found = {kind.name: kind for kind in described}
-    if unknown := [name for name in names if name not in found]:
+    if not found:
         raise UsageError(
-            f"there is no machine type {unknown[0]} in this region",
+            f"there is no machine type {', '.join(names[:3])} in this region",
             fix="choose others with --type, or in workers.types",
         )
-    return [found[name] for name in names]
+    return [found[name] for name in names if name in found]
 
 
 def find_pools(

@@ -6,17 +6,21 @@ place, and the last takes it to zero.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import say
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.template import template_name
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError, code_of
+from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, outlast
 from parallelize_core.pause import HELD_PROCESSES
 
 if TYPE_CHECKING:
@@ -43,8 +47,18 @@ class Group:
     suspended: tuple[str, ...] = ()
 
 
+def first_size(request: LaunchRequest, waiting: int) -> int:
+    """Return how many workers a group begins with; one that follows the queue: as many as it asks.
+
+    The alarm that wakes a group adds one worker at a time, and takes minutes for each look.
+    """
+    if not request.autoscale:
+        return request.count
+    return min(request.count, math.ceil(waiting / request.backlog_per_worker))
+
+
 def group_request(
-    request: LaunchRequest, pools: Sequence[Pool], given: Mapping[str, str]
+    request: LaunchRequest, pools: Sequence[Pool], given: Mapping[str, str], waiting: int
 ) -> dict[str, Any]:
     """Return a CreateAutoScalingGroup request, but for the launch template's id and version."""
     types = list(dict.fromkeys(pool.type.name for pool in pools))
@@ -54,7 +68,7 @@ def group_request(
         "AutoScalingGroupName": template_name(request.run),
         "MinSize": 0,
         "MaxSize": request.count,
-        "DesiredCapacity": 0 if request.autoscale else request.count,
+        "DesiredCapacity": first_size(request, waiting),
         "VPCZoneIdentifier": ",".join(sorted({pool.subnet for pool in pools})),
         "MixedInstancesPolicy": {
             "LaunchTemplate": {"Overrides": [{"InstanceType": name} for name in types]},
@@ -84,7 +98,6 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
     return found
 
 
-@translated("Auto Scaling")
 def ensure_group(
     autoscaling: AutoScalingClient, body: dict[str, Any], template: str, version: str
 ) -> int:
@@ -98,17 +111,42 @@ def ensure_group(
     name = body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
-        autoscaling.create_auto_scaling_group(**whole)
+        outlast(DELETED_GROUP, lambda: _create(autoscaling, whole), say)
     else:
-        autoscaling.create_or_update_tags(Tags=whole.pop("Tags"))
+        _tag(autoscaling, whole.pop("Tags"))
         whole = _no_smaller(whole, found)
-        autoscaling.update_auto_scaling_group(**whole)
+        _update(autoscaling, **whole)
         resume(autoscaling, name)
+    outlast(BUSY_GROUP, lambda: _settle(autoscaling, name), say)
+    return int(whole["DesiredCapacity"])
+
+
+@translated("Auto Scaling")
+def _create(autoscaling: AutoScalingClient, body: dict[str, Any]) -> None:
+    autoscaling.create_auto_scaling_group(**body)
+
+
+@translated("Auto Scaling")
+def _tag(autoscaling: AutoScalingClient, given: Sequence[Any]) -> None:
+    autoscaling.create_or_update_tags(Tags=given)
+
+
+@translated("Auto Scaling")
+def _settle(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(SUSPENDED))
     autoscaling.enable_metrics_collection(
         AutoScalingGroupName=name, Metrics=["GroupInServiceInstances"], Granularity="1Minute"
     )
-    return int(whole["DesiredCapacity"])
+
+
+def _update(autoscaling: AutoScalingClient, **changes: Any) -> None:
+    """Change a group, when it is through with what it is doing."""
+
+    @translated("Auto Scaling")
+    def update() -> None:
+        autoscaling.update_auto_scaling_group(**changes)
+
+    outlast(BUSY_GROUP, update, say)
 
 
 def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
@@ -165,19 +203,15 @@ def resume(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
-@translated("Auto Scaling")
 def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:
     """Let the group grow to `count` workers; to shrink it, members have to leave."""
-    autoscaling.update_auto_scaling_group(
-        AutoScalingGroupName=name, MaxSize=count, DesiredCapacity=count
-    )
+    _update(autoscaling, AutoScalingGroupName=name, MaxSize=count, DesiredCapacity=count)
     resume(autoscaling, name)
 
 
-@translated("Auto Scaling")
 def limit(autoscaling: AutoScalingClient, name: str, count: int) -> None:
     """Let the group never have more than `count` workers again."""
-    autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=count)
+    _update(autoscaling, AutoScalingGroupName=name, MaxSize=count)
 
 
 def release(autoscaling: AutoScalingClient, members: Sequence[str]) -> None:
@@ -187,7 +221,7 @@ def release(autoscaling: AutoScalingClient, members: Sequence[str]) -> None:
     """
     for member in members:
         try:
-            _release(autoscaling, member)
+            outlast(BUSY_GROUP, partial(_release, autoscaling, member), say)
         except ParallelizeError as error:
             if code_of(error) != NO_SUCH_MEMBER:
                 raise
@@ -200,13 +234,20 @@ def _release(autoscaling: AutoScalingClient, member: str) -> None:
     )
 
 
-@translated("Auto Scaling")
 def delete(autoscaling: AutoScalingClient, name: str) -> bool:
-    """Delete a group with its machines; answer whether there was one."""
+    """Delete a group with its machines; answer whether there was one.
+
+    AWS goes on to delete it after its answer, and keeps its name until it is through.
+    """
     if find(autoscaling, name) is None:
         return False
-    autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+    outlast(BUSY_GROUP, lambda: _delete(autoscaling, name), say)
     return True
+
+
+@translated("Auto Scaling")
+def _delete(autoscaling: AutoScalingClient, name: str) -> None:
+    autoscaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
 
 
 def _group(item: Any) -> Group:

@@ -92,4 +92,13 @@ def _image(found: Any) -> Image:
         root_device=found.get("RootDeviceName", "/dev/xvda"),
         version=tags.as_dict(found.get("Tags")).get(tags.VERSION, ""),
         created=found.get("CreationDate", "")[:10],
+        root_gib=_root_gib(found),
     )
+
+
+def _root_gib(found: Any) -> int:
+    root = found.get("RootDeviceName")
+    mappings = found.get("BlockDeviceMappings", ())
+    sizes = [one["Ebs"].get("VolumeSize", 0) for one in mappings
+             if one.get("DeviceName") == root and "Ebs" in one]  # fmt: skip
+    return max(sizes, default=0)

@@ -26,6 +26,12 @@ KNOWN = (*LIVE, "shutting-down", "terminated")
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 """
 
+ENDED = ("shutting-down", "terminated")
+
+ON_PURPOSE = ("Client.UserInitiatedShutdown", "Client.InstanceInitiatedShutdown",
+              "Client.InstanceTerminated")  # fmt: skip
+"""What EC2 calls the end of a machine that somebody, or the machine itself, has asked for."""
+
 TERMINATE_BATCH = 1000
 """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html"""
 
@@ -43,6 +49,16 @@ class Machine:
     launched: datetime
     group: str = ""
     image: str = ""
+    reason: str = ""
+    """Why EC2 has ended it: a code and words, empty while it has not.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
+    """
+
+    @property
+    def ended_by_ec2(self) -> bool:
+        """Whether it is gone, and neither by a call nor by its own power-off."""
+        return self.state in ENDED and bool(self.reason) and not self.reason.startswith(ON_PURPOSE)
 
 
 @translated("EC2")
@@ -88,7 +104,15 @@ def _machine(item: Any) -> Machine:
         launched=item["LaunchTime"],
         group=given.get("aws:autoscaling:groupName", ""),
         image=item.get("ImageId", ""),
+        reason=_reason(item),
     )
+
+
+def _reason(item: Any) -> str:
+    """Return the code and the words; most words begin with the code."""
+    given = item.get("StateReason") or {}
+    code, words = given.get("Code", ""), given.get("Message", "")
+    return words if words.startswith(code) else f"{code}: {words}"
 
 
 def _market(item: Any) -> Market:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parallelize.fleet import quotas, stock, tags
-from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota
+from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
 from parallelize.fleet.group import group_request
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
@@ -48,6 +48,8 @@ class LaunchPlan:
     quotas: tuple[Quota, ...]
     security_groups: tuple[str, ...]
     """Of the workers; empty for the VPC's default group."""
+    absent: tuple[str, ...]
+    """The types of the request that the region does not have."""
     user_data: str
     fleets: tuple[FleetPlan, ...]
     fallback: FleetPlan | None
@@ -70,7 +72,8 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     price = hourly_usd(request, pools)
     check_prices(facts, request, pools)
     check_cost(facts, request, price)
-    agent = request.agent.model_copy(update={"hourly_usd": price_table(pools)})
+    known = {"hourly_usd": price_table(pools), "fleet": request.fleet}
+    agent = request.agent.model_copy(update=known)
     user_data = stock.user_data(agent, request.bundle) if request.bundle else agent.encode()
 
     def template(market: Market | None) -> dict[str, Any]:
@@ -88,12 +91,15 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         pools,
         facts.quotas,
         facts.security_groups,
+        facts.absent,
         user_data,
         fleets=()
         if persistent
         else tuple(fleet(market, count, market) for market, count in shares(request)),
         fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
-        group=GroupPlan(template(None), _group_body(request, pools)) if persistent else None,
+        group=GroupPlan(template(None), _group_body(request, pools, facts.work))
+        if persistent
+        else None,
         hourly_usd=price,
     )
 
@@ -117,8 +123,9 @@ def _dearest(market: Market, pools: Sequence[Pool]) -> float | None:
     return max((price for pool in pools if (price := pool.usd(market))), default=None)
 
 
-def _group_body(request: LaunchRequest, pools: Sequence[Pool]) -> dict[str, Any]:
-    return group_request(request, pools, tags.run_tags(request.run, request.tags))
+def _group_body(request: LaunchRequest, pools: Sequence[Pool], work: Work) -> dict[str, Any]:
+    given = tags.run_tags(request.run, request.tags)
+    return group_request(request, pools, given, work.waiting)
 
 
 def shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:

@@ -8,6 +8,7 @@ from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import LaunchPlan, shares
 from parallelize.fleet.stock import Bundle
+from parallelize.fleet.template import disk_gib
 from parallelize.units import show_size
 
 TYPES_SHOWN = 2
@@ -27,13 +28,18 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  price    {_price(plan)}",
         f"  image    {_image(plan)}",
     ]
+    if plan.absent:
+        lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
+    if (size := disk_gib(request, plan.image)) > request.disk_gib:
+        lines.append(f"  disk     {size} GiB, as large as the image's")
     if bundle := request.bundle:
         lines.append(f"  agent    {_bundle(bundle)}")
     if plan.group:
         lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}, replaces lost workers")
     if request.autoscale:
         lines.append(
-            f"  follows  the queue: one worker for {request.backlog_per_worker} files, from 0"
+            f"  follows  the queue: one worker for {request.backlog_per_worker} files,"
+            f" {plan.group.body['DesiredCapacity'] if plan.group else 0} at first"
         )
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")

@@ -54,7 +54,7 @@ def launch_template(
             # An account may have them on, and then a tag with a blank or a slash stops a launch.
             "InstanceMetadataTags": "disabled",
         },
-        "BlockDeviceMappings": [_root_volume(image, request.disk_gib)],
+        "BlockDeviceMappings": [_root_volume(image, disk_gib(request, image))],
         "TagSpecifications": _tag_specifications(request, market),
     }  # fmt: skip
     if security_groups:
@@ -120,6 +120,14 @@ def checked(user_data: str) -> str:
             "fewer workers.types (prices are in it), or a shorter workers.root_setup",
         )
     return user_data
+
+
+def disk_gib(request: LaunchRequest, image: Image) -> int:
+    """Return the size of a worker's root volume: EC2 makes none smaller than the image's.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
+    """
+    return max(request.disk_gib, image.root_gib)
 
 
 def _root_volume(image: Image, gib: int) -> dict[str, Any]:

@@ -18,6 +18,9 @@ PACKER = "packer"
 TEMPLATE = "packer"
 MANIFEST = "manifest.json"
 
+AMD64_ONLY = ("gpu",)
+"""The bases of which there is no image for arm64 in the template."""
+
 INSTALL_PACKER = "install it: https://developer.hashicorp.com/packer/install"
 
 
@@ -48,7 +51,15 @@ class BuildPlan:
 
 
 def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
-    """Return what makes the image from the source tree `source`."""
+    """Return what makes the image from the source tree `source`.
+
+    Raises UsageError for a base that does not exist for the architecture.
+    """
+    if request.base in AMD64_ONLY and request.architecture != "amd64":
+        raise UsageError(
+            f"the base {request.base} is for amd64 only", None,
+            f"--architecture amd64, or another base for {request.architecture}",
+        )  # fmt: skip
     wheel = out / f"parallelize-{request.version}-py3-none-any.whl"
     variables = {
         "wheel": str(wheel),

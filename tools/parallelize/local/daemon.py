@@ -3,6 +3,9 @@
     python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
 
 With `--idle-seconds` it ends when for so long no machine has run and no command has come.
+With `--layer MODULE:NAME` moto's services stand behind what that function makes of them: tests put
+AWS's refusals there. `--group-state-after` lets the metadata service know of a machine's group only
+after that many seconds, as EC2's may.
 With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
 """
 
@@ -15,10 +18,11 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from types_boto3_ec2 import EC2Client
 
+    Layer = Callable[[WSGIApplication], WSGIApplication]
+
 IDLE_LOOK_SECONDS = 1.0
 
 IMAGE_NAME = "parallelize-local"
@@ -58,9 +64,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stop = stop_event(owned=options.owned)
-    cloud = Cloud(
-        options.state, options.port, options.agent, options.grace_seconds, options.quota_bytes
-    )
+    cloud = Cloud(options)
     try:
         cloud.start()
         while not stop.wait(IDLE_LOOK_SECONDS):
@@ -80,29 +84,31 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--idle-seconds", type=float, default=0.0)
     parser.add_argument("--grace-seconds", type=float, default=SHUTDOWN_GRACE_SECONDS)
     parser.add_argument("--quota-bytes", type=int, default=DEFAULT_QUOTA_BYTES)
+    parser.add_argument("--layer", type=resolve_name)
+    parser.add_argument("--group-state-after", type=float, default=0.0)
     return parser.parse_args()
 
 
 class Cloud:
     """What runs in this process; the port is taken at construction, `start` opens for business."""
 
-    def __init__(
-        self,
-        folder: Path,
-        port: int,
-        agent: Sequence[str],
-        grace_seconds: float,
-        quota_bytes: int = DEFAULT_QUOTA_BYTES,
-    ) -> None:
-        self._server = Server(folder, port)
-        self._folder = folder
-        self._disk = Disk(folder, quota_bytes)
+    def __init__(self, options: argparse.Namespace) -> None:
+        layer: Layer = options.layer or (lambda services: services)
+        services = layer(emulated_services())
+        self._server = Server(options.state, options.port)
+        self._folder: Path = options.state
+        self._disk = Disk(options.state, options.quota_bytes)
         self._state = state_of_this_process(self._server.port)
         self._ec2 = connect_to_ec2(self._state.endpoint, self._state.secret)
         self._manager = InstanceManager(
-            self._ec2, fresh_instances_folder(folder), self._state, agent, grace_seconds
+            self._ec2,
+            fresh_instances_folder(self._folder),
+            self._state,
+            options.agent,
+            options.grace_seconds,
         )
-        control = ControlPlane(emulated_services(), self._manager, self._state.token)
+        self._manager.group_state_after = options.group_state_after
+        control = ControlPlane(services, self._manager, self._state.token)
         self._threads = Threads(control, self._server.port)
 
     def start(self) -> None:

@@ -41,6 +41,8 @@ class InstanceFacts:
     user_data: str | None
     secret: str = field(default="local", repr=False)
     """The secret key of its role's credentials."""
+    group_known_at: float = 0.0
+    """When the metadata service begins to tell that it is in a group; seconds since 1970."""
 
     @classmethod
     def from_ec2(
@@ -87,7 +89,7 @@ def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[s
         "dynamic/instance-identity/document": json.dumps(identity_document(facts)),
     }
     data |= {f"meta-data/tags/instance/{name}": value for name, value in facts.tags.items()}
-    if GROUP_TAG in facts.tags:
+    if GROUP_TAG in facts.tags and now.timestamp() >= facts.group_known_at:
         data["meta-data/autoscaling/target-lifecycle-state"] = "InService"
     if facts.user_data is not None:
         data["user-data"] = facts.user_data

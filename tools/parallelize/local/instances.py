@@ -6,7 +6,9 @@ import base64
 import logging
 import signal
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
@@ -51,6 +53,8 @@ class InstanceManager:
         self._cloud = cloud
         self._agent = agent
         self._grace_seconds = shutdown_grace_seconds
+        self.group_state_after = 0.0
+        """After how many seconds the metadata service tells a machine that it is in a group."""
         self._instances: dict[str, Instance] = {}
         self._lock = RLock()
         self._closing = Event()
@@ -144,6 +148,7 @@ class InstanceManager:
     def _launch(self, description: InstanceTypeDef) -> None:
         user_data = self._user_data(description["InstanceId"])
         facts = InstanceFacts.from_ec2(description, user_data, self._cloud.secret)
+        facts = replace(facts, group_known_at=time.time() + self.group_state_after)
         log.info("%s is launched", facts.id)
         folder = self._folder / facts.id
         self._instances[facts.id] = Instance(facts, folder, self._cloud.endpoint, self._agent)

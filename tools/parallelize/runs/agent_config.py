@@ -23,6 +23,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         region=context.region,
         queue_url=queues.main.url,
         dead_letter_queue_url=queues.dead.url,
+        fleet=workers.fleet,
         slots=workers.slots,
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
         shutdown=workers.shutdown,

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from parallelize.transfers import in_parallel
-from parallelize_core.errors import MissingError
+from parallelize.bulk import get_each
 from parallelize_core.store import ObjectInfo, Store
 
 Made = TypeVar("Made")
@@ -32,13 +31,7 @@ class Cache(Generic[Made]):
         found = {item.key: item.etag for item in items}
         self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}
         missing = [key for key in found if key not in self._known]
-        for key, body in in_parallel(self._get, missing[:at_most]):
+        for key, body in get_each(self.store, missing[:at_most]):
             if body is not None:
                 self._known[key] = (found[key], self.decode(key, body))
         return [self._known[key][1] for key in found if key in self._known]
-
-    def _get(self, key: str) -> tuple[str, bytes | None]:
-        try:
-            return key, self.store.get(key)
-        except MissingError:
-            return key, None

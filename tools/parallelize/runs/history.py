@@ -47,9 +47,10 @@ class HistoryReader:
 
     def read(self, snapshot: Snapshot) -> History:
         """Read what is new since the last time, or as much of it as one look may."""
-        if len(snapshot.finished) > self._most:
+        listed = snapshot.finished
+        if len(listed) > self._most or not isinstance(listed, Mapping):
             return History({}, (), too_many=True)
-        finished = [ObjectInfo(key, 0, etag) for key, etag in snapshot.finished.items()]
+        finished = [ObjectInfo(key, 0, etag) for key, etag in listed.items()]
         tried = self._store.list(self._layout.attempts.prefix)
         records = [item for item in tried if item.key.endswith(".json")]
         results = self._results.read(finished, self._batch)

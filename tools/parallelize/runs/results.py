@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from parallelize.transfers import in_parallel
+from parallelize.bulk import get_each, list_each
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import read_parts
 from parallelize_core.result import Cause, Result
+from parallelize_core.segment import read_segment
 from parallelize_core.store import Store
+
+SPLIT_EVERY = 10_000
+"""Results in a stretch of a listing: ten pages of S3's."""
+
+SINGLE_READS = 2000
+"""Up to so many results are read one by one: it takes about a second."""
 
 
 def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
@@ -46,9 +54,44 @@ def _unreadable(layout: RunLayout, place: str, why: str) -> Result:
 
 
 def read_results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iterator[Result]:
-    """Read the results of those of the inputs that have one, several at once, in order."""
-    found = in_parallel(lambda key: read_result(store, layout, key), inputs)
-    return (result for result in found if result is not None)
+    """Read the results of those of the inputs that have one, many at once, in order."""
+    for place, body in get_each(store, map(layout.result, inputs)):
+        if body is not None:
+            yield decode_result(layout, place, body)
+
+
+def list_results(store: Store, layout: RunLayout, inputs: Sequence[str] = ()) -> dict[str, str]:
+    """Return the S3 keys of all results with their ETags; some `inputs` let it go faster."""
+    splits = map(layout.result, sorted(inputs)[SPLIT_EVERY::SPLIT_EVERY])
+    return {item.key: item.etag for item in list_each(store, layout.results.prefix, splits)}
+
+
+def read_listed(store: Store, layout: RunLayout, listed: Mapping[str, str]) -> Iterator[Result]:
+    """Read results that a listing names by their S3 keys and ETags, without their logs.
+
+    Many are taken from segments, and those that are in none of them one by one. One that is
+    gone meanwhile is left out; one that has changed is read as it was listed, or as it is now.
+    """
+    missing = dict(listed)
+    if len(missing) > SINGLE_READS:
+        for etag, result in _from_segments(store, layout, {*missing.values()}):
+            place = layout.result(result.key)
+            if missing.get(place) == etag:
+                del missing[place]
+                yield result
+    for place, body in get_each(store, missing):
+        if body is not None:
+            yield decode_result(layout, place, body).model_copy(update={"log": ""})
+
+
+def _from_segments(
+    store: Store, layout: RunLayout, etags: set[str]
+) -> Iterator[tuple[str, Result]]:
+    """Read from segments the versions with these ETags; a segment that is broken has none."""
+    places = (item.key for item in store.list(layout.segments.prefix))
+    for _, body in get_each(store, [*places]):
+        with suppress(DecodeError):
+            yield from read_segment(body or b"", etags)
 
 
 def marked_failed(store: Store, layout: RunLayout) -> list[str]:
@@ -77,5 +120,12 @@ def _marked(
 
 def failed_results(store: Store, layout: RunLayout) -> list[Result]:
     """Read the results of the jobs that have failed, in the order of their keys."""
-    results = read_results(store, layout, marked_failed(store, layout))
+    marked = marked_failed(store, layout)
+    if len(marked) > SINGLE_READS:
+        listed = list_results(store, layout, marked)
+        places = (layout.result(key) for key in marked)
+        found = read_listed(store, layout, {p: listed[p] for p in places if p in listed})
+        results: Iterable[Result] = sorted(found, key=lambda result: result.key)
+    else:
+        results = read_results(store, layout, marked)
     return [result for result in results if result.status == "failed"]

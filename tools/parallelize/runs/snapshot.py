@@ -8,17 +8,19 @@ not read again while its ETag stays the same. So watching a long run costs listi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from parallelize.bulk import list_each
 from parallelize.runs.cache import Cache
 from parallelize.runs.record import find_run, no_run
 from parallelize.runs.results import decode_result, marked_failed, marked_silent
 from parallelize.runs.silent import NONE_SILENT, Silent, of_marks
+from parallelize.runs.versions import Versions, versions
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Cursor, decode_part
+from parallelize_core.manifest import Cursor, PartOutline, part_outline
 from parallelize_core.queue import QueueCounts
 from parallelize_core.result import Result
 from parallelize_core.run import Run
@@ -40,7 +42,7 @@ class Snapshot:
     taken_at: float
     total: int
     sent: int
-    finished: Mapping[str, str]
+    finished: Versions
     failures: tuple[Result, ...]
     heartbeats: tuple[Heartbeat, ...]
     queue: QueueCounts | None = None
@@ -61,7 +63,7 @@ class Reader:
         self._layout = layout
         self._count = count
         self._clock = clock
-        self._parts = Cache(store, lambda key, body: len(decode_part(body, self._place(key))))
+        self._parts = Cache(store, lambda key, body: part_outline(body, self._place(key)))
         self._cursors = Cache(store, lambda key, body: Cursor.decode(body, self._place(key)).sent)
         self._heartbeats = Cache(store, decode_heartbeat)
         self._results = Cache(store, lambda key, body: without_log(layout, key, body))
@@ -73,8 +75,10 @@ class Reader:
         if run is None:
             raise no_run(self._layout)
         heartbeats = self._heartbeats.read(self._store.list(self._layout.agents.prefix))
-        lengths, sent = self._manifest()
-        results = {item.key: item for item in self._store.list(self._layout.results.prefix)}
+        outlines, sent = self._manifest()
+        splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
+        listed = list_each(self._store, self._layout.results.prefix, splits)
+        results = versions((item.key, item.etag) for item in listed)
         # After the results: a mark is made before its result, so that none of these is missed.
         marked = marked_failed(self._store, self._layout)
         failures = self._failures(marked, results)
@@ -82,9 +86,9 @@ class Reader:
             layout=self._layout,
             run=run,
             taken_at=self._clock(),
-            total=sum(lengths),
+            total=sum(outline.count for outline in outlines),
             sent=sum(sent),
-            finished={key: item.etag for key, item in results.items()},
+            finished=results,
             failures=failures,
             heartbeats=tuple(beat for beat in heartbeats if beat is not None),
             queue=self._count(),
@@ -94,22 +98,20 @@ class Reader:
     def _place(self, key: str) -> str:
         return f"s3://{self._store.bucket}/{key}"
 
-    def _manifest(self) -> tuple[list[int], list[int]]:
-        """Return how many entries the parts have, and how many of them were sent."""
+    def _manifest(self) -> tuple[list[PartOutline], list[int]]:
+        """Return what the parts have, and how many entries of each were sent."""
         items = list(self._store.list(self._layout.manifest.prefix))
         parts = [item for item in items if item.key.endswith(PART_SUFFIX)]
         cursors = [item for item in items if not item.key.endswith(PART_SUFFIX)]
         return list(self._parts.read(parts)), list(self._cursors.read(cursors))
 
-    def _failures(
-        self, marked: Iterable[str], results: Mapping[str, ObjectInfo]
-    ) -> tuple[Result, ...]:
-        wanted = (results.get(self._layout.result(key)) for key in marked)
-        read = self._results.read(item for item in wanted if item is not None)
+    def _failures(self, marked: Iterable[str], results: Versions) -> tuple[Result, ...]:
+        places = (self._layout.result(key) for key in marked)
+        read = self._results.read(_infos(results, (p for p in places if p in results)))
         # A mark means nothing unless the result itself says so: a retry may have succeeded.
         return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
 
-    def _silent(self, run: Run, results: Mapping[str, ObjectInfo], failed: set[str]) -> Silent:
+    def _silent(self, run: Run, results: Versions, failed: set[str]) -> Silent:
         if not run.limits.halt_if_silent:
             return NONE_SILENT
         layout = self._layout
@@ -119,8 +121,12 @@ class Reader:
             if layout.result(key) in results and key not in failed
         ]
         return of_marks(
-            marked, lambda keys: self._silences.read(results[layout.result(key)] for key in keys)
+            marked, lambda keys: self._silences.read(_infos(results, map(layout.result, keys)))
         )
+
+
+def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
+    return (ObjectInfo(place, 0, results[place]) for place in places)
 
 
 def without_log(layout: RunLayout, place: str, body: bytes) -> Result:

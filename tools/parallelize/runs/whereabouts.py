@@ -51,13 +51,14 @@ def _without_ec2(status: RunStatus, error: ParallelizeError) -> RunStatus:
 
 def explain(clients: ComputeClients, status: RunStatus) -> str | None:
     """Say in one sentence what keeps the run's machines from working, None if nothing is known."""
-    machines = {machine.id: machine for machine in instances.find(clients.ec2, status.run)}
+    known = instances.find(clients.ec2, status.run, instances.KNOWN)
+    machines = {one.id: one for one in known if one.state in instances.LIVE}
     gone = [worker.id for worker in status.workers if worker.overdue and worker.id not in machines]
     if gone:
         return _gone(gone)
     beats = [worker.beat for worker in status.workers if worker.id in machines]
-    known = [machines[beat.worker] for beat in beats]
-    if hanging := hung(known, beats, status.taken_at):
+    heard = [machines[beat.worker] for beat in beats]
+    if hanging := hung(heard, beats, status.taken_at):
         return _hanging(hanging)
     if status.alive:
         return None
@@ -65,7 +66,15 @@ def explain(clients: ComputeClients, status: RunStatus) -> str | None:
     billed = [machine for machine in machines.values() if machine.state in instances.BILLED]
     if silent := [machine for machine in billed if machine.id not in reported]:
         return _silent(silent, status.taken_at)
-    return _group(clients, status)
+    lost = [one for one in known if one.ended_by_ec2 and one.id not in reported]
+    return _group(clients, status) or (_lost(lost) if lost else None)
+
+
+def _lost(machines: Sequence[Machine]) -> str:
+    """Say that EC2 has ended machines before their first word."""
+    latest = machines[-1]
+    who = plural(len(machines), "machine")
+    return f"EC2 ended {who} before the first heartbeat: {latest.id}, {escape(latest.reason)}"
 
 
 def _gone(workers: list[str]) -> str:

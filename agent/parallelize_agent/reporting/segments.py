@@ -1,0 +1,95 @@
+"""Writes this worker's results a second time, many in one object: see parallelize_core.segment.
+
+What is lost of it costs readers requests and shows them nothing else, so it is written at most once
+a minute and when the worker leaves, and a failure is no more than a line of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from parallelize_core import segment
+from parallelize_core.layout import RunLayout
+from parallelize_core.result import Result
+from parallelize_core.store import AsyncStore
+
+log = structlog.get_logger()
+
+INTERVAL_SECONDS = 60.0
+
+WRITE_SECONDS = 10.0
+"""How long one try to write may take."""
+
+FULL = 1000
+"""Results of a segment that does not grow any more: a million of them are about as many reads."""
+
+PACK_AT = 250
+"""Results that are packed at a time: a few milliseconds."""
+
+
+@dataclass
+class SegmentWriter:
+    """The segments of `worker`, which started at `started` (milliseconds since 1970).
+
+    The one that grows is written over each time, until it is full. Only this worker writes it, one
+    write after the other.
+    """
+
+    store: AsyncStore
+    layout: RunLayout
+    worker: str
+    started: int
+    interval_seconds: float = INTERVAL_SECONDS
+    _number: int = 0
+    _count: int = 0
+    _packed: list[bytes] = field(default_factory=list)
+    _lines: list[bytes] = field(default_factory=list)
+    _due: dict[str, bytes] = field(default_factory=dict)
+    """What is to be written under its key; of a segment that grows the latest."""
+    _changed: bool = False
+
+    def add(self, result: Result, etag: str) -> None:
+        """Take a result that S3 has stored with this ETag."""
+        self._lines.append(segment.encode_line(result, etag))
+        self._count += 1
+        self._changed = True
+        if len(self._lines) >= PACK_AT:
+            self._pack()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await asyncio.sleep(self.interval_seconds)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what has come; what cannot be written is tried again the next time."""
+        self._collect()
+        for key in [*self._due]:
+            try:
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await self.store.put(key, self._due[key])
+            except Exception as error:
+                log.warning("segment not written", error=str(error) or repr(error))
+                return
+            del self._due[key]
+
+    def _collect(self) -> None:
+        if not self._changed:
+            return
+        self._pack()
+        key = self.layout.segment(self.worker, self.started, self._number)
+        self._due[key] = b"".join(self._packed)
+        self._changed = False
+        if self._count >= FULL:
+            self._number += 1
+            self._count = 0
+            self._packed.clear()
+
+    def _pack(self) -> None:
+        if self._lines:
+            self._packed.append(segment.pack(self._lines))
+            self._lines.clear()

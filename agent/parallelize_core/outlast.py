@@ -1,0 +1,112 @@
+"""What AWS says for a while of what is new, or was just deleted, or is busy; and how long we wait.
+
+AWS's services are eventually consistent: what one call has made the next may not find, and a name
+may stay taken when its owner is gone. Each `Passing` below is one such answer, with how long it is
+outlasted; where AWS names no time, several times what is usual.
+
+    outlast(NEW_QUEUE, lambda: sqs.set_queue_attributes(...))
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from parallelize_core.errors import ParallelizeError, code_of
+
+T = TypeVar("T")
+
+TELL_AFTER_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Passing:
+    """An answer that passes by itself: error codes, perhaps with `words`, for up to `seconds`."""
+
+    what: str
+    codes: frozenset[str]
+    seconds: float
+    words: str = ""
+
+    def covers(self, error: ParallelizeError) -> bool:
+        """Whether an error is this answer. SQS's older names begin with a namespace."""
+        code = code_of(error)
+        known = code in self.codes or code.rpartition(".")[2] in self.codes
+        return known and self.words in str(error.why or error.what)
+
+
+NEW_QUEUE = Passing(
+    "SQS does not know the new queue yet",
+    frozenset({"NonExistentQueue", "QueueDoesNotExist"}), 30,
+)  # fmt: skip
+"""At least a second has to pass before a queue is used.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+"""
+
+DELETED_QUEUE = Passing(
+    "the queue was deleted a moment ago, and SQS keeps its name for 60 s",
+    frozenset({"QueueDeletedRecently"}), 75,
+)  # fmt: skip
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html"""
+
+NEW_TEMPLATE = Passing(
+    "EC2 does not know the new launch template yet",
+    frozenset({"InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",
+               "InvalidLaunchTemplateName.NotFoundException"}), 30,
+)  # fmt: skip
+"""https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
+
+DELETED_GROUP = Passing(
+    "AWS is still deleting the run's former Auto Scaling group",
+    frozenset({"AlreadyExists"}), 10 * 60, "pending delete",
+)  # fmt: skip
+"""A group's name stays taken until the last of its machines has ended.
+
+https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteAutoScalingGroup.html
+"""
+
+BUSY_GROUP = Passing(
+    "the Auto Scaling group is starting or ending machines",
+    frozenset({"ScalingActivityInProgress", "ResourceContention", "ResourceInUse"}), 2 * 60,
+)  # fmt: skip
+"""https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
+
+
+def outlast(
+    passing: Passing,
+    call: Callable[[], T],
+    tell: Callable[[str], None] = lambda _: None,
+    early: Callable[[T], bool] = lambda _: False,
+) -> T:
+    """Return what a call gives, made again for as long as it only says what passes.
+
+    `early` tells an answer that is no error and comes too early all the same. `tell` is told once
+    what is waited for, if it takes more than some seconds. Raises what the call raises: another
+    error at once, this one after `passing.seconds`.
+    """
+    begun = time.monotonic()
+    telling = [tell]
+    for pause in pauses():
+        last = time.monotonic() - begun >= passing.seconds
+        try:
+            answer = call()
+            if last or not early(answer):
+                return answer
+        except ParallelizeError as error:
+            if last or not passing.covers(error):
+                raise
+        if time.monotonic() - begun >= TELL_AFTER_SECONDS and telling:
+            telling.pop()(f"waiting: {passing.what}")
+        time.sleep(pause)
+    raise AssertionError("pauses do not end")
+
+
+def pauses() -> Iterator[float]:
+    """Go through the seconds between one try and the next."""
+    first = (0.25, 0.5, 1.0, 2.0)
+    return itertools.chain(first, itertools.repeat(MAX_PAUSE_SECONDS))

@@ -1,0 +1,68 @@
+"""Segments: results a second time, many in one object, so that readers need not fetch each.
+
+A result's own object stays the truth. A line of a segment says what was in the version of a result
+that has this ETag, and nothing of the present: a reader takes it only if a listing of the results
+names that very version. So a segment that is lost, late, doubled, or of a result that was replaced
+or taken away since, shows nothing that the results do not have; at worst it saves no request.
+
+A segment is gzip's: members one after the other, so that it grows without being packed again. Its
+lines are results without their logs, the ETag first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+
+from parallelize_core.errors import DecodeError
+from parallelize_core.result import Result
+
+MAX_SEGMENT_BYTES = 256 * 1024 * 1024
+"""Unpacked: far more than a worker finishes in a minute."""
+
+_PACKING = 1
+"""Of gzip's levels the quickest: it takes some microseconds a result."""
+
+_HEAD = b'{"etag":"'
+
+
+def encode_line(result: Result, etag: str) -> bytes:
+    """Return the line of a result that S3 has stored with this ETag."""
+    slim = result.model_copy(update={"log": ""})
+    return _HEAD + etag.encode() + b'",' + slim.encode()[1:] + b"\n"
+
+
+def pack(lines: Iterable[bytes]) -> bytes:
+    """Return a member of a segment."""
+    return gzip.compress(b"".join(lines), _PACKING, mtime=0)
+
+
+def read_segment(body: bytes, wanted: Collection[str]) -> Iterator[tuple[str, Result]]:
+    """Return those results of a segment whose ETags are wanted, each with its ETag.
+
+    Raises DecodeError for what is no segment, or breaks off.
+    """
+    for line in _unpacked(body):
+        if not line.startswith(_HEAD):
+            raise _broken(line, "a line without an ETag")
+        etag = line[len(_HEAD) : line.find(b'"', len(_HEAD))].decode(errors="replace")
+        if etag in wanted:
+            yield etag, Result.decode(line)
+
+
+def _unpacked(body: bytes) -> list[bytes]:
+    try:
+        with gzip.open(io.BytesIO(body)) as file:
+            content = file.read(MAX_SEGMENT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _broken(body, str(error)) from None
+    *lines, rest = content.split(b"\n")
+    if rest or len(content) > MAX_SEGMENT_BYTES:
+        raise _broken(rest, "it breaks off, or is too long")
+    return lines
+
+
+def _broken(content: bytes, why: str) -> DecodeError:
+    return DecodeError("not a segment of results", repr(content[:80]), why)

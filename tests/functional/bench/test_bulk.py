@@ -1,0 +1,71 @@
+"""Listings and many small objects over the loop, from a server on loopback."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from tests.bench.small_cloud.process import REGION, small_cloud
+
+from parallelize.bulk import WireStore, get_each, list_each
+from parallelize.wire import Wire
+from parallelize_core.clients import Clients, make_session
+from parallelize_core.errors import UsageError
+
+COUNT = 2500
+"""Three pages."""
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireStore]:
+    with small_cloud() as cloud:
+        for name, value in cloud.environ.items():
+            monkeypatch.setenv(name, value)
+        cloud.put("bucket", "other/x", b"")
+        session = make_session(REGION)
+        wire = Wire(session)
+        made = WireStore(Clients.make(session).store("bucket"), wire)
+        wire.run(lambda clients: _fill(clients.store("bucket")))
+        yield made
+
+
+async def _fill(store) -> None:  # type: ignore[no-untyped-def]
+    for number in range(COUNT):
+        await store.put(f"in/{number:05}", str(number).encode())
+
+
+@pytest.mark.parametrize("splits", [0, 1, 5, 40])
+def test_each_key_of_a_listing_comes_once_however_it_is_split(
+    store: WireStore, splits: int
+) -> None:
+    keys = [f"in/{number:05}" for number in range(COUNT)]
+    points = [*random.Random(splits).sample(keys, splits), "in/", "in/zzz", "elsewhere"]
+    found = [info.key for info in list_each(store, "in/", points if splits else ())]
+    assert sorted(found) == keys
+    assert [info.key for info in store.list("in/")] == keys
+
+
+def test_many_objects_come_in_their_order_and_none_for_those_that_are_not_there(
+    store: WireStore,
+) -> None:
+    wanted = ["in/00003", "in/nothing", *(f"in/{number:05}" for number in range(200))]
+    found = list(get_each(store, wanted))
+    assert [key for key, _ in found] == wanted
+    assert found[0][1] == b"3"
+    assert found[1][1] is None
+    assert [body for _, body in found[2:]] == [str(number).encode() for number in range(200)]
+
+
+def test_a_listing_may_be_left_while_other_objects_are_read(store: WireStore) -> None:
+    listing = store.list("in/")
+    first = next(listing)
+    assert dict(get_each(store, [first.key])) == {first.key: b"0"}
+    assert len(list(listing)) == COUNT - 1
+
+
+def test_a_bucket_that_does_not_exist_is_an_error_of_the_tree(store: WireStore) -> None:
+    wire = Wire(make_session(REGION))
+    missing = WireStore(Clients.make(make_session(REGION)).store("nothing"), wire)
+    with pytest.raises(UsageError, match="does not exist"):
+        list(missing.list("in/"))

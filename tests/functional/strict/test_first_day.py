@@ -1,0 +1,157 @@
+"""What the layer has found: the first day with a real account, one surprise after the other."""
+
+import pytest
+from tests.functional.fleet.conftest import BUCKET
+from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
+from tests.strict_aws.rules.machines import EndedAtOnce, NewTemplate, offered
+from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
+
+from parallelize.fleet.clients import ComputeClients
+from parallelize.queues import delete_queues, make_queues
+from parallelize.runs.snapshot import Reader
+from parallelize.runs.status import status_of
+from parallelize.runs.whereabouts import explain
+from parallelize.settings import DEFAULT_TYPES
+from parallelize_core.clients import Clients
+from parallelize_core.layout import Location, RunLayout
+
+PERSISTENT = ("--fleet", "persistent", "--run", "scans")
+
+
+@pytest.fixture
+def scans(account):
+    return account.prepare("scans")
+
+
+def refused(account, rule):
+    """How often a rule has refused something."""
+    return account.strict.refusals[rule.__name__]
+
+
+@pytest.mark.parametrize("region", ["eu-north-1", "us-west-1", "ap-southeast-2"])
+def test_the_default_types_can_be_launched_in_a_region_that_lacks_some(
+    account, parallelize, monkeypatch, region
+):
+    absent = [kind for kind in DEFAULT_TYPES if kind not in offered(region)]
+    assert absent
+    monkeypatch.setenv("AWS_REGION", region)
+    monkeypatch.delenv("PARALLELIZE_WORKERS_TYPES")
+    image = account.session.client("ec2", region_name=region)
+    made = image.register_image(Name="workers", RootDeviceName="/dev/sda1")["ImageId"]
+    image.create_tags(Resources=[made], Tags=[{"Key": "parallelize:version", "Value": "0.1.0"}])
+    account.prepare("scans", sent=True)
+    sqs = account.session.client("sqs", region_name=region)
+    make_queues(sqs, "scans", {"parallelize:run": "scans"})
+    code, _, err = parallelize("launch", "1", "--force", "--run", "scans")
+    assert code == 0, err
+    assert f"not here {', '.join(absent)}: {region} does not have them" in err
+
+
+def test_a_queue_is_used_when_sqs_knows_it(account):
+    ours = Clients.make(account.session).sqs
+    queues = make_queues(ours, "new", {"parallelize:run": "new"})
+    assert refused(account, NewQueue)
+    assert queues.main.counts().total == 0
+
+
+def test_queues_that_were_deleted_a_moment_ago_are_made_again(account, capsys):
+    ours = Clients.make(account.session).sqs
+    make_queues(ours, "again", {"parallelize:run": "again"})
+    delete_queues(ours, "again")
+    assert make_queues(ours, "again", {"parallelize:run": "again"}).dead.counts().total == 0
+    assert refused(account, DeletedQueue)
+    assert "SQS keeps its name for 60 s" in capsys.readouterr().err
+
+
+def test_a_fleet_waits_for_its_new_template(account, scans, parallelize):
+    assert parallelize("launch", "2", "--run", "scans")[0] == 0
+    rule = account.strict.rule(NewTemplate)
+    assert rule.windows.any_open() == []
+    assert len(account.machines("scans")) == 2
+
+
+def test_a_group_is_launched_again_while_the_former_is_still_being_deleted(
+    account, scans, parallelize
+):
+    assert parallelize("launch", "2", *PERSISTENT)[0] == 0
+    assert parallelize("kill", "--run", "scans")[0] == 0
+    code, _, err = parallelize("launch", "2", *PERSISTENT)
+    assert code == 0
+    assert "waiting: AWS is still deleting the run's former Auto Scaling group" in err
+    assert refused(account, DeletedGroup)
+    assert account.group("scans")["DesiredCapacity"] == 2
+
+
+def test_a_group_that_follows_the_queue_is_made_though_no_policy_is_described_yet(
+    account, scans, parallelize
+):
+    code, _, err = parallelize("launch", "4", "--autoscale", *PERSISTENT)
+    assert code == 0, err
+    assert account.strict.rule(NewPolicy).windows.is_open(("parallelize-scans", "wake"))
+
+
+@pytest.mark.parametrize(("backlog", "size"), [(100, 1), (5, 2), (2, 4)])
+def test_a_group_that_follows_the_queue_begins_with_machines_for_what_waits(
+    account, scans, parallelize, monkeypatch, backlog, size
+):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_BACKLOG_PER_WORKER", str(backlog))
+    code, _, err = parallelize("launch", "4", "--autoscale", *PERSISTENT)
+    assert code == 0, err
+    assert account.group("scans")["DesiredCapacity"] == size
+
+
+@pytest.mark.parametrize("wanted", [4, 1])
+def test_scale_outlasts_a_group_that_is_busy(account, scans, parallelize, wanted):
+    assert parallelize("launch", "3", *PERSISTENT)[0] == 0
+    assert parallelize("scale", str(wanted), "--run", "scans")[0] == 0
+    assert refused(account, BusyGroup)
+    assert account.group("scans")["DesiredCapacity"] == wanted
+
+
+def test_a_disk_is_as_large_as_the_images_snapshot(account, scans, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_DISK", "8GiB")
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 0, err
+    assert "15 GiB, as large as the image's" in err
+
+
+@pytest.mark.parametrize(
+    ("reason", "exit_code", "told"),
+    [
+        (EndedAtOnce.KEY, 4, "may not use the key of their volumes"),
+        (EndedAtOnce.VOLUMES, 5, "the quota of volumes in eu-west-1 is used up"),
+        (EndedAtOnce.SPOT, 5, "AWS took them back"),
+    ],
+)
+def test_launch_says_why_ec2_ended_machines_as_they_started(
+    account, scans, parallelize, reason, exit_code, told
+):
+    account.strict.rule(EndedAtOnce).end_next(reason, 2)
+    code, _, err = parallelize("launch", "3", "--run", "scans")
+    assert code == exit_code
+    assert "EC2 ended 2 of 3 workers as they started" in err
+    assert told in " ".join(err.split())
+    assert reason[1] in " ".join(err.split())
+
+
+def why(account):
+    snapshot = Reader(account.store, RunLayout(Location(BUCKET), "scans")).snapshot()
+    return explain(ComputeClients.make(account.session), status_of(snapshot))
+
+
+def test_status_says_why_ec2_ended_machines_before_their_first_heartbeat(
+    account, scans, parallelize
+):
+    parallelize("launch", "1", "--run", "scans")
+    [machine] = account.machines("scans")
+    rule = account.strict.rule(EndedAtOnce)
+    rule.end("eu-west-1", machine["InstanceId"], rule.KEY)
+    assert why(account) == (
+        f"EC2 ended 1 machine before the first heartbeat: {machine['InstanceId']}, {rule.KEY[1]}"
+    )
+
+
+def test_status_blames_ec2_for_no_machine_that_somebody_has_ended(account, scans, parallelize):
+    parallelize("launch", "1", "--run", "scans")
+    parallelize("kill", "--run", "scans")
+    assert why(account) is None

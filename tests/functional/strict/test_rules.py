@@ -1,0 +1,133 @@
+"""Each rule refuses what its document says, and lets it pass when its time is over."""
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from tests.functional.fleet.conftest import BUCKET, REGION
+from tests.strict_aws.call import Call, Refusal
+from tests.strict_aws.clock import Clock
+from tests.strict_aws.layer import World
+from tests.strict_aws.rules import RULES
+from tests.strict_aws.rules.machines import offered
+from tests.strict_aws.rules.throttling import Throttling
+
+OURS = Config(user_agent_extra="parallelize", retries={"total_max_attempts": 1})
+
+
+@pytest.fixture
+def our(account):
+    """Build clients as the project's own are, which the layer looks at."""
+    return lambda service, region=REGION: boto3.client(service, region, config=OURS)
+
+
+def code(call, **params):
+    with pytest.raises(ClientError) as told:
+        call(**params)
+    return told.value.response["Error"]["Code"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_names_the_document_that_it_comes_from(rule):
+    assert rule.source.startswith("https://docs.aws.amazon.com/")
+    assert rule.__doc__
+
+
+def test_a_queue_is_not_there_in_its_first_second(account, our):
+    sqs = our("sqs")
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    with pytest.raises(sqs.exceptions.QueueDoesNotExist):
+        sqs.get_queue_attributes(QueueUrl=url)
+    account.strict.world.clock.sleep(1)
+    assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+
+
+def test_a_queues_name_is_taken_for_a_minute_after_its_deletion(account, our):
+    sqs = our("sqs")
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    account.strict.world.clock.sleep(1)
+    sqs.delete_queue(QueueUrl=url)
+    with pytest.raises(sqs.exceptions.QueueDeletedRecently):
+        sqs.create_queue(QueueName="q")
+    account.strict.world.clock.sleep(60)
+    assert sqs.create_queue(QueueName="q")["QueueUrl"]
+
+
+def test_a_queue_is_purged_once_a_minute(account, our):
+    sqs = our("sqs")
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    account.strict.world.clock.sleep(1)
+    sqs.purge_queue(QueueUrl=url)
+    with pytest.raises(sqs.exceptions.PurgeQueueInProgress):
+        sqs.purge_queue(QueueUrl=url)
+
+
+def test_a_region_describes_only_its_own_types(our):
+    wanted = [{"Name": "instance-type", "Values": ["c6i.xlarge", "c6a.xlarge"]}]
+    answer = our("ec2", "eu-north-1").describe_instance_types(Filters=wanted)
+    assert [one["InstanceType"] for one in answer["InstanceTypes"]] == ["c6i.xlarge"]
+    assert "c6a.xlarge" not in offered("eu-north-1")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params", "told"),
+    [
+        ("autoscaling", "describe_policies", {"AutoScalingGroupName": "x" * 256},
+         "ValidationError"),
+        ("ec2", "describe_instance_type_offerings", {"LocationType": "planet"},
+         "InvalidParameterValue"),
+        ("cloudwatch", "delete_alarms", {"AlarmNames": ["x"] * 101}, "ValidationException"),
+    ],
+)  # fmt: skip
+def test_limits_that_botocore_does_not_look_at_are_kept(our, service, operation, params, told):
+    assert code(getattr(our(service), operation), **params) == told
+
+
+def test_a_bucket_of_another_owner_than_expected_is_refused(account, our):
+    account.client("s3").put_object(Bucket=BUCKET, Key="k", Body=b"x")
+    words = {"Bucket": BUCKET, "Key": "k", "ExpectedBucketOwner": "111111111111"}
+    assert code(our("s3").get_object, **words) == "AccessDenied"
+
+
+def test_an_archived_object_cannot_be_read(account, our):
+    account.client("s3").put_object(Bucket=BUCKET, Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
+    assert code(our("s3").get_object, Bucket=BUCKET, Key="k") == "InvalidObjectState"
+
+
+def give(account, *actions):
+    """Let who calls do these, in the account's own buckets, and nothing else."""
+    own = {"StringEquals": {"aws:ResourceAccount": "123456789012"}}
+    one = {"Effect": "Allow", "Action": list(actions), "Resource": "*", "Condition": own}
+    key = account.session.get_credentials().access_key
+    account.strict.world.policies[key] = [{"Statement": [one]}]
+
+
+def test_a_key_that_is_not_there_is_403_without_the_permission_to_list(account, our):
+    give(account, "s3:GetObject")
+    assert code(our("s3").head_object, Bucket=BUCKET, Key="nothing") == "403"
+    give(account, "s3:GetObject", "s3:ListBucket")
+    assert code(our("s3").head_object, Bucket=BUCKET, Key="nothing") == "404"
+
+
+def test_who_has_policies_may_do_what_they_allow_and_nothing_else(account, our):
+    give(account, "s3:GetObject")
+    account.client("s3").put_object(Bucket=BUCKET, Key="k", Body=b"x")
+    assert our("s3").get_object(Bucket=BUCKET, Key="k")["Body"].read() == b"x"
+    assert code(our("s3").put_object, Bucket=BUCKET, Key="k", Body=b"y") == "AccessDenied"
+
+
+def test_too_many_calls_at_once_are_refused_until_there_are_tokens_again():
+    clock = Clock(lambda: 0.0)
+    rule, call = Throttling(World(clock)), Call("ec2", "DescribeLaunchTemplates", {})
+    for _ in range(50):
+        rule.before(call)
+    with pytest.raises(Refusal, match="RequestLimitExceeded"):
+        rule.before(call)
+    clock.sleep(1)
+    rule.before(call)
+
+
+def test_what_a_test_itself_looks_up_is_the_truth_at_once(account):
+    sqs = account.client("sqs")
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]

@@ -1,0 +1,68 @@
+"""Stacks as CloudFormation and IAM have them: attached policies, named groups, slow deletion."""
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from tests.functional.fleet.conftest import REGION
+
+from parallelize import stack
+from parallelize.stack.holders import holders
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+
+
+@pytest.fixture
+def deployed(account, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    code, _, err = parallelize("setup", "--yes")
+    assert code == 0, err
+    return account
+
+
+@pytest.fixture
+def attached(deployed):
+    """Let somebody hold the launcher's policy."""
+    iam = deployed.client("iam")
+    iam.create_user(UserName="anna")
+    arn = next(one["Arn"] for one in iam.list_policies(Scope="Local")["Policies"]
+               if "launcher" in one["PolicyName"])  # fmt: skip
+    iam.attach_user_policy(UserName="anna", PolicyArn=arn)
+    return arn
+
+
+def ours():
+    return boto3.client("cloudformation", REGION, config=Config(user_agent_extra="parallelize"))
+
+
+def test_a_stack_whose_policy_somebody_holds_is_not_deleted(deployed, attached):
+    ours().delete_stack(StackName=stack.NAME)
+    told = ours().describe_stacks(StackName=stack.NAME)["Stacks"][0]["StackStatus"]
+    assert told == "DELETE_FAILED"
+
+
+def test_setup_delete_says_who_holds_a_policy_and_deletes_nothing(deployed, attached, parallelize):
+    code, _, err = parallelize("setup", "--delete", "--yes")
+    assert code == 2, err
+    assert "attached to: user anna" in " ".join(err.split())
+    command = f"aws iam detach-user-policy --user-name anna --policy-arn {attached}"
+    assert command in " ".join(err.split())
+    assert holders(deployed.client("iam"), attached) == [("user", "anna")]
+    told = ours().describe_stacks(StackName=stack.NAME)["Stacks"][0]["StackStatus"]
+    assert told == "CREATE_COMPLETE"
+
+
+def test_setup_delete_waits_until_the_stack_is_gone(deployed, parallelize):
+    code, _, err = parallelize("setup", "--delete", "--yes")
+    assert code == 0
+    assert "DELETE_IN_PROGRESS" in err
+    assert "the stack is gone" in err
+
+
+def test_a_named_security_group_cannot_be_moved_to_another_vpc(deployed):
+    with pytest.raises(ClientError, match="custom-named resource"):
+        ours().create_change_set(
+            StackName=stack.NAME, ChangeSetName="c", ChangeSetType="UPDATE",
+            TemplateBody=stack.template(), Capabilities=["CAPABILITY_NAMED_IAM"],
+            Parameters=[{"ParameterKey": "VpcId", "ParameterValue": "vpc-0123456789abcdef0"}],
+        )  # fmt: skip

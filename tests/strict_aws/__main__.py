@@ -1,0 +1,32 @@
+"""Print the rules with what each has found, or which default types the regions have."""
+
+from __future__ import annotations
+
+import sys
+
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from tests.strict_aws.rules import RULES
+from tests.strict_aws.rules.machines import offered
+
+from parallelize.settings import DEFAULT_TYPES
+
+
+def rules() -> None:
+    """Print a block for each rule."""
+    for rule in RULES:
+        words = " ".join(str(rule.__doc__).split())
+        print(f"{rule.__name__}: {words}\n    {rule.source}")
+        if rule.found:
+            print(f"    found: {rule.found}")
+
+
+def regions() -> None:
+    """Print each region with the default types that it lacks, by what moto has stored of it."""
+    for region in sorted(INSTANCE_TYPE_OFFERINGS["region"]):
+        absent = [kind for kind in DEFAULT_TYPES if kind not in offered(region)]
+        there = len(DEFAULT_TYPES) - len(absent)
+        print(f"{region:16} {there:2} of {len(DEFAULT_TYPES)}  {' '.join(absent)}")
+
+
+if __name__ == "__main__":
+    (regions if sys.argv[1:] == ["regions"] else rules)()

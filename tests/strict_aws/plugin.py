@@ -1,0 +1,63 @@
+"""The layer in the process of a test: pytest's fixture `strict`, for what runs in `mock_aws`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest
+from moto.core.botocore_stubber import BotocoreStubber
+from moto.core.request import normalize_request
+from tests.strict_aws.call import Reply, decode
+from tests.strict_aws.clock import Clock
+from tests.strict_aws.layer import Layer, World
+from tests.strict_aws.rules import RULES
+
+
+def make_layer(world: World | None = None) -> Layer:
+    """Return a layer with all rules."""
+    world = world or World()
+    return Layer([rule(world) for rule in RULES], world)
+
+
+@contextmanager
+def in_front_of_moto(layer: Layer, patch: pytest.MonkeyPatch) -> Iterator[Layer]:
+    """Put a layer in front of `mock_aws`."""
+    inner = BotocoreStubber.process_request
+
+    def process(stubber: BotocoreStubber, request: AWSPreparedRequest) -> Any:
+        call = decode(normalize_request(_without_stream(request)))
+        if call is None:
+            return inner(stubber, request)
+        made = layer.answer(call, lambda: _reply(inner(stubber, request)))
+        return made.status, made.headers, made.body
+
+    patch.setattr(BotocoreStubber, "process_request", process)
+    yield layer
+
+
+def _without_stream(request: AWSPreparedRequest) -> AWSPreparedRequest:
+    """Return a copy to look into: a body that can be read once is left to moto."""
+    body = request.body if isinstance(request.body, (bytes, str)) else b""
+    return AWSPreparedRequest(
+        request.method, request.url, request.headers, body, stream_output=False
+    )
+
+
+def _reply(answer: Any) -> Reply:
+    status, headers, body = answer
+    text = body.encode() if isinstance(body, str) else bytes(body)
+    return Reply(int(status), {name: str(value) for name, value in dict(headers).items()}, text)
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[Layer]:
+    """AWS's refusals, by a clock that sleeping moves: a wait of a minute takes no time."""
+    clock = Clock(time.monotonic)
+    monkeypatch.setattr(time, "sleep", clock.sleep)
+    monkeypatch.setattr(time, "monotonic", clock.now)
+    with in_front_of_moto(make_layer(World(clock)), monkeypatch) as layer:
+        yield layer

@@ -1,0 +1,120 @@
+"""Auto Scaling: groups that are being deleted or are busy, policies that are not there yet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from moto.autoscaling.models import autoscaling_backends
+from tests.strict_aws.call import Call, Refusal
+from tests.strict_aws.layer import Rule
+
+API = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference"
+
+BUSY = {"SetDesiredCapacity", "TerminateInstanceInAutoScalingGroup", "UpdateAutoScalingGroup"}
+"""The operations whose model has ScalingActivityInProgress, and that this project makes."""
+
+STARTING = {"CreateAutoScalingGroup", "SetDesiredCapacity", "UpdateAutoScalingGroup",
+            "TerminateInstanceInAutoScalingGroup"}  # fmt: skip
+
+
+def group_of(call: Call) -> str:
+    """Return the name of the group that a call is about, empty if it does not say."""
+    return str(call.get("AutoScalingGroupName") or "")
+
+
+class DeletedGroup(Rule):
+    """A group is deleted with its machines, which takes minutes; its name stays taken."""
+
+    source = f"{API}/API_DeleteAutoScalingGroup.html"
+    found = "kill, then launch --fleet persistent: the group's name was still taken"
+
+    seconds = 90.0
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.service != "autoscaling" or not self.windows.is_open(group_of(call)):
+            return None
+        if call.operation == "CreateAutoScalingGroup":
+            raise Refusal(
+                "AlreadyExists",
+                f"A group with the name {group_of(call)} already exists and is pending delete",
+            )
+        if not call.operation.startswith("Describe"):
+            raise Refusal("ValidationError", f"{group_of(call)} is pending delete")
+        return None
+
+    def watches(self, call: Call) -> bool:
+        return call.operation in {"DeleteAutoScalingGroup", "DescribeAutoScalingGroups"}
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        if call.operation == "DeleteAutoScalingGroup":
+            self.windows.open(group_of(call), self.world.seconds(self.seconds))
+            return None
+        wanted = call.get("AutoScalingGroupNames")
+        going = [str(name) for name in self.windows.any_open() if not wanted or name in wanted]
+        shown = [_going(name) for name in going]
+        return {**result, "AutoScalingGroups": [*result["AutoScalingGroups"], *shown]}
+
+
+def _going(name: str) -> dict[str, Any]:
+    """Describe a group that is being deleted, as far as it must be described."""
+    return {
+        "AutoScalingGroupName": name, "MinSize": 0, "MaxSize": 0, "DesiredCapacity": 0,
+        "DefaultCooldown": 300, "AvailabilityZones": [], "HealthCheckType": "EC2",
+        "CreatedTime": datetime(2026, 11, 1, tzinfo=UTC), "Instances": [],
+        "Status": "Delete in progress",
+    }  # fmt: skip
+
+
+class NewPolicy(Rule):
+    """A policy is not described at once; the answer of PutScalingPolicy has its ARN."""
+
+    source = f"{API}/API_PutScalingPolicy.html"
+    found = "launch --autoscale looked a policy up that it had just made, and broke"
+
+    seconds = 2.0
+
+    def watches(self, call: Call) -> bool:
+        return call.name in {"autoscaling.PutScalingPolicy", "autoscaling.DescribePolicies"}
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        if call.operation == "PutScalingPolicy":
+            key = (group_of(call), call.get("PolicyName"))
+            self.windows.open(key, self.world.seconds(self.seconds))
+            made = autoscaling_backends[self.world.account][call.region].policies[key[1]]
+            return {**result, "PolicyARN": made.arn}  # which moto leaves out
+        found = [
+            one for one in result["ScalingPolicies"]
+            if not self.windows.is_open((one["AutoScalingGroupName"], one["PolicyName"]))
+        ]  # fmt: skip
+        return {**result, "ScalingPolicies": found}
+
+
+class BusyGroup(Rule):
+    """While a group starts or ends machines, it may refuse to be changed."""
+
+    source = f"{API}/API_UpdateAutoScalingGroup.html"
+    found = "scale gave up in the middle, and a worker left without its group"
+
+    seconds = 8.0
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.service != "autoscaling" or call.operation not in BUSY:
+            return None
+        if self.windows.is_open(self._key(call)):
+            raise Refusal(
+                "ScalingActivityInProgress",
+                "You cannot change the group while there are scaling activities in progress",
+            )
+        return None
+
+    def watches(self, call: Call) -> bool:
+        return call.service == "autoscaling" and call.operation in STARTING
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        self.windows.open(self._key(call), self.world.seconds(self.seconds))
+        return None
+
+    def _key(self, call: Call) -> str:
+        """Return the group; that of a machine is not named, and not looked up."""
+        return group_of(call) or "a machine's"

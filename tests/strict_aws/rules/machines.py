@@ -1,0 +1,186 @@
+"""EC2: types that a region lacks, what is not there yet, and machines that end before they start.
+
+What is new is not known everywhere at once; AWS says so, and not for how long:
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import cache
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from moto.ec2.models.instances import StateReason
+from tests.strict_aws.call import Call, Refusal
+from tests.strict_aws.layer import Rule, World
+
+CONSISTENCY = "https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"
+
+
+@cache
+def offered(region: str) -> frozenset[str]:
+    """Return the types that a region has, by what moto has stored of it."""
+    return frozenset(one["InstanceType"] for one in INSTANCE_TYPE_OFFERINGS["region"][region])
+
+
+class RegionTypes(Rule):
+    """Only the types of the current region are described, and can be started."""
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html"
+    found = "in 23 of 30 regions launch refused its own default types"
+
+    def watches(self, call: Call) -> bool:
+        return call.name == "ec2.DescribeInstanceTypes"
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        kinds = offered(call.region)
+        found = [one for one in result.get("InstanceTypes", ()) if one["InstanceType"] in kinds]
+        return {**result, "InstanceTypes": found}
+
+
+class NewTemplate(Rule):
+    """A launch template, or a version of one, is not known to CreateFleet at once."""
+
+    source = CONSISTENCY
+
+    seconds = 2.0
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.name != "ec2.CreateFleet":
+            return None
+        for config in call.get("LaunchTemplateConfigs") or ():
+            named = config["LaunchTemplateSpecification"]
+            key = (named["LaunchTemplateId"], str(named["Version"]))
+            if self.windows.is_open(key):
+                return {"Errors": [{
+                    "ErrorCode": "InvalidLaunchTemplateId.NotFound",
+                    "ErrorMessage": f"The specified launch template, with template ID {key[0]}, "
+                    "does not exist.",
+                }]}  # fmt: skip
+        return None
+
+    def watches(self, call: Call) -> bool:
+        return call.operation in {"CreateLaunchTemplate", "CreateLaunchTemplateVersion"}
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        made = result.get("LaunchTemplate") or result["LaunchTemplateVersion"]
+        version = str(made.get("VersionNumber", made.get("LatestVersionNumber")))
+        key = (made["LaunchTemplateId"], version)
+        self.windows.open(key, self.world.seconds(self.seconds))
+        return None
+
+
+class NewInstance(Rule):
+    """A machine, and so its tags, is not described at once."""
+
+    source = CONSISTENCY
+    found = "kill right after launch found no machine and said that none was left"
+
+    seconds = 2.0
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        new = set(self.windows.any_open())
+        if call.service == "ec2" and (unknown := new & set(call.get("InstanceIds") or ())):
+            raise Refusal(
+                "InvalidInstanceID.NotFound", f"The instance ID '{min(unknown)}' does not exist"
+            )
+        return None
+
+    def watches(self, call: Call) -> bool:
+        return call.name in {"ec2.CreateFleet", "ec2.DescribeInstances"}
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        if call.operation == "CreateFleet":
+            for id_ in started(result):
+                self.windows.open(id_, self.world.seconds(self.seconds))
+            return None
+        return _without(result, set(self.windows.any_open()))
+
+
+def started(result: dict[str, Any]) -> list[str]:
+    """Return the ids of the machines that a fleet has started."""
+    return [id_ for group in result.get("Instances", ()) for id_ in group["InstanceIds"]]
+
+
+def _without(result: dict[str, Any], ids: set[Any]) -> dict[str, Any] | None:
+    if not ids:
+        return None
+    reservations = []
+    for one in result.get("Reservations", ()):
+        left = [item for item in one["Instances"] if item["InstanceId"] not in ids]
+        if left:
+            reservations.append({**one, "Instances": left})
+    return {**result, "Reservations": reservations}
+
+
+class VolumeSize(Rule):
+    """A root volume cannot be smaller than the image's snapshot."""
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html"
+    found = "launch with a disk smaller than its image's, and image build --base gpu"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.name != "ec2.CreateFleet":
+            return None
+        backend = ec2_backends[self.world.account][call.region]
+        for config in call.get("LaunchTemplateConfigs") or ():
+            named = config["LaunchTemplateSpecification"]
+            template = backend.get_launch_template(named["LaunchTemplateId"])
+            if fault := _too_small(backend, template.get_version(named["Version"]).data):
+                return {"Errors": [fault]}
+        return None
+
+
+def _too_small(backend: Any, data: dict[str, Any]) -> dict[str, str] | None:
+    image = backend.amis.get(data.get("ImageId"))
+    mappings = data.get("BlockDeviceMappings") or ()
+    sizes = [int(one["Ebs"]["VolumeSize"]) for one in mappings if "VolumeSize" in one["Ebs"]]
+    smallest = image.block_device_mappings[0]["Ebs"]["VolumeSize"] if image else 0
+    if not sizes or min(sizes) >= smallest:
+        return None
+    return {
+        "ErrorCode": "InvalidBlockDeviceMapping",
+        "ErrorMessage": f"Volume of size {min(sizes)}GB is smaller than snapshot "
+        f"'{image.ebs_snapshot.id}', expect size >= {smallest}GB",
+    }
+
+
+class EndedAtOnce(Rule):
+    """Machines that EC2 ends after CreateFleet has answered; the state reason says why.
+
+    Limits of volumes and refusals of KMS are found only then: pending, then terminated.
+    """
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html"
+    found = "launch said that machines had started which EC2 had ended; status knew no reason"
+
+    KEY = ("Client.InternalError", "Client.InternalError: Client error on launch")
+    VOLUMES = ("Client.VolumeLimitExceeded", "Client.VolumeLimitExceeded: Volume limit exceeded")
+    SPOT = ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: no capacity")
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._next: deque[tuple[str, str]] = deque()
+
+    def end_next(self, reason: tuple[str, str], count: int = 1) -> None:
+        """Let EC2 end the next machines for a reason: its code and its words."""
+        self._next.extend([reason] * count)
+
+    def end(self, region: str, id_: str, reason: tuple[str, str]) -> None:
+        """Let EC2 end a machine that is there."""
+        machine = ec2_backends[self.world.account][region].get_instance(id_)
+        machine.terminate()
+        machine._state.name, machine._state.code = "terminated", 48
+        machine._reason = ""
+        machine.state_reason = StateReason(reason[1], reason[0])
+
+    def watches(self, call: Call) -> bool:
+        return call.name == "ec2.CreateFleet" and bool(self._next)
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        for id_ in started(result):
+            if self._next:
+                self.end(call.region, id_, self._next.popleft())
+        return None

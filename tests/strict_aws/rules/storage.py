@@ -1,0 +1,81 @@
+"""S3 and SQS refuse by policy; S3 hides keys from who may not list, and objects in archives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.s3.models import s3_backends
+from tests.functional.fleet.calls import Call as PlainCall
+from tests.functional.fleet.calls import needs
+from tests.functional.fleet.iam import allows
+from tests.strict_aws.call import Call, Refusal
+from tests.strict_aws.layer import Rule
+
+LOOKS = {"HeadObject", "GetObject"}
+
+
+class Permission(Rule):
+    """Who calls with a key that has policies may do what they allow, and nothing else."""
+
+    source = (
+        "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html"
+    )
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        policies = self.world.policies.get(call.access_key)
+        if policies is None or call.service not in {"s3", "sqs"}:
+            return None
+        for need in needs(PlainCall(call.service, call.operation, call.params)):
+            if not allows(policies, need.action, need.resource, dict(need.context)):
+                words = f"not authorized to perform: {need.action} on resource: {need.resource}"
+                code = "AccessDenied" if call.service == "s3" else "AccessDeniedException"
+                raise Refusal(code, f"User is {words}", 403)
+        return None
+
+
+class UnseenKey(Rule):
+    """A key that is not there is 403, not 404, for who may not list the bucket."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"
+
+    def failed(self, call: Call, status: int) -> None:
+        policies = self.world.policies.get(call.access_key)
+        if status != 404 or call.service != "s3" or call.operation not in LOOKS or policies is None:
+            return
+        bucket = f"arn:aws:s3:::{call.get('Bucket')}"
+        own = {"aws:ResourceAccount": self.world.account}
+        if not allows(policies, "s3:ListBucket", bucket, own):
+            raise Refusal("AccessDenied", "Access Denied", 403)
+
+
+class BucketOwner(Rule):
+    """A bucket of another owner than the one that was expected is refused."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        expected = call.headers.get("x-amz-expected-bucket-owner")
+        if expected and expected != self.world.account:
+            raise Refusal("AccessDenied", "Access Denied", 403)
+        return None
+
+
+class ArchivedObject(Rule):
+    """An object in an archive has to be restored before it is read; moto hands some out."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"
+
+    CLASSES = ("GLACIER", "DEEP_ARCHIVE")
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.name != "s3.GetObject":
+            return None
+        buckets = s3_backends[self.world.account]["aws"].buckets
+        bucket = buckets.get(str(call.get("Bucket")))
+        found = bucket.keys.get(str(call.get("Key"))) if bucket else None
+        if found and found.storage_class in self.CLASSES and found.status != "RESTORED":
+            raise Refusal(
+                "InvalidObjectState",
+                "The operation is not valid for the object's storage class", 403,
+            )  # fmt: skip
+        return None

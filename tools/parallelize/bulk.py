@@ -1,0 +1,141 @@
+"""Many small objects, and long listings: over the loop where there is one, else by threads."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from parallelize.transfers import in_parallel
+from parallelize.wire import Wire
+from parallelize_core.async_clients import AsyncClients
+from parallelize_core.errors import MissingError
+from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
+
+AT_ONCE = 64
+"""Objects that are read together: they may have logs of 64 KB."""
+
+STRETCHES = 16
+"""Of a listing, at the same time."""
+
+
+class WireStore:
+    """A bucket whose listings, and whose many small objects, are read over the loop."""
+
+    def __init__(self, rare: Store, wire: Wire) -> None:
+        self.bucket = rare.bucket
+        self._rare = rare
+        self._wire = wire
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
+        if folder_only:
+            return self._rare.list(prefix, folder_only=True)
+        return self.list_each(prefix, ())
+
+    def list_each(self, prefix: str, splits: Iterable[str]) -> Iterator[ObjectInfo]:
+        """List the keys that start with `prefix`; the stretches between `splits` side by side."""
+        bounds = ["", *sorted(split for split in splits if split.startswith(prefix)), ""]
+        waiting = deque(itertools.pairwise(bounds))
+        open_: list[AsyncIterator[Sequence[ObjectInfo]]] = []
+
+        async def pages(clients: AsyncClients) -> list[Sequence[ObjectInfo] | None]:
+            store = clients.store(self.bucket)
+            while waiting and len(open_) < STRETCHES:
+                open_.append(store.list_between(prefix, *waiting.popleft()))
+            return await asyncio.gather(*(anext(pages, None) for pages in open_))
+
+        while waiting or open_:
+            found = self._wire.run(pages)
+            open_[:] = [one for one, page in zip(open_, found, strict=True) if page is not None]
+            for page in found:
+                yield from page or ()
+
+    def get_each(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Read objects in their order, many at a time; None for one that is not there."""
+        rest = iter(keys)
+        while some := tuple(itertools.islice(rest, AT_ONCE)):
+            yield from zip(some, self._wire.run(lambda c: self._get_all(c, some)), strict=True)
+
+    async def _get_all(self, clients: AsyncClients, keys: Sequence[str]) -> Sequence[bytes | None]:
+        store = clients.store(self.bucket)
+        return await asyncio.gather(*(_get(store, key) for key in keys))
+
+    # What is rare.
+
+    def get(self, key: str) -> bytes:
+        """Return a small object's content."""
+        return self._rare.get(key)
+
+    def get_file(self, key: str, path: Path, etag: str = "") -> int:
+        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+        return self._rare.get_file(key, path, etag)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Describe an object, or answer None if there is none."""
+        return self._rare.head(key)
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write a small object."""
+        return self._rare.put(key, body, condition, metadata)
+
+    def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write an object of any size from an open file, from its start."""
+        return self._rare.put_file(key, file, condition, metadata)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """List what follows `prefix` up to the next /, each once, without what lies below."""
+        return self._rare.folders(prefix)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are no error."""
+        self._rare.delete(keys)
+
+    def delete_version(self, key: str, etag: str) -> bool:
+        """Delete an object if it is still this version; say whether there is none now."""
+        return self._rare.delete_version(key, etag)
+
+
+def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Read objects in their order, many at a time; None for one that is not there."""
+    if isinstance(store, WireStore):
+        return store.get_each(keys)
+
+    def get(key: str) -> tuple[str, bytes | None]:
+        with suppress(MissingError):
+            return key, store.get(key)
+        return key, None
+
+    return in_parallel(get, keys)
+
+
+def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator[ObjectInfo]:
+    """List the keys that start with `prefix`, in any order.
+
+    The stretches between `splits`, which are keys, are listed side by side.
+    """
+    if isinstance(store, WireStore):
+        return store.list_each(prefix, splits)
+    return store.list(prefix)
+
+
+async def _get(store: AsyncStore, key: str) -> bytes | None:
+    with suppress(MissingError):
+        return await store.get(key)
+    return None

@@ -1,0 +1,70 @@
+"""Machines that EC2 has started and ends before their first word.
+
+A volume's quota, a refusal of the key that encrypts it, and lost capacity are found only after
+CreateFleet has answered: the machine goes from pending to terminated, with a reason that EC2 keeps
+for about an hour.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from parallelize.fleet import instances
+from parallelize.fleet.instances import Machine
+from parallelize_core.errors import AccessError, CapacityError, ParallelizeError, ServiceError
+from parallelize_core.outlast import pauses
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+PATIENCE_SECONDS = 30.0
+"""A machine is pending for about ten seconds; what EC2 ends by then was never of use."""
+
+
+def watch(ec2: EC2Client, run: str, ids: Collection[str]) -> tuple[Machine, ...]:
+    """Look at new machines until none is pending; return those that EC2 has ended by itself.
+
+    Looks for `PATIENCE_SECONDS` at most. That they cannot be looked at says nothing of them.
+    """
+    if not ids:
+        return ()
+    begun = time.monotonic()
+    found: list[Machine] = []
+    for pause in pauses():
+        try:
+            known = instances.find(ec2, run, instances.KNOWN)
+        except ParallelizeError:
+            break
+        found = [machine for machine in known if machine.id in ids]
+        starting = len(found) < len(ids) or any(one.state == "pending" for one in found)
+        if not starting or time.monotonic() - begun >= PATIENCE_SECONDS:
+            break
+        time.sleep(pause)
+    return tuple(machine for machine in found if machine.ended_by_ec2)
+
+
+def explain(region: str, asked: int, ended: Sequence[Machine]) -> ParallelizeError:
+    """Return the error that says why EC2 has ended machines of `asked`, and what to do."""
+    reason = ended[0].reason
+    what = f"EC2 ended {len(ended)} of {asked} workers as they started"
+    if reason.startswith("Client.VolumeLimitExceeded"):
+        return CapacityError(
+            f"{what}: the quota of volumes in {region} is used up", reason,
+            "a smaller workers.disk, fewer workers, or more: Service Quotas, Amazon EBS,\n"
+            '  "Storage for General Purpose SSD (gp3) volumes"',
+        )  # fmt: skip
+    if reason.startswith("Client.InternalError"):
+        return AccessError(
+            f"{what}: most likely they may not use the key of their volumes", reason,
+            "let launchers, and Auto Scaling for a persistent fleet, use the key:\n"
+            "  docs/aws-setup.md#a-key-of-your-own-for-volumes",
+        )  # fmt: skip
+    if reason.startswith(("Server.InsufficientInstanceCapacity", "Server.Spot")):
+        return CapacityError(
+            f"{what}: AWS took them back", reason, "add types, wait, or --market on-demand"
+        )
+    return ServiceError(what, reason, "parallelize doctor   looks for the cause")
