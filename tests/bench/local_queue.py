@@ -1,6 +1,6 @@
-"""How fast moto's queue and the indexed queue are, by the number of messages queued.
+"""How fast moto's queue and the local cloud's are, by the number of messages queued.
 
-    python tests/bench/local_queue.py [--servers moto indexed] [--lengths 100 1000 10000]
+    python tests/bench/local_queue.py [--servers moto ours] [--lengths 100 1000 10000]
                                       [--rounds 3] [--seconds 2]
 
 Each server is a process of its own; one boto3 client talks to it over loopback HTTP, first in
@@ -26,7 +26,7 @@ import boto3
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-KINDS = ("moto", "indexed")
+KINDS = ("moto", "ours")
 SERVER = Path(__file__).with_name("local_queue_server.py")
 BODY = '{"v":1,"run":"bench","key":"inputs/file-0000.txt","size":1024,"etag":"0","attempt":1}'
 

@@ -17,7 +17,7 @@ from parallelize_core.clients import Clients
 from parallelize_core.keys import MAX_S3_KEY_BYTES
 from parallelize_core.queue import MAX_DELAY_SECONDS
 
-SERVER = "LocalStack" if other_server() else "moto"
+SERVER = "LocalStack" if other_server() else "local cloud"
 HALF_A_DAY = 12 * 60 * 60
 
 
@@ -52,13 +52,11 @@ def queue(clients: Clients) -> str:
     return clients.sqs.create_queue(QueueName=uuid4().hex)["QueueUrl"]
 
 
-@otherwise("moto")
 def test_a_key_that_is_too_long_is_refused(clients: Clients, bucket: str) -> None:
     key = "x" * (MAX_S3_KEY_BYTES + 1)
     assert refusal(clients.s3.put_object, Bucket=bucket, Key=key) == "KeyTooLongError"
 
 
-@otherwise("moto")
 def test_a_body_that_is_not_what_its_checksum_says_is_refused(
     clients: Clients, bucket: str
 ) -> None:
@@ -66,14 +64,12 @@ def test_a_body_that_is_not_what_its_checksum_says_is_refused(
     assert refusal(clients.s3.put_object, **wrong) == "BadDigest"
 
 
-@otherwise("moto")
 def test_a_key_may_have_a_newline(clients: Clients, bucket: str) -> None:
     clients.s3.put_object(Bucket=bucket, Key="a\nb", Body=b"body")
     [found] = clients.s3.list_objects_v2(Bucket=bucket)["Contents"]
     assert found["Key"] == "a\nb"
 
 
-@otherwise("moto")
 def test_a_quiet_deletion_answers_only_errors(clients: Clients, bucket: str) -> None:
     answer = clients.s3.delete_objects(
         Bucket=bucket, Delete={"Objects": [{"Key": "absent"}], "Quiet": True}
@@ -81,7 +77,6 @@ def test_a_quiet_deletion_answers_only_errors(clients: Clients, bucket: str) -> 
     assert not answer.keys() & {"Deleted", "Errors"}
 
 
-@otherwise("moto")
 @pytest.mark.parametrize("character", ["\x01", "\ufffe", "\uffff"], ids=ascii)
 def test_a_message_with_a_character_that_xml_has_not_is_refused(
     clients: Clients, queue: str, character: str

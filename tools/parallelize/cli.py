@@ -24,6 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from parallelize.choice import apply_choice
 from parallelize.console import answer, show_error
 from parallelize.explain import explain
 from parallelize.hints import repeat_flags
@@ -73,6 +74,7 @@ COMMANDS = (
     Command("kill", "kill:kill", MACHINES, "End the run's machines now."),
     Command("clean", "clean:clean", MACHINES, "Delete the run's queues and objects."),
     Command("init", "init:init", SET_UP, "Make a folder to begin with."),
+    Command("use", "use:use", SET_UP, "Choose the cloud: local or aws."),
     Command("local", "local:app", SET_UP, "The cloud on this machine."),
     Command("doctor", "doctor:doctor", SET_UP, "Look for what would stand in the way."),
     Command("setup", "setup:setup", SET_UP, "Make what AWS needs: one CloudFormation stack."),
@@ -178,4 +180,5 @@ def main() -> None:
         # Not every terminal takes all of Unicode; what it does not is spelled out.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    apply_choice(os.environ)
     sys.exit(run(sys.argv[1:]))

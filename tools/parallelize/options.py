@@ -9,6 +9,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from parallelize.choice import VARIABLE
+
 COMMON = Group("Common options", sort_key=90)
 
 SWITCH = Parameter(negative="", show_default=False)
@@ -36,7 +38,15 @@ class Common:
     profile: Annotated[
         str | None, Parameter(help="The AWS profile. [PARALLELIZE_PROFILE, AWS_PROFILE]")
     ] = None
-    local: Annotated[bool, SWITCH, Parameter(help="Use the local cloud instead of AWS.")] = False
+    local: Annotated[
+        bool,
+        SWITCH,
+        Parameter(
+            help="Use the local cloud instead of AWS. [PARALLELIZE_LOCAL]",
+            env_var=VARIABLE,
+            show_env_var=False,
+        ),
+    ] = False
     join: Annotated[
         bool, SWITCH, Parameter(help="Work on a run that another folder or user has made.")
     ] = False

@@ -29,12 +29,9 @@ from parallelize_core.testing import (
 # A server that is given is asked alone: what the others answer is no news.
 SERVERS = ["server", "loop server"]
 SMALL = ["small cloud", "loop small cloud"]
-QUEUES = (
-    SERVERS
-    if other_server()
-    else ["memory", "loop memory", *SERVERS, "local cloud", "loop local cloud", *SMALL]
-)
-STORES = SERVERS if other_server() else ["memory", "loop memory", *SERVERS, *SMALL]
+LOCAL = ["local cloud", "loop local cloud"]
+QUEUES = SERVERS if other_server() else ["memory", "loop memory", *SERVERS, *LOCAL, *SMALL]
+STORES = QUEUES
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +49,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """A local cloud, which has a queue of its own in the place of moto's."""
+    """A local cloud, which serves S3 and SQS itself."""
     with local_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
         yield cloud
 

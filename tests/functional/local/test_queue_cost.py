@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import FrameType
 
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.sqs.models import Message
+from parallelize.local.disk import Disk
+from parallelize.local.message_index import State
+from parallelize.local.sqs.queue import Queue
 
-from parallelize.local.sqs import IndexedQueue
 
-
-def filled_queue(length: int) -> IndexedQueue:
-    queue = IndexedQueue("q", "us-east-1", DEFAULT_ACCOUNT_ID)
-    for number in range(length):
-        message = Message(f"00000000-0000-0000-0000-{number:012}", "body")
-        message.mark_sent()
-        queue.add_message(message)
-    assert queue.approximate_number_of_messages == length
+def filled_queue(folder: Path, length: int) -> Queue:
+    disk = Disk(folder)
+    queue = Queue("q", disk)
+    with disk.transaction():
+        for number in range(length):
+            queue.send(f"body {number}", {}, 0)
+    assert queue.count(State.VISIBLE) == length
     return queue
 
 
-def calls_of_a_delivery(queue: IndexedQueue) -> int:
+def calls_of_a_delivery(queue: Queue) -> int:
     """Count the calls of receiving, renewing and deleting ten messages, and of the counts."""
     calls = 0
 
@@ -31,16 +31,16 @@ def calls_of_a_delivery(queue: IndexedQueue) -> int:
 
     sys.setprofile(count)
     try:
-        for message in queue.receive(10, 0, 30):
-            assert message.receipt_handle
+        for message in queue.receive(10, 30):
             queue.change_visibility(message.receipt_handle, 60)
-            queue.delete_message(message.receipt_handle)
-        assert queue.approximate_number_of_messages_not_visible == 0
+            queue.delete(message.receipt_handle)
+        assert queue.count(State.IN_FLIGHT) == 0
     finally:
         sys.setprofile(None)
     return calls
 
 
-def test_a_delivery_costs_the_same_in_a_short_and_in_a_long_queue() -> None:
-    short, long = (calls_of_a_delivery(filled_queue(length)) for length in (100, 20_000))
+def test_a_delivery_costs_the_same_in_a_short_and_in_a_long_queue(tmp_path: Path) -> None:
+    short = calls_of_a_delivery(filled_queue(tmp_path / "short", 100))
+    long = calls_of_a_delivery(filled_queue(tmp_path / "long", 20_000))
     assert long <= short * 1.1

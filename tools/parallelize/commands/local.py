@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from typing import Annotated
 
+import humanize
 from cyclopts import App, Parameter
 
 from parallelize.console import answer, answer_json, escape, say
 from parallelize.local import cloud as local_cloud
 from parallelize.local.cloud import OUR_AWS_VARIABLES, LocalCloud
+from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Kept, kept_in
 from parallelize.local.records import InstanceView
 from parallelize.options import Json
-from parallelize.units import plural
+from parallelize.units import plural, show_size
 from parallelize_core.errors import UsageError
 
 SCHEMA = 1
+GB = 10**9
 ANY_PORT = 0
 ENDED_SHOWN = 3
 NOT_AWS = "local: S3, SQS and EC2 are emulated on 127.0.0.1; nothing is sent to AWS"
@@ -32,10 +36,16 @@ app = App(name="local", help="Run S3, SQS and EC2 here; nothing is sent to AWS."
 @app.command
 def start(
     *,
-    port: Annotated[int, Parameter(help="The loopback port; 0 takes a free one.")] = ANY_PORT,
+    port: Annotated[
+        int, Parameter(help="The loopback port; 0 takes the last one, or a free one.")
+    ] = ANY_PORT,
+    quota: Annotated[
+        float, Parameter(help="How many GB its files may take together.")
+    ] = DEFAULT_QUOTA_BYTES / GB,
 ) -> None:
     """Start it, and print what leads a shell to it: eval "$(parallelize local start)"."""
-    cloud = local_cloud.start(port=port)
+    options = ("--quota-bytes", str(int(quota * GB)))
+    cloud = local_cloud.start(port=port, daemon_options=options)
     for line in exports(cloud):
         answer(line)
     say(f"{NOT_AWS}\nstop it with: parallelize local stop")
@@ -43,13 +53,13 @@ def start(
 
 @app.command
 def stop() -> None:
-    """Stop it; its buckets, queues and machines are gone."""
+    """Stop it; its machines are gone, and its files and queues are there at the next start."""
     cloud = local_cloud.attach()
     if cloud is None:
         say("no local cloud is running")
         return
     local_cloud.stop(cloud)
-    say("the local cloud has stopped")
+    say("the local cloud has stopped; `parallelize local start` brings its runs back")
 
 
 @app.command
@@ -57,16 +67,21 @@ def status(*, json: Json = False) -> None:
     """Show whether it runs, and its machines."""
     cloud = local_cloud.attach()
     machines = cloud.instances() if cloud else []
+    kept = kept_in(local_cloud.default_state_dir())
     if json:
         answer_json({
             "schema": SCHEMA,
             "running": cloud is not None,
             "endpoint": cloud.endpoint if cloud else None,
             "instances": [machine.model_dump(mode="json") for machine in machines],
+            "kept": asdict(kept) if kept else None,
         })  # fmt: skip
         return
     if cloud is None:
         answer("no local cloud is running")
+    if kept and kept.objects:
+        answer(kept_line(kept))
+    if cloud is None:
         return
     answer(f"running at {cloud.endpoint}, {plural(len(machines), 'machine')} so far")
     ended = [machine for machine in machines if machine.state == "terminated"]
@@ -75,6 +90,16 @@ def status(*, json: Json = False) -> None:
             answer(line)
     if len(ended) > ENDED_SHOWN:
         answer(f"  and {len(ended) - ENDED_SHOWN:,} that ended before")
+
+
+def kept_line(kept: Kept) -> str:
+    """Return what `local status` says of what is on disk."""
+    age = humanize.naturaldelta(kept.oldest_seconds)
+    return (
+        f"it keeps {plural(kept.objects, 'file')} ({show_size(kept.used_bytes)} of"
+        f" {show_size(kept.quota_bytes)}), the oldest for {age};"
+        " parallelize clean --local removes those of a run"
+    )
 
 
 def machine_lines(machine: InstanceView) -> list[str]:

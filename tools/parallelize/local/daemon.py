@@ -1,9 +1,9 @@
-"""The process of the local cloud: emulated services, instance manager and control, on one port.
+"""The process of the local cloud: its services, instance manager and control, on one port.
 
     python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
 
 With `--idle-seconds` it ends when for so long no machine has run and no command has come.
-With `--layer MODULE:NAME` the services stand behind what that function makes of them: tests put
+With `--layer MODULE:NAME` moto's services stand behind what that function makes of them: tests put
 AWS's refusals there. `--group-state-after` lets the metadata service know of a machine's group only
 after that many seconds, as EC2's may.
 With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
@@ -26,25 +26,22 @@ from pkgutil import resolve_name
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
-from werkzeug.serving import ThreadedWSGIServer
 
-from parallelize.local import sqs, templates
+from parallelize.local import templates
 from parallelize.local.control import ControlPlane
-from parallelize.local.gate import Gate
+from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Disk
+from parallelize.local.front import Front
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
-from parallelize.local.loopback import ADDRESS, OwnersOnly
 from parallelize.local.records import (
     REGION,
     STATE_FILE,
     InstanceState,
     state_of_this_process,
 )
+from parallelize.local.server import Server
+from parallelize.local.wsgi import Threads
 from parallelize_core.clients import session_with_key
 
 if TYPE_CHECKING:
@@ -86,13 +83,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--agent", type=json.loads, default=AGENT)
     parser.add_argument("--idle-seconds", type=float, default=0.0)
     parser.add_argument("--grace-seconds", type=float, default=SHUTDOWN_GRACE_SECONDS)
+    parser.add_argument("--quota-bytes", type=int, default=DEFAULT_QUOTA_BYTES)
     parser.add_argument("--layer", type=resolve_name)
     parser.add_argument("--group-state-after", type=float, default=0.0)
     return parser.parse_args()
-
-
-class _Server(OwnersOnly, ThreadedWSGIServer):
-    """The port of the local cloud."""
 
 
 class Cloud:
@@ -101,9 +95,10 @@ class Cloud:
     def __init__(self, options: argparse.Namespace) -> None:
         layer: Layer = options.layer or (lambda services: services)
         services = layer(emulated_services())
-        self._server = _Server(ADDRESS, options.port, services, MotoRequestHandler)
+        self._server = Server(options.state, options.port)
         self._folder: Path = options.state
-        self._state = state_of_this_process(self._server.server_port)
+        self._disk = Disk(options.state, options.quota_bytes)
+        self._state = state_of_this_process(self._server.port)
         self._ec2 = connect_to_ec2(self._state.endpoint, self._state.secret)
         self._manager = InstanceManager(
             self._ec2,
@@ -114,12 +109,12 @@ class Cloud:
         )
         self._manager.group_state_after = options.group_state_after
         control = ControlPlane(services, self._manager, self._state.token)
-        self._server.app = Gate(control, self._state.secret)
-        self._serving = Thread(target=self._server.serve_forever, args=(0.1,), name="server")
+        self._threads = Threads(control, self._server.port)
 
     def start(self) -> None:
         """Serve, and say so in the state file."""
-        self._serving.start()
+        front = Front(self._disk, self._state.secret, self._threads.answer)
+        self._server.start(front.handle)
         register_image(self._ec2)
         self._manager.start()
         # Last: a reader of the state file may count on everything above.
@@ -137,13 +132,13 @@ class Cloud:
         (self._folder / STATE_FILE).unlink(missing_ok=True)
         # Before the server: machines that are switched off report to EC2.
         self._manager.close()
-        self._server.shutdown()
-        self._serving.join()
+        self._server.close()
+        self._threads.close()
+        self._disk.close()
 
 
 def emulated_services() -> WSGIApplication:
-    """Return moto as a WSGI application, with the indexed queue; 404 for what it does not know."""
-    sqs.install()
+    """Return moto as a WSGI application; 404 for what it does not know."""
     templates.install()
     services = DomainDispatcherApplication(create_backend_app)
     find = services.get_backend_for_host

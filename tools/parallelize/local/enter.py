@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import psutil
 
-from parallelize.local.cloud import LocalCloud, attach
+from parallelize.local.cloud import LocalCloud, attach, default_state_dir
+from parallelize.local.disk import kept_in
 from parallelize.local.records import STATE_FILE
 from parallelize_core.errors import UsageError
 
@@ -37,9 +38,7 @@ def enter_local_cloud() -> LocalCloud:
     """
     cloud = attach()
     if cloud is None:
-        raise UsageError(
-            "no local cloud is running", None, "parallelize run --local, or parallelize local start"
-        )
+        raise _not_running()
     # Its age says how long nobody has come, see `daemon`.
     with suppress(FileNotFoundError):
         os.utime(cloud.state_dir / STATE_FILE)
@@ -48,6 +47,18 @@ def enter_local_cloud() -> LocalCloud:
         del os.environ[name]
     os.environ.update(wanted)
     return cloud
+
+
+def _not_running() -> UsageError:
+    kept = kept_in(default_state_dir())
+    if kept and kept.objects:
+        return UsageError(
+            "the local cloud is not running", "its runs are on disk, with results and logs",
+            "parallelize local start   brings them back",
+        )  # fmt: skip
+    return UsageError(
+        "no local cloud is running", None, "parallelize run --local, or parallelize local start"
+    )
 
 
 def local_defaults(workers: int) -> dict[str, object]:

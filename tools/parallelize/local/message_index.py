@@ -1,7 +1,7 @@
 """The messages of one standard queue, indexed so that no operation looks at all of them.
 
-Nothing here knows moto, HTTP or the clock: every method is told what time it is (`now`, in seconds)
-and messages are whatever the caller puts in. The caller also provides the locking.
+Nothing here knows HTTP, the disk or the clock: every method is told what time it is (`now`, in
+seconds) and messages are whatever the caller puts in. The caller also provides the locking.
 
     DELAYED ──time──> VISIBLE ──take──> IN_FLIGHT ──delete──> gone
                          ^                  │
@@ -65,21 +65,38 @@ class MessageIndex(Generic[M]):
         """The entry of a message that is still here."""
         return self._entries.get(message_id)
 
-    def put(self, message_id: str, message: M, *, sent_at: float, visible_at: float) -> None:
-        """Add a message; it is delayed until the next `advance` that reaches `visible_at`."""
-        entry = Entry(message_id, message, State.DELAYED)
+    def put(
+        self,
+        message_id: str,
+        message: M,
+        *,
+        sent_at: float,
+        visible_at: float,
+        received_at: float | None = None,
+    ) -> None:
+        """Add a message; it is hidden until the next `advance` that reaches `visible_at`.
+
+        With `received_at`, it is in flight since then, else delayed.
+        """
+        state = State.DELAYED if received_at is None else State.IN_FLIGHT
+        entry = Entry(message_id, message, state, received_at or 0.0)
         self._entries[message_id] = entry
-        self._counts[State.DELAYED] += 1
+        self._counts[state] += 1
         self._by_age.set(entry, sent_at)
         self._hidden.set(entry, visible_at)
 
-    def advance(self, now: float, retention: float) -> None:
-        """Let time pass: drop what is older than `retention`, show what is hidden no longer."""
-        for entry in self._by_age.pop_due(now - retention):
+    def advance(self, now: float, retention: float) -> list[Entry[M]]:
+        """Let time pass: show what is hidden no longer, drop and return what is too old.
+
+        That is what was sent more than `retention` seconds ago.
+        """
+        expired = list(self._by_age.pop_due(now - retention))
+        for entry in expired:
             self._forget(entry)
         for entry in self._hidden.pop_due(now):
             self._move(entry, State.VISIBLE)
             self._visible.append(entry)
+        return expired
 
     def next_change(self) -> float:
         """When a hidden message will be visible, if nobody does anything; infinity without one."""

@@ -14,6 +14,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -54,10 +55,16 @@ def sign(request: SignedRequest, names: list[str], scope: str, secret: str) -> s
     text = "\n".join([
         ALGORITHM, request.headers["x-amz-date"], scope, _digest(_canonical(request, names)),
     ])  # fmt: skip
+    return hmac.digest(_signing_key(secret, scope), text.encode(), "sha256").hex()
+
+
+@lru_cache(maxsize=64)
+def _signing_key(secret: str, scope: str) -> bytes:
+    """Return the key of a day, a region and a service."""
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return hmac.digest(key, text.encode(), "sha256").hex()
+    return key
 
 
 def _canonical(request: SignedRequest, names: list[str]) -> bytes:

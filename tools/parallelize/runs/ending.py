@@ -82,4 +82,4 @@ def _workers(machines: int, hint: str) -> str:
 
 
 def _local_lines() -> list[str]:
-    return ["cloud:     the local one ends after 30 idle minutes, or: parallelize local stop"]
+    return ["cloud:     the local one stops after 30 idle minutes; local start brings it back"]

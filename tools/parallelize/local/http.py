@@ -1,0 +1,211 @@
+"""HTTP/1.1 on one event loop: requests whole in memory, answered in their order.
+
+A handler answers at once with a `Response`, or with a coroutine that makes one. The answer that a
+client no longer waits for is cancelled, so a long poll that has lost its client takes no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+
+import httptools
+
+from parallelize.local.loopback import is_owners
+
+JOIN_BYTES = 64 * 1024
+"""Up to this size, head and body are sent in one write."""
+
+BODILESS = {204, 304}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request; `path` and `query` are still percent-encoded, header names in lower case.
+
+    Several headers of one name are joined by commas.
+    """
+
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """A part of a file, which is sent without being read into memory."""
+
+    path: Path
+    start: int
+    size: int
+
+
+@dataclass(slots=True)
+class Response:
+    """A response; `length` stands for the body's where none is sent, as for a HEAD."""
+
+    status: int = 200
+    body: bytes | FileBody = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/xml"
+    length: int | None = None
+
+
+Answer = Response | Coroutine[Any, Any, Response]
+Handler = Callable[[Request], Answer]
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection. A second request waits until the first is answered."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._request = Request()
+        self._parts: list[bytes] = []
+        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve it if it is the owner's, else close it."""
+        peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if not is_owners(peer[:2], own[:2]):
+            transport.close()
+            return
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
+        """Forget what is still to be answered."""
+        self._transport = None
+        self._waiting.clear()
+        if self._answering:
+            self._answering.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the requests that have become whole."""
+        if self._transport is None:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._send(Response(400, b"this is not HTTP\n", content_type="text/plain"), keep=False)
+        else:
+            self._answer_next()
+
+    # What the parser calls, by names of its own.
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        self._request.path += url.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers = self._request.headers
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        """Let a client that waits for it send the body."""
+        self._request.method = self._parser.get_method().decode()
+        if "expect" in self._request.headers and self._transport and not self._answering:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        """Put a request in line that is whole now."""
+        request = self._request
+        request.path, _, request.query = request.path.partition("?")
+        request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._request, self._parts = Request(), []
+        self._waiting.append((request, self._parser.should_keep_alive()))
+
+    def _answer_next(self) -> None:
+        while self._waiting and self._answering is None:
+            request, keep = self._waiting.popleft()
+            try:
+                answer = self._handler(request)
+            except Exception:
+                answer = _failure(request)
+            if isinstance(answer, Response) and isinstance(answer.body, bytes):
+                self._send(answer, keep=keep)
+            else:
+                task = asyncio.get_running_loop().create_task(
+                    self._answer(request, answer, keep=keep)
+                )
+                self._answering = task
+                task.add_done_callback(self._go_on)
+
+    def _go_on(self, task: asyncio.Task[None]) -> None:
+        self._answering = None
+        if not task.cancelled() and task.exception() and self._transport:
+            # A body of which a part is sent already: only the end of the connection tells.
+            self._transport.abort()
+        self._answer_next()
+
+    async def _answer(self, request: Request, answer: Answer, *, keep: bool) -> None:
+        try:
+            response = answer if isinstance(answer, Response) else await answer
+        except Exception:
+            response = _failure(request)
+        if isinstance(response.body, FileBody):
+            await self._send_file(response, response.body, keep=keep)
+        else:
+            self._send(response, keep=keep)
+
+    async def _send_file(self, response: Response, body: FileBody, *, keep: bool) -> None:
+        if self._transport is None:
+            return
+        with body.path.open("rb") as file:
+            self._transport.write(encode_head(response, body.size, keep=keep))
+            loop = asyncio.get_running_loop()
+            await loop.sendfile(self._transport, file, body.start, body.size)
+        if not keep and self._transport:
+            self._transport.close()
+
+    def _send(self, response: Response, *, keep: bool) -> None:
+        if self._transport is None:
+            return
+        body = cast("bytes", response.body)
+        length = len(body) if response.length is None else response.length
+        head = encode_head(response, length, keep=keep)
+        if len(body) <= JOIN_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        if not keep:
+            self._transport.close()
+
+
+def encode_head(response: Response, length: int, *, keep: bool) -> bytes:
+    """Return a response's first line and headers, with the empty line at their end."""
+    extra = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
+    size = "" if response.status in BODILESS else f"Content-Length: {length}\r\n"
+    kind = f"Content-Type: {response.content_type}\r\n" if size else ""
+    close = "" if keep else "Connection: close\r\n"
+    return (
+        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
+        f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
+        f"{extra}{kind}{size}{close}\r\n"
+    ).encode("latin-1")
+
+
+def _failure(request: Request) -> Response:
+    log.exception("%s %s was not answered", request.method, request.path)
+    return Response(500, b"<Error><Code>InternalError</Code></Error>")

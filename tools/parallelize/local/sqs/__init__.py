@@ -1,0 +1,1 @@
+"""SQS of the local cloud."""
