@@ -33,7 +33,9 @@ def project(shell: Shell) -> Iterator[Path]:
     for number in range(FILES):
         (shell.folder / f"inputs/f{number:02}.txt").write_text(f"file {number}\n")
     settings = shell.folder / "parallelize.toml"
-    settings.write_text('[run]\nname = "silent"\ncommand = "./job.sh"\nenv = "env/"\n')
+    # The local cloud keeps the runs of all tests.
+    name = shell.folder.name
+    settings.write_text(f'[run]\nname = "{name}"\ncommand = "./job.sh"\nenv = "env/"\n')
     yield settings
     shell.run("local", "stop")
 

@@ -22,6 +22,7 @@ from tests.functional.local.helpers import (
 from parallelize.local.cloud import LocalCloud
 from parallelize.local.records import REGION
 from parallelize_core.errors import UsageError
+from parallelize_core.installers import OWN_VARIABLES, SETTINGS
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -112,8 +113,8 @@ def test_an_agent_is_told_what_it_is(cloud: LocalCloud, found: dict[str, Any]) -
 
 def test_an_agent_has_only_what_a_machine_has(cloud: LocalCloud, found: dict[str, Any]) -> None:
     environ = found["environ"]
-    # The locale coercion of the interpreter may add LC_CTYPE.
-    assert set(environ) - {"LC_CTYPE"} == {
+    # The locale coercion of the interpreter may add LC_CTYPE; a machine has installers on its PATH.
+    assert set(environ) - {"LC_CTYPE", SETTINGS, *OWN_VARIABLES.values()} == {
         "PATH",
         "HOME",
         "LANG",
