@@ -63,7 +63,7 @@ def _object(piece: str, *, encoded: bool) -> ObjectInfo:
 
 def _text(piece: str, name: str) -> str:
     start = piece.find(f"<{name}>")
-    end = piece.find("<", start + 1)
+    end = piece.find(f"</{name}>", start)
     if start < 0 or end < 0:
         raise UnavailableError("an answer of S3 breaks off", f"an object has no {name}")
     text = piece[start + len(name) + 2 : end]
