@@ -7,6 +7,7 @@ soon received again and the time to recover is the protocol's, not that of a lon
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
@@ -26,6 +27,7 @@ from tests.chaos.machines import Machine, Machines
 from tests.chaos.project import Expected, make_project
 from tests.chaos.proxy import Door, Network, Trouble
 from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
+from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
 
 from parallelize.commands.enqueue import Sender
 from parallelize.local.cloud import LocalCloud, local_cloud
@@ -150,7 +152,9 @@ class Bench:
         self.store = self._clients.store(config.bucket)
         self._queue = SQSQueue(self._clients.sqs, config.queue_url)
         self._parts: list[Part] = list(read_parts(self.store, self.layout))
-        self._sender = Sender(self.store, self.layout, self._queue, set())
+        self._sender = Sender(
+            ThreadedStore(self.store), self.layout, ThreadedQueue(self._queue), set()
+        )
         self._sent = 1
         self._portion = 2 * plan.agents * plan.slots
         self.journal = Journal()
@@ -218,7 +222,9 @@ class Bench:
         due = min(self._plan.jobs, int(self._plan.jobs * passed / self._plan.span_seconds) + 1)
         enough = due - self._sent >= self._portion or due == self._plan.jobs > self._sent
         if enough and self._queue.counts().visible < self._portion:
-            self._sent += self._sender.send(self._parts, min(due - self._sent, self._portion))
+            numbers = [part.number for part in self._parts]
+            limit = min(due - self._sent, self._portion)
+            self._sent += asyncio.run(self._sender.send(numbers, limit))
 
     def _strike(self, fault: Fault) -> None:
         """Let a fault happen, if there is anybody whom it can hit."""

@@ -107,7 +107,7 @@ def test_workers_that_cannot_read_their_configuration_leave_the_group_and_say_wh
     wait_until(lambda: len(late()) == 2)
     wait_until(lambda: group()["DesiredCapacity"] == 0)
     assert {worker["state"] for worker in late()} == {"failed"}
-    assert "from_the_future" in shell.status()["why"]
+    assert all("from_the_future" in worker["reason"] for worker in late())
     assert "Launch" in {one["ProcessName"] for one in group()["SuspendedProcesses"]}
 
 

@@ -37,8 +37,8 @@ def test_the_environment_is_set_up_by_a_jobs_user_and_the_machine_by_root(
     assert {result.status for result in services.results(layout).values()} == {"succeeded"}
     # The hook has a job's name and rights and an empty /tmp; root ran once.
     assert services.output(layout, "seen") == "parallelize-job 0\nroot was here\n0\n"
-    (said,) = services.setup_logs(layout)
-    assert said.strip().isdecimal()
+    # That of the machine's set-up, as root, is kept too.
+    (said,) = [log for log in services.setup_logs(layout) if log.strip().isdecimal()]
     assert said.strip() != "0"
 
 
