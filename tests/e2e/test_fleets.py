@@ -97,7 +97,10 @@ def test_workers_that_cannot_read_their_configuration_leave_the_group_and_say_wh
     shell.run("launch", "2", "--fleet", "persistent", "--autoscale", "--local")
     assert group()["DesiredCapacity"] == 1  # one is enough for so few files
     policy = group()["MixedInstancesPolicy"]  # moto forgets it when the size is changed
+    shell.wait_for(lambda status: status["workers"])
     shell.run("scale", "0", "--local")
+    # While another worker lives, one that fails does not hold the group.
+    shell.wait_for(lambda status: {one["state"] for one in status["workers"]} == {"left"})
     (before,) = {machine["id"] for machine in shell.machines()} - earlier
     launch_from_the_future(shell, group, policy)
 
