@@ -1,4 +1,4 @@
-"""For all tests: no account of whoever runs them, and no deadline that a busy machine misses."""
+"""For all tests: no account of the user, and no deadline that a busy machine misses."""
 
 from __future__ import annotations
 

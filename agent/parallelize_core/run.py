@@ -53,7 +53,7 @@ class Dependencies(Contract):
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
-    `halt` is for the run as a whole: after so many failed jobs, a number or a share of all such
+    `halt` is for the run as a whole: after this many failed jobs, a number or a share of all such
     as "5%", it is paused. `halt_if_silent` has it paused when its first files all succeed without
     any output: nobody has said that there need be none.
     """

@@ -40,7 +40,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Sample:
-    """The process at rest, after so many jobs; memory in bytes."""
+    """The process at rest, after a number of jobs; memory in bytes."""
 
     jobs: int
     seconds: float
@@ -90,7 +90,7 @@ class RemoteStore:
 
 
 def measure(checkpoints: Sequence[int], folder: Path) -> Iterator[Sample]:
-    """Let one agent work, and look at it when it has done so many jobs."""
+    """Let one agent work, and look at it when it has done a number of jobs."""
     with Cloud(ctx=get_context("spawn")) as cloud:
         yield from _measure(checkpoints, folder, cloud)
 

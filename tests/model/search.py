@@ -100,7 +100,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Search:
-    """A search with so many executions, of which `at_once` at a time."""
+    """A search with a number of executions, of which `at_once` at a time."""
 
     agent: Agent
     luck: Luck

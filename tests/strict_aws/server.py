@@ -1,6 +1,6 @@
 """The layer in the local cloud: `--layer tests.strict_aws.server:wrap` of its daemon.
 
-Things take a fraction of their time here, because whoever waits for them really waits.
+Things take a fraction of their time here, because a client really waits for them.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ def run(tokens: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the answer has enough of it; what is left must not be flushed at exit.
+        # The reader of the answer has enough of it; what is left must not be flushed at exit.
         sys.stdout = None
         return 0
     except Exception as error:

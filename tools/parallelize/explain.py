@@ -45,7 +45,7 @@ def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError
 
 
 def _with_profile(error: AccessError, tokens: Sequence[str]) -> ParallelizeError:
-    # Whoever asks AWS takes longer to import than --help may take; here that has happened already.
+    # A command that asks AWS has imported these already, and --help does without.
     from parallelize.context import profile_of  # noqa: PLC0415
     from parallelize_core.aws_errors import with_profile  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
 """Commands that are proposed to a person, with the flags that they gave: to be typed as they are.
 
-Whoever writes `parallelize retry` into an error need not know that it came from a command with
+Code that puts `parallelize retry` into an error need not know that it came from a command with
 `--run scans --local`; without those it would mean another run, or another cloud.
 """
 

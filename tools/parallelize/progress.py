@@ -1,7 +1,7 @@
 """How far a long step is: a bar on a terminal, elsewhere a line now and then.
 
 with progress("uploaded", total=1200) as step:
-    step(size=4096)          # one more file, of so many bytes
+    step(size=4096)          # one more file, of this many bytes
 """
 
 from __future__ import annotations

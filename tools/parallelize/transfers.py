@@ -57,7 +57,7 @@ def in_parallel(
 
 
 class ByteBudget:
-    """Lets so many bytes be in memory; one that is larger has all of it to itself."""
+    """Lets a number of bytes be in memory; one that is larger has all of it to itself."""
 
     def __init__(self, total: int = BUDGET_BYTES) -> None:
         self._total = self._left = total

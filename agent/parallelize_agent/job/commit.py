@@ -225,7 +225,7 @@ class Commit:
         return self.run.naming.on_clash == "replace"
 
     def _distinct(self, there: ObjectInfo) -> str:
-        """Return what a suffix is made of, so that whoever made what is there has another."""
+        """Return what a suffix is made of, so that the maker of what is there has another."""
         # Another run may have an input of this very key.
         return f"{self._run_mark}{self.key}" if other_run(there.metadata, self.layout) else self.key
 

@@ -1,7 +1,7 @@
 """What only root may prepare on a machine. The agent is not root: it asks, and waits.
 
 It asks by touching a file that a path unit of the image watches (systemd/parallelize-setup.path).
-What is then run as root is the script in the machine's user data, which the unit reads anew from
+What is then run as root is the script in the machine's user data, which the unit reads again from
 the metadata service: nothing that the agent, a job, or the run's bucket says can change it.
 `python -m parallelize_agent.machine.root_setup FILE` is that reading, and writes the script to
 FILE. On a machine from a vendor's plain image, whose user data is another script, it takes the

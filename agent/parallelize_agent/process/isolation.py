@@ -9,7 +9,7 @@ insist on, are the job's own: those on disk are its TMPDIR, /dev/shm is a memory
 goes with the job, and so do its System V and POSIX queues. It takes a user namespace, which needs
 no further right; the command is started by becoming it, so its number, its exit status and its
 signals are its own. There are no new numbers for processes: then /proc would have to be mounted
-anew, which the kernel refuses where parts of it are protected, as the image's unit has it.
+again, which the kernel refuses where parts of it are protected, as the image's unit has it.
 """
 
 from __future__ import annotations

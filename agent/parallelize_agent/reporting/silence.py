@@ -73,7 +73,7 @@ class SilenceBreaker:
         silent = await first_keys(self.records, layout.silences.prefix)
         failed = await first_keys(self.records, layout.failures.prefix)
         marks = {*map(layout.silences.relative, silent), *map(layout.failures.relative, failed)}
-        # With so many marks somebody has looked at the run often enough.
+        # With this many marks somebody has looked at the run often enough.
         many = max(len(silent), len(failed)) >= MOST_LISTED
         self._any_output = many or await has_unmarked_result(self.records, layout, marks)
         return self._any_output

@@ -23,7 +23,7 @@ PEERS = "BENCH_PEERS"
 
 @dataclass(frozen=True)
 class Load:
-    """So many files of so many bytes."""
+    """A number of files of one size."""
 
     count: int
     size: int

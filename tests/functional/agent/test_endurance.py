@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.bench.endurance import MIB, measure
 
 JOBS_PER_LEAK = 20
-"""What leaks at most once in so many jobs is not seen: pools may still get threads that they had
+"""What leaks at most once in this many jobs is not seen: pools may still get threads that they had
 not wanted before, each with a connection of its own."""
 
 

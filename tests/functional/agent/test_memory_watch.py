@@ -1,4 +1,4 @@
-"""The memory limit of a command, by whoever can hold it to it."""
+"""The memory limit of a command, by the agent or by a cgroup."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         def _answer(self) -> None:
             token = self.headers.get("X-aws-ec2-metadata-token")
             status, text = service.reply(self.command, self.path, token)
-            # Whoever watches for notices may have stopped, and hung up, meanwhile.
+            # The watch for notices may have stopped, and hung up, meanwhile.
             with suppress(BrokenPipeError, ConnectionResetError):
                 if service.broken:
                     self.wfile.write(service.broken.pop(0))

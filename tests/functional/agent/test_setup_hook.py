@@ -16,7 +16,7 @@ from parallelize_core.run import Run, Setup
 
 ANSWER = "cat made; cp made made.txt; echo made.txt"
 ALERT = SWIFT.model_copy(update={"run_refresh_seconds": 0})
-"""Reads the run anew for each job."""
+"""Reads the run again for each job."""
 
 SETUP = Setup(command=("./setup.sh",))
 

@@ -93,7 +93,7 @@ class Project:
 
 
 class CutStore:
-    """A bucket that is cut off after so many writes, as by a crash of whoever writes."""
+    """A bucket that is cut off after a number of writes, as by a crash of the writer."""
 
     def __init__(self, store: Store, writes: int) -> None:
         self._store = store

@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", self.server.etag)
         self.send_header("x-amz-checksum-crc32", base64.b64encode(checksum).decode())
         self.end_headers()
-        # Whoever wants it in parts does not read the whole.
+        # A client that wants it in parts does not read the whole.
         with suppress(ConnectionError):
             self.wfile.write(self.server.spoil(body))
 

@@ -198,7 +198,7 @@ def fleet_needs(params: Mapping[str, Any], seen: Seen) -> list[Need]:
 def starting(
     template: Mapping[str, Any], id_: str | None, subnets: list[str], seen: Seen
 ) -> list[Need]:
-    """Return what RunInstances takes, whoever calls it in the launcher's name."""
+    """Return what RunInstances takes, also when called in the launcher's name."""
     places = [f"subnet/{one}" for one in subnets]
     places += [f"security-group/{one}" for one in template.get("SecurityGroupIds", ())]
     places += [f"key-pair/{template['KeyName']}"] if "KeyName" in template else []

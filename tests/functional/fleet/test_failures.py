@@ -27,7 +27,7 @@ POOL = {"Overrides": {"InstanceType": "c7i.xlarge", "AvailabilityZone": "eu-west
 
 
 class Account:
-    """A stubbed EC2 in which the run's launch template is made anew."""
+    """A stubbed EC2 in which the run's launch template is made again."""
 
     def __init__(self, stub, clients):
         self.stub, self.clients = stub, clients
@@ -268,7 +268,7 @@ def test_the_request_names_the_version_of_the_template(account):
     ],
 )
 def test_workers_that_started_are_told_although_the_next_fleet_fails(account, code, kind):
-    # They cost money, and whoever is not told of them launches them once more.
+    # They cost money, and a user who is not told of them launches them once more.
     plan = launch(account, count=3, on_demand=1)
     account.fleet_gives("i-1", "i-2")
     account.template(plan)

@@ -368,7 +368,7 @@ AGENT_SELDOM = {
 }  # fmt: skip
 SUBMITTER_SELDOM = {
     "s3:AbortMultipartUpload",
-    # Only for a run that was paused, or that stands still: test_persistent, test_whereabouts.
+    # Only for a run that was paused, or that stands still: test_persistent, test_stall_diagnosis.
     "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities",
     "autoscaling:ResumeProcesses", "ec2:DescribeInstances",
 }  # fmt: skip
@@ -390,7 +390,7 @@ def check_exact(policy, calls, seldom):
 
 
 LAUNCHER_SELDOM = {
-    # Once in an account, in the name of whoever comes first.
+    # Once in an account, in the name of the first comer.
     "iam:CreateServiceLinkedRole",
     # doctor --request-quota: moto takes no such request, see test_quota_request.
     "servicequotas:RequestServiceQuotaIncrease",

@@ -9,8 +9,8 @@ from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.queues import delete_queues, make_queues
 from parallelize.runs.snapshot import Reader
+from parallelize.runs.stall_diagnosis import explain
 from parallelize.runs.status import status_of
-from parallelize.runs.whereabouts import explain
 from parallelize.settings import DEFAULT_TYPES
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout

@@ -65,7 +65,7 @@ class Container:
         return self.process.returncode == 0
 
     def rebooted(self) -> bool:
-        """Whether it ended in order to start again, which is left to whoever watches nspawn."""
+        """Whether it ended in order to start again, which is left to the watcher of nspawn."""
         return self.process.wait(STOP_SECONDS) == REBOOT_STATUS
 
     def press_ctrl_alt_delete(self) -> None:

@@ -1,4 +1,4 @@
-"""EC2's token buckets: so many calls at once, and so many a second after that."""
+"""EC2's token buckets: a number of calls at once, and another a second after that."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from parallelize_agent.reporting.fitness import SUSPECT_AFTER
 
 
 def charges(scene: Scene, failures: int = SUSPECT_AFTER) -> list[bool]:
-    """Return which of so many failed commands in a row may be charged."""
+    """Return which of `count` failed commands in a row may be charged."""
 
     async def run() -> list[bool]:
         fitness = scene.fitness()

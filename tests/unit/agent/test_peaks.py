@@ -17,7 +17,7 @@ def use(busy: float = 0, total: float = 0, memory: int = 10, disk: int = 20) -> 
 
 
 def metered(*uses: Use, seconds: float = CPU_WINDOW_SECONDS) -> Peaks:
-    """Return the peaks of a machine that is looked at every so many seconds."""
+    """Return the peaks of a machine that is looked at at intervals."""
     readings, now = iter(uses), 0.0
     meter = PeakMeter(lambda: next(readings), lambda: now)
     for _ in uses[1:]:

@@ -96,6 +96,7 @@ def test_the_folder_can_be_removed_while_commands_find_it_read_only(shared: Path
         subprocess.run(["true"], check=True)
     (shared / "f").unlink()
     shared.rmdir()
+    assert not shared.exists()
 
 
 def test_many_threads_start_commands_at_once(shared: Path) -> None:
@@ -118,11 +119,13 @@ def test_many_threads_start_commands_at_once(shared: Path) -> None:
 def test_a_thread_that_has_started_others_can_start_commands(shared: Path) -> None:
     folder = ReadOnlyFolder(shared)
     goes_on = threading.Event()
+    exits = []
     for _ in range(2):
         with folder.enforced():
-            subprocess.run(["true"], check=True)
+            exits.append(subprocess.run(["touch", shared / "new"], check=False).returncode)
         threading.Thread(target=goes_on.wait, daemon=True).start()
     goes_on.set()
+    assert all(exits), "the folder is read-only for the second command as well"
 
 
 AS_ROOT_IN_A_CONTAINER = """

@@ -157,6 +157,7 @@ def test_jobs_have_different_users_and_a_finished_jobs_user_is_free_again(
 @needs_root
 def test_a_machine_that_can_keep_jobs_apart_passes_the_check(space: ScratchSpace) -> None:
     space.check()
+    assert not [path for path in space.root.rglob("*") if path.is_file()], "it leaves nothing"
 
 
 @needs_root
@@ -240,6 +241,7 @@ def test_a_folder_without_permissions_is_removed(scratch: Path) -> None:
 
 def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
     sandbox.remove(tmp_path / "gone")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_user_that_does_not_exist_is_named() -> None:

@@ -130,7 +130,7 @@ def test_a_wrong_output_is_named_and_leaves_no_file(tmp_path: Path, fault: str) 
 
 
 class FullDisk(InMemoryStore):
-    """A store whose reader's disk is full after so many files."""
+    """A store whose reader's disk is full after a number of files."""
 
     room = 1
     asked = 0

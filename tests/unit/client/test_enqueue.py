@@ -51,7 +51,7 @@ class CrashError(Exception):
 
 
 class CrashingQueue(InMemoryQueue):
-    """A queue whose sender is killed after so many batches."""
+    """A queue whose sender is killed after a number of batches."""
 
     error: Exception = CrashError()
 

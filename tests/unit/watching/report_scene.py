@@ -44,7 +44,7 @@ def machine(name: str, state: str = "terminated", launched: float = NOW - 700) -
 
 
 def at(seconds: float) -> str:
-    """Return the time so many seconds before NOW as records have it."""
+    """Return the time some seconds before NOW as records have it."""
     return datetime.fromtimestamp(NOW - seconds, UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -26,7 +26,7 @@ from parallelize.fleet.clients import ComputeClients
 from parallelize.hints import repeat_flags
 from parallelize.options import NOTHING, SWITCH, Common
 from parallelize.runs.record import find_run
-from parallelize.runs.whereabouts import told_by_ec2
+from parallelize.runs.stall_diagnosis import told_by_ec2
 from parallelize_core.errors import ParallelizeError, UsageError
 
 ANY_PORT = 0

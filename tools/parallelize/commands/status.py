@@ -16,10 +16,10 @@ from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.queues import find_place, find_queues, place_tag
 from parallelize.runs.ownership import place_elsewhere, say_whose
 from parallelize.runs.snapshot import Reader
+from parallelize.runs.stall_diagnosis import with_stall_diagnosis
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.view import as_json, page
 from parallelize.runs.watch import open_view, watch
-from parallelize.runs.whereabouts import with_whereabouts
 from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.queue import QueueCounts
@@ -49,7 +49,7 @@ def status(
         snapshot = reader.snapshot()
         now = status_of(snapshot)
         if now.why and not snapshot.run.paused and not elsewhere:
-            now = with_whereabouts(context, now)
+            now = with_stall_diagnosis(context, now)
         return with_flags(context, now)
 
     if watch_:

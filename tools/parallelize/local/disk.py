@@ -91,7 +91,7 @@ class Disk:
             self._doomed.pop().unlink(missing_ok=True)
 
     def reserve(self, size: int) -> None:
-        """Raise QuotaError if so many more bytes are too many."""
+        """Raise QuotaError if that many more bytes are too many."""
         if self.used_bytes + size > self.quota_bytes:
             raise QuotaError
 

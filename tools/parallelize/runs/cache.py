@@ -26,7 +26,7 @@ class Cache(Generic[Made]):
     def read(self, items: Iterable[ObjectInfo], at_most: int | None = None) -> list[Made]:
         """Return what the objects hold; one that is gone meanwhile is left out.
 
-        With `at_most` only so many are read now; the others are left out until another time.
+        With `at_most` only that many are read now; the others are left out until another time.
         """
         found = {item.key: item.etag for item in items}
         self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}

@@ -18,7 +18,7 @@ SPLIT_EVERY = 10_000
 """Results in a stretch of a listing: ten pages of S3's."""
 
 SINGLE_READS = 2000
-"""Up to so many results are read one by one: it takes about a second."""
+"""Up to this many results are read one by one: it takes about a second."""
 
 
 def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
@@ -33,7 +33,7 @@ def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
 def decode_result(layout: RunLayout, place: str, body: bytes) -> Result:
     """Read the result at the S3 key `place`; what is none is a failure that says so.
 
-    Whoever may write there may write anything. It must not keep the run's other files from being
+    One who may write there may write anything. It must not keep the run's other files from being
     told of, nor pass for another file's.
     """
     try:

@@ -123,7 +123,7 @@ class Objects:
 
 
 def reserve(disk: Disk, size: int) -> None:
-    """Raise S3Error if there is no room for so many more bytes."""
+    """Raise S3Error if there is no room for that many more bytes."""
     try:
         disk.reserve(size)
     except QuotaError:

@@ -27,7 +27,7 @@ BOOT_SECONDS = 10 * 60
 """A machine that has not reported by then is not booting any more, from a stock image neither."""
 
 
-def with_whereabouts(context: Context, status: RunStatus) -> RunStatus:
+def with_stall_diagnosis(context: Context, status: RunStatus) -> RunStatus:
     """Let EC2 say why the run stands still, if it can and this person may ask it."""
     try:
         clients = ComputeClients.make(context.session)
