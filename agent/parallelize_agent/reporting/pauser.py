@@ -47,7 +47,8 @@ class Pauser:
 
     async def is_at_its_end(self) -> bool:
         """Whether there is nothing left to pause for: no message but those of this worker."""
-        return (await self.queue.counts()).total <= self.in_hand()
+        in_hand = self.in_hand()  # first: the counts may still have what ends meanwhile
+        return (await self.queue.counts()).total <= in_hand
 
     async def count_files(self) -> int:
         """Return how many files the run has by now."""

@@ -80,9 +80,10 @@ class SilenceBreaker:
 
     async def _is_at_its_end(self) -> bool:
         """Whether this worker has all that is left: the queue's counts lag behind small runs."""
+        # First: a job that ends meanwhile has its result in the listing.
+        in_hand = self.pauser.in_hand()
         done = await first_keys(self.records, self.layout.results.prefix)
-        left = await self.pauser.count_files() - len(done)
-        return left <= self.pauser.in_hand()
+        return await self.pauser.count_files() - len(done) <= in_hand
 
 
 def _reason(count: int, left: Sequence[str]) -> str:

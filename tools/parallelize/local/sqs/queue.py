@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import time
 import uuid
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,7 @@ class Queue:
         self.redrive: Redrive | None = None
         self._disk = disk
         self._index: MessageIndex[Message] = MessageIndex()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._load()
 
@@ -205,16 +205,20 @@ class Queue:
         return None
 
     def _wake(self) -> None:
-        """Wake one waiter for each message that can be received, and see to the next."""
+        """Wake one waiter for each message that can be received, and see to the next.
+
+        Any of them, as with SQS. In the order of asking, a worker that passes a message on to the
+        others would get it back for ever if its polls and the message's delay keep time.
+        """
         if not self._waiters:
             return
         self._advance()
-        for _ in range(self._index.count(State.VISIBLE)):
-            while self._waiters and self._waiters[0].done():
-                self._waiters.popleft()
-            if not self._waiters:
-                break
-            self._waiters.popleft().set_result(None)
+        waiting = [waiter for waiter in self._waiters if not waiter.done()]
+        random.shuffle(waiting)
+        visible = self._index.count(State.VISIBLE)
+        for waiter in waiting[:visible]:
+            waiter.set_result(None)
+        self._waiters = waiting[visible:]
         self._rearm()
 
     def _rearm(self) -> None:

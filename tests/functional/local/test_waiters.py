@@ -1,0 +1,34 @@
+"""Polls that wait for the same queue: a message goes to any of them, as with SQS."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from parallelize.local.disk import Disk
+from parallelize.local.sqs.queue import Queue
+
+ROUNDS = 60
+
+
+async def winners(queue: Queue) -> set[str]:
+    """Return who is woken first by one message, when `first` always asks before `second`."""
+    won = set()
+    for _ in range(ROUNDS):
+        tasks = {
+            asyncio.create_task(queue.wait(60), name=name): name for name in ("first", "second")
+        }
+        await asyncio.sleep(0)
+        queue.send("body", {}, 0)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert len(done) == 1, "one message wakes one"
+        won |= {tasks[task] for task in done}
+        queue.purge()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return won
+
+
+def test_no_poll_gets_every_message_because_it_always_asks_first(tmp_path: Path) -> None:
+    assert asyncio.run(winners(Queue("q", Disk(tmp_path)))) == {"first", "second"}
