@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parallelize.console import escape
-from parallelize.runs.placeholders import as_text, split_template
+from parallelize.runs.placeholders import as_text, named_columns, split_template
 from parallelize_core.errors import UsageError
-from parallelize_core.template import named_besides
+from parallelize_core.template import Given
 
 _USAGE = "parallelize run -- COMMAND ::: FILE..."
 _BEFORE_FILES = ":::"
@@ -39,9 +39,14 @@ class OneLiner:
     @property
     def names_outputs(self) -> bool:
         """Whether a word of the command may name a file that is made from the input."""
-        words = split_template(self.command) or ()
+        columns = named_columns(self.command)
+        template = split_template(self.command, columns)
+        if template is None:
+            return False
+        given = Given(("/input",) * 9, dict.fromkeys(columns, "/input"), 1)
+        named = template.grammar.named_besides(template.words, given, ("/input",))
         # What ends with the input's own path, as `in={}` does, only hands it over.
-        return any(not name.endswith("/input") for name in named_besides(words, "/input"))
+        return any(not name.endswith("/input") for name in named)
 
     def run_name(self, folder: Path) -> str:
         """Return a name for its run: that of its program, and what tells its command from others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from parallelize_core.errors import DecodeError, MissingError, ServiceError, Usa
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
+from parallelize_core.template import Grammar
 
 Words = tuple[str, ...]
 
@@ -86,7 +87,7 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
     environment's dependencies stays beside their list, with `keep_lock`.
     """
     settings = context.settings.run
-    command, template = command_words(settings)
+    command, grammar = command_words(settings)
     setup = split_command(settings.setup) if settings.setup else None
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
@@ -97,19 +98,21 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
         command = _checked(context, command, setup, packing)
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
-        yield Draft(run.model_copy(update={"template": template}), archive)
+        extended = grammar is not None and grammar.extended
+        update = {"template": grammar is not None, "v": 2 if extended else 1}
+        yield Draft(run.model_copy(update=update), archive)
 
 
-def command_words(settings: RunTable) -> tuple[Words, bool]:
-    """Return what workers start, and whether it has places for the input.
+def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
+    """Return what workers start, and which places it has for the job, if any.
 
     Raises UsageError for a command that they could not start so.
     """
     text = settings.command or ""
     if settings.shell:
-        return shell_command(text), False
-    words, template = split_command(text), split_template(text)
-    return template or words, template is not None
+        return shell_command(text), None
+    words, template = split_command(text), split_template(text, columns)
+    return (template.words, template.grammar) if template else (words, None)
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
