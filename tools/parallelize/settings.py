@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallelize.console import escape
+from parallelize.grids import parse_grid
 from parallelize.units import parse_duration, parse_size, parse_slots
 from parallelize_core.errors import UsageError
 from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
@@ -50,6 +51,7 @@ def _pairs(value: object) -> object:
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Grid = Annotated[dict[str, tuple[str, ...]], BeforeValidator(parse_grid)]
 
 
 def _output_template(template: str) -> str:
@@ -95,6 +97,8 @@ class RunTable(Table):
     inputs: str = "inputs/"
     exclude: Words = ()
     include: Words = ()
+    group: str | int | None = None
+    grid: Grid = Field(default={})
     command: str | None = None
     shell: bool = False
     env: str | None = None

@@ -148,7 +148,7 @@ def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     if root.is_dir():
         return _from_folder(root, rules)
     if root.is_file():
-        return _one(root.name, root)
+        return look_at(root.name, root)
     if glob.has_magic(spec):
         return _from_glob(spec, folder, rules)
     raise UsageError(
@@ -199,7 +199,7 @@ def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
             elif (place.left_out or _is_left_out(rules, key, path)) and not rules.takes(key):
                 yield LeftOut(key)
             else:
-                yield from _one(key, path)
+                yield from look_at(key, path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -224,7 +224,7 @@ def _from_glob(pattern: str, folder: Path, rules: InputRules) -> Iterator[Item]:
         if _is_left_out_below(rules, key, folder / fixed) and not rules.takes(key):
             yield LeftOut(key)
         else:
-            yield from _one(key, path)
+            yield from look_at(key, path)
 
 
 def _matching(pattern: str, folder: Path) -> list[str]:
@@ -304,7 +304,7 @@ def _from_list(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
         if rules.leaves_out(key, named=True):
             yield LeftOut(key)
         else:
-            yield from _one(key, folder / name)
+            yield from look_at(key, folder / name)
 
 
 def _key_of(name: str, folder: Path) -> str:
@@ -315,7 +315,8 @@ def _key_of(name: str, folder: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
-def _one(key: str, path: Path) -> Iterator[LocalInput | Refused]:
+def look_at(key: str, path: Path) -> Iterator[LocalInput | Refused]:
+    """Yield the file at `path`, or why it cannot be an input."""
     try:
         found = path.stat()
     except OSError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parallelize.console import escape
+from parallelize.console import escape, some
 from parallelize.context import Context
 from parallelize.runs.command_check import (
     Packed,
@@ -23,6 +23,7 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
+from parallelize.runs.jobs.source import columns_of, has_rows, is_plain
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
@@ -46,6 +47,8 @@ class Draft:
 
     run: Run
     archive: Path | None
+    numbered: bool = False
+    """Whether the command has a place for the number of its job."""
 
 
 def load_run(store: Store, context: Context) -> Run:
@@ -87,7 +90,8 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
     environment's dependencies stays beside their list, with `keep_lock`.
     """
     settings = context.settings.run
-    command, grammar = command_words(settings)
+    columns = columns_of(context)
+    command, grammar = command_words(settings, columns)
     setup = split_command(settings.setup) if settings.setup else None
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
@@ -98,9 +102,14 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
         command = _checked(context, command, setup, packing)
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
-        extended = grammar is not None and grammar.extended
-        update = {"template": grammar is not None, "v": 2 if extended else 1}
-        yield Draft(run.model_copy(update=update), archive)
+        extended = not is_plain(context) or (grammar is not None and grammar.extended)
+        update = {
+            "v": 2 if extended else 1,
+            "template": grammar is not None,
+            "columns": columns,
+        }
+        has_number = grammar is not None and grammar.needs_number(command)
+        yield Draft(run.model_copy(update=update), archive, has_number)
 
 
 def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
@@ -154,6 +163,7 @@ def _kept(draft: Draft, there: Run) -> Run:
         "created_at", "paused", "forgiven", "forgiven_silent", "resumed_at", "origin", "owner",
     )  # fmt: skip
     kept = {name: getattr(there, name) for name in lived}
+    kept["v"] = max(draft.run.v, there.v)
     return draft.run.model_copy(update=kept)
 
 
@@ -166,6 +176,28 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
                 f"now they would be in {escape(getattr(wanted, name).uri)}",
                 "give the other run another name: --run NAME",
             )
+
+
+def check_same_columns(wanted: Run, there: Run | None) -> None:
+    """Raise UsageError if the jobs to come had other variables: the command is one for all."""
+    if there is not None and there.columns != wanted.columns:
+        raise UsageError(
+            f'the jobs of run "{there.name}" have {_columns(there)}',
+            f"now they would have {_columns(wanted)}",
+            "give the other jobs a run of their own: --run NAME",
+        )
+
+
+def _columns(run: Run) -> str:
+    return f"the columns {', '.join(map(escape, run.columns))}" if run.columns else "no columns"
+
+
+def no_numbers(keys: Sequence[str]) -> UsageError:
+    """Return the error for a command with {#} on jobs that were made without a number."""
+    return UsageError(
+        "the command has {#}, and the jobs of this run have no numbers", some(list(keys)),
+        "numbers are given when a job is prepared: give another run name, --run NAME",
+    )  # fmt: skip
 
 
 def _checked(
@@ -249,7 +281,7 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 
 def _input_location(context: Context) -> Location:
-    if is_remote(context.settings.run.inputs, context.folder):
+    if not has_rows(context) and is_remote(context.settings.run.inputs, context.folder):
         return select(context).location
     return context.layout.input
 
