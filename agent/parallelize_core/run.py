@@ -51,6 +51,17 @@ class Dependencies(Contract):
     timeout_seconds: float = Field(default=30 * 60, gt=0)
 
 
+class Serve(Contract):
+    """The command is started once for many jobs, and told of each on its stdin.
+
+    It is started again after so many `jobs`, or once it occupies so many bytes more than after its
+    first.
+    """
+
+    jobs: int = Field(default=1000, ge=1)
+    growth_bytes: int = Field(default=1024**3, gt=0)
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -99,6 +110,7 @@ class Run(Record):
     last word. `columns` names the variables and files that jobs have.
     Version 2 says that jobs may be more than a file each, or that the command has placeholders of
     jobs: an agent of a former version would do them wrong, and so cannot read the record.
+    With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
     """
@@ -114,6 +126,7 @@ class Run(Record):
     input: Location
     output: Location
     naming: OutputNaming = OutputNaming()
+    serve: Serve | None = None
     limits: Limits = Limits()
     created_at: IsoTime
     paused: str = ""

@@ -25,7 +25,7 @@ from parallelize.console import escape
 from parallelize.grids import parse_grid
 from parallelize.units import parse_duration, parse_size, parse_slots
 from parallelize_core.errors import UsageError
-from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
+from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT, Serve
 
 FILE_NAME = "parallelize.toml"
 
@@ -101,6 +101,9 @@ class RunTable(Table):
     grid: Grid = Field(default={})
     command: str | None = None
     shell: bool = False
+    serve: bool = False
+    serve_jobs: int = Field(default=Serve().jobs, ge=1)
+    serve_growth: Bytes = Field(default=Serve().growth_bytes, gt=0)
     env: str | None = None
     env_prefix: str = ""
     dependencies: str = Field(default="auto", min_length=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
-from parallelize_agent.job.scratch import PRIVATE, ScratchSpace
+from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
+from parallelize_agent.job.serving import Serving
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.read_only import ReadOnlyFolder
+from parallelize_core import for_commands
 from parallelize_core.files import variable_name
 from parallelize_core.template import Given
 
@@ -42,6 +45,7 @@ class Execute:
         self._environments = environments
         self._scratch = scratch
         self._cgroups = cgroups
+        self._serving = Serving(scratch, cgroups)
         self._threads = ThreadPoolExecutor(slots, "slot")
         self._passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
@@ -51,10 +55,18 @@ class Execute:
         return await loop.run_in_executor(self._threads, self._run, job, staged)
 
     def close(self) -> None:
-        """Let the threads end with the commands that they have."""
+        """Let the threads end with the commands that they have; then end those that are warm."""
+        self._threads.submit(self._serving.end_all)
         self._threads.shutdown(wait=False)
 
     def _run(self, job: Job, staged: Staged) -> Ran | Decision:
+        if staged.run.serve:
+            return self._serve(job, staged)
+        self._furnish(staged)
+        outcome = self._execute(job, staged)
+        return outcome if isinstance(outcome, Decision) else self._ran(staged, outcome)
+
+    def _furnish(self, staged: Staged) -> None:
         folder = staged.folder
         if staged.content is not None:
             self._scratch.make(folder)
@@ -62,9 +74,9 @@ class Execute:
         elif not folder.inputs:
             self._scratch.make(folder)
         self._scratch.furnish(folder, staged.environment)
-        outcome = self._execute(job, staged)
-        if isinstance(outcome, Decision):
-            return outcome
+
+    def _ran(self, staged: Staged, outcome: Outcome) -> Ran:
+        folder = staged.folder
         self._scratch.reclaim(folder)
         outputs = self._outputs(staged, outcome)
         log = outcome.log
@@ -73,6 +85,45 @@ class Execute:
             self._scratch.remove(folder)
             return Ran(staged, outcome, outputs, log, None)
         return Ran(staged, outcome, outputs, log, folder)
+
+    def _serve(self, job: Job, staged: Staged) -> Ran | Decision:
+        """Let the slot's process do the job; see `serving`."""
+        slot = job.slots[0]
+        try:
+            home = self._serving.home(slot, staged, lambda home: self._warm(staged, home, slot))
+        except (OSError, ValueError) as error:
+            return fault.of_start(error, staged.run.command[0])
+        staged = replace(staged, folder=replace(staged.folder, user=home.user))
+        self._furnish(staged)
+        command = self._command(staged, job.slots, None)
+        turn = self._serving.turn(slot, staged, command, _told(staged))
+        job.attach(turn)
+        try:
+            outcome = turn.run()
+        finally:
+            self._serving.after(slot, staged)
+        return self._ran(staged, outcome)
+
+    def _warm(self, staged: Staged, home: JobFolder, slot: int) -> Command:
+        """Return the command of a slot's process, which is at home in `home`."""
+        folder, run = home, staged.run
+        environ = self._environ(replace(staged, folder=home), (slot,))
+        job_s = ("PARALLELIZE_INPUT", "PARALLELIZE_ATTEMPT", "PARALLELIZE_FILES", "PARALLELIZE_VAR")
+        helper = str(Path(for_commands.__file__).parent)
+        path = os.pathsep.join(filter(None, (helper, environ.get("PYTHONPATH"))))
+        return Command(
+            argv=(
+                *isolation.job_prefix(folder.user, folder.tmp),
+                *command_line(run.command, staged.environment),
+            ),
+            folder=folder.scratch,
+            environ={n: v for n, v in environ.items() if not n.startswith(job_s)}
+            | {"PYTHONPATH": path},
+            marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
+            grace_seconds=run.limits.grace_seconds,
+            memory_bytes=_memory_limit(staged),
+            read_only=self._environments if staged.environment else None,
+        )
 
     def _execute(self, job: Job, staged: Staged) -> Outcome | Decision:
         cgroup = self._cgroups.create(_memory_limit(staged)) if self._cgroups else None
@@ -158,6 +209,20 @@ def _given(staged: Staged) -> Given:
     named = {f.column: path for f, path in zip(message.files, paths, strict=True) if f.column}
     columns = {**message.variables, **named}
     return Given(paths or tuple(message.variables.values()), columns, message.number)
+
+
+def _told(staged: Staged) -> dict[str, object]:
+    """Return what a warm command is told of a job."""
+    message, folder = staged.received.message, staged.folder
+    inputs = [str(path) for path in folder.inputs]
+    return {
+        "key": message.key,
+        "input": inputs[0] if inputs else None,
+        "files": inputs,
+        "vars": dict(_given(staged).columns),
+        "scratch": str(folder.scratch),
+        "attempt": message.attempt,
+    }
 
 
 def _named(staged: Staged) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision
             return failed(Cause.MEMORY, "it ran out of memory")
         case Ending.STOPPED, _:
             return handed_back("it was stopped")
+        case Ending.UNANSWERED, _:
+            return open_to_doubt("the command gave no answer to this job (run.serve)")
         case _, code:
             return of_exit(code, later_seconds)
 

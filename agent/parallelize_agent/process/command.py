@@ -26,7 +26,7 @@ from parallelize_core.result import Usage
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 """How much of the log is kept from its beginning."""
 
-_READ_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024
 _MEMORY_SAMPLE_SECONDS = 0.5
 
 
@@ -37,6 +37,8 @@ class Ending(Enum):
     TIMEOUT = "it ran for longer than it may"
     MEMORY = "it used more memory than it may"
     STOPPED = "it was stopped from outside"
+    ANSWERED = "it has answered, and goes on with the next job"
+    UNANSWERED = "it ended, or went on, without an answer to this job"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Execution:
                 Lines(self._stdout_path) as stdout,
                 Capture(self._log_path, LOG_LIMIT_BYTES) as log,
             ):
-                outcome = _Watch(self._command, stdout, log, self._wake).run()
+                outcome = Watch(self._command, stdout, log, self._wake).run()
             # Only now: the last line is kept at the end of all.
             return replace(outcome, stdout_lost=stdout.lost, stdout=stdout.content, log=log.content)
         finally:
@@ -112,7 +114,7 @@ class Execution:
                 os.close(self._wake)
 
 
-class _Watch:
+class Watch:
     """One pass over a running command: its pipes, its end, its limits, and the wake-up call."""
 
     def __init__(self, command: Command, stdout: Lines, log: Capture, wake: int) -> None:
@@ -127,6 +129,7 @@ class _Watch:
         self._streams: dict[int, Callable[[bytes], None]] = {}
 
     def run(self) -> Outcome:
+        """Start the command, and follow it to its end."""
         command = self._command
         self._started = time.monotonic()
         with command.read_only.enforced() if command.read_only else nullcontext():
@@ -174,7 +177,7 @@ class _Watch:
         return ready
 
     def _ending(self, child: Child, ready: set[int]) -> Ending | None:
-        limit = self._command.timeout_seconds
+        limit = self._limit_seconds
         if child.pidfd in ready:
             return Ending.EXITED
         if self._wake in ready:
@@ -186,11 +189,15 @@ class _Watch:
     def _pause_seconds(self) -> float | None:
         """Return for how long nothing but an event has to be looked at."""
         pauses = []
-        if self._command.timeout_seconds is not None:
-            pauses.append(self._started + self._command.timeout_seconds - time.monotonic())
+        if (limit := self._limit_seconds) is not None:
+            pauses.append(self._started + limit - time.monotonic())
         if self._watches_memory:
             pauses.append(_MEMORY_SAMPLE_SECONDS)
         return min(pauses) if pauses else None
+
+    @property
+    def _limit_seconds(self) -> float | None:
+        return self._command.timeout_seconds
 
     @property
     def _watches_memory(self) -> bool:
@@ -208,7 +215,7 @@ class _Watch:
 
     def _read(self, descriptor: int) -> int:
         """Take what a pipe has; return how much that was, 0 at its end."""
-        data = os.read(descriptor, _READ_BYTES)
+        data = os.read(descriptor, READ_BYTES)
         self._streams[descriptor](data)
         self._log.write(data)
         return len(data)

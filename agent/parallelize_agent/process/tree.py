@@ -45,7 +45,12 @@ class Child:
         assert started.stdout  # noqa: S101 - `spawn` asks for both
         assert started.stderr  # noqa: S101
         self._started = started
-        self._pipes = (started.stdout, started.stderr)
+        self._pipes = [started.stdout, started.stderr]
+        self.stdin = -1
+        """Where it reads; -1 if that is nowhere."""
+        if started.stdin:
+            self._pipes.append(started.stdin)
+            self.stdin = started.stdin.fileno()
         self.pid = started.pid
         self.stdout = started.stdout.fileno()
         self.stderr = started.stderr.fileno()
@@ -59,6 +64,21 @@ class Child:
         os.close(self.pidfd)
         for pipe in self._pipes:
             pipe.close()
+
+    def close_stdin(self) -> None:
+        """Let it read no more."""
+        if self._started.stdin:
+            self._started.stdin.close()
+            self.stdin = -1
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of it, and of its children that have ended: proc_pid_stat(5)."""
+        try:
+            text = Path(f"/proc/{self.pid}/stat").read_bytes()
+        except OSError:
+            return 0.0
+        ticks = sum(map(int, text.rpartition(b")")[2].split()[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def ends_within(self, seconds: float | None) -> bool:
         """Wait for its end, for ever if there is no limit; answer whether it came."""
@@ -91,14 +111,16 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "the kernel refuses to hand over orphans")
 
 
-def spawn(argv: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Child:
+def spawn(
+    argv: tuple[str, ...], folder: Path, environ: Mapping[str, str], *, with_stdin: bool = False
+) -> Child:
     """Start a command with its output in pipes; raises OSError if it cannot be started."""
     # No preexec_fn: it would make Python fork, which takes long in a large process.
     started = subprocess.Popen(
         argv,
         cwd=folder,
         env=dict(environ),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,

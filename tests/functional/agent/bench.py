@@ -28,7 +28,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
-from parallelize_core.run import Dependencies, Environment, Limits, OutputNaming, Run, Setup
+from parallelize_core.run import Dependencies, Environment, Limits, OutputNaming, Run, Serve, Setup
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
@@ -219,6 +219,7 @@ class Bench:
     columns: tuple[str, ...] = ()
     version: Literal[1, 2] = 1
     """2 lets jobs be more than a file each."""
+    serve: Serve | None = None
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -250,6 +251,7 @@ class Bench:
             input=self.layout.input,
             output=self.layout.output,
             limits=self.limits,
+            serve=self.serve,
             naming=self.naming,
             created_at="2026-01-01T00:00:00Z",
             paused=paused,

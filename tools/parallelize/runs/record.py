@@ -34,7 +34,7 @@ from parallelize.settings import OutputTable, RunTable
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Setup
+from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Serve, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
 from parallelize_core.template import Grammar
 
@@ -102,7 +102,8 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
         command = _checked(context, command, setup, packing)
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
-        extended = not is_plain(context) or (grammar is not None and grammar.extended)
+        knows_jobs = grammar is not None and grammar.extended
+        extended = not is_plain(context) or knows_jobs or settings.serve
         update = {
             "v": 2 if extended else 1,
             "template": grammar is not None,
@@ -121,6 +122,12 @@ def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Word
     if settings.shell:
         return shell_command(text), None
     words, template = split_command(text), split_template(text, columns)
+    if template and settings.serve:
+        raise UsageError(
+            "a command that serves many jobs has no place for one in its words",
+            "run.serve is set: it is told of each job on its stdin",
+            "leave the placeholder out of run.command",
+        )
     return (template.words, template.grammar) if template else (words, None)
 
 
@@ -261,9 +268,14 @@ def _record(context: Context, command: Words, setup: Words | None, packing: Pack
         input=_input_location(context),
         output=_location(settings.output.to, context) if settings.output.to else layout.output,
         naming=_naming(settings.output),
+        serve=_serve(settings.run),
         limits=limits,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _serve(table: RunTable) -> Serve | None:
+    return Serve(jobs=table.serve_jobs, growth_bytes=table.serve_growth) if table.serve else None
 
 
 def _naming(table: OutputTable) -> OutputNaming:

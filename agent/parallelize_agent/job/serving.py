@@ -1,0 +1,122 @@
+"""The warm commands of a worker: at most one process for each slot, started when it is needed.
+
+A process has a scratch folder of its own, its home: its working directory, with the environment's
+entries. Each job has a fresh scratch folder besides, which belongs to the process's user. While
+the agent goes through what a job has left there, the process stands still.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+from parallelize_agent.job.job import Staged
+from parallelize_agent.job.scratch import JobFolder, ScratchSpace
+from parallelize_agent.process.cgroup import JobCgroups
+from parallelize_agent.process.command import Command
+from parallelize_agent.process.served import Request, ServedProcess, Turn
+
+log = structlog.get_logger()
+
+MakeCommand = Callable[[JobFolder], Command]
+
+
+@dataclass
+class _Warm:
+    """A process, where it is at home, and what it was started for."""
+
+    process: ServedProcess
+    home: JobFolder
+    kind: tuple[object, ...]
+    first_bytes: int = 0
+    """What it occupied after its first job."""
+
+
+class Serving:
+    """The processes of the slots. Each slot is used by one thread at a time."""
+
+    def __init__(self, scratch: ScratchSpace, cgroups: JobCgroups | None) -> None:
+        self._scratch = scratch
+        self._cgroups = cgroups
+        self._warm: dict[int, _Warm] = {}
+        self._numbers = itertools.count(1)
+
+    def home(self, slot: int, staged: Staged, command: MakeCommand) -> JobFolder:
+        """Return the home of a slot's process, which is started if there is none of use.
+
+        Raises OSError if it cannot be started.
+        """
+        run = staged.run
+        # One that needs all the memory gets a process that may take it.
+        kind = (run.command, staged.environment, run.limits, staged.received.message.alone)
+        warm = self._warm.get(slot)
+        if warm and (warm.kind != kind or not warm.process.is_sound()):
+            self.end(slot)
+            warm = None
+        if warm is None:
+            warm = self._warm[slot] = self._start(staged.environment, command, kind)
+        return warm.home
+
+    def turn(self, slot: int, staged: Staged, command: Command, fields: dict[str, object]) -> Turn:
+        """Return a job's turn at a slot's process; `fields` are what the process is told of it."""
+        process = self._warm[slot].process
+        request = Request.of(next(self._numbers), **fields)
+        limits = replace(command, cgroup=process.command.cgroup)
+        return Turn(process, limits, request, staged.folder.stdout, staged.folder.log)
+
+    def after(self, slot: int, staged: Staged) -> None:
+        """Let a process stand still, or end it if it has died, or has done or taken enough."""
+        warm, serve = self._warm[slot], staged.run.serve
+        assert serve  # noqa: S101 - else there is no process
+        process = warm.process
+        if process.ended or process.turns >= serve.jobs:
+            self.end(slot)
+            return
+        occupied = process.occupied_bytes
+        warm.first_bytes = warm.first_bytes or occupied
+        if occupied > warm.first_bytes + serve.growth_bytes:
+            log.info("a warm command is renewed", grown_bytes=occupied - warm.first_bytes)
+            self.end(slot)
+        else:
+            process.stand_still()
+
+    def end(self, slot: int) -> None:
+        """End a slot's process, if it has one, and remove what is its own."""
+        warm = self._warm.pop(slot, None)
+        if warm is None:
+            return
+        warm.process.end()
+        if warm.process.command.cgroup:
+            with suppress(TimeoutError):
+                warm.process.command.cgroup.remove()
+        self._scratch.reclaim(warm.home)
+        self._scratch.remove(warm.home)
+
+    def end_all(self) -> None:
+        """End all processes; no slot may be in use."""
+        for slot in [*self._warm]:
+            self.end(slot)
+
+    def _start(
+        self, environment: Path | None, command: MakeCommand, kind: tuple[object, ...]
+    ) -> _Warm:
+        home = self._scratch.reserve("serve")
+        self._scratch.make(home)
+        self._scratch.furnish(home, environment)
+        made = command(home)
+        cgroup = self._cgroups.create(made.memory_bytes) if self._cgroups else None
+        try:
+            if cgroup:
+                made = replace(made, argv=(*cgroup.prefix, *made.argv), cgroup=cgroup)
+            return _Warm(ServedProcess(made), home, kind)
+        except BaseException:
+            if cgroup:
+                cgroup.remove()
+            self._scratch.reclaim(home)
+            self._scratch.remove(home)
+            raise
