@@ -315,7 +315,8 @@ class Worker:
         await asyncio.wait({asyncio.ensure_future(self.acknowledger.finish())}, timeout=margin)
         for outage in self.outages:
             outage.stop()
-        self.execute.close()
+        busy = {slot for job in self.pipeline.jobs(Stage.RUNNING) for slot in job.slots}
+        await self.execute.close(busy, margin)
         await asyncio.to_thread(self.scratch.sweep)
 
     async def _await_running(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import FileIO
@@ -54,9 +55,16 @@ class Execute:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._run, job, staged)
 
-    def close(self) -> None:
-        """Let the threads end with the commands that they have; then end those that are warm."""
-        self._threads.submit(self._serving.end_all)
+    async def close(self, busy: Collection[int], timeout_seconds: float) -> None:
+        """End the commands that are warm, and let the threads end with those that they have.
+
+        `busy` are the slots whose threads are at work: their processes end with their jobs.
+        """
+        idle = [slot for slot in self._serving.close() if slot not in busy]
+        loop = asyncio.get_running_loop()
+        ends = [loop.run_in_executor(self._threads, self._serving.end, slot) for slot in idle]
+        if ends:
+            await asyncio.wait(ends, timeout=timeout_seconds)
         self._threads.shutdown(wait=False)
 
     def _run(self, job: Job, staged: Staged) -> Ran | Decision:
@@ -106,20 +114,18 @@ class Execute:
 
     def _warm(self, staged: Staged, home: JobFolder, slot: int) -> Command:
         """Return the command of a slot's process, which is at home in `home`."""
-        folder, run = home, staged.run
-        environ = self._environ(replace(staged, folder=home), (slot,))
-        job_s = ("PARALLELIZE_INPUT", "PARALLELIZE_ATTEMPT", "PARALLELIZE_FILES", "PARALLELIZE_VAR")
+        run = staged.run
+        environ = self._place(staged, home, (slot,))
         helper = str(Path(for_commands.__file__).parent)
         path = os.pathsep.join(filter(None, (helper, environ.get("PYTHONPATH"))))
         return Command(
             argv=(
-                *isolation.job_prefix(folder.user, folder.tmp),
+                *isolation.job_prefix(home.user, home.tmp),
                 *command_line(run.command, staged.environment),
             ),
-            folder=folder.scratch,
-            environ={n: v for n, v in environ.items() if not n.startswith(job_s)}
-            | {"PYTHONPATH": path},
-            marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
+            folder=home.scratch,
+            environ=environ | {"PYTHONPATH": path},
+            marker=f"PARALLELIZE_SCRATCH={home.scratch}",
             grace_seconds=run.limits.grace_seconds,
             memory_bytes=_memory_limit(staged),
             read_only=self._environments if staged.environment else None,
@@ -158,23 +164,30 @@ class Execute:
         )
 
     def _environ(self, staged: Staged, slots: tuple[int, ...]) -> dict[str, str]:
-        folder, run, message = staged.folder, staged.run, staged.received.message
-        environ = self._passed_on | {
-            "HOME": str(folder.scratch / PRIVATE),
-            "TMPDIR": str(folder.tmp),
-            "PARALLELIZE_RUN": run.name,
+        folder, message = staged.folder, staged.received.message
+        environ = self._place(staged, folder, slots) | {
             "PARALLELIZE_INPUT": str(next(iter(folder.inputs), "")),
             "PARALLELIZE_INPUT_KEY": message.key,
             "PARALLELIZE_ATTEMPT": str(message.attempt),
-            "PARALLELIZE_SLOT": str(slots[0]),
-            "PARALLELIZE_SLOTS": str(self._slots),
-            "PARALLELIZE_SCRATCH": str(folder.scratch),
-            "PARALLELIZE_ENVIRONMENT": str(staged.environment or ""),
         }
         if message.files is not None:
             environ["PARALLELIZE_FILES"] = str(folder.listing)
             columns = _given(staged).columns
             environ |= {variable_name(column): value for column, value in columns.items()}
+        return environ
+
+    def _place(self, staged: Staged, folder: JobFolder, slots: tuple[int, ...]) -> dict[str, str]:
+        """Return the variables that say where a command is, and nothing of a job."""
+        run = staged.run
+        environ = self._passed_on | {
+            "HOME": str(folder.scratch / PRIVATE),
+            "TMPDIR": str(folder.tmp),
+            "PARALLELIZE_RUN": run.name,
+            "PARALLELIZE_SLOT": str(slots[0]),
+            "PARALLELIZE_SLOTS": str(self._slots),
+            "PARALLELIZE_SCRATCH": str(folder.scratch),
+            "PARALLELIZE_ENVIRONMENT": str(staged.environment or ""),
+        }
         path = environ.get("PATH", os.defpath)
         environ |= dependencies.variables(run.dependencies, staged.environment, path)
         if run.limits.gpus:

@@ -45,6 +45,7 @@ class Serving:
         self._cgroups = cgroups
         self._warm: dict[int, _Warm] = {}
         self._numbers = itertools.count(1)
+        self._closed = False
 
     def home(self, slot: int, staged: Staged, command: MakeCommand) -> JobFolder:
         """Return the home of a slot's process, which is started if there is none of use.
@@ -74,7 +75,7 @@ class Serving:
         warm, serve = self._warm[slot], staged.run.serve
         assert serve  # noqa: S101 - else there is no process
         process = warm.process
-        if process.ended or process.turns >= serve.jobs:
+        if self._closed or process.ended or process.turns >= serve.jobs:
             self.end(slot)
             return
         occupied = process.occupied_bytes
@@ -97,10 +98,10 @@ class Serving:
         self._scratch.reclaim(warm.home)
         self._scratch.remove(warm.home)
 
-    def end_all(self) -> None:
-        """End all processes; no slot may be in use."""
-        for slot in [*self._warm]:
-            self.end(slot)
+    def close(self) -> list[int]:
+        """Keep no process any more after its job; return the slots that have one now."""
+        self._closed = True
+        return [*self._warm]
 
     def _start(
         self, environment: Path | None, command: MakeCommand, kind: tuple[object, ...]

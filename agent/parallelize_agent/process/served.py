@@ -2,7 +2,7 @@
 
 It is given a line of JSON on stdin for each job, and answers on stdout: the names of outputs, a
 line each, and then one line of JSON that says {"job": NUMBER, "done": true} or {"job": NUMBER,
-"failed": CODE}. The number is the request's, so that an answer that comes twice is nobody else's.
+"failed": CODE}. The number is the request's: what comes twice for one job is no answer to the next.
 What it prints from one answer to the next is the later job's log. It may print {"ready": true}
 before its first job: that job's time runs from then on.
 
@@ -141,19 +141,13 @@ class ServedProcess:
             )
 
     def is_sound(self) -> bool:
-        """Whether it runs, and has not answered where nothing was asked."""
+        """Whether it can be given a job; what it has said without one stays for the job's log."""
         if self.ended or self.child.ends_within(0):
             return False
         os.set_blocking(self.child.stdout, False)
-        data = b""
         with suppress(BlockingIOError):
-            data = os.read(self.child.stdout, READ_BYTES)
-        words, answer = self.answers.split(data)
-        if answer and answer.job is None:
-            self.ready = True
-            answer = None
-        self.answers.keep(words)
-        return answer is None
+            self.answers.keep(os.read(self.child.stdout, READ_BYTES))
+        return True
 
     @property
     def occupied_bytes(self) -> int:
@@ -323,11 +317,13 @@ class _TurnWatch(Watch):
         words, answer = self._process.answers.split(data)
         self._stdout.write(words)
         self._log.write(words)
-        if answer and answer.job is None:
+        if answer is None:
+            return
+        if answer.job is None:
             self._process.ready, self._started = True, time.monotonic()
-            self._take_stdout(b"")
-        else:
+        elif not 0 < answer.job < self._request.number:
             self._answer = answer
+        self._take_stdout(b"")
 
     def _read(self, descriptor: int) -> int:
         if descriptor != self._process.child.stdout:
