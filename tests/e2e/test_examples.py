@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
@@ -65,6 +66,27 @@ def test_a_command_may_leave_a_folder_and_a_file(shell: Shell) -> None:
     header = (inputs / "nature" / "penguins.csv").read_text().partition("\n")[0].split(",")
     assert {path.stem for path in (nature / "penguins").iterdir()} == set(header)
     assert (nature / "penguins.index.csv").is_file()
+
+
+@pytest.mark.parametrize("program", ["count.py", "count.sh", "count.R"])
+def test_a_warm_command_counts_in_every_file_what_it_has_loaded_once(
+    shell: Shell, program: str
+) -> None:
+    asked = {"count.sh": "jq --version", "count.R": "Rscript -e 'library(jsonlite)'"}
+    if subprocess.run(
+        asked.get(program, "true"), shell=True, check=False, capture_output=True
+    ).returncode:
+        pytest.skip(f"needs {asked[program]}")
+    shutil.copytree(REPOSITORY / "examples" / "warm", shell.folder, dirs_exist_ok=True)
+    (shell.folder / "inputs").mkdir()
+    for number in range(12):
+        text = "Water freezes.\n" * number
+        (shell.folder / "inputs" / f"{number}.txt").write_text(text + "Nothing more.\n")
+    run = ("--run", program.replace(".", "-"), "--command", f"./{program}")
+    shell.run("run", "--local", "--workers", "1", *run)
+    counts = {path.stem: int(path.read_text()) for path in (shell.folder / "out").iterdir()}
+    assert counts == {str(number): 2 * number for number in range(12)}
+    shell.run("check", "--command", f"./{program}", "inputs/3.txt")
 
 
 def test_one_line_is_a_whole_run_and_its_script_needs_no_environment(shell: Shell) -> None:

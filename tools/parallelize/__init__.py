@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parallelize.api import JobError, Outcome, map  # noqa: A004 - see there
+    from parallelize_core.for_commands.parallelize import serve
 
-__all__ = ["JobError", "Outcome", "map"]
+__all__ = ["JobError", "Outcome", "map", "serve"]
 
 
 def __getattr__(name: str) -> Any:
     # Only when it is asked for: boto3 takes longer to import than --help may take.
+    if name == "serve":
+        from parallelize_core.for_commands.parallelize import serve  # noqa: PLC0415
+
+        return serve
     if name in __all__:
         from parallelize import api  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ from tests.bench.small_cloud.process import CloudProcess
 from parallelize_core.config import AgentConfig
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.run import Environment, OutputNaming, Run
+from parallelize_core.run import Environment, OutputNaming, Run, Serve
 
 BUCKET = "bench"
 BASE = Location(BUCKET)
@@ -36,7 +36,9 @@ class BenchRun:
     input_bytes: int
 
     @classmethod
-    def make(cls, cloud: CloudProcess, script: str, input_bytes: int = 1024) -> BenchRun:
+    def make(
+        cls, cloud: CloudProcess, script: str, input_bytes: int = 1024, serve: Serve | None = None
+    ) -> BenchRun:
         """Write the run's record and its environment, make its queue; there is no input yet."""
         name = next(_names)
         layout = RunLayout(BASE, name)
@@ -51,6 +53,7 @@ class BenchRun:
             ),
             input=layout.input,
             output=layout.output,
+            serve=serve,
             naming=OutputNaming(name="{dir}/{stem}-{hash}{suffix}"),
             created_at="2026-01-01T00:00:00.000Z",
         )

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.runs.placeholders import as_text, split_template
+from parallelize.runs.record import command_words
+from parallelize.settings import RunTable
 from parallelize_core.errors import UsageError
 from parallelize_core.template import Given
 
@@ -78,3 +80,9 @@ def test_words_of_a_shell_come_back_as_they_were_but_for_the_input(
 def test_one_word_with_blanks_is_a_whole_command() -> None:
     assert as_text(["wc -l {}"]) == "wc -l {}"
     assert as_text(["./job.sh"]) == "./job.sh"
+
+
+def test_a_command_that_serves_many_files_has_no_place_for_one() -> None:
+    with pytest.raises(UsageError, match="serves many jobs"):
+        command_words(RunTable(command="./job.sh {}", serve=True))
+    assert command_words(RunTable(command="./job.sh", serve=True)) == (("./job.sh",), None)
