@@ -84,7 +84,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
     output, of several, counts as a success only with run.require_output = false.
     """
-    line = one_liner.parse(words)
+    line = one_liner.parse(words, has_inputs=bool(work.inputs or work.grid))
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
