@@ -120,7 +120,7 @@ function showFiles(root, data, link) {
     field(name).parentElement.hidden = !list.length;
   }
   field("words").oninput = choose;
-  box.onscroll = () => requestAnimationFrame(draw);
+  box.onscroll = draw;
   addEventListener("resize", draw);
   addEventListener("beforeprint", () => body.replaceChildren(...shown.slice(0, PRINTED).map(row)));
   addEventListener("afterprint", draw);
