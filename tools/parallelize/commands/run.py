@@ -28,7 +28,7 @@ from parallelize.commands.download import (
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.local import NOT_AWS
-from parallelize.commands.report import default_name, read_finished, write_report
+from parallelize.commands.report import default_name, write_report
 from parallelize.commands.status import make_reader, with_flags
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
@@ -40,6 +40,7 @@ from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
 from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
+from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog as joblog_lines
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
