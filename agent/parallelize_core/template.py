@@ -59,10 +59,13 @@ class Grammar:
         """Whether a word has the number of the job."""
         return any(found["who"] == "#" for word in words for found in self._meant(word))
 
-    def most_named(self, words: Iterable[str]) -> int:
-        """Return the highest number of an argument in the words; 0 if there is none."""
-        named = (found["who"] for word in words for found in self._meant(word))
-        return max((int(who) for who in named if who.isdigit()), default=0)
+    def with_number(self, words: Iterable[str], number: int) -> tuple[str, ...]:
+        """Return the words with the number of a job in its places, and all others as they are."""
+
+        def put(found: re.Match[str]) -> str:
+            return str(number) if found["who"] == "#" else found[0]
+
+        return tuple(_filled(self).sub(put, word) for word in words)
 
     def literal(self, text: str) -> str:
         """Return what stands for `text` itself in a word that is filled in."""

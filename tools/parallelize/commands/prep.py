@@ -27,7 +27,6 @@ from parallelize.progress import progress
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
-from parallelize.runs.jobs.source import is_plain
 from parallelize.runs.jobs.wanted import Asked, compare, read_asked
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
@@ -99,6 +98,8 @@ class Prepared:
     environment: str
     left_out: int
     refused: int
+    noun: str = "input"
+    """What the inputs are called for people."""
 
 
 def prep(
@@ -118,20 +119,25 @@ def prep(
         return
     done = prepare(context, create_bucket=create_bucket)
     say(
-        f"run {done.run}: {plural(done.inputs, 'input')}, {done.added:,} new, "
+        f"run {done.run}: {plural(done.inputs, done.noun)}, {done.added:,} new, "
         f"{done.uploaded:,} uploaded ({show_size(done.uploaded_bytes)})"
     )
     if json:
-        answer_json({"schema": 1, **done.__dict__})
+        told = {name: value for name, value in done.__dict__.items() if name != "noun"}
+        answer_json({"schema": 1, **told})
 
 
-def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
-    """Do all of `prep`; what is there already is not sent again.
+def prepare(
+    context: Context, *, create_bucket: bool = False, asked: Asked | None = None
+) -> Prepared:
+    """Do all of `prep`, of what is `asked` for; by default that is what the settings say.
+
+    What is there already is not sent again.
 
     Raises UsageError, before anything is sent, for whatever is wrong with inputs or command.
     """
-    asked = read_asked(context)
-    with drafted(context) as draft:
+    asked = asked or read_asked(context)
+    with drafted(context, shape=asked.shape) as draft:
         ensure_bucket(context, create=create_bucket)
         check_ours(context)
         store, bundle = context.store, stock_bundle.pack(context)
@@ -157,13 +163,14 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
         environment=environment.identity if environment else "",
         left_out=len(plan.left_out),
         refused=len(plan.refused),
+        noun="input" if asked.shape.plain else "job",
     )
 
 
 def show_plan(context: Context) -> None:
     """Print what `prep` would do; reads, and changes nothing."""
     asked = read_asked(context)
-    with drafted(context, keep_lock=False) as draft:
+    with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         if not has_bucket(context):
             say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
             say_plan(
@@ -183,7 +190,8 @@ def show_plan(context: Context) -> None:
     for line in remarks(plan):
         say_plan(line)
     size = show_size(plan.bytes)
-    say_plan(f"would add {plural(plan.new, 'input')} to run {context.run}, {size} to send")
+    noun = "input" if asked.shape.plain else "job"
+    say_plan(f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send")
 
 
 def remarks(plan: Plan) -> Iterator[str]:
@@ -209,9 +217,7 @@ def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Pla
     check_same_columns(draft.run, there)
     if draft.numbered:
         _check_numbers(KnownJobs(store, context.layout))
-    return (
-        _plain_plan(context, draft, asked) if is_plain(context) else _shaped(context, draft, asked)
-    )
+    return (_plain_plan if asked.shape.plain else _shaped)(context, draft, asked)
 
 
 def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:

@@ -9,9 +9,10 @@ from parallelize.console import shown
 from parallelize.context import Context
 from parallelize.runs.input_rules import rules_of
 from parallelize.runs.inputs import LocalInput, Refused
+from parallelize.runs.known_contents import known_contents
 from parallelize.runs.remote_inputs import find_remote, select
 from parallelize.runs.uploads import Outgoing
-from parallelize.transfers import Fingerprint, fingerprint, holds, in_parallel
+from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile
 from parallelize_core.layout import Location, RunLayout
@@ -89,9 +90,16 @@ def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[st
 
 
 def _contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
-    """Read those files whose content has to be compared with what was sent before."""
-    found = [item for item in local if item.key in compared]
-    return dict(in_parallel(lambda item: (item.key, fingerprint(item.path)), found))
+    """Describe those files whose content has to be compared with what was sent before.
+
+    Only what was written since it was last read is read.
+    """
+    asked = [item for item in local if item.key in compared]
+    with known_contents() as known:
+        found = {item.key: known.find(item.path) for item in asked}
+        unread = [item for item in asked if found[item.key] is None]
+        found |= in_parallel(lambda item: (item.key, known.read(item.path)), unread)
+    return {key: content for key, content in found.items() if content}
 
 
 def _held(

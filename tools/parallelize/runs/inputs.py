@@ -30,8 +30,16 @@ _NAMED_LEFT_OUT = 3
 
 S3 = "s3://"
 STDIN = "@-"
+LINES = "lines:"
+"""Begins the name of a file that has an argument a line."""
 
-PLACES = "give a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
+SHEETS = (".tsv", ".csv", ".jsonl", ".ndjson")
+"""What the name of a sheet ends in, which has a header; other lists have a file a line."""
+
+PLACES = (
+    "give a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/,\n"
+    "@rows.tsv (.csv, .jsonl) or lines:FILE"
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,14 @@ class Found:
     left_out: tuple[str, ...] = ()
 
 
+def is_sheet(spec: str) -> bool:
+    """Whether `@NAME` means a sheet of jobs."""
+    return spec.startswith("@") and spec.lower().endswith(SHEETS)
+
+
 def places(spec: str, folder: Path) -> list[Path]:
     """Return the folders, or the single files, in which `spec` looks for inputs on this machine."""
-    if spec.startswith(S3) or not spec.strip() or spec == STDIN:
+    if spec.startswith((S3, LINES)) or not spec.strip() or spec == STDIN or is_sheet(spec):
         return []
     if spec.startswith("@"):
         file = _list_file(spec, folder)

@@ -23,7 +23,7 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
-from parallelize.runs.jobs.source import columns_of, has_rows, is_plain
+from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
@@ -83,15 +83,18 @@ def find_run(store: Store, key: str) -> Run | None:
 
 
 @contextmanager
-def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
+def drafted(
+    context: Context, *, keep_lock: bool = True, shape: Shape | None = None
+) -> Iterator[Draft]:
     """Make the zip, check the command in it, and put the record together; nothing is sent.
 
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards; a new lock of the
-    environment's dependencies stays beside their list, with `keep_lock`.
+    environment's dependencies stays beside their list, with `keep_lock`. `shape` is that of the
+    jobs, if the settings do not say it.
     """
     settings = context.settings.run
-    columns = columns_of(context)
-    command, grammar = command_words(settings, columns)
+    shape = shape or shape_of(context)
+    command, grammar = command_words(settings, shape.columns)
     setup = split_command(settings.setup) if settings.setup else None
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
@@ -103,11 +106,11 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
         knows_jobs = grammar is not None and grammar.extended
-        extended = not is_plain(context) or knows_jobs or settings.serve
+        extended = not shape.plain or knows_jobs or settings.serve
         update = {
             "v": 2 if extended else 1,
             "template": grammar is not None,
-            "columns": columns,
+            "columns": shape.columns,
         }
         has_number = grammar is not None and grammar.needs_number(command)
         yield Draft(run.model_copy(update=update), archive, has_number)

@@ -30,17 +30,11 @@ Row = tuple[int, Sequence[str]]
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _JSON = (".jsonl", ".ndjson")
-ENDINGS = (*_DELIMITERS, *_JSON)
 
 _UNUSABLE = re.compile("[\0\ud800-\udfff\ufffe\uffff]")
 """What no variable, or no message of SQS, can carry."""
 
 _MARK = re.compile(r"--(input|env)\s+")
-
-
-def is_sheet(spec: str) -> bool:
-    """Whether `@NAME` means a sheet; another list has a name a line, and no header."""
-    return spec.startswith("@") and spec.lower().endswith(ENDINGS)
 
 
 @dataclass(frozen=True)

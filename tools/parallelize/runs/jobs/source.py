@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parallelize.console import escape
 from parallelize.context import Context
-from parallelize.runs.inputs import Found, LocalInput
+from parallelize.runs.inputs import LINES, Found, LocalInput, is_sheet
 from parallelize.runs.jobs.grid import Grid, Times
 from parallelize.runs.jobs.groups import (
     FOLDER,
@@ -19,18 +19,24 @@ from parallelize.runs.jobs.groups import (
     packed,
 )
 from parallelize.runs.jobs.rows import LINE, LineJobs, read_rows
-from parallelize.runs.jobs.sheet import Lines, Sheet, is_sheet
+from parallelize.runs.jobs.sheet import Lines, Sheet
 from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
 from parallelize.units import parse_size
 from parallelize_core.errors import UsageError
 from parallelize_core.files import variable_name
 
-LINES = "lines:"
-
 Sent = Callable[[], Collection[str]]
 """Returns the keys of the files that belong to jobs already."""
 
 NOTHING = Found(())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What jobs look like: each a file and nothing else (`plain`), or with these columns."""
+
+    columns: tuple[str, ...] = ()
+    plain: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,11 @@ class Rows:
     found: Found
 
 
-def is_plain(context: Context) -> bool:
-    """Whether each job is a file and nothing else."""
+def shape_of(context: Context) -> Shape:
+    """Return what jobs look like by the settings; UsageError if two columns are one variable."""
     run = context.settings.run
-    return not (_names_rows(run.inputs) or run.grid or run.group is not None)
+    shaped = _names_rows(run.inputs) or run.grid or run.group is not None
+    return Shape(_columns(context), plain=False) if shaped else Shape()
 
 
 def has_rows(context: Context) -> bool:
@@ -52,8 +59,7 @@ def has_rows(context: Context) -> bool:
     return _names_rows(context.settings.run.inputs) or _grid_alone(context)
 
 
-def columns_of(context: Context) -> tuple[str, ...]:
-    """Return the names of the jobs' variables and files; UsageError if two are one variable."""
+def _columns(context: Context) -> tuple[str, ...]:
     run = context.settings.run
     columns = (*_own_columns(context), *run.grid)
     taken: dict[str, str] = {}

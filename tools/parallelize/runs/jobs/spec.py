@@ -21,8 +21,8 @@ PLAIN_BYTES = 150
 """Of a name that says it all: it is a folder, part of keys, and often typed."""
 
 _START_BYTES = 120
-_DIGEST_CHARACTERS = 24
-"""96 bits: two of a million million names are alike once in ten thousand such runs."""
+_DIGEST_CHARACTERS = 16
+"""64 bits: in one of thirty million runs of a million jobs two are alike, and then are refused."""
 
 _PLAIN = re.compile(r"[\w.+:@%-]*")
 _OTHER = re.compile(r"[^\w.+:@%=,-]+")
@@ -71,9 +71,10 @@ class Listed:
 
 def row_name(variables: Mapping[str, str], files: Sequence[FileRef]) -> str:
     """Return the name of a job of a row: `lr=0.1,seed=7`, with a digest if there is more to it."""
-    shown = [*variables.items(), *((f.column, f.key.rpartition("/")[2]) for f in files)]
+    names = [(file.column, file.key.rpartition("/")[2]) for file in files]
+    shown = list(variables.items()) or names
     text = ",".join(f"{column}={value}" for column, value in shown)
-    if not files and _says_all(variables.values(), text):
+    if text and not files and _says_all(variables.values(), text):
         return text
     return digested(text, [dict(variables), [[f.column, f.key] for f in files]])
 

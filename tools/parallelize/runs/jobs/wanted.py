@@ -13,9 +13,12 @@ from parallelize.runs.inputs import Found, find_inputs, places
 from parallelize.runs.jobs import source
 from parallelize.runs.jobs.groups import Grouped
 from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
+from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
 from parallelize.runs.remote_inputs import is_remote
 from parallelize_core.files import InputFile, files_of
+
+PLAIN = Shape()
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Asked:
 
     found: Found | None
     jobs: Jobs | None = None
+    shape: Shape = PLAIN
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,18 @@ class Shaped:
 
 def read_asked(context: Context) -> Asked:
     """Look at what is here; raise UsageError for whatever is wrong with it."""
+    shape = source.shape_of(context)
     if source.has_rows(context):
         rows = source.read_jobs(context)
-        return Asked(rows.found, rows.jobs)
+        return Asked(rows.found, rows.jobs, shape)
     spec = context.settings.run.inputs
     if is_remote(spec, context.folder):
-        return Asked(None)
+        return Asked(None, None, shape)
     root = None if spec.startswith("@") else next(iter(places(spec, context.folder)), None)
     # The bucket's name is not part of a key, so nothing has to be asked of AWS for this.
     rules = rules_of(context, root)
-    return Asked(find_inputs(spec, context.folder, context.input_prefix, rules))
+    found = find_inputs(spec, context.folder, context.input_prefix, rules)
+    return Asked(found, None, shape)
 
 
 def compare(context: Context, asked: Asked) -> Shaped:
