@@ -17,7 +17,6 @@ from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.config import AgentConfig
-from parallelize_core.layout import group_name
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.store import AsyncStore, Store
 
@@ -69,7 +68,9 @@ def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:
 
 def make_publisher(config: AgentConfig, instance: Instance) -> Publisher | None:
     """Build what sends metrics, if the configuration says so."""
-    return Publisher(lambda: _client("cloudwatch", config, instance)) if config.metrics else None
+    if not config.metrics:
+        return None
+    return Publisher(lambda: _client("cloudwatch", config, instance), config.names.metrics)
 
 
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
@@ -86,7 +87,7 @@ def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason)
     def should_rest() -> bool:
         return group.should_rest(records, layout, worker, failed=failed)
 
-    group.hold(autoscaling, group_name(config.run), should_rest)
+    group.hold(autoscaling, config.names.group, should_rest)
     group.leave(autoscaling, worker)
 
 

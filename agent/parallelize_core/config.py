@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import FIRST, Names
 from parallelize_core.record import first_fault
 
 MAX_USER_DATA_BYTES = 16 * 1024
@@ -57,11 +58,12 @@ class AgentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     WHOSE: ClassVar[tuple[str, ...]] = (
-        "run", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
+        "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
     )  # fmt: skip
 
     v: Literal[1] = 1
     run: str
+    stack: str = FIRST
     bucket: str
     prefix: str = ""
     region: str | None = None
@@ -94,6 +96,11 @@ class AgentConfig(BaseModel):
     metrics: bool = False
     log_group: str = ""
     max_cost_usd: float | None = Field(default=None, gt=0)
+
+    @property
+    def names(self) -> Names:
+        """What the run's things are called in the account."""
+        return Names(self.run, self.stack)
 
     @property
     def layout(self) -> RunLayout:

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import MissingError
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 
-def auto_name(account: str, region: str) -> str:
-    """Return the name of the account's bucket; the CloudFormation stack uses the same."""
-    return f"parallelize-{account}-{region}-an"
+NOT_REGIONAL = {"me-central-1", "me-south-1"}
+"""The regions without account-regional namespaces, by the page above.
+
+There a name is anybody's: `aws:ResourceAccount` and the expected owner keep out of theirs.
+"""
+
+
+def auto_name(names: Names, account: str, region: str) -> str:
+    """Return the name of the stack's bucket; the CloudFormation stack uses the same."""
+    own = "" if region in NOT_REGIONAL else "-an"
+    return f"{names.stack}-{account}-{region}{own}"
 
 
 def exists(s3: S3Client, name: str) -> bool:

@@ -49,6 +49,7 @@ from parallelize_core.aws_errors import translated
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
+from parallelize_core.names import Names
 from parallelize_core.store import AsyncStore, Store
 
 Made = TypeVar("Made")
@@ -161,11 +162,16 @@ class Context:
         place = f"{_user()}@{platform.node().partition('.')[0]}"
         return f"{place} ({known[1]})" if known and not self.elsewhere else place
 
+    @property
+    def names(self) -> Names:
+        """What the run's things, and the stack's, are called in the account."""
+        return Names(self.run, self.settings.aws.stack)
+
     @cached_property
     def bucket(self) -> str:
         """The run's bucket; whether it exists is another question."""
         named = self.settings.aws.bucket
-        return auto_name(self.account, self.region) if named == "auto" else named
+        return auto_name(self.names, self.account, self.region) if named == "auto" else named
 
     @cached_property
     def base(self) -> Location:
@@ -225,12 +231,12 @@ class Context:
     @property
     def queues(self) -> Queues:
         """The run's queues; MissingError before `enqueue` has made them."""
-        return find_queues(self.clients.sqs, self.run)
+        return find_queues(self.clients.sqs, self.names)
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags of everything that is made for the run."""
-        return run_tags(self.run, self.settings.aws.tags)
+        return run_tags(self.names, self.settings.aws.tags)
 
     @property
     def queue_tags(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from parallelize.console import escape
 from parallelize.units import parse_duration, parse_size, parse_slots
 from parallelize_core.errors import UsageError
+from parallelize_core.names import FIRST, STACK_NAME
 from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
 
 FILE_NAME = "parallelize.toml"
@@ -72,6 +73,15 @@ def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
                 'like "*.png" or "results/**/*.csv"'
             )
     return globs
+
+
+def _stack(name: str) -> str:
+    if not STACK_NAME.fullmatch(name):
+        raise ValueError(
+            f'"{name}" cannot name a stack: it takes a lower-case letter, then at most 13 more and '
+            "digits, without a hyphen"
+        )
+    return name
 
 
 def _halt(value: object) -> object:
@@ -124,6 +134,7 @@ class AwsTable(Table):
 
     profile: str | None = None
     region: str | None = None
+    stack: Annotated[str, AfterValidator(_stack)] = FIRST
     bucket: str = Field(default="auto", min_length=1)
     prefix: str = ""
     subnets: Words = ()
@@ -161,7 +172,7 @@ class WorkersTable(Table):
     instance_profile: str | None = None
     key_name: str | None = None
     metrics: bool = True
-    log_group: str = "/parallelize/agents"
+    log_group: str | None = None
 
 
 class AgentTable(Table):
@@ -214,6 +225,7 @@ KEYS = tuple(f"{table}.{name}" for table, kind in TABLES.items() for name in kin
 
 SHORT_VARIABLES = {
     "run.name": ("PARALLELIZE_RUN",),
+    "aws.stack": ("PARALLELIZE_STACK",),
     "aws.bucket": ("PARALLELIZE_BUCKET",),
     # The AWS variables beat the files, as flags > environment > files everywhere else.
     "aws.region": ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),

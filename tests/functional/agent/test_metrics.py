@@ -133,7 +133,7 @@ class RefusingCloudWatch:
 @pytest.mark.parametrize(("code", "calls"), [("AccessDenied", 1), ("Throttling", 2)])
 def test_a_publisher_that_may_not_publish_asks_only_once(code, calls):
     client = RefusingCloudWatch(code)
-    publish = Publisher(lambda: client)
+    publish = Publisher(lambda: client, "Parallelize")
     publish([])
     publish([])
     assert client.calls == calls

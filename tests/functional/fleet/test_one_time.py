@@ -14,6 +14,7 @@ from parallelize.fleet.termination import terminate
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.names import Names
 
 
 @pytest.fixture
@@ -313,7 +314,7 @@ def test_kill_ends_the_machines_although_auto_scaling_does_not_answer(
     with Stubber(clients.autoscaling) as stub:
         stub.add_client_error("describe_auto_scaling_groups", code, "no")
         with pytest.raises(ParallelizeError, match="3 workers were told to end") as told:
-            terminate(clients, "scans")
+            terminate(clients, Names("scans"))
     assert "DescribeAutoScalingGroups" in told.value.what
     assert account.machines("scans") == []
 

@@ -26,6 +26,7 @@ from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import FIRST, Names
 
 BUCKET = f"parallelize-{ACCOUNT}-{REGION}-an"
 OBJECTS = f"arn:aws:s3:::{BUCKET}"
@@ -254,7 +255,7 @@ def test_what_doctor_has_simulated_is_what_submitters_and_launchers_may(policies
     (role,) = account.client("iam").list_roles()["Roles"]
     layout = RunLayout(Location(BUCKET), "scans")
     both = [policies["submitter"], policies["launcher"]]
-    wanted = asks(Where("aws", REGION, ACCOUNT), layout, role["Arn"])
+    wanted = asks(Where("aws", REGION, ACCOUNT), layout, Names("scans"), role["Arn"])
     calls = [(action, ask.resource, ask.context) for ask in wanted for action in ask.actions]
     assert [call for call in calls if not allows(both, *call)] == []
     assert all(not allows([policies["submitter"]], *call) for call in calls if call[0] in STARTING)
@@ -335,9 +336,13 @@ async def life(config: AgentConfig, instance: Instance, folder: Path) -> Shutdow
     return await worker.run()
 
 
+@pytest.mark.parametrize("stack", [FIRST, "lab"])
 def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
-    policies, project, parallelize, wheels, tmp_path
+    account, project, parallelize, wheels, tmp_path, monkeypatch, stack
 ):
+    monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
+    monkeypatch.setenv("PARALLELIZE_STACK", stack)
+    policies = deploy(account, parallelize)
     with recorded() as submitting:
         for words in (["prep"], ["enqueue"]):
             code, _, err = parallelize(*words)

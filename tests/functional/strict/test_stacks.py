@@ -8,6 +8,7 @@ from tests.functional.fleet.conftest import REGION
 
 from parallelize import stack
 from parallelize.stack.holders import holders
+from parallelize_core.names import FIRST
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
@@ -36,8 +37,8 @@ def ours():
 
 
 def test_a_stack_whose_policy_somebody_holds_is_not_deleted(deployed, attached):
-    ours().delete_stack(StackName=stack.NAME)
-    told = ours().describe_stacks(StackName=stack.NAME)["Stacks"][0]["StackStatus"]
+    ours().delete_stack(StackName=FIRST)
+    told = ours().describe_stacks(StackName=FIRST)["Stacks"][0]["StackStatus"]
     assert told == "DELETE_FAILED"
 
 
@@ -48,7 +49,7 @@ def test_setup_delete_says_who_holds_a_policy_and_deletes_nothing(deployed, atta
     command = f"aws iam detach-user-policy --user-name anna --policy-arn {attached}"
     assert command in " ".join(err.split())
     assert holders(deployed.client("iam"), attached) == [("user", "anna")]
-    told = ours().describe_stacks(StackName=stack.NAME)["Stacks"][0]["StackStatus"]
+    told = ours().describe_stacks(StackName=FIRST)["Stacks"][0]["StackStatus"]
     assert told == "CREATE_COMPLETE"
 
 
@@ -62,7 +63,7 @@ def test_setup_delete_waits_until_the_stack_is_gone(deployed, parallelize):
 def test_a_named_security_group_cannot_be_moved_to_another_vpc(deployed):
     with pytest.raises(ClientError, match="custom-named resource"):
         ours().create_change_set(
-            StackName=stack.NAME, ChangeSetName="c", ChangeSetType="UPDATE",
+            StackName=FIRST, ChangeSetName="c", ChangeSetType="UPDATE",
             TemplateBody=stack.template(), Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": "VpcId", "ParameterValue": "vpc-0123456789abcdef0"}],
         )  # fmt: skip

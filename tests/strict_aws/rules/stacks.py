@@ -85,7 +85,7 @@ class NamedResource(Rule):
             raise Refusal(
                 "ValidationError",
                 "CloudFormation cannot update a stack when a custom-named resource requires "
-                "replacing. Rename parallelize-worker and update the stack again.",
+                "replacing. Rename the security group and update the stack again.",
             )
         return None
 

@@ -195,6 +195,6 @@ def test_workers_that_could_not_tell_how_they_do_are_worth_a_look():
     ],
 )
 def test_only_a_stack_that_was_made_is_good(status, verdict, fix):
-    finding = judge_stack(status)
+    finding = judge_stack("parallelize", status)
     assert finding.verdict is verdict
     assert fix in finding.fix

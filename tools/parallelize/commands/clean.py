@@ -116,7 +116,7 @@ def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
     if not statement.clear:
         raise unclear(statement)
     await_good_byes(context.store, context.layout, plan.machines)
-    queues = delete_queues(context.clients.sqs, context.run)
+    queues = delete_queues(context.clients.sqs, context.names)
     _delete(context.store, context.layout, keep_outputs=plan.keep_outputs)
     return statement, queues
 
@@ -140,9 +140,11 @@ def leftovers_of_other_runs(context: Context) -> list[str]:
     """Return what other runs have left in EC2, with age and about what it has cost, in lines."""
     clients = FactClients.make(context.session)
     compute = ComputeClients.make(context.session)
-    types = sorted({machine.type for machine in instances.find(compute.ec2, None)})
+    types = sorted(
+        {machine.type for machine in instances.find(compute.ec2, context.names.of_all_runs)}
+    )
     prices = on_demand(clients.pricing, context.region, types) if types else {}
-    found = find_leftovers(compute, datetime.now(UTC), prices)
+    found = find_leftovers(compute, context.names, datetime.now(UTC), prices)
     return describe_leftovers([one for one in found if one.run != context.run])
 
 
@@ -159,7 +161,7 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
         queues = context.queues
     except MissingError:
         queues = None
-    compute = look(ComputeClients.make(context.session), context.run)
+    compute = look(ComputeClients.make(context.session), context.names)
     machines = tuple(machine.id for machine in compute.machines)
     if not (objects or queues or machines or compute.group):
         raise _nothing(context)

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from parallelize import stack
 from parallelize.bucket import exists
 from parallelize.commands.clean import live_workers
 from parallelize.commands.findings import (
@@ -140,7 +139,8 @@ def _date_of_aws(sts: Any) -> str | None:
 
 def check_stack(context: Context) -> Finding:
     """Look for what `setup` makes."""
-    return judge_stack(Stack(context.client("cloudformation"), stack.NAME).status())
+    name = context.names.stack
+    return judge_stack(name, Stack(context.client("cloudformation"), context.names.stack).status())
 
 
 def check_image(context: Context) -> Finding:
@@ -173,7 +173,7 @@ def called_besides(workers: WorkersTable) -> frozenset[str]:
     """Return the services that workers call when they can, by their endpoints' names."""
     wanted = {
         "monitoring": workers.metrics,
-        "logs": bool(workers.log_group),
+        "logs": workers.log_group != "",
         "autoscaling": workers.fleet == "persistent",
     }
     return frozenset(name for name, is_called in wanted.items() if is_called)
@@ -184,7 +184,7 @@ def check_permissions(context: Context) -> Finding:
 
     EC2 is asked with dry runs; for what has none the policy simulator is.
     """
-    answers = dry_runs.ask(context.client("ec2"), _start(context))
+    answers = dry_runs.ask(context.client("ec2"), context.names, context.tags, _start(context))
     simulated, note = _simulate(context)
     return judge_permissions(answers, simulated, note)
 
@@ -196,8 +196,8 @@ def _simulate(context: Context) -> tuple[list[str], str]:
     if who is None:
         return [], "no policies to simulate for such a caller"
     where = permissions.Where(who.split(":")[1], context.region, context.account)
-    outputs = Stack(context.client("cloudformation"), stack.NAME).outputs() or {}
-    wanted = permissions.asks(where, context.layout, outputs.get("AgentRole"))
+    outputs = Stack(context.client("cloudformation"), context.names.stack).outputs() or {}
+    wanted = permissions.asks(where, context.layout, context.names, outputs.get("AgentRole"))
     try:
         return permissions.refused(iam, who, wanted), ""
     except ParallelizeError as error:
@@ -215,14 +215,16 @@ def _start(context: Context) -> dict[str, Any] | None:
         return None
     if image is None:
         return None
-    profile = workers.instance_profile or f"parallelize-agent-{context.region}"
+    profile = workers.instance_profile or context.names.role("agent", context.region)
     place = subnets[0]["SubnetId"]
-    return dry_runs.start(image.id, kind.name, place, profile, workers.market)
+    return dry_runs.start(
+        image.id, kind.name, place, profile, market=workers.market, given=context.tags
+    )
 
 
 def check_leftovers(context: Context) -> Finding:
     """Look for machines and volumes of all runs that cost money and do not work."""
-    found = find_leftovers(ComputeClients.make(context.session), datetime.now(UTC))
+    found = find_leftovers(ComputeClients.make(context.session), context.names, datetime.now(UTC))
     runs = {one.run for one in found if RUN_NAME.fullmatch(one.run)}
     ours, working = _look_at_runs(context, runs) if runs else (set(), set())
     return judge_leftovers(found, ours, working)

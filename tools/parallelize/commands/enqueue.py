@@ -108,7 +108,7 @@ def send_jobs(
     waiting = waiting_jobs(run, store, layout, done)
     adopt(context)
     resume(context, run)
-    url = make_queues(context.clients.sqs, context.run, context.queue_tags).main.url
+    url = make_queues(context.clients.sqs, context.names, context.queue_tags).main.url
     if waiting:
         count = min(waiting.total(), limit or waiting.total())
         corrected = read_corrections(store, layout)

@@ -95,7 +95,7 @@ def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
 
 def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
     """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
-    make_queues(context.clients.sqs, context.run, context.queue_tags)
+    make_queues(context.clients.sqs, context.names, context.queue_tags)
     queues = find_queues(context)
     if waiting := queues.main.counts().total:
         raise UsageError(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from parallelize import stack
 from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.facts import Image, InstanceType, Quota
 from parallelize.fleet.leftovers import Leftover
@@ -64,9 +63,8 @@ def judge_clock(here: datetime, there: datetime) -> Finding:
     return Finding("clock", verdict, f"is {off:.0f} s off", "set it, e.g. with NTP")
 
 
-def judge_stack(status: str | None) -> Finding:
-    """Say what the state of the stack, None if there is none, means for a run."""
-    name = stack.NAME
+def judge_stack(name: str, status: str | None) -> Finding:
+    """Say what the state of a stack, None if there is none, means for a run."""
     match standing(status):
         case Standing.ABSENT:
             return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")

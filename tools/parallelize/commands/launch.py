@@ -140,7 +140,7 @@ def make_request(
         max_cost=workers.max_cost,
         disk_gib=-(-workers.disk // 2**30),
         shutdown_behavior=workers.shutdown_behavior,
-        instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
+        instance_profile=workers.instance_profile or context.names.role("agent", context.region),
         key_name=workers.key_name,
         bundle=pack(context),
         topic=alarm_topic(context) if workers.metrics else "",
@@ -152,7 +152,7 @@ def make_request(
 def alarm_topic(context: Context) -> str:
     """Return the name of the topic that alarms of the account go to, whether it exists or not."""
     partition = context.session.get_partition_for_region(context.region)
-    return topic_arn(partition, context.region, context.account)
+    return topic_arn(partition, context.region, context.account, context.names)
 
 
 def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Facts:
@@ -164,7 +164,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         types=request.types,
         ami=context.settings.workers.ami,
     )
-    facts = gather(FactClients.make(context.session), place, Work(0), context.run)
+    facts = gather(FactClients.make(context.session), place, Work(0), context.names)
     enough = facts.workers + request.count
     work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
     return replace(facts, work=work, spent_usd=spent, emulated=context.is_free)

@@ -172,7 +172,7 @@ def known_machines(context: Context) -> dict[str, Machine] | None:
     try:
         with translated("AWS"):
             ec2 = context.session.client("ec2", config=prompt)
-        found = instances.find(ec2, context.run, instances.KNOWN)
+        found = instances.find(ec2, context.names, instances.KNOWN)
     except ParallelizeError:
         return None
     return {machine.id: machine for machine in found}

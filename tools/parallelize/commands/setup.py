@@ -25,8 +25,8 @@ from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
 from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
 
-POLICIES = ("parallelize-submitter", "parallelize-launcher")
-"""How the names of the stack's policies for people begin; the region follows."""
+POLICIES = ("SubmitterPolicy", "LauncherPolicy")
+"""The stack's policies for people, as its template calls them."""
 
 
 def setup(  # noqa: PLR0913 - each is a flag of its own
@@ -52,13 +52,13 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     if common.local:
         raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
     context = open_context(common)
-    there = Stack(context.client("cloudformation"), stack.NAME)
+    there = Stack(context.client("cloudformation"), context.names.stack)
     if outputs:
         _show_outputs(there, json=json)
     elif delete:
         _check_there(there)
         check_unused(context, force=force)
-        _check_policies_free(context)
+        _check_policies_free(context, there)
         _delete(context, there, dry_run=dry_run, yes=yes)
     else:
         given = {**_pairs(set_), **_alarms(email, phone)}
@@ -99,7 +99,7 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
             return False
         there.delete(_teller(there))
         return True
-    check_free(status)
+    check_free(there.name, status)
     if standing(status) is not Standing.FAILED:
         return True
     say(f"the stack {there.name} has failed: {status}")
@@ -113,7 +113,7 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
     return True
 
 
-def check_free(status: str | None) -> None:
+def check_free(name: str, status: str | None) -> None:
     """Raise ServiceError unless something can be done with a stack of this status."""
     if standing(status) is Standing.BUSY:
         raise ServiceError(
@@ -125,7 +125,7 @@ def check_free(status: str | None) -> None:
         raise ServiceError(
             f"the stack is stuck ({status})",
             "a change failed, and so did taking it back",
-            f"aws cloudformation continue-update-rollback --stack-name {stack.NAME}",
+            f"aws cloudformation continue-update-rollback --stack-name {name}",
         )
 
 
@@ -192,11 +192,10 @@ def _check_there(there: Stack) -> None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
 
 
-def _check_policies_free(context: Context) -> None:
+def _check_policies_free(context: Context, there: Stack) -> None:
     """Raise UsageError if somebody holds a policy of the stack; who may not look is not stopped."""
-    partition = context.session.get_partition_for_region(context.region)
-    ours = f"arn:{partition}:iam::{context.account}:policy/"
-    policies = [f"{ours}{name}-{context.region}" for name in POLICIES]
+    made = there.resources()
+    policies = [made[name] for name in POLICIES if name in made]
     try:
         check_free_policies(context.client("iam"), policies)
     except AccessError as error:

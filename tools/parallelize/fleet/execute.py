@@ -15,7 +15,7 @@ from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
-from parallelize.fleet.template import fingerprint, template_name
+from parallelize.fleet.template import fingerprint
 from parallelize_core.aws_errors import may_have_happened, response_of, translated
 from parallelize_core.errors import ParallelizeError, UnavailableError, code_of
 from parallelize_core.outlast import NEW_TEMPLATE, outlast
@@ -84,7 +84,7 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     """
     if plan.request.topic:
         # Before there are machines: without the permission, nothing is started.
-        alarms.watch_queue(clients.cloudwatch, plan.request.run, plan.request.topic)
+        alarms.watch_queue(clients.cloudwatch, plan.request.names, plan.request.topic)
     if plan.group:
         return _make_group(plan, plan.group, clients)
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
@@ -93,7 +93,7 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     if plan.fallback and outcome.missing and shortfall.is_short(outcome.refusals):
         fallback = replace(plan.fallback, count=outcome.missing)
         outcome = _go_on(outcome, plan, fallback, clients.ec2)
-    return replace(outcome, ended=early_end.watch(clients.ec2, plan.request.run, ids(outcome)))
+    return replace(outcome, ended=early_end.watch(clients.ec2, plan.request.names, ids(outcome)))
 
 
 def _go_on(
@@ -115,16 +115,14 @@ def _go_on(
 
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
-    request, name = plan.request, template_name(plan.request.run)
+    request, names = plan.request, plan.request.names
     template, version = ensure_template(plan, group.template, clients.ec2)
     size = ensure_group(clients.autoscaling, group.body, template, version)
     if request.autoscale:
-        follow_queue(
-            clients.autoscaling, clients.cloudwatch, name, request.run, request.backlog_per_worker
-        )
+        follow_queue(clients.autoscaling, clients.cloudwatch, names, request.backlog_per_worker)
     else:
-        unfollow_queue(clients.autoscaling, clients.cloudwatch, name)
-    return LaunchOutcome(request.count, region=plan.region, group=name, size=size)
+        unfollow_queue(clients.autoscaling, clients.cloudwatch, names)
+    return LaunchOutcome(request.count, region=plan.region, group=names.group, size=size)
 
 
 @translated("EC2")
@@ -134,7 +132,7 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
     The run has one template; a version's description says what is in it, so launching again
     with the same settings makes no new version.
     """
-    name, content = template_name(plan.request.run), fingerprint(data)
+    name, content = plan.request.names.group, fingerprint(data)
     # Of this launch, not of the content: a template like it may have been deleted since.
     token = f"{plan.request.token}-{content}"
     versions = _versions(ec2, name)
@@ -147,7 +145,7 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
             LaunchTemplateData=data,  # type: ignore[arg-type]
         )["LaunchTemplateVersion"]  # fmt: skip
         return made["LaunchTemplateId"], str(made["VersionNumber"])
-    given = tags.as_list(tags.run_tags(plan.request.run, plan.request.tags))
+    given = tags.as_list(tags.run_tags(plan.request.names, plan.request.tags))
     template = ec2.create_launch_template(
         LaunchTemplateName=name, VersionDescription=content, ClientToken=token,
         LaunchTemplateData=data,  # type: ignore[arg-type]

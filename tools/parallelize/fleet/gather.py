@@ -11,13 +11,11 @@ from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_service_quotas import ServiceQuotasClient
-
-SECURITY_GROUP = "parallelize-worker"
-"""Made by `setup`: no way in. Without it the VPC's default group is used."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,13 @@ class Place:
     ami: str
 
 
-def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
+def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Facts:
     """Read what `plan_launch` needs; raise UsageError if there is no subnet or type."""
     ec2 = clients.ec2
     subnets = find_subnets(ec2, place.subnets)
     types = find_types(ec2, place.types)
     there = {kind.name for kind in types}
-    machines = instances.find(ec2, run, instances.BILLED)
+    machines = instances.find(ec2, names, instances.BILLED)
     return Facts(
         account=place.account,
         region=place.region,
@@ -45,7 +43,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         absent=tuple(name for name in place.types if name not in there),
-        security_groups=find_security_groups(ec2, subnets),
+        security_groups=find_security_groups(ec2, subnets, names),
         quotas=tuple(find_quotas(clients, types)),
         workers=len(machines),
         loose=sum(not machine.group for machine in machines),
@@ -74,12 +72,16 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
 
 
 @translated("EC2")
-def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, ...]:
-    """Return the group that `setup` made in the subnets' VPC, or none for the VPC's default."""
+def find_security_groups(ec2: EC2Client, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
+    """Return the group without a way in that `setup` made in the subnets' VPC.
+
+    None if there is no such: then the VPC's default group is used.
+    """
+    vpcs = sorted({subnet["VpcId"] for subnet in subnets})
     answer = ec2.describe_security_groups(
         Filters=[
-            {"Name": "group-name", "Values": [SECURITY_GROUP]},
-            {"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})},
+            {"Name": "group-name", "Values": [names.security_group(vpc) for vpc in vpcs]},
+            {"Name": "vpc-id", "Values": vpcs},
         ]
     )
     return tuple(group["GroupId"] for group in answer["SecurityGroups"])

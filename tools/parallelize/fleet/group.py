@@ -17,9 +17,9 @@ from parallelize.console import say
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.request import LaunchRequest
-from parallelize.fleet.template import template_name
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError, code_of
+from parallelize_core.names import Names
 from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, outlast
 from parallelize_core.pause import HELD_PROCESSES
 
@@ -65,7 +65,7 @@ def group_request(
     if len(types) > MAX_TYPES:
         raise UsageError(f"an Auto Scaling group takes {MAX_TYPES} types, not {len(types)}")
     return {
-        "AutoScalingGroupName": template_name(request.run),
+        "AutoScalingGroupName": request.names.group,
         "MinSize": 0,
         "MaxSize": request.count,
         "DesiredCapacity": first_size(request, waiting),
@@ -77,7 +77,7 @@ def group_request(
         "Tags": [
             {
                 "Key": key, "Value": value, "PropagateAtLaunch": True,
-                "ResourceId": template_name(request.run), "ResourceType": "auto-scaling-group",
+                "ResourceId": request.names.group, "ResourceType": "auto-scaling-group",
             }
             for key, value in sorted(given.items())
         ],
@@ -173,10 +173,10 @@ def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
 
 
 @translated("Auto Scaling")
-def find_all(autoscaling: AutoScalingClient) -> list[Group]:
-    """Return the groups of all runs."""
+def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
+    """Return the groups of all runs of a stack."""
     pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
-        Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}]
+        Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": [names.managed]}]
     )
     return [_group(item) for page in pages for item in page["AutoScalingGroups"]]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from parallelize.fleet import tags
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError
-from parallelize_core.layout import RunLayout, queue_name
+from parallelize_core.layout import RunLayout
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_iam import IAMClient
@@ -40,24 +41,23 @@ class Where:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{rest}"
 
 
-def asks(where: Where, layout: RunLayout, role: str | None) -> list[Ask]:
+def asks(where: Where, layout: RunLayout, names: Names, role: str | None) -> list[Ask]:
     """Return what a person needs who submits and launches a run; `role` is the workers'."""
-    name = queue_name(layout.run)
     bucket = f"arn:{where.partition}:s3:::{layout.root.bucket}"
     own = {"aws:ResourceAccount": where.account}
-    tagged = {f"aws:RequestTag/{tags.MANAGED}": "true"}
+    tagged = {f"aws:RequestTag/{tags.MANAGED}": names.managed}
     found = [
         Ask(("s3:ListBucket",), bucket, own),
         Ask(("s3:GetObject", "s3:PutObject"), f"{bucket}/{layout.run_json}", own),
         Ask(
             ("sqs:CreateQueue", "sqs:SendMessage", "sqs:GetQueueAttributes"),
-            where.arn("sqs", name),
+            where.arn("sqs", names.queue),
         ),
         Ask(("ec2:CreateFleet",), where.arn("ec2", "fleet/*"), tagged),
         Ask(("ec2:RunInstances",), where.arn("ec2", "instance/*"), tagged),
         Ask(
             ("autoscaling:CreateAutoScalingGroup",),
-            where.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}"),
+            where.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{names.group}"),
         ),
     ]
     to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}

@@ -124,7 +124,7 @@ def _dearest(market: Market, pools: Sequence[Pool]) -> float | None:
 
 
 def _group_body(request: LaunchRequest, pools: Sequence[Pool], work: Work) -> dict[str, Any]:
-    given = tags.run_tags(request.run, request.tags)
+    given = tags.run_tags(request.names, request.tags)
     return group_request(request, pools, given, work.waiting)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from parallelize.fleet.facts import Market
 from parallelize.fleet.stock import Bundle
 from parallelize_core.config import AgentConfig
+from parallelize_core.names import Names
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,6 @@ class LaunchRequest:
     force: bool = False
 
     @property
-    def run(self) -> str:
-        """The run that the workers serve."""
-        return self.agent.run
+    def names(self) -> Names:
+        """What the run that the workers serve is called in the account."""
+        return self.agent.names

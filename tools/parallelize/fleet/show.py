@@ -20,7 +20,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
     kinds = " + ".join(f"{count:,} {market}" for market, count in shares(request))
     noun = "worker" if request.count == 1 else "workers"
     lines = [
-        f"launch {kinds} {noun} in {plan.region} for run {request.run}",
+        f"launch {kinds} {noun} in {plan.region} for run {request.names.run}",
         f"  types    {_types(plan)}",
         f"  zones    {', '.join(sorted({pool.zone for pool in plan.pools}))}",
         f"  network  {_network(plan)}",

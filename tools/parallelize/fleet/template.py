@@ -17,17 +17,11 @@ from parallelize.fleet.facts import Image, Market, Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize_core.config import MAX_USER_DATA_BYTES
 from parallelize_core.errors import UsageError
-from parallelize_core.layout import group_name
 
 MACHINE = ("instance", "volume")
 """What a machine is made of, as far as it can outlive its launch."""
 
 TAGGED = (*MACHINE, "network-interface")
-
-
-def template_name(run: str) -> str:
-    """Return the name of a run's launch template; its Auto Scaling group has the same."""
-    return group_name(run)
 
 
 def launch_template(
@@ -79,7 +73,7 @@ def fleet_request(
     The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
     """
-    given = tags.as_list(tags.run_tags(request.run, request.tags))
+    given = tags.as_list(tags.run_tags(request.names, request.tags))
     body: dict[str, Any] = {
         "Type": "instant",
         "ClientToken": f"{request.token}-{purpose}",
@@ -144,5 +138,5 @@ def _tag_specifications(request: LaunchRequest, market: Market | None) -> list[d
     # A launch fails if its template tags a kind of resource that it does not create.
     if market == "spot":
         kinds = (*kinds, "spot-instances-request")
-    given = tags.as_list(tags.run_tags(request.run, request.tags))
+    given = tags.as_list(tags.run_tags(request.names, request.tags))
     return [{"ResourceType": kind, "Tags": given} for kind in kinds]
