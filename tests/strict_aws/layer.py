@@ -19,6 +19,8 @@ class World:
     policies: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     """The identity policies of who calls with an access key; a key without may do everything."""
     account: str = "123456789012"
+    demanded_tags: frozenset[str] = frozenset()
+    """The tags without which the organization lets nobody make anything."""
     scale: float = 1.0
     """How fast things happen: a process that really waits uses less than 1."""
 

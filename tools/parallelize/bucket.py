@@ -6,6 +6,7 @@ take it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespace
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from parallelize_core.aws_errors import translated
@@ -44,13 +45,18 @@ def region_of(s3: S3Client, name: str) -> str | None:
 
 
 @translated("S3")
-def create(s3: S3Client, name: str, region: str) -> None:
+def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> None:
     """Make a private, encrypted bucket that only its owner's policies govern."""
     request: dict[str, Any] = {"Bucket": name, "ObjectOwnership": "BucketOwnerEnforced"}
     if name.endswith("-an"):
         request["BucketNamespace"] = "account-regional"
+    configuration: dict[str, Any] = {}
     if region != "us-east-1":  # the one region that must not be named here
-        request["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        configuration["LocationConstraint"] = region
+    if tags:
+        configuration["Tags"] = [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+    if configuration:
+        request["CreateBucketConfiguration"] = configuration
     s3.create_bucket(**request)
     closed: Any = dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True

@@ -121,15 +121,16 @@ def make_queues(sqs: SQSClient, names: Names, tags: Mapping[str, str]) -> Queues
 
 
 def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
-    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name), say)
+    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name, tags), say)
     outlast(NEW_QUEUE, lambda: _set_up(sqs, url, tags, attributes), say)
     return url
 
 
 @translated("SQS")
-def _create(sqs: SQSClient, name: str) -> str:
+def _create(sqs: SQSClient, name: str, tags: Mapping[str, str]) -> str:
     # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
-    return sqs.create_queue(QueueName=name)["QueueUrl"]
+    # It has the tags, too: an organization may let nobody make a thing without some.
+    return sqs.create_queue(QueueName=name, tags=dict(tags))["QueueUrl"]
 
 
 @translated("SQS")

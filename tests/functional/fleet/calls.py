@@ -120,7 +120,9 @@ def needs(call: Call, seen: Seen | None = None) -> list[Need]:
     if call.service == "s3":
         return s3_needs(call)
     if call.service == "sqs":
-        return [Need(f"sqs:{name}", queue_arn(call.params)) for name in sqs_actions(call)]
+        tagged = ["TagQueue"] if call.operation == "CreateQueue" and call.params.get("tags") else []
+        names = [*sqs_actions(call), *tagged]
+        return [Need(f"sqs:{name}", queue_arn(call.params)) for name in names]
     if call.service == "ec2" and not call.operation.startswith("Describe"):
         return ec2_needs(call, seen)
     action = f"{call.service.replace('-', '')}:{call.operation}"
@@ -128,7 +130,10 @@ def needs(call: Call, seen: Seen | None = None) -> list[Need]:
         return []
     if call.service == "autoscaling" and not call.operation.startswith("Describe"):
         return autoscaling_needs(call, action, seen)
-    return [Need(action, resource, context) for resource, context in other_resources(call)]
+    found = [Need(action, resource, context) for resource, context in other_resources(call)]
+    if call.operation == "PutMetricAlarm" and call.params.get("Tags"):
+        found += [Need("cloudwatch:TagResource", one) for one in alarm_arns(call.params)]
+    return found
 
 
 def other_resources(call: Call) -> list[tuple[str, Context]]:
@@ -138,8 +143,7 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
     if call.service == "cloudwatch" and "Namespace" in params and "MetricData" in params:
         return [("*", (("cloudwatch:namespace", params["Namespace"]),))]
     if call.service == "cloudwatch":
-        names = params.get("AlarmNames") or [params["AlarmName"]]
-        return [(arn("cloudwatch", f"alarm:{name}"), ()) for name in names]
+        return [(resource, ()) for resource in alarm_arns(params)]
     if call.operation == "DescribeStacks":
         return [(arn("cloudformation", f"stack/{params['StackName']}/*"), ())]
     if call.operation == "GetParameter":
@@ -148,6 +152,11 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
         owner = "" if name.startswith("/aws/service/") else ACCOUNT
         return [(f"arn:aws:ssm:{REGION}:{owner}:parameter{name}", ())]
     return [("*", ())]
+
+
+def alarm_arns(params: Mapping[str, Any]) -> list[str]:
+    names = params.get("AlarmNames") or [params["AlarmName"]]
+    return [arn("cloudwatch", f"alarm:{name}") for name in names]
 
 
 def ec2_needs(call: Call, seen: Seen) -> list[Need]:

@@ -39,6 +39,7 @@ USERS = f"arn:aws:iam::{ACCOUNT}:user"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
 SOMEBODY_ELSES = {"aws:ResourceAccount": "999999999999"}
 OURS = {"aws:ResourceTag/parallelize:managed": "true"}
+TAGS = {"parallelize:managed": "true"}
 TAGGED = {"aws:RequestTag/parallelize:managed": "true"}
 
 # moto deploys what it knows of the template, and says what it does not.
@@ -255,7 +256,7 @@ def test_what_doctor_has_simulated_is_what_submitters_and_launchers_may(policies
     (role,) = account.client("iam").list_roles()["Roles"]
     layout = RunLayout(Location(BUCKET), "scans")
     both = [policies["submitter"], policies["launcher"]]
-    wanted = asks(Where("aws", REGION, ACCOUNT), layout, Names("scans"), role["Arn"])
+    wanted = asks(Where("aws", REGION, ACCOUNT), layout, Names("scans"), TAGS, role["Arn"])
     calls = [(action, ask.resource, ask.context) for ask in wanted for action in ask.actions]
     assert [call for call in calls if not allows(both, *call)] == []
     assert all(not allows([policies["submitter"]], *call) for call in calls if call[0] in STARTING)

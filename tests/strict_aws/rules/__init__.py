@@ -12,6 +12,7 @@ from tests.strict_aws.rules.machines import (
     RegionTypes,
     VolumeSize,
 )
+from tests.strict_aws.rules.organization import DemandedTags
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
 from tests.strict_aws.rules.storage import ArchivedObject, BucketOwner, Permission, UnseenKey
@@ -21,6 +22,7 @@ RULES: tuple[type[Rule], ...] = (
     Throttling,
     ParameterLimits,
     Permission,
+    DemandedTags,
     BucketOwner,
     UnseenKey,
     ArchivedObject,

@@ -73,14 +73,14 @@ def no_wait(_: float) -> None:
 
 
 CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
-    alarms.watch_queue: lambda aws: alarms.watch_queue(aws, RUN, "topic"),
+    alarms.watch_queue: lambda aws: alarms.watch_queue(aws, RUN, "topic", ()),
     alarms.forget_queue: lambda aws: alarms.forget_queue(aws, RUN),
-    autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, RUN, 1),
+    autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, RUN, 1, ()),
     autoscaling.unfollow_queue: lambda aws: autoscaling.unfollow_queue(aws, aws, RUN),
     autoscaling.forget_queue: lambda aws: autoscaling.forget_queue(aws, RUN),
     bucket.exists: lambda aws: bucket.exists(aws, "bucket"),
     bucket.region_of: lambda aws: bucket.region_of(aws, "bucket"),
-    bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1"),
+    bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1", {}),
     catalog.read_images: catalog.read_images,
     catalog.read_users: catalog.read_users,
     catalog.delete_image: lambda aws: catalog.delete_image(aws, IMAGE),

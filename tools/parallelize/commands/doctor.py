@@ -197,7 +197,9 @@ def _simulate(context: Context) -> tuple[list[str], str]:
         return [], "no policies to simulate for such a caller"
     where = permissions.Where(who.split(":")[1], context.region, context.account)
     outputs = Stack(context.client("cloudformation"), context.names.stack).outputs() or {}
-    wanted = permissions.asks(where, context.layout, context.names, outputs.get("AgentRole"))
+    wanted = permissions.asks(
+        where, context.layout, context.names, context.tags, outputs.get("AgentRole")
+    )
     try:
         return permissions.refused(iam, who, wanted), ""
     except ParallelizeError as error:

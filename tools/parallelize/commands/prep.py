@@ -318,7 +318,7 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
             f"the bucket {name} does not exist", None,
             "parallelize setup, or: parallelize prep --create-bucket",
         )  # fmt: skip
-    bucket.create(s3, name, context.region)
+    bucket.create(s3, name, context.region, context.settings.aws.tags)
     say(f"made the bucket {name}")
 
 

@@ -7,6 +7,7 @@ itself says of a queue, and an alarm has to name the queue it watches. So `launc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
@@ -15,6 +16,7 @@ from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_cloudwatch.type_defs import TagTypeDef
 
 TOO_OLD_SECONDS = RETENTION_SECONDS - 2 * 24 * 60 * 60
 """Two days before SQS drops the message. The file is sent again by a worker then; is there one?"""
@@ -87,10 +89,12 @@ def _of_queue(name: str, topic: str) -> dict[str, Any]:
 
 
 @translated("CloudWatch")
-def watch_queue(cloudwatch: CloudWatchClient, names: Names, topic: str) -> None:
-    """Make the run's alarms, or bring them up to date."""
-    cloudwatch.put_metric_alarm(**old_message_alarm(names, topic))
-    cloudwatch.put_metric_alarm(**dead_letters_alarm(names, topic))
+def watch_queue(
+    cloudwatch: CloudWatchClient, names: Names, topic: str, given: Sequence[TagTypeDef]
+) -> None:
+    """Make the run's alarms with tags, or bring them up to date; those there keep their tags."""
+    cloudwatch.put_metric_alarm(**old_message_alarm(names, topic), Tags=given)
+    cloudwatch.put_metric_alarm(**dead_letters_alarm(names, topic), Tags=given)
 
 
 @translated("CloudWatch")

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-target-tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelize_core.aws_errors import translated
@@ -17,6 +18,7 @@ from parallelize_core.names import Names
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_cloudwatch.type_defs import TagTypeDef
 
 WAKE = "wake"
 
@@ -91,14 +93,18 @@ def wake_alarm_name(names: Names) -> str:
 
 @translated("Auto Scaling")
 def follow_queue(
-    autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, names: Names, target: int
+    autoscaling: AutoScalingClient,
+    cloudwatch: CloudWatchClient,
+    names: Names,
+    target: int,
+    given: Sequence[TagTypeDef],
 ) -> None:
-    """Make both policies and the alarm, or bring them up to date."""
+    """Make both policies and the alarm, with tags, or bring them up to date."""
     autoscaling.put_scaling_policy(**backlog_policy(names, target))
     wake = autoscaling.put_scaling_policy(**wake_policy(names))
     # What was just put may not be described yet. Only the local cloud's answer has no ARN.
     arn = wake.get("PolicyARN") or _described(autoscaling, names)
-    cloudwatch.put_metric_alarm(**wake_alarm(names, arn))
+    cloudwatch.put_metric_alarm(**wake_alarm(names, arn), Tags=given)
 
 
 def _described(autoscaling: AutoScalingClient, names: Names) -> str:

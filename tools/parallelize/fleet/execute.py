@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import say
-from parallelize.fleet import alarms, early_end, shortfall, tags
+from parallelize.fleet import alarms, early_end, shortfall
 from parallelize.fleet.autoscaling import follow_queue, unfollow_queue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
@@ -84,7 +84,8 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     """
     if plan.request.topic:
         # Before there are machines: without the permission, nothing is started.
-        alarms.watch_queue(clients.cloudwatch, plan.request.names, plan.request.topic)
+        request = plan.request
+        alarms.watch_queue(clients.cloudwatch, request.names, request.topic, request.tag_list)
     if plan.group:
         return _make_group(plan, plan.group, clients)
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
@@ -119,7 +120,13 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
     template, version = ensure_template(plan, group.template, clients.ec2)
     size = ensure_group(clients.autoscaling, group.body, template, version)
     if request.autoscale:
-        follow_queue(clients.autoscaling, clients.cloudwatch, names, request.backlog_per_worker)
+        follow_queue(
+            clients.autoscaling,
+            clients.cloudwatch,
+            names,
+            request.backlog_per_worker,
+            request.tag_list,
+        )
     else:
         unfollow_queue(clients.autoscaling, clients.cloudwatch, names)
     return LaunchOutcome(request.count, region=plan.region, group=names.group, size=size)
@@ -145,11 +152,10 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
             LaunchTemplateData=data,  # type: ignore[arg-type]
         )["LaunchTemplateVersion"]  # fmt: skip
         return made["LaunchTemplateId"], str(made["VersionNumber"])
-    given = tags.as_list(tags.run_tags(plan.request.names, plan.request.tags))
     template = ec2.create_launch_template(
         LaunchTemplateName=name, VersionDescription=content, ClientToken=token,
         LaunchTemplateData=data,  # type: ignore[arg-type]
-        TagSpecifications=[{"ResourceType": "launch-template", "Tags": given}],
+        TagSpecifications=[{"ResourceType": "launch-template", "Tags": plan.request.tag_list}],
     )["LaunchTemplate"]  # fmt: skip
     return template["LaunchTemplateId"], "1"
 

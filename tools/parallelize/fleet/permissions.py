@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from parallelize.fleet import tags
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import RunLayout
@@ -41,11 +40,16 @@ class Where:
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{rest}"
 
 
-def asks(where: Where, layout: RunLayout, names: Names, role: str | None) -> list[Ask]:
-    """Return what a person needs who submits and launches a run; `role` is the workers'."""
+def asks(
+    where: Where, layout: RunLayout, names: Names, given: Mapping[str, str], role: str | None
+) -> list[Ask]:
+    """Return what a person needs who submits and launches a run with the tags `given`.
+
+    `role` is the workers', None if it is not known.
+    """
     bucket = f"arn:{where.partition}:s3:::{layout.root.bucket}"
     own = {"aws:ResourceAccount": where.account}
-    tagged = {f"aws:RequestTag/{tags.MANAGED}": names.managed}
+    tagged = {f"aws:RequestTag/{key}": value for key, value in given.items()}
     found = [
         Ask(("s3:ListBucket",), bucket, own),
         Ask(("s3:GetObject", "s3:PutObject"), f"{bucket}/{layout.run_json}", own),

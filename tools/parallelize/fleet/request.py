@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from parallelize.fleet import tags as fleet_tags
 from parallelize.fleet.facts import Market
 from parallelize.fleet.stock import Bundle
 from parallelize_core.config import AgentConfig
@@ -49,3 +50,8 @@ class LaunchRequest:
     def names(self) -> Names:
         """What the run that the workers serve is called in the account."""
         return self.agent.names
+
+    @property
+    def tag_list(self) -> list[Any]:
+        """The tags of everything that is made for the run, as AWS takes them."""
+        return fleet_tags.as_list(fleet_tags.run_tags(self.names, self.tags))

@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from parallelize.fleet import tags
 from parallelize.fleet.facts import Image, Market, Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize_core.config import MAX_USER_DATA_BYTES
@@ -73,7 +72,7 @@ def fleet_request(
     The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
     """
-    given = tags.as_list(tags.run_tags(request.names, request.tags))
+    given = request.tag_list
     body: dict[str, Any] = {
         "Type": "instant",
         "ClientToken": f"{request.token}-{purpose}",
@@ -138,5 +137,5 @@ def _tag_specifications(request: LaunchRequest, market: Market | None) -> list[d
     # A launch fails if its template tags a kind of resource that it does not create.
     if market == "spot":
         kinds = (*kinds, "spot-instances-request")
-    given = tags.as_list(tags.run_tags(request.names, request.tags))
+    given = request.tag_list
     return [{"ResourceType": kind, "Tags": given} for kind in kinds]
