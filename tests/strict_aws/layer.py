@@ -21,6 +21,8 @@ class World:
     account: str = "123456789012"
     demanded_tags: frozenset[str] = frozenset()
     """The tags without which the organization lets nobody make anything."""
+    volume_key: str = ""
+    """The ARN of the account's own key that encrypts volumes by default; empty for AWS's."""
     scale: float = 1.0
     """How fast things happen: a process that really waits uses less than 1."""
 

@@ -17,6 +17,7 @@ from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
 from tests.strict_aws.rules.storage import ArchivedObject, BucketOwner, Permission, UnseenKey
 from tests.strict_aws.rules.throttling import Throttling
+from tests.strict_aws.rules.volumes import VolumeKey
 
 RULES: tuple[type[Rule], ...] = (
     Throttling,
@@ -33,6 +34,7 @@ RULES: tuple[type[Rule], ...] = (
     NewTemplate,
     VolumeSize,
     EndedAtOnce,
+    VolumeKey,
     NewInstance,
     DeletedGroup,
     NewPolicy,

@@ -111,7 +111,8 @@ def subnet(id_="subnet-1", *, public=True):
 
 def table(*routes, subnet_id=None):
     link = {"SubnetId": subnet_id} if subnet_id else {"Main": True}
-    return {"VpcId": "vpc-1", "Associations": [link], "Routes": list(routes)}
+    found = {"VpcId": "vpc-1", "RouteTableId": "rtb-1"}
+    return found | {"Associations": [link], "Routes": list(routes)}
 
 
 INTERNET = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1"}
@@ -123,7 +124,6 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
     ("subnets", "tables", "verdict"),
     [
         ([subnet()], [table(LOCAL, INTERNET)], Verdict.GOOD),
-        ([subnet(public=False)], [table(LOCAL, NAT)], Verdict.GOOD),
         ([subnet(public=False)], [table(LOCAL, INTERNET)], Verdict.BAD),
         ([subnet()], [table(LOCAL)], Verdict.BAD),
         # A table of the subnet's own hides the VPC's main one.
@@ -137,6 +137,26 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
 )
 def test_subnets_need_a_way_out(subnets, tables, verdict):
     assert judge_network(Network(subnets, tables)).verdict is verdict
+
+
+def test_a_nat_gateway_without_the_free_way_to_s3_is_a_finding_with_the_command_that_makes_it():
+    network = Network([subnet(public=False)], [table(LOCAL, NAT)], region="eu-west-1")
+    finding = judge_network(network)
+    assert finding.verdict is Verdict.LOOK
+    assert "$0.045 a GB" in finding.text
+    assert "--vpc-id vpc-1 --route-table-ids rtb-1" in finding.fix
+    assert "com.amazonaws.eu-west-1.s3" in finding.fix
+
+
+def test_a_nat_gateway_beside_an_endpoint_of_s3_is_good():
+    network = Network([subnet(public=False)], [table(LOCAL, NAT)], [S3])
+    assert judge_network(network).verdict is Verdict.GOOD
+
+
+def test_routes_that_only_a_shared_subnets_owner_can_see_are_not_called_missing():
+    finding = judge_network(Network([subnet()], []))
+    assert finding.verdict is Verdict.LOOK
+    assert "their owner's" in finding.text
 
 
 def endpoint(service, kind="Interface", **other):
@@ -163,7 +183,7 @@ S3, SQS = endpoint("s3", "Gateway"), endpoint("sqs")
     ],
 )
 def test_a_vpc_with_endpoints_only_needs_those_of_s3_and_sqs(endpoints, verdict):
-    tables = [table(LOCAL) | {"RouteTableId": "rtb-1"}]
+    tables = [table(LOCAL)]
     assert judge_network(Network([subnet()], tables, endpoints)).verdict is verdict
 
 
@@ -173,7 +193,7 @@ def test_only_the_endpoints_that_are_missing_are_asked_for():
 
 
 def test_workers_that_could_not_tell_how_they_do_are_worth_a_look():
-    tables = [table(LOCAL) | {"RouteTableId": "rtb-1"}]
+    tables = [table(LOCAL)]
     besides = called_besides(WorkersTable(fleet="persistent"))
     finding = judge_network(Network([subnet()], tables, [S3, SQS, endpoint("logs")]), besides)
     assert finding.verdict is Verdict.LOOK

@@ -27,11 +27,12 @@ from parallelize.commands.findings import (
     judge_permissions,
     judge_quota,
     judge_stack,
+    judge_volumes,
 )
 from parallelize.commands.quota_request import request_quota
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
-from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas
+from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
@@ -224,6 +225,19 @@ def _start(context: Context) -> dict[str, Any] | None:
     )
 
 
+def check_volumes(context: Context) -> Finding:
+    """Look whether those who start machines may use the key that encrypts volumes."""
+    kms = context.client("kms")
+    key = volume_key.find_key(context.client("ec2"), kms)
+    if not key:
+        return judge_volumes(key, "", granted=True)
+    told = Stack(context.client("cloudformation"), context.names.stack).parameters()
+    role = volume_key.scaling_role(key, context.account)
+    persistent = context.settings.workers.fleet == "persistent"
+    granted = not persistent or bool(volume_key.grants(kms, key, role))
+    return judge_volumes(key, told.get("VolumeKeyArn", ""), granted=granted)
+
+
 def check_leftovers(context: Context) -> Finding:
     """Look for machines and volumes of all runs that cost money and do not work."""
     found = find_leftovers(ComputeClients.make(context.session), context.names, datetime.now(UTC))
@@ -249,6 +263,7 @@ CHECKS: dict[str, Check] = {
     "image": check_image,
     "quota": check_quota,
     "network": check_network,
+    "volumes": check_volumes,
     "permissions": check_permissions,
     "leftovers": check_leftovers,
 }

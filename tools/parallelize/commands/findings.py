@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.facts import Image, InstanceType, Quota
@@ -31,6 +32,9 @@ NEEDED = frozenset({"s3", "sqs"})
 
 BOOT_HOURS = 0.25
 """For so long a machine need not show signs of life: systemd/parallelize-deadline.service."""
+
+NAT_USD_PER_GB = 0.045
+"""In us-east-1, besides the hours. https://aws.amazon.com/vpc/pricing/"""
 
 DEFAULT_SPOT_QUOTA = 5
 """What new accounts have; enough for one small worker."""
@@ -119,8 +123,13 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
 
 
 def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Finding:
-    """Say from which subnets workers could not work, or not tell how they do."""
-    reached = {one["SubnetId"]: found.reached(one) for one in found.subnets}
+    """Say from which subnets workers could not work, or not tell how they do, or pay for it."""
+    seen = [one for one in found.subnets if not found.is_hidden(one)]
+    if not seen:
+        count = plural(len(found.subnets), "subnet")
+        text = f"the routes of {count} are their owner's, and not shown"
+        return Finding("network", Verdict.LOOK, text, "ask the VPC's owner: S3, SQS or a way out")
+    reached = {one["SubnetId"]: found.reached(one) for one in seen}
     missing = {id_: NEEDED - there for id_, there in reached.items() if there is not None}
     closed = [id_ for id_, services in missing.items() if services]
     if closed:
@@ -135,8 +144,39 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
         text = f"S3 and SQS have VPC endpoints, {names} none"
         fix = "endpoints for those, too, or leave out what they are for"
         return Finding("network", Verdict.LOOK, text, fix)
+    if paying := [one for one in seen if found.pays_for_s3(one)]:
+        return _paying_for_s3(paying, found)
     way = "VPC endpoints" if missing else "a way out"
     return Finding("network", Verdict.GOOD, f"{plural(len(reached), 'subnet')} with {way}")
+
+
+def _paying_for_s3(paying: Sequence[Any], found: Network) -> Finding:
+    first = paying[0]
+    text = f"S3 by a NAT gateway, about ${NAT_USD_PER_GB} a GB; an S3 gateway endpoint is free"
+    tables = " ".join(sorted({table for one in paying for table in found.table_ids(one)}))
+    fix = (
+        f"aws ec2 create-vpc-endpoint --vpc-id {first['VpcId']} --route-table-ids {tables}\n"
+        f"        --service-name com.amazonaws.{found.region}.s3"
+    )
+    return Finding("network", Verdict.LOOK, text, fix)
+
+
+def judge_volumes(key: str, allowed: str, *, granted: bool) -> Finding:
+    """Say whether machines can start with the default key of volumes, empty for AWS's own.
+
+    `allowed` is the key that the stack's policies allow, `granted` whether Auto Scaling may use
+    the key where it has to.
+    """
+    if not key:
+        return Finding("volumes", Verdict.GOOD, "encrypted with AWS's own key")
+    name = key.rpartition("/")[2]
+    if allowed != key:
+        text = f"launchers may not use the account's key {name}"
+        return Finding("volumes", Verdict.BAD, text, "parallelize setup")
+    if not granted:
+        text = f"Auto Scaling may not use the account's key {name}"
+        return Finding("volumes", Verdict.BAD, text, "parallelize setup")
+    return Finding("volumes", Verdict.GOOD, f"with the account's key {name}")
 
 
 def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> Finding:

@@ -16,6 +16,7 @@ from parallelize import stack
 from parallelize.bucket import exists
 from parallelize.commands.clean import confirm
 from parallelize.commands.in_use import check_unused
+from parallelize.commands.volume_grant import ensure_grant, find_volume_key, take_grant_back
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.gather import find_subnets
@@ -27,6 +28,9 @@ from parallelize_core.errors import AccessError, NothingToDoError, ServiceError,
 
 POLICIES = ("SubmitterPolicy", "LauncherPolicy")
 """The stack's policies for people, as its template calls them."""
+
+KEY = "VolumeKeyArn"
+"""The parameter with the account's own key of volumes."""
 
 
 def setup(  # noqa: PLR0913 - each is a flag of its own
@@ -74,17 +78,19 @@ def _deploy(
     if parameters.get("CreateBucket") == "false":
         say(f"bucket {context.bucket} is there already; its policy is its owner's matter")
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
-        if not changes.lines:
-            say("the stack is as it should be; nothing to change")
-            return
         for line in changes.lines:
             say_plan(line) if dry_run else say(line)
-        if dry_run:
-            say("nothing was changed")
-            return
-        confirm(f"Make these changes in account {context.account}?", yes=yes)
-        changes.execute(_teller(there))
-    _show_outputs(there, json=False)
+        if changes.lines and not dry_run:
+            confirm(f"Make these changes in account {context.account}?", yes=yes)
+            changes.execute(_teller(there))
+    if key := parameters.get(KEY):
+        ensure_grant(context, key, dry_run=dry_run)
+    if dry_run:
+        say("nothing was changed")
+    elif changes.lines:
+        _show_outputs(there, json=False)
+    else:
+        say("the stack is as it should be; nothing to change")
 
 
 def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bool:
@@ -144,6 +150,7 @@ def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
         "BucketName": context.bucket,
         "BucketNamespace": "account-regional" if regional else "global",
         "CreateBucket": "false" if made_before else "true",
+        **_volume_key(context),
         "Prefix": context.base.prefix,
     }
 
@@ -154,6 +161,12 @@ def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
         return {}
     subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
     return {"VpcId": subnets[0]["VpcId"]}
+
+
+def _volume_key(context: Context) -> dict[str, str]:
+    # One that could not be read now stays as it was said before.
+    key = find_volume_key(context)
+    return {} if key is None else {KEY: key}
 
 
 def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
@@ -207,5 +220,8 @@ def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None
         say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
         return
     confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
+    key = there.parameters().get(KEY)
     there.delete(_teller(there))
+    if key:
+        take_grant_back(context, key)
     say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
