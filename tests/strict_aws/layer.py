@@ -21,6 +21,12 @@ class World:
     account: str = "123456789012"
     demanded_tags: frozenset[str] = frozenset()
     """The tags without which the organization lets nobody make anything."""
+    boundary: str = ""
+    """The policy that has to bound every role that is made; empty for none."""
+    role_path: str = "/"
+    """The path that roles, profiles and policies must have."""
+    shared_subnets: dict[str, str] = field(default_factory=dict)
+    """Which subnets are shared by other accounts, and whose they are."""
     volume_key: str = ""
     """The ARN of the account's own key that encrypts volumes by default; empty for AWS's."""
     scale: float = 1.0

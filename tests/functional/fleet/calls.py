@@ -123,7 +123,7 @@ def needs(call: Call, seen: Seen | None = None) -> list[Need]:
         tagged = ["TagQueue"] if call.operation == "CreateQueue" and call.params.get("tags") else []
         names = [*sqs_actions(call), *tagged]
         return [Need(f"sqs:{name}", queue_arn(call.params)) for name in names]
-    if call.service == "ec2" and not call.operation.startswith("Describe"):
+    if call.service == "ec2" and not call.operation.startswith(("Describe", "Get")):
         return ec2_needs(call, seen)
     action = f"{call.service.replace('-', '')}:{call.operation}"
     if action in WITHOUT_PERMISSION:

@@ -12,8 +12,9 @@ from tests.strict_aws.rules.machines import (
     RegionTypes,
     VolumeSize,
 )
-from tests.strict_aws.rules.organization import DemandedTags
+from tests.strict_aws.rules.organization import DemandedRole, DemandedTags
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
+from tests.strict_aws.rules.shared_vpc import SharedSubnet
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
 from tests.strict_aws.rules.storage import ArchivedObject, BucketOwner, Permission, UnseenKey
 from tests.strict_aws.rules.throttling import Throttling
@@ -33,6 +34,7 @@ RULES: tuple[type[Rule], ...] = (
     RegionTypes,
     NewTemplate,
     VolumeSize,
+    SharedSubnet,
     EndedAtOnce,
     VolumeKey,
     NewInstance,
@@ -41,5 +43,6 @@ RULES: tuple[type[Rule], ...] = (
     BusyGroup,
     DeletedStack,
     AttachedPolicy,
+    DemandedRole,
     NamedResource,
 )

@@ -8,6 +8,7 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule
+from tests.strict_aws.rules.stacks import fail, stack_of
 
 MAKING = {
     "sqs.CreateQueue": "AccessDenied",
@@ -66,6 +67,34 @@ class DemandedTags(Rule):
             template = backend.get_launch_template(named["LaunchTemplateId"])
             own += template.get_version(named["Version"]).data.get("TagSpecifications") or []
         return own
+
+
+class DemandedRole(Rule):
+    """A policy denies making roles without the organization's boundary, or at another path."""
+
+    source = "https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html"
+    found = "no parameter of the stack named a boundary or a path, so setup failed"
+
+    def watches(self, call: Call) -> bool:
+        asked = self.world.boundary or self.world.role_path != "/"
+        return bool(asked) and call.name == "cloudformation.ExecuteChangeSet"
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        stack = stack_of(self, call)
+        for one in stack.resource_map._parsed_resources.values():
+            if why := self._fault(one):
+                fail(stack, "ROLLBACK_COMPLETE", "AgentRole", "AWS::IAM::Role", why,
+                     call.get("ClientRequestToken"))  # fmt: skip
+        return None
+
+    def _fault(self, one: Any) -> str:
+        is_role = hasattr(one, "assume_role_policy_document")
+        if is_role and one.permissions_boundary_arn != self.world.boundary:
+            return "not authorized to perform: iam:CreateRole because no permissions boundary"
+        has_path = is_role or type(one).__name__ in {"ManagedPolicy", "InstanceProfile"}
+        if has_path and one.path != self.world.role_path:
+            return f"not authorized to perform: iam:Create* on resource: {one.arn}"
+        return ""
 
 
 def _keys(tags: Iterable[Mapping[str, str]]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from moto.cloudformation.models import cloudformation_backends
@@ -25,6 +26,9 @@ def fail(stack: Any, status: str, resource: str, kind: str, why: str, token: str
     event.logical_resource_id, event.resource_type = resource, kind
     event.resource_status, event.resource_status_reason = "DELETE_FAILED", why
     event.client_request_token = token
+
+
+_GROUP_NAME = re.compile(r"^ +GroupName:.*$", re.MULTILINE)
 
 
 class AttachedPolicy(Rule):
@@ -67,7 +71,7 @@ def _holders(rule: Rule, policy: Any) -> set[str]:
 
 
 class NamedResource(Rule):
-    """A security group with a name cannot be replaced, as another VPC would ask for."""
+    """What has the same name again cannot be replaced, as another VPC or path would ask for."""
 
     source = (
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-name.html"
@@ -80,12 +84,18 @@ class NamedResource(Rule):
         stack = stack_of(self, call)
         pairs = call.params["Parameters"]
         given = {one["ParameterKey"]: one.get("ParameterValue") for one in pairs}
-        vpc, now = given.get("VpcId"), dict(stack.parameters).get("VpcId") if stack else None
-        if vpc and now and vpc != now:
+        before = dict(stack.parameters) if stack else {}
+        changed = {name for name, value in given.items() if value and value != before.get(name)}
+        named_by_vpc = all(
+            "${VpcId}" in one for one in _GROUP_NAME.findall(call.params["TemplateBody"])
+        )
+        if "RolePath" in changed & before.keys() or (
+            "VpcId" in changed & before.keys() and not named_by_vpc
+        ):
             raise Refusal(
                 "ValidationError",
                 "CloudFormation cannot update a stack when a custom-named resource requires "
-                "replacing. Rename the security group and update the stack again.",
+                "replacing. Rename it and update the stack again.",
             )
         return None
 

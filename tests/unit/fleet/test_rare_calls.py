@@ -33,6 +33,7 @@ from parallelize.fleet import (
     permissions,
     prices,
     termination,
+    volume_key,
 )
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
@@ -126,6 +127,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
         aws, "on-demand", "c7i.xlarge", 9
     ),
     quota_request.send_quota_request: lambda aws: quota_request.send_quota_request(aws, QUOTA),
+    volume_key.find_key: lambda aws: volume_key.find_key(aws, aws),
+    volume_key.ensure_role: volume_key.ensure_role,
     termination.look: lambda aws: termination.look(compute_clients(aws), RUN),
     termination.terminate: lambda aws: termination.terminate(
         compute_clients(aws), RUN, patience=0, wait=no_wait

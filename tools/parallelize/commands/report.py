@@ -16,7 +16,7 @@ from parallelize.console import answer, answer_json, escape, say
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
-from parallelize.fleet.prices import PRICE_LIST_REGION, on_demand
+from parallelize.fleet.prices import on_demand, price_list_region
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
@@ -186,7 +186,9 @@ def listed_prices(context: Context, heartbeats: Sequence[Heartbeat]) -> Mapping[
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
         with translated("AWS"):
-            client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
+            client = context.session.client(
+                "pricing", region_name=price_list_region(context.region), config=prompt
+            )
         return on_demand(client, context.region, types)
     except ParallelizeError:
         return {}

@@ -43,7 +43,7 @@ def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Fact
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         absent=tuple(name for name in place.types if name not in there),
-        security_groups=find_security_groups(ec2, subnets, names),
+        security_groups=_groups(ec2, place.account, subnets, names),
         quotas=tuple(find_quotas(clients, types)),
         workers=len(machines),
         loose=sum(not machine.group for machine in machines),
@@ -69,6 +69,22 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
             'aws.subnets = ["subnet-…"]   or   aws ec2 create-default-vpc',
         )
     return found["Subnets"]
+
+
+def _groups(ec2: EC2Client, account: str, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
+    """Find the stack's group; raise UsageError where the VPC's default one is another account's.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
+    """
+    found = find_security_groups(ec2, subnets, names)
+    owners = {subnet["OwnerId"] for subnet in subnets} - {account}
+    if owners and not found:
+        raise UsageError(
+            f"the VPC belongs to account {min(owners)}, and so does its default security group",
+            "workers need a group of your own there",
+            "parallelize setup   makes it",
+        )
+    return found
 
 
 @translated("EC2")
@@ -111,7 +127,9 @@ def find_pools(
 ) -> tuple[Pool, ...]:
     """Return each type in each subnet whose zone offers it, with its prices."""
     offered = _offered(clients.ec2, [kind.name for kind in types])
-    spot = prices.spot(clients.ec2, [kind.name for kind in types])
+    # What AWS says in China is yuan.
+    known = not region.startswith(prices.CHINA)
+    spot = prices.spot(clients.ec2, [kind.name for kind in types]) if known else {}
     listed = prices.on_demand(clients.pricing, region, [kind.name for kind in types])
     return tuple(
         Pool(kind, zone, subnet["SubnetId"], spot.get((kind.name, zone)), listed.get(kind.name))

@@ -27,7 +27,7 @@ class Network:
     def reached(self, subnet: Any) -> frozenset[str] | None:
         """Return the services that have an endpoint for a subnet; None if all can be reached."""
         tables = _tables_of(subnet, self.tables)
-        if any(_leads_out(route, subnet) for table in tables for route in table["Routes"]):
+        if any(_leads_out(route, subnet) for table in tables for route in table.get("Routes", ())):
             return None
         ids = {table.get("RouteTableId") for table in tables}
         return frozenset(_service(one) for one in self.endpoints if _serves(one, subnet, ids))
@@ -51,7 +51,7 @@ class Network:
         """
         tables = _tables_of(subnet, self.tables)
         nat = any(route.get("NatGatewayId") and _leads_out(route, subnet)
-                  for table in tables for route in table["Routes"])  # fmt: skip
+                  for table in tables for route in table.get("Routes", ()))  # fmt: skip
         ids = {table.get("RouteTableId") for table in tables}
         return nat and not any(
             _service(one) == "s3" and _serves(one, subnet, ids) for one in self.endpoints
@@ -69,15 +69,19 @@ def look(ec2: EC2Client, subnets: Sequence[Any]) -> Network:
 
 def _pages(ec2: Any, operation: str, name: str, filters: Any) -> Iterable[Any]:
     for page in ec2.get_paginator(operation).paginate(Filters=filters):
-        yield from page[name]
+        yield from page.get(name) or ()
 
 
 def _tables_of(subnet: Any, tables: Sequence[Any]) -> list[Any]:
     own = [table for table in tables if any(
-        link.get("SubnetId") == subnet["SubnetId"] for link in table["Associations"])]  # fmt: skip
+        link.get("SubnetId") == subnet["SubnetId"] for link in _links(table))]  # fmt: skip
     main = [table for table in tables if table["VpcId"] == subnet["VpcId"] and any(
-        link.get("Main") for link in table["Associations"])]  # fmt: skip
+        link.get("Main") for link in _links(table))]  # fmt: skip
     return own or main
+
+
+def _links(table: Any) -> Sequence[Any]:
+    return table.get("Associations") or ()
 
 
 def _leads_out(route: Any, subnet: Any) -> bool:

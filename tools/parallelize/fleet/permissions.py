@@ -35,6 +35,11 @@ class Where:
     region: str
     account: str
 
+    @property
+    def suffix(self) -> str:
+        """What the names of services end in, where EC2 is one that roles are passed to."""
+        return "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com"
+
     def arn(self, service: str, rest: str) -> str:
         """Return the ARN of something of a service."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{rest}"
@@ -64,7 +69,7 @@ def asks(
             where.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{names.group}"),
         ),
     ]
-    to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+    to_ec2 = {"iam:PassedToService": f"ec2.{where.suffix}"}
     return [*found, Ask(("iam:PassRole",), role, to_ec2)] if role else found
 
 
