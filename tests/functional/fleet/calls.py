@@ -24,7 +24,7 @@ S3_ACTIONS = {
     "CreateMultipartUpload": ["PutObject"],
     "UploadPart": ["PutObject"],
     "CompleteMultipartUpload": ["PutObject"],
-    "DeleteObjects": ["DeleteObject"],
+    "ListObjectVersions": ["ListBucketVersions"],
 }
 SQS_ACTIONS = {
     "SendMessageBatch": ["SendMessage"],
@@ -268,6 +268,10 @@ def s3_needs(call: Call) -> list[Need]:
     keys = [call.params["Key"]] if "Key" in call.params else []
     keys += [item["Key"] for item in call.params.get("Delete", {}).get("Objects", ())]
     actions = [f"s3:{name}" for name in S3_ACTIONS.get(call.operation, [call.operation])]
+    if call.operation == "DeleteObjects":
+        # The strict layer reads no bodies.
+        items = call.params.get("Delete", {}).get("Objects", ())
+        actions = sorted({f"s3:DeleteObject{'Version' * ('VersionId' in one)}" for one in items})
     if keys:
         return [Need(action, f"{bucket}/{key}", OWN_BUCKET) for action in actions for key in keys]
     prefix = (("s3:prefix", call.params["Prefix"]),) if "Prefix" in call.params else ()

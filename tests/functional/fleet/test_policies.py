@@ -376,6 +376,8 @@ AGENT_SELDOM = {
 }  # fmt: skip
 SUBMITTER_SELDOM = {
     "s3:AbortMultipartUpload",
+    # Only of a bucket that keeps versions: functional/strict/test_buckets.py.
+    "s3:DeleteObjectVersion", "s3:ListBucketVersions",
     # Only for a run that was paused, or that stands still: test_persistent, test_stall_diagnosis.
     "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities",
     "autoscaling:ResumeProcesses", "ec2:DescribeInstances",

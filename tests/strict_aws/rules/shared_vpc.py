@@ -29,8 +29,8 @@ class SharedSubnet(Rule):
             owned = [{**one, "OwnerId": shared.get(one["SubnetId"], one["OwnerId"])}
                      for one in result["Subnets"]]  # fmt: skip
             return {**result, "Subnets": owned}
-        subnets = ec2_backends[self.world.account][call.region].get_all_subnets()
-        theirs = {one.vpc_id for one in subnets if one.id in shared}
+        backend = ec2_backends[self.world.account][call.region]
+        theirs = {backend.get_subnet(one).vpc_id for one in shared}
         tables = [one for one in result["RouteTables"] if one["VpcId"] not in theirs]
         return {**result, "RouteTables": tables}
 

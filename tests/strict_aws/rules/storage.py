@@ -73,7 +73,11 @@ class ArchivedObject(Rule):
         buckets = s3_backends[self.world.account]["aws"].buckets
         bucket = buckets.get(str(call.get("Bucket")))
         found = bucket.keys.get(str(call.get("Key"))) if bucket else None
-        if found and found.storage_class in self.CLASSES and found.status != "RESTORED":
+        if (
+            found
+            and getattr(found, "storage_class", "") in self.CLASSES
+            and found.status != "RESTORED"
+        ):
             raise Refusal(
                 "InvalidObjectState",
                 "The operation is not valid for the object's storage class", 403,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -27,6 +28,7 @@ from parallelize.commands.findings import (
     judge_permissions,
     judge_quota,
     judge_stack,
+    judge_versions,
     judge_volumes,
 )
 from parallelize.commands.quota_request import request_quota
@@ -38,6 +40,7 @@ from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
 from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.runs import old_versions
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
@@ -88,6 +91,9 @@ def doctor(
 Check = Callable[[Context], Finding]
 
 CREDENTIALS = "credentials"
+
+VERSIONS = 20_000
+"""How many versions are looked at: twenty requests, and enough to see what they cost."""
 ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
 
 
@@ -225,6 +231,22 @@ def _start(context: Context) -> dict[str, Any] | None:
     )
 
 
+def check_bucket(context: Context) -> Finding:
+    """Look whether the bucket keeps older versions, and what they cost."""
+    s3 = context.clients.s3
+    if not exists(s3, context.bucket):
+        return Finding("bucket", Verdict.LOOK, "is not there yet", "parallelize setup")
+    if not old_versions.keeps_versions(s3, context.bucket):
+        return Finding("bucket", Verdict.GOOD, "keeps no older versions")
+    try:
+        seen = list(islice(old_versions.find(s3, context.base.below("runs")), VERSIONS))
+    except AccessError:
+        text = "keeps older versions; what they cost could not be read"
+        return Finding("bucket", Verdict.LOOK, text)
+    old = sum(one.size for one in seen if one.is_old)
+    return judge_versions(old, at_least=len(seen) == VERSIONS)
+
+
 def check_volumes(context: Context) -> Finding:
     """Look whether those who start machines may use the key that encrypts volumes."""
     kms = context.client("kms")
@@ -260,6 +282,7 @@ def _look_at_runs(context: Context, runs: Iterable[str]) -> tuple[set[str], set[
 CHECKS: dict[str, Check] = {
     "clock": check_clock,
     "stack": check_stack,
+    "bucket": check_bucket,
     "image": check_image,
     "quota": check_quota,
     "network": check_network,

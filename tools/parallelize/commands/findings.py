@@ -13,7 +13,7 @@ from parallelize.fleet.facts import Image, InstanceType, Quota
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.network import Network
 from parallelize.stack.state import Standing, standing
-from parallelize.units import plural
+from parallelize.units import plural, show_size
 
 MAX_CLOCK_SKEW_SECONDS = 300
 """AWS refuses requests whose time is further off.
@@ -32,6 +32,9 @@ NEEDED = frozenset({"s3", "sqs"})
 
 BOOT_HOURS = 0.25
 """For so long a machine need not show signs of life: systemd/parallelize-deadline.service."""
+
+S3_USD_PER_GIB_MONTH = 0.023
+"""In us-east-1, standard storage. https://aws.amazon.com/s3/pricing/"""
 
 NAT_USD_PER_GB = 0.045
 """In us-east-1, besides the hours. https://aws.amazon.com/vpc/pricing/"""
@@ -159,6 +162,15 @@ def _paying_for_s3(paying: Sequence[Any], found: Network) -> Finding:
         f"        --service-name com.amazonaws.{found.region}.s3"
     )
     return Finding("network", Verdict.LOOK, text, fix)
+
+
+def judge_versions(old: int, *, at_least: bool) -> Finding:
+    """Say what older versions cost: `old` bytes, `at_least` if there may be more."""
+    usd = old / 2**30 * S3_USD_PER_GIB_MONTH
+    some = "at least " if at_least else ""
+    text = f"keeps older versions: {some}{show_size(old)}, about ${usd:.2f} a month"
+    fix = "clean runs that are over; a lifecycle rule ends noncurrent versions"
+    return Finding("bucket", Verdict.LOOK, text, fix)
 
 
 def judge_volumes(key: str, allowed: str, *, granted: bool) -> Finding:

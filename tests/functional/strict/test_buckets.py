@@ -1,0 +1,102 @@
+"""Buckets as others have made them: versions that stay, and what clean and doctor do about them."""
+
+import json
+
+import pytest
+from tests.functional.fleet.calls import needs, recorded
+from tests.functional.fleet.conftest import BUCKET
+from tests.functional.fleet.iam import allows
+from tests.functional.strict.test_second_stack import policies
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+
+RUN = ("--run", "scans")
+
+
+@pytest.fixture
+def versioned(account):
+    """A bucket that keeps versions, with a run two of whose objects were written twice."""
+    s3 = account.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for _ in range(2):
+        account.prepare("scans", files=2)
+    return s3
+
+
+def versions(s3):
+    found = s3.list_object_versions(Bucket=BUCKET)
+    return [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
+
+
+def test_clean_leaves_no_version_behind(versioned, parallelize):
+    assert versions(versioned)
+    code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    assert versions(versioned) == []
+    assert "versions" in err
+
+
+def test_a_dry_run_says_how_many_older_versions_would_go(versioned, parallelize):
+    _, _, err = parallelize("clean", "--dry-run", *RUN)
+    assert "would delete 3 older versions that the bucket keeps" in err
+    assert len(versions(versioned)) == 6
+
+
+def test_versions_of_objects_that_were_deleted_before_are_cleaned_too(
+    account, versioned, parallelize
+):
+    listed = versioned.list_objects_v2(Bucket=BUCKET)["Contents"]
+    for one in listed:
+        versioned.delete_object(Bucket=BUCKET, Key=one["Key"])
+    code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    assert versions(versioned) == []
+
+
+def test_outputs_that_are_kept_keep_their_versions(versioned, parallelize):
+    key = "runs/scans/output/a.txt"
+    for text in (b"1", b"2"):
+        versioned.put_object(Bucket=BUCKET, Key=key, Body=text)
+    code, _, err = parallelize("clean", "--yes", "--keep-outputs", *RUN)
+    assert code == 0, err
+    assert [one["Key"] for one in versions(versioned)] == [key, key]
+
+
+def test_a_submitter_may_clean_a_bucket_that_keeps_versions(account, versioned, parallelize):
+    assert parallelize("setup", "--yes")[0] == 0
+    submitter = policies(account, "parallelize")["submitter"]
+    with recorded() as calls:
+        code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    wanted = {need for call in calls if call.service == "s3" for need in needs(call)}
+    assert any(need.action == "s3:DeleteObjectVersion" for need in wanted)
+    assert [
+        need for need in wanted
+        if not allows([submitter], need.action, need.resource, dict(need.context))
+    ] == []  # fmt: skip
+
+
+def bucket_finding(parallelize):
+    _, out, _ = parallelize("doctor", "--json", *RUN)
+    return {one["check"]: one for one in json.loads(out)["findings"]}["bucket"]
+
+
+def test_doctor_says_what_older_versions_cost(versioned, parallelize):
+    for _ in range(2):
+        versioned.put_object(Bucket=BUCKET, Key="runs/scans/output/a", Body=b"x" * 2**20)
+    finding = bucket_finding(parallelize)
+    assert finding["verdict"] == "look"
+    assert finding["text"].startswith("keeps older versions: 1.0 MiB, about $0.00 a month")
+
+
+def test_doctor_finds_nothing_in_a_bucket_that_keeps_none(account, parallelize):
+    assert bucket_finding(parallelize)["verdict"] == "good"
+
+
+def test_doctor_says_so_where_it_may_not_look_at_versions(account, versioned, parallelize):
+    assert parallelize("setup", "--yes")[0] == 0
+    mine = account.session.get_credentials().access_key
+    account.strict.world.policies[mine] = [policies(account, "parallelize")["launcher"]]
+    assert bucket_finding(parallelize)["text"] == (
+        "keeps older versions; what they cost could not be read"
+    )
