@@ -27,6 +27,8 @@ class World:
     """The path that roles, profiles and policies must have."""
     shared_subnets: dict[str, str] = field(default_factory=dict)
     """Which subnets are shared by other accounts, and whose they are."""
+    sms_sandbox: bool = True
+    """Whether SMS reaches verified numbers only, as in new accounts."""
     volume_key: str = ""
     """The ARN of the account's own key that encrypts volumes by default; empty for AWS's."""
     scale: float = 1.0

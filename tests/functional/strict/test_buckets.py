@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from cfnlint.decode import decode_str
 from tests.functional.fleet.calls import needs, recorded
 from tests.functional.fleet.conftest import BUCKET
 from tests.functional.fleet.iam import allows
 from tests.functional.strict.test_second_stack import policies
+
+from parallelize import stack
+from parallelize.commands.setup import with_listable
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
@@ -100,3 +104,36 @@ def test_doctor_says_so_where_it_may_not_look_at_versions(account, versioned, pa
     assert bucket_finding(parallelize)["text"] == (
         "keeps older versions; what they cost could not be read"
     )
+
+
+ELSEWHERE = ("--set", "ReadableObjects=arn:aws:s3:::our-data/*,arn:aws:s3:::our-data/more/*",
+             "--set", "WritableObjects=arn:aws:s3:::our-results/*")  # fmt: skip
+
+
+def test_a_submitter_may_list_and_read_the_buckets_of_inputs_and_outputs_elsewhere(
+    account, parallelize
+):
+    code, _, err = parallelize("setup", "--yes", *ELSEWHERE)
+    assert code == 0, err
+    submitter = [policies(account, "parallelize")["submitter"]]
+    for bucket in ("our-data", "our-results"):
+        assert allows(submitter, "s3:ListBucket", f"arn:aws:s3:::{bucket}")
+        assert allows(submitter, "s3:GetObject", f"arn:aws:s3:::{bucket}/a.txt")
+    assert not allows(submitter, "s3:PutObject", "arn:aws:s3:::our-data/a.txt")
+    assert not allows(submitter, "s3:ListBucket", "arn:aws:s3:::others")
+
+
+def test_workers_may_list_those_buckets_too_or_a_missing_key_would_be_forbidden():
+    # moto makes no policy of this kind, so it is read from the template.
+    document, _ = decode_str(stack.template())
+    made = document["Resources"]["ListElsewherePolicy"]["Properties"]
+    (statement,) = made["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "s3:ListBucket"
+    assert statement["Resource"] == {"Ref": "ListableBuckets"}
+    assert made["RoleName"] == {"Ref": "AgentRole"}
+
+
+def test_what_was_said_of_other_buckets_before_is_still_listed_with_what_is_said_now():
+    told = {"ReadableObjects": "arn:aws:s3:::our-data/*"}
+    now = with_listable({"WritableObjects": "arn:aws:s3:::our-results/*"}, told)
+    assert now["ListableBuckets"] == "arn:aws:s3:::our-data,arn:aws:s3:::our-results"

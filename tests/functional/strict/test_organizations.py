@@ -138,3 +138,11 @@ def test_doctor_does_not_call_routes_missing_that_only_the_owner_sees(shared, pa
     found = {one["check"]: one for one in json.loads(out)["findings"]}["network"]
     assert found["verdict"] == "look", found
     assert "their owner's" in found["text"]
+
+
+@pytest.mark.parametrize("sandbox", [True, False])
+def test_setup_says_if_sms_reaches_verified_numbers_only(account, parallelize, sandbox):
+    account.strict.world.sms_sandbox = sandbox
+    code, _, err = parallelize("setup", "--yes", "--phone", "+4915112345678")
+    assert code == 0, err
+    assert ("create-sms-sandbox-phone-number" in err) is sandbox

@@ -12,7 +12,7 @@ from tests.strict_aws.rules.machines import (
     RegionTypes,
     VolumeSize,
 )
-from tests.strict_aws.rules.organization import DemandedRole, DemandedTags
+from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
@@ -25,6 +25,7 @@ RULES: tuple[type[Rule], ...] = (
     ParameterLimits,
     Permission,
     DemandedTags,
+    SmsSandbox,
     BucketOwner,
     UnseenKey,
     ArchivedObject,

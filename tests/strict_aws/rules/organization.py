@@ -69,6 +69,18 @@ class DemandedTags(Rule):
         return own
 
 
+class SmsSandbox(Rule):
+    """A new account's SMS reaches verified numbers only; moto does not know the question."""
+
+    source = "https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html"
+    found = "setup --phone said nothing of it, and no alarm would have come"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.name == "sns.GetSMSSandboxAccountStatus":
+            return {"IsInSandbox": self.world.sms_sandbox}
+        return None
+
+
 class DemandedRole(Rule):
     """A policy denies making roles without the organization's boundary, or at another path."""
 

@@ -7,6 +7,7 @@ from parallelize.commands.doctor import called_besides
 from parallelize.commands.findings import (
     Verdict,
     judge_clock,
+    judge_disks,
     judge_image,
     judge_leftovers,
     judge_network,
@@ -68,6 +69,17 @@ class TestQuota:
 
     def test_an_unreadable_quota_is_no_verdict(self):
         assert judge_quota([], "spot", 8).verdict is Verdict.LOOK
+
+
+class TestDisks:
+    def test_room_for_the_workers_disks_is_good(self):
+        assert judge_disks(51200, 1200, 50_000).verdict is Verdict.GOOD
+
+    def test_disks_beyond_the_quota_are_bad_and_it_is_said_what_to_ask_for(self):
+        finding = judge_disks(51200, 51000, 250)
+        assert finding.verdict is Verdict.BAD
+        assert finding.text == "200 of 51,200 GiB of gp3 storage are free; 250 are wanted"
+        assert "gp3" in finding.fix
 
 
 def left(kind="machine", id_="i-1", run="scans", hours=2.0):

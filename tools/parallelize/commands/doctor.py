@@ -22,6 +22,7 @@ from parallelize.commands.findings import (
     Finding,
     Verdict,
     judge_clock,
+    judge_disks,
     judge_image,
     judge_leftovers,
     judge_network,
@@ -169,6 +170,16 @@ def check_quota(context: Context) -> Finding:
     return judge_quota(found, workers.market, workers.count * smallest.vcpus)
 
 
+def check_disks(context: Context) -> Finding:
+    """Compare the quota of gp3 storage with the disks of the workers that the settings ask for."""
+    clients, workers = FactClients.make(context.session), context.settings.workers
+    limit = gather.find_limit(clients.quotas, quotas.GP3_STORAGE, "ebs")
+    if limit is None:
+        return Finding("disks", Verdict.LOOK, "the quota of gp3 storage cannot be read")
+    wanted = workers.count * -(-workers.disk // 2**30)
+    return judge_disks(limit * 1024, gather.gp3_gib(clients.ec2), wanted)
+
+
 def check_network(context: Context) -> Finding:
     """Look whether workers can reach S3 and SQS from their subnets, and what else they call."""
     ec2 = context.client("ec2")
@@ -285,6 +296,7 @@ CHECKS: dict[str, Check] = {
     "bucket": check_bucket,
     "image": check_image,
     "quota": check_quota,
+    "disks": check_disks,
     "network": check_network,
     "volumes": check_volumes,
     "permissions": check_permissions,

@@ -125,6 +125,16 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
     return Finding("quota", Verdict.BAD, f"{text}{new}; {wanted} are wanted", fix)
 
 
+def judge_disks(limit: int, used: int, wanted: int) -> Finding:
+    """Say whether the quota of gp3 storage has room for the workers' disks; all in GiB."""
+    free = max(0, limit - used)
+    text = f"{free:,} of {limit:,} GiB of gp3 storage are free"
+    if wanted <= free:
+        return Finding("disks", Verdict.GOOD, text)
+    fix = 'Service Quotas, Amazon EBS, "Storage for General Purpose SSD (gp3)"'
+    return Finding("disks", Verdict.BAD, f"{text}; {wanted:,} are wanted", fix)
+
+
 def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Finding:
     """Say from which subnets workers could not work, or not tell how they do, or pay for it."""
     seen = [one for one in found.subnets if not found.is_hidden(one)]

@@ -24,7 +24,14 @@ from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
-from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import (
+    AccessError,
+    NothingToDoError,
+    ParallelizeError,
+    ServiceError,
+    UsageError,
+)
 
 POLICIES = ("SubmitterPolicy", "LauncherPolicy")
 """The stack's policies for people, as its template calls them."""
@@ -74,7 +81,7 @@ def _deploy(
 ) -> None:
     if not _make_way(context, there, dry_run=dry_run, yes=yes):
         return
-    parameters = {**stack_parameters(context, there), **given}
+    parameters = with_listable({**stack_parameters(context, there), **given}, there.parameters())
     if parameters.get("CreateBucket") == "false":
         say(f"bucket {context.bucket} is there already; its policy is its owner's matter")
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
@@ -85,6 +92,8 @@ def _deploy(
             changes.execute(_teller(there))
     if key := parameters.get(KEY):
         ensure_grant(context, key, dry_run=dry_run)
+    if given.get("Phone") and not dry_run:
+        say_sandbox(context, given["Phone"])
     if dry_run:
         say("nothing was changed")
     elif changes.lines:
@@ -167,6 +176,39 @@ def _volume_key(context: Context) -> dict[str, str]:
     # One that could not be read now stays as it was said before.
     key = find_volume_key(context)
     return {} if key is None else {KEY: key}
+
+
+ELSEWHERE = ("ReadableObjects", "WritableObjects")
+"""The parameters with objects in other buckets."""
+
+
+def with_listable(given: dict[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """Add the buckets of the objects elsewhere, unless they are given; `told` is from before."""
+    if not given.keys() & set(ELSEWHERE):
+        return given
+    objects = ",".join(given.get(name, told.get(name, "")) for name in ELSEWHERE)
+    buckets = {arn.strip().partition("/")[0] for arn in objects.split(",") if arn.strip()}
+    return {"ListableBuckets": ",".join(sorted(buckets)), **given}
+
+
+def say_sandbox(context: Context, phone: str) -> None:
+    """Say if SMS reaches nobody yet: a new account's goes to numbers that it has verified only.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html
+    """
+    try:
+        with translated("SNS"):
+            answer = context.client("sns").get_sms_sandbox_account_status()
+    except ParallelizeError as error:
+        say(f"whether SMS reaches {escape(phone)} could not be read ({escape(error.what)})")
+        return
+    if answer["IsInSandbox"]:
+        say(
+            "this account's SMS reaches verified numbers only; for this one:\n"
+            f"  aws sns create-sms-sandbox-phone-number --phone-number {escape(phone)}\n"
+            "  aws sns verify-sms-sandbox-phone-number --one-time-password CODE"
+            f" --phone-number {escape(phone)}"
+        )
 
 
 def _alarms(email: str | None, phone: str | None) -> dict[str, str]:

@@ -155,18 +155,27 @@ def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quo
     ]
 
 
-def find_limit(client: ServiceQuotasClient, code: str) -> int | None:
-    """Return a quota in vCPUs, or None if it cannot be read."""
+def find_limit(client: ServiceQuotasClient, code: str, service: str = "ec2") -> int | None:
+    """Return a quota, or None if it cannot be read; those of "ec2" are in vCPUs."""
     # Not being allowed to read a quota is no reason not to launch.
     try:
-        return _limit(client, code)
+        return _limit(client, code, service)
     except ParallelizeError:
         return None
 
 
+@translated("EC2")
+def gp3_gib(ec2: EC2Client) -> int:
+    """Return how many GiB all gp3 volumes of the region have, of all runs and users."""
+    pages = ec2.get_paginator("describe_volumes").paginate(
+        Filters=[{"Name": "volume-type", "Values": ["gp3"]}]
+    )
+    return sum(volume["Size"] for page in pages for volume in page["Volumes"])
+
+
 @translated("Service Quotas")
-def _limit(client: ServiceQuotasClient, code: str) -> int:
-    answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
+def _limit(client: ServiceQuotasClient, code: str, service: str) -> int:
+    answer = client.get_service_quota(ServiceCode=service, QuotaCode=code)
     return int(answer["Quota"]["Value"])
 
 
