@@ -39,7 +39,7 @@ class Connections:
 @asynccontextmanager
 async def connect(config: AgentConfig, instance: Instance) -> AsyncIterator[Connections]:
     """Open the connections of a worker; they are closed at the end."""
-    clients = AsyncClients.of_region(config.region or instance.region)
+    clients = AsyncClients.of_region(config.region or instance.region, config.terms)
     try:
         yield Connections(
             clients.store,
@@ -55,7 +55,9 @@ def open_rare(config: AgentConfig, instance: Instance) -> Store:
     """Open the run's bucket for calls that may block."""
     from parallelize_core.clients import Clients, make_session  # noqa: PLC0415 - see above
 
-    return Clients.make(make_session(config.region or instance.region)).store(config.bucket)
+    session = make_session(config.region or instance.region)
+    config.terms.install(session.events)
+    return Clients.make(session).store(config.bucket)
 
 
 def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from parallelize_core.bucket_terms import NO_TERMS, Terms
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.regions import region_from
@@ -39,17 +40,19 @@ class AsyncClients:
         self,
         session: boto3.Session | botocore.session.Session,
         parts_at_once: int = PARTS_AT_ONCE,
+        terms: Terms = NO_TERMS,
     ) -> None:
         # boto3's session is made of botocore's.
         self._session: Any = getattr(session, "_session", session)
         self._connector = Connector(self._session)
+        self._terms = terms
         self._files = ThreadPoolExecutor(FILE_THREADS, "files")
         self._rare = ThreadPoolExecutor(RARE_THREADS, "rare")
         self._parts = asyncio.Semaphore(parts_at_once)
         self._stores: dict[str, AsyncS3Store] = {}
 
     @classmethod
-    def of_region(cls, region: str | None) -> Self:
+    def of_region(cls, region: str | None, terms: Terms = NO_TERMS) -> Self:
         """Make them for a region, or for the one that the environment or the profile names."""
         import botocore.session  # noqa: PLC0415 - boto3's takes twice as long to import
 
@@ -57,7 +60,8 @@ class AsyncClients:
         found = region_from(os.environ)
         if wanted := region or (found[0] if found else None):
             session.set_config_variable("region", wanted)
-        return cls(session)
+        terms.install(session.get_component("event_emitter"))
+        return cls(session, terms=terms)
 
     def store(self, bucket: str) -> AsyncS3Store:
         """Return a bucket."""
@@ -69,6 +73,7 @@ class AsyncClients:
                 self._files,
                 self._rare,
                 self._parts,
+                self._terms,
             )
         return self._stores[bucket]
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from parallelize_core.bucket_terms import Terms
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import FIRST, Names
@@ -96,6 +97,13 @@ class AgentConfig(BaseModel):
     metrics: bool = False
     log_group: str = ""
     max_cost_usd: float | None = Field(default=None, gt=0)
+    requester_pays: tuple[str, ...] = ()
+    kms_keys: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def terms(self) -> Terms:
+        """What the owners of buckets ask for."""
+        return Terms(self.requester_pays, self.kms_keys)
 
     @property
     def names(self) -> Names:

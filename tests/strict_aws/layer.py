@@ -29,6 +29,10 @@ class World:
     """Which subnets are shared by other accounts, and whose they are."""
     sms_sandbox: bool = True
     """Whether SMS reaches verified numbers only, as in new accounts."""
+    requester_pays: frozenset[str] = frozenset()
+    """The buckets whose readers pay."""
+    demanded_keys: dict[str, str] = field(default_factory=dict)
+    """The keys that writers to a bucket must name."""
     volume_key: str = ""
     """The ARN of the account's own key that encrypts volumes by default; empty for AWS's."""
     scale: float = 1.0

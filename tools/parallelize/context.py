@@ -46,6 +46,7 @@ from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
 from parallelize.wire import Wire
 from parallelize_core.aws_errors import translated
+from parallelize_core.bucket_terms import Terms
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
@@ -109,6 +110,7 @@ class Context:
         with translated("AWS"):
             session = make_session(self.settings.aws.region, self.settings.aws.profile)
             check_name(session, self.region_source)
+        self.terms.install(session.events)
         return session
 
     @cached_property
@@ -217,10 +219,16 @@ class Context:
         """Return another bucket, such as that of the inputs."""
         return WireStore(self.clients.store(bucket), self.wire)
 
+    @property
+    def terms(self) -> Terms:
+        """What the owners of buckets ask for."""
+        aws = self.settings.aws
+        return Terms(aws.requester_pays, aws.kms_keys)
+
     @cached_property
     def wire(self) -> Wire:
         """The event loop for what moves many objects or messages."""
-        return Wire(self.session)
+        return Wire(self.session, self.terms)
 
     def transfer(
         self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]

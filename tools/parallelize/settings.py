@@ -139,6 +139,8 @@ class AwsTable(Table):
     prefix: str = ""
     subnets: Words = ()
     tags: Pairs = Field(default={})
+    requester_pays: Words = ()
+    kms_keys: Pairs = Field(default={})
 
 
 DEFAULT_TYPES = (

@@ -138,7 +138,7 @@ class BotoStore(ThreadedStore):
 class BotoWire:
     """A loop whose calls are boto3's, so that moto answers them and policies can be compared."""
 
-    def __init__(self, session: boto3.Session) -> None:
+    def __init__(self, session: boto3.Session, _terms: object) -> None:
         self._clients = Clients.make(session)
 
     def run(self, work: Callable[[Any], Coroutine[Any, Any, Made]]) -> Made:

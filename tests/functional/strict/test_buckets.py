@@ -5,12 +5,13 @@ import json
 import pytest
 from cfnlint.decode import decode_str
 from tests.functional.fleet.calls import needs, recorded
-from tests.functional.fleet.conftest import BUCKET
+from tests.functional.fleet.conftest import BUCKET, REGION
 from tests.functional.fleet.iam import allows
 from tests.functional.strict.test_second_stack import policies
 
 from parallelize import stack
 from parallelize.commands.setup import with_listable
+from parallelize_core.config import AgentConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
@@ -137,3 +138,51 @@ def test_what_was_said_of_other_buckets_before_is_still_listed_with_what_is_said
     told = {"ReadableObjects": "arn:aws:s3:::our-data/*"}
     now = with_listable({"WritableObjects": "arn:aws:s3:::our-results/*"}, told)
     assert now["ListableBuckets"] == "arn:aws:s3:::our-data,arn:aws:s3:::our-results"
+
+
+@pytest.fixture
+def theirs(account, tmp_path):
+    """A bucket of others with an input."""
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="theirs", Key="data/a.txt", Body=b"a")
+    account.strict.world.requester_pays = frozenset({"theirs"})
+
+
+PREP = ("prep", "--inputs", "s3://theirs/data/", "--command", "cat", *RUN)
+
+
+def test_inputs_are_not_read_where_readers_pay_and_nobody_said_so(theirs, parallelize):
+    assert parallelize(*PREP)[0] == 4
+
+
+def test_inputs_are_read_where_readers_pay_when_the_settings_say_so(
+    theirs, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_AWS_REQUESTER_PAYS", "theirs")
+    code, _, err = parallelize(*PREP)
+    assert code == 0, err
+
+
+def test_writes_name_the_key_that_a_bucket_asks_for(account, theirs, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_AWS_REQUESTER_PAYS", "theirs")
+    key = account.client("kms").create_key()["KeyMetadata"]["Arn"]
+    account.strict.world.demanded_keys[BUCKET] = key
+    assert parallelize(*PREP)[0] == 4
+    monkeypatch.setenv("PARALLELIZE_AWS_KMS_KEYS", f"{BUCKET}={key}")
+    code, _, err = parallelize(*PREP)
+    assert code == 0, err
+    assert (
+        account.client("s3").head_object(Bucket=BUCKET, Key="runs/scans/run.json")["SSEKMSKeyId"]
+        == key
+    )
+
+
+def test_a_worker_is_told_of_both(account, parallelize, monkeypatch):
+    account.prepare("scans")
+    monkeypatch.setenv("PARALLELIZE_AWS_REQUESTER_PAYS", "theirs")
+    monkeypatch.setenv("PARALLELIZE_AWS_KMS_KEYS", f"{BUCKET}=arn:key")
+    _, out, _ = parallelize("launch", "--print-config", *RUN)
+    terms = AgentConfig.decode(out, "stdout").terms
+    assert terms.reading("theirs") == [("x-amz-request-payer", "requester")]
+    assert dict(terms.writing(BUCKET))["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:key"

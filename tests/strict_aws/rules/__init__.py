@@ -16,7 +16,14 @@ from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsS
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
-from tests.strict_aws.rules.storage import ArchivedObject, BucketOwner, Permission, UnseenKey
+from tests.strict_aws.rules.storage import (
+    ArchivedObject,
+    BucketOwner,
+    DemandedKey,
+    Permission,
+    RequesterPays,
+    UnseenKey,
+)
 from tests.strict_aws.rules.throttling import Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
 
@@ -29,6 +36,8 @@ RULES: tuple[type[Rule], ...] = (
     BucketOwner,
     UnseenKey,
     ArchivedObject,
+    RequesterPays,
+    DemandedKey,
     NewQueue,
     DeletedQueue,
     PurgedQueue,

@@ -32,6 +32,8 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         max_cost_usd=workers.max_cost,
         metrics=workers.metrics,
         log_group=log_group(context),
+        requester_pays=context.terms.requester_pays,
+        kms_keys=dict(context.terms.kms_keys),
         drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )
