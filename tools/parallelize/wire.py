@@ -15,7 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.bucket_terms import Terms
+from parallelize_core.bucket_terms import NO_TERMS, Terms
 
 if TYPE_CHECKING:
     from parallelize_core.clients import Session
@@ -33,7 +33,7 @@ AT_ONCE = 32
 class Wire:
     """A loop, and the connections that are kept from one use to the next."""
 
-    def __init__(self, session: Session, terms: Terms) -> None:
+    def __init__(self, session: Session, terms: Terms = NO_TERMS) -> None:
         self._runner = asyncio.Runner()
         self._session = session
         self._terms = terms
