@@ -15,7 +15,12 @@ from tests.strict_aws.rules.machines import (
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
-from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
+from tests.strict_aws.rules.stacks import (
+    AttachedPolicy,
+    DeletedStack,
+    NamedResource,
+    RegionalBucket,
+)
 from tests.strict_aws.rules.storage import (
     ArchivedObject,
     BucketOwner,
@@ -55,4 +60,5 @@ RULES: tuple[type[Rule], ...] = (
     AttachedPolicy,
     DemandedRole,
     NamedResource,
+    RegionalBucket,
 )

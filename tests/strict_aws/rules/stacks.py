@@ -133,3 +133,24 @@ class DeletedStack(Rule):
 def _going(name: str) -> dict[str, Any]:
     return {"StackName": name, "StackStatus": "DELETE_IN_PROGRESS",
             "CreationTime": "2026-11-01T00:00:00Z"}  # fmt: skip
+
+
+class RegionalBucket(Rule):
+    """Two regions have no bucket names of an account's own."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html"
+    found = "setup asked for such a name in every region"
+
+    WITHOUT = ("me-central-1", "me-south-1")
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.name != "cloudformation.CreateChangeSet" or call.region not in self.WITHOUT:
+            return None
+        given = {
+            one["ParameterKey"]: one.get("ParameterValue") for one in call.params["Parameters"]
+        }
+        if given.get("BucketNamespace") == "account-regional":
+            raise Refusal(
+                "ValidationError", "Account regional namespaces are not supported in this region"
+            )
+        return None
