@@ -18,6 +18,7 @@ locals {
     "parallelize:base"         = var.base
     "parallelize:architecture" = var.architecture
   })
+
   build_tags = merge(var.tags, { "Name" = "building ${local.name}" })
 
   stage = "/tmp/parallelize-image"

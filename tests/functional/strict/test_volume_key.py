@@ -101,7 +101,7 @@ def test_doctor_sees_that_auto_scaling_lacks_its_grant(account, key, parallelize
     account.client("kms").revoke_grant(KeyId=key, GrantId=grant["GrantId"])
     assert volumes(parallelize)["verdict"] == "good"
     monkeypatch.setenv("PARALLELIZE_WORKERS_FLEET", "persistent")
-    assert "Auto Scaling may not use" in volumes(parallelize)["text"]
+    assert "no grant lets Auto Scaling use" in volumes(parallelize)["text"]
 
 
 def test_awss_own_key_asks_for_nothing(account, parallelize):
