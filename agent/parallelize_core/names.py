@@ -19,6 +19,16 @@ STACK_NAME = re.compile(r"[a-z][a-z0-9]{0,13}")
 """Lower case for S3; SQS's 80 characters are for a run's name of 60, two hyphens and "dead"."""
 
 
+def checked_stack(name: str) -> str:
+    """Return `name` if it can name a stack; raise ValueError if it cannot."""
+    if not STACK_NAME.fullmatch(name):
+        raise ValueError(
+            f'"{name}" cannot name a stack: it takes a lower-case letter, then at most 13 more and '
+            "digits, without a hyphen"
+        )
+    return name
+
+
 @dataclass(frozen=True)
 class Names:
     """The names of a run of a stack; without `run`, of the stack and of all its runs."""

@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from parallelize.console import escape
 from parallelize.units import parse_duration, parse_size, parse_slots
 from parallelize_core.errors import UsageError
-from parallelize_core.names import FIRST, STACK_NAME
+from parallelize_core.names import FIRST, checked_stack
 from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
 
 FILE_NAME = "parallelize.toml"
@@ -73,15 +73,6 @@ def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
                 'like "*.png" or "results/**/*.csv"'
             )
     return globs
-
-
-def _stack(name: str) -> str:
-    if not STACK_NAME.fullmatch(name):
-        raise ValueError(
-            f'"{name}" cannot name a stack: it takes a lower-case letter, then at most 13 more and '
-            "digits, without a hyphen"
-        )
-    return name
 
 
 def _halt(value: object) -> object:
@@ -134,7 +125,7 @@ class AwsTable(Table):
 
     profile: str | None = None
     region: str | None = None
-    stack: Annotated[str, AfterValidator(_stack)] = FIRST
+    stack: Annotated[str, AfterValidator(checked_stack)] = FIRST
     bucket: str = Field(default="auto", min_length=1)
     prefix: str = ""
     subnets: Words = ()

@@ -98,13 +98,16 @@ def test_doctor_finds_nothing_in_a_bucket_that_keeps_none(account, parallelize):
     assert bucket_finding(parallelize)["verdict"] == "good"
 
 
-def test_doctor_says_so_where_it_may_not_look_at_versions(account, versioned, parallelize):
-    assert parallelize("setup", "--yes")[0] == 0
+@pytest.mark.parametrize(
+    "actions", [["s3:ListBucket"], ["s3:ListBucket", "s3:GetBucketVersioning"]]
+)
+def test_doctor_says_so_where_it_may_not_look_at_versions(account, versioned, parallelize, actions):
     mine = account.session.get_credentials().access_key
-    account.strict.world.policies[mine] = [policies(account, "parallelize")["launcher"]]
-    assert bucket_finding(parallelize)["text"] == (
-        "keeps older versions; what they cost could not be read"
-    )
+    may = {"Effect": "Allow", "Action": ["s3:ListBucket", *more], "Resource": "*"}
+    account.strict.world.policies[mine] = [{"Statement": [may]}]
+    finding = bucket_finding(parallelize)
+    assert finding["verdict"] == "look"
+    assert finding["text"] == "what older versions cost could not be read (AccessDenied)"
 
 
 ELSEWHERE = ("--set", "ReadableObjects=arn:aws:s3:::our-data/*,arn:aws:s3:::our-data/more/*",

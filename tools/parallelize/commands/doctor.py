@@ -92,10 +92,10 @@ def doctor(
 Check = Callable[[Context], Finding]
 
 CREDENTIALS = "credentials"
+ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
 
 VERSIONS = 20_000
 """How many versions are looked at: twenty requests, and enough to see what they cost."""
-ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
 
 
 def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
@@ -148,7 +148,7 @@ def _date_of_aws(sts: Any) -> str | None:
 def check_stack(context: Context) -> Finding:
     """Look for what `setup` makes."""
     name = context.names.stack
-    return judge_stack(name, Stack(context.client("cloudformation"), context.names.stack).status())
+    return judge_stack(name, Stack(context.client("cloudformation"), name).status())
 
 
 def check_image(context: Context) -> Finding:
@@ -247,12 +247,12 @@ def check_bucket(context: Context) -> Finding:
     s3 = context.clients.s3
     if not exists(s3, context.bucket):
         return Finding("bucket", Verdict.LOOK, "is not there yet", "parallelize setup")
-    if not old_versions.keeps_versions(s3, context.bucket):
-        return Finding("bucket", Verdict.GOOD, "keeps no older versions")
     try:
+        if not old_versions.keeps_versions(s3, context.bucket):
+            return Finding("bucket", Verdict.GOOD, "keeps no older versions")
         seen = list(islice(old_versions.find(s3, context.base.below("runs")), VERSIONS))
-    except AccessError:
-        text = "keeps older versions; what they cost could not be read"
+    except ParallelizeError as error:
+        text = f"what older versions cost could not be read ({code_of(error) or error.what})"
         return Finding("bucket", Verdict.LOOK, text)
     old = sum(one.size for one in seen if one.is_old)
     return judge_versions(old, at_least=len(seen) == VERSIONS)
@@ -261,14 +261,25 @@ def check_bucket(context: Context) -> Finding:
 def check_volumes(context: Context) -> Finding:
     """Look whether those who start machines may use the key that encrypts volumes."""
     kms = context.client("kms")
-    key = volume_key.find_key(context.client("ec2"), kms)
+    try:
+        key = volume_key.find_key(context.client("ec2"), kms)
+    except ParallelizeError as error:
+        text = f"the key could not be read ({code_of(error) or error.what})"
+        return Finding("volumes", Verdict.LOOK, text)
     if not key:
         return judge_volumes(key, "", granted=True)
     told = Stack(context.client("cloudformation"), context.names.stack).parameters()
     role = volume_key.scaling_role(key, context.account)
     persistent = context.settings.workers.fleet == "persistent"
-    granted = not persistent or bool(volume_key.grants(kms, key, role))
+    granted = not persistent or _has_grant(kms, key, role)
     return judge_volumes(key, told.get("VolumeKeyArn", ""), granted=granted)
+
+
+def _has_grant(kms: Any, key: str, role: str) -> bool:
+    try:
+        return bool(volume_key.grants(kms, key, role))
+    except ParallelizeError:
+        return False
 
 
 def check_leftovers(context: Context) -> Finding:

@@ -90,16 +90,21 @@ def _deploy(
         if changes.lines and not dry_run:
             confirm(f"Make these changes in account {context.account}?", yes=yes)
             changes.execute(_teller(there))
-    if key := parameters.get(KEY):
-        ensure_grant(context, key, dry_run=dry_run)
-    if given.get("Phone") and not dry_run:
-        say_sandbox(context, given["Phone"])
+    _outside_the_stack(context, parameters, dry_run=dry_run)
     if dry_run:
         say("nothing was changed")
     elif changes.lines:
         _show_outputs(there, json=False)
     else:
         say("the stack is as it should be; nothing to change")
+
+
+def _outside_the_stack(context: Context, parameters: Mapping[str, str], *, dry_run: bool) -> None:
+    """See to what the stack's parameters need, and no stack can make."""
+    if key := parameters.get(KEY):
+        ensure_grant(context, key, dry_run=dry_run)
+    if (phone := parameters.get("Phone")) and not dry_run:
+        say_sandbox(context, phone)
 
 
 def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bool:
