@@ -139,13 +139,19 @@ DEFAULT_TYPES = (
 
 
 class WorkersTable(Table):
-    """The machines; `disk` in bytes, `max_cost` in USD, `max_price` in USD an hour for one."""
+    """The machines; `disk` in bytes, `max_cost` in USD, `max_price` in USD an hour for one.
+
+    `disk_throughput` is in MiB/s. Its bounds, and those of `disk_iops`, are gp3's:
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
+    """
 
     count: int = Field(default=2, ge=0)
     types: Words = DEFAULT_TYPES
     ami: str = "auto"
     slots: Slots = 0
     disk: Bytes = Field(default=50 * 2**30, gt=0)
+    disk_iops: int | None = Field(default=None, ge=3000, le=80_000)
+    disk_throughput: int | None = Field(default=None, ge=125, le=2000)
     market: Literal["spot", "on-demand"] = "spot"
     fleet: Literal["one-time", "persistent"] = "one-time"
     on_demand: int = Field(default=0, ge=0)
@@ -160,6 +166,7 @@ class WorkersTable(Table):
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
     instance_profile: str | None = None
     key_name: str | None = None
+    security_groups: Words = ()
     metrics: bool = True
     log_group: str = "/parallelize/agents"
 

@@ -131,3 +131,33 @@ def test_what_a_test_itself_looks_up_is_the_truth_at_once(account):
     sqs = account.client("sqs")
     url = sqs.create_queue(QueueName="q")["QueueUrl"]
     assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+
+
+@pytest.mark.parametrize(
+    ("ebs", "refused"),
+    [
+        ({"VolumeSize": 15, "Iops": 8000}, True),
+        ({"VolumeSize": 15, "Throughput": 800}, True),
+        ({"VolumeSize": 15, "Iops": 4000, "Throughput": 800}, False),
+    ],
+)
+def test_a_volume_has_no_more_speed_than_its_size_allows(account, our, ebs, refused):
+    ec2 = our("ec2")
+    mapping = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeType": "gp3", **ebs}}
+    made = ec2.create_launch_template(
+        LaunchTemplateName="t",
+        LaunchTemplateData={"ImageId": account.image, "BlockDeviceMappings": [mapping]},
+    )
+    account.strict.world.clock.sleep(2)
+    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
+    answer = ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": "c7i.xlarge"}]}
+        ],
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
+        },
+    )  # fmt: skip
+    codes = [one["ErrorCode"] for one in answer.get("Errors", ())]
+    assert codes == (["InvalidParameterCombination"] if refused else [])

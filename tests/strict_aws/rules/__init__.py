@@ -11,6 +11,7 @@ from tests.strict_aws.rules.machines import (
     NewTemplate,
     RegionTypes,
     VolumeSize,
+    VolumeSpeed,
 )
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
@@ -30,6 +31,7 @@ RULES: tuple[type[Rule], ...] = (
     RegionTypes,
     NewTemplate,
     VolumeSize,
+    VolumeSpeed,
     EndedAtOnce,
     NewInstance,
     DeletedGroup,

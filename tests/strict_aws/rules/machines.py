@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -122,14 +123,38 @@ class VolumeSize(Rule):
     found = "launch with a disk smaller than its image's, and image build --base gpu"
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "ec2.CreateFleet":
-            return None
         backend = ec2_backends[self.world.account][call.region]
-        for config in call.get("LaunchTemplateConfigs") or ():
-            named = config["LaunchTemplateSpecification"]
-            template = backend.get_launch_template(named["LaunchTemplateId"])
-            if fault := _too_small(backend, template.get_version(named["Version"]).data):
-                return {"Errors": [fault]}
+        faults = (_too_small(backend, data) for data in templates(self.world, call))
+        return next(({"Errors": [fault]} for fault in faults if fault), None)
+
+
+def templates(world: World, call: Call) -> Iterator[dict[str, Any]]:
+    """Go through the content of the launch templates that a fleet names."""
+    if call.name != "ec2.CreateFleet":
+        return
+    backend = ec2_backends[world.account][call.region]
+    for config in call.get("LaunchTemplateConfigs") or ():
+        named = config["LaunchTemplateSpecification"]
+        template = backend.get_launch_template(named["LaunchTemplateId"])
+        yield template.get_version(named["Version"]).data
+
+
+class VolumeSpeed(Rule):
+    """A gp3 volume has at most 500 IOPS for each GiB, and 0.25 MiB/s for each of those."""
+
+    source = "https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        for data in templates(self.world, call):
+            for one in data.get("BlockDeviceMappings") or ():
+                size, iops = int(one["Ebs"]["VolumeSize"]), int(one["Ebs"].get("Iops", 3000))
+                throughput = int(one["Ebs"].get("Throughput", 125))
+                if iops > max(3000, 500 * size) or throughput * 4 > iops:
+                    return {"Errors": [{
+                        "ErrorCode": "InvalidParameterCombination",
+                        "ErrorMessage": "The iops to volume size, or throughput to iops, ratio"
+                        " is too high",
+                    }]}  # fmt: skip
         return None
 
 

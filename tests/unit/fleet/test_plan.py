@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.fleet.examples import AGENT, SPOT_STANDARD, facts, pool, pools, request
 
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.plan import plan_launch
 from parallelize_core.config import AgentConfig
@@ -55,6 +56,39 @@ def test_on_demand_workers_have_no_max_price_and_no_spot_options():
     assert all("MaxPrice" not in o for o in overrides(fleet))
 
 
+def test_a_disk_has_the_size_and_speed_that_the_settings_say():
+    given = request(disk=Disk(200, iops=8000, throughput=500))
+    (mapping,) = only_fleet(plan_launch(facts(), given)).template["BlockDeviceMappings"]
+    assert mapping["Ebs"]["VolumeSize"] == 200
+    assert mapping["Ebs"]["Iops"] == 8000
+    assert mapping["Ebs"]["Throughput"] == 500
+
+
+def test_a_disk_without_a_speed_of_its_own_asks_for_none():
+    (mapping,) = only_fleet(plan_launch(facts(), request())).template["BlockDeviceMappings"]
+    assert not {"Iops", "Throughput"} & set(mapping["Ebs"])
+
+
+@pytest.mark.parametrize(
+    ("disk", "why", "fix"),
+    [
+        (Disk(10, iops=6000), "at most 500 for each GiB", 'workers.disk = "12GiB"'),
+        (Disk(50, throughput=1000), "4 IOPS for each MiB/s", "workers.disk_iops = 4000"),
+    ],
+)
+def test_a_speed_that_ebs_does_not_give_is_refused_with_what_it_takes(disk, why, fix):
+    with pytest.raises(UsageError) as told:
+        plan_launch(facts(), request(disk=disk))
+    assert why in told.value.why
+    assert fix in told.value.fix
+
+
+def test_workers_are_in_the_security_groups_of_the_settings_beside_that_of_setup():
+    given = request(security_groups=("sg-7", "sg-8"))
+    template = only_fleet(plan_launch(facts(), given)).template
+    assert template["SecurityGroupIds"] == ["sg-1", "sg-7", "sg-8"]
+
+
 def test_some_of_the_workers_can_be_on_demand_for_the_tail():
     plan = plan_launch(facts(), request(count=5, on_demand=2))
     assert [(fleet.market, fleet.count) for fleet in plan.fleets] == [("spot", 3), ("on-demand", 2)]
@@ -71,7 +105,7 @@ def test_a_repeated_plan_repeats_its_client_tokens_and_each_fleet_has_its_own():
 
 
 def test_the_launch_template_is_whole():
-    template = only_fleet(plan_launch(facts(), request(disk_gib=80))).template
+    template = only_fleet(plan_launch(facts(), request(disk=Disk(80)))).template
     assert template["ImageId"] == facts().image.id
     assert template["IamInstanceProfile"] == {"Name": "parallelize-agent"}
     assert template["SecurityGroupIds"] == ["sg-1"]

@@ -89,6 +89,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), "run"),
     gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
     gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET]),
+    gather.check_security_groups: lambda aws: gather.check_security_groups(aws, ["g"], [SUBNET]),
     gather.find_types: lambda aws: gather.find_types(aws, ["c7i.xlarge"]),
     gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
     gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),

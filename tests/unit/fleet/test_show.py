@@ -4,6 +4,7 @@ import pytest
 from tests.unit.fleet.examples import SPOT_STANDARD, ZONES, facts, pool, pools, request
 
 from parallelize.commands.launch import show
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
@@ -54,6 +55,13 @@ def test_a_thousand_machines_of_twelve_types_in_three_zones_are_one_call():
     assert len({one["SubnetId"] for one in config["Overrides"]}) == 3
     assert len(config["Overrides"]) == 36
     assert len(plan.user_data.encode()) < MAX_USER_DATA_BYTES
+
+
+def test_a_plan_tells_of_a_fast_disk_and_of_further_security_groups():
+    text = "\n".join(lines(disk=Disk(100, 8000, 500), security_groups=("sg-7",)))
+    assert "disk     100 GiB, 8,000 IOPS, 500 MiB/s" in text
+    assert "sg-1, made by setup: no way in" in text
+    assert "groups   sg-7, of workers.security_groups" in text
 
 
 def test_what_is_not_known_is_not_shown_as_nothing():

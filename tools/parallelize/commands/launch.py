@@ -20,6 +20,7 @@ from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
 from parallelize.fleet.gather import Place, gather
@@ -138,10 +139,11 @@ def make_request(
         backlog_per_worker=workers.backlog_per_worker,
         max_price=workers.max_price,
         max_cost=workers.max_cost,
-        disk_gib=-(-workers.disk // 2**30),
+        disk=Disk(-(-workers.disk // 2**30), workers.disk_iops, workers.disk_throughput),
         shutdown_behavior=workers.shutdown_behavior,
         instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
         key_name=workers.key_name,
+        security_groups=workers.security_groups,
         bundle=pack(context),
         topic=alarm_topic(context) if workers.metrics else "",
         tags=context.settings.aws.tags,
@@ -163,6 +165,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         subnets=context.settings.aws.subnets,
         types=request.types,
         ami=context.settings.workers.ami,
+        security_groups=request.security_groups,
     )
     facts = gather(FactClients.make(context.session), place, Work(0), context.run)
     enough = facts.workers + request.count

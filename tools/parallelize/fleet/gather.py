@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import escape
 from parallelize.fleet import images, instances, prices, quotas
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
@@ -29,6 +30,7 @@ class Place:
     subnets: tuple[str, ...]
     types: tuple[str, ...]
     ami: str
+    security_groups: tuple[str, ...] = ()
 
 
 def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
@@ -37,6 +39,7 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     subnets = find_subnets(ec2, place.subnets)
     types = find_types(ec2, place.types)
     there = {kind.name for kind in types}
+    check_security_groups(ec2, place.security_groups, subnets)
     machines = instances.find(ec2, run, instances.BILLED)
     return Facts(
         account=place.account,
@@ -83,6 +86,29 @@ def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, .
         ]
     )
     return tuple(group["GroupId"] for group in answer["SecurityGroups"])
+
+
+@translated("EC2")
+def check_security_groups(ec2: EC2Client, wanted: Sequence[str], subnets: Sequence[Any]) -> None:
+    """Raise UsageError for a group that is not there, or not in the subnets' VPC."""
+    if not wanted:
+        return
+    # A filter, because DescribeSecurityGroups fails for an id that it does not know.
+    answer = ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": list(wanted)}])
+    there = {group["GroupId"]: group["VpcId"] for group in answer["SecurityGroups"]}
+    for name in wanted:
+        if name not in there:
+            raise UsageError(
+                f"there is no security group {escape(name)} in this region",
+                fix="aws ec2 describe-security-groups   lists them; workers.security_groups"
+                " takes their ids",
+            )
+        if other := {subnet["VpcId"] for subnet in subnets} - {there[name]}:
+            raise UsageError(
+                f"security group {name} is in {there[name]}, and workers start in {min(other)}",
+                "a machine is only in groups of its own VPC",
+                "aws.subnets with subnets of that VPC, or another group",
+            )
 
 
 @translated("EC2")

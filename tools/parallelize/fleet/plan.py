@@ -11,7 +11,7 @@ from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
 from parallelize.fleet.group import group_request
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
-from parallelize.fleet.template import fleet_request, launch_template
+from parallelize.fleet.template import disk_of, fleet_request, launch_template
 from parallelize_core.cost import price_key
 from parallelize_core.errors import CapacityError, LimitError, UsageError
 
@@ -67,6 +67,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     check_request(request)
     check_work(facts, request)
     image = _image(facts)
+    disk_of(request, image).check()
     pools = _pools(facts, request, image)
     check_quota(facts, request, pools)
     price = hourly_usd(request, pools)

@@ -8,7 +8,7 @@ from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import LaunchPlan, shares
 from parallelize.fleet.stock import Bundle
-from parallelize.fleet.template import disk_gib
+from parallelize.fleet.template import disk_of
 from parallelize.units import show_size
 
 TYPES_SHOWN = 2
@@ -24,14 +24,14 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  types    {_types(plan)}",
         f"  zones    {', '.join(sorted({pool.zone for pool in plan.pools}))}",
         f"  network  {_network(plan)}",
+        *_groups(plan),
         *_quota_lines(plan),
         f"  price    {_price(plan)}",
         f"  image    {_image(plan)}",
     ]
     if plan.absent:
         lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
-    if (size := disk_gib(request, plan.image)) > request.disk_gib:
-        lines.append(f"  disk     {size} GiB, as large as the image's")
+    lines += _disk(plan)
     if bundle := request.bundle:
         lines.append(f"  agent    {_bundle(bundle)}")
     if plan.group:
@@ -47,9 +47,27 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
 
 
 def _network(plan: LaunchPlan) -> str:
-    if not plan.security_groups:
-        return "the VPC's default security group; parallelize setup makes a closed one"
-    return f"security group {', '.join(plan.security_groups)}, made by setup: no way in"
+    if plan.security_groups:
+        return f"security group {', '.join(plan.security_groups)}, made by setup: no way in"
+    if plan.request.security_groups:
+        return "not the VPC's default security group"
+    return "the VPC's default security group; parallelize setup makes a closed one"
+
+
+def _groups(plan: LaunchPlan) -> list[str]:
+    given = ", ".join(plan.request.security_groups)
+    return [f"  groups   {given}, of workers.security_groups"] if given else []
+
+
+def _disk(plan: LaunchPlan) -> list[str]:
+    """Tell of a disk that is not as the settings or EBS have it by default."""
+    disk = disk_of(plan.request, plan.image)
+    parts = [f"{disk.gib} GiB"]
+    parts += [f"{disk.iops:,} IOPS"] if disk.iops else []
+    parts += [f"{disk.throughput:,} MiB/s"] if disk.throughput else []
+    if disk.gib > plan.request.disk.gib:
+        parts.append("as large as the image's")
+    return [f"  disk     {', '.join(parts)}"] if len(parts) > 1 else []
 
 
 def describe_leftovers(found: Sequence[Leftover]) -> list[str]:
