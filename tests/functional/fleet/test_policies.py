@@ -23,6 +23,7 @@ from parallelize.fleet.permissions import Where, asks
 from parallelize_agent import services
 from parallelize_agent.assembly import Assembly, Instance
 from parallelize_agent.shutdown import ShutdownReason
+from parallelize_core.charges import RequestCounts
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import Location, RunLayout
@@ -310,7 +311,7 @@ def project(tmp_path: Path) -> Path:
 def work(config: AgentConfig, folder: Path) -> None:
     """Be a worker until the run is over."""
     instance = Instance("i-0123", "c7i.xlarge", "eu-west-1a")
-    log = services.make_cloud_log(config, instance)
+    log = services.make_cloud_log(config, instance, RequestCounts())
     assert log
     log.start()
     log.add("a line")
@@ -329,7 +330,7 @@ async def life(config: AgentConfig, instance: Instance, folder: Path) -> Shutdow
         open_rare=clients.store,
         queue=ThreadedQueue(clients.queue(config.queue_url)),
         dead_letters=ThreadedQueue(clients.queue(config.dead_letter_queue_url)),
-        publish=services.make_publisher(config, instance),
+        publish=services.make_publisher(config, instance, RequestCounts()),
     )
     worker = await assembly.worker()
     return await worker.run()
