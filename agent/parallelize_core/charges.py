@@ -24,8 +24,9 @@ class Rates(BaseModel):
     """What one of each costs, as `launch` has found it.
 
     `address_hour` is for a public IPv4 address, `disk_hour` for the root volume of this launch,
-    `metrics_hour` for all the names of metrics that a run's workers publish together. The others
-    are for one request, and for a GB of log.
+    `metrics_hour` for all the names of metrics that a run's workers publish together. `prepared` is
+    what was paid before the launch for sending the run's inputs and messages. The others are for
+    one request, and for a GB of log.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,6 +39,7 @@ class Rates(BaseModel):
     sqs: float = Field(default=0, ge=0)
     metrics_call: float = Field(default=0, ge=0)
     log_gb: float = Field(default=0, ge=0)
+    prepared: float = Field(default=0, ge=0)
 
 
 class Charges(Contract):

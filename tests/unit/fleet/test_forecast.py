@@ -75,3 +75,15 @@ def test_memory_that_was_not_measured_is_not_taken_for_none():
     assert told.memory is not None
     assert told.memory.p50 == 5e8
     assert any("not known" in line for line in sentences(forecast([result(1, 0)], 1, 1, None), 1))
+
+
+def test_the_requests_of_the_files_that_are_left_are_part_of_the_cost():
+    told = forecast([result(0.036)] * 10, 1_000_000, 10, hourly_usd=0.5, request_usd=11e-6)
+    assert told.requests_usd == pytest.approx(11.0)
+    assert told.usd.low == pytest.approx(11.5)
+
+
+def test_a_forecast_says_what_is_counted_and_what_is_not():
+    text = " ".join(sentences(forecast([result(1.0)], 10, 1, 1.0), 1))
+    assert "machines, addresses, disks, requests, metrics and log; not" in text
+    assert "storage in S3" in text

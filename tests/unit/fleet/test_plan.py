@@ -10,6 +10,7 @@ from tests.unit.fleet.examples import AGENT, SPOT_STANDARD, facts, pool, pools, 
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.rates import shipped
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import CapacityError, LimitError, NothingToDoError, UsageError
 
@@ -230,6 +231,39 @@ def test_user_data_has_room_for_forty_types_in_six_zones():
 def test_a_price_that_cannot_be_read_is_not_guessed():
     given = facts(pools=(pool(spot=None),))
     assert plan_launch(given, request()).hourly_usd is None
+
+
+def test_addresses_and_disks_of_all_machines_are_told_beside_their_price():
+    given = facts(prices=shipped(), addresses=True)
+    beside = plan_launch(given, request(count=10, disk=Disk(100))).beside
+    assert beside.addresses == pytest.approx(10 * 0.005)
+    assert beside.disks == pytest.approx(10 * 100 * 0.08 / 730)
+
+
+def test_machines_in_private_subnets_pay_for_no_address():
+    assert plan_launch(facts(prices=shipped()), request()).beside.addresses == 0
+
+
+def test_workers_count_with_the_prices_of_their_own_disk():
+    plan = plan_launch(facts(prices=shipped()), request(disk=Disk(200)))
+    rates = AgentConfig.decode(plan.user_data, "user data").rates
+    assert rates.disk_hour == pytest.approx(200 * 0.08 / 730, abs=1e-6)
+    assert rates.s3_write == 0.000005
+
+
+def test_where_nothing_is_charged_workers_count_nothing():
+    plan = plan_launch(facts(prices=shipped(), emulated=True), request())
+    assert plan.beside is None
+    assert AgentConfig.decode(plan.user_data, "user data").rates is None
+
+
+def test_addresses_and_disks_count_when_a_cost_limit_would_end_the_launch_at_once():
+    given = facts(prices=shipped(), addresses=True, work=Work(5000), quotas=())
+    # 1,000 machines at 7 cents are $17.50 for a quarter of an hour, and $2.62 the rest.
+    wanted = request(count=1000, max_cost=19.0)
+    with pytest.raises(LimitError, match="cost limit"):
+        plan_launch(given, wanted)
+    assert plan_launch(replace(given, prices=None), wanted)
 
 
 def test_pools_are_shown_cheapest_first_and_unknown_prices_last():

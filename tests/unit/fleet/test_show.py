@@ -8,6 +8,7 @@ from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.rates import shipped
 from parallelize.fleet.show import describe_leftovers, describe_plan, usd
 from parallelize.settings import DEFAULT_TYPES
 from parallelize_core.config import MAX_USER_DATA_BYTES
@@ -34,7 +35,10 @@ def thousand():
         for number, name in enumerate(DEFAULT_TYPES)
         for zone in ZONES
     )
-    given = facts(pools=kinds, work=Work(40_000), quotas=(Quota(SPOT_STANDARD, 8000, 120),))
+    given = facts(
+        pools=kinds, work=Work(40_000), quotas=(Quota(SPOT_STANDARD, 8000, 120),),
+        prices=shipped(), addresses=True,
+    )  # fmt: skip
     wanted = request(count=1000, types=DEFAULT_TYPES, max_cost=500.0, fallback=True)
     return plan_launch(given, wanted)
 
@@ -84,6 +88,8 @@ def test_every_line_of_a_plan_fits_beside_its_mark(changes):
         work=Work(5000),
         pools=pools(*(f"c{n}id.24xlarge" for n in range(12))),
         quotas=(Quota(SPOT_STANDARD, 100_000, 0),),
+        prices=shipped(),
+        addresses=True,
     )
     assert all(len(line) + DRY_RUN_COLUMNS <= 80 for line in lines(given, **changes))
 

@@ -33,8 +33,8 @@ from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize.units import plural
-from parallelize_core.cost import spent_usd
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 
 
@@ -169,8 +169,12 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     )
     facts = gather(FactClients.make(context.session), place, Work(0), context.run)
     enough = facts.workers + request.count
-    work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
-    return replace(facts, work=work, spent_usd=spent, emulated=context.is_free)
+    with_cost = request.max_cost is not None
+    work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
+    found = replace(facts, work=work, emulated=context.is_free)
+    if snapshot is None:
+        return found
+    return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
 
 
 def find_queues(context: Context) -> Queues:
@@ -185,17 +189,17 @@ def find_queues(context: Context) -> Queues:
 
 def read_work(
     context: Context, queues: Queues, enough: int, *, with_cost: bool
-) -> tuple[Work, float]:
-    """Say what there is to do, and what was spent (0 unless asked for).
+) -> tuple[Work, Snapshot | None]:
+    """Say what there is to do, with the snapshot of the run if one was taken (it is `with_cost`).
 
     SQS counts late what was just sent. So if the queue seems to have not `enough`, the manifest
     and the results are asked, which are the truth about a run; they are not read without need.
     """
     waiting = queues.main.counts().total
     if waiting >= enough and not with_cost:
-        return Work(waiting, paused=load_run(context.store, context).paused), 0.0
+        return Work(waiting, paused=load_run(context.store, context).paused), None
     snapshot = Reader(context.store, context.layout).snapshot()
-    return work_of(snapshot, waiting), spent_usd(snapshot.heartbeats)
+    return work_of(snapshot, waiting), snapshot
 
 
 def work_of(snapshot: Snapshot, waiting: int) -> Work:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from parallelize.fleet.rates import UnitPrices
+
 Market = Literal["spot", "on-demand"]
 
 IMAGES_FOR = ("x86_64", "arm64")
@@ -99,5 +101,11 @@ class Facts:
     loose: int = 0
     """Those of them that are in no group."""
     spent_usd: float = 0.0
+    prepared_usd: float = 0.0
+    """What of it was paid for sending inputs and messages, before there was a worker."""
+    prices: UnitPrices | None = None
+    """Of all that is charged beside machines; None where nothing is."""
+    addresses: bool = False
+    """Whether machines get public addresses in some subnet."""
     emulated: bool = False
     """Whether this is not AWS, so that nothing costs anything."""

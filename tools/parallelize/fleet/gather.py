@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import escape
-from parallelize.fleet import images, instances, prices, quotas
+from parallelize.fleet import images, instances, prices, quotas, rates
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
 from parallelize_core.aws_errors import translated
@@ -50,6 +50,8 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
         absent=tuple(name for name in place.types if name not in there),
         security_groups=find_security_groups(ec2, subnets),
         quotas=tuple(find_quotas(clients, types)),
+        prices=rates.unit_prices(clients.pricing, place.region),
+        addresses=any(subnet.get("MapPublicIpOnLaunch") for subnet in subnets),
         workers=len(machines),
         loose=sum(not machine.group for machine in machines),
     )

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parallelize.fleet import quotas, stock, tags
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
 from parallelize.fleet.group import group_request
+from parallelize.fleet.rates import UnitPrices
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.template import disk_of, fleet_request, launch_template
@@ -27,6 +29,18 @@ class FleetPlan:
     count: int
     template: dict[str, Any]
     body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What machines of a launch have beside themselves, in USD an hour for all of them.
+
+    `source` says where the prices are from.
+    """
+
+    addresses: float
+    disks: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,9 @@ class LaunchPlan:
     fallback: FleetPlan | None
     group: GroupPlan | None
     hourly_usd: tuple[float, float] | None
-    """What all of it costs an hour, in the cheapest and in the dearest pool; None if unknown."""
+    """What the machines cost an hour, in the cheapest and in the dearest pool; None if unknown."""
+    beside: Beside | None
+    """What their addresses and disks cost; None where nothing is charged."""
 
 
 def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
@@ -67,13 +83,19 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     check_request(request)
     check_work(facts, request)
     image = _image(facts)
-    disk_of(request, image).check()
+    disk = disk_of(request, image)
+    disk.check()
     pools = _pools(facts, request, image)
     check_quota(facts, request, pools)
     price = hourly_usd(request, pools)
     check_prices(facts, request, pools)
-    check_cost(facts, request, price)
-    known = {"hourly_usd": price_table(pools), "fleet": request.fleet}
+    charged = None if facts.emulated else facts.prices
+    beside = _beside(facts, request, disk, charged) if charged else None
+    check_cost(facts, request, price, beside)
+    known = {
+        "hourly_usd": price_table(pools), "fleet": request.fleet,
+        "rates": charged.rates(disk, facts.prepared_usd) if charged else None,
+    }  # fmt: skip
     agent = request.agent.model_copy(update=known)
     user_data = stock.user_data(agent, request.bundle) if request.bundle else agent.encode()
 
@@ -102,7 +124,13 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         if persistent
         else None,
         hourly_usd=price,
+        beside=beside,
     )
+
+
+def _beside(facts: Facts, request: LaunchRequest, disk: Disk, charged: UnitPrices) -> Beside:
+    addresses = request.count * charged.address_hour if facts.addresses else 0.0
+    return Beside(addresses, request.count * charged.disk_hour(disk), charged.source)
 
 
 def price_table(pools: Sequence[Pool]) -> dict[str, float]:
@@ -180,15 +208,21 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
         )
 
 
-def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] | None) -> None:
+def check_cost(
+    facts: Facts,
+    request: LaunchRequest,
+    price: tuple[float, float] | None,
+    beside: Beside | None,
+) -> None:
     """Refuse a launch that the cost limit would end before it has done anything."""
     if request.max_cost is None or request.force:
         return
-    least = facts.spent_usd + (price[0] * MIN_USEFUL_HOURS if price else 0.0)
+    hourly = (price[0] if price else 0.0) + (beside.addresses + beside.disks if beside else 0.0)
+    least = facts.spent_usd + hourly * MIN_USEFUL_HOURS
     if least >= request.max_cost:
         raise LimitError(
             f"cost limit: ${request.max_cost:.2f}, about ${facts.spent_usd:.2f} spent already",
-            f"{request.count} more workers cost about ${price[0]:.2f}/h" if price else None,
+            f"{request.count} more workers cost about ${hourly:.2f}/h" if price else None,
             "raise workers.max_cost, or launch fewer",
         )
 

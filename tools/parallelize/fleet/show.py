@@ -27,6 +27,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         *_groups(plan),
         *_quota_lines(plan),
         f"  price    {_price(plan)}",
+        *_beside(plan),
         f"  image    {_image(plan)}",
     ]
     if plan.absent:
@@ -122,6 +123,19 @@ def _price(plan: LaunchPlan) -> str:
     if request.agent.max_runtime_seconds:
         stops.append(f"{request.agent.max_runtime_seconds / 3600:g} h")
     return f"{text}, stops at {' or '.join(stops)}" if stops else text
+
+
+def _beside(plan: LaunchPlan) -> list[str]:
+    """Tell what is charged for addresses and disks, and what only the run will show."""
+    if plan.beside is None:
+        return []
+    kinds = {"addresses": plan.beside.addresses, "disks": plan.beside.disks}
+    parts = [f"{usd(amount)}/h {name}" for name, amount in kinds.items() if amount]
+    return [
+        f"  beside   {', '.join(parts)}",
+        "           and requests, metrics and log as they come",
+        f"           by {plan.beside.source}",
+    ]
 
 
 def _image(plan: LaunchPlan) -> str:
