@@ -148,6 +148,7 @@ class WorkersTable(Table):
     count: int = Field(default=2, ge=0)
     types: Words = DEFAULT_TYPES
     ami: str = "auto"
+    ami_owner: Annotated[str, Field(pattern=r"^(self|amazon|aws-marketplace|\d{12})$")] = "self"
     slots: Slots = 0
     disk: Bytes = Field(default=50 * 2**30, gt=0)
     disk_iops: int | None = Field(default=None, ge=3000, le=80_000)

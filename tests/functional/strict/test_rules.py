@@ -4,6 +4,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto.ec2.models import ec2_backends
 from tests.functional.fleet.conftest import BUCKET, REGION
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.clock import Clock
@@ -161,3 +162,28 @@ def test_a_volume_has_no_more_speed_than_its_size_allows(account, our, ebs, refu
     )  # fmt: skip
     codes = [one["ErrorCode"] for one in answer.get("Errors", ())]
     assert codes == (["InvalidParameterCombination"] if refused else [])
+
+
+def test_a_machine_does_not_start_from_an_image_of_another_architecture(account, our):
+    ec2 = our("ec2")
+    made = ec2.create_launch_template(
+        LaunchTemplateName="t", LaunchTemplateData={"ImageId": account.image}
+    )
+    account.strict.world.clock.sleep(2)
+    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
+    answer = ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": "c7g.xlarge"}]}
+        ],
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
+        },
+    )  # fmt: skip
+    assert answer["Errors"][0]["ErrorCode"] == "InvalidParameterValue"
+
+
+def test_the_tags_of_an_image_are_its_owners(account, our):
+    ec2_backends["123456789012"][REGION].amis[account.image].owner_id = "999999999999"
+    (image,) = our("ec2").describe_images(ImageIds=[account.image])["Images"]
+    assert image.get("Tags", []) == []

@@ -6,10 +6,12 @@ from tests.strict_aws.layer import Rule
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
 from tests.strict_aws.rules.limits import ParameterLimits
 from tests.strict_aws.rules.machines import (
+    Architecture,
     EndedAtOnce,
     NewInstance,
     NewTemplate,
     RegionTypes,
+    SharedImage,
     VolumeSize,
     VolumeSpeed,
 )
@@ -32,6 +34,8 @@ RULES: tuple[type[Rule], ...] = (
     NewTemplate,
     VolumeSize,
     VolumeSpeed,
+    Architecture,
+    SharedImage,
     EndedAtOnce,
     NewInstance,
     DeletedGroup,

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.models.instances import StateReason
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule, World
@@ -170,6 +170,50 @@ def _too_small(backend: Any, data: dict[str, Any]) -> dict[str, str] | None:
         "ErrorMessage": f"Volume of size {min(sizes)}GB is smaller than snapshot "
         f"'{image.ebs_snapshot.id}', expect size >= {smallest}GB",
     }
+
+
+class Architecture(Rule):
+    """A machine starts only from an image of its architecture."""
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-instance-type-compat.html"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        backend = ec2_backends[self.world.account][call.region]
+        configs = call.get("LaunchTemplateConfigs") or ()
+        for config, data in zip(configs, templates(self.world, call), strict=False):
+            image = backend.amis.get(data.get("ImageId"))
+            for one in config.get("Overrides") or ():
+                can = _architectures(one.get("InstanceType"))
+                made_for = (image and image.architecture) or "x86_64"
+                if can and made_for not in can:
+                    return {"Errors": [{
+                        "ErrorCode": "InvalidParameterValue",
+                        "ErrorMessage": f"The architecture '{','.join(sorted(can))}' of the"
+                        " specified instance type does not match the architecture"
+                        f" '{made_for}' of the specified AMI.",
+                    }]}  # fmt: skip
+        return None
+
+
+def _architectures(name: str | None) -> frozenset[str]:
+    kind = INSTANCE_TYPES.get(name or "", {})
+    return frozenset(kind.get("ProcessorInfo", {}).get("SupportedArchitectures", ()))
+
+
+class SharedImage(Rule):
+    """The tags of an image are seen by its owner only."""
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/sharingamis-explicit.html"
+
+    def watches(self, call: Call) -> bool:
+        return call.name == "ec2.DescribeImages"
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        images = [
+            one if one.get("OwnerId") == self.world.account else {**one, "Tags": []}
+            for one in result.get("Images", ())
+        ]
+        return {**result, "Images": images}
 
 
 class EndedAtOnce(Rule):

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.fleet.examples import AGENT, SPOT_STANDARD, facts, pool, pools, request
+from tests.unit.fleet.examples import AGENT, IMAGE, SPOT_STANDARD, facts, pool, pools, request
 
 from parallelize.fleet.disk import Disk
+from parallelize.fleet.execute import with_group_templates
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.rates import shipped
+from parallelize.fleet.show import describe_plan
+from parallelize.fleet.stock import Bundle
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import CapacityError, LimitError, NothingToDoError, UsageError
 
@@ -59,14 +62,14 @@ def test_on_demand_workers_have_no_max_price_and_no_spot_options():
 
 def test_a_disk_has_the_size_and_speed_that_the_settings_say():
     given = request(disk=Disk(200, iops=8000, throughput=500))
-    (mapping,) = only_fleet(plan_launch(facts(), given)).template["BlockDeviceMappings"]
+    (mapping,) = only_fleet(plan_launch(facts(), given)).templates[0]["BlockDeviceMappings"]
     assert mapping["Ebs"]["VolumeSize"] == 200
     assert mapping["Ebs"]["Iops"] == 8000
     assert mapping["Ebs"]["Throughput"] == 500
 
 
 def test_a_disk_without_a_speed_of_its_own_asks_for_none():
-    (mapping,) = only_fleet(plan_launch(facts(), request())).template["BlockDeviceMappings"]
+    (mapping,) = only_fleet(plan_launch(facts(), request())).templates[0]["BlockDeviceMappings"]
     assert not {"Iops", "Throughput"} & set(mapping["Ebs"])
 
 
@@ -86,7 +89,7 @@ def test_a_speed_that_ebs_does_not_give_is_refused_with_what_it_takes(disk, why,
 
 def test_workers_are_in_the_security_groups_of_the_settings_beside_that_of_setup():
     given = request(security_groups=("sg-7", "sg-8"))
-    template = only_fleet(plan_launch(facts(), given)).template
+    template = only_fleet(plan_launch(facts(), given)).templates[0]
     assert template["SecurityGroupIds"] == ["sg-1", "sg-7", "sg-8"]
 
 
@@ -106,7 +109,7 @@ def test_a_repeated_plan_repeats_its_client_tokens_and_each_fleet_has_its_own():
 
 
 def test_the_launch_template_is_whole():
-    template = only_fleet(plan_launch(facts(), request(disk=Disk(80)))).template
+    template = only_fleet(plan_launch(facts(), request(disk=Disk(80)))).templates[0]
     assert template["ImageId"] == facts().image.id
     assert template["IamInstanceProfile"] == {"Name": "parallelize-agent"}
     assert template["SecurityGroupIds"] == ["sg-1"]
@@ -132,7 +135,7 @@ def tagged(*bodies):
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_everything_that_a_launch_creates_carries_the_runs_tag(market):
     fleet = only_fleet(plan_launch(facts(), request(market=market, tags={"owner": "ana"})))
-    found = tagged(fleet.body, fleet.template)
+    found = tagged(fleet.body, fleet.templates[0])
     # EC2 refuses a template that tags what the launch does not make.
     spot = {"spot-instances-request"} if market == "spot" else set()
     assert found.keys() == {"fleet", "instance", "volume", "network-interface"} | spot
@@ -144,13 +147,13 @@ def test_everything_that_a_launch_creates_carries_the_runs_tag(market):
 
 def test_what_the_fleets_request_tags_its_template_does_not_tag_again():
     fleet = only_fleet(plan_launch(facts(), request()))
-    assert not tagged(fleet.body).keys() & tagged(fleet.template).keys()
+    assert not tagged(fleet.body).keys() & tagged(fleet.templates[0]).keys()
 
 
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_the_machines_of_a_group_have_their_tags_from_its_template(market):
     group = plan_launch(facts(), request(fleet="persistent", market=market)).group
-    found = tagged(group.template)
+    found = tagged(group.templates[0])
     assert found.keys() == {"instance", "volume", "network-interface"}
     assert all(tags["parallelize:run"] == "scans" for tags in found.values())
 
@@ -158,12 +161,12 @@ def test_the_machines_of_a_group_have_their_tags_from_its_template(market):
 def test_a_users_tags_cannot_hide_a_machine_from_kill():
     plan = plan_launch(facts(), request(tags={"parallelize:run": "other"}))
     fleet = only_fleet(plan)
-    for tags in tagged(fleet.body, fleet.template).values():
+    for tags in tagged(fleet.body, fleet.templates[0]).values():
         assert tags["parallelize:run"] == "scans"
 
 
 def test_the_agent_finds_its_configuration_and_prices_in_the_user_data():
-    template = only_fleet(plan_launch(facts(), request())).template
+    template = only_fleet(plan_launch(facts(), request())).templates[0]
     config = AgentConfig.decode(base64.b64decode(template["UserData"]), "user data")
     assert config.run == "scans"
     assert config.hourly_usd["spot c7i.xlarge eu-west-1b"] == 0.07
@@ -326,7 +329,7 @@ class TestRefusals:
 
     def test_one_time_on_demand_workers_may_stop(self):
         plan = plan_launch(facts(), request(shutdown_behavior="stop", market="on-demand"))
-        assert only_fleet(plan).template["InstanceInitiatedShutdownBehavior"] == "stop"
+        assert only_fleet(plan).templates[0]["InstanceInitiatedShutdownBehavior"] == "stop"
 
     def test_a_spent_budget(self):
         with pytest.raises(LimitError, match=r"\$20.00, about \$20.50 spent"):
@@ -394,6 +397,53 @@ class TestQuota:
         given = facts(quotas=(Quota(SPOT_STANDARD, 64, 0), Quota("L-1216C47A", 4, 0)))
         with pytest.raises(CapacityError, match="on-demand quota"):
             plan_launch(given, request(count=3, on_demand=2))
+
+
+class TestTwoArchitectures:
+    arm = replace(IMAGE, id="ami-0aaaaaaaaaaaaaaaa", architecture="arm64")
+    mixed = facts(
+        others=(arm,),
+        pools=pools("c7g.xlarge", architecture="arm64", spot=0.05) + pools("c7i.xlarge"),
+    )
+
+    def test_each_machine_starts_from_the_image_of_its_architecture(self):
+        fleet = only_fleet(plan_launch(self.mixed, request()))
+        images = [template["ImageId"] for template in fleet.templates]
+        types = [
+            {one["InstanceType"] for one in config["Overrides"]}
+            for config in fleet.body["LaunchTemplateConfigs"]
+        ]
+        assert images == [self.arm.id, IMAGE.id]
+        assert types == [{"c7g.xlarge"}, {"c7i.xlarge"}]
+
+    def test_a_group_names_a_template_for_the_types_of_its_second_image(self):
+        group = plan_launch(self.mixed, request(fleet="persistent")).group
+        specifications = [{"LaunchTemplateId": "lt", "Version": v} for v in ("1", "2")]
+        body = with_group_templates(group.body, specifications, group.of_type)
+        template = body["MixedInstancesPolicy"]["LaunchTemplate"]
+        named = {
+            one["InstanceType"]: one.get("LaunchTemplateSpecification")
+            for one in template["Overrides"]
+        }
+        assert group.templates[0]["ImageId"] == self.arm.id
+        assert template["LaunchTemplateSpecification"] == specifications[0]
+        assert named == {"c7g.xlarge": None, "c7i.xlarge": specifications[1]}
+
+    def test_machines_from_a_stock_image_get_the_agent_for_their_architecture(self):
+        bundles = tuple(
+            Bundle("Debian 13", f"https://b/{kind}.zip", "0" * 64, "k", sent=True, body=b"",
+                   architecture=kind)
+            for kind in ("x86_64", "arm64")
+        )  # fmt: skip
+        templates = only_fleet(plan_launch(self.mixed, request(bundles=bundles))).templates
+        scripts = [base64.b64decode(one["UserData"]).decode() for one in templates]
+        assert "https://b/arm64.zip" in scripts[0]
+        assert "https://b/x86_64.zip" in scripts[1]
+
+    def test_types_without_an_image_are_left_out_and_named(self):
+        plan = plan_launch(replace(self.mixed, others=()), request())
+        assert {one.type.name for one in plan.pools} == {"c7i.xlarge"}
+        assert "c7g.xlarge: no image for their architecture" in "\n".join(describe_plan(plan))
 
 
 class TestPersistent:

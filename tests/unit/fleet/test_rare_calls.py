@@ -94,7 +94,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
     gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),
     gather.find_limit: lambda aws: gather.find_limit(aws, "L-1216C47A"),
-    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP, "lt-1", "1"),
+    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: group.find_all,
     group.last_refusal: lambda aws: group.last_refusal(aws, "group"),

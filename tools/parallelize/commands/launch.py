@@ -117,7 +117,7 @@ def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
 
 def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
     """Do what a plan says; machines from a stock image must find the agent in the bucket."""
-    send(context, plan.request.bundle)
+    send(context, plan.request.bundles)
     return execute(plan, ComputeClients.make(context.session))
 
 
@@ -144,7 +144,7 @@ def make_request(
         instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
         key_name=workers.key_name,
         security_groups=workers.security_groups,
-        bundle=pack(context),
+        bundles=pack(context, workers.types),
         topic=alarm_topic(context) if workers.metrics else "",
         tags=context.settings.aws.tags,
         force=force,
@@ -166,6 +166,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         types=request.types,
         ami=context.settings.workers.ami,
         security_groups=request.security_groups,
+        ami_owner=context.settings.workers.ami_owner,
     )
     facts = gather(FactClients.make(context.session), place, Work(0), context.run)
     enough = facts.workers + request.count

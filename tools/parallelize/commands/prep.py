@@ -127,13 +127,13 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     with drafted(context) as draft:
         ensure_bucket(context, create=create_bucket)
         check_ours(context)
-        store, bundle = context.store, stock_bundle.pack(context)
+        store, bundles = context.store, stock_bundle.pack(context, context.settings.workers.types)
         plan = make_plan(context, store, draft, local)
         for line in remarks(plan):
             say(line)
         adopt(context)
         stored = send(context, plan.uploads)
-        stock_bundle.send(context, bundle)
+        stock_bundle.send(context, bundles)
         add_corrections(store, context.layout, _as_stored(plan.corrected, stored))
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, stored))
         known = find_run(store, context.layout.run_json) is not None
@@ -163,8 +163,9 @@ def show_plan(context: Context) -> None:
         check_ours(context)
         plan = make_plan(context, context.store, draft, local)
         renewed = is_renewal(context.store, context, draft)
-    if (bundle := stock_bundle.pack(context)) and not bundle.sent:
-        say_plan(f"would upload {stock_bundle.describe(bundle)}")
+    for bundle in stock_bundle.pack(context, context.settings.workers.types):
+        if not bundle.sent:
+            say_plan(f"would upload {stock_bundle.describe(bundle)}")
     say_plans(
         f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
     )

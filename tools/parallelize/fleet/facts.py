@@ -92,6 +92,8 @@ class Facts:
     image: Image | None
     pools: tuple[Pool, ...]
     work: Work
+    others: tuple[Image, ...] = ()
+    """Images for machines that `image` is not made for."""
     absent: tuple[str, ...] = ()
     """The types that were asked for and that the region does not have."""
     security_groups: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ class Place:
     types: tuple[str, ...]
     ami: str
     security_groups: tuple[str, ...] = ()
+    ami_owner: str = images.SELF
 
 
 def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
@@ -40,11 +41,15 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     types = find_types(ec2, place.types)
     there = {kind.name for kind in types}
     check_security_groups(ec2, place.security_groups, subnets)
+    wanted = tuple(dict.fromkeys(kind.architecture for kind in types))
+    owners = images.Owners(place.account, place.ami_owner)
+    found = images.find_images(ec2, clients.ssm, place.ami, wanted, owners)
     machines = instances.find(ec2, run, instances.BILLED)
     return Facts(
         account=place.account,
         region=place.region,
-        image=images.find_image(ec2, clients.ssm, place.ami, types[0].architecture),
+        image=found[0] if found else None,
+        others=found[1:],
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         absent=tuple(name for name in place.types if name not in there),

@@ -19,9 +19,9 @@ class LaunchRequest:
     `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run.
     `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
     interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
-    repeated execution of the same plan start nothing twice. `bundle` is the agent for machines
-    from a stock image, which has none. `topic` is told when the run's oldest message is too old;
-    empty makes no such alarm.
+    repeated execution of the same plan start nothing twice. `bundles` are the agent for
+    machines from a stock image, which has none, one for each architecture. `topic` is told when
+    the run's oldest message is too old; empty makes no such alarm.
     """
 
     count: int
@@ -42,7 +42,7 @@ class LaunchRequest:
     key_name: str | None = None
     security_groups: tuple[str, ...] = ()
     """Those that workers are in beside the one that `setup` has made."""
-    bundle: Bundle | None = None
+    bundles: tuple[Bundle, ...] = ()
     topic: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
@@ -28,13 +28,14 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         *_quota_lines(plan),
         f"  price    {_price(plan)}",
         *_beside(plan),
-        f"  image    {_image(plan)}",
+        *(f"  image    {text}" for text in _images(plan)),
     ]
     if plan.absent:
         lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
+    if plan.unfit:
+        lines.append(f"  left out {', '.join(plan.unfit)}: no image for their architecture")
     lines += _disk(plan)
-    if bundle := request.bundle:
-        lines.append(f"  agent    {_bundle(bundle)}")
+    lines += [f"  agent    {_bundle(bundle)}" for bundle in request.bundles]
     if plan.group:
         lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}, replaces lost workers")
     if request.autoscale:
@@ -62,7 +63,7 @@ def _groups(plan: LaunchPlan) -> list[str]:
 
 def _disk(plan: LaunchPlan) -> list[str]:
     """Tell of a disk that is not as the settings or EBS have it by default."""
-    disk = disk_of(plan.request, plan.image)
+    disk = max((disk_of(plan.request, image) for image in plan.images), key=lambda one: one.gib)
     parts = [f"{disk.gib} GiB"]
     parts += [f"{disk.iops:,} IOPS"] if disk.iops else []
     parts += [f"{disk.throughput:,} MiB/s"] if disk.throughput else []
@@ -138,11 +139,12 @@ def _beside(plan: LaunchPlan) -> list[str]:
     ]
 
 
-def _image(plan: LaunchPlan) -> str:
-    image = plan.image
-    agent = f" parallelize {image.version}" if image.version else ""
-    built = f" (built {image.created})" if image.created else ""
-    return f"{image.id}{agent}{built}"
+def _images(plan: LaunchPlan) -> Iterator[str]:
+    for image in plan.images:
+        agent = f" parallelize {image.version}" if image.version else ""
+        built = f" (built {image.created})" if image.created else ""
+        kind = f" for {image.architecture}" if len(plan.images) > 1 else ""
+        yield f"{image.id}{agent}{built}{kind}"
 
 
 def _bundle(bundle: Bundle) -> str:

@@ -72,11 +72,16 @@ def fingerprint(template: dict[str, Any]) -> str:
 
 
 def fleet_request(
-    request: LaunchRequest, market: Market, count: int, pools: Sequence[Pool], purpose: str
+    request: LaunchRequest,
+    market: Market,
+    count: int,
+    groups: Sequence[Sequence[Pool]],
+    purpose: str,
 ) -> dict[str, Any]:
-    """Return a CreateFleet request, but for the launch template's id and version.
+    """Return a CreateFleet request, but for the launch templates' ids and versions.
 
-    `purpose` tells apart the fleets of one launch, which must not share a token.
+    The pools of each of the `groups` start from one template. `purpose` tells apart the fleets of
+    one launch, which must not share a token.
 
     The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
@@ -94,6 +99,7 @@ def fleet_request(
         ],
         "LaunchTemplateConfigs": [
             {"Overrides": [override(pool, market, request.max_price) for pool in pools]}
+            for pools in groups
         ],
     }
     if market == "spot":
