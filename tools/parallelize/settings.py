@@ -14,7 +14,7 @@ import difflib
 import re
 import string
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +22,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallelize.console import escape
-from parallelize.units import parse_duration, parse_size, parse_slots
+from parallelize.units import (
+    Span,
+    parse_counts,
+    parse_duration,
+    parse_size,
+    parse_sizes,
+    parse_slots,
+)
 from parallelize_core.errors import UsageError
 from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
 
@@ -48,6 +55,20 @@ def _pairs(value: object) -> object:
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
+def _range(read: Callable[[str], Span]) -> BeforeValidator:
+    """Return a check of a text that is a range; the text stays as it was written."""
+
+    def check(value: object) -> object:
+        if value is None:
+            return None
+        read(str(value))
+        return str(value)
+
+    return BeforeValidator(check)
+
+
+Counts = Annotated[str | None, _range(parse_counts)]
+Sizes = Annotated[str | None, _range(parse_sizes)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 
@@ -130,6 +151,9 @@ class AwsTable(Table):
     tags: Pairs = Field(default={})
 
 
+ARCHITECTURES = {"x86_64": ("x86_64",), "arm64": ("arm64",), "both": ("x86_64", "arm64")}
+"""What `workers.architecture` means."""
+
 DEFAULT_TYPES = (
     "c7i.xlarge", "c6i.xlarge", "c6a.xlarge", "c7a.xlarge",
     "m7i.xlarge", "m6i.xlarge", "m6a.xlarge", "m7a.xlarge",
@@ -147,6 +171,10 @@ class WorkersTable(Table):
 
     count: int = Field(default=2, ge=0)
     types: Words = DEFAULT_TYPES
+    vcpus: Counts = None
+    memory: Sizes = None
+    accelerators: Counts = None
+    architecture: Literal["x86_64", "arm64", "both"] = "x86_64"
     ami: str = "auto"
     ami_owner: Annotated[str, Field(pattern=r"^(self|amazon|aws-marketplace|\d{12})$")] = "self"
     slots: Slots = 0

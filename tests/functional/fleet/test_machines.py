@@ -2,6 +2,7 @@
 
 import pytest
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from tests.functional.fleet.conftest import REGION
 
 OWNER = "999999999999"
@@ -131,3 +132,65 @@ def test_an_owner_that_is_no_account_is_an_error(account, scans, parallelize, mo
     code, _, err = parallelize("launch", "1", "--run", "scans")
     assert code == 2
     assert "workers.ami_owner is wrong" in err
+
+
+def types_of(err):
+    line = next(line for line in err.splitlines() if "types" in line)
+    return line.split("types")[1].split("(")[0]
+
+
+def test_machines_are_chosen_by_what_they_have(account, scans, parallelize, monkeypatch):
+    monkeypatch.delenv("PARALLELIZE_WORKERS_TYPES")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_MEMORY", "30GiB-32GiB")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+    code, _, err = parallelize("launch", "3", "--run", "scans")
+    assert code == 0, err
+    for machine in account.machines("scans"):
+        kind = INSTANCE_TYPES[machine["InstanceType"]]
+        assert kind["VCpuInfo"]["DefaultVCpus"] == 4
+        assert 30 * 1024 <= kind["MemoryInfo"]["SizeInMiB"] <= 32 * 1024
+        assert "GpuInfo" not in kind
+    assert "more" in types_of(err)
+
+
+def test_a_list_of_types_limits_what_requirements_find(account, scans, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_TYPES", "c7i.*,m7i.*")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+    code, _, err = parallelize("launch", "1", "--dry-run", "--run", "scans")
+    assert code == 0, err
+    assert {name.strip() for name in types_of(err).split(",")} == {"c7i.xlarge", "m7i.xlarge"}
+
+
+def test_accelerators_are_there_if_asked_for(account, scans, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_TYPES", "g5.*")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_VCPUS", "1-16")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_ACCELERATORS", "1-1")
+    code, _, err = parallelize("launch", "1", "--dry-run", "--run", "scans")
+    assert code == 0, err
+    assert types_of(err).strip().startswith("g5.")
+
+
+def test_requirements_that_nothing_meets_are_refused(account, scans, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_WORKERS_TYPES", "c7i.*")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_ACCELERATORS", "8")
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 2
+    assert "no machine type of this region meets the requirements" in err
+
+
+def test_requirements_that_too_many_meet_are_refused(account, scans, parallelize, monkeypatch):
+    monkeypatch.delenv("PARALLELIZE_WORKERS_TYPES")
+    monkeypatch.setenv("PARALLELIZE_WORKERS_VCPUS", "1")
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 2
+    assert "machine types meet the requirements, and a launch takes 200" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("VCPUS", "four"), ("VCPUS", "8-4"), ("MEMORY", "8-lots")]
+)
+def test_a_range_that_is_none_is_an_error(account, parallelize, monkeypatch, name, value):
+    monkeypatch.setenv(f"PARALLELIZE_WORKERS_{name}", value)
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 2
+    assert f"workers.{name.lower()} is wrong" in err

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from typing import Any
 
@@ -39,6 +40,44 @@ class RegionTypes(Rule):
         kinds = offered(call.region)
         found = [one for one in result.get("InstanceTypes", ()) if one["InstanceType"] in kinds]
         return {**result, "InstanceTypes": found}
+
+
+class RequiredTypes(Rule):
+    """Types that meet requirements are those of the region, by what is stored of each.
+
+    moto does not know the call. Only those requirements are looked at that the project makes.
+    """
+
+    source = (
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/"
+        "API_GetInstanceTypesFromInstanceRequirements.html"
+    )
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.operation != "GetInstanceTypesFromInstanceRequirements":
+            return None
+        wanted, found = call.params["InstanceRequirements"], []
+        for name in sorted(offered(call.region)):
+            kind = INSTANCE_TYPES.get(name, {})
+            if kind and _architectures(name) & set(call.params["ArchitectureTypes"]):
+                found += [{"InstanceType": name}] * _meets(kind, wanted)
+        return {"InstanceTypes": found}
+
+
+def _meets(kind: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    has = {
+        "VCpuCount": kind["VCpuInfo"]["DefaultVCpus"],
+        "MemoryMiB": kind["MemoryInfo"]["SizeInMiB"],
+        "AcceleratorCount": sum(one["Count"] for one in kind.get("GpuInfo", {}).get("Gpus", ())),
+    }
+    within = all(
+        int(wanted[name].get("Min", 0)) <= value <= int(wanted[name].get("Max", value))
+        for name, value in has.items()
+    )
+    allowed = wanted.get("AllowedInstanceTypes") or ["*"]
+    named = any(fnmatch(kind["InstanceType"], pattern) for pattern in allowed)
+    burst = kind.get("BurstablePerformanceSupported") or kind.get("BareMetal")
+    return within and named and not burst
 
 
 class NewTemplate(Rule):

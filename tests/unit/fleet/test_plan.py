@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.fleet.examples import AGENT, IMAGE, SPOT_STANDARD, facts, pool, pools, request
+from tests.unit.fleet.examples import (
+    AGENT,
+    IMAGE,
+    SPOT_STANDARD,
+    ZONES,
+    facts,
+    pool,
+    pools,
+    request,
+)
 
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import with_group_templates
@@ -220,6 +229,17 @@ def test_a_cost_limit_is_refused_if_the_price_of_the_fallback_is_not_known_unles
     plan_launch(given, replace(wanted, force=True))
     plan_launch(given, replace(wanted, fallback=False))
     plan_launch(replace(given, emulated=True), wanted)
+
+
+def test_of_types_that_nobody_named_the_forty_cheapest_are_asked():
+    names = tuple(f"c{n}x.xlarge" for n in range(60))
+    many = tuple(
+        pool(name, zone, spot=1 - n / 100) for n, name in enumerate(names) for zone in ZONES
+    )
+    given = facts(pools=many)
+    plan = plan_launch(given, request(types=names, by_requirements=True))
+    assert {one.type.name for one in plan.pools} == set(names[20:])
+    assert len({one.type.name for one in plan_launch(given, request(types=names)).pools}) == 60
 
 
 def test_user_data_has_room_for_forty_types_in_six_zones():

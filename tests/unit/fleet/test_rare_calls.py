@@ -32,11 +32,14 @@ from parallelize.fleet import (
     network,
     permissions,
     prices,
+    rates,
+    requirements,
     termination,
 )
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
 from parallelize.stack.deploy import Stack
@@ -105,6 +108,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     group.release: lambda aws: group.release(aws, ["i-1"]),
     group.delete: lambda aws: group.delete(aws, "group"),
     images.find_image: lambda aws: images.find_image(aws, aws, "ssm:name"),
+    images.find_images: lambda aws: images.find_images(aws, aws, "auto", ["x86_64"]),
     images.newest: lambda aws: images.newest(aws, "x86_64"),
     images.by_id: lambda aws: images.by_id(aws, "ami-12345678"),
     in_use.runs_with_messages: in_use.runs_with_messages,
@@ -117,6 +121,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
+    rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
+    requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
     queues.find_place: lambda aws: queues.find_place(aws, "run"),
     queues.find_queues: lambda aws: queues.find_queues(aws, "run"),
     queues.make_queues: lambda aws: queues.make_queues(aws, "run", {}),
@@ -146,7 +152,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 ANSWER_WITHOUT = {
     early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
-    quota_request.plan_quota,
+    quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""
 

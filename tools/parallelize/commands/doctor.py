@@ -29,6 +29,7 @@ from parallelize.commands.findings import (
     judge_quota,
     judge_stack,
 )
+from parallelize.commands.machine_types import machine_types
 from parallelize.commands.quota_request import request_quota
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
@@ -146,7 +147,7 @@ def check_stack(context: Context) -> Finding:
 
 def check_image(context: Context) -> Finding:
     """Look for the image that workers would start from."""
-    kinds = gather.find_types(context.client("ec2"), context.settings.workers.types)
+    kinds = gather.find_types(context.client("ec2"), machine_types(context))
     return judge_image(_image_for(context, kinds[0]), kinds, datetime.now(UTC), VERSION)
 
 
@@ -163,7 +164,7 @@ def check_quota(context: Context) -> Finding:
     """Compare the vCPU quota with the workers that the settings ask for."""
     workers = context.settings.workers
     clients = FactClients.make(context.session)
-    types = gather.find_types(clients.ec2, workers.types)
+    types = gather.find_types(clients.ec2, machine_types(context))
     smallest = min(types, key=lambda kind: kind.vcpus)
     code = quotas.quota_code(workers.market, smallest.name)
     found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
@@ -216,7 +217,7 @@ def _start(context: Context) -> dict[str, Any] | None:
     """Return what starting a worker takes, None without an image or a subnet: others say that."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
-        (kind,) = gather.find_types(ec2, workers.types[:1])
+        (kind,) = gather.find_types(ec2, machine_types(context)[:1])
         image = _image_for(context, kind)
         subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
     except ParallelizeError:

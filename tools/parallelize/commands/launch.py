@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from parallelize.commands.machine_types import machine_types, requirements
 from parallelize.commands.stock_bundle import pack, send
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
@@ -125,12 +126,13 @@ def make_request(
     context: Context, queues: Queues, count: int, *, force: bool = False
 ) -> LaunchRequest:
     """Return what the settings ask for."""
-    workers = context.settings.workers
+    workers, types = context.settings.workers, machine_types(context)
     return LaunchRequest(
         count=count,
         agent=agent_config(context, queues),
         token=uuid.uuid4().hex,
-        types=workers.types,
+        types=types,
+        by_requirements=requirements(context) is not None,
         market=workers.market,
         fleet=workers.fleet,
         on_demand=workers.on_demand,
@@ -144,7 +146,7 @@ def make_request(
         instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
         key_name=workers.key_name,
         security_groups=workers.security_groups,
-        bundles=pack(context, workers.types),
+        bundles=pack(context, types),
         topic=alarm_topic(context) if workers.metrics else "",
         tags=context.settings.aws.tags,
         force=force,

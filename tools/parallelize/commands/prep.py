@@ -20,6 +20,7 @@ from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import stock_bundle
+from parallelize.commands.machine_types import machine_types
 from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
@@ -127,7 +128,7 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     with drafted(context) as draft:
         ensure_bucket(context, create=create_bucket)
         check_ours(context)
-        store, bundles = context.store, stock_bundle.pack(context, context.settings.workers.types)
+        store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, local)
         for line in remarks(plan):
             say(line)
@@ -163,7 +164,7 @@ def show_plan(context: Context) -> None:
         check_ours(context)
         plan = make_plan(context, context.store, draft, local)
         renewed = is_renewal(context.store, context, draft)
-    for bundle in stock_bundle.pack(context, context.settings.workers.types):
+    for bundle in stock_bundle.pack(context, machine_types(context)):
         if not bundle.sent:
             say_plan(f"would upload {stock_bundle.describe(bundle)}")
     say_plans(

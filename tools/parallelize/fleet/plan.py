@@ -9,7 +9,7 @@ from typing import Any
 from parallelize.fleet import quotas, stock, tags
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
-from parallelize.fleet.group import group_request
+from parallelize.fleet.group import MAX_TYPES, group_request
 from parallelize.fleet.rates import UnitPrices
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
@@ -131,7 +131,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         facts.quotas,
         facts.security_groups,
         facts.absent,
-        _unfit(facts, pools),
+        _unfit(facts, images),
         _user_data(request, agent, images[0]),
         fleets=()
         if persistent
@@ -278,10 +278,17 @@ def _pools_of(image: Image, pools: Sequence[Pool], images: Sequence[Image]) -> l
     return [pool for pool in pools if _image_of(pool, images) is image]
 
 
-def _unfit(facts: Facts, pools: Sequence[Pool]) -> tuple[str, ...]:
-    names = dict.fromkeys(pool.type.name for pool in facts.pools)
-    used = {pool.type.name for pool in pools}
-    return tuple(name for name in names if name not in used)
+def _few(pools: tuple[Pool, ...], request: LaunchRequest) -> tuple[Pool, ...]:
+    """Return the pools of the cheapest types, as many as a group takes, if nobody named them."""
+    if not request.by_requirements:
+        return pools
+    names = set(list(dict.fromkeys(pool.type.name for pool in pools))[:MAX_TYPES])
+    return tuple(pool for pool in pools if pool.type.name in names)
+
+
+def _unfit(facts: Facts, images: Sequence[Image]) -> tuple[str, ...]:
+    left = (pool.type.name for pool in facts.pools if not _image_of(pool, images))
+    return tuple(dict.fromkeys(left))
 
 
 def _pools(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tuple[Image, ...]]:
@@ -303,7 +310,7 @@ def _pools(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tupl
         price = pool.usd(market)
         return float("inf") if price is None else price, pool.type.name, pool.zone
 
-    pools = tuple(sorted(fitting, key=cheapest_first))
+    pools = _few(tuple(sorted(fitting, key=cheapest_first)), request)
     used = dict.fromkeys(found for pool in pools if (found := _image_of(pool, images)))
     return pools, tuple(used)
 

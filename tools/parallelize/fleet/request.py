@@ -28,6 +28,8 @@ class LaunchRequest:
     agent: AgentConfig
     token: str
     types: tuple[str, ...]
+    by_requirements: bool = False
+    """Whether EC2 has chosen the types; then the cheapest are enough."""
     market: Market = "spot"
     fleet: Literal["one-time", "persistent"] = "one-time"
     on_demand: int = 0
