@@ -337,11 +337,15 @@ async def life(config: AgentConfig, instance: Instance, folder: Path) -> Shutdow
 
 
 def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
-    policies, project, parallelize, wheels, tmp_path
+    policies, project, parallelize, wheels, tmp_path, monkeypatch
 ):
     with recorded() as submitting:
         for words in (["prep"], ["enqueue"]):
             code, _, err = parallelize(*words)
+            assert code == 0, err
+        with monkeypatch.context() as patch:
+            patch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+            code, _, err = parallelize("prep", "--dry-run")
             assert code == 0, err
     _, printed, _ = parallelize("launch", "--print-config")
     with recorded() as working:
@@ -427,6 +431,10 @@ def launching(account, parallelize, vendors, monkeypatch):
         for words in LIFE:
             code, _, err = parallelize(*words.split())
             assert code == 0, (words, err)
+        with monkeypatch.context() as patch:
+            patch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+            code, _, err = parallelize("launch", "1", "--dry-run", "--run", "one")
+            assert code == 0, err
     template_contents(calls, seen)
     roles = {
         profile["InstanceProfileName"]: profile["Roles"][0]["Arn"]
