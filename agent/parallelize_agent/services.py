@@ -107,5 +107,6 @@ def _client(
     from parallelize_core.clients import client_config, make_session  # noqa: PLC0415 - see above
 
     session = make_session(config.region or instance.region)
-    counts.watch(session)
-    return session.client(service, config=client_config(**limits))  # type: ignore[call-overload]
+    client = session.client(service, config=client_config(**limits))  # type: ignore[call-overload]
+    counts.watch(client)
+    return client

@@ -44,9 +44,8 @@ class AsyncClients:
     ) -> None:
         # boto3's session is made of botocore's.
         self._session: Any = getattr(session, "_session", session)
-        if counts:
-            counts.watch(self._session)
-        self._connector = Connector(self._session, counts)
+        self._counts = counts or RequestCounts()
+        self._connector = Connector(self._session, self._counts)
         self._files = ThreadPoolExecutor(FILE_THREADS, "files")
         self._rare = ThreadPoolExecutor(RARE_THREADS, "rare")
         self._parts = asyncio.Semaphore(parts_at_once)
@@ -109,4 +108,6 @@ class AsyncClients:
     def _s3(self) -> Any:
         from parallelize_core.clients import client_config  # noqa: PLC0415 - it imports boto3
 
-        return self._session.create_client("s3", config=client_config(RARE_THREADS))
+        client = self._session.create_client("s3", config=client_config(RARE_THREADS))
+        self._counts.watch(client)
+        return client

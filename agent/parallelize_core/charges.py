@@ -93,10 +93,9 @@ class RequestCounts:
         else:
             self.s3_writes += 1
 
-    def watch(self, session: Any) -> None:
-        """Count what the clients send that a session of boto3 or botocore makes from now on."""
-        events = getattr(session, "events", None) or session.get_component("event_emitter")
-        events.register("before-send", self._before_send)
+    def watch(self, client: Any) -> None:
+        """Count what a client of boto3 or botocore sends from now on."""
+        client.meta.events.register("before-send", self._before_send)
 
     def _before_send(self, request: Any, event_name: str, **_: object) -> None:
         service = event_name.split(".")[1]

@@ -71,7 +71,7 @@ def test_rates_come_through_the_configuration():
 
 @pytest.fixture(params=["boto3", "botocore"])
 def make_client(request):
-    """Make clients whose requests reach nobody, of a session that is watched."""
+    """Make clients whose requests reach nobody, and watch them."""
 
     def make(service, counts):
         if request.param == "boto3":
@@ -82,8 +82,8 @@ def make_client(request):
             session.set_credentials("a", "b")
             session.set_config_variable("region", "eu-west-1")
             made = session.create_client
-        counts.watch(session)
         client = made(service)
+        counts.watch(client)
 
         def reply(request, **_):
             response = AWSResponse(request.url, 200, {}, None)
