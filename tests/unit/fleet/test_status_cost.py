@@ -1,5 +1,6 @@
 import pytest
 
+from parallelize.runs.ending import end_lines
 from parallelize.runs.status import RunState, RunStatus
 from parallelize.runs.view import as_json, page
 from parallelize_core.cost import Spent
@@ -46,6 +47,17 @@ def test_the_page_says_what_is_counted():
 
 def test_of_workers_that_tell_of_their_machines_only_the_page_says_so():
     assert "          machines only" in page(status(done=1000, left=0, cost=2.0))
+
+
+def test_the_end_of_a_run_says_what_is_counted():
+    spent = {"addresses": 0.1, "disks": 0.11, "requests": 1.25, "monitoring": 0.04}
+    lines = end_lines(status(done=1000, left=0, cost=2.0, **spent), (), 0, "")
+    assert all(len(line) <= 80 for line in lines)
+    assert "est. cost: machines $0.50, addresses $0.10, disks $0.11" in " ".join(lines)
+
+
+def test_the_end_of_a_run_that_cost_nothing_says_nothing_of_cost():
+    assert "est." not in " ".join(end_lines(status(done=8, left=0, cost=0.0), (), 0, ""))
 
 
 def test_json_has_what_was_spent_on_each():
