@@ -92,7 +92,7 @@ LOOKUPS = (
     _Lookup("AmazonS3", ("ANY_OF", "group", "S3-API-Tier1,S3-API-Tier2"),
             {"Requests-Tier1": "s3_write", "Requests-Tier2": "s3_read"}),
     _Lookup("AWSQueueService", ("TERM_MATCH", "queueType", "Standard"),
-            {"Requests-Tier1": "sqs", "Requests-RBP": "sqs"}),
+            {"Requests-Tier1": "sqs"}),
     _Lookup("AmazonCloudWatch", ("CONTAINS", "usagetype", "CW:"),
             {"CW:MetricMonitorUsage": "metric_month", "CW:Requests": "metrics_call"}),
     _Lookup("AmazonCloudWatch", ("CONTAINS", "usagetype", "DataProcessing-Bytes"),
