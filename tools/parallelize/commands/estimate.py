@@ -67,9 +67,9 @@ def estimate(
         )
     workers = context.settings.workers.count
     slots = workers * max((beat.slots for beat in heartbeats), default=1)
-    price = _hourly_usd(heartbeats, plan)
+    price = hourly_usd(heartbeats, plan)
     told = forecast(
-        results, left, slots, None if price is None else price * workers, _request_usd(heartbeats)
+        results, left, slots, None if price is None else price * workers, request_usd(heartbeats)
     )
     if json:
         answer_json(as_json(told))
@@ -138,7 +138,7 @@ def _await(context: Context, chosen: Sequence[Entry]) -> tuple[Heartbeat, ...]:
     return reader.snapshot().heartbeats
 
 
-def _hourly_usd(heartbeats: Sequence[Heartbeat], plan: LaunchPlan) -> float | None:
+def hourly_usd(heartbeats: Sequence[Heartbeat], plan: LaunchPlan) -> float | None:
     """Return what an hour of one worker costs, its address, disk, metrics and log included."""
     known = [beat.hourly_usd for beat in heartbeats if beat.hourly_usd is not None]
     machine = known[-1] if known else plan.hourly_usd[1] if plan.hourly_usd else None
@@ -152,7 +152,7 @@ def _beside_hourly_usd(heartbeats: Sequence[Heartbeat]) -> float:
     return (total.addresses + total.disks + total.monitoring) / hours if hours else 0.0
 
 
-def _request_usd(heartbeats: Sequence[Heartbeat]) -> float:
+def request_usd(heartbeats: Sequence[Heartbeat]) -> float:
     """Return what the requests for a file cost; those of the worker's own life are in it."""
     files = sum(beat.done + beat.failed for beat in heartbeats)
     return spent(heartbeats).requests / files if files else 0.0
