@@ -6,11 +6,15 @@ from tests.strict_aws.layer import Rule
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
 from tests.strict_aws.rules.limits import ParameterLimits
 from tests.strict_aws.rules.machines import (
+    Architecture,
     EndedAtOnce,
     NewInstance,
     NewTemplate,
     RegionTypes,
+    RequiredTypes,
+    SharedImage,
     VolumeSize,
+    VolumeSpeed,
 )
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
@@ -47,9 +51,13 @@ RULES: tuple[type[Rule], ...] = (
     DeletedQueue,
     PurgedQueue,
     RegionTypes,
+    RequiredTypes,
     NewTemplate,
     VolumeSize,
     SharedSubnet,
+    VolumeSpeed,
+    Architecture,
+    SharedImage,
     EndedAtOnce,
     VolumeKey,
     NewInstance,

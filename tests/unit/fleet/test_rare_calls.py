@@ -32,12 +32,15 @@ from parallelize.fleet import (
     network,
     permissions,
     prices,
+    rates,
+    requirements,
     termination,
     volume_key,
 )
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
 from parallelize.stack.deploy import Stack
@@ -92,12 +95,13 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), RUN),
     gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
     gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET], RUN),
+    gather.check_security_groups: lambda aws: gather.check_security_groups(aws, ["g"], [SUBNET]),
     gather.find_types: lambda aws: gather.find_types(aws, ["c7i.xlarge"]),
     gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
     gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),
     gather.gp3_gib: gather.gp3_gib,
     gather.find_limit: lambda aws: gather.find_limit(aws, "L-1216C47A"),
-    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP, "lt-1", "1"),
+    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: lambda aws: group.find_all(aws, RUN),
     group.last_refusal: lambda aws: group.last_refusal(aws, "group"),
@@ -108,6 +112,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     group.release: lambda aws: group.release(aws, ["i-1"]),
     group.delete: lambda aws: group.delete(aws, "group"),
     images.find_image: lambda aws: images.find_image(aws, aws, "ssm:name"),
+    images.find_images: lambda aws: images.find_images(aws, aws, "auto", ["x86_64"]),
     images.newest: lambda aws: images.newest(aws, "x86_64"),
     images.by_id: lambda aws: images.by_id(aws, "ami-12345678"),
     in_use.runs_with_messages: lambda aws: in_use.runs_with_messages(aws, RUN.of_all_runs),
@@ -120,6 +125,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
+    rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
+    requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
     queues.find_place: lambda aws: queues.find_place(aws, RUN),
     queues.find_queues: lambda aws: queues.find_queues(aws, RUN),
     queues.make_queues: lambda aws: queues.make_queues(aws, RUN, {}),
@@ -152,7 +159,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 ANSWER_WITHOUT = {
     early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
-    quota_request.plan_quota,
+    quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""
 

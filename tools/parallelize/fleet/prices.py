@@ -26,6 +26,12 @@ def price_list_region(region: str) -> str:
     return "cn-northwest-1" if region.startswith(CHINA) else "us-east-1"
 
 
+TYPES_AT_ONCE = 50
+"""A filter's value has at most 1,024 characters.
+
+https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_Filter.html
+"""
+
 PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 
@@ -53,7 +59,10 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
     """
     # Not knowing a price is no reason not to launch.
     try:
-        return _listed(pricing, region, types)
+        listed: dict[str, float] = {}
+        for start in range(0, len(types), TYPES_AT_ONCE):
+            listed |= _listed(pricing, region, types[start : start + TYPES_AT_ONCE])
+        return listed
     except ParallelizeError:
         return {}
 

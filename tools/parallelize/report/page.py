@@ -34,6 +34,7 @@ from parallelize.report.svg import (
 from parallelize.report.table import columns
 from parallelize.runs.failed import group, see_one
 from parallelize.runs.silent import told_silent
+from parallelize.runs.spending import NOT_COUNTED, told_spent
 from parallelize.runs.status import RunState, RunStatus
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
@@ -185,7 +186,7 @@ def workers_note(report: Report) -> str:
 
 
 def cost_note(cost: Cost) -> str:
-    """Return what a file costs, the rest, and the same hours on demand, as far as known."""
+    """Return what a file costs, the rest, the same hours on demand, and what is counted."""
     parts = []
     if cost.per_file is not None:
         parts.append(f"{show_usd(cost.per_file)} a file")
@@ -193,6 +194,7 @@ def cost_note(cost: Cost) -> str:
         parts.append(f"{show_usd(cost.to_finish)} more to finish")
     if cost.on_demand:
         parts.append(f"{show_usd(cost.on_demand)} at on-demand prices")
+    parts.append(f"{told_spent(cost.of)}; not {NOT_COUNTED}")
     return " · ".join(parts)
 
 
