@@ -27,7 +27,9 @@ from tests.bench.fleet_simulation.requests import (
     of_a_job,
     of_a_look,
     of_a_second,
+    of_a_wait,
     of_the_client,
+    wait_seconds,
 )
 
 COHORTS = 64
@@ -48,6 +50,8 @@ class Cohort:
     jobs: int = 0
     begun: float = 0.0
     busy: float = 0.0
+    running: float = 1.0
+    """The share of the batch's time in which commands run, and do not wait for S3."""
     held: int = 0
 
 
@@ -149,8 +153,8 @@ class Fleet:
         cycle = self._cycle(held)
         most = max(BATCH_SECONDS / cycle, self.scale.jobs / (self.alive * busy * MOST_BATCHES))
         rounds = min(self.pending / (self.alive * busy * GRAIN), most)
-        places = cohort.workers * busy
-        cohort.jobs = min(self.pending, max(1, int(places * max(1, int(rounds)))))
+        places = max(1, int(cohort.workers * busy))
+        cohort.jobs = min(self.pending, places * max(1, int(rounds)))
         until = at + math.ceil(cohort.jobs / places) * cycle
         cohort.begun, cohort.busy = at, busy
         cohort.held = min(cohort.jobs, int(cohort.workers * held))
@@ -159,7 +163,9 @@ class Fleet:
         self.in_flight += cohort.held
         self.peak = max(self.peak, self.in_flight)
         self._account(cohort, until - at)
-        self._push(self._served(at, until, cohort), cohort)
+        end = self._served(at, until, cohort)
+        cohort.running = (until - at) / (end - at)
+        self._push(end, cohort)
 
     def _places(self, at: float) -> tuple[float, float]:
         """Return how many jobs a worker may hold, and how many it can run."""
@@ -209,7 +215,8 @@ class Fleet:
         lost = min(cohort.workers, poisson(self.random, mean))
         # The notice leaves time for short jobs; longer ones are handed back, and begin again.
         handed_back = self.scale.job_seconds > self.inputs.costs.notice
-        again = min(cohort.jobs, lost * math.ceil(cohort.busy)) if handed_back else 0
+        running = math.ceil(lost * cohort.busy * cohort.running)
+        again = min(cohort.jobs, running) if handed_back else 0
         self.done += cohort.jobs - again
         self.pending += again
         self.repeated += again
@@ -230,46 +237,59 @@ class Fleet:
         """Return what became of the run, after its workers have left."""
         costs, prices, jobs = self.inputs.costs, self.inputs.prices, self.scale.jobs
         makespan = self.last + 2 * costs.request
-        lookers = self.alive if self.inputs.design.all_look else 1
+        lookers = self.alive if self.inputs.design.all_look else min(1, self.alive)
         look = self._look(makespan, lookers)
-        gone = makespan + DRAIN_SECONDS + look
-        self._pay(makespan, gone)
+        wait = look if self.inputs.design.all_look else wait_seconds(look)
+        self._pay(makespan, wait)
+        self.worker_seconds += lookers * (look - wait)
         requests = (
             of_a_job(self.scale, costs).times(self.done + self.repeated)
             + of_a_second().times(self.worker_seconds)
-            + of_a_drain().times(self.scale.workers)
+            + of_a_drain().times(self.alive)
             + of_a_look(jobs).times(lookers)
+            + of_a_wait(wait).times(self.alive - lookers)
             + of_the_client(jobs)
         )
         return Outcome(
-            self.scale, self.done, self.pending, self.repeated, jobs * costs.enqueue_cpu,
-            makespan, gone, self.worker_seconds, self.peak,
-            max(self.writes.partitions, self.reads.partitions), requests, requests.usd(prices),
-            self.worker_seconds / HOUR * prices.machine_hour, dict(self.slot_seconds),
-            self._bound(),
-        )  # fmt: skip
+            scale=self.scale,
+            done=self.done,
+            left=self.pending,
+            repeated=self.repeated,
+            enqueue=jobs * costs.enqueue_cpu,
+            makespan=makespan,
+            gone=makespan + DRAIN_SECONDS + max(look, wait if self.alive > lookers else 0),
+            worker_seconds=self.worker_seconds,
+            peak_in_flight=self.peak,
+            partitions=max(self.writes.partitions, self.reads.partitions),
+            requests=requests,
+            requests_usd=requests.usd(prices),
+            machine_usd=self.worker_seconds / HOUR * prices.machine_hour,
+            slot_seconds=dict(self.slot_seconds),
+            bound=self._bound(),
+        )
 
     def _look(self, at: float, lookers: int) -> float:
-        """Return how long it takes until all know that nothing is missing."""
-        costs, jobs = self.inputs.costs, self.scale.jobs
+        """Return how long a look takes: one page after the other, and as fast as S3 answers all."""
+        costs, jobs, limits = self.inputs.costs, self.scale.jobs, self.inputs.limits
         alone = look_seconds(jobs, costs)
-        together = lookers * of_a_look(jobs).lists / self.inputs.limits.partition_reads
+        others = (lookers - 1) * of_a_look(jobs).lists / limits.partition_reads
+        together = alone if lookers == 1 else max(alone, others)
         if together > alone:
             self.met[outcome.LOOK_READS] = at
         if jobs * costs.key_bytes > costs.memory:
             self.met[outcome.LOOK_MEMORY] = at
-        if at > self.inputs.limits.retention:
-            self.met[outcome.RETENTION] = self.inputs.limits.retention
-        return max(alone, together)
+        if at > limits.retention:
+            self.met[outcome.RETENTION] = limits.retention
+        return together
 
-    def _pay(self, makespan: float, gone: float) -> None:
+    def _pay(self, makespan: float, wait: float) -> None:
         """Count the time of the workers that are there at the end, and what came before work."""
         boot, slots = self.inputs.costs.boot, self.scale.slots
         for cohort in self.idle:
-            end = max(gone, cohort.since + DRAIN_SECONDS)
+            end = max(makespan, cohort.since) + DRAIN_SECONDS + wait
             self.worker_seconds += cohort.workers * (end - cohort.since + boot)
-            self.slot_seconds[outcome.BOOT] += boot * cohort.workers * slots
             late = min(makespan, cohort.late)
+            self.slot_seconds[outcome.BOOT] += boot * cohort.workers * slots
             self.slot_seconds[outcome.LAUNCH] += late * cohort.workers * slots
             if late:
                 self.met.setdefault(outcome.LAUNCH, boot)

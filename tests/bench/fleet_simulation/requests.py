@@ -97,6 +97,12 @@ def of_a_look(jobs: int) -> Requests:
     return Requests(lists=math.ceil(jobs / PAGE) + 2, gets=4 * parts)
 
 
+def of_a_wait(seconds: float) -> Requests:
+    """Return what a worker asks for while the leader looks: who leads, and what it has said."""
+    looks = math.ceil(seconds / AGENT.drain.interval_seconds)
+    return Requests(lists=looks, gets=looks, sqs=2 * looks)
+
+
 def of_the_client(jobs: int) -> Requests:
     """Return what `prep`, `enqueue` and `download` ask for: a file up, its message, one down."""
     return Requests(puts=jobs * (1 + 1 / PAGE), gets=jobs, sqs=jobs / BATCH)
@@ -106,6 +112,12 @@ def look_seconds(jobs: int, costs: Costs) -> float:
     """Return how long one worker takes for its look: one page after the other."""
     asked = of_a_look(jobs)
     return asked.lists * costs.listing + asked.gets * costs.request + 2 * jobs * costs.entry_cpu
+
+
+def wait_seconds(look: float) -> float:
+    """Return how long the others wait for a leader whose look takes so long, on average."""
+    longest = AGENT.max_idle_seconds - DRAIN_SECONDS
+    return min(look + AGENT.drain.interval_seconds / 2, longest)
 
 
 DRAIN_SECONDS = AGENT.drain.samples * AGENT.drain.interval_seconds
