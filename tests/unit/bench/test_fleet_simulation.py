@@ -103,9 +103,10 @@ def test_reads_of_one_partition_bound_the_rate() -> None:
 
 
 def test_jobs_that_lie_together_are_served_by_as_many_partitions_as_they_lie_in() -> None:
-    limits = {"partition_writes": 20, "split_seconds": 50}
+    limits = replace(NOTHING_LIMITS, partition_writes=20, split_seconds=50)
     together, apart = (
-        told(Scale(40_000, 10, 1), design=Design(spread=spread), **limits) for spread in (1, 4)
+        simulate(Scale(40_000, 10, 1), Inputs(limits, costs=FREE, design=Design(spread=spread)))
+        for spread in (1, 4)
     )
     assert together.partitions == 2  # outputs and results
     assert apart.partitions >= 4  # what 80 writes a second need
