@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from parallelize.report.export import as_json
 from parallelize.report.hints import disk_share, memory_share
 from parallelize.report.svg import (
     LANES,
+    Goal,
     finished_chart,
     histogram,
     lanes_chart,
@@ -153,7 +155,8 @@ def _harmless(value: Any) -> Any:
 def tiles(report: Report, hint: str) -> Iterator[Tile]:
     """Give the figures of the verdict."""
     status = report.status
-    yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}")
+    share = f" · {math.floor(100 * status.done / status.total)} %" if status.total else ""
+    yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}{share}")
     yield Tile("failed", f"{status.failed:,}", f"parallelize retry{hint}" * bool(status.failed))
     yield Tile("left", f"{status.left:,}", _left_note(report))
     yield Tile("wall time", show_duration(status.elapsed), "from the first worker's start")
@@ -207,7 +210,9 @@ def charts(report: Report) -> Charts:
     finished = lanes = seconds = ""
     span = span_of(report.workers, report.executions)
     if span and report.executions:
-        finished = finished_chart(span, report.executions, report.workers, report.interruptions)
+        finished = finished_chart(
+            span, report.executions, report.workers, report.interruptions, _goal(report.status)
+        )
     if span and report.workers:
         lanes = lanes_chart(span, report.workers, report.executions)
     if report.seconds:
@@ -215,6 +220,10 @@ def charts(report: Report) -> Charts:
         seconds = histogram(times, report.seconds.p50, report.seconds.p95)
     # All of it is made by `svg`, which escapes the names in it.
     return Charts(*map(Markup, (finished, lanes, seconds)))
+
+
+def _goal(status: RunStatus) -> Goal:
+    return Goal(status.total, None if status.eta is None else status.taken_at + status.eta)
 
 
 def slowest(report: Report) -> list[File]:
