@@ -53,20 +53,22 @@ class Peers:
         """Whether this worker is the leader: it has the lowest id of those that live.
 
         It waits for the last leases and sends again what was lost, so that the others can leave.
+        One that is still being set up does not receive yet, and nobody waits for it.
         """
-        async for beat in self.living():
-            return self._worker <= beat.worker
+        async for beat in self._others():
+            if self._serves(beat):
+                return self._worker <= beat.worker
         return True
 
     async def found_done(self, within_seconds: float) -> str:
         """Return why the last leader has left, if it has found the run done; empty if not.
 
-        It began to leave within that time. All workers with lower ids than the leader had ended
-        before, so none is looked at beyond the first that lives.
+        It began to leave within that time. No worker with a lower id than the leader's received
+        then, so none is looked at beyond the first that does now.
         """
         since = self._now() - within_seconds
         async for beat in self._others():
-            if self._stays(beat):
+            if self._serves(beat):
                 break
             if beat.reason in {ALL_DONE, ALL_SENT_DONE} and (beat.leaving or 0) >= since:
                 return beat.reason
@@ -80,6 +82,9 @@ class Peers:
 
     def _stays(self, beat: Heartbeat) -> bool:
         return beat.alive(self._now()) and beat.state is not WorkerState.DRAINING
+
+    def _serves(self, beat: Heartbeat) -> bool:
+        return self._stays(beat) and beat.state is not WorkerState.STARTING
 
     async def _read(self, key: str, etag: str) -> Heartbeat | None:
         """Return a heartbeat; one that cannot be read says nothing."""

@@ -102,6 +102,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         limits, design = self.inputs.limits, self.inputs.design
+        self.most_in_flight = limits.in_flight * design.queues
         self.pending = self.scale.jobs
         self.under_way = 0
         # Outputs and results are two places of the bucket for each place of the manifest.
@@ -127,7 +128,7 @@ class Fleet:
             while self.coming and self.coming[0][0] <= at:
                 self.alive += heapq.heappop(self.coming)[1]
             self._settle(at, cohort)
-            if cohort.workers and self.pending:
+            if cohort.workers and self._gives:
                 self._begin(at, cohort)
             elif cohort.workers:
                 self.idle.append(cohort)
@@ -142,22 +143,28 @@ class Fleet:
         heapq.heappush(self.events, (at, self.pushed, cohort))
         self.pushed += 1
 
+    @property
+    def _gives(self) -> bool:
+        """Whether the queue gives out messages now."""
+        return self.pending > 0 and self.in_flight < self.most_in_flight
+
     def _wake(self, at: float) -> None:
-        """Let workers that found the queue empty have what was handed back meanwhile."""
-        while self.pending and self.idle:
+        """Let workers that were given nothing have what there is meanwhile."""
+        while self._gives and self.idle:
             self._push(at, self.idle.pop())
 
     def _begin(self, at: float, cohort: Cohort) -> None:
         """Let a cohort receive a batch, and put its end among the events."""
+        free = self.most_in_flight - self.in_flight
         held, busy = self._places(at)
         cycle = self._cycle(held)
         most = max(BATCH_SECONDS / cycle, self.scale.jobs / (self.alive * busy * MOST_BATCHES))
         rounds = min(self.pending / (self.alive * busy * GRAIN), most)
-        places = max(1, int(cohort.workers * busy))
+        places = max(1, min(int(cohort.workers * busy), free))
         cohort.jobs = min(self.pending, places * max(1, int(rounds)))
         until = at + math.ceil(cohort.jobs / places) * cycle
         cohort.begun, cohort.busy = at, busy
-        cohort.held = min(cohort.jobs, int(cohort.workers * held))
+        cohort.held = min(cohort.jobs, free, math.ceil(cohort.workers * held))
         self.pending -= cohort.jobs
         self.under_way += cohort.jobs
         self.in_flight += cohort.held
@@ -170,8 +177,7 @@ class Fleet:
     def _places(self, at: float) -> tuple[float, float]:
         """Return how many jobs a worker may hold, and how many it can run."""
         wanted = self.scale.slots + self.ahead + self.leaving
-        limit = self.inputs.limits.in_flight * self.inputs.design.queues
-        held = min(wanted, limit / self.alive)
+        held = min(wanted, self.most_in_flight / self.alive)
         needed = self.scale.slots + self.leaving
         if held < needed:
             self.met.setdefault(outcome.IN_FLIGHT, at)

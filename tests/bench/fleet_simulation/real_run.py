@@ -19,7 +19,7 @@ COMMAND = "#!/bin/sh\nsleep {seconds}\necho done > out.txt\necho out.txt\n"
 KINDS: Mapping[str, tuple[str, ...]] = {
     "puts": ("PutObject",),
     "gets": ("GetObject", "HeadObject"),
-    "lists": ("ListObjects",),
+    "lists": ("ListObjectsV2",),
     "sqs": (
         "ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch",
         "SendMessageBatch", "GetQueueAttributes",

@@ -72,8 +72,9 @@ beats = st.lists(
 
 
 @given(beats)
-def test_among_those_that_stay_exactly_one_leads(beats: list[Heartbeat]) -> None:
-    staying = [b.worker for b in beats if b.alive(NOW) and b.state is not WorkerState.DRAINING]
+def test_among_those_that_receive_and_stay_exactly_one_leads(beats: list[Heartbeat]) -> None:
+    others = {WorkerState.STARTING, WorkerState.DRAINING}
+    staying = [b.worker for b in beats if b.alive(NOW) and b.state not in others]
     assert sum(leads(worker, beats) for worker in staying) == bool(staying)
 
 
@@ -107,3 +108,9 @@ def test_other_words_and_older_ones_do_not_count() -> None:
 
 def test_a_worker_that_was_not_the_leader_is_not_looked_at() -> None:
     assert found_done([beat("w1"), left("w2", 0)]) == ""
+
+
+def test_nobody_waits_for_a_worker_that_is_still_being_set_up() -> None:
+    starting = beat("w1", WorkerState.STARTING)
+    assert leads("w2", [starting, beat("w2"), beat("w3")])
+    assert found_done([starting, left("w2", 0), beat("w3")]) == ALL_DONE
