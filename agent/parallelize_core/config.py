@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from parallelize_core.charges import Rates
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.record import first_fault
@@ -36,9 +37,9 @@ class AgentConfig(BaseModel):
 
     `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
     as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
-    launch (see `cost.price_key`); at `max_cost_usd` for the whole run it is paused. `metrics` says
-    whether figures for alarms go to CloudWatch, `log_group` where a copy of the agent's own log
-    goes; empty for nowhere.
+    launch (see `cost.price_key`), `rates` those of all that is charged beside machines; at
+    `max_cost_usd` for the whole run it is paused. `metrics` says whether figures for alarms go to
+    CloudWatch, `log_group` where a copy of the agent's own log goes; empty for nowhere.
 
     A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
     a failure of machine or network. After `max_unfit` files
@@ -91,6 +92,7 @@ class AgentConfig(BaseModel):
     shutdown: bool = True
     root_setup: str = ""
     hourly_usd: dict[str, float] = Field(default_factory=dict)
+    rates: Rates | None = None
     metrics: bool = False
     log_group: str = ""
     max_cost_usd: float | None = Field(default=None, gt=0)

@@ -144,7 +144,8 @@ class Metrics:
         if not (lead.limit or lead.publish):
             return
         layout = self._config.layout
-        spent = spent_usd(read_heartbeats(self._records, layout))
+        prepared = self._config.rates.prepared if self._config.rates else 0.0
+        spent = prepared + spent_usd(read_heartbeats(self._records, layout))
         if lead.limit and spent >= lead.limit:
             reason = f"the cost limit of ${lead.limit:.2f} is reached (about ${spent:.2f} spent)"
             if pause(self._records, layout, reason):

@@ -121,7 +121,7 @@ def needs(call: Call, seen: Seen | None = None) -> list[Need]:
         return s3_needs(call)
     if call.service == "sqs":
         return [Need(f"sqs:{name}", queue_arn(call.params)) for name in sqs_actions(call)]
-    if call.service == "ec2" and not call.operation.startswith("Describe"):
+    if call.service == "ec2" and not call.operation.startswith(("Describe", "Get")):
         return ec2_needs(call, seen)
     action = f"{call.service.replace('-', '')}:{call.operation}"
     if action in WITHOUT_PERMISSION:

@@ -23,6 +23,7 @@ from parallelize.fleet.permissions import Where, asks
 from parallelize_agent import services
 from parallelize_agent.assembly import Assembly, Instance
 from parallelize_agent.shutdown import ShutdownReason
+from parallelize_core.charges import RequestCounts
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import Location, RunLayout
@@ -310,7 +311,7 @@ def project(tmp_path: Path) -> Path:
 def work(config: AgentConfig, folder: Path) -> None:
     """Be a worker until the run is over."""
     instance = Instance("i-0123", "c7i.xlarge", "eu-west-1a")
-    log = services.make_cloud_log(config, instance)
+    log = services.make_cloud_log(config, instance, RequestCounts())
     assert log
     log.start()
     log.add("a line")
@@ -329,18 +330,22 @@ async def life(config: AgentConfig, instance: Instance, folder: Path) -> Shutdow
         open_rare=clients.store,
         queue=ThreadedQueue(clients.queue(config.queue_url)),
         dead_letters=ThreadedQueue(clients.queue(config.dead_letter_queue_url)),
-        publish=services.make_publisher(config, instance),
+        publish=services.make_publisher(config, instance, RequestCounts()),
     )
     worker = await assembly.worker()
     return await worker.run()
 
 
 def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
-    policies, project, parallelize, wheels, tmp_path
+    policies, project, parallelize, wheels, tmp_path, monkeypatch
 ):
     with recorded() as submitting:
         for words in (["prep"], ["enqueue"]):
             code, _, err = parallelize(*words)
+            assert code == 0, err
+        with monkeypatch.context() as patch:
+            patch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+            code, _, err = parallelize("prep", "--dry-run")
             assert code == 0, err
     _, printed, _ = parallelize("launch", "--print-config")
     with recorded() as working:
@@ -426,6 +431,10 @@ def launching(account, parallelize, vendors, monkeypatch):
         for words in LIFE:
             code, _, err = parallelize(*words.split())
             assert code == 0, (words, err)
+        with monkeypatch.context() as patch:
+            patch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+            code, _, err = parallelize("launch", "1", "--dry-run", "--run", "one")
+            assert code == 0, err
     template_contents(calls, seen)
     roles = {
         profile["InstanceProfileName"]: profile["Roles"][0]["Arn"]

@@ -6,11 +6,15 @@ from tests.strict_aws.layer import Rule
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
 from tests.strict_aws.rules.limits import ParameterLimits
 from tests.strict_aws.rules.machines import (
+    Architecture,
     EndedAtOnce,
     NewInstance,
     NewTemplate,
     RegionTypes,
+    RequiredTypes,
+    SharedImage,
     VolumeSize,
+    VolumeSpeed,
 )
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
@@ -28,8 +32,12 @@ RULES: tuple[type[Rule], ...] = (
     DeletedQueue,
     PurgedQueue,
     RegionTypes,
+    RequiredTypes,
     NewTemplate,
     VolumeSize,
+    VolumeSpeed,
+    Architecture,
+    SharedImage,
     EndedAtOnce,
     NewInstance,
     DeletedGroup,

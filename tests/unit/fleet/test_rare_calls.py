@@ -32,11 +32,14 @@ from parallelize.fleet import (
     network,
     permissions,
     prices,
+    rates,
+    requirements,
     termination,
 )
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
 from parallelize.stack.deploy import Stack
@@ -89,11 +92,12 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), "run"),
     gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
     gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET]),
+    gather.check_security_groups: lambda aws: gather.check_security_groups(aws, ["g"], [SUBNET]),
     gather.find_types: lambda aws: gather.find_types(aws, ["c7i.xlarge"]),
     gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
     gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),
     gather.find_limit: lambda aws: gather.find_limit(aws, "L-1216C47A"),
-    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP, "lt-1", "1"),
+    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: group.find_all,
     group.last_refusal: lambda aws: group.last_refusal(aws, "group"),
@@ -104,6 +108,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     group.release: lambda aws: group.release(aws, ["i-1"]),
     group.delete: lambda aws: group.delete(aws, "group"),
     images.find_image: lambda aws: images.find_image(aws, aws, "ssm:name"),
+    images.find_images: lambda aws: images.find_images(aws, aws, "auto", ["x86_64"]),
     images.newest: lambda aws: images.newest(aws, "x86_64"),
     images.by_id: lambda aws: images.by_id(aws, "ami-12345678"),
     in_use.runs_with_messages: in_use.runs_with_messages,
@@ -116,6 +121,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
+    rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
+    requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
     queues.find_place: lambda aws: queues.find_place(aws, "run"),
     queues.find_queues: lambda aws: queues.find_queues(aws, "run"),
     queues.make_queues: lambda aws: queues.make_queues(aws, "run", {}),
@@ -145,7 +152,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 ANSWER_WITHOUT = {
     early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
-    quota_request.plan_quota,
+    quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""
 

@@ -29,11 +29,13 @@ from parallelize.commands.findings import (
     judge_quota,
     judge_stack,
 )
+from parallelize.commands.machine_types import machine_types
 from parallelize.commands.quota_request import request_quota
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
 from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas
 from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.facts import Image, InstanceType
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
@@ -145,17 +147,24 @@ def check_stack(context: Context) -> Finding:
 
 def check_image(context: Context) -> Finding:
     """Look for the image that workers would start from."""
-    workers, ec2 = context.settings.workers, context.client("ec2")
-    kinds = gather.find_types(ec2, workers.types)
-    image = images.find_image(ec2, context.client("ssm"), workers.ami, kinds[0].architecture)
-    return judge_image(image, kinds, datetime.now(UTC), VERSION)
+    kinds = gather.find_types(context.client("ec2"), machine_types(context))
+    return judge_image(_image_for(context, kinds[0]), kinds, datetime.now(UTC), VERSION)
+
+
+def _image_for(context: Context, kind: InstanceType) -> Image | None:
+    """Return the image that workers of a kind would start from, as far as there is one."""
+    workers = context.settings.workers
+    owners = images.Owners(context.account, workers.ami_owner)
+    clients = context.client("ec2"), context.client("ssm")
+    found = images.find_images(*clients, workers.ami, [kind.architecture], owners)
+    return found[0] if found else None
 
 
 def check_quota(context: Context) -> Finding:
     """Compare the vCPU quota with the workers that the settings ask for."""
     workers = context.settings.workers
     clients = FactClients.make(context.session)
-    types = gather.find_types(clients.ec2, workers.types)
+    types = gather.find_types(clients.ec2, machine_types(context))
     smallest = min(types, key=lambda kind: kind.vcpus)
     code = quotas.quota_code(workers.market, smallest.name)
     found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
@@ -208,8 +217,8 @@ def _start(context: Context) -> dict[str, Any] | None:
     """Return what starting a worker takes, None without an image or a subnet: others say that."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
-        (kind,) = gather.find_types(ec2, workers.types[:1])
-        image = images.find_image(ec2, context.client("ssm"), workers.ami, kind.architecture)
+        (kind,) = gather.find_types(ec2, machine_types(context)[:1])
+        image = _image_for(context, kind)
         subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
     except ParallelizeError:
         return None

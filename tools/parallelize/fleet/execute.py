@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +116,9 @@ def _go_on(
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
     request, name = plan.request, template_name(plan.request.run)
-    template, version = ensure_template(plan, group.template, clients.ec2)
-    size = ensure_group(clients.autoscaling, group.body, template, version)
+    specifications = _specifications(plan, group.templates, clients.ec2)
+    body = with_group_templates(group.body, specifications, group.of_type)
+    size = ensure_group(clients.autoscaling, body)
     if request.autoscale:
         follow_queue(
             clients.autoscaling, clients.cloudwatch, name, request.run, request.backlog_per_worker
@@ -125,6 +126,14 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
     else:
         unfollow_queue(clients.autoscaling, clients.cloudwatch, name)
     return LaunchOutcome(request.count, region=plan.region, group=name, size=size)
+
+
+def _specifications(
+    plan: LaunchPlan, templates: Sequence[dict[str, Any]], ec2: EC2Client
+) -> list[dict[str, str]]:
+    """Make the templates, as far as they are not there, and return what names each."""
+    made = (ensure_template(plan, data, ec2) for data in templates)
+    return [{"LaunchTemplateId": template, "Version": version} for template, version in made]
 
 
 @translated("EC2")
@@ -169,8 +178,7 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
 
 def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> LaunchOutcome:
     """Ask for a fleet; again for a while if EC2 does not know yet that it has the template."""
-    template, version = ensure_template(plan, fleet.template, ec2)
-    body = with_template(fleet.body, template, version)
+    body = with_templates(fleet.body, _specifications(plan, fleet.templates, ec2))
     body["TargetCapacitySpecification"]["TotalTargetCapacity"] = fleet.count
     tokens = (f"-{number}" if number else "" for number in itertools.count())
 
@@ -208,12 +216,32 @@ def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
         ) from error  # fmt: skip
 
 
-def with_template(body: dict[str, Any], template: str, version: str) -> dict[str, Any]:
-    """Return a copy of a CreateFleet request with its launch template filled in."""
-    specification = {"LaunchTemplateId": template, "Version": version}
+def with_group_templates(
+    body: dict[str, Any], specifications: Sequence[dict[str, str]], of_type: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return a copy of a group's request with its launch templates filled in.
+
+    The first is the group's; a type whose image is another one names its own.
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-launch-template-overrides.html
+    """
+    policy = body["MixedInstancesPolicy"]
+    overrides = [
+        {**one, "LaunchTemplateSpecification": specifications[number]}
+        if (number := of_type[one["InstanceType"]])
+        else one
+        for one in policy["LaunchTemplate"]["Overrides"]
+    ]
+    template = {"LaunchTemplateSpecification": specifications[0], "Overrides": overrides}
+    return {**body, "MixedInstancesPolicy": {**policy, "LaunchTemplate": template}}
+
+
+def with_templates(
+    body: dict[str, Any], specifications: Sequence[dict[str, str]]
+) -> dict[str, Any]:
+    """Return a copy of a CreateFleet request with its launch templates filled in."""
     configs = [
         {**config, "LaunchTemplateSpecification": specification}
-        for config in body["LaunchTemplateConfigs"]
+        for config, specification in zip(body["LaunchTemplateConfigs"], specifications, strict=True)
     ]
     target = dict(body["TargetCapacitySpecification"])
     return {**body, "LaunchTemplateConfigs": configs, "TargetCapacitySpecification": target}

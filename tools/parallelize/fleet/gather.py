@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parallelize.fleet import images, instances, prices, quotas
+from parallelize.console import escape
+from parallelize.fleet import images, instances, prices, quotas, rates
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
 from parallelize_core.aws_errors import translated
@@ -29,6 +30,8 @@ class Place:
     subnets: tuple[str, ...]
     types: tuple[str, ...]
     ami: str
+    security_groups: tuple[str, ...] = ()
+    ami_owner: str = images.SELF
 
 
 def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
@@ -37,16 +40,23 @@ def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
     subnets = find_subnets(ec2, place.subnets)
     types = find_types(ec2, place.types)
     there = {kind.name for kind in types}
+    check_security_groups(ec2, place.security_groups, subnets)
+    wanted = tuple(dict.fromkeys(kind.architecture for kind in types))
+    owners = images.Owners(place.account, place.ami_owner)
+    found = images.find_images(ec2, clients.ssm, place.ami, wanted, owners)
     machines = instances.find(ec2, run, instances.BILLED)
     return Facts(
         account=place.account,
         region=place.region,
-        image=images.find_image(ec2, clients.ssm, place.ami, types[0].architecture),
+        image=found[0] if found else None,
+        others=found[1:],
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         absent=tuple(name for name in place.types if name not in there),
         security_groups=find_security_groups(ec2, subnets),
         quotas=tuple(find_quotas(clients, types)),
+        prices=rates.unit_prices(clients.pricing, place.region),
+        addresses=any(subnet.get("MapPublicIpOnLaunch") for subnet in subnets),
         workers=len(machines),
         loose=sum(not machine.group for machine in machines),
     )
@@ -83,6 +93,29 @@ def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, .
         ]
     )
     return tuple(group["GroupId"] for group in answer["SecurityGroups"])
+
+
+@translated("EC2")
+def check_security_groups(ec2: EC2Client, wanted: Sequence[str], subnets: Sequence[Any]) -> None:
+    """Raise UsageError for a group that is not there, or not in the subnets' VPC."""
+    if not wanted:
+        return
+    # A filter, because DescribeSecurityGroups fails for an id that it does not know.
+    answer = ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": list(wanted)}])
+    there = {group["GroupId"]: group["VpcId"] for group in answer["SecurityGroups"]}
+    for name in wanted:
+        if name not in there:
+            raise UsageError(
+                f"there is no security group {escape(name)} in this region",
+                fix="aws ec2 describe-security-groups   lists them; workers.security_groups"
+                " takes their ids",
+            )
+        if other := {subnet["VpcId"] for subnet in subnets} - {there[name]}:
+            raise UsageError(
+                f"security group {name} is in {there[name]}, and workers start in {min(other)}",
+                "a machine is only in groups of its own VPC",
+                "aws.subnets with subnets of that VPC, or another group",
+            )
 
 
 @translated("EC2")

@@ -60,7 +60,7 @@ def first_size(request: LaunchRequest, waiting: int) -> int:
 def group_request(
     request: LaunchRequest, pools: Sequence[Pool], given: Mapping[str, str], waiting: int
 ) -> dict[str, Any]:
-    """Return a CreateAutoScalingGroup request, but for the launch template's id and version."""
+    """Return a CreateAutoScalingGroup request, but for the launch templates' ids and versions."""
     types = list(dict.fromkeys(pool.type.name for pool in pools))
     if len(types) > MAX_TYPES:
         raise UsageError(f"an Auto Scaling group takes {MAX_TYPES} types, not {len(types)}")
@@ -98,17 +98,9 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
     return found
 
 
-def ensure_group(
-    autoscaling: AutoScalingClient, body: dict[str, Any], template: str, version: str
-) -> int:
+def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     """Create the group, or change the one there is, which loses no worker; return its size."""
-    policy = dict(body["MixedInstancesPolicy"])
-    specification = {"LaunchTemplateId": template, "Version": version}
-    policy["LaunchTemplate"] = {
-        **policy["LaunchTemplate"], "LaunchTemplateSpecification": specification
-    }  # fmt: skip
-    whole = {**body, "MixedInstancesPolicy": policy}
-    name = body["AutoScalingGroupName"]
+    whole, name = dict(body), body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
         outlast(DELETED_GROUP, lambda: _create(autoscaling, whole), say)

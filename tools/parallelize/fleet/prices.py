@@ -20,6 +20,12 @@ PRICE_LIST_REGION = "us-east-1"
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 """
 
+TYPES_AT_ONCE = 50
+"""A filter's value has at most 1,024 characters.
+
+https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_Filter.html
+"""
+
 PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 
@@ -47,7 +53,10 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
     """
     # Not knowing a price is no reason not to launch.
     try:
-        return _listed(pricing, region, types)
+        listed: dict[str, float] = {}
+        for start in range(0, len(types), TYPES_AT_ONCE):
+            listed |= _listed(pricing, region, types[start : start + TYPES_AT_ONCE])
+        return listed
     except ParallelizeError:
         return {}
 
