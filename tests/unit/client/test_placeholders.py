@@ -77,6 +77,30 @@ def test_words_of_a_shell_come_back_as_they_were_but_for_the_input(
     assert split.grammar.filled(split.words, given) == split.grammar.filled(words, given)
 
 
+@given(words=WORDS, cell=st.text(max_size=5))
+def test_words_of_a_shell_come_back_with_what_is_in_their_columns(
+    words: list[str], cell: str
+) -> None:
+    words = ["tool", "{ab}", *words]
+    columns = ("ab", "b", "a-b")
+    try:
+        split = split_template(as_text(words), columns)
+    except UsageError:
+        return  # a placeholder or a column that is not known
+    assert split is not None
+    given = Given(("/in/a.jpg", "/in/b"), dict.fromkeys(columns, cell), 7)
+    assert split.grammar.filled(split.words, given) == split.grammar.filled(words, given)
+
+
+def test_a_column_in_quotes_is_literal_and_one_that_is_not_there_is_refused() -> None:
+    split = split_template("awk '{lr}' {lr} {1/.}", ("lr",))
+    assert split
+    given = Given(("/in/a.csv",), {"lr": "0.1"})
+    assert split.grammar.filled(split.words, given) == ("awk", "{lr}", "0.1", "a")
+    with pytest.raises(UsageError, match=r"\{lt/\.\}, and the jobs have no such column"):
+        split_template("./job.sh {lr} {lt/.}", ("lr",))
+
+
 def test_one_word_with_blanks_is_a_whole_command() -> None:
     assert as_text(["wc -l {}"]) == "wc -l {}"
     assert as_text(["./job.sh"]) == "./job.sh"

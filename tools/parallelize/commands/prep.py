@@ -20,6 +20,7 @@ from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import stock_bundle
+from parallelize.commands.machine_types import machine_types
 from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
@@ -140,13 +141,13 @@ def prepare(
     with drafted(context, shape=asked.shape) as draft:
         ensure_bucket(context, create=create_bucket)
         check_ours(context)
-        store, bundle = context.store, stock_bundle.pack(context)
+        store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, asked)
         for line in remarks(plan):
             say(line)
         adopt(context)
         stored = send(context, plan.uploads)
-        stock_bundle.send(context, bundle)
+        stock_bundle.send(context, bundles)
         add_corrections(store, context.layout, [*_with_stored(plan.corrected, stored)])
         entries = _with_stored(plan.entries, stored)
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
@@ -180,8 +181,9 @@ def show_plan(context: Context) -> None:
         check_ours(context)
         plan = make_plan(context, context.store, draft, asked)
         renewed = is_renewal(context.store, context, draft)
-    if (bundle := stock_bundle.pack(context)) and not bundle.sent:
-        say_plan(f"would upload {stock_bundle.describe(bundle)}")
+    for bundle in stock_bundle.pack(context, machine_types(context)):
+        if not bundle.sent:
+            say_plan(f"would upload {stock_bundle.describe(bundle)}")
     say_plans(
         f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
     )
@@ -354,7 +356,7 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
             f"the bucket {name} does not exist", None,
             "parallelize setup, or: parallelize prep --create-bucket",
         )  # fmt: skip
-    bucket.create(s3, name, context.region)
+    bucket.create(s3, name, context.region, context.settings.aws.tags)
     say(f"made the bucket {name}")
 
 
