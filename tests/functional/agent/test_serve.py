@@ -153,7 +153,6 @@ def test_a_job_that_takes_too_long_ends_its_process_and_the_others_go_on(
     bench.run()
     assert bench.result("f01").cause is Cause.TIMEOUT
     assert bench.result("f00").status == bench.result("f02").status == "succeeded"
-    assert len({*processes(bench, ("f00", "f02"))}) == 2
 
 
 def test_the_time_of_the_first_job_does_not_run_before_the_process_is_ready(
@@ -164,7 +163,7 @@ def test_the_time_of_the_first_job_does_not_run_before_the_process_is_ready(
     add(bench, keys(2))
     bench.run()
     assert {bench.result(key).status for key in keys(2)} == {"succeeded"}
-    assert bench.result("f00").usage.seconds < 0.5
+    assert all(bench.result(key).usage.seconds < 0.5 for key in keys(2))
 
 
 def test_a_job_that_takes_too_much_memory_ends_its_process(serving: MakeServing) -> None:
@@ -187,11 +186,13 @@ def test_a_process_is_renewed_after_so_many_jobs(serving: MakeServing) -> None:
 
 
 def test_a_process_is_renewed_after_it_has_grown_so_much(serving: MakeServing) -> None:
-    grow = f'if job["key"] == "f03": do.held = os.urandom(80_000_000)\n{COPY}'
-    bench = one_slot(serving(grow, serve=Serve(growth_bytes=50_000_000)))
-    add(bench, keys(6))
+    grow = f"held.append(os.urandom(20_000_000))\n{COPY}"
+    bench = one_slot(serving(grow, before="held = []", serve=Serve(growth_bytes=50_000_000)))
+    add(bench, keys(8))
     bench.run()
-    assert len({*processes(bench, keys(6))}) == 2
+    found = processes(bench, keys(8))
+    # The first job is the measure; the third after it is too much.
+    assert sorted(found.count(process) for process in {*found}) == [4, 4]
 
 
 def test_nothing_of_a_process_is_left_when_the_worker_has_gone(
