@@ -77,6 +77,13 @@ BUSY_GROUP = Passing(
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
 
+DELETED_LISTED = Passing("AWS still lists what was deleted", frozenset(), 3 * 60)
+"""SQS takes 60 s to delete a queue; a group goes when its last activity has ended.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
+"""
+
+
 def outlast(
     passing: Passing,
     call: Callable[[], T],

@@ -40,6 +40,11 @@ class RegionTypes(Rule):
         return {**result, "InstanceTypes": found}
 
 
+def starts_machines(call: Call) -> bool:
+    """Whether machines may come of a call; a dry run has no other answer than an error."""
+    return call.name == "ec2.CreateFleet" and not call.get("DryRun")
+
+
 class NewTemplate(Rule):
     """A launch template, or a version of one, is not known to CreateFleet at once."""
 
@@ -48,7 +53,7 @@ class NewTemplate(Rule):
     seconds = 2.0
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "ec2.CreateFleet":
+        if not starts_machines(call):
             return None
         for config in call.get("LaunchTemplateConfigs") or ():
             named = config["LaunchTemplateSpecification"]
@@ -122,7 +127,7 @@ class VolumeSize(Rule):
     found = "launch with a disk smaller than its image's, and image build --base gpu"
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "ec2.CreateFleet":
+        if not starts_machines(call):
             return None
         backend = ec2_backends[self.world.account][call.region]
         for config in call.get("LaunchTemplateConfigs") or ():

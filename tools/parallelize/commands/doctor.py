@@ -7,16 +7,18 @@ finding, and never ends the others.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from parallelize import stack
 from parallelize.bucket import exists
+from parallelize.commands import doctor_live
 from parallelize.commands.clean import live_workers
 from parallelize.commands.findings import (
     Finding,
@@ -28,6 +30,7 @@ from parallelize.commands.findings import (
     judge_permissions,
     judge_quota,
     judge_stack,
+    line,
 )
 from parallelize.commands.quota_request import request_quota
 from parallelize.console import answer_json, say
@@ -37,7 +40,7 @@ from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
-from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
@@ -47,7 +50,7 @@ from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
 
 
-def doctor(
+def doctor(  # noqa: PLR0913 - each is a flag of its own
     *,
     vcpus: Annotated[
         int | None,
@@ -59,13 +62,25 @@ def doctor(
     dry_run: Annotated[
         bool, SWITCH, Parameter(help="With --request-quota: say what would be asked for.")
     ] = False,
+    live: Annotated[
+        bool, SWITCH, Parameter(help="Try what no emulator shows; at most $0.001. Asks first.")
+    ] = False,
+    transcript: Annotated[
+        Path | None, Parameter(help="With --live: where its calls are written down.")
+    ] = None,
+    yes: Yes = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> int:
     """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
 
-    With --local: whether the local cloud runs, its image, and what is left in it.
+    With --local: whether the local cloud runs, its image, and what is left in it. With --live:
+    make things on the account under a random name, use them, delete them, and say what is left.
     """
+    if live:
+        context = open_context(common, doctor_live.SETTINGS)
+        rehearsal = doctor_live.free_of_machines(context)
+        return conclude(doctor_live.rehearse(rehearsal, transcript, yes=yes), json=json)
     context = open_context(common)
     if vcpus is not None:
         request_quota(context, vcpus, dry_run=dry_run)
@@ -76,9 +91,12 @@ def doctor(
         for finding in examine(context, LOCAL_CHECKS if common.local else CHECKS)
     ]
     for finding in findings:
-        say(f"{finding.verdict:<4}  {finding.check:<12} {finding.text}")
-        if finding.fix:
-            say(f"      fix: {finding.fix}")
+        say(line(finding))
+    return conclude(findings, json=json)
+
+
+def conclude(findings: Sequence[Finding], *, json: bool) -> int:
+    """Print the findings as JSON if that is wanted, and return the exit code."""
     if json:
         answer_json({"schema": 1, "findings": [asdict(finding) for finding in findings]})
     bad = [finding.check for finding in findings if finding.verdict is Verdict.BAD]
