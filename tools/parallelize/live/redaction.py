@@ -28,7 +28,7 @@ WORDS = frozenset({
 })  # fmt: skip
 
 _CODE_FIELDS = {"Code", "ErrorCode"}
-_CODE = re.compile(r"[A-Za-z]+(\.[A-Za-z]+)*")
+_CODE = re.compile(r"[A-Z][A-Za-z]+(\.[A-Z][A-Za-z]+)*")
 _STATUS = re.compile(r"\d{3}")
 """What HEAD has instead of a code."""
 
@@ -131,4 +131,4 @@ def _scalar(kind: str, value: Any) -> Any:
     if kind == "blob":
         size = len(value) if isinstance(value, (bytes, str)) else "some"
         return f"<{size} bytes>"
-    return value if abs(value) < LONG_NUMBER else TIME
+    return value if isinstance(value, (int, float)) and abs(value) < LONG_NUMBER else TIME
