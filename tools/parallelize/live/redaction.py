@@ -37,6 +37,9 @@ _SHORT_NUMBER = re.compile(r"\d{1,9}")
 _PUBLIC = re.compile(r"/aws/service/[a-z0-9/._-]+")
 """The names of SSM's public parameters."""
 
+_MACHINE_TYPE = re.compile(r"[a-z]+\d[a-z]*\.(nano|micro|small|medium|\d*x?large)")
+"""In a filter; elsewhere the model lists them."""
+
 LONG_NUMBER = 10**11
 """From here on a number may be an account's; or it is a time in milliseconds."""
 
@@ -120,6 +123,8 @@ def _is_word(name: str, text: str) -> bool:
         return _CODE.fullmatch(text) is not None
     if name in _VERSION_FIELDS:
         return _SHORT_NUMBER.fullmatch(text) is not None
+    if name == "Values":
+        return _MACHINE_TYPE.fullmatch(text) is not None
     return name == "Name" and _PUBLIC.fullmatch(text) is not None
 
 
