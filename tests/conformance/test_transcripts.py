@@ -4,6 +4,7 @@ A file that somebody sends in is put there, and the emulator is made to answer a
 that is there was recorded behind the strict layer: no account has been asked yet.
 """
 
+import sys
 from pathlib import Path
 
 import boto3
@@ -55,7 +56,7 @@ def told(steps: list[Step]) -> str:
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
 def test_the_emulator_answers_as_recorded(again, path):
     steps = again(path)
-    print(told(steps))
+    sys.stdout.write(told(steps) + "\n")
     assert [str(step) for step in steps if not step.same] == []
 
 

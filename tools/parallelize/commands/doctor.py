@@ -65,6 +65,9 @@ def doctor(  # noqa: PLR0913 - each is a flag of its own
     live: Annotated[
         bool, SWITCH, Parameter(help="Try what no emulator shows; at most $0.001. Asks first.")
     ] = False,
+    machine: Annotated[
+        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
+    ] = False,
     transcript: Annotated[
         Path | None, Parameter(help="With --live: where its calls are written down.")
     ] = None,
@@ -78,9 +81,8 @@ def doctor(  # noqa: PLR0913 - each is a flag of its own
     make things on the account under a random name, use them, delete them, and say what is left.
     """
     if live:
-        context = open_context(common, doctor_live.SETTINGS)
-        rehearsal = doctor_live.free_of_machines(context)
-        return conclude(doctor_live.rehearse(rehearsal, transcript, yes=yes), json=json)
+        with doctor_live.plan(common, machine=machine) as rehearsal:
+            return conclude(doctor_live.rehearse(rehearsal, transcript, yes=yes), json=json)
     context = open_context(common)
     if vcpus is not None:
         request_quota(context, vcpus, dry_run=dry_run)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
+from parallelize import settings
+from parallelize.commands import enqueue, launch, prep
 from parallelize.commands.clean import confirm
 from parallelize.commands.findings import Finding, Verdict, line
 from parallelize.commands.run import unheard_interrupts
 from parallelize.console import escape, say
-from parallelize.context import Context
+from parallelize.context import Context, open_context, with_local_image
+from parallelize.fleet.plan import plan_launch
+from parallelize.live import machine as life
 from parallelize.live.recording import Recorder
 from parallelize.live.redaction import Redactor
 from parallelize.live.rehearsal import KINDS, PROBES, Left, take_away, try_all
 from parallelize.live.transcript import Header, Transcript
 from parallelize.live.trial import Kind, Probe, Seen, Trial, random_name
+from parallelize.local.enter import local_defaults
+from parallelize.options import Common
 from parallelize_core.errors import UsageError
 from parallelize_core.version import VERSION
 
@@ -34,6 +42,14 @@ WHAT = (
     "takes a few minutes, costs less than $0.001, and starts no machine",
 )
 
+MACHINE = (
+    "starts one machine under the name {run}, in account {account}, {region}:",
+    "  the smallest there is, from a vendor's plain image, for three small files,",
+    "  with two queues, a launch template and some objects in {bucket}",
+    "it goes off by itself, after a quarter of an hour at most; everything is deleted",
+    "takes about ten minutes, and costs less than $0.01",
+)
+
 
 @dataclass(frozen=True)
 class Rehearsal:
@@ -45,15 +61,68 @@ class Rehearsal:
     words: Sequence[str]
 
 
+def _launch(context: Context) -> None:
+    queues = context.queues
+    request = launch.make_request(context, queues, 1)
+    plan = plan_launch(launch.read_facts(context, queues, request), request)
+    outcome = launch.start(plan, context)
+    if error := outcome.error():
+        raise error
+
+
+WORK = life.Work(prep.prepare, enqueue.send_jobs, _launch)
+
+
+@contextmanager
+def plan(common: Common, *, machine: bool) -> Iterator[Rehearsal]:
+    """Return what is to be tried: calls that start nothing, or the life of one machine."""
+    if machine:
+        with with_a_machine(common) as rehearsal:
+            yield rehearsal
+    else:
+        yield free_of_machines(open_context(common, SETTINGS))
+
+
 def free_of_machines(context: Context) -> Rehearsal:
     """Return the rehearsal that starts no machine."""
     fresh = replace(context, run=random_name())
     return Rehearsal(fresh, PROBES, KINDS, in_words(WHAT, fresh))
 
 
+@contextmanager
+def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal]:
+    """Return the rehearsal of a machine's life, on a project that is there for as long.
+
+    Raises UsageError if there is no bucket: what `setup` makes is needed.
+    """
+    with TemporaryDirectory(prefix="parallelize-live-") as name:
+        folder = Path(name)
+        life.write_project(folder)
+        context = _of_project(open_context(common), folder, local=common.local)
+        if not context.elsewhere and not prep.has_bucket(context):
+            raise UsageError(
+                f"the bucket {context.bucket} does not exist",
+                "a machine needs its role and its bucket", "parallelize setup",
+            )  # fmt: skip
+        probes = {life.CHECK: life.make_probe(work)}
+        yield Rehearsal(context, probes, life.KINDS, in_words(MACHINE, context))
+
+
+def _of_project(given: Context, folder: Path, *, local: bool) -> Context:
+    """Return the context of a project in `folder`: of the settings only the account's hold."""
+    account = {f"aws.{name}": value for name, value in given.settings.aws.model_dump().items()}
+    command = {"run.command": life.command(emulated=given.is_free)}
+    resolved = settings.resolve({**account, **life.SETTINGS, **command}, {}, folder)
+    if local:
+        resolved = resolved.with_defaults(local_defaults(1), "the local cloud")
+        resolved = with_local_image(resolved)
+    return Context(resolved, random_name(), given.hint)
+
+
 def in_words(lines: Sequence[str], context: Context) -> list[str]:
     """Say what a rehearsal does, on which account."""
-    given = {"account": context.account, "region": context.region, "run": context.run}
+    given = {"account": context.account, "region": context.region, "run": context.run,
+             "bucket": context.bucket}  # fmt: skip
     return [one.format(**given) for one in lines]
 
 
