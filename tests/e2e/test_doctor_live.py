@@ -1,6 +1,7 @@
 """`doctor --live` in the local cloud: its own S3 and SQS, and a real agent as the machine."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,16 @@ def test_everything_else_is_tried_in_the_local_clouds_own_s3_and_sqs(shell: Shel
     assert "conditional writes: each as promised" in seen["objects"]
     assert "CreateFleet by dry run: DryRunOperation" in seen["fleets"]
     assert seen["left"][0].startswith("nothing (looked for")
+
+
+def test_ctrl_c_ends_the_probes_and_not_the_deletion(shell: Shell) -> None:
+    shell.run("local", "start")
+    process = shell.start("doctor", "--live", "--local", "--yes")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "a batch" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, rest = process.communicate()
+    assert process.returncode == 130
+    assert "good  left         nothing (looked for" in rest

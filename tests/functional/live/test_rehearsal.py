@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from tests.functional.fleet.conftest import Account
 
-from parallelize.commands import doctor_live
 from parallelize.commands.doctor_live import Rehearsal, free_of_machines, rehearse
 from parallelize.context import open_context
 from parallelize.live import fleets, objects, queues, watching
@@ -53,7 +52,7 @@ def rehearse_by_command(
 
 def trying(**probes):
     """A rehearsal of other probes."""
-    planned = free_of_machines(open_context(NOTHING, doctor_live.SETTINGS))
+    planned = free_of_machines(open_context(NOTHING))
     return Rehearsal(planned.context, probes, KINDS, ())
 
 

@@ -16,7 +16,7 @@ from parallelize.commands.clean import confirm
 from parallelize.commands.findings import Finding, Verdict, line
 from parallelize.commands.run import unheard_interrupts
 from parallelize.console import escape, say
-from parallelize.context import Context, open_context, with_local_image
+from parallelize.context import Context, open_context
 from parallelize.fleet.plan import plan_launch
 from parallelize.live import machine as life
 from parallelize.live.recording import Recorder
@@ -28,9 +28,6 @@ from parallelize.local.enter import local_defaults
 from parallelize.options import Common
 from parallelize_core.errors import UsageError
 from parallelize_core.version import VERSION
-
-SETTINGS = {"workers.ami": "stock"}
-"""A vendor's plain image is there for every account."""
 
 LOOK_AGAIN = "look for it in the console, by its name, and delete it"
 
@@ -80,7 +77,7 @@ def plan(common: Common, *, machine: bool) -> Iterator[Rehearsal]:
         with with_a_machine(common) as rehearsal:
             yield rehearsal
     else:
-        yield free_of_machines(open_context(common, SETTINGS))
+        yield free_of_machines(open_context(common))
 
 
 def free_of_machines(context: Context) -> Rehearsal:
@@ -111,11 +108,9 @@ def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal
 def _of_project(given: Context, folder: Path, *, local: bool) -> Context:
     """Return the context of a project in `folder`: of the settings only the account's hold."""
     account = {f"aws.{name}": value for name, value in given.settings.aws.model_dump().items()}
-    command = {"run.command": life.command(emulated=given.is_free)}
-    resolved = settings.resolve({**account, **life.SETTINGS, **command}, {}, folder)
+    resolved = settings.resolve({**account, **life.settings_of(given)}, {}, folder)
     if local:
         resolved = resolved.with_defaults(local_defaults(1), "the local cloud")
-        resolved = with_local_image(resolved)
     return Context(resolved, random_name(), given.hint)
 
 

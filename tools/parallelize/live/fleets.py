@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from parallelize.fleet import gather, images, instances, termination
+from parallelize.context import Context
+from parallelize.fleet import distributions, gather, images, instances, termination
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.dry_runs import ALLOWED
@@ -34,12 +35,17 @@ def probe(trial: Trial) -> Iterator[Seen]:
     yield make_twice(trial, template, kind.name, subnet)
 
 
+def image_of(context: Context) -> str:
+    """Return which image machines are to start from: a vendor's, which each account has."""
+    return images.AUTO if context.is_free else distributions.STOCK
+
+
 def make_template(trial: Trial, architecture: str) -> str:
-    """Make a launch template of the image that machines would start from; return its id."""
-    wanted = trial.context.settings.workers.ami
+    """Make a launch template of a plain image; return its id."""
+    wanted = image_of(trial.context)
     image = images.find_image(trial.client("ec2"), trial.client("ssm"), wanted, architecture)
     if image is None:
-        raise UsageError("there is no image to start from", None, "--ami stock")
+        raise UsageError("there is no image to start from")
     answer = trial.call(
         "ec2", "create_launch_template", LaunchTemplateName=template_name(trial.run),
         LaunchTemplateData={"ImageId": image.id},

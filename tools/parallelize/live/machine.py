@@ -18,7 +18,6 @@ from parallelize.context import Context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize.live import fleets, queues, watching
-from parallelize.live.fleets import SMALLEST
 from parallelize.live.trial import Kind, Probe, Seen, Trial
 from parallelize.runs.results import read_results
 from parallelize_core.result import Result
@@ -33,28 +32,26 @@ PATIENCE_SECONDS = 15 * 60.0
 LOOK_SECONDS = 2.0
 ENDED = "terminated"
 
-SETTINGS: dict[str, object] = {
-    "run.inputs": "inputs/",
-    "run.env": "env/",
-    "workers.ami": "stock",
-    "workers.count": 1,
-    "workers.types": SMALLEST,
-    "workers.market": "on-demand",
-    "workers.max_hours": MAX_HOURS,
-    # Neither has a part in this, and both cost.
-    "workers.metrics": False,
-    "workers.log_group": "",
-}
-
-
 METADATA = "169.254.169.254"
 NOWHERE = "127.0.0.1:9"
 """What jobs ask where machines are emulated: the address above may be that of a real machine."""
 
 
-def command(*, emulated: bool) -> str:
-    """Return the run's command."""
-    return f"./job.py {NOWHERE if emulated else METADATA}"
+def settings_of(context: Context) -> dict[str, object]:
+    """Return the settings of the project, beside those of the context's account."""
+    return {
+        "run.inputs": "inputs/",
+        "run.env": "env/",
+        "run.command": f"./job.py {NOWHERE if context.is_free else METADATA}",
+        "workers.ami": fleets.image_of(context),
+        "workers.count": 1,
+        "workers.types": fleets.SMALLEST,
+        "workers.market": "on-demand",
+        "workers.max_hours": MAX_HOURS,
+        # Neither has a part in this, and both cost.
+        "workers.metrics": False,
+        "workers.log_group": "",
+    }
 
 
 @dataclass(frozen=True)

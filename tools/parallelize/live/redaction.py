@@ -14,8 +14,8 @@ from typing import Any
 
 from parallelize.fleet import tags
 
-NOBODY = "0" * 12
-"""An account that there is not."""
+NOBODY = "000000000001"
+"""An account that there is not: AWS gives no such number, and emulators have others."""
 
 WORDS = frozenset({
     "", "*", "/", "true", "false", "Name", NOBODY, tags.MANAGED, tags.RUN,
