@@ -14,7 +14,7 @@ from parallelize.live import fleets, objects, queues, watching
 from parallelize.live.rehearsal import KINDS
 from parallelize.live.trial import Kind
 from parallelize.options import NOTHING
-from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.errors import AccessError, ServiceError, UsageError
 
 
 def left(account: Account) -> list[str]:
@@ -105,6 +105,30 @@ def test_a_transcript_that_is_there_is_not_written_over(rehearse_by_command, acc
     assert (lines, left(account)) == (["mine"], [])
 
 
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(rehearse_by_command, account):
+    code, _, err, lines = rehearse_by_command("--yes", "--dry-run")
+    assert code == 0
+    assert all(line.startswith("(dry run)") for line in err.splitlines())
+    assert "costs less than $0.001" in err
+    assert (lines, left(account)) == ([], [])
+
+
+def test_a_machine_is_only_for_a_rehearsal(account, parallelize):
+    code, _, err = parallelize("doctor", "--machine")
+    assert code == 2
+    assert "go with --live" in err
+
+
+def test_the_users_own_tags_and_account_are_not_in_the_transcript(rehearse_by_command, tmp_path):
+    tags = '[aws.tags]\nowner = "anna@example.org"\ncode = "hunter2"\n'
+    (tmp_path / "parallelize.toml").write_text(tags)
+    code, _, err, _ = rehearse_by_command("--yes")
+    assert code == 0, err
+    text = (tmp_path / "transcript.jsonl").read_text()
+    private = ("owner", "anna", "hunter2", "123456789012", "arn:", "http", "ami-", "subnet-")
+    assert [one for one in private if one in text] == []
+
+
 def test_after_ctrl_c_everything_is_deleted_and_said_to_be(
     account, vendors, queues_by_the_clock, capsys
 ):
@@ -159,6 +183,29 @@ def test_what_cannot_be_deleted_is_named(account, queues_by_the_clock):
         ("bad", "statue liberty")
     ]
     assert left(account) == []
+
+
+def test_what_cannot_be_deleted_yet_is_tried_again(account, queues_by_the_clock):
+    there = ["liberty"]
+
+    def delete(_, name):
+        if account.strict.world.clock.slept < 10:
+            raise ServiceError("it is in use")
+        there.remove(name)
+
+    rehearsal = Rehearsal(trying().context, {}, (Kind("statue", lambda _: [*there], delete),), ())
+    (finding,) = rehearse(rehearsal, None, yes=True)
+    assert (finding.verdict, finding.text) == ("good", "nothing (looked for: statue)")
+
+
+def test_what_nobody_may_delete_is_not_waited_for(account, queues_by_the_clock):
+    def delete(*_):
+        raise AccessError("not allowed")
+
+    rehearsal = Rehearsal(trying().context, {}, (Kind("statue", lambda _: ["x"], delete),), ())
+    (finding,) = rehearse(rehearsal, None, yes=True)
+    assert (finding.verdict, finding.text) == ("bad", "statue x: not allowed")
+    assert account.strict.world.clock.slept == 0
 
 
 def test_what_cannot_be_looked_for_is_said(account, queues_by_the_clock):

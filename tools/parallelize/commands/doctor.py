@@ -60,7 +60,7 @@ def doctor(  # noqa: PLR0913 - each is a flag of its own
         ),
     ] = None,
     dry_run: Annotated[
-        bool, SWITCH, Parameter(help="With --request-quota: say what would be asked for.")
+        bool, SWITCH, Parameter(help="With --request-quota or --live: say what would be done.")
     ] = False,
     live: Annotated[
         bool, SWITCH, Parameter(help="Try what no emulator shows; at most $0.001. Asks first.")
@@ -82,7 +82,12 @@ def doctor(  # noqa: PLR0913 - each is a flag of its own
     """
     if live:
         with doctor_live.plan(common, machine=machine) as rehearsal:
+            if dry_run:
+                doctor_live.show(rehearsal)
+                return 0
             return conclude(doctor_live.rehearse(rehearsal, transcript, yes=yes), json=json)
+    if machine or transcript:
+        raise UsageError("--machine and --transcript go with --live")
     context = open_context(common)
     if vcpus is not None:
         request_quota(context, vcpus, dry_run=dry_run)

@@ -15,7 +15,7 @@ from parallelize.commands import enqueue, launch, prep
 from parallelize.commands.clean import confirm
 from parallelize.commands.findings import Finding, Verdict, line
 from parallelize.commands.run import unheard_interrupts
-from parallelize.console import escape, say
+from parallelize.console import escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.plan import plan_launch
 from parallelize.live import machine as life
@@ -121,6 +121,12 @@ def in_words(lines: Sequence[str], context: Context) -> list[str]:
     return [one.format(**given) for one in lines]
 
 
+def show(rehearsal: Rehearsal) -> None:
+    """Print what would be done."""
+    for words in rehearsal.words:
+        say_plan(words)
+
+
 def rehearse(rehearsal: Rehearsal, path: Path | None, *, yes: bool) -> list[Finding]:
     """Ask, try, and take everything away; return what was seen, and last what is left.
 
@@ -148,7 +154,7 @@ def rehearse(rehearsal: Rehearsal, path: Path | None, *, yes: bool) -> list[Find
             try_all(trial, rehearsal.probes, tell)
         finally:
             with unheard_interrupts():
-                say("deleting all that was made")
+                say("deleting all that was made; ctrl-C does not stop this")
                 left = take_away(trial, say, rehearsal.kinds)
                 findings += judge_left(left, rehearsal.kinds)
                 for finding in findings[-max(1, len(left)) :]:

@@ -70,7 +70,7 @@ def dry_run(trial: Trial, template: str, place: dict[str, str]) -> str:
 
 
 def _is_too_early(code: str) -> bool:
-    return any(code == one.rpartition(".")[2] for one in NEW_TEMPLATE.codes)
+    return code in NEW_TEMPLATE.codes
 
 
 def make_twice(trial: Trial, template: str, kind: str, subnet: str) -> Seen:

@@ -12,7 +12,7 @@ from functools import partial
 
 from parallelize.live import fleets, objects, queues, watching
 from parallelize.live.trial import Kind, Probe, Seen, Trial
-from parallelize_core.errors import ParallelizeError
+from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.outlast import DELETED_LISTED, outlast
 
 PROBES: Mapping[str, Probe] = {
@@ -28,11 +28,15 @@ KINDS: tuple[Kind, ...] = (*fleets.KINDS, queues.KIND, objects.KIND, *watching.K
 
 @dataclass(frozen=True)
 class Left:
-    """What the last look found of a `kind`; `trouble` says why it could not look, or not delete."""
+    """What the last look found of a `kind`; `trouble` says why it could not look, or not delete.
+
+    `may_pass` says whether another look may find less.
+    """
 
     kind: str
     names: tuple[str, ...]
     trouble: str = ""
+    may_pass: bool = True
 
 
 def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], None]) -> None:
@@ -63,9 +67,11 @@ def sweep(trial: Trial, kind: Kind) -> Left:
         for name in names:
             kind.delete(trial, name)
     except ParallelizeError as error:
-        return Left(kind.name, tuple(names), error.what)
+        passes = isinstance(error, UnavailableError) or bool(names)
+        may_pass = passes and not isinstance(error, AccessError)
+        return Left(kind.name, tuple(names), error.what, may_pass)
     return Left(kind.name, tuple(names))
 
 
 def _may_go(left: Left) -> bool:
-    return bool(left.names) and not left.trouble
+    return left.may_pass and bool(left.names or left.trouble)

@@ -13,6 +13,9 @@ from parallelize.live.recording import Recorder
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, code_of
 
+_NAMESPACE = "AWS.SimpleQueueService."
+"""What SQS puts before its codes."""
+
 _LETTERS = "bcdfghjkmnpqrstvwxyz"
 """No hexadecimal digits alone, which would look like the end of an id of EC2's; and no words."""
 
@@ -61,7 +64,7 @@ class Trial:
             return getattr(self.client(service), operation)(**params)
 
     def code(self, service: str, operation: str, **params: Any) -> str:
-        """Make a call that may be refused: return the code without a namespace, empty for none.
+        """Make a call that may be refused: return the code, empty if it was not.
 
         Raises what is no refusal, such as a network that is gone.
         """
@@ -70,7 +73,7 @@ class Trial:
         except ParallelizeError as error:
             if not code_of(error):
                 raise
-            return code_of(error).rpartition(".")[2]
+            return code_of(error).removeprefix(_NAMESPACE)
         return ""
 
 
