@@ -174,6 +174,18 @@ def test_a_step_that_fails_does_not_stop_the_others_and_leaves_nothing(
     assert left(account) == []
 
 
+def test_an_answer_that_makes_no_sense_ends_its_probe_alone(account, queues_by_the_clock):
+    def puzzled(trial):
+        yield queues.use_at_once(trial)
+        yield {}["nothing"]
+
+    findings = rehearse(trying(queues=puzzled, watching=watching.probe), None, yes=True)
+    assert [one.text for one in findings if one.check == "queues"][1:] == [
+        "broke off: what AWS answers makes no sense"
+    ]
+    assert findings[-1].text.startswith("nothing")
+
+
 def test_what_cannot_be_deleted_is_named(account, queues_by_the_clock):
     stubborn = Kind("statue", lambda _: ["liberty"], lambda *_: None)
     kinds = (stubborn, queues.KIND)

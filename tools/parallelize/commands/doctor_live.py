@@ -132,35 +132,46 @@ def rehearse(rehearsal: Rehearsal, path: Path | None, *, yes: bool) -> list[Find
 
     Ctrl-C ends the probes, not the deletion: it goes on to its end, and then KeyboardInterrupt.
     """
-    context = rehearsal.context
-    path = path or Path(f"doctor-{context.run}.jsonl")
+    path = path or Path(f"doctor-{rehearsal.context.run}.jsonl")
     for words in rehearsal.words:
         say(words)
     confirm("Do it?", yes=yes)
     findings: list[Finding] = []
 
-    def tell(seen: Seen) -> None:
-        verdict = Verdict.GOOD if seen.good else Verdict.BAD
-        findings.append(Finding(seen.check, verdict, escape(seen.text)))
-        say(line(findings[-1]))
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        say(line(finding))
 
     with _create(path) as file:
-        transcript = Transcript(file, header(context))
-        recorder = Recorder(Redactor(context.run, hidden(context)), transcript.add)
-        # A session of its own: only what it asks is written down.
-        trial = Trial(replace(context), recorder)
-        recorder.listen(trial.context.session)
+        trial = listening(rehearsal.context, file)
         try:
-            try_all(trial, rehearsal.probes, tell)
+            try_all(trial, rehearsal.probes, lambda seen: tell(_finding(seen)))
         finally:
             with unheard_interrupts():
                 say("deleting all that was made; ctrl-C does not stop this")
-                left = take_away(trial, say, rehearsal.kinds)
-                findings += judge_left(left, rehearsal.kinds)
-                for finding in findings[-max(1, len(left)) :]:
-                    say(line(finding))
+                for finding in finish(trial, rehearsal.kinds):
+                    tell(finding)
                 say(f"the transcript, without account numbers and secrets, is {escape(str(path))}")
     return findings
+
+
+def listening(context: Context, file: TextIO) -> Trial:
+    """Return a trial with a session of its own, all of whose calls are written into `file`."""
+    transcript = Transcript(file, header(context))
+    recorder = Recorder(Redactor(context.run, hidden(context)), transcript.add)
+    trial = Trial(replace(context), recorder)
+    recorder.listen(trial.context.session)
+    return trial
+
+
+def finish(trial: Trial, kinds: Sequence[Kind]) -> list[Finding]:
+    """Take everything away, and say what is left."""
+    return judge_left(take_away(trial, say, kinds), kinds)
+
+
+def _finding(seen: Seen) -> Finding:
+    verdict = Verdict.GOOD if seen.good else Verdict.BAD
+    return Finding(seen.check, verdict, escape(seen.text))
 
 
 def _create(path: Path) -> TextIO:

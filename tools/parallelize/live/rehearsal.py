@@ -6,12 +6,13 @@ so it does not matter where a probe broke off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from parallelize.live import fleets, objects, queues, watching
 from parallelize.live.trial import Kind, Probe, Seen, Trial
+from parallelize_core.aws_errors import translated
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.outlast import DELETED_LISTED, outlast
 
@@ -44,10 +45,21 @@ def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], No
     for name, probe in probes.items():
         trial.recorder.step = name
         try:
-            for seen in probe(trial):
+            for seen in _steps(probe, trial):
                 tell(seen)
         except ParallelizeError as error:
             tell(Seen(name, good=False, text=f"broke off: {error.what}"))
+
+
+def _steps(probe: Probe, trial: Trial) -> Iterator[Seen]:
+    """Go through a probe, which is calls and the reading of their answers, and nothing else."""
+    steps = probe(trial)
+    while True:
+        with translated("AWS"):
+            seen = next(steps, None)
+        if seen is None:
+            return
+        yield seen
 
 
 def take_away(
@@ -63,9 +75,10 @@ def sweep(trial: Trial, kind: Kind) -> Left:
     """Look for the run's things of a kind, and delete what there is; return what was found."""
     names: list[str] = []
     try:
-        names = kind.find(trial)
-        for name in names:
-            kind.delete(trial, name)
+        with translated("AWS"):
+            names = kind.find(trial)
+            for name in names:
+                kind.delete(trial, name)
     except ParallelizeError as error:
         passes = isinstance(error, UnavailableError) or bool(names)
         may_pass = passes and not isinstance(error, AccessError)
