@@ -228,14 +228,14 @@ class Bench:
 
     def _strike(self, fault: Fault) -> None:
         """Let a fault happen, if there is anybody whom it can hit."""
-        machines = self.machines.alive
+        machines = [machine for machine in self.machines.alive if machine is not self._witness()]
         machine = machines[fault.target % len(machines)] if machines else None
         with (self._folder / "faults").open("a") as log:
             log.write(f"{time.time():.3f} {fault.kind} {machine.id if machine else '-'} {fault}\n")
         if fault.kind in _ON_QUEUE:
             _ON_QUEUE[fault.kind](self, fault)
         elif fault.kind in {Kind.JOIN, Kind.SICK, Kind.SKEWED}:
-            self.machines.start(fault.kind)
+            self._start(fault.kind)
         elif fault.kind is Kind.OUTAGE:
             self._network.watched.troubles = (self._made(fault),)
             self._ends.append((time.time() + fault.seconds, fault.kind, None))
@@ -246,6 +246,20 @@ class Bench:
         else:
             self._hit(machine, fault)
         self.faults[fault.kind] += 1
+
+    def _start(self, kind: Kind) -> None:
+        """Start a machine; a sick one only beside others, and not beside another sick one."""
+        if kind is Kind.SICK and not self.machines.sick_alive and len(self.machines.healthy) < 2:
+            self.machines.start()
+        self.machines.start(Kind.JOIN if self.machines.sick_alive else kind)
+
+    def _witness(self) -> Machine | None:
+        """Return the machine that no fault hits while a sick one lives.
+
+        Without it nobody could tell a sick worker from a command that is broken.
+        """
+        healthy = self.machines.healthy
+        return healthy[0] if healthy and self.machines.sick_alive else None
 
     def _hit(self, machine: Machine, fault: Fault) -> None:
         match fault.kind:

@@ -66,6 +66,16 @@ class Machines:
         """The machines that are on, oldest first."""
         return list(self._alive.values())
 
+    @property
+    def healthy(self) -> list[Machine]:
+        """Those on which commands work, and that do not stand still; oldest first."""
+        return [one for one in self.alive if one.id not in self.sick and one.resume_at is None]
+
+    @property
+    def sick_alive(self) -> bool:
+        """Whether a sick machine is on."""
+        return any(one.id in self.sick for one in self.alive)
+
     def start(self, kind: Kind = Kind.JOIN) -> Machine:
         """Switch on one more, which may be SICK or have a SKEWED clock."""
         # Counted down, so that the newest is the keeper: every change of fleet tests that rule.

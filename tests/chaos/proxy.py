@@ -207,7 +207,7 @@ class Door:
                 await self._trickle(await self._forward(request), writer, trouble)
                 return True
             case _:
-                answer = self._watched.refusal(request) or await self._forward(request)
+                answer = await self._forward(request)
         if answer is None or await self._end_of_partition(request.service):
             return False
         writer.write(answer)
@@ -250,6 +250,9 @@ class Door:
         return waited
 
     async def _forward(self, request: Request) -> bytes:
+        """Return what the service answers, also to a request that meets some trouble."""
+        if refusal := self._watched.refusal(request):
+            return refusal
         reader, writer = await asyncio.open_connection(*self._upstream)
         try:
             # One connection for one request: its answer then ends where the connection does.

@@ -186,6 +186,14 @@ def test_a_file_that_a_sick_worker_has_charged_may_use_no_more_attempts_than_tha
     )
 
 
+def test_a_copy_of_a_message_need_not_know_what_a_sick_worker_has_charged_to_the_other(
+    good: Evidence,
+) -> None:
+    attempts = (charged("a", "i-9", SICK_EXIT),)
+    first = with_result(replace(good, attempts=attempts), "a", attempt=1)
+    assert violations(first, sick=("i-9",)) == ""
+
+
 @pytest.mark.parametrize("kind", OF_OBJECTS)
 def test_the_checker_wants_an_input_that_s3_refuses_to_fail_at_the_second_try(
     good: Evidence, kind: Kind
@@ -384,6 +392,13 @@ def test_one_object_is_refused_through_every_door_and_no_other(
 ) -> None:
     clouds.watched.refused = {"/bucket/cold": kind}
     assert (clouds.get("cold"), clouds.get("warm")) == (code, "ok")
+
+
+@pytest.mark.parametrize("trouble", [Kind.SLOW, Kind.TRICKLE])
+def test_one_object_is_refused_on_a_slow_way_too(clouds: Clouds, trouble: Kind) -> None:
+    clouds.watched.refused = {"/bucket/cold": Kind.FORBIDDEN}
+    clouds.impose(trouble, seconds=0.9)
+    assert clouds.get("cold") == "AccessDenied"
 
 
 def test_a_trouble_passes(clouds: Clouds) -> None:

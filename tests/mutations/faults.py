@@ -185,8 +185,8 @@ MUTATIONS = (
         "success-elsewhere-means-sick",
         "commands that fail here and succeed elsewhere make the worker unfit",
         FITNESS,
-        "            if others is _Others.SUCCEED or self._clock() >= deadline:",
-        "            if self._clock() >= deadline:",
+        "            if others is _Others.SUCCEED or waited >= PATIENCE_SECONDS:",
+        "            if waited >= PATIENCE_SECONDS:",
         (f"{FIT}test_a_worker_whose_commands_succeed_elsewhere_is_unfit",),
     ),
     Mutation(

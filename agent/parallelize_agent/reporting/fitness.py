@@ -27,6 +27,9 @@ ASK_SECONDS = 1.0
 PATIENCE_SECONDS = 600.0
 """How long a suspect worker waits for others that are still at their first commands."""
 
+SECOND_SICK_SECONDS = 60.0
+"""How long it waits for those if commands fail on yet another worker: that may be as sick."""
+
 
 class _Others(Enum):
     """How the commands of other workers fare, in a sentence each."""
@@ -34,6 +37,7 @@ class _Others(Enum):
     NONE = "no other worker lives, so nobody can tell"
     SUCCEED = "they have succeeded elsewhere"
     FAIL = "they fail elsewhere, too"
+    DIVIDED = "they fail elsewhere, too, and others are at their first ones"
     UNKNOWN = "the others have not finished any yet"
 
 
@@ -109,12 +113,15 @@ class Fitness:
     async def _judge(self, reason: str) -> bool:
         self._changed()
         log.warning("commands fail here", in_row=self.failed_in_row, reason=reason)
-        deadline = self._clock() + PATIENCE_SECONDS
+        begun = self._clock()
         while not self._succeeded:
             others = await self._how_others_fare()
+            waited = self._clock() - begun
             if others in {_Others.NONE, _Others.FAIL}:
                 return True
-            if others is _Others.SUCCEED or self._clock() >= deadline:
+            if others is _Others.DIVIDED and waited >= SECOND_SICK_SECONDS:
+                return True
+            if others is _Others.SUCCEED or waited >= PATIENCE_SECONDS:
                 break
             await asyncio.sleep(ASK_SECONDS)
         if self._succeeded:
@@ -127,15 +134,19 @@ class Fitness:
         return False
 
     async def _how_others_fare(self) -> _Others:
-        found = _Others.NONE
+        fail = unknown = busy = False
         async for beat in self._peers.living():
             if beat.done:
                 return _Others.SUCCEED
             if beat.failed_in_row >= SUSPECT_AFTER:
-                found = _Others.FAIL
-            elif found is _Others.NONE:
-                found = _Others.UNKNOWN
-        return found
+                fail = True
+            else:
+                unknown = True
+                busy |= bool(beat.running)
+        if fail:
+            # One that has nothing to do may have nothing to say for ever.
+            return _Others.DIVIDED if busy else _Others.FAIL
+        return _Others.UNKNOWN if unknown else _Others.NONE
 
     def _fall_sick(self, what: str, reason: str) -> None:
         self.sick = True

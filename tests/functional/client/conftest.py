@@ -152,6 +152,7 @@ def project(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)

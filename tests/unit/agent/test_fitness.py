@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.unit.agent.workers import Scene, beat
+from tests.unit.agent.workers import LAYOUT, Scene, beat
 
-from parallelize_agent.reporting.fitness import SUSPECT_AFTER
+from parallelize_agent.reporting.fitness import SECOND_SICK_SECONDS, SUSPECT_AFTER
 
 
 def charges(scene: Scene, failures: int = SUSPECT_AFTER) -> list[bool]:
@@ -37,6 +37,40 @@ def test_a_worker_whose_commands_succeed_elsewhere_is_unfit() -> None:
     assert charges(scene, 4) == [True, True, False, False]
     (error,) = scene.unfit
     assert error.why == "exit 127"
+
+
+SICK_TOO, AT_ITS_FIRST = beat("w2", failed_in_row=SUSPECT_AFTER), beat("w3", running=("f",))
+
+
+def test_of_two_sick_workers_neither_is_a_witness_against_the_command() -> None:
+    async def run() -> bool:
+        fitness = scene.fitness()
+        for _ in range(SUSPECT_AFTER - 1):
+            await fitness.may_charge("exit 127")
+        judged = asyncio.create_task(fitness.may_charge("exit 127"))
+        while not fitness.suspect:
+            await asyncio.sleep(0)
+        scene.store.put(LAYOUT.heartbeat("w3"), beat("w3", done=1).encode())
+        return await judged
+
+    scene = Scene(SICK_TOO, AT_ITS_FIRST)
+    assert not asyncio.run(run())
+    assert len(scene.unfit) == 1
+
+
+def test_a_worker_at_its_first_command_is_not_waited_for_for_ever_if_others_agree() -> None:
+    async def run() -> bool:
+        times = iter([0.0, SECOND_SICK_SECONDS])
+        fitness = scene.fitness(clock=lambda: next(times))
+        return [await fitness.may_charge("exit 127") for _ in range(SUSPECT_AFTER)][-1]
+
+    scene = Scene(SICK_TOO, AT_ITS_FIRST)
+    assert asyncio.run(run())
+
+
+def test_a_worker_that_has_nothing_to_do_is_not_waited_for_if_others_agree() -> None:
+    scene = Scene(SICK_TOO, beat("w3"))
+    assert charges(scene) == [True, True, True]
 
 
 def test_a_worker_that_has_succeeded_before_charges() -> None:

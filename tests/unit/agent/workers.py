@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.run_source import RunSource
@@ -11,6 +12,7 @@ from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.pauser import Pauser
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.silence import SilenceBreaker
+from parallelize_core.clock import boot_seconds
 from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
@@ -22,10 +24,17 @@ NOW = 10_000.0
 LAYOUT = RunLayout(Location("bucket"), "r")
 
 
-def beat(worker: str, *, done: int = 0, failed_in_row: int = 0, unfit: bool = False) -> Heartbeat:
+def beat(
+    worker: str,
+    *,
+    done: int = 0,
+    failed_in_row: int = 0,
+    unfit: bool = False,
+    running: tuple[str, ...] = (),
+) -> Heartbeat:
     return Heartbeat(
         worker=worker, state=WorkerState.BUSY, started=0, seen=NOW, interval_seconds=30,
-        done=done, failed_in_row=failed_in_row, unfit=unfit,
+        done=done, failed_in_row=failed_in_row, unfit=unfit, running=running,
     )  # fmt: skip
 
 
@@ -60,8 +69,8 @@ class Scene:
         self.queue = AsyncInMemoryQueue()
         self.queue.queue.send(["one that waits"] * 100)
 
-    def fitness(self, max_unfit: int = 10) -> Fitness:
-        return Fitness(self.peers, max_unfit, self.unfit.append)
+    def fitness(self, max_unfit: int = 10, clock: Callable[[], float] = boot_seconds) -> Fitness:
+        return Fitness(self.peers, max_unfit, self.unfit.append, clock=clock)
 
     def pauser(self) -> Pauser:
         return Pauser(LAYOUT, self.store, self.queue, self.run, lambda: 1, self.opened.append)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from parallelize.commands.download import still_stored, told_refusals
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.fetching import Fetcher, is_there
+from parallelize.runs.known_contents import KnownContents
 from parallelize.runs.output_names import Refusal, refusals
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
@@ -37,7 +38,10 @@ def fetch_all(
     store: InMemoryStore, folder: Path, outputs: Sequence[Output], mode: int = 0o644
 ) -> tuple[int, tuple[Refusal, ...]]:
     partial = Path(tempfile.mkdtemp(prefix=".partial", dir=folder))
-    fetcher = Fetcher(AsyncInMemoryStore(store), OUTPUT, DownloadRecord(folder), partial, mode)
+    fetcher = Fetcher(
+        AsyncInMemoryStore(store), OUTPUT, DownloadRecord(folder), partial, mode,
+        KnownContents(None),
+    )  # fmt: skip
     return asyncio.run(fetcher.fetch_all(outputs))
 
 
@@ -176,7 +180,7 @@ def test_a_link_in_place_of_an_output_stays_and_is_not_followed(tmp_path: Path) 
     folder.mkdir()
     (folder / "a.txt").symlink_to(outside)
     output = put(store, "a.txt")
-    assert not is_there(folder / "a.txt", output)
+    assert not is_there(folder / "a.txt", output, KnownContents(None))
     _, (refusal,) = fetch_all(store, folder, [output])
     assert refusal.why.startswith("a link of this name is there")
     assert (folder / "a.txt").is_symlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallelize.runs.twins import twin_remarks
+from parallelize.runs.twins import find_twins, told_twins, twin_remarks
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_an_input_that_is_a_folder_of_others_is_told(keys: list[str]) -> None:
     assert "an input, and a folder of others" in said
 
 
-@pytest.mark.parametrize("keys", [["a.txt", "a/b.txt"], ["a", "ab/c"], ["Data/x", "data/y"], []])
+@pytest.mark.parametrize("keys", [["a.txt", "b/a.txt"], ["a", "ab/c"], ["Data/x", "data/y"], []])
 def test_names_that_every_disk_tells_apart_need_no_remark(keys: list[str]) -> None:
     assert twin_remarks(keys) == []
 
@@ -39,3 +39,21 @@ def test_names_that_every_disk_tells_apart_need_no_remark(keys: list[str]) -> No
 def test_of_many_the_first_are_named() -> None:
     (said,) = twin_remarks([name for number in range(9) for name in (f"a{number}", f"A{number}")])
     assert "a2 and A2 and 6 more" in said
+
+
+@pytest.mark.parametrize(
+    "keys", [["a.txt", "a/b.txt"], ["x/y.tar", "x/y/z"], ["Scan.nii", "scan/1"]]
+)
+def test_an_input_whose_stem_is_a_folder_of_others_is_told(keys: list[str]) -> None:
+    (said,) = twin_remarks(keys)
+    assert f"but for the suffix: {keys[0]}" in said
+
+
+def test_outputs_of_two_inputs_that_one_disk_cannot_hold_are_told() -> None:
+    assert told_twins(find_twins(["out/x.png", "OUT/x.png", "b"]))[0] == (
+        "on macOS and Windows these outputs have one name: out/x.png and OUT/x.png"
+    )
+    assert told_twins(find_twins(["b/c", "b"]))[0].startswith(
+        "an output, and a folder of others: b"
+    )
+    assert told_twins(find_twins(["a", "b", "ab/c"])) == []

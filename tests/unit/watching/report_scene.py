@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
-from parallelize.commands.report import read_attempts, read_finished
 from parallelize.fleet.instances import Machine
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
+from parallelize.runs.history import read_attempts, read_finished
 from parallelize_core.manifest import read_parts
 
 PROVENANCE = Provenance(
@@ -86,3 +86,7 @@ class Page(HTMLParser):
     @property
     def data(self) -> Any:
         return json.loads(self.texts["script"][0])
+
+    @property
+    def files(self) -> Any:
+        return json.loads(self.texts["script"][1])

@@ -16,7 +16,8 @@ from tests.unit.watching.scene import NOW, Scene, failure
 from parallelize.cli import make_app
 from parallelize.report.data import Report
 from parallelize.report.export import as_json
-from parallelize.report.page import TABLE_ROWS, log_uri, render
+from parallelize.report.page import PLAIN_ROWS, log_uri, render
+from parallelize.report.table import columns
 from parallelize.runs.view import as_json as status_json
 from parallelize.units import show_usd
 from parallelize_core.heartbeat import WorkerState
@@ -61,6 +62,12 @@ def file_names(page: Page) -> list[str]:
     return [html.unescape(name) for name in re.findall('<td class="name">([^<]*)', table)]
 
 
+def raw_names(page: Page) -> set[str]:
+    """Return the inputs' own names, which the table of the page has or makes harmless."""
+    names = page.files["names"]
+    return {page.files["raw"].get(str(place), name) for place, name in enumerate(names)}
+
+
 def test_a_page_is_well_formed_and_has_every_part() -> None:
     page = Page(render(busy_report("a", "b", "c")))
     ids = {attributes.get("id") for _, attributes in page.tags}
@@ -75,7 +82,7 @@ def test_a_hostile_name_is_shown_and_does_nothing(name: str) -> None:
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in honest.tags]
     assert [sorted(a) for _, a in page.tags] == [sorted(a) for _, a in honest.tags]
     assert "\u202e" not in page.html
-    assert {file["key"] for file in page.data["files"]} == {name, f"x{name}"}
+    assert raw_names(page) == {name, f"x{name}"}
 
 
 @given(st.text(min_size=1, max_size=80).filter(lambda key: refusal(key) is None), st.text())
@@ -84,8 +91,8 @@ def test_no_key_and_no_last_words_break_the_page(key: str, words: str) -> None:
     scene.prepare(key)
     scene.fail(key, stderr_tail=words, message=words)
     page = Page(render(report_on(scene)))
-    assert [tag for tag, _ in page.tags].count("script") == 2
-    assert page.data["files"][0]["key"] == key
+    assert [tag for tag, _ in page.tags].count("script") == 3
+    assert raw_names(page) == {key}
     assert page.data["failures"][0]["stderr_tail"] == words
 
 
@@ -120,25 +127,33 @@ def test_the_table_needs_no_javascript_and_begins_with_the_failures() -> None:
     assert names == ["b", "d", "a", "c"]
 
 
-def test_a_long_table_is_cut_at_its_end_and_says_so() -> None:
-    keys = [f"f{number:05}" for number in range(TABLE_ROWS + 2)]
+def test_without_javascript_a_long_table_is_cut_at_its_end_and_says_so() -> None:
+    keys = [f"f{number:05}" for number in range(PLAIN_ROWS + 2)]
     scene = Scene()
     scene.prepare(*keys)
     scene.fail(keys[-1])
     page = Page(render(report_on(scene), " --local"))
     names = file_names(page)
-    assert len(names) == TABLE_ROWS
+    assert len(names) == PLAIN_ROWS
     assert names[0] == keys[-1]
-    assert "2 files left out here" in page.text
-    assert "parallelize report --json --local" in page.text
-    assert {file["key"] for file in page.data["files"]} == set(keys)
+    assert f"only the first {PLAIN_ROWS}" in page.text
+    assert set(page.files["names"]) == set(keys)
 
 
-def test_the_json_in_the_page_is_that_of_the_command_line() -> None:
+def test_failures_come_before_the_pictures() -> None:
+    ids = [a["id"] for tag, a in Page(render(busy_report("a", "b"))).tags if tag == "section"]
+    assert ids.index("failures") == 0
+
+
+def test_the_json_in_the_page_is_that_of_the_command_line_but_for_the_files() -> None:
     report = busy_report("a", "b")
-    inside = Page(render(report)).data
-    assert (inside.pop("files_left_out"), inside.pop("failures_left_out")) == (0, 0)
-    assert inside == json.loads(json.dumps(as_json(report)))
+    page = Page(render(report))
+    inside = page.data
+    assert inside.pop("failures_left_out") == 0
+    outside = json.loads(json.dumps(as_json(report)))
+    assert [file["key"] for file in outside.pop("files")] == page.files["names"]
+    assert inside == outside
+    assert page.files == json.loads(json.dumps(columns(report)))
 
 
 def test_the_verdict_has_the_figures_of_status() -> None:

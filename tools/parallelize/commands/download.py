@@ -26,6 +26,7 @@ from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
 from parallelize.runs.fetching import Fetcher, is_there
+from parallelize.runs.known_contents import known_contents
 from parallelize.runs.output_names import (
     COMPOSED,
     DECOMPOSED,
@@ -149,10 +150,12 @@ def fetch(context: Context, folder: Path) -> Fetched:
     record = DownloadRecord(folder)
     mode = 0o666 & ~_umask()
     try:
-        with record.partial_folder() as partial:
+        with record.partial_folder() as partial, known_contents() as known:
             fetched, found = context.transfer(
                 output.bucket,
-                lambda store: Fetcher(store, output, record, partial, mode).fetch_all(plan.outputs),
+                lambda store: Fetcher(store, output, record, partial, mode, known).fetch_all(
+                    plan.outputs
+                ),
             )
     except OSError as error:
         raise unwritable(folder, error) from None
@@ -264,7 +267,8 @@ def _umask() -> int:
 
 
 def _show_plan(plan: Plan, folder: Path) -> int:
-    missing = [one for one in plan.outputs if not is_there(folder / one.key, one)]
+    with known_contents() as known:
+        missing = [one for one in plan.outputs if not is_there(folder / one.key, one, known)]
     record = DownloadRecord(folder)
     kept = {one.key: why for one in missing if (why := record.refusal(one.key))}
     say_plans(

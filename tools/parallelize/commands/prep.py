@@ -26,6 +26,7 @@ from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, 
 from parallelize.progress import progress
 from parallelize.runs.input_rules import rules_of
 from parallelize.runs.inputs import Found, LocalInput, Refused, find_inputs, places, told_left_out
+from parallelize.runs.known_contents import known_contents
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
     Draft,
@@ -39,7 +40,7 @@ from parallelize.runs.remote_inputs import find_remote, is_remote, select
 from parallelize.runs.results import read_result
 from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
-from parallelize.transfers import Fingerprint, fingerprint, holds, in_parallel
+from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import RunLayout
@@ -323,9 +324,16 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
 
 
 def _contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
-    """Read those files whose content has to be compared with what was sent before."""
-    found = [item for item in local if item.key in compared]
-    return dict(in_parallel(lambda item: (item.key, fingerprint(item.path)), found))
+    """Describe those files whose content has to be compared with what was sent before.
+
+    Only what was written since it was last read is read.
+    """
+    asked = [item for item in local if item.key in compared]
+    with known_contents() as known:
+        found = {item.key: known.find(item.path) for item in asked}
+        unread = [item for item in asked if found[item.key] is None]
+        found |= in_parallel(lambda item: (item.key, known.read(item.path)), unread)
+    return {key: content for key, content in found.items() if content}
 
 
 def _held(

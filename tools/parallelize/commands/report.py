@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -22,19 +22,17 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.export import as_json
 from parallelize.report.page import render
-from parallelize.runs.history import decode_attempt
+from parallelize.report.table import check_form, is_table, write_table
+from parallelize.runs.history import read_attempts, read_finished
 from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.ownership import say_whose
-from parallelize.runs.results import read_listed
 from parallelize.runs.snapshot import Snapshot
-from parallelize.transfers import in_parallel
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
-from parallelize_core.errors import MissingError, ParallelizeError, UsageError
+from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_parts
-from parallelize_core.result import Attempt, Result
+from parallelize_core.result import Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
 
@@ -50,6 +48,10 @@ def report(
     open_: Annotated[
         bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
     ] = False,
+    table: Annotated[
+        Path | None,
+        Parameter(help="Write all files to this .csv or .parquet file instead of a page."),
+    ] = None,
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
@@ -57,12 +59,21 @@ def report(
 
     It needs no network to be read. While the run goes on, it tells how far it is.
     """
-    if json and (out or open_):
-        raise UsageError("--json goes to stdout", "it writes no page", "leave out --out and --open")
+    if (json or table) and (out or open_):
+        flag = "--json" if json else "--table"
+        raise UsageError(f"{flag} writes no page", None, "leave out --out and --open")
+    if table:
+        check_form(table)
     context = open_context(common)
     say_whose(context)
     if json:
         answer_json(as_json(make_report(gather(context))))
+        return
+    if table:
+        files = make_report(gather(context)).files
+        elsewhere = f"{context.hint} --table FILE"
+        _write(table, is_table, lambda partial: write_table(files, partial), elsewhere)
+        answer(str(table))
         return
     path = write_report(context, out)
     answer(str(path))
@@ -87,33 +98,34 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
     Raises UsageError if it cannot be written there.
     """
     page = render(made, hint).encode("utf-8", errors="replace")
-    try:
-        if not _may_write(path):
-            raise UsageError(
-                f"{escape(str(path))} is not a report, and stays as it is", None,
-                f"move it away, or choose another place: parallelize report{hint} --out FILE",
-            )  # fmt: skip
-        _write_whole(path, page)
-    except OSError as error:
-        raise UsageError(
-            f"the report cannot be written to {escape(str(path))}",
-            error.strerror, f"another place: parallelize report{hint} --out FILE",
-        ) from None  # fmt: skip
+    _write(path, is_report, lambda partial: partial.write_bytes(page), f"{hint} --out FILE")
     return path
 
 
-def _may_write(path: Path) -> bool:
-    """Whether there is nothing of this name, or an older report, or what no file can replace."""
-    if not path.is_file() or not path.stat().st_size:
-        return True
-    return is_report(path)
-
-
-def _write_whole(path: Path, page: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".parallelize-{uuid4().hex}.html")
+def _write(
+    path: Path, is_ours: Callable[[Path], bool], write: Callable[[Path], object], elsewhere: str
+) -> None:
+    """Let a whole file take its name, if there is none but an older one of its kind."""
     try:
-        partial.write_bytes(page)
+        # What is no file cannot be replaced, and says so itself.
+        if path.is_file() and path.stat().st_size and not is_ours(path):
+            raise UsageError(
+                f"{escape(str(path))} is not a report, and stays as it is", None,
+                f"move it away, or choose another place: parallelize report{elsewhere}",
+            )  # fmt: skip
+        _write_whole(path, write)
+    except OSError as error:
+        raise UsageError(
+            f"the report cannot be written to {escape(str(path))}",
+            error.strerror, f"another place: parallelize report{elsewhere}",
+        ) from None  # fmt: skip
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".parallelize-{uuid4().hex}{path.suffix}")
+    try:
+        write(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -128,7 +140,7 @@ def gather(context: Context) -> Gathered:
     return Gathered(
         snapshot=snapshot,
         entries=entries,
-        results=read_finished(store, snapshot, entries),
+        results=_read_results(store, snapshot, entries),
         attempts=read_attempts(store, layout),
         machines=known_machines(context),
         on_demand={} if emulated else listed_prices(context, snapshot.heartbeats),
@@ -137,33 +149,11 @@ def gather(context: Context) -> Gathered:
     )
 
 
-def read_finished(store: Store, snapshot: Snapshot, entries: Sequence[Entry]) -> dict[str, Result]:
-    """Read the results that the snapshot counts, without their logs; by input."""
-    layout = snapshot.layout
-    places = (layout.result(entry.key) for entry in entries)
-    listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}
-    if not listed:
+def _read_results(store: Store, snapshot: Snapshot, entries: Sequence[Entry]) -> dict[str, Result]:
+    if not snapshot.finished:
         return {}
-    results = {}
-    with progress("results", len(listed)) as step:
-        for result in read_listed(store, layout, listed):
-            step()
-            results[result.key] = result
-    return results
-
-
-def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:
-    """Read the records of the executions that were not their job's last, without their logs."""
-    places = (item.key for item in store.list(layout.attempts.prefix))
-
-    def read(place: str) -> Attempt | None:
-        try:
-            return decode_attempt(place, store.get(place))
-        except MissingError:
-            return None
-
-    found = in_parallel(read, (place for place in places if place.endswith(".json")))
-    return [attempt for attempt in found if attempt is not None]
+    with progress("results", len(snapshot.finished)) as step:
+        return read_finished(store, snapshot, entries, step)
 
 
 def known_machines(context: Context) -> dict[str, Machine] | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parallelize.dashboard.page import Picture, draw
 from parallelize.hints import repeat_flags
 from parallelize.report.data import Gathered, Provenance, Report, make_report
-from parallelize.runs.history import History, HistoryReader
+from parallelize.runs.history import History, HistoryReader, read_attempts, read_finished
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Entry, read_parts
 from parallelize_core.queue import QueueCounts
+from parallelize_core.result import Attempt, Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
 
@@ -62,18 +64,7 @@ class LiveRun:
     def _report(self) -> tuple[Report, History]:
         snapshot = self._reader.snapshot()
         history = self._history.read(snapshot)
-        report = make_report(
-            Gathered(
-                snapshot=snapshot,
-                entries=(),
-                results=history.results,
-                attempts=history.attempts,
-                machines=None,
-                on_demand={},
-                provenance=Provenance(VERSION, "", self._place.base.bucket),
-                emulated=self._place.emulated,
-            )
-        )
+        report = _report(self._place, snapshot, (), history.results, history.attempts)
         return replace(report, status=self._explained(report.status, snapshot)), history
 
     def _explained(self, status: RunStatus, snapshot: Snapshot) -> RunStatus:
@@ -82,3 +73,33 @@ class LiveRun:
             status = self._place.explain(status)
         hint = shlex.split(self._place.hint(self._run))
         return replace(status, why=status.why and repeat_flags(status.why, hint))
+
+
+def read_files(place: Place, run: str) -> Report:
+    """Read every file of a run as it is now; raise UsageError if there is no such run."""
+    store, layout = place.store, place.layout(run)
+    snapshot = Reader(store, layout, lambda: place.count(run)).snapshot()
+    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    results = read_finished(store, snapshot, entries)
+    return _report(place, snapshot, entries, results, read_attempts(store, layout))
+
+
+def _report(
+    place: Place,
+    snapshot: Snapshot,
+    entries: Sequence[Entry],
+    results: Mapping[str, Result],
+    attempts: Sequence[Attempt],
+) -> Report:
+    return make_report(
+        Gathered(
+            snapshot=snapshot,
+            entries=entries,
+            results=results,
+            attempts=attempts,
+            machines=None,
+            on_demand={},
+            provenance=Provenance(VERSION, "", place.base.bucket),
+            emulated=place.emulated,
+        )
+    )

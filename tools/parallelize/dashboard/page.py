@@ -14,6 +14,7 @@ from markupsafe import Markup
 from parallelize.report.data import Report
 from parallelize.report.page import VERDICTS, Tile, charts, environment, failure_groups, tiles
 from parallelize.report.svg import LANES
+from parallelize.report.table import columns
 from parallelize.runs.catalog import Listed
 from parallelize.runs.failed import group, label, see_one
 from parallelize.runs.history import History
@@ -156,6 +157,16 @@ def log_page(run: str, key: str, records: Sequence[Attempt], hint: str) -> str:
     return _render("log.html.j2", run=run, key=key, parts=parts, see=see_one(key, hint))
 
 
+def files_page(run: str, hint: str) -> str:
+    """Return the page of a run's files, whose table comes from `files.json` beside it."""
+    return _render("all_files.html.j2", run=run, hint=hint, files=())
+
+
+def files_json(report: Report) -> dict[str, Any]:
+    """Return the table of all files of a run."""
+    return {"schema": SCHEMA, "files": columns(report)}
+
+
 def trouble_main(error: ParallelizeError) -> Markup:
     """Return what stands in the place of a picture that could not be drawn."""
     return Markup(_render("trouble.html.j2", error=error))  # noqa: S704
@@ -181,7 +192,16 @@ def style() -> str:
 
 def script() -> str:
     """Return the script that renews a page in place."""
-    return files("parallelize.dashboard").joinpath("live.js").read_text(encoding="utf-8")
+    return _text("dashboard", "live.js")
+
+
+def files_script() -> str:
+    """Return the script that shows the table of all files."""
+    return _text("report", "files.js") + _text("dashboard", "all_files.js")
+
+
+def _text(package: str, name: str) -> str:
+    return files(f"parallelize.{package}").joinpath(name).read_text(encoding="utf-8")
 
 
 def bar(status: RunStatus) -> list[Part]:

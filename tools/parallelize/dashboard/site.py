@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from parallelize.dashboard import page
-from parallelize.dashboard.live import LiveRun, Place
+from parallelize.dashboard.live import LiveRun, Place, read_files
 from parallelize.dashboard.page import Picture
 from parallelize.dashboard.shared import Shared
 from parallelize.runs.attempts import read_records
@@ -45,7 +45,9 @@ class Site:
         /RUN/                   one run
         /RUN/live.json          the same as JSON, with the page's changing part
         /RUN/log?key=KEY        the attempts at a file
-        /style.css, /live.js
+        /RUN/files              the table of all files, which is in
+        /RUN/files.json
+        /style.css, /live.js, /files.js
 
     A run's name has no dot, so none can hide a file. `clock` and `wall` give seconds, the second
     since 1970.
@@ -75,6 +77,8 @@ class Site:
                 return Answer(HTTPStatus.OK, "text/css", page.style())
             case ["live.js"]:
                 return Answer(HTTPStatus.OK, "text/javascript", page.script())
+            case ["files.js"]:
+                return Answer(HTTPStatus.OK, "text/javascript", page.files_script())
             case [run, what] if RUN_NAME.fullmatch(run):
                 return self._of_run(run, what, query)
         return _nothing_here("../" * path.count("/"))
@@ -84,6 +88,10 @@ class Site:
             return self._run(run)
         if what == "live.json":
             return self._json(run)
+        if what == "files":
+            return _page(page.files_page(run, self._place.hint(run)))
+        if what == "files.json":
+            return self._files(run)
         if what == "log":
             return self._log(run, query.get("key", ""))
         return _nothing_here("../")
@@ -106,6 +114,12 @@ class Site:
         if isinstance(found, ParallelizeError):
             return _json(page.trouble_json(found), _status_of(found))
         return _json(found.document)
+
+    def _files(self, run: str) -> Answer:
+        found = self._told(run, lambda: read_files(self._place, run))
+        if isinstance(found, ParallelizeError):
+            return _json(page.trouble_json(found), _status_of(found))
+        return _json(page.files_json(found))
 
     def _log(self, run: str, key: str) -> Answer:
         if reason := keys.refusal(key):

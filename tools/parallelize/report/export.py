@@ -13,8 +13,11 @@ from parallelize.units import iso
 SCHEMA = 1
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """Return the object that `report --json` prints; costs in US dollars, sizes in bytes."""
+def as_json(report: Report, *, files: bool = True) -> dict[str, Any]:
+    """Return the object that `report --json` prints; costs in US dollars, sizes in bytes.
+
+    A page, which has a table of the files, can do without `files`.
+    """
     run, provenance = report.found.snapshot.run, report.found.provenance
     counts = status_json(report.status)
     kept = (
@@ -50,7 +53,7 @@ def as_json(report: Report) -> dict[str, Any]:
             for one in report.interruptions
         ],
         "failures": [failure_json(result) for result in report.failures],
-        "files": [asdict(file) for file in report.files],
+        **({"files": [asdict(file) for file in report.files]} if files else {}),
     }
 
 

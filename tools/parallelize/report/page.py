@@ -29,6 +29,7 @@ from parallelize.report.svg import (
     show_seconds,
     span_of,
 )
+from parallelize.report.table import columns
 from parallelize.runs.failed import group, see_one
 from parallelize.runs.silent import told_silent
 from parallelize.runs.status import RunState, RunStatus
@@ -41,10 +42,9 @@ if TYPE_CHECKING:
 
 TEMPLATE = "page.html.j2"
 
-TABLE_ROWS = 5_000
-"""More rows make a browser slow; those that are left out are in the JSON."""
+PLAIN_ROWS = 200
+"""Of the table of all files, for a browser without JavaScript."""
 
-EMBEDDED_FILES = 20_000
 EMBEDDED_FAILURES = 1_000
 """What the JSON inside the page has at most; `report --json` has all."""
 
@@ -108,8 +108,8 @@ def render(report: Report, hint: str = "") -> str:
         workers_left_out=max(0, len(report.workers) - WORKER_ROWS),
         groups=failure_groups(report, hint)[:GROUPS],
         groups_left_out=max(0, len(group(report.failures)) - GROUPS),
-        files=report.files[:TABLE_ROWS],
-        files_left_out=max(0, len(report.files) - TABLE_ROWS),
+        files=report.files[:PLAIN_ROWS],
+        table=columns(report),
         provenance=list(provenance(report)),
         embedded=embedded(report),
     )  # fmt: skip
@@ -267,12 +267,10 @@ def provenance(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def embedded(report: Report) -> dict[str, Any]:
-    """Return the JSON that is in the page: that of --json, cut to a size that a page can have."""
-    whole = as_json(report)
+    """Return the JSON that is in the page: that of --json without the files, and cut in size."""
+    whole = as_json(report, files=False)
     return {
         **whole,
-        "files": whole["files"][:EMBEDDED_FILES],
-        "files_left_out": max(0, len(whole["files"]) - EMBEDDED_FILES),
         "failures": whole["failures"][:EMBEDDED_FAILURES],
         "failures_left_out": max(0, len(whole["failures"]) - EMBEDDED_FAILURES),
     }

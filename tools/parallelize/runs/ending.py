@@ -9,6 +9,7 @@ from parallelize.console import WIDTH
 from parallelize.runs.failed import see_one, summary
 from parallelize.runs.silent import advice, told_silent
 from parallelize.runs.status import RunStatus
+from parallelize.runs.twins import told_twins
 from parallelize.units import CENT, plural, show_duration
 from parallelize_core.result import Result
 
@@ -28,7 +29,7 @@ def end_lines(
         "",
         _totals(status),
         *_failures(failures),
-        *_silent(status),
+        *_remarks(status),
         *_next_steps(status, failures, hint),
         *([_report(page)] if page else []),
         _workers(machines, hint),
@@ -48,8 +49,8 @@ def _failures(failures: Sequence[Result]) -> list[str]:
     return ["", f"{len(failures):,} failed", *summary(failures), ""] if failures else []
 
 
-def _silent(status: RunStatus) -> list[str]:
-    told = [*told_silent(status.silent), *advice(status.silent)]
+def _remarks(status: RunStatus) -> list[str]:
+    told = [*told_silent(status.silent), *advice(status.silent), *told_twins(status.twins)]
     return ["", *told, ""] if told else []
 
 

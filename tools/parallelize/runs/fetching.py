@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from parallelize.progress import progress
 from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.known_contents import KnownContents
 from parallelize.runs.output_names import Refusal
 from parallelize.transfers import ByteBudget, groups, sha256_of
 from parallelize.wire import in_flight
@@ -56,6 +57,7 @@ class Fetcher:
     partial: Path
     mode: int
     """The permissions of a new file."""
+    known: KnownContents
     full: list[str] = field(default_factory=list)
     """What to say of all that is missing once the disk took no more: the rest is not tried."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -149,7 +151,7 @@ class Fetcher:
 
         Raises UsageError if something else has its place.
         """
-        if is_there(self.record.folder / job.output.key, job.output):
+        if is_there(self.record.folder / job.output.key, job.output, self.known):
             return False
         if why := self.record.refusal(job.output.key):
             raise UsageError(why)
@@ -194,11 +196,11 @@ class Fetcher:
         return Refusal(output.key, why)
 
 
-def is_there(target: Path, output: Output) -> bool:
+def is_there(target: Path, output: Output, known: KnownContents) -> bool:
     """Whether a file is this very output."""
     if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
         return False
-    return sha256_of(target) == output.sha256
+    return known.read(target).sha256 == output.sha256
 
 
 def _changed() -> ChangedError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from parallelize.bulk import get_each
 from parallelize.runs.cache import Cache
+from parallelize.runs.results import read_listed
 from parallelize.runs.snapshot import Snapshot, without_log
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import ObjectInfo, Store
 
@@ -66,3 +69,31 @@ def decode_attempt(_: str, body: bytes) -> Attempt | None:
         return Attempt.decode(body).model_copy(update={"log": ""})
     except DecodeError:
         return None
+
+
+def read_finished(
+    store: Store,
+    snapshot: Snapshot,
+    entries: Sequence[Entry],
+    step: Callable[[], None] = lambda: None,
+) -> dict[str, Result]:
+    """Read the results that the snapshot counts, without their logs; by input.
+
+    `step` is called at each.
+    """
+    layout = snapshot.layout
+    places = (layout.result(entry.key) for entry in entries)
+    listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}
+    results = {}
+    for result in read_listed(store, layout, listed):
+        step()
+        results[result.key] = result
+    return results
+
+
+def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:
+    """Read the records of the executions that were not their job's last, without their logs."""
+    places = (item.key for item in store.list(layout.attempts.prefix))
+    records = get_each(store, (place for place in places if place.endswith(".json")))
+    found = (decode_attempt(place, body) for place, body in records if body is not None)
+    return [attempt for attempt in found if attempt is not None]

@@ -16,6 +16,7 @@ from parallelize.runs.cache import Cache
 from parallelize.runs.record import find_run, no_run
 from parallelize.runs.results import decode_result, marked_failed, marked_silent
 from parallelize.runs.silent import NONE_SILENT, Silent, of_marks
+from parallelize.runs.twins import NO_TWINS, Twins, find_twins
 from parallelize.runs.versions import Versions, versions
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
@@ -28,13 +29,17 @@ from parallelize_core.store import ObjectInfo, Store
 
 PART_SUFFIX = ".jsonl.gz"
 
+MOST_NAMED = 20_000
+"""Results of a run beyond which the names of its outputs are not listed: a page has 1,000."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
     """A run at `taken_at` (seconds since 1970).
 
     `total` jobs are in the manifest, the first `sent` of them were put on the queue; `finished`
-    holds the S3 keys of all results, with their ETags. `queue` is None before there is one.
+    holds the S3 keys of all results, with their ETags. `queue` is None before there is one. `twins`
+    are outputs that one disk cannot hold, of a run that has its outputs to itself.
     """
 
     layout: RunLayout
@@ -47,6 +52,7 @@ class Snapshot:
     heartbeats: tuple[Heartbeat, ...]
     queue: QueueCounts | None = None
     silent: Silent = NONE_SILENT
+    twins: Twins = NO_TWINS
 
 
 class Reader:
@@ -93,6 +99,7 @@ class Reader:
             heartbeats=tuple(beat for beat in heartbeats if beat is not None),
             queue=self._count(),
             silent=self._silent(run, results, {failure.key for failure in failures}),
+            twins=self._twins(run, results),
         )
 
     def _place(self, key: str) -> str:
@@ -123,6 +130,12 @@ class Reader:
         return of_marks(
             marked, lambda keys: self._silences.read(_infos(results, map(layout.result, keys)))
         )
+
+    def _twins(self, run: Run, results: Versions) -> Twins:
+        place = self._layout.output
+        if run.output != place or len(results) > MOST_NAMED:
+            return NO_TWINS
+        return find_twins(place.relative(item.key) for item in self._store.list(place.prefix))
 
 
 def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:

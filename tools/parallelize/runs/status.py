@@ -8,6 +8,7 @@ from enum import StrEnum
 from parallelize.console import escape, shown
 from parallelize.runs.silent import NONE_SILENT, Silent
 from parallelize.runs.snapshot import Snapshot
+from parallelize.runs.twins import NO_TWINS, Twins
 from parallelize.units import plural, show_duration
 from parallelize_core.cost import spent_usd
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -68,7 +69,8 @@ class RunStatus:
     `waiting` has the jobs that were never sent to the queue too, `unsent` says how many those
     are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
     the workers that are alive, `cost` an estimate of US dollars so far, `why` one sentence on a
-    run that does not get on. `silent` are those of the done that produced no output.
+    run that does not get on. `silent` are those of the done that produced no output,
+    `twins` outputs that one disk cannot hold.
     """
 
     run: str
@@ -87,6 +89,7 @@ class RunStatus:
     last_failure: Result | None
     why: str | None
     silent: Silent = NONE_SILENT
+    twins: Twins = NO_TWINS
 
     @property
     def left(self) -> int:
@@ -149,6 +152,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         last_failure=max(snapshot.failures, key=lambda r: r.finished_at, default=None),
         why=why(snapshot, workers) if left else None,
         silent=snapshot.silent,
+        twins=snapshot.twins,
     )
 
 

@@ -2,13 +2,15 @@
 
 macOS and Windows take `A` and `a` for one name, macOS also an accented letter in one character or
 in two; and no disk has a file and a folder of one name. Where inputs are called so, outputs often
-are.
+are; outputs themselves are looked at while the run goes on, long before somebody downloads them.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from parallelize.console import shown
 
@@ -28,36 +30,82 @@ def folders_of(name: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def twin_remarks(keys: Iterable[str]) -> list[str]:
-    """Say which inputs have names that other disks, or all, take for one."""
+@dataclass(frozen=True)
+class Twins:
+    """Names that cannot all be on one disk.
+
+    `alike` are pairs that macOS and Windows take for one name, `both` are names of which each is a
+    folder of others, too, which no disk can have.
+    """
+
+    alike: tuple[tuple[str, str], ...] = ()
+    both: tuple[str, ...] = ()
+
+
+NO_TWINS = Twins()
+
+
+def find_twins(names: Iterable[str]) -> Twins:
+    """Return which of the names cannot all be on one disk."""
     first: dict[str, str] = {}
     alike = []
-    for key in keys:
-        twin = first.setdefault(folded(key), key)
-        if twin != key:
-            alike.append((twin, key))
-    folders = {folded(folder) for key in first.values() for folder in folders_of(key)}
-    both = [key for name, key in first.items() if name in folders]
-    return [*_told_alike(alike), *_told_both(both)]
+    for name in names:
+        twin = first.setdefault(folded(name), name)
+        if twin != name:
+            alike.append((twin, name))
+    folders = {folded(folder) for name in first.values() for folder in folders_of(name)}
+    return Twins(tuple(alike), tuple(name for fold, name in first.items() if fold in folders))
 
 
-def _told_alike(pairs: list[tuple[str, str]]) -> Iterator[str]:
-    if pairs:
-        named = ", ".join(f"{shown(a, 30)} and {shown(b, 30)}" for a, b in pairs[:_NAMED])
-        yield (
-            f"on macOS and Windows these inputs have one name: {named}{_more(pairs)}\n"
+def twin_remarks(keys: Sequence[str]) -> list[str]:
+    """Say which inputs have names that other disks, or all, take for one, or their outputs may."""
+    twins = find_twins(keys)
+    remarks = []
+    if twins.alike:
+        remarks.append(
+            f"on macOS and Windows these inputs have one name: {_pairs(twins)}\n"
             "  their outputs may be told apart there only with {hash} in output.name"
         )
-
-
-def _told_both(keys: list[str]) -> Iterator[str]:
-    if keys:
-        named = ", ".join(shown(key, 30) for key in keys[:_NAMED])
-        yield (
-            f"an input, and a folder of others: {named}{_more(keys)}\n"
+    if twins.both:
+        remarks.append(
+            f"an input, and a folder of others: {_named(twins.both)}\n"
             "  an output of that name could not be downloaded: no disk has both of one name"
         )
+    elif stems := _stems_that_are_folders(keys):
+        remarks.append(
+            f"an input, and a folder of others but for the suffix: {_named(stems)}\n"
+            "  an output without a suffix could not be downloaded: no disk has both of one name"
+        )
+    return remarks
 
 
-def _more(found: list[tuple[str, str]] | list[str]) -> str:
+def told_twins(twins: Twins) -> list[str]:
+    """Say which outputs cannot all be downloaded to one folder; nothing if all can."""
+    told = []
+    if twins.alike:
+        told.append(f"on macOS and Windows these outputs have one name: {_pairs(twins)}")
+    if twins.both:
+        told.append(f"an output, and a folder of others: {_named(twins.both)}: no disk has both")
+    return (
+        [*told, "  other names for the next run: output.name in parallelize.toml"] if told else []
+    )
+
+
+def _stems_that_are_folders(keys: Iterable[str]) -> list[str]:
+    """Return the keys that are, without their suffix, a folder of other keys."""
+    keys = list(keys)
+    folders = {folded(folder) for key in keys for folder in folders_of(key)}
+    return [key for key in keys if folded(str(PurePosixPath(key).with_suffix(""))) in folders]
+
+
+def _pairs(twins: Twins) -> str:
+    named = ", ".join(f"{shown(a, 30)} and {shown(b, 30)}" for a, b in twins.alike[:_NAMED])
+    return f"{named}{_more(twins.alike)}"
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{', '.join(shown(name, 30) for name in names[:_NAMED])}{_more(names)}"
+
+
+def _more(found: Sequence[object]) -> str:
     return f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""

@@ -11,6 +11,7 @@ from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
 from parallelize.runs.silent import told_silent
 from parallelize.runs.status import RunStatus, Worker
+from parallelize.runs.twins import NO_TWINS, told_twins
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
@@ -36,6 +37,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
         "waiting": status.waiting,
         "unsent": status.unsent,
         "without_output": status.silent.count,
+        "not_on_one_disk": len(status.twins.alike) + len(status.twins.both),
         "workers": [_worker_json(worker) for worker in status.workers],
         "elapsed_seconds": round(status.elapsed, 1),
         "files_per_second": round(status.rate, 3),
@@ -84,7 +86,7 @@ def page(status: RunStatus, width: int = WIDTH) -> list[str]:
         *_worker_lines(status, width),
         *_lost_lines(status),
         *_failure_line(status),
-        *_silent_lines(status),
+        *_remark_lines(status),
         *_why_lines(status),
     ]
     return [part for line in lines for part in _wrapped(line, width)]
@@ -130,6 +132,8 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
             yield f"worker {shown(worker.id, 30)} put {plural(back, 'file')} back on the queue"
     if before and not before.silent.count:
         yield from told_silent(after.silent)
+    if before and before.twins == NO_TWINS:
+        yield from told_twins(after.twins)
     # At the first look workers that were just launched have not reported yet.
     if before and after.why and not after.alive and _plain(before.why) != _plain(after.why):
         yield after.why
@@ -229,8 +233,8 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
             yield f"          {escape(worker.beat.fix)}"
 
 
-def _silent_lines(status: RunStatus) -> list[str]:
-    told = [f"  {line}" for line in told_silent(status.silent)]
+def _remark_lines(status: RunStatus) -> list[str]:
+    told = [f"  {line}" for line in (*told_silent(status.silent), *told_twins(status.twins))]
     return ["", *told] if told else []
 
 

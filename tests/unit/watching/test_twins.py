@@ -1,0 +1,59 @@
+"""Outputs that one disk cannot hold are told while the run goes on, before they are downloaded."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.watching.scene import LAYOUT, Scene
+
+from parallelize.runs.ending import end_lines
+from parallelize.runs.status import RunStatus, status_of
+from parallelize.runs.view import as_json, changes, page
+
+
+@pytest.fixture
+def scene() -> Scene:
+    made = Scene()
+    made.prepare("a.txt", "b.txt", "c.txt")
+    return made
+
+
+def store_outputs(scene: Scene, *names: str) -> RunStatus:
+    for name in names:
+        scene.store.put(LAYOUT.output.key(name), b"x")
+    return status_of(scene.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("Plot.png", "plot.png"), "one name: Plot.png and plot.png"),
+        (("caf\u00e9", "cafe\u0301"), "these outputs have one name"),
+        (("x", "x/y"), "an output, and a folder of others: x"),
+    ],
+)
+def test_they_are_told_as_soon_as_they_are_stored(
+    scene: Scene, names: tuple[str, str], said: str
+) -> None:
+    before = store_outputs(scene, names[0])
+    after = store_outputs(scene, names[1])
+    assert said not in "\n".join(page(before))
+    assert said in "\n".join(page(after, 120))
+    assert any(said in line for line in changes(before, after))
+    assert as_json(after)["not_on_one_disk"] == 1
+
+
+def test_they_are_told_once(scene: Scene) -> None:
+    known = store_outputs(scene, "A", "a")
+    assert not any("one name" in line for line in changes(known, known))
+
+
+def test_names_that_every_disk_tells_apart_are_not_told(scene: Scene) -> None:
+    status = store_outputs(scene, "a.png", "b.png", "b/a.png")
+    assert as_json(status)["not_on_one_disk"] == 0
+
+
+def test_the_summary_of_a_run_tells_them_on_a_disk_that_can_hold_them(scene: Scene) -> None:
+    for key in ("a.txt", "b.txt", "c.txt"):
+        scene.finish(key)
+    lines = end_lines(store_outputs(scene, "A", "a"), (), 0, "")
+    assert any("one name: A and a" in line for line in lines)

@@ -1,0 +1,134 @@
+"""What files held when they were last read, so that one that nobody has touched costs a stat.
+
+As in git's index: a file counts as the one that was read while its device, inode, size and both of
+its times are the same, and these were old when it was read. A file that was written only just
+before is not remembered, as a second write within the same tick of the clock would not show.
+
+What is remembered lies in the user's cache, for all projects. Without it everything is read again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Self
+
+from platformdirs import user_cache_path
+
+from parallelize.transfers import Fingerprint, fingerprint
+
+TICK_NS = 2_000_000_000
+"""The coarsest clock of a file system in use, FAT's."""
+
+KEPT_DAYS = 90
+"""What was read longer ago is forgotten, so that files that are gone take no room for ever."""
+
+_DAY_NS = 24 * 3600 * 10**9
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS contents_1 (
+    path BLOB PRIMARY KEY, stamp TEXT, read_ns INTEGER, size INTEGER, etag TEXT, sha256 TEXT
+) WITHOUT ROWID
+"""
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What changes with a file's content."""
+
+    text: str
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        found = path.stat()
+        values = (
+            found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns,
+        )  # fmt: skip
+        return cls(":".join(map(str, values)), max(found.st_mtime_ns, found.st_ctime_ns))
+
+
+class KnownContents:
+    """What is remembered; any thread may ask. `database` is None where nothing can be kept."""
+
+    def __init__(
+        self, database: sqlite3.Connection | None, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._database = database
+        self._clock_ns = clock_ns
+        self._lock = Lock()
+
+    def find(self, path: Path) -> Fingerprint | None:
+        """Return what a file holds if that is known; raise OSError if there is no such file."""
+        stamp = _Stamp.of(path)
+        row = self._ask("SELECT stamp, size, etag, sha256 FROM contents_1 WHERE path = ?", path)
+        return Fingerprint(*row[1:]) if row and row[0] == stamp.text else None
+
+    def read(self, path: Path) -> Fingerprint:
+        """Return what a file holds, and read it if that is not known."""
+        if known := self.find(path):
+            return known
+        stamp, now = _Stamp.of(path), self._clock_ns()
+        content = fingerprint(path)
+        if stamp.changed_ns < now - TICK_NS and stamp == _Stamp.of(path):
+            self._keep(path, stamp, now, content)
+        return content
+
+    def _keep(self, path: Path, stamp: _Stamp, now: int, content: Fingerprint) -> None:
+        self._ask(
+            "INSERT OR REPLACE INTO contents_1 VALUES (?, ?, ?, ?, ?, ?)",
+            path, stamp.text, now, content.size, content.etag, content.sha256,
+        )  # fmt: skip
+
+    def _ask(self, statement: str, path: Path, *values: object) -> tuple[str, int, str, str] | None:
+        if self._database is None:
+            return None
+        try:
+            with self._lock:
+                found = self._database.execute(statement, (os.fsencode(path.absolute()), *values))
+                row: tuple[str, int, str, str] | None = found.fetchone()
+        except sqlite3.Error:
+            self._database = None  # full, broken, or another command's for long
+            return None
+        return row
+
+
+@contextmanager
+def known_contents(place: Path | None = None) -> Iterator[KnownContents]:
+    """Open what is remembered, and keep what was added to it; `place` is a folder of the cache."""
+    database = _open(place or user_cache_path("parallelize"))
+    try:
+        yield KnownContents(database)
+    finally:
+        if database is not None:
+            _close(database)
+
+
+def _open(folder: Path) -> sqlite3.Connection | None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Threads take turns, see the lock.
+        database = sqlite3.connect(folder / "contents.sqlite", timeout=5, check_same_thread=False)
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute(_TABLE)
+        return database
+    except (OSError, sqlite3.Error):
+        return None
+
+
+def _close(database: sqlite3.Connection) -> None:
+    try:
+        if database.in_transaction:
+            oldest = time.time_ns() - KEPT_DAYS * _DAY_NS
+            database.execute("DELETE FROM contents_1 WHERE read_ns < ?", (oldest,))
+        database.commit()
+    except sqlite3.Error:
+        pass  # what is not kept is read again
+    finally:
+        database.close()
