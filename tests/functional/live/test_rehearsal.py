@@ -1,6 +1,8 @@
 """`doctor --live` from end to end against moto behind AWS's refusals."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,27 @@ def test_without_a_terminal_and_without_yes_nothing_is_made(rehearse_by_command,
     assert code == 2
     assert "cannot ask for confirmation" in err
     assert (lines, left(account)) == ([], [])
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody has typed something."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2), ("\n", 2), ("", 2)])
+def test_at_a_terminal_it_asks_and_does_nothing_without_a_yes(
+    rehearse_by_command, account, monkeypatch, typed, code
+):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    monkeypatch.setattr(sys, "stderr", screen)
+    found, _, _, lines = rehearse_by_command()
+    assert found == code
+    assert "less than $0.001, and starts no machine\nDo it? [y/N] " in screen.getvalue()
+    assert bool(lines) == (code == 0)
+    assert left(account) == []
 
 
 def test_a_transcript_that_is_there_is_not_written_over(rehearse_by_command, account, tmp_path):

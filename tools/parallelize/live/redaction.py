@@ -1,8 +1,8 @@
 """What a transcript may say of a call: words of AWS's models, and what is named after the run.
 
 Of all else only that it was there: a value becomes `<Field 1>`, the same value the same each time,
-so that a reader sees which answer a later call goes back to. Nothing is kept because it looks
-harmless; a name, a tag, a message or an address of the account is none of the words.
+so that a reader sees which answer a later call goes back to. A name, a tag, a message or an address
+of the account is none of the words; codes and short numbers are kept only in fields that have them.
 """
 
 from __future__ import annotations
