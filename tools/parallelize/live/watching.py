@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from parallelize.live.trial import Kind, Seen, Trial
 from parallelize_core.layout import queue_name
+from parallelize_core.outlast import NEW_ALARM, NEW_STREAM, outlast
 
 CHECK = "watching"
 
@@ -36,9 +37,11 @@ def write_log(trial: Trial) -> Seen:
     group = log_group(trial)
     stream = {"logGroupName": group, "logStreamName": f"{trial.run}/doctor"}
     trial.call("logs", "create_log_group", logGroupName=group)
-    trial.call("logs", "create_log_stream", **stream)
+    outlast(NEW_STREAM, lambda: trial.call("logs", "create_log_stream", **stream))
     line = {"timestamp": int(time.time() * 1000), "message": f"{trial.run} says hello"}
-    answer = trial.call("logs", "put_log_events", **stream, logEvents=[line])
+    answer = outlast(
+        NEW_STREAM, lambda: trial.call("logs", "put_log_events", **stream, logEvents=[line])
+    )
     taken = not answer.get("rejectedLogEventsInfo")
     return Seen(CHECK, taken, f"a line of the log {'is taken' if taken else 'is rejected'}")
 
@@ -53,10 +56,15 @@ def write_metric(trial: Trial) -> Seen:
         MetricName=METRIC, Dimensions=of_run, Statistic="Sum", Period=60, EvaluationPeriods=1,
         Threshold=1e6, ComparisonOperator="GreaterThanThreshold",
     )  # fmt: skip
-    found = trial.call("cloudwatch", "describe_alarms", AlarmNames=[alarm(trial)])
-    states = [one["StateValue"] for one in found["MetricAlarms"]]
+    states = outlast(NEW_ALARM, lambda: states_of(trial), early=lambda states: not states)
     told = ", ".join(states) or "not described"
     return Seen(CHECK, len(states) == 1 and states[0] in STATES, f"an alarm on a metric: {told}")
+
+
+def states_of(trial: Trial) -> list[str]:
+    """Return the state of the alarm, if it is described."""
+    found = trial.call("cloudwatch", "describe_alarms", AlarmNames=[alarm(trial)])
+    return [one["StateValue"] for one in found["MetricAlarms"]]
 
 
 def find_groups(trial: Trial) -> list[str]:
