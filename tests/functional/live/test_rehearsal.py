@@ -16,6 +16,7 @@ from parallelize.live import fleets, objects, queues, watching
 from parallelize.live.rehearsal import KINDS
 from parallelize.live.trial import Kind
 from parallelize.options import NOTHING
+from parallelize.runs.own_files import products
 from parallelize_core.errors import AccessError, ServiceError, UsageError
 
 
@@ -250,6 +251,14 @@ def test_what_cannot_be_looked_for_is_said(account, queues_by_the_clock):
     rehearsal = Rehearsal(trying().context, {}, (Kind("statue", find, find),), ())
     (finding,) = rehearse(rehearsal, None, yes=True)
     assert (finding.verdict, finding.text) == ("bad", "statue: nobody may look")
+
+
+def test_the_transcript_is_no_input_of_the_project_that_it_lies_in(
+    account, queues_by_the_clock, tmp_path
+):
+    rehearse(trying(queues=queues.probe), None, yes=True)
+    (path,) = tmp_path.glob("doctor-*.jsonl")
+    assert products(open_context(NOTHING)).has(path, is_folder=False)
 
 
 def test_the_name_is_another_each_time(account):

@@ -26,6 +26,7 @@ from parallelize.live.transcript import Header, Transcript
 from parallelize.live.trial import Kind, Probe, Seen, Trial, random_name
 from parallelize.local.enter import local_defaults
 from parallelize.options import Common
+from parallelize.runs.own_files import TRANSCRIPT_END, TRANSCRIPT_START
 from parallelize_core.errors import UsageError
 from parallelize_core.version import VERSION
 
@@ -132,7 +133,7 @@ def rehearse(rehearsal: Rehearsal, path: Path | None, *, yes: bool) -> list[Find
 
     Ctrl-C ends the probes, not the deletion: it goes on to its end, and then KeyboardInterrupt.
     """
-    path = path or Path(f"doctor-{rehearsal.context.run}.jsonl")
+    path = path or Path(f"{TRANSCRIPT_START}{rehearsal.context.run}{TRANSCRIPT_END}")
     for words in rehearsal.words:
         say(words)
     confirm("Do it?", yes=yes)
