@@ -35,7 +35,8 @@ from parallelize.local.records import REGION
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig, DrainSettings
-from parallelize_core.errors import DecodeError
+from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Part, finished, read_parts
@@ -164,6 +165,7 @@ class Bench:
         self.faults: Counter[Kind] = Counter()
         self.requests_hit = network.watched.hit
         self._network = network
+        self._spared: Machine | None = None
         self._ends: list[tuple[float, Kind, Door | None]] = []
         network.watched.results_path = f"/{config.bucket}/{self.layout.results.prefix}"
         network.watched.refused = {
@@ -195,8 +197,9 @@ class Bench:
         pending = self._plan.schedule
         while pending or self._sent < self._plan.jobs:
             passed = time.monotonic() - begun
-            while pending and pending[0].at <= passed:
-                self._strike(pending.pop(0))
+            for fault in [fault for fault in pending if self._is_due(fault, passed)]:
+                pending.remove(fault)
+                self._strike(fault)
             self._feed(passed)
             self._replace_lost()
         self._await_end()
@@ -247,19 +250,36 @@ class Bench:
             self._hit(machine, fault)
         self.faults[fault.kind] += 1
 
+    def _is_due(self, fault: Fault, passed: float) -> bool:
+        """Whether a fault is to happen: a sick machine comes once there is a witness."""
+        if fault.at > passed:
+            return False
+        late = passed > self._plan.span_seconds
+        return fault.kind is not Kind.SICK or late or self._find_witness() is not None
+
     def _start(self, kind: Kind) -> None:
-        """Start a machine; a sick one only beside others, and not beside another sick one."""
-        if kind is Kind.SICK and not self.machines.sick_alive and len(self.machines.healthy) < 2:
-            self.machines.start()
-        self.machines.start(Kind.JOIN if self.machines.sick_alive else kind)
+        """Start a machine; a sick one not beside another sick one."""
+        if kind is Kind.SICK and self.machines.sick_alive:
+            kind = Kind.JOIN
+        if kind is Kind.SICK:
+            self._spared = self._find_witness()
+        self.machines.start(kind)
 
     def _witness(self) -> Machine | None:
         """Return the machine that no fault hits while a sick one lives.
 
         Without it nobody could tell a sick worker from a command that is broken.
         """
-        healthy = self.machines.healthy
-        return healthy[0] if healthy and self.machines.sick_alive else None
+        return self._spared if self.machines.sick_alive else None
+
+    def _find_witness(self) -> Machine | None:
+        """Return a machine on which commands have succeeded, as its heartbeat says."""
+        for machine in self.machines.healthy:
+            with suppress(MissingError):
+                beat = Heartbeat.decode(self.store.get(self.layout.heartbeat(machine.id)))
+                if beat.done and not machine.door.in_trouble:
+                    return machine
+        return None
 
     def _hit(self, machine: Machine, fault: Fault) -> None:
         match fault.kind:

@@ -117,8 +117,8 @@ class Machines:
                 machine.resume_at = None
                 machine.instance.send_to_all(signal.SIGCONT)
             if machine.instance.has_ended():
-                if self._network.has_outage:
-                    self.killed.add(machine.id)  # its last heartbeat has nowhere to go
+                if self._network.has_outage or machine.door.in_trouble:
+                    self.killed.add(machine.id)  # its last heartbeat may have nowhere to go
                 elif machine.id not in self.killed:
                     self.left_behind += machine.left_behind()
                 self._clear(machine)

@@ -34,11 +34,8 @@ class Expected:
     """How S3 refuses the input, if it does."""
 
     def last_attempt(self, charged_by_sick: int) -> int:
-        """Return the attempt of the result, if sick workers failed that many before."""
-        if self.cause is Cause.COMMAND and self.attempt == MAX_ATTEMPTS:
-            return MAX_ATTEMPTS
-        # Who fails at the first attempt only has done so on the sick worker, too.
-        return max(self.attempt, 1 + charged_by_sick)
+        """Return the last attempt that may give the result, if sick workers failed so many."""
+        return min(MAX_ATTEMPTS, self.attempt + charged_by_sick)
 
 
 _ENDS = {

@@ -152,6 +152,11 @@ class Door:
         host, port = self._server.sockets[0].getsockname()
         return f"https://{host}:{port}"
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether some of its requests may not arrive now."""
+        return any(not trouble.over for trouble in self._troubles)
+
     def impose(self, trouble: Trouble) -> None:
         """Give the door one trouble more."""
         self._troubles = (*(old for old in self._troubles if not old.over), trouble)
