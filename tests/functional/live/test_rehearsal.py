@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +167,20 @@ def test_after_ctrl_c_everything_is_deleted_and_said_to_be(
     with pytest.raises(KeyboardInterrupt):
         rehearse(trying(queues=interrupted), None, yes=True)
     assert "good  left         nothing (looked for" in capsys.readouterr().err
+    assert left(account) == []
+
+
+def test_a_second_ctrl_c_does_not_stop_the_deletion(account, queues_by_the_clock):
+    def find(_):
+        os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    kinds = (Kind("statue", find, find), queues.KIND)
+    rehearsal = Rehearsal(trying().context, {"queues": queues.probe}, kinds, ())
+    try:
+        rehearse(rehearsal, None, yes=True)
+    except KeyboardInterrupt:
+        pytest.fail("the deletion was interrupted")
     assert left(account) == []
 
 
