@@ -75,6 +75,12 @@ variable "subnet_id" {
   description = "Where the builder runs; null takes the default VPC."
 }
 
+variable "tags" {
+  type        = map(string)
+  default     = {}
+  description = "Tags of your organization, for everything that the build makes."
+}
+
 variable "manifest" {
   type        = string
   default     = "manifest.json"

@@ -12,12 +12,14 @@ locals {
   name  = "parallelize-${var.agent_version}-${var.base}-${var.architecture}-${local.stamp}"
 
   # `launch` takes the newest image of the account with the tag parallelize:version.
-  tags = {
+  tags = merge(var.tags, {
     "Name"                     = local.name
     "parallelize:version"      = var.agent_version
     "parallelize:base"         = var.base
     "parallelize:architecture" = var.architecture
-  }
+  })
+
+  build_tags = merge(var.tags, { "Name" = "building ${local.name}" })
 
   stage = "/tmp/parallelize-image"
 }
@@ -70,8 +72,8 @@ source "amazon-ebs" "worker" {
 
   tags            = local.tags
   snapshot_tags   = local.tags
-  run_tags        = { "Name" = "building ${local.name}" }
-  run_volume_tags = { "Name" = "building ${local.name}" }
+  run_tags        = local.build_tags
+  run_volume_tags = local.build_tags
 }
 
 build {

@@ -48,6 +48,7 @@ from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Stages, Worker
+from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import hourly_usd
@@ -70,6 +71,7 @@ class Instance:
     """What the metadata service says of the machine; empty where there is none.
 
     `market` is "spot" or "on-demand"; `group_state` is empty outside an Auto Scaling group.
+    `has_address` says whether it has a public IPv4 address, which costs something.
     """
 
     worker: str
@@ -78,6 +80,7 @@ class Instance:
     market: str = ""
     group_state: str = ""
     region: str | None = None
+    has_address: bool = False
     user_data: str = ""
 
 
@@ -95,6 +98,7 @@ def read_instance(metadata: Metadata) -> Instance:
         market=metadata.get("meta-data/instance-life-cycle") or "",
         group_state=metadata.get(STATE_PATH) or "",
         region=metadata.get("meta-data/placement/region"),
+        has_address=bool(metadata.get("meta-data/public-ipv4")),
         user_data=metadata.get("user-data") or "",
     )
 
@@ -122,7 +126,7 @@ class Assembly:
     """What a worker is made of, and how.
 
     `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
-    `publish` sends metrics, if any are sent.
+    `publish` sends metrics, if any are sent. `counts` has the requests of this process.
     """
 
     config: AgentConfig
@@ -133,6 +137,7 @@ class Assembly:
     queue: AsyncQueue
     dead_letters: AsyncQueue
     publish: Publish | None = None
+    counts: RequestCounts = field(default_factory=RequestCounts)
     users: JobUsers | None = None
     cgroups: JobCgroups | None = None
     root_setup: RootSetup = NO_ROOT_SETUP
@@ -221,6 +226,7 @@ class Assembly:
             heartbeat=heartbeat,
             segments=segments,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
+            charges=self._charges,
             notice=self.notice,
         )
         return worker
@@ -356,6 +362,13 @@ class Assembly:
 
     def _end_as_unfit(self, error: ServiceError) -> None:
         self._shutdown.decide(words(error), 0, error, unfit=True)
+
+    def _charges(self, hours: float) -> Charges | None:
+        """Return what this worker has cost beside its machine, None if no rates are known."""
+        rates = self.config.rates
+        if rates is None:
+            return None
+        return charges(rates, self.counts, hours, has_address=self.instance.has_address)
 
     def _keep_log(self, environment: str, printed: Kept) -> None:
         """Keep what a set-up has printed; called in a thread."""

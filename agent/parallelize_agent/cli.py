@@ -38,6 +38,7 @@ from parallelize_agent.process.read_only import enter_own_namespaces
 from parallelize_agent.reporting import log as agent_log
 from parallelize_agent.shutdown import ShutdownReason, words
 from parallelize_agent.worker import Worker
+from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.heartbeat import WorkerState
@@ -116,7 +117,8 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
     instance = read_instance(metadata) if metadata else no_instance()
     agent_log.configure(instance.worker)
     config = _read_config(arguments.config, instance)
-    if copy := services.make_cloud_log(config, instance):
+    counts = RequestCounts()
+    if copy := services.make_cloud_log(config, instance, counts):
         copy.start()
         at_end.callback(copy.close)
         agent_log.configure(instance.worker, copy)
@@ -128,15 +130,19 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
     named = arguments.work_dir or os.environ.get("STATE_DIRECTORY")
     # A folder made for nothing would outlive every agent that is killed.
     with nullcontext(named) if named else TemporaryDirectory(prefix="parallelize-") as work_dir:
-        reason = asyncio.run(_work(config, instance, metadata, Path(work_dir).resolve()))
+        reason = asyncio.run(_work(config, instance, metadata, Path(work_dir).resolve(), counts))
     _leave_group(config, instance, reason)
     return reason
 
 
 async def _work(
-    config: AgentConfig, instance: Instance, metadata: Metadata | None, work_dir: Path
+    config: AgentConfig,
+    instance: Instance,
+    metadata: Metadata | None,
+    work_dir: Path,
+    counts: RequestCounts,
 ) -> ShutdownReason:
-    async with services.connect(config, instance) as connections:
+    async with services.connect(config, instance, counts) as connections:
         watch = NoticeWatch(metadata, config.notice_poll_seconds) if metadata else None
         assembly = Assembly(
             config=config,
@@ -146,7 +152,8 @@ async def _work(
             open_rare=connections.open_rare,
             queue=connections.queue,
             dead_letters=connections.dead_letters,
-            publish=services.make_publisher(config, instance),
+            publish=services.make_publisher(config, instance, counts),
+            counts=counts,
             users=job_users(),
             cgroups=JobCgroups.claim(),
             root_setup=find_root_setup(config),

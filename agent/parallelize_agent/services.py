@@ -16,8 +16,8 @@ from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
-from parallelize_core.layout import group_name
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.store import AsyncStore, Store
 
@@ -38,9 +38,12 @@ class Connections:
 
 
 @asynccontextmanager
-async def connect(config: AgentConfig, instance: Instance) -> AsyncIterator[Connections]:
-    """Open the connections of a worker; they are closed at the end."""
-    clients = AsyncClients.of_region(config.region or instance.region)
+async def connect(
+    config: AgentConfig, instance: Instance, counts: RequestCounts
+) -> AsyncIterator[Connections]:
+    """Open the connections of a worker, which count what they send; they are closed at the end."""
+    region = config.region or instance.region
+    clients = AsyncClients.of_region(region, counts, config.terms)
     try:
         yield Connections(
             clients.store,
@@ -56,20 +59,30 @@ def open_rare(config: AgentConfig, instance: Instance) -> Store:
     """Open the run's bucket for calls that may block."""
     from parallelize_core.clients import Clients, make_session  # noqa: PLC0415 - see above
 
-    return Clients.make(make_session(config.region or instance.region)).store(config.bucket)
+    session = make_session(config.region or instance.region)
+    config.terms.install(session.events)
+    return Clients.make(session).store(config.bucket)
 
 
-def make_cloud_log(config: AgentConfig, instance: Instance) -> CloudLog | None:
+def make_cloud_log(
+    config: AgentConfig, instance: Instance, counts: RequestCounts
+) -> CloudLog | None:
     """Build the copy of this worker's log, in a stream of its own, if the configuration says so."""
     if not config.log_group:
         return None
-    client = _client("logs", config, instance, read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2)
+    client = _client(
+        "logs", config, instance, counts, read_timeout_seconds=LOG_TIMEOUT_SECONDS, attempts=2
+    )
     return CloudLog(client, config.log_group, f"{config.run}/{instance.worker}")
 
 
-def make_publisher(config: AgentConfig, instance: Instance) -> Publisher | None:
+def make_publisher(
+    config: AgentConfig, instance: Instance, counts: RequestCounts
+) -> Publisher | None:
     """Build what sends metrics, if the configuration says so."""
-    return Publisher(lambda: _client("cloudwatch", config, instance)) if config.metrics else None
+    if not config.metrics:
+        return None
+    return Publisher(lambda: _client("cloudwatch", config, instance, counts), config.names.metrics)
 
 
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
@@ -77,7 +90,7 @@ def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason)
 
     A worker that is unfit may be replaced, unless too many were before it: then it is the run.
     """
-    autoscaling: AutoScalingClient = _client("autoscaling", config, instance)
+    autoscaling: AutoScalingClient = _client("autoscaling", config, instance, RequestCounts())
     records, layout, worker = open_rare(config, instance), config.layout, instance.worker
     if reason.unfit and group.may_be_replaced(records, layout, worker):
         return
@@ -86,12 +99,16 @@ def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason)
     def should_rest() -> bool:
         return group.should_rest(records, layout, worker, failed=failed)
 
-    group.hold(autoscaling, group_name(config.run), should_rest)
+    group.hold(autoscaling, config.names.group, should_rest)
     group.leave(autoscaling, worker)
 
 
-def _client(service: str, config: AgentConfig, instance: Instance, **limits: Any) -> Any:
+def _client(
+    service: str, config: AgentConfig, instance: Instance, counts: RequestCounts, **limits: Any
+) -> Any:
     from parallelize_core.clients import client_config, make_session  # noqa: PLC0415 - see above
 
     session = make_session(config.region or instance.region)
-    return session.client(service, config=client_config(**limits))  # type: ignore[call-overload]
+    client = session.client(service, config=client_config(**limits))  # type: ignore[call-overload]
+    counts.watch(client)
+    return client

@@ -39,6 +39,7 @@ from parallelize_agent.reporting.resource_peaks import PeakMeter
 from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.tally import Counts, counted
 from parallelize_agent.shutdown import Shutdown, ShutdownReason, words
+from parallelize_core.charges import Charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ServiceError, UnavailableError, UsageError
@@ -86,8 +87,9 @@ class Stages:
 class Worker:
     """One agent's life, from the first receive to the last heartbeat.
 
-    `identity` is the heartbeat's part that never changes. `notice` waits for the news that the
-    machine is taken away, as a reason and the seconds that are left, if it can come.
+    `identity` is the heartbeat's part that never changes. `charges` says what the worker has cost
+    beside its machine after some hours. `notice` waits for the news that the machine is taken
+    away, as a reason and the seconds that are left, if it can come.
     """
 
     config: AgentConfig
@@ -109,6 +111,7 @@ class Worker:
     heartbeat: HeartbeatWriter
     segments: SegmentWriter
     meter: PeakMeter
+    charges: Callable[[float], Charges | None]
     notice: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None
 
     def __post_init__(self) -> None:
@@ -256,10 +259,12 @@ class Worker:
         reason = self.shutdown.decided
         why = reason.reason if reason else PREPARING * (self._ready is None)
         error = reason.error if reason else None
+        seen = time.time()
         return self.identity.model_copy(
             update={
                 "state": self._state(),
-                "seen": time.time(),
+                "seen": seen,
+                "charges": self.charges(max(0.0, seen - self.identity.started) / 3600),
                 "running": tuple(job.key for job in self.pipeline.jobs(Stage.RUNNING)),
                 "done": self._counts.done,
                 "failed": self._counts.failed,

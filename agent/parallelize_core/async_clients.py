@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+from parallelize_core.bucket_terms import NO_TERMS, Terms
+from parallelize_core.charges import RequestCounts
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.regions import region_from
@@ -39,25 +41,35 @@ class AsyncClients:
         self,
         session: boto3.Session | botocore.session.Session,
         parts_at_once: int = PARTS_AT_ONCE,
+        counts: RequestCounts | None = None,
+        terms: Terms = NO_TERMS,
     ) -> None:
         # boto3's session is made of botocore's.
         self._session: Any = getattr(session, "_session", session)
-        self._connector = Connector(self._session)
+        self._counts = counts or RequestCounts()
+        self._connector = Connector(self._session, self._counts)
+        self._terms = terms
         self._files = ThreadPoolExecutor(FILE_THREADS, "files")
         self._rare = ThreadPoolExecutor(RARE_THREADS, "rare")
         self._parts = asyncio.Semaphore(parts_at_once)
         self._stores: dict[str, AsyncS3Store] = {}
 
     @classmethod
-    def of_region(cls, region: str | None) -> Self:
-        """Make them for a region, or for the one that the environment or the profile names."""
+    def of_region(
+        cls, region: str | None, counts: RequestCounts | None = None, terms: Terms = NO_TERMS
+    ) -> Self:
+        """Make them for a region, or for the one that the environment or the profile names.
+
+        All that they send is counted in `counts`.
+        """
         import botocore.session  # noqa: PLC0415 - boto3's takes twice as long to import
 
         session = botocore.session.Session()
         found = region_from(os.environ)
         if wanted := region or (found[0] if found else None):
             session.set_config_variable("region", wanted)
-        return cls(session)
+        terms.install(session.get_component("event_emitter"))
+        return cls(session, counts=counts, terms=terms)
 
     def store(self, bucket: str) -> AsyncS3Store:
         """Return a bucket."""
@@ -69,6 +81,7 @@ class AsyncClients:
                 self._files,
                 self._rare,
                 self._parts,
+                self._terms,
             )
         return self._stores[bucket]
 
@@ -102,4 +115,6 @@ class AsyncClients:
     def _s3(self) -> Any:
         from parallelize_core.clients import client_config  # noqa: PLC0415 - it imports boto3
 
-        return self._session.create_client("s3", config=client_config(RARE_THREADS))
+        client = self._session.create_client("s3", config=client_config(RARE_THREADS))
+        self._counts.watch(client)
+        return client

@@ -7,8 +7,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from parallelize_core.bucket_terms import Terms
+from parallelize_core.charges import Rates
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import FIRST, Names
 from parallelize_core.record import first_fault
 
 MAX_USER_DATA_BYTES = 16 * 1024
@@ -36,9 +39,9 @@ class AgentConfig(BaseModel):
 
     `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
     as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
-    launch (see `cost.price_key`); at `max_cost_usd` for the whole run it is paused. `metrics` says
-    whether figures for alarms go to CloudWatch, `log_group` where a copy of the agent's own log
-    goes; empty for nowhere.
+    launch (see `cost.price_key`), `rates` those of all that is charged beside machines; at
+    `max_cost_usd` for the whole run it is paused. `metrics` says whether figures for alarms go to
+    CloudWatch, `log_group` where a copy of the agent's own log goes; empty for nowhere.
 
     A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
     a failure of machine or network. After `max_unfit` files
@@ -57,11 +60,12 @@ class AgentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     WHOSE: ClassVar[tuple[str, ...]] = (
-        "run", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
+        "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
     )  # fmt: skip
 
     v: Literal[1] = 1
     run: str
+    stack: str = FIRST
     bucket: str
     prefix: str = ""
     region: str | None = None
@@ -91,9 +95,22 @@ class AgentConfig(BaseModel):
     shutdown: bool = True
     root_setup: str = ""
     hourly_usd: dict[str, float] = Field(default_factory=dict)
+    rates: Rates | None = None
     metrics: bool = False
     log_group: str = ""
     max_cost_usd: float | None = Field(default=None, gt=0)
+    requester_pays: tuple[str, ...] = ()
+    kms_keys: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def terms(self) -> Terms:
+        """What the owners of buckets ask for."""
+        return Terms(self.requester_pays, self.kms_keys)
+
+    @property
+    def names(self) -> Names:
+        """What the run's things are called in the account."""
+        return Names(self.run, self.stack)
 
     @property
     def layout(self) -> RunLayout:

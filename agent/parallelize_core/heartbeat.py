@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from parallelize_core.charges import Charges
 from parallelize_core.record import Contract, Moment, Record
 
 
@@ -42,7 +43,7 @@ class Heartbeat(Record):
     `ready` is when its set-up had ended and it began to receive (as `seen`).
     `reason` says why it drains, left or failed, `fix` what a person may do about it, and `leaving`
     since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the limit
-    of the whole run that it was given.
+    of the whole run that it was given, `charges` what it has cost beside its machine.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
     `unfit` says that it left because it, and not the work, is at fault.
     """
@@ -66,6 +67,7 @@ class Heartbeat(Record):
     agent_version: str = ""
     hourly_usd: float | None = None
     max_cost_usd: float | None = None
+    charges: Charges | None = None
     ready: Moment | None = None
     leaving: Moment | None = None
     peaks: Peaks | None = None

@@ -261,21 +261,6 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
-def queue_name(run: str) -> str:
-    """Return the name of the run's queue."""
-    return f"parallelize-{run}"
-
-
-def dead_letter_queue_name(run: str) -> str:
-    """Return the name of the run's dead-letter queue."""
-    return f"parallelize-{run}-dead"
-
-
-def group_name(run: str) -> str:
-    """Return the name of the run's Auto Scaling group, if its fleet is persistent."""
-    return f"parallelize-{run}"
-
-
 def check_run_name(run: str) -> str:
     """Return `run` if it can name a run; raise UsageError if it cannot."""
     if not RUN_NAME.fullmatch(run):

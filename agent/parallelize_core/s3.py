@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO, TypeVar
 
+from parallelize_core.bucket_terms import NO_TERMS, Terms
 from parallelize_core.errors import ChangedError, MissingError, UnavailableError
 from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
 from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
@@ -44,6 +45,7 @@ class AsyncS3Store:
         files: Executor,
         slow: Executor,
         parts: asyncio.Semaphore,
+        terms: Terms = NO_TERMS,
     ) -> None:
         self.bucket = bucket
         self._connect = connect
@@ -51,7 +53,7 @@ class AsyncS3Store:
         self._files = files
         self._slow = slow
         self._parts = parts
-        self._requests = ObjectRequests(bucket)
+        self._requests = ObjectRequests(bucket, terms)
         self._uploads = Uploads(self._requests, parts, self._off_loop)
         self._client: Client | None = None
 

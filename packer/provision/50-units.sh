@@ -2,7 +2,7 @@
 
 install -D --mode=644 --target-directory=/etc/systemd/system "$STAGE"/systemd/parallelize*
 install -D --mode=755 --target-directory=/usr/lib/parallelize \
-	"$STAGE/systemd/poweroff" "$STAGE/systemd/deadline"
+	"$STAGE/systemd/poweroff" "$STAGE/systemd/deadline" "$STAGE/systemd/scratch"
 install -D --mode=644 --target-directory=/usr/lib/parallelize "$STAGE/systemd/metadata.nft"
 install -D --mode=644 --target-directory=/usr/share/doc/parallelize "$STAGE/image.md"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 AGENT = Path("/opt/parallelize")
 UNITS = [
     "parallelize-agent.service", "parallelize-deadline.service", "parallelize-deadline.timer",
-    "parallelize-firewall.service", "parallelize-poweroff.service", "parallelize-setup.path",
-    "parallelize-setup.service", "parallelize.slice",
+    "parallelize-firewall.service", "parallelize-poweroff.service", "parallelize-scratch.service",
+    "parallelize-setup.path", "parallelize-setup.service", "parallelize.slice",
 ]  # fmt: skip
 AT_BOOT = [
     "parallelize-agent.service", "parallelize-deadline.timer", "parallelize-firewall.service",

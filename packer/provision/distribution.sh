@@ -11,7 +11,7 @@
 case "$ID" in
 debian | ubuntu)
 	python=python3
-	packages="ca-certificates nftables python3 python3-venv"
+	packages="ca-certificates dmsetup e2fsprogs nftables python3 python3-venv"
 	# At its first boot a machine may be looking for updates itself: wait for that.
 	apt="apt-get --quiet --yes --option Acquire::Retries=3 --option DPkg::Lock::Timeout=300"
 	update_packages() {
@@ -27,7 +27,7 @@ amzn)
 	# Its python3 is 3.9: dnf needs that one, and the agent a newer one beside it.
 	# https://docs.aws.amazon.com/linux/al2023/ug/python.html
 	python=python3.11
-	packages="ca-certificates nftables python3.11"
+	packages="ca-certificates device-mapper e2fsprogs nftables python3.11"
 	update_packages() {
 		dnf --quiet --assumeyes upgrade
 	}

@@ -76,7 +76,7 @@ class Plan:
                 "lease_seconds": self.lease_seconds,
                 "poll_seconds": self.poll_seconds,
                 "transfers": 4,
-                "heartbeat_seconds": 1.0,
+                "heartbeat_seconds": 3.0,
                 "run_refresh_seconds": 2.0,
                 "recovery_seconds": 1,
                 "notice_poll_seconds": 0.5,

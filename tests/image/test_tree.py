@@ -14,6 +14,7 @@ SCRIPTS = sorted([
     *(tree.REPOSITORY / "packer" / "provision").glob("*.sh"),
     *(tree.REPOSITORY / "tests" / "image").glob("*.sh"),
     tree.REPOSITORY / "systemd" / "poweroff", tree.REPOSITORY / "systemd" / "deadline",
+    tree.REPOSITORY / "systemd" / "scratch",
 ])  # fmt: skip
 
 EXPOSURE_LIMIT = 36

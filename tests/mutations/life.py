@@ -7,6 +7,7 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 WORKER, PIPELINE = f"{AGENT}worker.py", f"{AGENT}job/pipeline.py"
 RECEIVER, DRAIN = f"{AGENT}queue/receiver.py", f"{AGENT}queue/drain.py"
 REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/commands/enqueue.py"
+PEERS = f"{AGENT}reporting/peers.py"
 SHUTDOWN, COMMAND = f"{AGENT}shutdown.py", f"{AGENT}process/command.py"
 RECEIVING, LEAVING = "functional/agent/test_receiving.py::", "functional/agent/test_shutdown.py::"
 FAULTS = "functional/agent/test_engine_faults.py::"
@@ -104,17 +105,25 @@ MUTATIONS = (
         "truth-is-in-s3",
         "an empty queue is not the end while results are missing",
         RECEIVER,
-        "        if not missing:\n            whole",
-        "        if True:\n            whole",
+        "        if not missing:\n            sent",
+        "        if True:\n            sent",
         (f"{RECEIVING}test_the_keeper_sends_again_what_the_queue_has_lost",),
     ),
     Mutation(
         "only-the-leader-sends-again",
         "only the leader sends again what was lost",
         RECEIVER,
-        "        elif not self._refused and await self.peers.leads():",
-        "        elif not self._refused:",
+        "        elif await self.peers.leads():\n",
+        "        else:\n",
         (f"{RECEIVING}test_one_who_is_not_the_keeper_sends_nothing",),
+    ),
+    Mutation(
+        "word-of-another-drain",
+        "the word of a leader that left before the queue was empty here is not believed",
+        PEERS,
+        " and (beat.leaving or 0) >= since:",
+        ":",
+        (f"{RECEIVING}test_what_a_leader_found_before_is_not_believed",),
     ),
     Mutation(
         "lost-is-sent-again",

@@ -19,6 +19,22 @@ class World:
     policies: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     """The identity policies of who calls with an access key; a key without may do everything."""
     account: str = "123456789012"
+    demanded_tags: frozenset[str] = frozenset()
+    """The tags without which the organization lets nobody make anything."""
+    boundary: str = ""
+    """The policy that has to bound every role that is made; empty for none."""
+    role_path: str = "/"
+    """The path that roles, profiles and policies must have."""
+    shared_subnets: dict[str, str] = field(default_factory=dict)
+    """Which subnets are shared by other accounts, and whose they are."""
+    sms_sandbox: bool = True
+    """Whether SMS reaches verified numbers only, as in new accounts."""
+    requester_pays: frozenset[str] = frozenset()
+    """The buckets whose readers pay."""
+    demanded_keys: dict[str, str] = field(default_factory=dict)
+    """The keys that writers to a bucket must name."""
+    volume_key: str = ""
+    """The ARN of the account's own key that encrypts volumes by default; empty for AWS's."""
     scale: float = 1.0
     """How fast things happen: a process that really waits uses less than 1."""
 

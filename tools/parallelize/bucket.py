@@ -6,18 +6,28 @@ take it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespace
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import MissingError
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 
-def auto_name(account: str, region: str) -> str:
-    """Return the name of the account's bucket; the CloudFormation stack uses the same."""
-    return f"parallelize-{account}-{region}-an"
+NOT_REGIONAL = {"me-central-1", "me-south-1"}
+"""The regions without account-regional namespaces, by the page above.
+
+There a name is anybody's: `aws:ResourceAccount` and the expected owner keep out of theirs.
+"""
+
+
+def auto_name(names: Names, account: str, region: str) -> str:
+    """Return the name of the stack's bucket; the CloudFormation stack uses the same."""
+    own = "" if region in NOT_REGIONAL else "-an"
+    return f"{names.stack}-{account}-{region}{own}"
 
 
 def exists(s3: S3Client, name: str) -> bool:
@@ -35,13 +45,18 @@ def region_of(s3: S3Client, name: str) -> str | None:
 
 
 @translated("S3")
-def create(s3: S3Client, name: str, region: str) -> None:
+def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> None:
     """Make a private, encrypted bucket that only its owner's policies govern."""
     request: dict[str, Any] = {"Bucket": name, "ObjectOwnership": "BucketOwnerEnforced"}
     if name.endswith("-an"):
         request["BucketNamespace"] = "account-regional"
+    configuration: dict[str, Any] = {}
     if region != "us-east-1":  # the one region that must not be named here
-        request["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        configuration["LocationConstraint"] = region
+    if tags:
+        configuration["Tags"] = [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
+    if configuration:
+        request["CreateBucketConfiguration"] = configuration
     s3.create_bucket(**request)
     closed: Any = dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True

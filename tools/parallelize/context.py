@@ -46,9 +46,11 @@ from parallelize.region import check_name
 from parallelize.settings import Resolved, Settings
 from parallelize.wire import Wire
 from parallelize_core.aws_errors import translated
+from parallelize_core.bucket_terms import Terms
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
+from parallelize_core.names import Names
 from parallelize_core.store import AsyncStore, Store
 
 Made = TypeVar("Made")
@@ -108,6 +110,7 @@ class Context:
         with translated("AWS"):
             session = make_session(self.settings.aws.region, self.settings.aws.profile)
             check_name(session, self.region_source)
+        self.terms.install(session.events)
         return session
 
     @cached_property
@@ -161,11 +164,16 @@ class Context:
         place = f"{_user()}@{platform.node().partition('.')[0]}"
         return f"{place} ({known[1]})" if known and not self.elsewhere else place
 
+    @property
+    def names(self) -> Names:
+        """What the run's things, and the stack's, are called in the account."""
+        return Names(self.run, self.settings.aws.stack)
+
     @cached_property
     def bucket(self) -> str:
         """The run's bucket; whether it exists is another question."""
         named = self.settings.aws.bucket
-        return auto_name(self.account, self.region) if named == "auto" else named
+        return auto_name(self.names, self.account, self.region) if named == "auto" else named
 
     @cached_property
     def base(self) -> Location:
@@ -211,10 +219,16 @@ class Context:
         """Return another bucket, such as that of the inputs."""
         return WireStore(self.clients.store(bucket), self.wire)
 
+    @property
+    def terms(self) -> Terms:
+        """What the owners of buckets ask for."""
+        aws = self.settings.aws
+        return Terms(aws.requester_pays, aws.kms_keys)
+
     @cached_property
     def wire(self) -> Wire:
         """The event loop for what moves many objects or messages."""
-        return Wire(self.session)
+        return Wire(self.session, self.terms)
 
     def transfer(
         self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]
@@ -225,12 +239,12 @@ class Context:
     @property
     def queues(self) -> Queues:
         """The run's queues; MissingError before `enqueue` has made them."""
-        return find_queues(self.clients.sqs, self.run)
+        return find_queues(self.clients.sqs, self.names)
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags of everything that is made for the run."""
-        return run_tags(self.run, self.settings.aws.tags)
+        return run_tags(self.names, self.settings.aws.tags)
 
     @property
     def queue_tags(self) -> dict[str, str]:

@@ -10,14 +10,17 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-WITH_VALUE = ("--config", "--run", "--bucket", "--region", "--profile")
+WITH_VALUE = ("--config", "--run", "--bucket", "--stack", "--region", "--profile")
 BARE = ("--local",)
 IN_AWS = ("--region", "--profile")
 """What does not go together with --local."""
 
+OF_A_RUN = ("--run", "--local")
+"""What means nothing to `setup`, which is for all runs, and for AWS."""
+
 PROPOSED = re.compile(
     r"\bparallelize (?:run|prep|enqueue|estimate|download|status|failures|logs|report|retry"
-    r"|launch|scale|stop|kill|clean|doctor)\b"
+    r"|launch|scale|stop|kill|clean|doctor|setup)\b"
 )
 _END = re.compile(r"[,;\n)]|   |$")
 """Where a proposed command ends and prose goes on."""
@@ -36,6 +39,7 @@ def _with(found: re.Match[str], text: str, flags: Sequence[tuple[str, str]]) -> 
     ending = _END.search(text, found.end())
     there = text[found.end() : ending.start() if ending else None].split()
     meant = IN_AWS if "--local" in there else ()
+    meant = OF_A_RUN if found.group().endswith("setup") else meant
     if "--help" in there:
         return found.group()
     missing = (words for name, words in flags if name not in (*there, *meant))

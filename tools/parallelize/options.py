@@ -32,6 +32,9 @@ class Common:
     ] = None
     run: Annotated[str | None, Parameter(help="The run's name. [PARALLELIZE_RUN]")] = None
     bucket: Annotated[str | None, Parameter(help="The run's bucket. [PARALLELIZE_BUCKET]")] = None
+    stack: Annotated[
+        str | None, Parameter(help="The stack that `setup` made. [PARALLELIZE_STACK]")
+    ] = None
     region: Annotated[
         str | None, Parameter(help="The AWS region. [PARALLELIZE_REGION, AWS_REGION]")
     ] = None
@@ -56,6 +59,7 @@ class Common:
         return {
             "run.name": self.run,
             "aws.bucket": self.bucket,
+            "aws.stack": self.stack,
             "aws.region": self.region,
             "aws.profile": self.profile,
         }
@@ -63,7 +67,7 @@ class Common:
     def again(self) -> str:
         """Return these flags as they were given, to end a command that the person may type."""
         named = {"config": self.config, "run": self.run, "bucket": self.bucket,
-                 "region": self.region, "profile": self.profile}  # fmt: skip
+                 "stack": self.stack, "region": self.region, "profile": self.profile}  # fmt: skip
         words = (f" --{n} {shlex.quote(str(given))}" for n, given in named.items() if given)
         return "".join(words) + (" --local" if self.local else "")
 

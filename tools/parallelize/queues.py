@@ -14,7 +14,8 @@ from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError, UsageError
-from parallelize_core.layout import Location, dead_letter_queue_name, queue_name
+from parallelize_core.layout import Location
+from parallelize_core.names import Names
 from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, outlast
 
 if TYPE_CHECKING:
@@ -69,10 +70,10 @@ def others_queue(run: str, place: str) -> OthersQueueError:
     )
 
 
-def find_queues(sqs: SQSClient, run: str) -> Queues:
+def find_queues(sqs: SQSClient, names: Names) -> Queues:
     """Return the run's queues; raise MissingError if one of them is not there."""
-    names = queue_name(run), dead_letter_queue_name(run)
-    return Queues(*(SQSQueue(sqs, _url(sqs, name)) for name in names))
+    both = names.queue, names.dead_letter_queue
+    return Queues(*(SQSQueue(sqs, _url(sqs, name)) for name in both))
 
 
 @translated("SQS")
@@ -83,13 +84,13 @@ def _url(sqs: SQSClient, name: str) -> str:
         raise MissingError(f"there is no queue {name} yet", fix="parallelize enqueue") from None
 
 
-def find_place(sqs: SQSClient, run: str) -> str | None:
+def find_place(sqs: SQSClient, names: Names) -> str | None:
     """Return where the run lies that has the queue of this name, as its tag says.
 
     None if there is no queue, or if it is a former version's.
     """
     try:
-        return _place(sqs, _url(sqs, queue_name(run)))
+        return _place(sqs, _url(sqs, names.queue))
     except MissingError:
         return None
 
@@ -99,20 +100,20 @@ def _place(sqs: SQSClient, url: str) -> str | None:
     return sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(PLACE)
 
 
-def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
+def make_queues(sqs: SQSClient, names: Names, tags: Mapping[str, str]) -> Queues:
     """Make both queues, or bring those that exist up to date; the dead-letter queue first.
 
     When it returns SQS knows both: a new queue cannot be used in its first second. Raises
     OthersQueueError if they are those of another run, by the tag of its place.
     """
-    there = find_place(sqs, run)
+    there = find_place(sqs, names)
     if there and PLACE in tags and there != tags[PLACE]:
-        raise others_queue(run, there)
-    dead = _make(sqs, dead_letter_queue_name(run), tags, {
+        raise others_queue(names.run, there)
+    dead = _make(sqs, names.dead_letter_queue, tags, {
         "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
     })  # fmt: skip
     redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": MAX_RECEIVES}
-    main = _make(sqs, queue_name(run), tags, {
+    main = _make(sqs, names.queue, tags, {
         "MessageRetentionPeriod": str(RETENTION_SECONDS),
         "RedrivePolicy": json.dumps(redrive),
     })  # fmt: skip
@@ -120,15 +121,16 @@ def make_queues(sqs: SQSClient, run: str, tags: Mapping[str, str]) -> Queues:
 
 
 def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
-    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name), say)
+    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name, tags), say)
     outlast(NEW_QUEUE, lambda: _set_up(sqs, url, tags, attributes), say)
     return url
 
 
 @translated("SQS")
-def _create(sqs: SQSClient, name: str) -> str:
+def _create(sqs: SQSClient, name: str, tags: Mapping[str, str]) -> str:
     # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
-    return sqs.create_queue(QueueName=name)["QueueUrl"]
+    # It has the tags, too: an organization may let nobody make a thing without some.
+    return sqs.create_queue(QueueName=name, tags=dict(tags))["QueueUrl"]
 
 
 @translated("SQS")
@@ -146,10 +148,10 @@ def _arn(sqs: SQSClient, url: str) -> str:
     return answer["Attributes"]["QueueArn"]
 
 
-def delete_queues(sqs: SQSClient, run: str) -> list[str]:
+def delete_queues(sqs: SQSClient, names: Names) -> list[str]:
     """Delete those of the run's queues that exist; return their names."""
     gone = []
-    for name in (queue_name(run), dead_letter_queue_name(run)):
+    for name in (names.queue, names.dead_letter_queue):
         try:
             with translated("SQS"):
                 sqs.delete_queue(QueueUrl=_url(sqs, name))

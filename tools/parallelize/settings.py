@@ -11,8 +11,6 @@ An empty variable is one that is not set.
 from __future__ import annotations
 
 import difflib
-import re
-import string
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,64 +20,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallelize.console import escape
-from parallelize.units import parse_duration, parse_size, parse_slots
+from parallelize.setting_types import (
+    Bytes,
+    Counts,
+    Pairs,
+    Seconds,
+    Sizes,
+    Slots,
+    Words,
+    halt_limit,
+    output_template,
+    relative_globs,
+)
 from parallelize_core.errors import UsageError
-from parallelize_core.run import DEFAULT_OUTPUT_NAME, HALT
+from parallelize_core.names import FIRST, checked_stack
+from parallelize_core.run import DEFAULT_OUTPUT_NAME
 
 FILE_NAME = "parallelize.toml"
-
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-Bytes = Annotated[int, BeforeValidator(parse_size)]
-Slots = Annotated[int | str, BeforeValidator(parse_slots)]
-
-
-def _words(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _pairs(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-    if not all(sign for _, sign, _ in pairs):
-        raise ValueError(f'"{value}" is not a list of NAME=VALUE, with commas between them')
-    return {name.strip(): text.strip() for name, _, text in pairs}
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-
-
-def _output_template(template: str) -> str:
-    allowed = {"dir", "stem", "suffix", "run", "hash"}
-    try:
-        fields = [field for _, field, *_ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise ValueError(f'"{template}" is not a name: {error}') from None
-    if unknown := [field for field in fields if field not in allowed]:
-        known = ", ".join(f"{{{name}}}" for name in sorted(allowed))
-        raise ValueError(f"{{{unknown[0]}}} is not known here; there are {known}")
-    return template
-
-
-def _globs(globs: tuple[str, ...]) -> tuple[str, ...]:
-    for glob in globs:
-        if glob.startswith("/") or ".." in glob.split("/"):
-            raise ValueError(
-                f'"{glob}" leads out of the scratch folder; write one that is relative to it, '
-                'like "*.png" or "results/**/*.csv"'
-            )
-    return globs
-
-
-def _halt(value: object) -> object:
-    if value is None or (text := str(value).strip()) == "":
-        return None
-    if not re.fullmatch(HALT, text):
-        raise ValueError(f'"{value}" halts no run; write a number of files, or a share like "5%"')
-    return text
 
 
 class Table(BaseModel):
@@ -107,16 +64,16 @@ class RunTable(Table):
     require_output: bool | None = None
     memory_per_job: Bytes | None = Field(default=None, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
-    halt: Annotated[str | None, BeforeValidator(_halt)] = None
+    halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
 
 
 class OutputTable(Table):
     """Where outputs go, and what they are called."""
 
     to: str | None = None
-    name: Annotated[str, BeforeValidator(_output_template)] = DEFAULT_OUTPUT_NAME
+    name: Annotated[str, BeforeValidator(output_template)] = DEFAULT_OUTPUT_NAME
     on_clash: Literal["fail", "suffix", "replace"] = "fail"
-    collect: Annotated[Words, AfterValidator(_globs)] = ()
+    collect: Annotated[Words, AfterValidator(relative_globs)] = ()
 
 
 class AwsTable(Table):
@@ -124,11 +81,17 @@ class AwsTable(Table):
 
     profile: str | None = None
     region: str | None = None
+    stack: Annotated[str, AfterValidator(checked_stack)] = FIRST
     bucket: str = Field(default="auto", min_length=1)
     prefix: str = ""
     subnets: Words = ()
     tags: Pairs = Field(default={})
+    requester_pays: Words = ()
+    kms_keys: Pairs = Field(default={})
 
+
+ARCHITECTURES = {"x86_64": ("x86_64",), "arm64": ("arm64",), "both": ("x86_64", "arm64")}
+"""What `workers.architecture` means."""
 
 DEFAULT_TYPES = (
     "c7i.xlarge", "c6i.xlarge", "c6a.xlarge", "c7a.xlarge",
@@ -139,13 +102,24 @@ DEFAULT_TYPES = (
 
 
 class WorkersTable(Table):
-    """The machines; `disk` in bytes, `max_cost` in USD, `max_price` in USD an hour for one."""
+    """The machines; `disk` in bytes, `max_cost` in USD, `max_price` in USD an hour for one.
+
+    `disk_throughput` is in MiB/s. Its bounds, and those of `disk_iops`, are gp3's:
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
+    """
 
     count: int = Field(default=2, ge=0)
     types: Words = DEFAULT_TYPES
+    vcpus: Counts = None
+    memory: Sizes = None
+    accelerators: Counts = None
+    architecture: Literal["x86_64", "arm64", "both"] = "x86_64"
     ami: str = "auto"
+    ami_owner: Annotated[str, Field(pattern=r"^(self|amazon|aws-marketplace|\d{12})$")] = "self"
     slots: Slots = 0
     disk: Bytes = Field(default=50 * 2**30, gt=0)
+    disk_iops: int | None = Field(default=None, ge=3000, le=80_000)
+    disk_throughput: int | None = Field(default=None, ge=125, le=2000)
     market: Literal["spot", "on-demand"] = "spot"
     fleet: Literal["one-time", "persistent"] = "one-time"
     on_demand: int = Field(default=0, ge=0)
@@ -160,8 +134,9 @@ class WorkersTable(Table):
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
     instance_profile: str | None = None
     key_name: str | None = None
+    security_groups: Words = ()
     metrics: bool = True
-    log_group: str = "/parallelize/agents"
+    log_group: str | None = None
 
 
 class AgentTable(Table):
@@ -214,6 +189,7 @@ KEYS = tuple(f"{table}.{name}" for table, kind in TABLES.items() for name in kin
 
 SHORT_VARIABLES = {
     "run.name": ("PARALLELIZE_RUN",),
+    "aws.stack": ("PARALLELIZE_STACK",),
     "aws.bucket": ("PARALLELIZE_BUCKET",),
     # The AWS variables beat the files, as flags > environment > files everywhere else.
     "aws.region": ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import humanize
@@ -40,6 +42,14 @@ def parse_duration(value: object) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
+@dataclass(frozen=True)
+class Span:
+    """At least `least`, at most `most`; None for no limit above."""
+
+    least: int
+    most: int | None = None
+
+
 def parse_size(value: object) -> int:
     """Return the bytes of `50GiB`, `500MB`, or of a bare number of bytes; ValueError if neither.
 
@@ -49,6 +59,30 @@ def parse_size(value: object) -> int:
     if isinstance(value, bool) or match is None or match[2] not in _BYTES:
         raise ValueError(f'"{value}" is not a size; write 500MB, 4GiB or a number of bytes')
     return int(float(match[1]) * _BYTES[match[2]])
+
+
+def parse_counts(text: str) -> Span:
+    """Return what `4` (at least 4) or `4-8` (both ends included) means; ValueError if nothing."""
+    return _span(text, _count)
+
+
+def parse_sizes(text: str) -> Span:
+    """Return the bytes of `8GiB` (at least) or of `8GiB-32GiB`; ValueError if neither."""
+    return _span(text, parse_size)
+
+
+def _span(text: str, read: Callable[[str], int]) -> Span:
+    least, dash, most = text.partition("-")
+    span = Span(read(least.strip()), read(most.strip()) if dash else None)
+    if span.most is not None and span.most < span.least:
+        raise ValueError(f'"{text}" begins above its end')
+    return span
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f'"{text}" is not a number; write "4" for at least 4, or "4-8"')
+    return int(text)
 
 
 def parse_slots(value: object) -> int | str:

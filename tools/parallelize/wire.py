@@ -15,6 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.bucket_terms import NO_TERMS, Terms
 
 if TYPE_CHECKING:
     from parallelize_core.clients import Session
@@ -32,9 +33,10 @@ AT_ONCE = 32
 class Wire:
     """A loop, and the connections that are kept from one use to the next."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, terms: Terms = NO_TERMS) -> None:
         self._runner = asyncio.Runner()
         self._session = session
+        self._terms = terms
         self._clients: AsyncClients | None = None
         # The threads of a dashboard's server take turns.
         self._turn = RLock()
@@ -46,7 +48,7 @@ class Wire:
 
     async def _do(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         if self._clients is None:
-            self._clients = AsyncClients(self._session, PARTS_AT_ONCE)
+            self._clients = AsyncClients(self._session, PARTS_AT_ONCE, terms=self._terms)
             weakref.finalize(self, _close, self._runner.get_loop(), self._clients)
         try:
             return await work(self._clients)

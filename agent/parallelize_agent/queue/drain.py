@@ -18,7 +18,7 @@ class Step(Enum):
     """What an idle agent does next, in a sentence each."""
 
     POLL = "there is or may be work: ask for messages again"
-    CHECK = "the queue seems empty: see whether every job that was sent has a result"
+    CHECK = "the queue seems empty: has every job that was sent a result? The leader looks"
     HAND_OVER = "others hold the last messages: leave, unless this agent is the keeper"
     GIVE_UP = "there was nothing to do for too long: leave"
 
@@ -34,12 +34,18 @@ class DrainRule:
         self._idle_since = clock()
         self._zeros = 0
         self._last_zero = 0.0
+        self._empty_since = self._idle_since
         self._elsewhere_since: float | None = None
 
     def reset(self) -> None:
         """Start over: there is work."""
         self._idle_since = self._clock()
         self._forget()
+
+    @property
+    def empty_seconds(self) -> float:
+        """For how long all counts have been zero, when they last were."""
+        return self._clock() - self._empty_since
 
     def next_step(self, counts: QueueCounts) -> Step:
         """Say what to do after an empty receive with no job in hand."""
@@ -65,6 +71,8 @@ class DrainRule:
         self._elsewhere_since = None
         if self._zeros and now - self._last_zero < self._settings.interval_seconds:
             return Step.POLL
+        if not self._zeros:
+            self._empty_since = now
         self._zeros += 1
         self._last_zero = now
         return Step.CHECK if self._zeros >= self._settings.samples else Step.POLL

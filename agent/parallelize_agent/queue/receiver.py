@@ -17,7 +17,7 @@ from parallelize_agent.queue.messages import Messages
 from parallelize_agent.queue.outage import Outage
 from parallelize_agent.queue.repair import all_sent, missing_jobs, send_again
 from parallelize_agent.reporting.fitness import Fitness
-from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.reporting.peers import ALL_DONE, ALL_SENT_DONE, Peers
 from parallelize_agent.shutdown import Shutdown
 from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig
@@ -167,14 +167,24 @@ class Receiver:
             await self.shutdown.wait(WAIT_SECONDS)
 
     async def _check_truth(self) -> None:
+        """See whether the run is over: the leader looks, and the others do as it has done.
+
+        A look lists every result. If all workers looked, that would cost more than all else.
+        """
+        # The leader looks after several samples, so its word is younger than our first.
+        reason = await self.peers.found_done(self.drain.empty_seconds)
+        if reason:
+            self.shutdown.decide(reason)
+        elif await self.peers.leads():
+            await self._look_for_missing()
+
+    async def _look_for_missing(self) -> None:
         layout = self.config.layout
         missing = await asyncio.to_thread(missing_jobs, self.rare, layout)
         if not missing:
-            whole = "every job has its result"
-            partly = "every job that was sent has its result"
             sent = await asyncio.to_thread(all_sent, self.rare, layout)
-            self.shutdown.decide(whole if sent else partly)
-        elif not self._refused and await self.peers.leads():
+            self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)
+        elif not self._refused:
             log.warning("jobs without result or message are sent again", jobs=len(missing))
             await send_again(self.queue, self.config.run, missing)
             self.drain.reset()

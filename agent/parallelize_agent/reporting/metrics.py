@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-NAMESPACE = "Parallelize"
-"""What the alarms and the dashboard of the stack read; the workers' role allows no other."""
-
 MOST_SECONDS = 15.0
 """How long a worker waits for its metrics to be published before it goes on without."""
 
@@ -71,10 +68,14 @@ def of_run(run: Run, spent: float, now: datetime) -> list[Measurement]:
 
 
 class Publisher:
-    """Sends figures to CloudWatch, until it is told that it may not."""
+    """Sends figures to CloudWatch, until it is told that it may not.
 
-    def __init__(self, open_client: Callable[[], CloudWatchClient]) -> None:
+    The stack's alarms and dashboard read its namespace; the workers' role allows no other.
+    """
+
+    def __init__(self, open_client: Callable[[], CloudWatchClient], namespace: str) -> None:
         self._open_client = open_client
+        self._namespace = namespace
         self._client: CloudWatchClient | None = None
         self._refused = False
 
@@ -85,7 +86,7 @@ class Publisher:
         data = [{"MetricName": figure.name, "Value": figure.value} for figure in figures]
         try:
             self._client = self._client or self._open_client()
-            self._client.put_metric_data(Namespace=NAMESPACE, MetricData=data)  # type: ignore[arg-type]
+            self._client.put_metric_data(Namespace=self._namespace, MetricData=data)  # type: ignore[arg-type]
         except Exception as error:
             self._refused = code_of(error) in {"AccessDenied", "404"}
             log.warning("figures not sent", error=str(error), again=not self._refused)
@@ -144,7 +145,8 @@ class Metrics:
         if not (lead.limit or lead.publish):
             return
         layout = self._config.layout
-        spent = spent_usd(read_heartbeats(self._records, layout))
+        prepared = self._config.rates.prepared if self._config.rates else 0.0
+        spent = prepared + spent_usd(read_heartbeats(self._records, layout))
         if lead.limit and spent >= lead.limit:
             reason = f"the cost limit of ${lead.limit:.2f} is reached (about ${spent:.2f} spent)"
             if pause(self._records, layout, reason):

@@ -15,6 +15,10 @@ from parallelize_core.store import AsyncStore, Store
 
 log = structlog.get_logger()
 
+ALL_DONE = "every job has its result"
+ALL_SENT_DONE = "every job that was sent has its result"
+"""Why the leader leaves once it has compared manifest and results."""
+
 
 class Peers:
     """Reads heartbeats, and reads none again that has not changed; `worker` is this worker's id."""
@@ -34,9 +38,8 @@ class Peers:
 
     async def living(self) -> AsyncIterator[Heartbeat]:
         """Go through the other workers that live and mean to stay, the lowest id first."""
-        async for item in self._records.list(self._layout.agents.prefix):
-            beat = await self._read(item.key, item.etag)
-            if beat and beat.worker != self._worker and self._stays(beat):
+        async for beat in self._others():
+            if self._stays(beat):
                 yield beat
 
     async def any_other(self, besides: Collection[str] = ()) -> bool:
@@ -50,13 +53,38 @@ class Peers:
         """Whether this worker is the leader: it has the lowest id of those that live.
 
         It waits for the last leases and sends again what was lost, so that the others can leave.
+        One that is still being set up does not receive yet, and nobody waits for it.
         """
-        async for beat in self.living():
-            return self._worker <= beat.worker
+        async for beat in self._others():
+            if self._serves(beat):
+                return self._worker <= beat.worker
         return True
+
+    async def found_done(self, within_seconds: float) -> str:
+        """Return why the last leader has left, if it has found the run done; empty if not.
+
+        It began to leave within that time. No worker with a lower id than the leader's received
+        then, so none is looked at beyond the first that does now.
+        """
+        since = self._now() - within_seconds
+        async for beat in self._others():
+            if self._serves(beat):
+                break
+            if beat.reason in {ALL_DONE, ALL_SENT_DONE} and (beat.leaving or 0) >= since:
+                return beat.reason
+        return ""
+
+    async def _others(self) -> AsyncIterator[Heartbeat]:
+        async for item in self._records.list(self._layout.agents.prefix):
+            beat = await self._read(item.key, item.etag)
+            if beat and beat.worker != self._worker:
+                yield beat
 
     def _stays(self, beat: Heartbeat) -> bool:
         return beat.alive(self._now()) and beat.state is not WorkerState.DRAINING
+
+    def _serves(self, beat: Heartbeat) -> bool:
+        return self._stays(beat) and beat.state is not WorkerState.STARTING
 
     async def _read(self, key: str, etag: str) -> Heartbeat | None:
         """Return a heartbeat; one that cannot be read says nothing."""

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
+from parallelize_core.charges import RequestCounts
 from parallelize_core.errors import ParallelizeError, UnavailableError, UsageError
 from parallelize_core.transport.answers import Reply, ReplyError, hidden_error, translated
 from parallelize_core.transport.connection import (
@@ -91,6 +92,7 @@ class Client:
         agent: str,
         relocate: Callable[[str], Awaitable[tuple[Endpoint, Pool]]] | None = None,
         clock: Callable[[], float] = time.time,
+        counts: RequestCounts | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._pool = pool
@@ -99,6 +101,7 @@ class Client:
         self._agent = agent
         self._relocate = relocate
         self._clock = clock
+        self._counts = counts or RequestCounts()
         self._skew = 0.0
         self._signer = Signer(endpoint.service, endpoint.region)
         self._stamp = (0, Stamp("", ""))
@@ -176,6 +179,7 @@ class Client:
     async def _exchange(
         self, connection: Connection, request: Request, head: bytes, sink: Sink | None
     ) -> Reply:
+        self._counts.count(self.endpoint.service, request.method, request.query, len(request.body))
         answer = await connection.ask(
             head,
             request.body,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from parallelize_core.charges import RequestCounts
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.transport.client import Client
 from parallelize_core.transport.credentials import CredentialSource
@@ -27,7 +28,8 @@ AGENT = f"parallelize/{VERSION}"
 class Connector:
     """The clients of one session, its credentials and its connections."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, counts: RequestCounts | None = None) -> None:
+        self._counts = counts or RequestCounts()
         self._threads = ThreadPoolExecutor(THREADS, "aws")
         self._endpoints = Endpoints(session)
         self._credentials = CredentialSource(session, self._threads)
@@ -41,12 +43,17 @@ class Connector:
             return await self._reached(lambda: self._endpoints.of_bucket(bucket, region))
 
         endpoint, pool = await self._reached(lambda: self._endpoints.of_bucket(bucket))
-        return Client(endpoint, pool, self._credentials, self._budgets["s3"], AGENT, relocate)
+        return Client(
+            endpoint, pool, self._credentials, self._budgets["s3"], AGENT, relocate,
+            counts=self._counts,
+        )  # fmt: skip
 
     async def of_queue(self, url: str) -> Client:
         """Return a client of a queue."""
         endpoint, pool = await self._reached(lambda: self._endpoints.of_queues(url))
-        return Client(endpoint, pool, self._credentials, self._budgets["sqs"], AGENT)
+        return Client(
+            endpoint, pool, self._credentials, self._budgets["sqs"], AGENT, counts=self._counts
+        )
 
     def close(self) -> None:
         """Close all connections."""

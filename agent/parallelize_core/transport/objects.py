@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from parallelize_core.bucket_terms import NO_TERMS, Terms
 from parallelize_core.parts import ObjectPart
 from parallelize_core.store import Condition, checked_metadata
 from parallelize_core.transport import listing
@@ -53,8 +54,9 @@ class Payload:
 class ObjectRequests:
     """Builds the requests of one bucket."""
 
-    def __init__(self, bucket: str) -> None:
+    def __init__(self, bucket: str, terms: Terms = NO_TERMS) -> None:
         self._bucket = bucket
+        self._always, self._making = terms.reading(bucket), terms.writing(bucket)
 
     def get(
         self, key: str, etag: str = "", part: ObjectPart | None = None, *, checked: bool = True
@@ -77,7 +79,7 @@ class ObjectRequests:
         self, key: str, payload: Payload, condition: Condition, metadata: Mapping[str, str] | None
     ) -> Request:
         """Write a whole object."""
-        headers = [*_conditions(condition), *_metadata(metadata)]
+        headers = [*_conditions(condition), *_metadata(metadata), *self._making]
         return self._with_payload(self._request("PUT", key, headers), payload)
 
     def delete(self, key: str) -> Request:
@@ -92,7 +94,7 @@ class ObjectRequests:
 
     def begin(self, key: str, metadata: Mapping[str, str] | None) -> Request:
         """Begin an upload in parts."""
-        return self._request("POST", key, _metadata(metadata), "uploads=")
+        return self._request("POST", key, [*_metadata(metadata), *self._making], "uploads=")
 
     def part(self, key: str, upload: str, number: int, payload: Payload) -> Request:
         """Write a part."""
@@ -126,7 +128,7 @@ class ObjectRequests:
     def _request(
         self, method: str, key: str, headers: Iterable[tuple[str, str]] = (), query: str = ""
     ) -> Request:
-        return Request(method, key, self.where(key), _QUICK, query, [*headers])
+        return Request(method, key, self.where(key), _QUICK, query, [*headers, *self._always])
 
     @staticmethod
     def _with_payload(request: Request, payload: Payload) -> Request:

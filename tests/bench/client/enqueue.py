@@ -12,8 +12,8 @@ from tests.bench.client.finished import KEY, layout_of
 from tests.bench.client.scene import BUCKET, Scene, Took, scene
 from tests.bench.small_cloud.process import CloudProcess
 
-from parallelize_core.layout import queue_name
 from parallelize_core.manifest import PART_ENTRIES, Entry, encode_part
+from parallelize_core.names import Names
 
 _numbers = itertools.count()
 
@@ -28,7 +28,7 @@ def measure_enqueue(
             with scene(cloud, f"q{next(_numbers)}", core) as made:
                 prepare(made, program, count)
                 took.setdefault(name, []).append(made.run(program, "enqueue"))
-                _check(cloud, queue_name(made.name), count)
+                _check(cloud, Names(made.name).queue, count)
         with scene(cloud, f"q{next(_numbers)}", core) as made:
             url = cloud.create_queue(made.name)
             peer = Path(__file__).with_name("boto3_peer.py")

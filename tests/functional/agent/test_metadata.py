@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tenacity import wait_none
 
+from parallelize_agent.assembly import read_instance
 from parallelize_agent.machine import metadata as module
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.notices import Notice, NoticeWatch, _spot_notice, read_notice
@@ -191,3 +192,18 @@ def test_whatever_a_notice_says_it_is_a_notice(text: str) -> None:
     notice = _spot_notice(text, NOW)
     assert notice.seconds is not None
     assert notice.seconds >= 0
+
+
+class Told:
+    """Stands for a metadata service that has these paths."""
+
+    def __init__(self, **paths):
+        self._paths = paths
+
+    def get(self, path):
+        return self._paths.get(path.rpartition("/")[2].replace("-", "_"))
+
+
+def test_a_machine_knows_whether_it_has_a_public_address_which_is_charged():
+    assert read_instance(Told(instance_id="i-1", public_ipv4="203.0.113.9")).has_address
+    assert not read_instance(Told(instance_id="i-1")).has_address

@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from parallelize_agent.reporting.metrics import Metrics, Publisher
+from parallelize_core.charges import Charges, Rates
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.run import Run
@@ -20,6 +21,7 @@ class Books:
     """A store with a run, and the metrics of one of its workers."""
 
     max_cost: float | None = None
+    prepared: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -29,7 +31,8 @@ class Books:
             created_at="2026-11-20T00:00:00Z",
         )  # fmt: skip
         self.store.put(LAYOUT.run_json, run.encode())
-        config = CONFIG.model_copy(update={"max_cost_usd": self.max_cost})
+        rates = Rates(prepared=self.prepared)
+        config = CONFIG.model_copy(update={"max_cost_usd": self.max_cost, "rates": rates})
         self.metrics = Metrics(config, self.store, self.publish)
 
     def publish(self, figures):
@@ -88,6 +91,22 @@ def test_the_run_is_paused_at_its_cost_limit_with_what_was_spent():
     assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
 
 
+def test_what_is_charged_beside_the_machines_counts_towards_the_limit():
+    books = Books(max_cost=0.25)
+    books.beat("i-2", hours=1, price=0.01, charges=Charges(requests_usd=0.22))
+    books.beat("i-1", hours=1, price=0.01, settle=True)
+    assert books.paused == ""
+    books.beat("i-1", hours=1, price=0.01, charges=Charges(disk_usd=0.02), settle=True)
+    assert books.paused == "the cost limit of $0.25 is reached (about $0.26 spent)"
+    assert books.figures["RunUsd"] == pytest.approx(0.26)
+
+
+def test_what_was_paid_for_sending_the_inputs_counts_towards_the_limit():
+    books = Books(max_cost=0.25, prepared=0.20)
+    books.beat("i-1", hours=0.6, settle=True)
+    assert books.paused == "the cost limit of $0.25 is reached (about $0.26 spent)"
+
+
 @pytest.mark.parametrize("limit_of_the_first", [None, 100.0])
 def test_a_limit_is_kept_although_the_first_worker_has_none_or_a_higher_one(limit_of_the_first):
     # Workers of several launches are there together, and each has the settings of its own.
@@ -133,7 +152,7 @@ class RefusingCloudWatch:
 @pytest.mark.parametrize(("code", "calls"), [("AccessDenied", 1), ("Throttling", 2)])
 def test_a_publisher_that_may_not_publish_asks_only_once(code, calls):
     client = RefusingCloudWatch(code)
-    publish = Publisher(lambda: client)
+    publish = Publisher(lambda: client, "Parallelize")
     publish([])
     publish([])
     assert client.calls == calls

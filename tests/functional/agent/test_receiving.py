@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
 
 from parallelize_agent.job import prefetch
+from parallelize_agent.reporting.peers import ALL_DONE
 from parallelize_core.config import DrainSettings
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
@@ -128,6 +130,26 @@ def test_one_who_is_not_the_keeper_sends_nothing(make: MakeBench) -> None:
     other_worker(bench, "w0")
     assert bench.run("w1").reason == "no work for too long (agent.max_idle)"
     assert bench.queue.bodies() == []
+
+
+def test_what_the_leader_has_found_is_not_looked_for_again(
+    make: MakeBench,
+) -> None:
+    bench = make("true")
+    bench.add({"x": b""}, send=False)  # a look at the results would find it missing, and send it
+    left = {"state": WorkerState.LEFT, "reason": ALL_DONE, "leaving": FAR_AHEAD}
+    other_worker(bench, "w0", **left)
+    assert bench.run("w1").reason == ALL_DONE
+    assert not bench.has_result("x")
+
+
+def test_what_a_leader_found_before_is_not_believed(make: MakeBench) -> None:
+    bench = make("true")
+    bench.add({"x": b""}, send=False)
+    left = {"state": WorkerState.LEFT, "reason": ALL_DONE, "leaving": time.time()}
+    other_worker(bench, "w0", **left)
+    assert bench.run("w1").reason == ALL_DONE
+    assert bench.has_result("x")
 
 
 def test_jobs_that_were_never_sent_are_not_missing(make: MakeBench) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.functional.agent.bench import HOURLY_USD, Gate, at_work, until
+import pytest
+from tests.functional.agent.bench import HOURLY_USD, SWIFT, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
+from parallelize_core.charges import Rates
 from parallelize_core.result import INLINE_LOG_BYTES
 from parallelize_core.segment import read_segment
 
@@ -156,6 +158,27 @@ def test_the_last_heartbeat_says_that_the_worker_has_left_and_what_it_did(make: 
     assert (beat.state, beat.done, beat.failed) == ("left", 1, 1)
     assert beat.last_failure == "bad: exit 1"
     assert beat.reason == "every job has its result"
+
+
+def test_the_last_heartbeat_says_what_the_worker_has_cost_beside_its_machine(
+    make: MakeBench,
+) -> None:
+    rates = Rates(address_hour=3600.0, disk_hour=3600.0)
+    bench = make("echo done >out; echo out", config=SWIFT.model_copy(update={"rates": rates}))
+    bench.add({"x": b""})
+    bench.run()
+    beat = bench.heartbeat()
+    assert beat.charges
+    assert beat.charges.disk_usd == pytest.approx(beat.seen - beat.started)
+    # The machine of the tests has no public address.
+    assert beat.charges.address_usd == 0
+
+
+def test_a_worker_that_knows_no_rates_tells_of_no_charges(make: MakeBench) -> None:
+    bench = make("echo done >out; echo out")
+    bench.add({"x": b""})
+    bench.run()
+    assert bench.heartbeat().charges is None
 
 
 def test_the_last_heartbeat_is_written_although_the_store_refuses_it_at_first(

@@ -14,8 +14,8 @@ from parallelize_core import pause
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import NothingToDoError
 from parallelize_core.job import JobMessage
-from parallelize_core.layout import dead_letter_queue_name, queue_name
 from parallelize_core.manifest import read_parts
+from parallelize_core.names import Names
 
 Captured = pytest.CaptureFixture[str]
 AT_ONCE = DrainSettings(samples=2, interval_seconds=0)
@@ -105,8 +105,8 @@ def test_when_every_job_has_a_result_it_says_so(project: Project) -> None:
 def test_the_queues_keep_messages_long_and_the_dead_letter_queue_longer(project: Project) -> None:
     prepared(project, "a.txt")
     project.call("enqueue")
-    main = attributes(project, queue_name(project.run))
-    dead = attributes(project, dead_letter_queue_name(project.run))
+    main = attributes(project, Names(project.run).queue)
+    dead = attributes(project, Names(project.run).dead_letter_queue)
     assert int(dead["MessageRetentionPeriod"]) == 14 * 24 * 60 * 60
     assert int(main["MessageRetentionPeriod"]) < int(dead["MessageRetentionPeriod"])
     redrive = json.loads(main["RedrivePolicy"])
@@ -117,10 +117,12 @@ def test_the_queues_keep_messages_long_and_the_dead_letter_queue_longer(project:
 
 def test_queues_that_exist_with_other_attributes_are_brought_up_to_date(project: Project) -> None:
     sqs = project.context.clients.sqs
-    sqs.create_queue(QueueName=queue_name(project.run), Attributes={"MessageRetentionPeriod": "60"})
+    sqs.create_queue(
+        QueueName=Names(project.run).queue, Attributes={"MessageRetentionPeriod": "60"}
+    )
     for _ in range(2):
-        make_queues(sqs, project.run, {"owner": "ana"})
-    assert int(attributes(project, queue_name(project.run))["MessageRetentionPeriod"]) > 60
+        make_queues(sqs, Names(project.run), {"owner": "ana"})
+    assert int(attributes(project, Names(project.run).queue)["MessageRetentionPeriod"]) > 60
 
 
 def test_the_queues_carry_the_runs_tags_which_no_setting_can_hide(project: Project) -> None:
@@ -129,7 +131,7 @@ def test_the_queues_carry_the_runs_tags_which_no_setting_can_hide(project: Proje
     prepared(project, "a.txt")
     project.call("enqueue")
     sqs = project.context.clients.sqs
-    url = sqs.get_queue_url(QueueName=queue_name(project.run))["QueueUrl"]
+    url = sqs.get_queue_url(QueueName=Names(project.run).queue)["QueueUrl"]
     tags = sqs.list_queue_tags(QueueUrl=url)["Tags"]
     assert (tags["owner"], tags["parallelize:run"]) == ("ana", project.run)
 
@@ -153,7 +155,7 @@ def test_a_dry_run_makes_no_queue(project: Project, capsys: Captured) -> None:
     capsys.readouterr()
     assert project.call("enqueue", "--limit", "1", "--dry-run") == 0
     assert "(dry run) would send 1 job to the queue" in capsys.readouterr().err
-    queues = project.context.clients.sqs.list_queues(QueueNamePrefix=queue_name(project.run))
+    queues = project.context.clients.sqs.list_queues(QueueNamePrefix=Names(project.run).queue)
     assert "QueueUrls" not in queues
 
 

@@ -76,7 +76,7 @@ def test_workers_that_leave_before_they_see_the_new_jobs_are_replaced_once(
     assert living(enqueued.context) == 2
 
     ec2 = enqueued.context.client("ec2")
-    instances.terminate(ec2, [one.id for one in instances.find(ec2, enqueued.context.run)])
+    instances.terminate(ec2, [one.id for one in instances.find(ec2, enqueued.context.names)])
     assert look(enqueued, judge)[-1], "nobody is left, and these were told of all jobs"
 
 

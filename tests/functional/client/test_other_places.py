@@ -12,6 +12,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import Common
 from parallelize.queues import PLACE, OthersQueueError, find_place, make_queues, place_tag
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import Names
 
 Captured = pytest.CaptureFixture[str]
 Move = Callable[[], Context]
@@ -110,20 +111,20 @@ def test_status_does_not_take_the_others_queue_for_its_own(
 def test_the_first_that_makes_the_queues_has_them(project: Project) -> None:
     sqs, tags = project.context.clients.sqs, project.context.queue_tags
     other = RunLayout(Location("other", "é/"), project.run).root
-    make_queues(sqs, project.run, tags)
+    make_queues(sqs, Names(project.run), tags)
     with pytest.raises(OthersQueueError, match="another run of this account"):
-        make_queues(sqs, project.run, {**tags, PLACE: place_tag(other)})
-    assert find_place(sqs, project.run) == tags[PLACE]
+        make_queues(sqs, Names(project.run), {**tags, PLACE: place_tag(other)})
+    assert find_place(sqs, Names(project.run)) == tags[PLACE]
 
 
 def test_queues_of_a_former_version_become_those_of_the_run_that_uses_them(
     project: Project,
 ) -> None:
     sqs, tags = project.context.clients.sqs, project.context.queue_tags
-    make_queues(sqs, project.run, {"owner": "ana"})
-    assert find_place(sqs, project.run) is None
-    make_queues(sqs, project.run, tags)
-    assert find_place(sqs, project.run) == tags[PLACE]
+    make_queues(sqs, Names(project.run), {"owner": "ana"})
+    assert find_place(sqs, Names(project.run)) is None
+    make_queues(sqs, Names(project.run), tags)
+    assert find_place(sqs, Names(project.run)) == tags[PLACE]
 
 
 @pytest.mark.parametrize("prefix", ["é/", "a b/", "x" * 300 + "/"])

@@ -17,7 +17,8 @@ from parallelize.project import PROJECT_FILE
 from parallelize.queues import PLACE, place_tag
 from parallelize.runs.catalog import Catalog
 from parallelize.runs.record import load_run
-from parallelize_core.layout import Location, RunLayout, queue_name
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import Names
 from parallelize_core.run import Run
 
 Captured = pytest.CaptureFixture[str]
@@ -84,7 +85,7 @@ def test_no_command_changes_the_run_of_another_project(
 def test_machines_can_be_ended_although_the_bucket_is_gone(ours: Project) -> None:
     sqs, gone = ours.context.clients.sqs, f"gone-{ours.run}"
     there = RunLayout(Location(gone), ours.run)
-    url = sqs.get_queue_url(QueueName=queue_name(ours.run))["QueueUrl"]
+    url = sqs.get_queue_url(QueueName=Names(ours.run).queue)["QueueUrl"]
     sqs.tag_queue(QueueUrl=url, Tags={PLACE: place_tag(there.root)})
     assert ours.call("kill", "--bucket", gone) == 0
 

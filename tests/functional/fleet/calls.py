@@ -24,7 +24,7 @@ S3_ACTIONS = {
     "CreateMultipartUpload": ["PutObject"],
     "UploadPart": ["PutObject"],
     "CompleteMultipartUpload": ["PutObject"],
-    "DeleteObjects": ["DeleteObject"],
+    "ListObjectVersions": ["ListBucketVersions"],
 }
 SQS_ACTIONS = {
     "SendMessageBatch": ["SendMessage"],
@@ -120,15 +120,20 @@ def needs(call: Call, seen: Seen | None = None) -> list[Need]:
     if call.service == "s3":
         return s3_needs(call)
     if call.service == "sqs":
-        return [Need(f"sqs:{name}", queue_arn(call.params)) for name in sqs_actions(call)]
-    if call.service == "ec2" and not call.operation.startswith("Describe"):
+        tagged = ["TagQueue"] if call.operation == "CreateQueue" and call.params.get("tags") else []
+        names = [*sqs_actions(call), *tagged]
+        return [Need(f"sqs:{name}", queue_arn(call.params)) for name in names]
+    if call.service == "ec2" and not call.operation.startswith(("Describe", "Get")):
         return ec2_needs(call, seen)
     action = f"{call.service.replace('-', '')}:{call.operation}"
     if action in WITHOUT_PERMISSION:
         return []
     if call.service == "autoscaling" and not call.operation.startswith("Describe"):
         return autoscaling_needs(call, action, seen)
-    return [Need(action, resource, context) for resource, context in other_resources(call)]
+    found = [Need(action, resource, context) for resource, context in other_resources(call)]
+    if call.operation == "PutMetricAlarm" and call.params.get("Tags"):
+        found += [Need("cloudwatch:TagResource", one) for one in alarm_arns(call.params)]
+    return found
 
 
 def other_resources(call: Call) -> list[tuple[str, Context]]:
@@ -138,8 +143,7 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
     if call.service == "cloudwatch" and "Namespace" in params and "MetricData" in params:
         return [("*", (("cloudwatch:namespace", params["Namespace"]),))]
     if call.service == "cloudwatch":
-        names = params.get("AlarmNames") or [params["AlarmName"]]
-        return [(arn("cloudwatch", f"alarm:{name}"), ()) for name in names]
+        return [(resource, ()) for resource in alarm_arns(params)]
     if call.operation == "DescribeStacks":
         return [(arn("cloudformation", f"stack/{params['StackName']}/*"), ())]
     if call.operation == "GetParameter":
@@ -148,6 +152,11 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
         owner = "" if name.startswith("/aws/service/") else ACCOUNT
         return [(f"arn:aws:ssm:{REGION}:{owner}:parameter{name}", ())]
     return [("*", ())]
+
+
+def alarm_arns(params: Mapping[str, Any]) -> list[str]:
+    names = params.get("AlarmNames") or [params["AlarmName"]]
+    return [arn("cloudwatch", f"alarm:{name}") for name in names]
 
 
 def ec2_needs(call: Call, seen: Seen) -> list[Need]:
@@ -259,6 +268,10 @@ def s3_needs(call: Call) -> list[Need]:
     keys = [call.params["Key"]] if "Key" in call.params else []
     keys += [item["Key"] for item in call.params.get("Delete", {}).get("Objects", ())]
     actions = [f"s3:{name}" for name in S3_ACTIONS.get(call.operation, [call.operation])]
+    if call.operation == "DeleteObjects":
+        # The strict layer reads no bodies.
+        items = call.params.get("Delete", {}).get("Objects", ())
+        actions = sorted({f"s3:DeleteObject{'Version' * ('VersionId' in one)}" for one in items})
     if keys:
         return [Need(action, f"{bucket}/{key}", OWN_BUCKET) for action in actions for key in keys]
     prefix = (("s3:prefix", call.params["Prefix"]),) if "Prefix" in call.params else ()

@@ -28,8 +28,9 @@ from parallelize.queues import Queues, make_queues
 from parallelize_core.clients import Clients
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
-from parallelize_core.layout import Location, RunLayout, queue_name
+from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part, read_parts
+from parallelize_core.names import FIRST, Names
 from parallelize_core.result import Result
 from parallelize_core.run import Run
 from parallelize_core.store import ObjectInfo, Store
@@ -59,20 +60,27 @@ class Account:
     def store(self) -> Store:
         return Clients(self.client("s3"), self.client("sqs")).store(BUCKET)
 
-    def prepare(self, run: str, files: int = 10, *, sent: bool = True) -> Queues:
+    def prepare(
+        self,
+        run: str,
+        files: int = 10,
+        *,
+        sent: bool = True,
+        stack: str = FIRST,
+        bucket: str = BUCKET,
+    ) -> Queues:
         """Do what prep and enqueue would have done for a run; not `sent`, nothing is queued."""
-        layout = RunLayout(Location(BUCKET), run)
+        layout = RunLayout(Location(bucket), run)
+        store = Clients(self.client("s3"), self.client("sqs")).store(bucket)
         record = Run(
             name=run, command=("job.sh",), input=layout.input, output=layout.output,
             created_at="2026-11-20T00:00:00Z",
         )  # fmt: skip
-        self.store.put(layout.run_json, record.encode())
+        store.put(layout.run_json, record.encode())
         entries = [Entry(key=f"{n}.txt", size=1, etag="e") for n in range(files)]
-        self.store.put(layout.manifest_part(0), encode_part(entries))
-        self.store.put(
-            layout.cursor(0), Cursor(sent=files if sent else 0).model_dump_json().encode()
-        )
-        queues = make_queues(self.client("sqs"), run, {"parallelize:run": run})
+        store.put(layout.manifest_part(0), encode_part(entries))
+        store.put(layout.cursor(0), Cursor(sent=files if sent else 0).model_dump_json().encode())
+        queues = make_queues(self.client("sqs"), Names(run, stack), {"parallelize:run": run})
         if sent:
             queues.main.send([JobMessage(run=run, key=e.key, size=1).encode() for e in entries])
         return queues
@@ -88,7 +96,7 @@ class Account:
                 )  # fmt: skip
                 self.store.put(layout.result(entry.key), record.encode())
         self.client("sqs").purge_queue(
-            QueueUrl=self.client("sqs").get_queue_url(QueueName=queue_name(run))["QueueUrl"]
+            QueueUrl=self.client("sqs").get_queue_url(QueueName=Names(run).queue)["QueueUrl"]
         )
 
     def beat(self, run: str, heartbeat: Heartbeat) -> None:
@@ -130,7 +138,7 @@ class BotoStore(ThreadedStore):
 class BotoWire:
     """A loop whose calls are boto3's, so that moto answers them and policies can be compared."""
 
-    def __init__(self, session: boto3.Session) -> None:
+    def __init__(self, session: boto3.Session, _terms: object) -> None:
         self._clients = Clients.make(session)
 
     def run(self, work: Callable[[Any], Coroutine[Any, Any, Made]]) -> Made:

@@ -7,8 +7,13 @@ from tests.functional.fleet.conftest import REGION
 
 from parallelize.fleet.dry_runs import Answers, ask, start
 from parallelize_core.errors import AccessError
+from parallelize_core.names import Names
 
-MACHINE = start("ami-1", "c7i.xlarge", "subnet-1", "parallelize-agent-eu-west-1", "spot")
+SCANS = Names("scans")
+TAGS = {"parallelize:managed": "true"}
+MACHINE = start(
+    "ami-1", "c7i.xlarge", "subnet-1", "parallelize-agent-eu-west-1", market="spot", given=TAGS
+)
 CALLS = ("describe_instances", "describe_images", "create_launch_template", "run_instances")
 
 
@@ -23,7 +28,7 @@ def asked():
         with Stubber(ec2) as stub:
             for name, code in zip(CALLS, codes, strict=True):
                 stub.add_client_error(name, code)
-            found = ask(ec2, MACHINE)
+            found = ask(ec2, SCANS, TAGS, MACHINE)
             stub.assert_no_pending_responses()
         return found
 
@@ -45,7 +50,7 @@ def test_a_role_that_is_not_there_yet_says_nothing_about_permissions(asked):
 
 
 def test_a_start_for_which_there_is_no_image_is_not_tried(account):
-    assert ask(account.client("ec2"), None).untried == ("ec2:RunInstances",)
+    assert ask(account.client("ec2"), SCANS, TAGS, None).untried == ("ec2:RunInstances",)
 
 
 def test_any_other_error_is_not_taken_for_an_answer(asked):
@@ -61,7 +66,7 @@ def test_a_start_is_asked_for_with_our_tag_on_everything_and_the_workers_role():
 
 
 def test_an_on_demand_machine_has_no_spot_request_to_tag():
-    request = start("ami-1", "c7i.xlarge", "subnet-1", "role", "on-demand")
+    request = start("ami-1", "c7i.xlarge", "subnet-1", "role", market="on-demand", given=TAGS)
     assert "InstanceMarketOptions" not in request
     kinds = {one["ResourceType"] for one in request["TagSpecifications"]}
     assert "spot-instances-request" not in kinds

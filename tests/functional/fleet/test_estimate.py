@@ -6,14 +6,15 @@ import pytest
 from tests.functional.fleet.conftest import BUCKET
 
 from parallelize_core.heartbeat import Heartbeat, WorkerState
-from parallelize_core.layout import Location, RunLayout, queue_name
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import Names
 from parallelize_core.pause import pause
 
 ESTIMATE = ("estimate", "--sample", "4", "--run", "scans")
 
 
 def waiting(account):
-    url = account.client("sqs").get_queue_url(QueueName=queue_name("scans"))["QueueUrl"]
+    url = account.client("sqs").get_queue_url(QueueName=Names("scans").queue)["QueueUrl"]
     name = "ApproximateNumberOfMessages"
     answer = account.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
     return int(answer["Attributes"][name])

@@ -46,7 +46,7 @@ class Account:
         version = {
             "LaunchTemplateId": "lt-1",
             "VersionNumber": 7,
-            "VersionDescription": fingerprint(plan.fleets[0].template),
+            "VersionDescription": fingerprint(plan.fleets[0].templates[0]),
         }
         self.stub.add_response(
             "describe_launch_template_versions", {"LaunchTemplateVersions": [version]}

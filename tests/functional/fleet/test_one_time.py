@@ -14,6 +14,7 @@ from parallelize.fleet.termination import terminate
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.names import Names
 
 
 @pytest.fixture
@@ -52,7 +53,9 @@ def test_a_machine_finds_the_agents_configuration_in_its_user_data(account, scan
     (machine,) = account.machines("scans")
     found = AgentConfig.decode(user_data(account, machine), "user data")
     assert found.queue_url == scans.main.url
-    assert found.model_copy(update={"hourly_usd": {}}) == AgentConfig.decode(printed, "stdout")
+    assert found.model_copy(update={"hourly_usd": {}, "rates": None}) == AgentConfig.decode(
+        printed, "stdout"
+    )
 
 
 def test_user_data_holds_no_credentials(account, scans, parallelize):
@@ -313,7 +316,7 @@ def test_kill_ends_the_machines_although_auto_scaling_does_not_answer(
     with Stubber(clients.autoscaling) as stub:
         stub.add_client_error("describe_auto_scaling_groups", code, "no")
         with pytest.raises(ParallelizeError, match="3 workers were told to end") as told:
-            terminate(clients, "scans")
+            terminate(clients, Names("scans"))
     assert "DescribeAutoScalingGroups" in told.value.what
     assert account.machines("scans") == []
 
@@ -380,6 +383,35 @@ def test_of_two_subnets_in_a_zone_the_roomier_is_used(account, scans, paralleliz
         for override in config["Overrides"]
     ]
     assert set(overrides) == {there["SubnetId"]}
+
+
+def test_machines_are_in_the_security_groups_of_the_settings(
+    account, scans, parallelize, monkeypatch
+):
+    ec2 = account.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    group = ec2.create_security_group(GroupName="db", Description="d", VpcId=vpc)["GroupId"]
+    monkeypatch.setenv("PARALLELIZE_WORKERS_SECURITY_GROUPS", group)
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 0, err
+    (version,) = ec2.describe_launch_template_versions(LaunchTemplateName="parallelize-scans")[
+        "LaunchTemplateVersions"
+    ]
+    assert version["LaunchTemplateData"]["SecurityGroupIds"] == [group]
+
+
+def test_a_security_group_that_is_not_there_or_of_another_vpc_is_named(
+    account, scans, parallelize, monkeypatch
+):
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    other = ec2.create_security_group(GroupName="db", Description="d", VpcId=vpc)["GroupId"]
+    for group, told in (("sg-0123", "there is no security group sg-0123"), (other, f"is in {vpc}")):
+        monkeypatch.setenv("PARALLELIZE_WORKERS_SECURITY_GROUPS", group)
+        code, _, err = parallelize("launch", "1", "--run", "scans")
+        assert code == 2
+        assert told in err
+    assert account.machines("scans") == []
 
 
 def test_given_subnets_are_the_only_ones_used(account, scans, parallelize, monkeypatch):

@@ -310,5 +310,6 @@ def test_the_workers_of_a_group_have_the_same_configuration(account, group, para
         LaunchTemplateName="parallelize-scans"
     )["LaunchTemplateVersions"]
     data = base64.b64decode(versions[0]["LaunchTemplateData"]["UserData"]).decode()
-    found = AgentConfig.decode(data, "user data").model_copy(update={"hourly_usd": {}})
+    unpriced = {"hourly_usd": {}, "rates": None}
+    found = AgentConfig.decode(data, "user data").model_copy(update=unpriced)
     assert found == AgentConfig.decode(printed, "stdout")

@@ -15,8 +15,8 @@ from parallelize.commands.setup import stack_parameters
 from parallelize.context import open_context
 from parallelize.fleet.alarms import dead_letters_alarm, old_message_alarm, topic_arn
 from parallelize.options import Common
-from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
+from parallelize_core.names import Names
 
 # moto deploys what it knows of the template, and says what it does not.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
@@ -98,7 +98,7 @@ def alarms():
 @pytest.fixture(scope="module")
 def descriptions(alarms):
     """What the mails say, of the stack's alarms and of a run's."""
-    of_run = [make("scans", "arn:topic") for make in (old_message_alarm, dead_letters_alarm)]
+    of_run = [make(Names("scans"), "arn:topic") for make in (old_message_alarm, dead_letters_alarm)]
     return [
         *(alarm["AlarmDescription"]["Fn::Sub"] for alarm in alarms),
         *(alarm["AlarmDescription"] for alarm in of_run),
@@ -122,7 +122,7 @@ def test_every_alarm_says_what_to_do_without_a_page_to_open(descriptions):
 @pytest.mark.parametrize("make", [old_message_alarm, dead_letters_alarm])
 def test_an_alarm_of_a_queue_stays_as_it_is_while_sqs_tells_nothing(make):
     """With the last worker the calls to the queue end, and after hours so may its metrics."""
-    alarm = make("scans", "arn:topic")
+    alarm = make(Names("scans"), "arn:topic")
     assert alarm["Namespace"] == "AWS/SQS"
     assert alarm["TreatMissingData"] == "ignore"
 
@@ -133,18 +133,18 @@ def test_every_alarm_of_the_stack_tells_the_topic(alarms):
 
 def test_the_alarm_of_a_launch_tells_the_stacks_topic(deployed):
     (topic,) = deployed.client("sns").list_topics()["Topics"]
-    assert topic["TopicArn"] == topic_arn("aws", "eu-west-1", "123456789012")
+    assert topic["TopicArn"] == topic_arn("aws", "eu-west-1", "123456789012", Names())
 
 
 def test_the_agents_log_group_is_the_one_that_launches_name_and_forgets_in_time(deployed):
     (group,) = deployed.client("logs").describe_log_groups()["logGroups"]
-    assert group["logGroupName"] == WorkersTable().log_group
+    assert group["logGroupName"] == Names().log_group
     assert group["retentionInDays"] == 30
 
 
 def test_the_workers_security_group_lets_nobody_in(deployed):
     (group,) = deployed.client("ec2").describe_security_groups(
-        Filters=[{"Name": "group-name", "Values": ["parallelize-worker"]}]
+        Filters=[{"Name": "group-name", "Values": ["parallelize-worker-*"]}]
     )["SecurityGroups"]
     assert group["IpPermissions"] == []
 
@@ -170,7 +170,7 @@ def test_workers_are_launched_into_the_stacks_security_group(deployed, paralleli
         LaunchTemplateName="parallelize-scans"
     )["LaunchTemplateVersions"]
     (group,) = deployed.client("ec2").describe_security_groups(
-        Filters=[{"Name": "group-name", "Values": ["parallelize-worker"]}]
+        Filters=[{"Name": "group-name", "Values": ["parallelize-worker-*"]}]
     )["SecurityGroups"]
     assert version["LaunchTemplateData"]["SecurityGroupIds"] == [group["GroupId"]]
     profile = version["LaunchTemplateData"]["IamInstanceProfile"]

@@ -15,6 +15,7 @@ from parallelize.runs.stall_diagnosis import BOOT_SECONDS, explain, told_by_ec2
 from parallelize.runs.status import status_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import Names
 
 LAYOUT = RunLayout(Location(BUCKET), "scans")
 
@@ -28,7 +29,7 @@ def scans(account, parallelize):
 def why(account, seconds_later=0):
     status = status_of(Reader(account.store, LAYOUT).snapshot())
     later = replace(status, taken_at=status.taken_at + seconds_later)
-    return explain(ComputeClients.make(account.session), later)
+    return explain(ComputeClients.make(account.session), Names("scans"), later)
 
 
 def beat(account, worker, seen):
@@ -133,5 +134,5 @@ def test_what_ec2_does_not_tell_is_said_beside_what_the_workers_told(scans, para
     with Stubber(client) as stub:
         stub.add_response("describe_instances", {})
         status = status_of(Reader(scans.store, LAYOUT).snapshot())
-        told = told_by_ec2(ComputeClients(client, client, client), status)
+        told = told_by_ec2(ComputeClients(client, client, client), Names("scans"), status)
     assert told.why == f"{status.why}; EC2 tells no more: what EC2 answers makes no sense"

@@ -14,6 +14,7 @@ from parallelize.runs.status import status_of
 from parallelize.settings import DEFAULT_TYPES
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.names import Names
 
 PERSISTENT = ("--fleet", "persistent", "--run", "scans")
 
@@ -41,7 +42,7 @@ def test_the_default_types_can_be_launched_in_a_region_that_lacks_some(
     image.create_tags(Resources=[made], Tags=[{"Key": "parallelize:version", "Value": "0.1.0"}])
     account.prepare("scans", sent=True)
     sqs = account.session.client("sqs", region_name=region)
-    make_queues(sqs, "scans", {"parallelize:run": "scans"})
+    make_queues(sqs, Names("scans"), {"parallelize:run": "scans"})
     code, _, err = parallelize("launch", "1", "--force", "--run", "scans")
     assert code == 0, err
     assert f"not here {', '.join(absent)}: {region} does not have them" in err
@@ -49,16 +50,16 @@ def test_the_default_types_can_be_launched_in_a_region_that_lacks_some(
 
 def test_a_queue_is_used_when_sqs_knows_it(account):
     ours = Clients.make(account.session).sqs
-    queues = make_queues(ours, "new", {"parallelize:run": "new"})
+    queues = make_queues(ours, Names("new"), {"parallelize:run": "new"})
     assert refused(account, NewQueue)
     assert queues.main.counts().total == 0
 
 
 def test_queues_that_were_deleted_a_moment_ago_are_made_again(account, capsys):
     ours = Clients.make(account.session).sqs
-    make_queues(ours, "again", {"parallelize:run": "again"})
-    delete_queues(ours, "again")
-    assert make_queues(ours, "again", {"parallelize:run": "again"}).dead.counts().total == 0
+    make_queues(ours, Names("again"), {"parallelize:run": "again"})
+    delete_queues(ours, Names("again"))
+    assert make_queues(ours, Names("again"), {"parallelize:run": "again"}).dead.counts().total == 0
     assert refused(account, DeletedQueue)
     assert "SQS keeps its name for 60 s" in capsys.readouterr().err
 
@@ -136,7 +137,7 @@ def test_launch_says_why_ec2_ended_machines_as_they_started(
 
 def why(account):
     snapshot = Reader(account.store, RunLayout(Location(BUCKET), "scans")).snapshot()
-    return explain(ComputeClients.make(account.session), status_of(snapshot))
+    return explain(ComputeClients.make(account.session), Names("scans"), status_of(snapshot))
 
 
 def test_status_says_why_ec2_ended_machines_before_their_first_heartbeat(

@@ -4,6 +4,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto.ec2.models import ec2_backends
 from tests.functional.fleet.conftest import BUCKET, REGION
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.clock import Clock
@@ -131,3 +132,58 @@ def test_what_a_test_itself_looks_up_is_the_truth_at_once(account):
     sqs = account.client("sqs")
     url = sqs.create_queue(QueueName="q")["QueueUrl"]
     assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+
+
+@pytest.mark.parametrize(
+    ("ebs", "refused"),
+    [
+        ({"VolumeSize": 15, "Iops": 8000}, True),
+        ({"VolumeSize": 15, "Throughput": 800}, True),
+        ({"VolumeSize": 15, "Iops": 4000, "Throughput": 800}, False),
+    ],
+)
+def test_a_volume_has_no_more_speed_than_its_size_allows(account, our, ebs, refused):
+    ec2 = our("ec2")
+    mapping = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeType": "gp3", **ebs}}
+    made = ec2.create_launch_template(
+        LaunchTemplateName="t",
+        LaunchTemplateData={"ImageId": account.image, "BlockDeviceMappings": [mapping]},
+    )
+    account.strict.world.clock.sleep(2)
+    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
+    answer = ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": "c7i.xlarge"}]}
+        ],
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
+        },
+    )  # fmt: skip
+    codes = [one["ErrorCode"] for one in answer.get("Errors", ())]
+    assert codes == (["InvalidParameterCombination"] if refused else [])
+
+
+def test_a_machine_does_not_start_from_an_image_of_another_architecture(account, our):
+    ec2 = our("ec2")
+    made = ec2.create_launch_template(
+        LaunchTemplateName="t", LaunchTemplateData={"ImageId": account.image}
+    )
+    account.strict.world.clock.sleep(2)
+    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
+    answer = ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": "c7g.xlarge"}]}
+        ],
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
+        },
+    )  # fmt: skip
+    assert answer["Errors"][0]["ErrorCode"] == "InvalidParameterValue"
+
+
+def test_the_tags_of_an_image_are_its_owners(account, our):
+    ec2_backends["123456789012"][REGION].amis[account.image].owner_id = "999999999999"
+    (image,) = our("ec2").describe_images(ImageIds=[account.image])["Images"]
+    assert image.get("Tags", []) == []

@@ -4,10 +4,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from tests.functional.fleet.calls import recorded
 from tests.functional.fleet.conftest import REGION
 
 from parallelize import stack
 from parallelize.stack.holders import holders
+from parallelize_core.names import FIRST
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
@@ -36,8 +38,8 @@ def ours():
 
 
 def test_a_stack_whose_policy_somebody_holds_is_not_deleted(deployed, attached):
-    ours().delete_stack(StackName=stack.NAME)
-    told = ours().describe_stacks(StackName=stack.NAME)["Stacks"][0]["StackStatus"]
+    ours().delete_stack(StackName=FIRST)
+    told = ours().describe_stacks(StackName=FIRST)["Stacks"][0]["StackStatus"]
     assert told == "DELETE_FAILED"
 
 
@@ -48,7 +50,7 @@ def test_setup_delete_says_who_holds_a_policy_and_deletes_nothing(deployed, atta
     command = f"aws iam detach-user-policy --user-name anna --policy-arn {attached}"
     assert command in " ".join(err.split())
     assert holders(deployed.client("iam"), attached) == [("user", "anna")]
-    told = ours().describe_stacks(StackName=stack.NAME)["Stacks"][0]["StackStatus"]
+    told = ours().describe_stacks(StackName=FIRST)["Stacks"][0]["StackStatus"]
     assert told == "CREATE_COMPLETE"
 
 
@@ -59,10 +61,49 @@ def test_setup_delete_waits_until_the_stack_is_gone(deployed, parallelize):
     assert "the stack is gone" in err
 
 
+FIXED = stack.template().replace("-worker-${VpcId}", "-worker")
+
+
 def test_a_named_security_group_cannot_be_moved_to_another_vpc(deployed):
     with pytest.raises(ClientError, match="custom-named resource"):
         ours().create_change_set(
-            StackName=stack.NAME, ChangeSetName="c", ChangeSetType="UPDATE",
-            TemplateBody=stack.template(), Capabilities=["CAPABILITY_NAMED_IAM"],
+            StackName=FIRST, ChangeSetName="c", ChangeSetType="UPDATE",
+            TemplateBody=FIXED, Capabilities=["CAPABILITY_NAMED_IAM"],
             Parameters=[{"ParameterKey": "VpcId", "ParameterValue": "vpc-0123456789abcdef0"}],
         )  # fmt: skip
+
+
+def make_vpc(account):
+    """Make a second VPC with a subnet, and return their ids."""
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    place = {"CidrBlock": "10.1.0.0/24", "AvailabilityZone": "eu-west-1a"}
+    return vpc, ec2.create_subnet(VpcId=vpc, **place)["Subnet"]["SubnetId"]
+
+
+def test_the_stack_moves_to_another_vpc(deployed, parallelize, monkeypatch):
+    vpc, subnet = make_vpc(deployed)
+    monkeypatch.setenv("PARALLELIZE_AWS_SUBNETS", subnet)
+    with recorded() as calls:
+        code, _, err = parallelize("setup", "--dry-run")
+    assert code == 0, err
+    (call,) = [call for call in calls if call.operation == "CreateChangeSet"]
+    assert {"ParameterKey": "VpcId", "ParameterValue": vpc} in call.params["Parameters"]
+
+
+def test_workers_in_another_vpc_have_the_stacks_group_there(account, parallelize, monkeypatch):
+    vpc, subnet = make_vpc(account)
+    monkeypatch.setenv("PARALLELIZE_AWS_SUBNETS", subnet)
+    assert parallelize("setup", "--yes")[0] == 0
+    account.prepare("scans")
+    code, _, err = parallelize("launch", "1", "--run", "scans")
+    assert code == 0, err
+    (machine,) = account.machines("scans")
+    assert machine["VpcId"] == vpc
+    (version,) = account.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName="parallelize-scans"
+    )["LaunchTemplateVersions"]
+    (group,) = account.client("ec2").describe_security_groups(
+        GroupIds=version["LaunchTemplateData"]["SecurityGroupIds"]
+    )["SecurityGroups"]
+    assert (group["GroupName"], group["VpcId"]) == (f"parallelize-worker-{vpc}", vpc)

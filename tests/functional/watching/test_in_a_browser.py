@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.functional.watching.browser import dump, evaluate, needs_a_browser
 from tests.functional.watching.test_dashboard import serve, site_over
-from tests.unit.watching.report_scene import report_on
+from tests.unit.watching.report_scene import at, report_on
 from tests.unit.watching.scene import Scene
 from tests.unit.watching.test_report_page import HOSTILE, busy_report
 
@@ -147,6 +147,41 @@ def test_no_page_has_to_be_scrolled_sideways(tmp_path: Path, width: int, dark: b
     )  # fmt: skip
     assert wide <= 0
     assert dark_now == dark
+
+
+def going_on() -> Scene:
+    """Return a run in mid-way with names as long as they get."""
+    scene = Scene()
+    long = "a-folder-with-a-name/" * 9
+    names = [f"{long}file-{number:03}.tif" for number in range(60)]
+    scene.prepare(*names)
+    for number, name in enumerate(names[:20]):
+        times = {"started_at": at(500 - 20 * number), "finished_at": at(480 - 20 * number)}
+        if number % 7:
+            scene.finish(name, exit_code=0, usage={"seconds": 15 + number}, **times)
+        else:
+            scene.fail(name, **times)
+    for number in range(3):
+        scene.beat(f"i-{number:017}", running=tuple(names[20 + number : 24 + number]), done=6,
+                   rate=0.02, hourly_usd=0.2)  # fmt: skip
+    return scene
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 800, 1280])
+@pytest.mark.parametrize("path", ["", "scans/", "scans/files"])
+def test_no_page_of_the_dashboard_has_to_be_scrolled_sideways(
+    tmp_path: Path, path: str, width: int, dark: bool
+) -> None:
+    for browser in serve(site_over(going_on().store)):
+        page = browser.get(path).body
+        style = f"<style>{browser.get('style.css').body}</style>"
+    wide = evaluate(
+        page.replace("</head>", f"{style}</head>"),
+        "return document.documentElement.scrollWidth - innerWidth;",
+        tmp_path, width, dark=dark,
+    )  # fmt: skip
+    assert wide <= 0
 
 
 def test_the_dashboard_has_the_table_too_and_a_name_leads_to_its_logs() -> None:

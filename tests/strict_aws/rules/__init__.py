@@ -6,36 +6,67 @@ from tests.strict_aws.layer import Rule
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
 from tests.strict_aws.rules.limits import ParameterLimits
 from tests.strict_aws.rules.machines import (
+    Architecture,
     EndedAtOnce,
     NewInstance,
     NewTemplate,
     RegionTypes,
+    RequiredTypes,
+    SharedImage,
     VolumeSize,
+    VolumeSpeed,
 )
+from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
-from tests.strict_aws.rules.stacks import AttachedPolicy, DeletedStack, NamedResource
-from tests.strict_aws.rules.storage import ArchivedObject, BucketOwner, Permission, UnseenKey
+from tests.strict_aws.rules.shared_vpc import SharedSubnet
+from tests.strict_aws.rules.stacks import (
+    AttachedPolicy,
+    DeletedStack,
+    NamedResource,
+    RegionalBucket,
+)
+from tests.strict_aws.rules.storage import (
+    ArchivedObject,
+    BucketOwner,
+    DemandedKey,
+    Permission,
+    RequesterPays,
+    UnseenKey,
+)
 from tests.strict_aws.rules.throttling import Throttling
+from tests.strict_aws.rules.volumes import VolumeKey
 
 RULES: tuple[type[Rule], ...] = (
     Throttling,
     ParameterLimits,
     Permission,
+    DemandedTags,
+    SmsSandbox,
     BucketOwner,
     UnseenKey,
     ArchivedObject,
+    RequesterPays,
+    DemandedKey,
     NewQueue,
     DeletedQueue,
     PurgedQueue,
     RegionTypes,
+    RequiredTypes,
     NewTemplate,
     VolumeSize,
+    SharedSubnet,
+    VolumeSpeed,
+    Architecture,
+    SharedImage,
     EndedAtOnce,
+    VolumeKey,
     NewInstance,
     DeletedGroup,
     NewPolicy,
     BusyGroup,
     DeletedStack,
     AttachedPolicy,
+    DemandedRole,
     NamedResource,
+    RegionalBucket,
 )

@@ -7,11 +7,13 @@ https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from typing import Any
 
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.models.instances import StateReason
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule, World
@@ -43,6 +45,44 @@ class RegionTypes(Rule):
 def starts_machines(call: Call) -> bool:
     """Whether machines may come of a call; a dry run has no other answer than an error."""
     return call.name == "ec2.CreateFleet" and not call.get("DryRun")
+
+
+class RequiredTypes(Rule):
+    """Types that meet requirements are those of the region, by what is stored of each.
+
+    moto does not know the call. Only those requirements are looked at that the project makes.
+    """
+
+    source = (
+        "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/"
+        "API_GetInstanceTypesFromInstanceRequirements.html"
+    )
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.operation != "GetInstanceTypesFromInstanceRequirements":
+            return None
+        wanted, found = call.params["InstanceRequirements"], []
+        for name in sorted(offered(call.region)):
+            kind = INSTANCE_TYPES.get(name, {})
+            if kind and _architectures(name) & set(call.params["ArchitectureTypes"]):
+                found += [{"InstanceType": name}] * _meets(kind, wanted)
+        return {"InstanceTypes": found}
+
+
+def _meets(kind: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    has = {
+        "VCpuCount": kind["VCpuInfo"]["DefaultVCpus"],
+        "MemoryMiB": kind["MemoryInfo"]["SizeInMiB"],
+        "AcceleratorCount": sum(one["Count"] for one in kind.get("GpuInfo", {}).get("Gpus", ())),
+    }
+    within = all(
+        int(wanted[name].get("Min", 0)) <= value <= int(wanted[name].get("Max", value))
+        for name, value in has.items()
+    )
+    allowed = wanted.get("AllowedInstanceTypes") or ["*"]
+    named = any(fnmatch(kind["InstanceType"], pattern) for pattern in allowed)
+    burst = kind.get("BurstablePerformanceSupported") or kind.get("BareMetal")
+    return within and named and not burst
 
 
 class NewTemplate(Rule):
@@ -127,14 +167,38 @@ class VolumeSize(Rule):
     found = "launch with a disk smaller than its image's, and image build --base gpu"
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if not starts_machines(call):
-            return None
         backend = ec2_backends[self.world.account][call.region]
-        for config in call.get("LaunchTemplateConfigs") or ():
-            named = config["LaunchTemplateSpecification"]
-            template = backend.get_launch_template(named["LaunchTemplateId"])
-            if fault := _too_small(backend, template.get_version(named["Version"]).data):
-                return {"Errors": [fault]}
+        faults = (_too_small(backend, data) for data in templates(self.world, call))
+        return next(({"Errors": [fault]} for fault in faults if fault), None)
+
+
+def templates(world: World, call: Call) -> Iterator[dict[str, Any]]:
+    """Go through the content of the launch templates that a fleet names."""
+    if not starts_machines(call):
+        return
+    backend = ec2_backends[world.account][call.region]
+    for config in call.get("LaunchTemplateConfigs") or ():
+        named = config["LaunchTemplateSpecification"]
+        template = backend.get_launch_template(named["LaunchTemplateId"])
+        yield template.get_version(named["Version"]).data
+
+
+class VolumeSpeed(Rule):
+    """A gp3 volume has at most 500 IOPS for each GiB, and 0.25 MiB/s for each of those."""
+
+    source = "https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        for data in templates(self.world, call):
+            for one in data.get("BlockDeviceMappings") or ():
+                size, iops = int(one["Ebs"]["VolumeSize"]), int(one["Ebs"].get("Iops", 3000))
+                throughput = int(one["Ebs"].get("Throughput", 125))
+                if iops > max(3000, 500 * size) or throughput * 4 > iops:
+                    return {"Errors": [{
+                        "ErrorCode": "InvalidParameterCombination",
+                        "ErrorMessage": "The iops to volume size, or throughput to iops, ratio"
+                        " is too high",
+                    }]}  # fmt: skip
         return None
 
 
@@ -150,6 +214,50 @@ def _too_small(backend: Any, data: dict[str, Any]) -> dict[str, str] | None:
         "ErrorMessage": f"Volume of size {min(sizes)}GB is smaller than snapshot "
         f"'{image.ebs_snapshot.id}', expect size >= {smallest}GB",
     }
+
+
+class Architecture(Rule):
+    """A machine starts only from an image of its architecture."""
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-instance-type-compat.html"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        backend = ec2_backends[self.world.account][call.region]
+        configs = call.get("LaunchTemplateConfigs") or ()
+        for config, data in zip(configs, templates(self.world, call), strict=False):
+            image = backend.amis.get(data.get("ImageId"))
+            for one in config.get("Overrides") or ():
+                can = _architectures(one.get("InstanceType"))
+                made_for = (image and image.architecture) or "x86_64"
+                if can and made_for not in can:
+                    return {"Errors": [{
+                        "ErrorCode": "InvalidParameterValue",
+                        "ErrorMessage": f"The architecture '{','.join(sorted(can))}' of the"
+                        " specified instance type does not match the architecture"
+                        f" '{made_for}' of the specified AMI.",
+                    }]}  # fmt: skip
+        return None
+
+
+def _architectures(name: str | None) -> frozenset[str]:
+    kind = INSTANCE_TYPES.get(name or "", {})
+    return frozenset(kind.get("ProcessorInfo", {}).get("SupportedArchitectures", ()))
+
+
+class SharedImage(Rule):
+    """The tags of an image are seen by its owner only."""
+
+    source = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/sharingamis-explicit.html"
+
+    def watches(self, call: Call) -> bool:
+        return call.name == "ec2.DescribeImages"
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        images = [
+            one if one.get("OwnerId") == self.world.account else {**one, "Tags": []}
+            for one in result.get("Images", ())
+        ]
+        return {**result, "Images": images}
 
 
 class EndedAtOnce(Rule):

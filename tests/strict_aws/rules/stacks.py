@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from moto.cloudformation.models import cloudformation_backends
@@ -25,6 +26,9 @@ def fail(stack: Any, status: str, resource: str, kind: str, why: str, token: str
     event.logical_resource_id, event.resource_type = resource, kind
     event.resource_status, event.resource_status_reason = "DELETE_FAILED", why
     event.client_request_token = token
+
+
+_GROUP_NAME = re.compile(r"^ +GroupName:.*$", re.MULTILINE)
 
 
 class AttachedPolicy(Rule):
@@ -67,7 +71,7 @@ def _holders(rule: Rule, policy: Any) -> set[str]:
 
 
 class NamedResource(Rule):
-    """A security group with a name cannot be replaced, as another VPC would ask for."""
+    """What has the same name again cannot be replaced, as another VPC or path would ask for."""
 
     source = (
         "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-name.html"
@@ -80,12 +84,18 @@ class NamedResource(Rule):
         stack = stack_of(self, call)
         pairs = call.params["Parameters"]
         given = {one["ParameterKey"]: one.get("ParameterValue") for one in pairs}
-        vpc, now = given.get("VpcId"), dict(stack.parameters).get("VpcId") if stack else None
-        if vpc and now and vpc != now:
+        before = dict(stack.parameters) if stack else {}
+        changed = {name for name, value in given.items() if value and value != before.get(name)}
+        named_by_vpc = all(
+            "${VpcId}" in one for one in _GROUP_NAME.findall(call.params["TemplateBody"])
+        )
+        if "RolePath" in changed & before.keys() or (
+            "VpcId" in changed & before.keys() and not named_by_vpc
+        ):
             raise Refusal(
                 "ValidationError",
                 "CloudFormation cannot update a stack when a custom-named resource requires "
-                "replacing. Rename parallelize-worker and update the stack again.",
+                "replacing. Rename it and update the stack again.",
             )
         return None
 
@@ -123,3 +133,24 @@ class DeletedStack(Rule):
 def _going(name: str) -> dict[str, Any]:
     return {"StackName": name, "StackStatus": "DELETE_IN_PROGRESS",
             "CreationTime": "2026-11-01T00:00:00Z"}  # fmt: skip
+
+
+class RegionalBucket(Rule):
+    """Two regions have no bucket names of an account's own."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html"
+    found = "setup asked for such a name in every region"
+
+    WITHOUT = ("me-central-1", "me-south-1")
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.name != "cloudformation.CreateChangeSet" or call.region not in self.WITHOUT:
+            return None
+        given = {
+            one["ParameterKey"]: one.get("ParameterValue") for one in call.params["Parameters"]
+        }
+        if given.get("BucketNamespace") == "account-regional":
+            raise Refusal(
+                "ValidationError", "Account regional namespaces are not supported in this region"
+            )
+        return None

@@ -73,9 +73,45 @@ class ArchivedObject(Rule):
         buckets = s3_backends[self.world.account]["aws"].buckets
         bucket = buckets.get(str(call.get("Bucket")))
         found = bucket.keys.get(str(call.get("Key"))) if bucket else None
-        if found and found.storage_class in self.CLASSES and found.status != "RESTORED":
+        if (
+            found
+            and getattr(found, "storage_class", "") in self.CLASSES
+            and found.status != "RESTORED"
+        ):
             raise Refusal(
                 "InvalidObjectState",
                 "The operation is not valid for the object's storage class", 403,
             )  # fmt: skip
+        return None
+
+
+class RequesterPays(Rule):
+    """Who reads a bucket whose readers pay has to say in each request that they know."""
+
+    source = (
+        "https://docs.aws.amazon.com/AmazonS3/latest/userguide/ObjectsinRequesterPaysBuckets.html"
+    )
+    found = "no request said so, and inputs in such a bucket could not be read"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.service != "s3" or call.get("Bucket") not in self.world.requester_pays:
+            return None
+        known = "RequestPayer" in call.model.input_shape.members
+        if known and call.headers.get("x-amz-request-payer") != "requester":
+            raise Refusal("AccessDenied", "Access Denied", 403)
+        return None
+
+
+class DemandedKey(Rule):
+    """A bucket's policy may deny writes that do not name its key in their headers."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html"
+    found = "no write named a key, and outputs could not be stored in such a bucket"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        key = self.world.demanded_keys.get(str(call.get("Bucket")))
+        makes = call.name in {"s3.PutObject", "s3.CreateMultipartUpload"}
+        named = call.headers.get("x-amz-server-side-encryption-aws-kms-key-id")
+        if key and makes and named != key:
+            raise Refusal("AccessDenied", "Access Denied", 403)
         return None

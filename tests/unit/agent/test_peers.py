@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.reporting.peers import Peers
+from parallelize_agent.reporting.peers import ALL_DONE, ALL_SENT_DONE, Peers
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
@@ -71,8 +72,9 @@ beats = st.lists(
 
 
 @given(beats)
-def test_among_those_that_stay_exactly_one_leads(beats: list[Heartbeat]) -> None:
-    staying = [b.worker for b in beats if b.alive(NOW) and b.state is not WorkerState.DRAINING]
+def test_among_those_that_receive_and_stay_exactly_one_leads(beats: list[Heartbeat]) -> None:
+    others = {WorkerState.STARTING, WorkerState.DRAINING}
+    staying = [b.worker for b in beats if b.alive(NOW) and b.state not in others]
     assert sum(leads(worker, beats) for worker in staying) == bool(staying)
 
 
@@ -84,3 +86,31 @@ def test_another_worker_is_one_that_is_neither_this_nor_among_those_left_out() -
     peers = peers_of("w1", [beat("w1"), beat("w2")])
     assert asyncio.run(peers.any_other())
     assert not asyncio.run(peers.any_other({"w2"}))
+
+
+def left(worker: str, ago: float, reason: str = ALL_DONE) -> Heartbeat:
+    told = {"reason": reason, "leaving": NOW - ago}
+    return beat(worker, WorkerState.LEFT).model_copy(update=told)
+
+
+def found_done(beats: list[Heartbeat]) -> str:
+    return asyncio.run(peers_of("w5", beats).found_done(60))
+
+
+@pytest.mark.parametrize("reason", [ALL_DONE, ALL_SENT_DONE])
+def test_the_word_of_a_leader_that_has_left_counts(reason: str) -> None:
+    assert found_done([beat("w1", age=1000), left("w2", 59, reason), beat("w3")]) == reason
+
+
+def test_other_words_and_older_ones_do_not_count() -> None:
+    assert found_done([left("w1", 61), left("w2", 0, "the machine is taken away")]) == ""
+
+
+def test_a_worker_that_was_not_the_leader_is_not_looked_at() -> None:
+    assert found_done([beat("w1"), left("w2", 0)]) == ""
+
+
+def test_nobody_waits_for_a_worker_that_is_still_being_set_up() -> None:
+    starting = beat("w1", WorkerState.STARTING)
+    assert leads("w2", [starting, beat("w2"), beat("w3")])
+    assert found_done([starting, left("w2", 0), beat("w3")]) == ALL_DONE

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parallelize.commands.enqueue import (
     CHUNK,
@@ -14,6 +17,7 @@ from parallelize.commands.enqueue import (
     check_names,
     lost_jobs,
     settled_counts,
+    spread,
     waiting_jobs,
 )
 from parallelize.runs.cursor import HOLD_SECONDS, CursorHold
@@ -104,6 +108,20 @@ def test_every_job_is_sent_once_over_all_parts() -> None:
     assert send(store, queue, 10**6) == CHUNK + 8
     assert set(sent(queue).values()) == {1}
     assert len(sent(queue)) == CHUNK + 8
+
+
+@given(st.integers(0, 40), st.integers(1, 9))
+def test_parts_are_sent_from_several_stretches_in_turn_and_each_once(
+    count: int, stretches: int
+) -> None:
+    order = list(spread(range(count), stretches))
+    assert sorted(order) == list(range(count))
+    first = order[: min(stretches, count)]
+    assert all(later - earlier >= count // stretches for earlier, later in pairwise(first[:2]))
+
+
+def test_workers_read_and_write_far_apart_in_the_bucket() -> None:
+    assert list(spread(range(10), 4)) == [0, 3, 6, 9, 1, 4, 7, 2, 5, 8]
 
 
 def test_a_limit_is_kept_and_the_rest_follows() -> None:

@@ -49,6 +49,13 @@ def test_a_command_for_the_local_cloud_gets_no_region_and_no_profile():
     assert proposed == "parallelize run --run scans --local"
 
 
+def test_setup_is_proposed_for_the_same_stack_and_place_and_for_no_run():
+    words = ["doctor", "--stack", "lab", "--region", "eu-west-1", "--run", "scans"]
+    proposed = repeat_flags("parallelize setup   makes it", words)
+    assert proposed == "parallelize setup --stack lab --region eu-west-1   makes it"
+    assert repeat_flags("parallelize setup", ["status", "--local"]) == "parallelize setup"
+
+
 def test_what_comes_after_two_dashes_is_no_flag():
     assert repeat_flags("parallelize retry", ["run", "--", "--local"]) == "parallelize retry"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def test_packer_gets_every_choice_and_the_wheel_that_was_built() -> None:
     assert given["extra_packages"] == "samtools"
     assert given["extra_requirements"] == "numpy<3 x"
     assert Path(given["wheel"]).parent == plan.out
+
+
+def test_the_image_and_its_build_have_the_organizations_tags() -> None:
+    tagged = replace(REQUEST, tags={"cost-center": "4711"})
+    given = variables(plan_build(tagged, Path("/src"), Path("/out")).commands[-1])
+    assert given["tags"] == '{"cost-center": "4711"}'
+    template = (find_source(None) / "packer" / "worker.pkr.hcl").read_text()
+    for kind in ("tags", "snapshot_tags", "run_tags", "run_volume_tags"):
+        assert re.search(rf"^  {kind} += local\.(build_)?tags$", template, re.MULTILINE)
 
 
 def test_what_was_not_chosen_is_left_to_the_template() -> None:

@@ -10,6 +10,7 @@ from tests.unit.core.strategies import accepted_key, run_name
 from parallelize_core import keys, layout
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout, key_hash, with_suffix
+from parallelize_core.names import Names
 from parallelize_core.run import DEFAULT_OUTPUT_NAME
 
 SQS_QUEUE_NAME_LENGTH = 80
@@ -59,11 +60,8 @@ def test_one_runs_root_is_not_the_start_of_anothers() -> None:
 
 @given(run_name, run_name)
 def test_no_two_runs_share_a_queue_and_every_name_is_short_enough(one: str, other: str) -> None:
-    names = {
-        make(layout.check_run_name(run))
-        for run in {one, other}
-        for make in (layout.queue_name, layout.dead_letter_queue_name)
-    }
+    runs = {Names(layout.check_run_name(run), "s" * 14) for run in {one, other}}
+    names = {name for run in runs for name in (run.queue, run.dead_letter_queue)}
     assert len(names) == 2 * len({one, other})
     assert all(len(name) <= SQS_QUEUE_NAME_LENGTH for name in names)
 

@@ -7,6 +7,7 @@ from parallelize.commands.doctor import called_besides
 from parallelize.commands.findings import (
     Verdict,
     judge_clock,
+    judge_disks,
     judge_image,
     judge_leftovers,
     judge_network,
@@ -70,6 +71,17 @@ class TestQuota:
         assert judge_quota([], "spot", 8).verdict is Verdict.LOOK
 
 
+class TestDisks:
+    def test_room_for_the_workers_disks_is_good(self):
+        assert judge_disks(51200, 1200, 50_000).verdict is Verdict.GOOD
+
+    def test_disks_beyond_the_quota_are_bad_and_it_is_said_what_to_ask_for(self):
+        finding = judge_disks(51200, 51000, 250)
+        assert finding.verdict is Verdict.BAD
+        assert finding.text == "200 of 51,200 GiB of gp3 storage are free; 250 are wanted"
+        assert "gp3" in finding.fix
+
+
 def left(kind="machine", id_="i-1", run="scans", hours=2.0):
     return Leftover(kind, id_, run, hours)
 
@@ -111,7 +123,8 @@ def subnet(id_="subnet-1", *, public=True):
 
 def table(*routes, subnet_id=None):
     link = {"SubnetId": subnet_id} if subnet_id else {"Main": True}
-    return {"VpcId": "vpc-1", "Associations": [link], "Routes": list(routes)}
+    found = {"VpcId": "vpc-1", "RouteTableId": "rtb-1"}
+    return found | {"Associations": [link], "Routes": list(routes)}
 
 
 INTERNET = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1"}
@@ -123,7 +136,6 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
     ("subnets", "tables", "verdict"),
     [
         ([subnet()], [table(LOCAL, INTERNET)], Verdict.GOOD),
-        ([subnet(public=False)], [table(LOCAL, NAT)], Verdict.GOOD),
         ([subnet(public=False)], [table(LOCAL, INTERNET)], Verdict.BAD),
         ([subnet()], [table(LOCAL)], Verdict.BAD),
         # A table of the subnet's own hides the VPC's main one.
@@ -137,6 +149,26 @@ LOCAL = {"DestinationCidrBlock": "172.31.0.0/16", "GatewayId": "local"}
 )
 def test_subnets_need_a_way_out(subnets, tables, verdict):
     assert judge_network(Network(subnets, tables)).verdict is verdict
+
+
+def test_a_nat_gateway_without_the_free_way_to_s3_is_a_finding_with_the_command_that_makes_it():
+    network = Network([subnet(public=False)], [table(LOCAL, NAT)], region="eu-west-1")
+    finding = judge_network(network)
+    assert finding.verdict is Verdict.LOOK
+    assert "$0.045 a GB" in finding.text
+    assert "--vpc-id vpc-1 --route-table-ids rtb-1" in finding.fix
+    assert "com.amazonaws.eu-west-1.s3" in finding.fix
+
+
+def test_a_nat_gateway_beside_an_endpoint_of_s3_is_good():
+    network = Network([subnet(public=False)], [table(LOCAL, NAT)], [S3])
+    assert judge_network(network).verdict is Verdict.GOOD
+
+
+def test_routes_that_only_a_shared_subnets_owner_can_see_are_not_called_missing():
+    finding = judge_network(Network([subnet()], []))
+    assert finding.verdict is Verdict.LOOK
+    assert "their owner's" in finding.text
 
 
 def endpoint(service, kind="Interface", **other):
@@ -163,7 +195,7 @@ S3, SQS = endpoint("s3", "Gateway"), endpoint("sqs")
     ],
 )
 def test_a_vpc_with_endpoints_only_needs_those_of_s3_and_sqs(endpoints, verdict):
-    tables = [table(LOCAL) | {"RouteTableId": "rtb-1"}]
+    tables = [table(LOCAL)]
     assert judge_network(Network([subnet()], tables, endpoints)).verdict is verdict
 
 
@@ -173,7 +205,7 @@ def test_only_the_endpoints_that_are_missing_are_asked_for():
 
 
 def test_workers_that_could_not_tell_how_they_do_are_worth_a_look():
-    tables = [table(LOCAL) | {"RouteTableId": "rtb-1"}]
+    tables = [table(LOCAL)]
     besides = called_besides(WorkersTable(fleet="persistent"))
     finding = judge_network(Network([subnet()], tables, [S3, SQS, endpoint("logs")]), besides)
     assert finding.verdict is Verdict.LOOK
@@ -195,6 +227,6 @@ def test_workers_that_could_not_tell_how_they_do_are_worth_a_look():
     ],
 )
 def test_only_a_stack_that_was_made_is_good(status, verdict, fix):
-    finding = judge_stack(status)
+    finding = judge_stack("parallelize", status)
     assert finding.verdict is verdict
     assert fix in finding.fix

@@ -3,9 +3,13 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.fleet.examples import facts, request
 
-from parallelize.commands.estimate import sentences
+from parallelize.commands.estimate import hourly_usd, request_usd, sentences
+from parallelize.fleet.plan import plan_launch
 from parallelize.runs.forecast import forecast, mean_range, percentiles
+from parallelize_core.charges import Charges
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.result import Result, Usage
 
 numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
@@ -75,3 +79,38 @@ def test_memory_that_was_not_measured_is_not_taken_for_none():
     assert told.memory is not None
     assert told.memory.p50 == 5e8
     assert any("not known" in line for line in sentences(forecast([result(1, 0)], 1, 1, None), 1))
+
+
+def test_the_requests_of_the_files_that_are_left_are_part_of_the_cost():
+    told = forecast([result(0.036)] * 10, 1_000_000, 10, hourly_usd=0.5, request_usd=11e-6)
+    assert told.requests_usd == pytest.approx(11.0)
+    assert told.usd.low == pytest.approx(11.5)
+
+
+def test_a_forecast_says_what_is_counted_and_what_is_not():
+    text = " ".join(sentences(forecast([result(1.0)], 10, 1, 1.0), 1))
+    assert "machines, addresses, disks, requests, metrics and log; not" in text
+    assert "storage in S3" in text
+
+
+def beat(hours, price=0.06, done=0, **charged):
+    return Heartbeat(
+        worker="i-1", state=WorkerState.LEFT, started=0, seen=hours * 3600, interval_seconds=30,
+        hourly_usd=price, done=done, charges=Charges(**charged) if charged else None,
+    )  # fmt: skip
+
+
+def test_an_hour_of_a_worker_has_its_address_disk_metrics_and_log():
+    plan = plan_launch(facts(), request())
+    charged = {"address_usd": 0.01, "disk_usd": 0.012, "monitoring_usd": 0.004}
+    hour = hourly_usd([beat(2, requests_usd=5.0, **charged)], plan)
+    assert hour == pytest.approx(0.06 + 0.026 / 2)
+
+
+def test_an_hour_of_a_worker_that_tells_of_its_machine_only_is_its_machines():
+    assert hourly_usd([beat(2)], plan_launch(facts(), request())) == 0.06
+
+
+def test_the_requests_of_a_file_are_those_of_the_sample():
+    assert request_usd([beat(1, done=20, requests_usd=0.0004)]) == pytest.approx(0.00002)
+    assert request_usd([beat(1)]) == 0

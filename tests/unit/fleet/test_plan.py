@@ -5,10 +5,24 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.fleet.examples import AGENT, SPOT_STANDARD, facts, pool, pools, request
+from tests.unit.fleet.examples import (
+    AGENT,
+    IMAGE,
+    SPOT_STANDARD,
+    ZONES,
+    facts,
+    pool,
+    pools,
+    request,
+)
 
+from parallelize.fleet.disk import Disk
+from parallelize.fleet.execute import with_group_templates
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.rates import shipped
+from parallelize.fleet.show import describe_plan
+from parallelize.fleet.stock import Bundle
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import CapacityError, LimitError, NothingToDoError, UsageError
 
@@ -55,6 +69,39 @@ def test_on_demand_workers_have_no_max_price_and_no_spot_options():
     assert all("MaxPrice" not in o for o in overrides(fleet))
 
 
+def test_a_disk_has_the_size_and_speed_that_the_settings_say():
+    given = request(disk=Disk(200, iops=8000, throughput=500))
+    (mapping,) = only_fleet(plan_launch(facts(), given)).templates[0]["BlockDeviceMappings"]
+    assert mapping["Ebs"]["VolumeSize"] == 200
+    assert mapping["Ebs"]["Iops"] == 8000
+    assert mapping["Ebs"]["Throughput"] == 500
+
+
+def test_a_disk_without_a_speed_of_its_own_asks_for_none():
+    (mapping,) = only_fleet(plan_launch(facts(), request())).templates[0]["BlockDeviceMappings"]
+    assert not {"Iops", "Throughput"} & set(mapping["Ebs"])
+
+
+@pytest.mark.parametrize(
+    ("disk", "why", "fix"),
+    [
+        (Disk(10, iops=6000), "at most 500 for each GiB", 'workers.disk = "12GiB"'),
+        (Disk(50, throughput=1000), "4 IOPS for each MiB/s", "workers.disk_iops = 4000"),
+    ],
+)
+def test_a_speed_that_ebs_does_not_give_is_refused_with_what_it_takes(disk, why, fix):
+    with pytest.raises(UsageError) as told:
+        plan_launch(facts(), request(disk=disk))
+    assert why in told.value.why
+    assert fix in told.value.fix
+
+
+def test_workers_are_in_the_security_groups_of_the_settings_beside_that_of_setup():
+    given = request(security_groups=("sg-7", "sg-8"))
+    template = only_fleet(plan_launch(facts(), given)).templates[0]
+    assert template["SecurityGroupIds"] == ["sg-1", "sg-7", "sg-8"]
+
+
 def test_some_of_the_workers_can_be_on_demand_for_the_tail():
     plan = plan_launch(facts(), request(count=5, on_demand=2))
     assert [(fleet.market, fleet.count) for fleet in plan.fleets] == [("spot", 3), ("on-demand", 2)]
@@ -71,7 +118,7 @@ def test_a_repeated_plan_repeats_its_client_tokens_and_each_fleet_has_its_own():
 
 
 def test_the_launch_template_is_whole():
-    template = only_fleet(plan_launch(facts(), request(disk_gib=80))).template
+    template = only_fleet(plan_launch(facts(), request(disk=Disk(80)))).templates[0]
     assert template["ImageId"] == facts().image.id
     assert template["IamInstanceProfile"] == {"Name": "parallelize-agent"}
     assert template["SecurityGroupIds"] == ["sg-1"]
@@ -97,7 +144,7 @@ def tagged(*bodies):
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_everything_that_a_launch_creates_carries_the_runs_tag(market):
     fleet = only_fleet(plan_launch(facts(), request(market=market, tags={"owner": "ana"})))
-    found = tagged(fleet.body, fleet.template)
+    found = tagged(fleet.body, fleet.templates[0])
     # EC2 refuses a template that tags what the launch does not make.
     spot = {"spot-instances-request"} if market == "spot" else set()
     assert found.keys() == {"fleet", "instance", "volume", "network-interface"} | spot
@@ -109,13 +156,13 @@ def test_everything_that_a_launch_creates_carries_the_runs_tag(market):
 
 def test_what_the_fleets_request_tags_its_template_does_not_tag_again():
     fleet = only_fleet(plan_launch(facts(), request()))
-    assert not tagged(fleet.body).keys() & tagged(fleet.template).keys()
+    assert not tagged(fleet.body).keys() & tagged(fleet.templates[0]).keys()
 
 
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_the_machines_of_a_group_have_their_tags_from_its_template(market):
     group = plan_launch(facts(), request(fleet="persistent", market=market)).group
-    found = tagged(group.template)
+    found = tagged(group.templates[0])
     assert found.keys() == {"instance", "volume", "network-interface"}
     assert all(tags["parallelize:run"] == "scans" for tags in found.values())
 
@@ -123,12 +170,12 @@ def test_the_machines_of_a_group_have_their_tags_from_its_template(market):
 def test_a_users_tags_cannot_hide_a_machine_from_kill():
     plan = plan_launch(facts(), request(tags={"parallelize:run": "other"}))
     fleet = only_fleet(plan)
-    for tags in tagged(fleet.body, fleet.template).values():
+    for tags in tagged(fleet.body, fleet.templates[0]).values():
         assert tags["parallelize:run"] == "scans"
 
 
 def test_the_agent_finds_its_configuration_and_prices_in_the_user_data():
-    template = only_fleet(plan_launch(facts(), request())).template
+    template = only_fleet(plan_launch(facts(), request())).templates[0]
     config = AgentConfig.decode(base64.b64decode(template["UserData"]), "user data")
     assert config.run == "scans"
     assert config.hourly_usd["spot c7i.xlarge eu-west-1b"] == 0.07
@@ -184,6 +231,17 @@ def test_a_cost_limit_is_refused_if_the_price_of_the_fallback_is_not_known_unles
     plan_launch(replace(given, emulated=True), wanted)
 
 
+def test_of_types_that_nobody_named_the_forty_cheapest_are_asked():
+    names = tuple(f"c{n}x.xlarge" for n in range(60))
+    many = tuple(
+        pool(name, zone, spot=1 - n / 100) for n, name in enumerate(names) for zone in ZONES
+    )
+    given = facts(pools=many)
+    plan = plan_launch(given, request(types=names, by_requirements=True))
+    assert {one.type.name for one in plan.pools} == set(names[20:])
+    assert len({one.type.name for one in plan_launch(given, request(types=names)).pools}) == 60
+
+
 def test_user_data_has_room_for_forty_types_in_six_zones():
     many = [
         pool(f"x{n}i-flex.12xlarge", zone=f"ap-northeast-1{zone}", spot=0.12345, on_demand=0.98765)
@@ -196,6 +254,39 @@ def test_user_data_has_room_for_forty_types_in_six_zones():
 def test_a_price_that_cannot_be_read_is_not_guessed():
     given = facts(pools=(pool(spot=None),))
     assert plan_launch(given, request()).hourly_usd is None
+
+
+def test_addresses_and_disks_of_all_machines_are_told_beside_their_price():
+    given = facts(prices=shipped(), addresses=True)
+    beside = plan_launch(given, request(count=10, disk=Disk(100))).beside
+    assert beside.addresses == pytest.approx(10 * 0.005)
+    assert beside.disks == pytest.approx(10 * 100 * 0.08 / 730)
+
+
+def test_machines_in_private_subnets_pay_for_no_address():
+    assert plan_launch(facts(prices=shipped()), request()).beside.addresses == 0
+
+
+def test_workers_count_with_the_prices_of_their_own_disk():
+    plan = plan_launch(facts(prices=shipped()), request(disk=Disk(200)))
+    rates = AgentConfig.decode(plan.user_data, "user data").rates
+    assert rates.disk_hour == pytest.approx(200 * 0.08 / 730, abs=1e-6)
+    assert rates.s3_write == 0.000005
+
+
+def test_where_nothing_is_charged_workers_count_nothing():
+    plan = plan_launch(facts(prices=shipped(), emulated=True), request())
+    assert plan.beside is None
+    assert AgentConfig.decode(plan.user_data, "user data").rates is None
+
+
+def test_addresses_and_disks_count_when_a_cost_limit_would_end_the_launch_at_once():
+    given = facts(prices=shipped(), addresses=True, work=Work(5000), quotas=())
+    # 1,000 machines at 7 cents are $17.50 for a quarter of an hour, and $2.62 the rest.
+    wanted = request(count=1000, max_cost=19.0)
+    with pytest.raises(LimitError, match="cost limit"):
+        plan_launch(given, wanted)
+    assert plan_launch(replace(given, prices=None), wanted)
 
 
 def test_pools_are_shown_cheapest_first_and_unknown_prices_last():
@@ -256,9 +347,13 @@ class TestRefusals:
         with pytest.raises(UsageError, match="only on-demand and outside a group"):
             plan_launch(facts(), request(shutdown_behavior="stop", **changes))
 
+    def test_more_workers_than_ec2_takes_in_one_request(self):
+        with pytest.raises(UsageError, match="a fleet has 10,000 workers at most, not 10,001"):
+            plan_launch(facts(), request(count=10_001))
+
     def test_one_time_on_demand_workers_may_stop(self):
         plan = plan_launch(facts(), request(shutdown_behavior="stop", market="on-demand"))
-        assert only_fleet(plan).template["InstanceInitiatedShutdownBehavior"] == "stop"
+        assert only_fleet(plan).templates[0]["InstanceInitiatedShutdownBehavior"] == "stop"
 
     def test_a_spent_budget(self):
         with pytest.raises(LimitError, match=r"\$20.00, about \$20.50 spent"):
@@ -326,6 +421,53 @@ class TestQuota:
         given = facts(quotas=(Quota(SPOT_STANDARD, 64, 0), Quota("L-1216C47A", 4, 0)))
         with pytest.raises(CapacityError, match="on-demand quota"):
             plan_launch(given, request(count=3, on_demand=2))
+
+
+class TestTwoArchitectures:
+    arm = replace(IMAGE, id="ami-0aaaaaaaaaaaaaaaa", architecture="arm64")
+    mixed = facts(
+        others=(arm,),
+        pools=pools("c7g.xlarge", architecture="arm64", spot=0.05) + pools("c7i.xlarge"),
+    )
+
+    def test_each_machine_starts_from_the_image_of_its_architecture(self):
+        fleet = only_fleet(plan_launch(self.mixed, request()))
+        images = [template["ImageId"] for template in fleet.templates]
+        types = [
+            {one["InstanceType"] for one in config["Overrides"]}
+            for config in fleet.body["LaunchTemplateConfigs"]
+        ]
+        assert images == [self.arm.id, IMAGE.id]
+        assert types == [{"c7g.xlarge"}, {"c7i.xlarge"}]
+
+    def test_a_group_names_a_template_for_the_types_of_its_second_image(self):
+        group = plan_launch(self.mixed, request(fleet="persistent")).group
+        specifications = [{"LaunchTemplateId": "lt", "Version": v} for v in ("1", "2")]
+        body = with_group_templates(group.body, specifications, group.of_type)
+        template = body["MixedInstancesPolicy"]["LaunchTemplate"]
+        named = {
+            one["InstanceType"]: one.get("LaunchTemplateSpecification")
+            for one in template["Overrides"]
+        }
+        assert group.templates[0]["ImageId"] == self.arm.id
+        assert template["LaunchTemplateSpecification"] == specifications[0]
+        assert named == {"c7g.xlarge": None, "c7i.xlarge": specifications[1]}
+
+    def test_machines_from_a_stock_image_get_the_agent_for_their_architecture(self):
+        bundles = tuple(
+            Bundle("Debian 13", f"https://b/{kind}.zip", "0" * 64, "k", sent=True, body=b"",
+                   architecture=kind)
+            for kind in ("x86_64", "arm64")
+        )  # fmt: skip
+        templates = only_fleet(plan_launch(self.mixed, request(bundles=bundles))).templates
+        scripts = [base64.b64decode(one["UserData"]).decode() for one in templates]
+        assert "https://b/arm64.zip" in scripts[0]
+        assert "https://b/x86_64.zip" in scripts[1]
+
+    def test_types_without_an_image_are_left_out_and_named(self):
+        plan = plan_launch(replace(self.mixed, others=()), request())
+        assert {one.type.name for one in plan.pools} == {"c7i.xlarge"}
+        assert "c7g.xlarge: no image for their architecture" in "\n".join(describe_plan(plan))
 
 
 class TestPersistent:

@@ -32,16 +32,22 @@ from parallelize.fleet import (
     network,
     permissions,
     prices,
+    rates,
+    requirements,
     termination,
+    volume_key,
 )
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
 from parallelize.stack.deploy import Stack
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
+from parallelize_core.names import Names
 
+RUN = Names("run")
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SUBNET = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "eu-west-1a"}
 PLAN = plan_launch(facts(), request())
@@ -71,31 +77,33 @@ def no_wait(_: float) -> None:
 
 
 CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
-    alarms.watch_queue: lambda aws: alarms.watch_queue(aws, "run", "topic"),
-    alarms.forget_queue: lambda aws: alarms.forget_queue(aws, "run"),
-    autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, "group", "run", 1),
-    autoscaling.unfollow_queue: lambda aws: autoscaling.unfollow_queue(aws, aws, "group"),
-    autoscaling.forget_queue: lambda aws: autoscaling.forget_queue(aws, "group"),
+    alarms.watch_queue: lambda aws: alarms.watch_queue(aws, RUN, "topic", ()),
+    alarms.forget_queue: lambda aws: alarms.forget_queue(aws, RUN),
+    autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, RUN, 1, ()),
+    autoscaling.unfollow_queue: lambda aws: autoscaling.unfollow_queue(aws, aws, RUN),
+    autoscaling.forget_queue: lambda aws: autoscaling.forget_queue(aws, RUN),
     bucket.exists: lambda aws: bucket.exists(aws, "bucket"),
     bucket.region_of: lambda aws: bucket.region_of(aws, "bucket"),
-    bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1"),
+    bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1", {}),
     catalog.read_images: catalog.read_images,
     catalog.read_users: catalog.read_users,
     catalog.delete_image: lambda aws: catalog.delete_image(aws, IMAGE),
-    dry_runs.ask: lambda aws: dry_runs.ask(aws, None),
-    early_end.watch: lambda aws: early_end.watch(aws, "run", ["i-1"]),
+    dry_runs.ask: lambda aws: dry_runs.ask(aws, RUN, {}, None),
+    early_end.watch: lambda aws: early_end.watch(aws, RUN, ["i-1"]),
     execute.execute: lambda aws: execute.execute(PLAN, compute_clients(aws)),
     execute.ensure_template: lambda aws: execute.ensure_template(PLAN, {}, aws),
-    gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), "run"),
+    gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), RUN),
     gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
-    gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET]),
+    gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET], RUN),
+    gather.check_security_groups: lambda aws: gather.check_security_groups(aws, ["g"], [SUBNET]),
     gather.find_types: lambda aws: gather.find_types(aws, ["c7i.xlarge"]),
     gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
     gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),
+    gather.gp3_gib: gather.gp3_gib,
     gather.find_limit: lambda aws: gather.find_limit(aws, "L-1216C47A"),
-    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP, "lt-1", "1"),
+    group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
-    group.find_all: group.find_all,
+    group.find_all: lambda aws: group.find_all(aws, RUN),
     group.last_refusal: lambda aws: group.last_refusal(aws, "group"),
     group.hold: lambda aws: group.hold(aws, "group"),
     group.resume: lambda aws: group.resume(aws, "group"),
@@ -104,37 +112,43 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     group.release: lambda aws: group.release(aws, ["i-1"]),
     group.delete: lambda aws: group.delete(aws, "group"),
     images.find_image: lambda aws: images.find_image(aws, aws, "ssm:name"),
+    images.find_images: lambda aws: images.find_images(aws, aws, "auto", ["x86_64"]),
     images.newest: lambda aws: images.newest(aws, "x86_64"),
     images.by_id: lambda aws: images.by_id(aws, "ami-12345678"),
-    in_use.runs_with_messages: in_use.runs_with_messages,
-    instances.find: lambda aws: instances.find(aws, "run"),
+    in_use.runs_with_messages: lambda aws: in_use.runs_with_messages(aws, RUN.of_all_runs),
+    instances.find: lambda aws: instances.find(aws, RUN),
     instances.vcpus_in_use: instances.vcpus_in_use,
     instances.terminate: lambda aws: instances.terminate(aws, ["i-1"]),
-    leftovers.find_leftovers: lambda aws: leftovers.find_leftovers(compute_clients(aws), NOW),
+    leftovers.find_leftovers: lambda aws: leftovers.find_leftovers(compute_clients(aws), RUN, NOW),
     network.look: lambda aws: network.look(aws, [SUBNET]),
     permissions.principal: lambda aws: permissions.principal(aws, CALLER),
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
-    queues.find_place: lambda aws: queues.find_place(aws, "run"),
-    queues.find_queues: lambda aws: queues.find_queues(aws, "run"),
-    queues.make_queues: lambda aws: queues.make_queues(aws, "run", {}),
-    queues.delete_queues: lambda aws: queues.delete_queues(aws, "run"),
+    rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
+    requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
+    queues.find_place: lambda aws: queues.find_place(aws, RUN),
+    queues.find_queues: lambda aws: queues.find_queues(aws, RUN),
+    queues.make_queues: lambda aws: queues.make_queues(aws, RUN, {}),
+    queues.delete_queues: lambda aws: queues.delete_queues(aws, RUN),
     quota_request.plan_quota: lambda aws: quota_request.plan_quota(
         aws, "on-demand", "c7i.xlarge", 9
     ),
     quota_request.send_quota_request: lambda aws: quota_request.send_quota_request(aws, QUOTA),
-    termination.look: lambda aws: termination.look(compute_clients(aws), "run"),
+    volume_key.find_key: lambda aws: volume_key.find_key(aws, aws),
+    volume_key.ensure_role: volume_key.ensure_role,
+    termination.look: lambda aws: termination.look(compute_clients(aws), RUN),
     termination.terminate: lambda aws: termination.terminate(
-        compute_clients(aws), "run", patience=0, wait=no_wait
+        compute_clients(aws), RUN, patience=0, wait=no_wait
     ),
     termination.await_gone: lambda aws: termination.await_gone(
-        compute_clients(aws), "run", {"i-1"}, patience=0, wait=no_wait
+        compute_clients(aws), RUN, {"i-1"}, patience=0, wait=no_wait
     ),
-    termination.check: lambda aws: termination.check(compute_clients(aws), "run", set()),
-    termination.loose_volumes: lambda aws: termination.loose_volumes(compute_clients(aws), "run"),
-    termination.tidy: lambda aws: termination.tidy(compute_clients(aws), "run"),
+    termination.check: lambda aws: termination.check(compute_clients(aws), RUN, set()),
+    termination.loose_volumes: lambda aws: termination.loose_volumes(compute_clients(aws), RUN),
+    termination.tidy: lambda aws: termination.tidy(compute_clients(aws), RUN),
     Stack.status: lambda aws: Stack(aws, "stack").status(),
+    Stack.resources: lambda aws: Stack(aws, "stack").resources(),
     Stack.outputs: lambda aws: Stack(aws, "stack").outputs(),
     Stack.parameters: lambda aws: Stack(aws, "stack").parameters(),
     Stack.change_set: lambda aws: Stack(aws, "stack").change_set("", {}, {}).__enter__(),
@@ -145,7 +159,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 ANSWER_WITHOUT = {
     early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
-    quota_request.plan_quota,
+    quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""
 
@@ -210,7 +224,7 @@ def test_an_answer_without_sense_ends_in_no_error_but_ours(
 
 def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:
     with pytest.raises(UnavailableError, match="EC2 answers makes no sense"):
-        instances.find(NonsenseClient({}), "run")  # type: ignore[arg-type]
+        instances.find(NonsenseClient({}), RUN)  # type: ignore[arg-type]
 
 
 def test_no_call_of_the_fleet_is_missing_here() -> None:

@@ -10,6 +10,7 @@ from parallelize.fleet.instances import Machine
 from parallelize.fleet.termination import Compute
 from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.names import Names
 
 LAUNCHED = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOON = LAUNCHED.timestamp()
@@ -60,10 +61,10 @@ def test_a_run_that_has_the_number_is_left_alone():
 
 def test_workers_that_aws_does_not_end_are_an_error_and_those_that_go_are_none():
     plan = ScalePlan(1, leaving=(machine("stays"), machine("goes")))
-    gone = Compute("scans", (machine("goes", state="stopping"), machine("wanted")), None)
+    gone = Compute(Names("scans"), (machine("goes", state="stopping"), machine("wanted")), None)
     check_gone(plan, gone)
     with pytest.raises(ServiceError, match="1 worker that was told to leave is still there"):
-        check_gone(plan, Compute("scans", (machine("stays"), machine("wanted")), None))
+        check_gone(plan, Compute(Names("scans"), (machine("stays"), machine("wanted")), None))
 
 
 @given(st.integers(0, 20), st.integers(0, 20))

@@ -4,9 +4,11 @@ import pytest
 from tests.unit.fleet.examples import SPOT_STANDARD, ZONES, facts, pool, pools, request
 
 from parallelize.commands.launch import show
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.rates import shipped
 from parallelize.fleet.show import describe_leftovers, describe_plan, usd
 from parallelize.settings import DEFAULT_TYPES
 from parallelize_core.config import MAX_USER_DATA_BYTES
@@ -33,7 +35,10 @@ def thousand():
         for number, name in enumerate(DEFAULT_TYPES)
         for zone in ZONES
     )
-    given = facts(pools=kinds, work=Work(40_000), quotas=(Quota(SPOT_STANDARD, 8000, 120),))
+    given = facts(
+        pools=kinds, work=Work(40_000), quotas=(Quota(SPOT_STANDARD, 8000, 120),),
+        prices=shipped(), addresses=True,
+    )  # fmt: skip
     wanted = request(count=1000, types=DEFAULT_TYPES, max_cost=500.0, fallback=True)
     return plan_launch(given, wanted)
 
@@ -56,6 +61,13 @@ def test_a_thousand_machines_of_twelve_types_in_three_zones_are_one_call():
     assert len(plan.user_data.encode()) < MAX_USER_DATA_BYTES
 
 
+def test_a_plan_tells_of_a_fast_disk_and_of_further_security_groups():
+    text = "\n".join(lines(disk=Disk(100, 8000, 500), security_groups=("sg-7",)))
+    assert "disk     100 GiB, 8,000 IOPS, 500 MiB/s" in text
+    assert "sg-1, made by setup: no way in" in text
+    assert "groups   sg-7, of workers.security_groups" in text
+
+
 def test_what_is_not_known_is_not_shown_as_nothing():
     unpriced = facts(pools=pools("c7i.xlarge", spot=None), quotas=())
     text = "\n".join(lines(unpriced))
@@ -76,6 +88,8 @@ def test_every_line_of_a_plan_fits_beside_its_mark(changes):
         work=Work(5000),
         pools=pools(*(f"c{n}id.24xlarge" for n in range(12))),
         quotas=(Quota(SPOT_STANDARD, 100_000, 0),),
+        prices=shipped(),
+        addresses=True,
     )
     assert all(len(line) + DRY_RUN_COLUMNS <= 80 for line in lines(given, **changes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.watching.report_scene import Page, report_on
@@ -14,7 +15,11 @@ from parallelize.console import escape
 from parallelize.report.data import Execution, Report
 from parallelize.report.svg import (
     LANES,
+    LEFT,
     MAX_BARS,
+    RIGHT,
+    WIDTH,
+    Goal,
     Span,
     bin_edges,
     finished_chart,
@@ -87,7 +92,7 @@ def test_lanes_stay_small_however_many_files_and_workers_there_are() -> None:
 
 def test_a_file_counts_as_failed_once_however_often_it_was_tried() -> None:
     tries = [execution(at, final=at == 900, cause=Cause.COMMAND) for at in (100, 500, 900)]
-    svg = finished_chart(SPAN, tries, workers().workers, ())
+    svg = finished_chart(SPAN, tries, workers().workers, (), Goal(3))
     [points] = re.findall(r'<polyline class="line failed" points="([^"]+)"', svg)
     levels = {point.split(",")[1] for point in points.split()}
     assert len(levels) == 2, "none at first, one at the end"
@@ -97,7 +102,7 @@ def test_an_interruption_is_marked_with_the_worker_and_the_reason() -> None:
     scene = Scene()
     scene.beat("i-1", WorkerState.LEFT, leaving=NOW - 60, reason="spot notice: terminate")
     report = report_on(scene)
-    page = Page(finished_chart(SPAN, (), report.workers, report.interruptions))
+    page = Page(finished_chart(SPAN, (), report.workers, report.interruptions, Goal(1)))
     assert "i-1: spot notice: terminate" in page.texts["title"]
 
 
@@ -155,10 +160,44 @@ def test_a_worker_is_counted_until_it_leaves_and_not_only_until_its_last_word() 
     def heights(state: WorkerState) -> list[float]:
         scene = Scene()
         scene.beat("i-1", state, started=NOW - 900, seen=NOW - 20)
-        svg = finished_chart(SPAN, (), report_on(scene).workers, ())
+        svg = finished_chart(SPAN, (), report_on(scene).workers, (), Goal(1))
         [path] = re.findall(r'class="area workers" d="([^"]*)"', svg)
         return [float(height) for height in re.findall(r"V([\d.]+)", path)]
 
     none, one, end = heights(WorkerState.BUSY)
     assert one < none == end
     assert heights(WorkerState.LEFT) == [none, one, none, end]
+
+
+def axis(svg: str) -> list[str]:
+    """Return the labels of the axis of files, from below."""
+    return re.findall(r'<text class="label" x="48"[^>]*>([^<]*)', svg)
+
+
+@pytest.mark.parametrize("total", [1, 7, 100, 1234, 99_999])
+def test_the_axis_of_files_ends_at_their_total(total: int) -> None:
+    ran = [execution(100, 60), execution(200, 60)]
+    labels = axis(finished_chart(SPAN, ran, workers().workers, (), Goal(total)))
+    files = labels[:-2]  # the workers' axis has two
+    assert files[-1] == f"{max(total, 2):,}"
+    assert files == list(dict.fromkeys(files))
+
+
+def test_a_line_leads_to_the_expected_end_of_a_run_that_goes_on() -> None:
+    ran = [execution(100, 60), execution(900, 60)]
+    goes_on = finished_chart(SPAN, ran, workers().workers, (), Goal(4, NOW + 1000))
+    over = finished_chart(SPAN, ran, workers().workers, (), Goal(4))
+    assert "about 16m left" in goes_on
+    assert 'class="rule"' in goes_on
+    assert 'class="rule"' not in over
+    [points] = re.findall(r'<polyline class="line done" points="([^"]+)"', goes_on)
+    last = float(points.split()[-1].split(",")[0])
+    assert last == pytest.approx((LEFT + WIDTH - RIGHT) / 2, abs=1), "now is half the way"
+
+
+def test_an_end_that_is_far_off_leaves_the_past_a_third_of_the_picture() -> None:
+    ran = [execution(100, 60)]
+    svg = finished_chart(SPAN, ran, workers().workers, (), Goal(100_000, NOW + 10**6))
+    [points] = re.findall(r'<polyline class="line done" points="([^"]+)"', svg)
+    last = float(points.split()[-1].split(",")[0])
+    assert last == pytest.approx(LEFT + (WIDTH - LEFT - RIGHT) / 3, abs=1)

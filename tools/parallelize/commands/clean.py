@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -26,9 +26,17 @@ from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
 from parallelize.queues import Queues, delete_queues
+from parallelize.runs import old_versions
+from parallelize.runs.old_versions import Version
 from parallelize.runs.ownership import check_origin, place_elsewhere
 from parallelize.units import plural, show_size
-from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
+from parallelize_core.errors import (
+    DecodeError,
+    MissingError,
+    NothingToDoError,
+    ParallelizeError,
+    UsageError,
+)
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import ObjectInfo, Store
@@ -50,6 +58,8 @@ class Plan:
     keep_outputs: bool = False
     group: str = ""
     """The name of the run's Auto Scaling group, if it has one."""
+    versions: int = 0
+    """How many older versions the bucket keeps of the run's objects."""
     elsewhere: str = ""
     """Where another run lies that has the queues and the machines of this name."""
 
@@ -91,7 +101,9 @@ def clean(
     statement, queues = remove(context, plan)
     for line in sentences(statement) if not plan.elsewhere else ():
         say(line)
-    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted")
+    versions = delete_versions(context, keep_outputs=plan.keep_outputs)
+    more = f" with {plural(versions, 'version')}" if versions else ""
+    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted{more}")
     if json:
         deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
         answer_json({**record(statement), "deleted": deleted})
@@ -116,7 +128,7 @@ def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
     if not statement.clear:
         raise unclear(statement)
     await_good_byes(context.store, context.layout, plan.machines)
-    queues = delete_queues(context.clients.sqs, context.run)
+    queues = delete_queues(context.clients.sqs, context.names)
     _delete(context.store, context.layout, keep_outputs=plan.keep_outputs)
     return statement, queues
 
@@ -140,9 +152,11 @@ def leftovers_of_other_runs(context: Context) -> list[str]:
     """Return what other runs have left in EC2, with age and about what it has cost, in lines."""
     clients = FactClients.make(context.session)
     compute = ComputeClients.make(context.session)
-    types = sorted({machine.type for machine in instances.find(compute.ec2, None)})
+    types = sorted(
+        {machine.type for machine in instances.find(compute.ec2, context.names.of_all_runs)}
+    )
     prices = on_demand(clients.pricing, context.region, types) if types else {}
-    found = find_leftovers(compute, datetime.now(UTC), prices)
+    found = find_leftovers(compute, context.names, datetime.now(UTC), prices)
     return describe_leftovers([one for one in found if one.run != context.run])
 
 
@@ -159,14 +173,15 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
         queues = context.queues
     except MissingError:
         queues = None
-    compute = look(ComputeClients.make(context.session), context.run)
+    compute = look(ComputeClients.make(context.session), context.names)
     machines = tuple(machine.id for machine in compute.machines)
-    if not (objects or queues or machines or compute.group):
+    versions = sum(1 for _ in _old_versions(context, keep_outputs=keep_outputs))
+    if not (objects or queues or machines or compute.group or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
     strangers = tuple(worker for worker in alive if worker not in machines)
     group = compute.group.name if compute.group else ""
-    return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group)
+    return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group, versions)
 
 
 def _nothing(context: Context) -> NothingToDoError:
@@ -177,6 +192,30 @@ def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[Obj
     spared = layout.output.prefix if keep_outputs else None
     return [item for item in store.list(layout.root.prefix)
             if spared is None or not item.key.startswith(spared)]  # fmt: skip
+
+
+def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
+    """Go through the versions of what goes; none where the bucket keeps none, or says nothing."""
+    s3, layout = context.clients.s3, context.layout
+    try:
+        if not old_versions.keeps_versions(s3, context.bucket):
+            return
+    except ParallelizeError as error:
+        say(f"whether the bucket keeps older versions could not be read ({escape(error.what)})")
+        return
+    for version in old_versions.find(s3, layout.root):
+        if not (keep_outputs and version.key.startswith(layout.output.prefix)):
+            yield version
+
+
+def _old_versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
+    return (one for one in _versions(context, keep_outputs=keep_outputs) if one.is_old)
+
+
+def delete_versions(context: Context, *, keep_outputs: bool) -> int:
+    """Delete what a bucket keeps of the deleted objects, and return how many versions it was."""
+    versions = _versions(context, keep_outputs=keep_outputs)
+    return old_versions.delete(context.clients.s3, context.bucket, versions)
 
 
 def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
@@ -226,6 +265,8 @@ def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
     lines = [f"end worker {name}" for name in plan.machines]
     lines += [f"delete the Auto Scaling group {plan.group}"] if plan.group else []
     lines += [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
+    if plan.versions:
+        lines.append(f"delete {plural(plan.versions, 'older version')} that the bucket keeps")
     if plan.queues:
         count = plan.queues.main.counts().total
         lines.append(f"delete both queues, with {plural(count, 'message')}")

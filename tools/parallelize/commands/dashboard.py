@@ -81,7 +81,7 @@ def place_of(context: Context, common: Common) -> Place:
         count=lambda run: count_queue(context, run),
         hint=hint,
         tell=tell,
-        explain=lambda status: told_by_ec2(compute, status),
+        explain=lambda status: told_by_ec2(compute, replace(context.names, run=status.run), status),
         max_cost={context.run: context.settings.workers.max_cost},
         emulated=context.is_free,
     )

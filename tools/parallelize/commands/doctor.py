@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from parallelize import stack
 from parallelize.bucket import exists
 from parallelize.commands import doctor_live
 from parallelize.commands.clean import live_workers
@@ -24,23 +24,29 @@ from parallelize.commands.findings import (
     Finding,
     Verdict,
     judge_clock,
+    judge_disks,
     judge_image,
     judge_leftovers,
     judge_network,
     judge_permissions,
     judge_quota,
     judge_stack,
+    judge_versions,
+    judge_volumes,
     line,
 )
+from parallelize.commands.machine_types import machine_types
 from parallelize.commands.quota_request import request_quota
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
-from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas
+from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
 from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.facts import Image, InstanceType
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
 from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
+from parallelize.runs import old_versions
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
@@ -115,6 +121,9 @@ Check = Callable[[Context], Finding]
 CREDENTIALS = "credentials"
 ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
 
+VERSIONS = 20_000
+"""How many versions are looked at: twenty requests, and enough to see what they cost."""
+
 
 def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
     """Make all checks; without credentials most others would only repeat that."""
@@ -165,26 +174,44 @@ def _date_of_aws(sts: Any) -> str | None:
 
 def check_stack(context: Context) -> Finding:
     """Look for what `setup` makes."""
-    return judge_stack(Stack(context.client("cloudformation"), stack.NAME).status())
+    name = context.names.stack
+    return judge_stack(name, Stack(context.client("cloudformation"), name).status())
 
 
 def check_image(context: Context) -> Finding:
     """Look for the image that workers would start from."""
-    workers, ec2 = context.settings.workers, context.client("ec2")
-    kinds = gather.find_types(ec2, workers.types)
-    image = images.find_image(ec2, context.client("ssm"), workers.ami, kinds[0].architecture)
-    return judge_image(image, kinds, datetime.now(UTC), VERSION)
+    kinds = gather.find_types(context.client("ec2"), machine_types(context))
+    return judge_image(_image_for(context, kinds[0]), kinds, datetime.now(UTC), VERSION)
+
+
+def _image_for(context: Context, kind: InstanceType) -> Image | None:
+    """Return the image that workers of a kind would start from, as far as there is one."""
+    workers = context.settings.workers
+    owners = images.Owners(context.account, workers.ami_owner)
+    clients = context.client("ec2"), context.client("ssm")
+    found = images.find_images(*clients, workers.ami, [kind.architecture], owners)
+    return found[0] if found else None
 
 
 def check_quota(context: Context) -> Finding:
     """Compare the vCPU quota with the workers that the settings ask for."""
     workers = context.settings.workers
     clients = FactClients.make(context.session)
-    types = gather.find_types(clients.ec2, workers.types)
+    types = gather.find_types(clients.ec2, machine_types(context))
     smallest = min(types, key=lambda kind: kind.vcpus)
     code = quotas.quota_code(workers.market, smallest.name)
     found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
     return judge_quota(found, workers.market, workers.count * smallest.vcpus)
+
+
+def check_disks(context: Context) -> Finding:
+    """Compare the quota of gp3 storage with the disks of the workers that the settings ask for."""
+    clients, workers = FactClients.make(context.session), context.settings.workers
+    limit = gather.find_limit(clients.quotas, quotas.GP3_STORAGE, "ebs")
+    if limit is None:
+        return Finding("disks", Verdict.LOOK, "the quota of gp3 storage cannot be read")
+    wanted = workers.count * -(-workers.disk // 2**30)
+    return judge_disks(limit * 1024, gather.gp3_gib(clients.ec2), wanted)
 
 
 def check_network(context: Context) -> Finding:
@@ -198,7 +225,7 @@ def called_besides(workers: WorkersTable) -> frozenset[str]:
     """Return the services that workers call when they can, by their endpoints' names."""
     wanted = {
         "monitoring": workers.metrics,
-        "logs": bool(workers.log_group),
+        "logs": workers.log_group != "",
         "autoscaling": workers.fleet == "persistent",
     }
     return frozenset(name for name, is_called in wanted.items() if is_called)
@@ -209,7 +236,7 @@ def check_permissions(context: Context) -> Finding:
 
     EC2 is asked with dry runs; for what has none the policy simulator is.
     """
-    answers = dry_runs.ask(context.client("ec2"), _start(context))
+    answers = dry_runs.ask(context.client("ec2"), context.names, context.tags, _start(context))
     simulated, note = _simulate(context)
     return judge_permissions(answers, simulated, note)
 
@@ -221,8 +248,10 @@ def _simulate(context: Context) -> tuple[list[str], str]:
     if who is None:
         return [], "no policies to simulate for such a caller"
     where = permissions.Where(who.split(":")[1], context.region, context.account)
-    outputs = Stack(context.client("cloudformation"), stack.NAME).outputs() or {}
-    wanted = permissions.asks(where, context.layout, outputs.get("AgentRole"))
+    outputs = Stack(context.client("cloudformation"), context.names.stack).outputs() or {}
+    wanted = permissions.asks(
+        where, context.layout, context.names, context.tags, outputs.get("AgentRole")
+    )
     try:
         return permissions.refused(iam, who, wanted), ""
     except ParallelizeError as error:
@@ -233,21 +262,63 @@ def _start(context: Context) -> dict[str, Any] | None:
     """Return what starting a worker takes, None without an image or a subnet: others say that."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
-        (kind,) = gather.find_types(ec2, workers.types[:1])
-        image = images.find_image(ec2, context.client("ssm"), workers.ami, kind.architecture)
+        (kind,) = gather.find_types(ec2, machine_types(context)[:1])
+        image = _image_for(context, kind)
         subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
     except ParallelizeError:
         return None
     if image is None:
         return None
-    profile = workers.instance_profile or f"parallelize-agent-{context.region}"
+    profile = workers.instance_profile or context.names.role("agent", context.region)
     place = subnets[0]["SubnetId"]
-    return dry_runs.start(image.id, kind.name, place, profile, workers.market)
+    return dry_runs.start(
+        image.id, kind.name, place, profile, market=workers.market, given=context.tags
+    )
+
+
+def check_bucket(context: Context) -> Finding:
+    """Look whether the bucket keeps older versions, and what they cost."""
+    s3 = context.clients.s3
+    if not exists(s3, context.bucket):
+        return Finding("bucket", Verdict.LOOK, "is not there yet", "parallelize setup")
+    try:
+        if not old_versions.keeps_versions(s3, context.bucket):
+            return Finding("bucket", Verdict.GOOD, "keeps no older versions")
+        seen = list(islice(old_versions.find(s3, context.base.below("runs")), VERSIONS))
+    except ParallelizeError as error:
+        text = f"what older versions cost could not be read ({code_of(error) or error.what})"
+        return Finding("bucket", Verdict.LOOK, text)
+    old = sum(one.size for one in seen if one.is_old)
+    return judge_versions(old, at_least=len(seen) == VERSIONS)
+
+
+def check_volumes(context: Context) -> Finding:
+    """Look whether those who start machines may use the key that encrypts volumes."""
+    kms = context.client("kms")
+    try:
+        key = volume_key.find_key(context.client("ec2"), kms)
+    except ParallelizeError as error:
+        text = f"the key could not be read ({code_of(error) or error.what})"
+        return Finding("volumes", Verdict.LOOK, text)
+    if not key:
+        return judge_volumes(key, "", granted=True)
+    told = Stack(context.client("cloudformation"), context.names.stack).parameters()
+    role = volume_key.scaling_role(key, context.account)
+    persistent = context.settings.workers.fleet == "persistent"
+    granted = not persistent or _has_grant(kms, key, role)
+    return judge_volumes(key, told.get("VolumeKeyArn", ""), granted=granted)
+
+
+def _has_grant(kms: Any, key: str, role: str) -> bool:
+    try:
+        return bool(volume_key.grants(kms, key, role))
+    except ParallelizeError:
+        return False
 
 
 def check_leftovers(context: Context) -> Finding:
     """Look for machines and volumes of all runs that cost money and do not work."""
-    found = find_leftovers(ComputeClients.make(context.session), datetime.now(UTC))
+    found = find_leftovers(ComputeClients.make(context.session), context.names, datetime.now(UTC))
     runs = {one.run for one in found if RUN_NAME.fullmatch(one.run)}
     ours, working = _look_at_runs(context, runs) if runs else (set(), set())
     return judge_leftovers(found, ours, working)
@@ -267,9 +338,12 @@ def _look_at_runs(context: Context, runs: Iterable[str]) -> tuple[set[str], set[
 CHECKS: dict[str, Check] = {
     "clock": check_clock,
     "stack": check_stack,
+    "bucket": check_bucket,
     "image": check_image,
     "quota": check_quota,
+    "disks": check_disks,
     "network": check_network,
+    "volumes": check_volumes,
     "permissions": check_permissions,
     "leftovers": check_leftovers,
 }

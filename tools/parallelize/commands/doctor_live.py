@@ -28,6 +28,7 @@ from parallelize.local.enter import local_defaults
 from parallelize.options import Common
 from parallelize.runs.own_files import TRANSCRIPT_END, TRANSCRIPT_START
 from parallelize_core.errors import UsageError
+from parallelize_core.names import FIRST
 from parallelize_core.version import VERSION
 
 LOOK_AGAIN = "look for it in the console, by its name, and delete it"
@@ -197,7 +198,9 @@ def header(context: Context) -> Header:
 
 def hidden(context: Context) -> list[str]:
     """Return what may stand in the name of a thing of the run, and is nobody's business."""
-    return [context.account, context.bucket, context.base.prefix]
+    stack = context.names.stack
+    own = [stack] if stack != FIRST else []
+    return [context.account, context.bucket, context.base.prefix, *own]
 
 
 def judge_left(left: Sequence[Left], kinds: Sequence[Kind]) -> list[Finding]:

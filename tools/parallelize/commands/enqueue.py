@@ -9,9 +9,10 @@ missing is sent again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Annotated
@@ -108,7 +109,7 @@ def send_jobs(
     waiting = waiting_jobs(run, store, layout, done)
     adopt(context)
     resume(context, run)
-    url = make_queues(context.clients.sqs, context.run, context.queue_tags).main.url
+    url = make_queues(context.clients.sqs, context.names, context.queue_tags).main.url
     if waiting:
         count = min(waiting.total(), limit or waiting.total())
         corrected = read_corrections(store, layout)
@@ -151,6 +152,17 @@ def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> C
     return waiting
 
 
+def spread(parts: Sequence[int], stretches: int) -> Iterator[int]:
+    """Go through parts of the manifest, from the start of each of so many stretches in turn.
+
+    Workers then read and write in several places of the bucket at a time. S3 splits its partitions
+    by key, so each place can be served by one of its own.
+    """
+    length = math.ceil(len(parts) / stretches)
+    for at in range(length):
+        yield from parts[at::length]
+
+
 async def send_all(queue: AsyncQueue, bodies: Sequence[str]) -> None:
     """Send messages, many batches at once."""
     await in_flight(queue.send, batches(bodies))
@@ -172,7 +184,7 @@ class Sender:
         """Send at most `limit` jobs of the parts with these numbers; return how many were sent."""
         self._room = limit
         with progress("sent", limit) as self._step:
-            await in_flight(self._send_part, parts, PARTS_AT_ONCE)
+            await in_flight(self._send_part, spread(list(parts), PARTS_AT_ONCE), PARTS_AT_ONCE)
         return limit - self._room
 
     async def _send_part(self, number: int) -> None:

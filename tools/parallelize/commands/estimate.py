@@ -25,12 +25,16 @@ from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
+from parallelize.runs.spending import NOT_COUNTED
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.watch import open_view, watch
 from parallelize.units import plural, show_duration, show_size
+from parallelize_core.cost import spent
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.manifest import Entry, finished, read_parts
+
+COUNTED = "machines, addresses, disks, requests, metrics and log"
 
 LOOKS_ALONE = 3
 """How often in a row there must be no living worker before the sample is given up."""
@@ -63,8 +67,10 @@ def estimate(
         )
     workers = context.settings.workers.count
     slots = workers * max((beat.slots for beat in heartbeats), default=1)
-    price = _hourly_usd(heartbeats, plan)
-    told = forecast(results, left, slots, None if price is None else price * workers)
+    price = hourly_usd(heartbeats, plan)
+    told = forecast(
+        results, left, slots, None if price is None else price * workers, request_usd(heartbeats)
+    )
     if json:
         answer_json(as_json(told))
     else:
@@ -95,7 +101,7 @@ def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
 
 def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
     """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
-    make_queues(context.clients.sqs, context.run, context.queue_tags)
+    make_queues(context.clients.sqs, context.names, context.queue_tags)
     queues = find_queues(context)
     if waiting := queues.main.counts().total:
         raise UsageError(
@@ -132,11 +138,24 @@ def _await(context: Context, chosen: Sequence[Entry]) -> tuple[Heartbeat, ...]:
     return reader.snapshot().heartbeats
 
 
-def _hourly_usd(heartbeats: Sequence[Heartbeat], plan: LaunchPlan) -> float | None:
+def hourly_usd(heartbeats: Sequence[Heartbeat], plan: LaunchPlan) -> float | None:
+    """Return what an hour of one worker costs, its address, disk, metrics and log included."""
     known = [beat.hourly_usd for beat in heartbeats if beat.hourly_usd is not None]
-    if known:
-        return known[-1]
-    return plan.hourly_usd[1] if plan.hourly_usd else None
+    machine = known[-1] if known else plan.hourly_usd[1] if plan.hourly_usd else None
+    return None if machine is None else machine + _beside_hourly_usd(heartbeats)
+
+
+def _beside_hourly_usd(heartbeats: Sequence[Heartbeat]) -> float:
+    charged = [beat for beat in heartbeats if beat.charges and beat.seen > beat.started]
+    hours = sum(beat.seen - beat.started for beat in charged) / 3600
+    total = spent(charged)
+    return (total.addresses + total.disks + total.monitoring) / hours if hours else 0.0
+
+
+def request_usd(heartbeats: Sequence[Heartbeat]) -> float:
+    """Return what the requests for a file cost; those of the worker's own life are in it."""
+    files = sum(beat.done + beat.failed for beat in heartbeats)
+    return spent(heartbeats).requests / files if files else 0.0
 
 
 def sentences(told: Forecast, workers: int) -> list[str]:
@@ -149,6 +168,7 @@ def sentences(told: Forecast, workers: int) -> list[str]:
         f"memory   {_sizes(told.memory)}",
         f"time     {_span(told.hours)} on {plural(workers, 'worker')}, the commands alone",
         f"cost     {_money(told.usd)}",
+        *([] if told.usd is None else [f"         ({COUNTED}; not", f"         {NOT_COUNTED})"]),
     ]
 
 

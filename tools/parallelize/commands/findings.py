@@ -6,14 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from parallelize import stack
 from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.facts import Image, InstanceType, Quota
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.network import Network
 from parallelize.stack.state import Standing, standing
-from parallelize.units import plural
+from parallelize.units import plural, show_size
 
 MAX_CLOCK_SKEW_SECONDS = 300
 """AWS refuses requests whose time is further off.
@@ -32,6 +32,12 @@ NEEDED = frozenset({"s3", "sqs"})
 
 BOOT_HOURS = 0.25
 """For so long a machine need not show signs of life: systemd/parallelize-deadline.service."""
+
+S3_USD_PER_GIB_MONTH = 0.023
+"""In us-east-1, standard storage. https://aws.amazon.com/s3/pricing/"""
+
+NAT_USD_PER_GB = 0.045
+"""In us-east-1, besides the hours. https://aws.amazon.com/vpc/pricing/"""
 
 DEFAULT_SPOT_QUOTA = 5
 """What new accounts have; enough for one small worker."""
@@ -70,9 +76,8 @@ def judge_clock(here: datetime, there: datetime) -> Finding:
     return Finding("clock", verdict, f"is {off:.0f} s off", "set it, e.g. with NTP")
 
 
-def judge_stack(status: str | None) -> Finding:
-    """Say what the state of the stack, None if there is none, means for a run."""
-    name = stack.NAME
+def judge_stack(name: str, status: str | None) -> Finding:
+    """Say what the state of a stack, None if there is none, means for a run."""
     match standing(status):
         case Standing.ABSENT:
             return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
@@ -126,9 +131,24 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
     return Finding("quota", Verdict.BAD, f"{text}{new}; {wanted} are wanted", fix)
 
 
+def judge_disks(limit: int, used: int, wanted: int) -> Finding:
+    """Say whether the quota of gp3 storage has room for the workers' disks; all in GiB."""
+    free = max(0, limit - used)
+    text = f"{free:,} of {limit:,} GiB of gp3 storage are free"
+    if wanted <= free:
+        return Finding("disks", Verdict.GOOD, text)
+    fix = 'Service Quotas, Amazon EBS, "Storage for General Purpose SSD (gp3)"'
+    return Finding("disks", Verdict.BAD, f"{text}; {wanted:,} are wanted", fix)
+
+
 def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Finding:
-    """Say from which subnets workers could not work, or not tell how they do."""
-    reached = {one["SubnetId"]: found.reached(one) for one in found.subnets}
+    """Say from which subnets workers could not work, or not tell how they do, or pay for it."""
+    seen = [one for one in found.subnets if not found.is_hidden(one)]
+    if not seen:
+        count = plural(len(found.subnets), "subnet")
+        text = f"the routes of {count} are their owner's, and not shown"
+        return Finding("network", Verdict.LOOK, text, "ask the VPC's owner: S3, SQS or a way out")
+    reached = {one["SubnetId"]: found.reached(one) for one in seen}
     missing = {id_: NEEDED - there for id_, there in reached.items() if there is not None}
     closed = [id_ for id_, services in missing.items() if services]
     if closed:
@@ -143,8 +163,49 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
         text = f"S3 and SQS have VPC endpoints, {names} none"
         fix = "endpoints for those, too, or leave out what they are for"
         return Finding("network", Verdict.LOOK, text, fix)
+    if paying := [one for one in seen if found.pays_for_s3(one)]:
+        return _paying_for_s3(paying, found)
     way = "VPC endpoints" if missing else "a way out"
     return Finding("network", Verdict.GOOD, f"{plural(len(reached), 'subnet')} with {way}")
+
+
+def _paying_for_s3(paying: Sequence[Any], found: Network) -> Finding:
+    first = paying[0]
+    text = f"S3 by a NAT gateway, about ${NAT_USD_PER_GB} a GB; an S3 gateway endpoint is free"
+    tables = " ".join(sorted({table for one in paying for table in found.table_ids(one)}))
+    fix = (
+        f"aws ec2 create-vpc-endpoint --vpc-id {first['VpcId']} --route-table-ids {tables}\n"
+        f"        --service-name com.amazonaws.{found.region}.s3"
+    )
+    return Finding("network", Verdict.LOOK, text, fix)
+
+
+def judge_versions(old: int, *, at_least: bool) -> Finding:
+    """Say what older versions cost: `old` bytes, `at_least` if there may be more."""
+    usd = old / 2**30 * S3_USD_PER_GIB_MONTH
+    some = "at least " if at_least else ""
+    text = f"keeps older versions: {some}{show_size(old)}, about ${usd:.2f} a month"
+    fix = "clean runs that are over; a lifecycle rule ends noncurrent versions"
+    return Finding("bucket", Verdict.LOOK, text, fix)
+
+
+def judge_volumes(key: str, allowed: str, *, granted: bool) -> Finding:
+    """Say whether machines can start with the default key of volumes, empty for AWS's own.
+
+    `allowed` is the key that the stack's policies allow, `granted` whether Auto Scaling may use
+    the key where it has to.
+    """
+    if not key:
+        return Finding("volumes", Verdict.GOOD, "encrypted with AWS's own key")
+    name = key.rpartition("/")[2]
+    if allowed != key:
+        text = f"launchers may not use the account's key {name}"
+        return Finding("volumes", Verdict.BAD, text, "parallelize setup")
+    if not granted:
+        # The key's own policy may let it, which is not looked at.
+        text = f"no grant lets Auto Scaling use the account's key {name}"
+        return Finding("volumes", Verdict.LOOK, text, "parallelize setup")
+    return Finding("volumes", Verdict.GOOD, f"with the account's key {name}")
 
 
 def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> Finding:

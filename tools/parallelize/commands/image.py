@@ -48,7 +48,9 @@ def build(  # noqa: PLR0913 - each is a flag
 ) -> None:
     """Make an image with this version's agent; needs Packer. Prints the image's id."""
     context = open_context(common)
-    request = ImageRequest(VERSION, context.region, base, architecture, package, requirement)
+    request = ImageRequest(
+        VERSION, context.region, base, architecture, package, requirement, context.settings.aws.tags
+    )
     tree = packer.find_source(source)
     with TemporaryDirectory(prefix="parallelize-image-") as out:
         plan = packer.plan_build(request, tree, Path(out))

@@ -16,7 +16,7 @@ from parallelize.units import plural
 from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.errors import UsageError
-from parallelize_core.layout import queue_name
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -27,7 +27,8 @@ WITHOUT_ROLE = "without their role they could store nothing"
 
 def check_unused(context: Context, *, force: bool) -> None:
     """Raise UsageError while the stack is in use; `force` passes over what only waits in queues."""
-    machines = instances.find(context.client("ec2"), None)
+    every = context.names.of_all_runs
+    machines = instances.find(context.client("ec2"), every)
     if machines:
         runs = sorted({machine.run for machine in machines})
         raise UsageError(
@@ -35,14 +36,14 @@ def check_unused(context: Context, *, force: bool) -> None:
             WITHOUT_ROLE,
             f"parallelize kill --run {runs[0]}",
         )
-    asleep = sorted(group.name for group in groups.find_all(context.client("autoscaling")))
+    asleep = sorted(group.name for group in groups.find_all(context.client("autoscaling"), every))
     if asleep:
         raise UsageError(
             f"{plural(len(asleep), 'group')} may start workers: {_names(asleep)}",
             WITHOUT_ROLE,
-            f"parallelize kill --run {asleep[0].removeprefix(queue_name(''))}",
+            f"parallelize kill --run {asleep[0].removeprefix(every.group)}",
         )
-    waiting = {} if force else runs_with_messages(context.client("sqs"))
+    waiting = {} if force else runs_with_messages(context.client("sqs"), every)
     if waiting:
         first = next(iter(waiting))
         raise UsageError(
@@ -53,12 +54,12 @@ def check_unused(context: Context, *, force: bool) -> None:
 
 
 @translated("SQS")
-def runs_with_messages(sqs: SQSClient) -> dict[str, int]:
+def runs_with_messages(sqs: SQSClient, every: Names) -> dict[str, int]:
     """Return how many messages the queues of each run hold, of runs that have any."""
     found: dict[str, int] = {}
-    for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=queue_name("")):
+    for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=every.queue):
         for url in page.get("QueueUrls", ()):
-            run = url.rpartition("/")[2].removeprefix(queue_name("")).removesuffix("-dead")
+            run = url.rpartition("/")[2].removeprefix(every.queue).removesuffix("-dead")
             found[run] = found.get(run, 0) + SQSQueue(sqs, url).counts().total
     return {run: count for run, count in sorted(found.items()) if count}
 

@@ -28,7 +28,7 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
     """
     context = open_context(common)
     if dry_run:
-        _show(look(ComputeClients.make(context.session), context.run))
+        _show(look(ComputeClients.make(context.session), context.names))
         return
     _check_owner(context)
     statement = terminate_run(context)
@@ -56,7 +56,7 @@ def terminate_run(context: Context) -> Statement:
 
     Takes up to `termination.PATIENCE_SECONDS`; raises what AWS says.
     """
-    return terminate(ComputeClients.make(context.session), context.run)
+    return terminate(ComputeClients.make(context.session), context.names)
 
 
 def sentences(statement: Statement) -> list[str]:

@@ -15,11 +15,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from parallelize.commands.machine_types import machine_types, requirements
 from parallelize.commands.stock_bundle import pack, send
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
 from parallelize.fleet.gather import Place, gather
@@ -32,8 +34,8 @@ from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize.units import plural
-from parallelize_core.cost import spent_usd
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 
 
@@ -116,7 +118,7 @@ def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
 
 def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
     """Do what a plan says; machines from a stock image must find the agent in the bucket."""
-    send(context, plan.request.bundle)
+    send(context, plan.request.bundles)
     return execute(plan, ComputeClients.make(context.session))
 
 
@@ -124,12 +126,13 @@ def make_request(
     context: Context, queues: Queues, count: int, *, force: bool = False
 ) -> LaunchRequest:
     """Return what the settings ask for."""
-    workers = context.settings.workers
+    workers, types = context.settings.workers, machine_types(context)
     return LaunchRequest(
         count=count,
         agent=agent_config(context, queues),
         token=uuid.uuid4().hex,
-        types=workers.types,
+        types=types,
+        by_requirements=requirements(context) is not None,
         market=workers.market,
         fleet=workers.fleet,
         on_demand=workers.on_demand,
@@ -138,11 +141,12 @@ def make_request(
         backlog_per_worker=workers.backlog_per_worker,
         max_price=workers.max_price,
         max_cost=workers.max_cost,
-        disk_gib=-(-workers.disk // 2**30),
+        disk=Disk(-(-workers.disk // 2**30), workers.disk_iops, workers.disk_throughput),
         shutdown_behavior=workers.shutdown_behavior,
-        instance_profile=workers.instance_profile or f"parallelize-agent-{context.region}",
+        instance_profile=workers.instance_profile or context.names.role("agent", context.region),
         key_name=workers.key_name,
-        bundle=pack(context),
+        security_groups=workers.security_groups,
+        bundles=pack(context, types),
         topic=alarm_topic(context) if workers.metrics else "",
         tags=context.settings.aws.tags,
         force=force,
@@ -152,7 +156,7 @@ def make_request(
 def alarm_topic(context: Context) -> str:
     """Return the name of the topic that alarms of the account go to, whether it exists or not."""
     partition = context.session.get_partition_for_region(context.region)
-    return topic_arn(partition, context.region, context.account)
+    return topic_arn(partition, context.region, context.account, context.names)
 
 
 def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Facts:
@@ -163,11 +167,17 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         subnets=context.settings.aws.subnets,
         types=request.types,
         ami=context.settings.workers.ami,
+        security_groups=request.security_groups,
+        ami_owner=context.settings.workers.ami_owner,
     )
-    facts = gather(FactClients.make(context.session), place, Work(0), context.run)
+    facts = gather(FactClients.make(context.session), place, Work(0), context.names)
     enough = facts.workers + request.count
-    work, spent = read_work(context, queues, enough, with_cost=request.max_cost is not None)
-    return replace(facts, work=work, spent_usd=spent, emulated=context.is_free)
+    with_cost = request.max_cost is not None
+    work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
+    found = replace(facts, work=work, emulated=context.is_free)
+    if snapshot is None:
+        return found
+    return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
 
 
 def find_queues(context: Context) -> Queues:
@@ -182,17 +192,17 @@ def find_queues(context: Context) -> Queues:
 
 def read_work(
     context: Context, queues: Queues, enough: int, *, with_cost: bool
-) -> tuple[Work, float]:
-    """Say what there is to do, and what was spent (0 unless asked for).
+) -> tuple[Work, Snapshot | None]:
+    """Say what there is to do, with the snapshot of the run if one was taken (it is `with_cost`).
 
     SQS counts late what was just sent. So if the queue seems to have not `enough`, the manifest
     and the results are asked, which are the truth about a run; they are not read without need.
     """
     waiting = queues.main.counts().total
     if waiting >= enough and not with_cost:
-        return Work(waiting, paused=load_run(context.store, context).paused), 0.0
+        return Work(waiting, paused=load_run(context.store, context).paused), None
     snapshot = Reader(context.store, context.layout).snapshot()
-    return work_of(snapshot, waiting), spent_usd(snapshot.heartbeats)
+    return work_of(snapshot, waiting), snapshot
 
 
 def work_of(snapshot: Snapshot, waiting: int) -> Work:

@@ -20,6 +20,7 @@ from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import stock_bundle
+from parallelize.commands.machine_types import machine_types
 from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
@@ -127,13 +128,13 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     with drafted(context) as draft:
         ensure_bucket(context, create=create_bucket)
         check_ours(context)
-        store, bundle = context.store, stock_bundle.pack(context)
+        store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, local)
         for line in remarks(plan):
             say(line)
         adopt(context)
         stored = send(context, plan.uploads)
-        stock_bundle.send(context, bundle)
+        stock_bundle.send(context, bundles)
         add_corrections(store, context.layout, _as_stored(plan.corrected, stored))
         total = add_to_manifest(store, context.layout, _as_stored(plan.entries, stored))
         known = find_run(store, context.layout.run_json) is not None
@@ -163,8 +164,9 @@ def show_plan(context: Context) -> None:
         check_ours(context)
         plan = make_plan(context, context.store, draft, local)
         renewed = is_renewal(context.store, context, draft)
-    if (bundle := stock_bundle.pack(context)) and not bundle.sent:
-        say_plan(f"would upload {stock_bundle.describe(bundle)}")
+    for bundle in stock_bundle.pack(context, machine_types(context)):
+        if not bundle.sent:
+            say_plan(f"would upload {stock_bundle.describe(bundle)}")
     say_plans(
         f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
     )
@@ -319,7 +321,7 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
             f"the bucket {name} does not exist", None,
             "parallelize setup, or: parallelize prep --create-bucket",
         )  # fmt: skip
-    bucket.create(s3, name, context.region)
+    bucket.create(s3, name, context.region, context.settings.aws.tags)
     say(f"made the bucket {name}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from parallelize.commands.machine_types import machine_types
 from parallelize.console import say, say_plan
 from parallelize.context import Context
 from parallelize.fleet import gather, quotas
@@ -31,7 +32,7 @@ def request_quota(context: Context, vcpus: int, *, dry_run: bool) -> None:
     """Ask AWS for a higher quota; raises NothingToDoError if it is as high already."""
     workers = context.settings.workers
     clients = FactClients.make(context.session)
-    plan = plan_quota(clients.quotas, workers.market, workers.types[0], vcpus)
+    plan = plan_quota(clients.quotas, workers.market, machine_types(context)[0], vcpus)
     now = "not known" if plan.now is None else str(plan.now)
     text = f"for {plan.wanted} {plan.market} vCPUs ({plan.code}, now {now})"
     if dry_run:

@@ -16,7 +16,7 @@ from parallelize.console import answer, answer_json, escape, say
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
-from parallelize.fleet.prices import PRICE_LIST_REGION, on_demand
+from parallelize.fleet.prices import on_demand, price_list_region
 from parallelize.options import NOTHING, SWITCH, Common, Json
 from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
@@ -162,7 +162,7 @@ def known_machines(context: Context) -> dict[str, Machine] | None:
     try:
         with translated("AWS"):
             ec2 = context.session.client("ec2", config=prompt)
-        found = instances.find(ec2, context.run, instances.KNOWN)
+        found = instances.find(ec2, context.names, instances.KNOWN)
     except ParallelizeError:
         return None
     return {machine.id: machine for machine in found}
@@ -176,7 +176,9 @@ def listed_prices(context: Context, heartbeats: Sequence[Heartbeat]) -> Mapping[
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
         with translated("AWS"):
-            client = context.session.client("pricing", region_name=PRICE_LIST_REGION, config=prompt)
+            client = context.session.client(
+                "pricing", region_name=price_list_region(context.region), config=prompt
+            )
         return on_demand(client, context.region, types)
     except ParallelizeError:
         return {}

@@ -208,14 +208,14 @@ class Judge:
 
 def at_work(context: Context, status: RunStatus) -> int:
     """Count the machines that work for the run, or will: those that hang do not."""
-    machines = instances.find(context.client("ec2"), context.run, instances.BILLED)
+    machines = instances.find(context.client("ec2"), context.names, instances.BILLED)
     beats = [worker.beat for worker in status.workers]
     return len(machines) - len(hung(machines, beats, status.taken_at))
 
 
 def staying(context: Context, status: RunStatus) -> int:
     """Count the workers that can be counted on for what is left: not those that leave or hang."""
-    machines = instances.find(context.client("ec2"), context.run, instances.BILLED)
+    machines = instances.find(context.client("ec2"), context.names, instances.BILLED)
     hanging = hung(machines, [worker.beat for worker in status.workers], status.taken_at)
     there = {one.id for one in machines} | {one.id for one in status.workers if one.alive}
     leaving = {
@@ -226,12 +226,12 @@ def staying(context: Context, status: RunStatus) -> int:
 
 def living(context: Context) -> int:
     """Count the run's machines that EC2 knows as starting or running."""
-    return len(instances.find(context.client("ec2"), context.run, instances.BILLED))
+    return len(instances.find(context.client("ec2"), context.names, instances.BILLED))
 
 
 def members(context: Context) -> int:
     """Count the machines of the run's group, if it has one."""
-    machines = instances.find(context.client("ec2"), context.run, instances.BILLED)
+    machines = instances.find(context.client("ec2"), context.names, instances.BILLED)
     return sum(bool(machine.group) for machine in machines)
 
 
@@ -306,7 +306,7 @@ def _end_workers(context: Context) -> None:
     with unheard_interrupts():
         say("ending the local workers; they hand back what they hold")
         ec2 = context.client("ec2")
-        instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.run)])
+        instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
     # They hand back what they hold, so that the next command need not wait for their leases.
     # By their own account: the emulated EC2 calls them terminated before they have left.
     reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS

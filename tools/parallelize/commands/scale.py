@@ -69,7 +69,7 @@ def scale(
     context = open_context(common)
     check_ours(context)
     clients = ComputeClients.make(context.session)
-    compute = look(clients, context.run)
+    compute = look(clients, context.names)
     found = Reader(context.store, context.layout).snapshot()
     plan = plan_scale(compute.machines, found.heartbeats, count, found.taken_at)
     if not plan.more:
@@ -159,8 +159,8 @@ def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_r
         # What its alarms or a lost worker may bring back is limited by the new size.
         groups.limit(clients.autoscaling, compute.group.name, plan.grouped)
     say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
-    await_gone(clients, compute.run, {machine.id for machine in plan.ended})
-    left = look(clients, compute.run)
+    await_gone(clients, compute.names, {machine.id for machine in plan.ended})
+    left = look(clients, compute.names)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
     say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")
     check_gone(plan, left)

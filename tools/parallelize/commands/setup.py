@@ -16,6 +16,7 @@ from parallelize import stack
 from parallelize.bucket import exists
 from parallelize.commands.clean import confirm
 from parallelize.commands.in_use import check_unused
+from parallelize.commands.volume_grant import ensure_grant, find_volume_key, take_grant_back
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.gather import find_subnets
@@ -23,10 +24,20 @@ from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
-from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import (
+    AccessError,
+    NothingToDoError,
+    ParallelizeError,
+    ServiceError,
+    UsageError,
+)
 
-POLICIES = ("parallelize-submitter", "parallelize-launcher")
-"""How the names of the stack's policies for people begin; the region follows."""
+POLICIES = ("SubmitterPolicy", "LauncherPolicy")
+"""The stack's policies for people, as its template calls them."""
+
+KEY = "VolumeKeyArn"
+"""The parameter with the account's own key of volumes."""
 
 
 def setup(  # noqa: PLR0913 - each is a flag of its own
@@ -52,13 +63,13 @@ def setup(  # noqa: PLR0913 - each is a flag of its own
     if common.local:
         raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
     context = open_context(common)
-    there = Stack(context.client("cloudformation"), stack.NAME)
+    there = Stack(context.client("cloudformation"), context.names.stack)
     if outputs:
         _show_outputs(there, json=json)
     elif delete:
         _check_there(there)
         check_unused(context, force=force)
-        _check_policies_free(context)
+        _check_policies_free(context, there)
         _delete(context, there, dry_run=dry_run, yes=yes)
     else:
         given = {**_pairs(set_), **_alarms(email, phone)}
@@ -70,21 +81,30 @@ def _deploy(
 ) -> None:
     if not _make_way(context, there, dry_run=dry_run, yes=yes):
         return
-    parameters = {**stack_parameters(context, there), **given}
+    parameters = with_listable({**stack_parameters(context, there), **given}, there.parameters())
     if parameters.get("CreateBucket") == "false":
         say(f"bucket {context.bucket} is there already; its policy is its owner's matter")
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
-        if not changes.lines:
-            say("the stack is as it should be; nothing to change")
-            return
         for line in changes.lines:
             say_plan(line) if dry_run else say(line)
-        if dry_run:
-            say("nothing was changed")
-            return
-        confirm(f"Make these changes in account {context.account}?", yes=yes)
-        changes.execute(_teller(there))
-    _show_outputs(there, json=False)
+        if changes.lines and not dry_run:
+            confirm(f"Make these changes in account {context.account}?", yes=yes)
+            changes.execute(_teller(there))
+    _outside_the_stack(context, parameters, dry_run=dry_run)
+    if dry_run:
+        say("nothing was changed")
+    elif changes.lines:
+        _show_outputs(there, json=False)
+    else:
+        say("the stack is as it should be; nothing to change")
+
+
+def _outside_the_stack(context: Context, parameters: Mapping[str, str], *, dry_run: bool) -> None:
+    """See to what the stack's parameters need, and no stack can make."""
+    if key := parameters.get(KEY):
+        ensure_grant(context, key, dry_run=dry_run)
+    if (phone := parameters.get("Phone")) and not dry_run:
+        say_sandbox(context, phone)
 
 
 def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bool:
@@ -99,7 +119,7 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
             return False
         there.delete(_teller(there))
         return True
-    check_free(status)
+    check_free(there.name, status)
     if standing(status) is not Standing.FAILED:
         return True
     say(f"the stack {there.name} has failed: {status}")
@@ -113,7 +133,7 @@ def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bo
     return True
 
 
-def check_free(status: str | None) -> None:
+def check_free(name: str, status: str | None) -> None:
     """Raise ServiceError unless something can be done with a stack of this status."""
     if standing(status) is Standing.BUSY:
         raise ServiceError(
@@ -125,7 +145,7 @@ def check_free(status: str | None) -> None:
         raise ServiceError(
             f"the stack is stuck ({status})",
             "a change failed, and so did taking it back",
-            f"aws cloudformation continue-update-rollback --stack-name {stack.NAME}",
+            f"aws cloudformation continue-update-rollback --stack-name {name}",
         )
 
 
@@ -144,6 +164,7 @@ def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
         "BucketName": context.bucket,
         "BucketNamespace": "account-regional" if regional else "global",
         "CreateBucket": "false" if made_before else "true",
+        **_volume_key(context),
         "Prefix": context.base.prefix,
     }
 
@@ -154,6 +175,45 @@ def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
         return {}
     subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
     return {"VpcId": subnets[0]["VpcId"]}
+
+
+def _volume_key(context: Context) -> dict[str, str]:
+    # One that could not be read now stays as it was said before.
+    key = find_volume_key(context)
+    return {} if key is None else {KEY: key}
+
+
+ELSEWHERE = ("ReadableObjects", "WritableObjects")
+"""The parameters with objects in other buckets."""
+
+
+def with_listable(given: dict[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """Add the buckets of the objects elsewhere, unless they are given; `told` is from before."""
+    if not given.keys() & set(ELSEWHERE):
+        return given
+    objects = ",".join(given.get(name, told.get(name, "")) for name in ELSEWHERE)
+    buckets = {arn.strip().partition("/")[0] for arn in objects.split(",") if arn.strip()}
+    return {"ListableBuckets": ",".join(sorted(buckets)), **given}
+
+
+def say_sandbox(context: Context, phone: str) -> None:
+    """Say if SMS reaches nobody yet: a new account's goes to numbers that it has verified only.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html
+    """
+    try:
+        with translated("SNS"):
+            answer = context.client("sns").get_sms_sandbox_account_status()
+    except ParallelizeError as error:
+        say(f"whether SMS reaches {escape(phone)} could not be read ({escape(error.what)})")
+        return
+    if answer["IsInSandbox"]:
+        say(
+            "this account's SMS reaches verified numbers only; for this one:\n"
+            f"  aws sns create-sms-sandbox-phone-number --phone-number {escape(phone)}\n"
+            "  aws sns verify-sms-sandbox-phone-number --one-time-password CODE"
+            f" --phone-number {escape(phone)}"
+        )
 
 
 def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
@@ -192,11 +252,10 @@ def _check_there(there: Stack) -> None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
 
 
-def _check_policies_free(context: Context) -> None:
+def _check_policies_free(context: Context, there: Stack) -> None:
     """Raise UsageError if somebody holds a policy of the stack; who may not look is not stopped."""
-    partition = context.session.get_partition_for_region(context.region)
-    ours = f"arn:{partition}:iam::{context.account}:policy/"
-    policies = [f"{ours}{name}-{context.region}" for name in POLICIES]
+    made = there.resources()
+    policies = [made[name] for name in POLICIES if name in made]
     try:
         check_free_policies(context.client("iam"), policies)
     except AccessError as error:
@@ -208,5 +267,8 @@ def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None
         say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
         return
     confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
+    key = there.parameters().get(KEY)
     there.delete(_teller(there))
+    if key:
+        take_grant_back(context, key)
     say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")

@@ -77,10 +77,11 @@ def make_reader(context: Context) -> Reader:
 def count_queue(context: Context, run: str) -> QueueCounts | None:
     """Count the messages of a run, None if it has no queue of its own."""
     sqs, root = context.clients.sqs, RunLayout(context.base, run).root
+    names = replace(context.names, run=run)
     with suppress(AccessError):  # who may count messages may not be allowed to read tags
-        if find_place(sqs, run) not in {None, place_tag(root)}:
+        if find_place(sqs, names) not in {None, place_tag(root)}:
             return None
     try:
-        return find_queues(sqs, run).main.counts()
+        return find_queues(sqs, names).main.counts()
     except MissingError:
         return None

@@ -37,7 +37,7 @@ def stop(
     clients = ComputeClients.make(context.session)
     load_run(context.store, context)
     check_ours(context)
-    before = look(clients, context.run)
+    before = look(clients, context.names)
     there = plural(len(before.machines), "worker")
     if dry_run:
         if before.group:
@@ -63,8 +63,8 @@ def drain(context: Context, clients: ComputeClients, compute: Compute) -> None:
 
 
 def _wait(context: Context, clients: ComputeClients, ids: set[str]) -> None:
-    while (left := look(clients, context.run)).machines:
+    while (left := look(clients, context.names)).machines:
         say(f"{plural(len(left.machines), 'worker')} still there")
         time.sleep(POLL_SECONDS)
-    for line in sentences(check(clients, context.run, ids)):
+    for line in sentences(check(clients, context.names, ids)):
         say(line)

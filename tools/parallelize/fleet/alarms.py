@@ -7,17 +7,16 @@ itself says of a queue, and an alarm has to name the queue it watches. So `launc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
 from parallelize_core.aws_errors import translated
-from parallelize_core.layout import dead_letter_queue_name, queue_name
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
-
-TOPIC = "parallelize-alarms"
-"""Made by `setup`. CloudWatch takes an alarm whose topic is not there, and then tells nobody."""
+    from types_boto3_cloudwatch.type_defs import TagTypeDef
 
 TOO_OLD_SECONDS = RETENTION_SECONDS - 2 * 24 * 60 * 60
 """Two days before SQS drops the message. The file is sent again by a worker then; is there one?"""
@@ -27,21 +26,25 @@ PERIOD_SECONDS = 300
 RUNBOOK = "docs/runbook.md"
 
 
-def topic_arn(partition: str, region: str, account: str) -> str:
-    """Return the name of the topic that `setup` made."""
-    return f"arn:{partition}:sns:{region}:{account}:{TOPIC}"
+def topic_arn(partition: str, region: str, account: str, names: Names) -> str:
+    """Return the name of the topic that `setup` made.
+
+    CloudWatch takes an alarm whose topic is not there, and then tells nobody.
+    """
+    return f"arn:{partition}:sns:{region}:{account}:{names.topic}"
 
 
-def names(run: str) -> list[str]:
+def alarm_names(names: Names) -> list[str]:
     """Return the names of a run's alarms."""
-    return [f"{queue_name(run)}-old-message", f"{queue_name(run)}-dead-letters"]
+    return [f"{names.queue}-old-message", f"{names.queue}-dead-letters"]
 
 
-def old_message_alarm(run: str, topic: str) -> dict[str, Any]:
+def old_message_alarm(names: Names, topic: str) -> dict[str, Any]:
     """Return the PutMetricAlarm request for the age of the oldest message of a run's queue."""
+    run = names.run
     days = TOO_OLD_SECONDS // 86400
     return {
-        "AlarmName": names(run)[0],
+        "AlarmName": alarm_names(names)[0],
         "AlarmDescription": (
             f"A file of run {run} has waited for {days} days. `parallelize status --run {run}` "
             f"says why; `parallelize scale N --run {run}` for more workers, or "
@@ -49,14 +52,15 @@ def old_message_alarm(run: str, topic: str) -> dict[str, Any]:
         ),
         "MetricName": "ApproximateAgeOfOldestMessage",
         "Threshold": float(TOO_OLD_SECONDS),
-        **_of_queue(queue_name(run), topic),
+        **_of_queue(names.queue, topic),
     }
 
 
-def dead_letters_alarm(run: str, topic: str) -> dict[str, Any]:
+def dead_letters_alarm(names: Names, topic: str) -> dict[str, Any]:
     """Return the PutMetricAlarm request for messages in a run's dead-letter queue."""
+    run = names.run
     return {
-        "AlarmName": names(run)[1],
+        "AlarmName": alarm_names(names)[1],
         "AlarmDescription": (
             f"Files of run {run} have failed for good. `parallelize failures --run {run}` says "
             f"why; fix the command or the input, then `parallelize retry --run {run}`. "
@@ -64,7 +68,7 @@ def dead_letters_alarm(run: str, topic: str) -> dict[str, Any]:
         ),
         "MetricName": "ApproximateNumberOfMessagesVisible",
         "Threshold": 0.0,
-        **_of_queue(dead_letter_queue_name(run), topic),
+        **_of_queue(names.dead_letter_queue, topic),
     }
 
 
@@ -85,13 +89,15 @@ def _of_queue(name: str, topic: str) -> dict[str, Any]:
 
 
 @translated("CloudWatch")
-def watch_queue(cloudwatch: CloudWatchClient, run: str, topic: str) -> None:
-    """Make the run's alarms, or bring them up to date."""
-    cloudwatch.put_metric_alarm(**old_message_alarm(run, topic))
-    cloudwatch.put_metric_alarm(**dead_letters_alarm(run, topic))
+def watch_queue(
+    cloudwatch: CloudWatchClient, names: Names, topic: str, given: Sequence[TagTypeDef]
+) -> None:
+    """Make the run's alarms with tags, or bring them up to date; those there keep their tags."""
+    cloudwatch.put_metric_alarm(**old_message_alarm(names, topic), Tags=given)
+    cloudwatch.put_metric_alarm(**dead_letters_alarm(names, topic), Tags=given)
 
 
 @translated("CloudWatch")
-def forget_queue(cloudwatch: CloudWatchClient, run: str) -> None:
+def forget_queue(cloudwatch: CloudWatchClient, names: Names) -> None:
     """Delete the run's alarms; that there are none is no error."""
-    cloudwatch.delete_alarms(AlarmNames=names(run))
+    cloudwatch.delete_alarms(AlarmNames=alarm_names(names))

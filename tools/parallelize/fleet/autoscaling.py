@@ -9,14 +9,16 @@ https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-target-tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelize_core.aws_errors import translated
-from parallelize_core.layout import queue_name
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_cloudwatch.type_defs import TagTypeDef
 
 WAKE = "wake"
 
@@ -30,15 +32,15 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-a
 """
 
 
-def backlog_policy(group: str, run: str, backlog_per_worker: int) -> dict[str, Any]:
+def backlog_policy(names: Names, backlog_per_worker: int) -> dict[str, Any]:
     """Return the PutScalingPolicy request that keeps the waiting files per worker at a target."""
-    metrics = [_waiting(run), _in_service(group)]
+    metrics = [_waiting(names), _in_service(names)]
     ratio = {
         "Id": "backlog", "Label": "waiting files per worker", "ReturnData": True,
         "Expression": "waiting / IF(workers > 0, workers, 1)",
     }  # fmt: skip
     return {
-        "AutoScalingGroupName": group,
+        "AutoScalingGroupName": names.group,
         "PolicyName": "backlog-per-worker",
         "PolicyType": "TargetTrackingScaling",
         "EstimatedInstanceWarmup": WARM_UP_SECONDS,
@@ -50,10 +52,10 @@ def backlog_policy(group: str, run: str, backlog_per_worker: int) -> dict[str, A
     }
 
 
-def wake_policy(group: str) -> dict[str, Any]:
+def wake_policy(names: Names) -> dict[str, Any]:
     """Return the PutScalingPolicy request that starts the first worker."""
     return {
-        "AutoScalingGroupName": group,
+        "AutoScalingGroupName": names.group,
         "PolicyName": WAKE,
         "PolicyType": "StepScaling",
         "AdjustmentType": "ChangeInCapacity",
@@ -62,7 +64,7 @@ def wake_policy(group: str) -> dict[str, Any]:
     }
 
 
-def wake_alarm(group: str, run: str, policy_arn: str) -> dict[str, Any]:
+def wake_alarm(names: Names, policy_arn: str) -> dict[str, Any]:
     """Return the PutMetricAlarm request that sees files wait while nobody works.
 
     Target tracking alone would not do: it multiplies, and any multiple of no workers is none.
@@ -71,10 +73,10 @@ def wake_alarm(group: str, run: str, policy_arn: str) -> dict[str, Any]:
         "Id": "asleep", "Label": "files wait, and no worker is there", "ReturnData": True,
         "Expression": "IF(waiting > 0 AND FILL(workers, 0) < 1, 1, 0)",
     }  # fmt: skip
-    sources = [_waiting(run), _in_service(group)]
+    sources = [_waiting(names), _in_service(names)]
     return {
-        "AlarmName": wake_alarm_name(group),
-        "AlarmDescription": f"Files of run {run} wait and no worker is there.",
+        "AlarmName": wake_alarm_name(names),
+        "AlarmDescription": f"Files of run {names.run} wait and no worker is there.",
         "AlarmActions": [policy_arn],
         "Metrics": [*(_as_alarm_metric(source) for source in sources), asleep],
         "ComparisonOperator": "GreaterThanOrEqualToThreshold",
@@ -84,53 +86,59 @@ def wake_alarm(group: str, run: str, policy_arn: str) -> dict[str, Any]:
     }
 
 
-def wake_alarm_name(group: str) -> str:
+def wake_alarm_name(names: Names) -> str:
     """Return the name of a group's alarm."""
-    return f"{group}-wake"
+    return f"{names.group}-wake"
 
 
 @translated("Auto Scaling")
 def follow_queue(
-    autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, group: str, run: str, target: int
+    autoscaling: AutoScalingClient,
+    cloudwatch: CloudWatchClient,
+    names: Names,
+    target: int,
+    given: Sequence[TagTypeDef],
 ) -> None:
-    """Make both policies and the alarm, or bring them up to date."""
-    autoscaling.put_scaling_policy(**backlog_policy(group, run, target))
-    wake = autoscaling.put_scaling_policy(**wake_policy(group))
+    """Make both policies and the alarm, with tags, or bring them up to date."""
+    autoscaling.put_scaling_policy(**backlog_policy(names, target))
+    wake = autoscaling.put_scaling_policy(**wake_policy(names))
     # What was just put may not be described yet. Only the local cloud's answer has no ARN.
-    arn = wake.get("PolicyARN") or _described(autoscaling, group)
-    cloudwatch.put_metric_alarm(**wake_alarm(group, run, arn))
+    arn = wake.get("PolicyARN") or _described(autoscaling, names)
+    cloudwatch.put_metric_alarm(**wake_alarm(names, arn), Tags=given)
 
 
-def _described(autoscaling: AutoScalingClient, group: str) -> str:
-    found = autoscaling.describe_policies(AutoScalingGroupName=group, PolicyNames=[WAKE])
+def _described(autoscaling: AutoScalingClient, names: Names) -> str:
+    found = autoscaling.describe_policies(AutoScalingGroupName=names.group, PolicyNames=[WAKE])
     return found["ScalingPolicies"][0]["PolicyARN"]
 
 
 @translated("Auto Scaling")
 def unfollow_queue(
-    autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, group: str
+    autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, names: Names
 ) -> None:
     """Take away what an earlier launch may have made, so that the group keeps its size."""
-    forget_queue(cloudwatch, group)
-    pages = autoscaling.get_paginator("describe_policies").paginate(AutoScalingGroupName=group)
+    forget_queue(cloudwatch, names)
+    pages = autoscaling.get_paginator("describe_policies").paginate(
+        AutoScalingGroupName=names.group
+    )
     # Read first: what is deleted while it is paged through may hide what follows.
     for policy in [policy for page in pages for policy in page["ScalingPolicies"]]:
-        autoscaling.delete_policy(AutoScalingGroupName=group, PolicyName=policy["PolicyName"])
+        autoscaling.delete_policy(AutoScalingGroupName=names.group, PolicyName=policy["PolicyName"])
 
 
 @translated("CloudWatch")
-def forget_queue(cloudwatch: CloudWatchClient, group: str) -> None:
+def forget_queue(cloudwatch: CloudWatchClient, names: Names) -> None:
     """Delete the alarm; the policies go with the group."""
-    cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(group)])
+    cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(names)])
 
 
-def _waiting(run: str) -> dict[str, Any]:
-    dimension = {"Name": "QueueName", "Value": queue_name(run)}
+def _waiting(names: Names) -> dict[str, Any]:
+    dimension = {"Name": "QueueName", "Value": names.queue}
     return _metric("waiting", "AWS/SQS", "ApproximateNumberOfMessagesVisible", dimension)
 
 
-def _in_service(group: str) -> dict[str, Any]:
-    dimension = {"Name": "AutoScalingGroupName", "Value": group}
+def _in_service(names: Names) -> dict[str, Any]:
+    dimension = {"Name": "AutoScalingGroupName", "Value": names.group}
     return _metric("workers", "AWS/AutoScaling", "GroupInServiceInstances", dimension)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from parallelize.fleet.prices import PRICE_LIST_REGION
+from parallelize.fleet.prices import price_list_region
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 
@@ -38,7 +38,11 @@ class FactClients:
             session.client("ec2", config=config),
             session.client("ssm", config=config),
             session.client("service-quotas", config=config),
-            session.client("pricing", region_name=PRICE_LIST_REGION, config=config),
+            session.client(
+                "pricing",
+                region_name=price_list_region(session.region_name or ""),
+                config=config,
+            ),
         )
 
 

@@ -17,6 +17,7 @@ from parallelize.fleet.facts import Market
 from parallelize.fleet.template import TAGGED
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, ServiceError, code_of
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 START = "ec2:RunInstances"
 ALLOWED, REFUSED = "DryRunOperation", "UnauthorizedOperation"
 """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
-
-OURS = tags.as_list({tags.MANAGED: "true"})
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,16 @@ class Answers:
     untried: tuple[str, ...] = ()
 
 
-def start(image: str, kind: str, subnet: str, profile: str, market: Market) -> dict[str, Any]:
-    """Return the RunInstances request for one machine as `launch` starts them."""
+def start(  # noqa: PLR0913 - a machine is made of all of these
+    image: str,
+    kind: str,
+    subnet: str,
+    profile: str,
+    *,
+    market: Market,
+    given: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the RunInstances request for one machine as `launch` starts them, tags `given`."""
     spot: dict[str, Any] = {"InstanceMarketOptions": {"MarketType": "spot"}}
     tagged = (*TAGGED, "spot-instances-request") if market == "spot" else TAGGED
     return {
@@ -47,19 +54,23 @@ def start(image: str, kind: str, subnet: str, profile: str, market: Market) -> d
         "IamInstanceProfile": {"Name": profile},
         "MinCount": 1,
         "MaxCount": 1,
-        "TagSpecifications": [{"ResourceType": name, "Tags": OURS} for name in tagged],
+        "TagSpecifications": [
+            {"ResourceType": name, "Tags": tags.as_list(given)} for name in tagged
+        ],
         **(spot if market == "spot" else {}),
     }
 
 
-def ask(ec2: EC2Client, start: Mapping[str, Any] | None) -> Answers:
+def ask(
+    ec2: EC2Client, names: Names, given: Mapping[str, str], start: Mapping[str, Any] | None
+) -> Answers:
     """Say what EC2 would let us do; `start` is None if there is nothing that could be started."""
-    template = {"ResourceType": "launch-template", "Tags": OURS}
+    template = {"ResourceType": "launch-template", "Tags": tags.as_list(given)}
     calls: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": lambda: ec2.describe_instances(DryRun=True),
         "ec2:DescribeImages": lambda: ec2.describe_images(Owners=["self"], DryRun=True),
         "ec2:CreateLaunchTemplate": lambda: ec2.create_launch_template(
-            LaunchTemplateName="parallelize-doctor",
+            LaunchTemplateName=f"{names.stack}-doctor",
             LaunchTemplateData={"EbsOptimized": True},
             TagSpecifications=[template],  # type: ignore[list-item]
             DryRun=True,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize_core.errors import AccessError, CapacityError, ParallelizeError, ServiceError
+from parallelize_core.names import Names
 from parallelize_core.outlast import pauses
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ PATIENCE_SECONDS = 30.0
 """A machine is pending for about ten seconds; what EC2 ends by then was never of use."""
 
 
-def watch(ec2: EC2Client, run: str, ids: Collection[str]) -> tuple[Machine, ...]:
+def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, ...]:
     """Look at new machines until none is pending; return those that EC2 has ended by itself.
 
     Looks for `PATIENCE_SECONDS` at most. That they cannot be looked at says nothing of them.
@@ -36,7 +37,7 @@ def watch(ec2: EC2Client, run: str, ids: Collection[str]) -> tuple[Machine, ...]
     found: list[Machine] = []
     for pause in pauses():
         try:
-            known = instances.find(ec2, run, instances.KNOWN)
+            known = instances.find(ec2, names, instances.KNOWN)
         except ParallelizeError:
             break
         found = [machine for machine in known if machine.id in ids]

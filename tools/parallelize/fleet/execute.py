@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import say
-from parallelize.fleet import alarms, early_end, shortfall, tags
+from parallelize.fleet import alarms, early_end, shortfall
 from parallelize.fleet.autoscaling import follow_queue, unfollow_queue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
-from parallelize.fleet.template import fingerprint, template_name
+from parallelize.fleet.template import fingerprint
 from parallelize_core.aws_errors import may_have_happened, response_of, translated
 from parallelize_core.errors import ParallelizeError, UnavailableError, code_of
 from parallelize_core.outlast import NEW_TEMPLATE, outlast
@@ -84,7 +84,8 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     """
     if plan.request.topic:
         # Before there are machines: without the permission, nothing is started.
-        alarms.watch_queue(clients.cloudwatch, plan.request.run, plan.request.topic)
+        request = plan.request
+        alarms.watch_queue(clients.cloudwatch, request.names, request.topic, request.tag_list)
     if plan.group:
         return _make_group(plan, plan.group, clients)
     outcome = LaunchOutcome(plan.request.count, region=plan.region)
@@ -93,7 +94,7 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     if plan.fallback and outcome.missing and shortfall.is_short(outcome.refusals):
         fallback = replace(plan.fallback, count=outcome.missing)
         outcome = _go_on(outcome, plan, fallback, clients.ec2)
-    return replace(outcome, ended=early_end.watch(clients.ec2, plan.request.run, ids(outcome)))
+    return replace(outcome, ended=early_end.watch(clients.ec2, plan.request.names, ids(outcome)))
 
 
 def _go_on(
@@ -115,16 +116,29 @@ def _go_on(
 
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
-    request, name = plan.request, template_name(plan.request.run)
-    template, version = ensure_template(plan, group.template, clients.ec2)
-    size = ensure_group(clients.autoscaling, group.body, template, version)
+    request, names = plan.request, plan.request.names
+    specifications = _specifications(plan, group.templates, clients.ec2)
+    body = with_group_templates(group.body, specifications, group.of_type)
+    size = ensure_group(clients.autoscaling, body)
     if request.autoscale:
         follow_queue(
-            clients.autoscaling, clients.cloudwatch, name, request.run, request.backlog_per_worker
+            clients.autoscaling,
+            clients.cloudwatch,
+            names,
+            request.backlog_per_worker,
+            request.tag_list,
         )
     else:
-        unfollow_queue(clients.autoscaling, clients.cloudwatch, name)
-    return LaunchOutcome(request.count, region=plan.region, group=name, size=size)
+        unfollow_queue(clients.autoscaling, clients.cloudwatch, names)
+    return LaunchOutcome(request.count, region=plan.region, group=names.group, size=size)
+
+
+def _specifications(
+    plan: LaunchPlan, templates: Sequence[dict[str, Any]], ec2: EC2Client
+) -> list[dict[str, str]]:
+    """Make the templates, as far as they are not there, and return what names each."""
+    made = (ensure_template(plan, data, ec2) for data in templates)
+    return [{"LaunchTemplateId": template, "Version": version} for template, version in made]
 
 
 @translated("EC2")
@@ -134,7 +148,7 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
     The run has one template; a version's description says what is in it, so launching again
     with the same settings makes no new version.
     """
-    name, content = template_name(plan.request.run), fingerprint(data)
+    name, content = plan.request.names.group, fingerprint(data)
     # Of this launch, not of the content: a template like it may have been deleted since.
     token = f"{plan.request.token}-{content}"
     versions = _versions(ec2, name)
@@ -147,11 +161,10 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
             LaunchTemplateData=data,  # type: ignore[arg-type]
         )["LaunchTemplateVersion"]  # fmt: skip
         return made["LaunchTemplateId"], str(made["VersionNumber"])
-    given = tags.as_list(tags.run_tags(plan.request.run, plan.request.tags))
     template = ec2.create_launch_template(
         LaunchTemplateName=name, VersionDescription=content, ClientToken=token,
         LaunchTemplateData=data,  # type: ignore[arg-type]
-        TagSpecifications=[{"ResourceType": "launch-template", "Tags": given}],
+        TagSpecifications=[{"ResourceType": "launch-template", "Tags": plan.request.tag_list}],
     )["LaunchTemplate"]  # fmt: skip
     return template["LaunchTemplateId"], "1"
 
@@ -169,8 +182,7 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
 
 def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> LaunchOutcome:
     """Ask for a fleet; again for a while if EC2 does not know yet that it has the template."""
-    template, version = ensure_template(plan, fleet.template, ec2)
-    body = with_template(fleet.body, template, version)
+    body = with_templates(fleet.body, _specifications(plan, fleet.templates, ec2))
     body["TargetCapacitySpecification"]["TotalTargetCapacity"] = fleet.count
     tokens = (f"-{number}" if number else "" for number in itertools.count())
 
@@ -208,12 +220,32 @@ def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
         ) from error  # fmt: skip
 
 
-def with_template(body: dict[str, Any], template: str, version: str) -> dict[str, Any]:
-    """Return a copy of a CreateFleet request with its launch template filled in."""
-    specification = {"LaunchTemplateId": template, "Version": version}
+def with_group_templates(
+    body: dict[str, Any], specifications: Sequence[dict[str, str]], of_type: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return a copy of a group's request with its launch templates filled in.
+
+    The first is the group's; a type whose image is another one names its own.
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-launch-template-overrides.html
+    """
+    policy = body["MixedInstancesPolicy"]
+    overrides = [
+        {**one, "LaunchTemplateSpecification": specifications[number]}
+        if (number := of_type[one["InstanceType"]])
+        else one
+        for one in policy["LaunchTemplate"]["Overrides"]
+    ]
+    template = {"LaunchTemplateSpecification": specifications[0], "Overrides": overrides}
+    return {**body, "MixedInstancesPolicy": {**policy, "LaunchTemplate": template}}
+
+
+def with_templates(
+    body: dict[str, Any], specifications: Sequence[dict[str, str]]
+) -> dict[str, Any]:
+    """Return a copy of a CreateFleet request with its launch templates filled in."""
     configs = [
         {**config, "LaunchTemplateSpecification": specification}
-        for config in body["LaunchTemplateConfigs"]
+        for config, specification in zip(body["LaunchTemplateConfigs"], specifications, strict=True)
     ]
     target = dict(body["TargetCapacitySpecification"])
     return {**body, "LaunchTemplateConfigs": configs, "TargetCapacitySpecification": target}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from parallelize.fleet.rates import UnitPrices
+
 Market = Literal["spot", "on-demand"]
 
 IMAGES_FOR = ("x86_64", "arm64")
@@ -90,6 +92,8 @@ class Facts:
     image: Image | None
     pools: tuple[Pool, ...]
     work: Work
+    others: tuple[Image, ...] = ()
+    """Images for machines that `image` is not made for."""
     absent: tuple[str, ...] = ()
     """The types that were asked for and that the region does not have."""
     security_groups: tuple[str, ...] = ()
@@ -99,5 +103,11 @@ class Facts:
     loose: int = 0
     """Those of them that are in no group."""
     spent_usd: float = 0.0
+    prepared_usd: float = 0.0
+    """What of it was paid for sending inputs and messages, before there was a worker."""
+    prices: UnitPrices | None = None
+    """Of all that is charged beside machines; None where nothing is."""
+    addresses: bool = False
+    """Whether machines get public addresses in some subnet."""
     emulated: bool = False
     """Whether this is not AWS, so that nothing costs anything."""

@@ -6,18 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parallelize.fleet import images, instances, prices, quotas
+from parallelize.console import escape
+from parallelize.fleet import images, instances, prices, quotas, rates
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_service_quotas import ServiceQuotasClient
-
-SECURITY_GROUP = "parallelize-worker"
-"""Made by `setup`: no way in. Without it the VPC's default group is used."""
 
 
 @dataclass(frozen=True)
@@ -29,24 +28,33 @@ class Place:
     subnets: tuple[str, ...]
     types: tuple[str, ...]
     ami: str
+    security_groups: tuple[str, ...] = ()
+    ami_owner: str = images.SELF
 
 
-def gather(clients: FactClients, place: Place, work: Work, run: str) -> Facts:
+def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Facts:
     """Read what `plan_launch` needs; raise UsageError if there is no subnet or type."""
     ec2 = clients.ec2
     subnets = find_subnets(ec2, place.subnets)
     types = find_types(ec2, place.types)
     there = {kind.name for kind in types}
-    machines = instances.find(ec2, run, instances.BILLED)
+    check_security_groups(ec2, place.security_groups, subnets)
+    wanted = tuple(dict.fromkeys(kind.architecture for kind in types))
+    owners = images.Owners(place.account, place.ami_owner)
+    found = images.find_images(ec2, clients.ssm, place.ami, wanted, owners)
+    machines = instances.find(ec2, names, instances.BILLED)
     return Facts(
         account=place.account,
         region=place.region,
-        image=images.find_image(ec2, clients.ssm, place.ami, types[0].architecture),
+        image=found[0] if found else None,
+        others=found[1:],
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         absent=tuple(name for name in place.types if name not in there),
-        security_groups=find_security_groups(ec2, subnets),
+        security_groups=_groups(ec2, place.account, subnets, names),
         quotas=tuple(find_quotas(clients, types)),
+        prices=rates.unit_prices(clients.pricing, place.region),
+        addresses=any(subnet.get("MapPublicIpOnLaunch") for subnet in subnets),
         workers=len(machines),
         loose=sum(not machine.group for machine in machines),
     )
@@ -73,16 +81,59 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
     return found["Subnets"]
 
 
+def _groups(ec2: EC2Client, account: str, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
+    """Find the stack's group; raise UsageError where the VPC's default one is another account's.
+
+    https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
+    """
+    found = find_security_groups(ec2, subnets, names)
+    owners = {subnet["OwnerId"] for subnet in subnets} - {account}
+    if owners and not found:
+        raise UsageError(
+            f"the VPC belongs to account {min(owners)}, and so does its default security group",
+            "workers need a group of your own there",
+            "parallelize setup   makes it",
+        )
+    return found
+
+
 @translated("EC2")
-def find_security_groups(ec2: EC2Client, subnets: Sequence[Any]) -> tuple[str, ...]:
-    """Return the group that `setup` made in the subnets' VPC, or none for the VPC's default."""
+def find_security_groups(ec2: EC2Client, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
+    """Return the group without a way in that `setup` made in the subnets' VPC.
+
+    None if there is no such: then the VPC's default group is used.
+    """
+    vpcs = sorted({subnet["VpcId"] for subnet in subnets})
     answer = ec2.describe_security_groups(
         Filters=[
-            {"Name": "group-name", "Values": [SECURITY_GROUP]},
-            {"Name": "vpc-id", "Values": sorted({subnet["VpcId"] for subnet in subnets})},
+            {"Name": "group-name", "Values": [names.security_group(vpc) for vpc in vpcs]},
+            {"Name": "vpc-id", "Values": vpcs},
         ]
     )
     return tuple(group["GroupId"] for group in answer["SecurityGroups"])
+
+
+@translated("EC2")
+def check_security_groups(ec2: EC2Client, wanted: Sequence[str], subnets: Sequence[Any]) -> None:
+    """Raise UsageError for a group that is not there, or not in the subnets' VPC."""
+    if not wanted:
+        return
+    # A filter, because DescribeSecurityGroups fails for an id that it does not know.
+    answer = ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": list(wanted)}])
+    there = {group["GroupId"]: group["VpcId"] for group in answer["SecurityGroups"]}
+    for name in wanted:
+        if name not in there:
+            raise UsageError(
+                f"there is no security group {escape(name)} in this region",
+                fix="aws ec2 describe-security-groups   lists them; workers.security_groups"
+                " takes their ids",
+            )
+        if other := {subnet["VpcId"] for subnet in subnets} - {there[name]}:
+            raise UsageError(
+                f"security group {name} is in {there[name]}, and workers start in {min(other)}",
+                "a machine is only in groups of its own VPC",
+                "aws.subnets with subnets of that VPC, or another group",
+            )
 
 
 @translated("EC2")
@@ -109,7 +160,9 @@ def find_pools(
 ) -> tuple[Pool, ...]:
     """Return each type in each subnet whose zone offers it, with its prices."""
     offered = _offered(clients.ec2, [kind.name for kind in types])
-    spot = prices.spot(clients.ec2, [kind.name for kind in types])
+    # What AWS says in China is yuan.
+    known = not region.startswith(prices.CHINA)
+    spot = prices.spot(clients.ec2, [kind.name for kind in types]) if known else {}
     listed = prices.on_demand(clients.pricing, region, [kind.name for kind in types])
     return tuple(
         Pool(kind, zone, subnet["SubnetId"], spot.get((kind.name, zone)), listed.get(kind.name))
@@ -135,18 +188,27 @@ def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quo
     ]
 
 
-def find_limit(client: ServiceQuotasClient, code: str) -> int | None:
-    """Return a quota in vCPUs, or None if it cannot be read."""
+def find_limit(client: ServiceQuotasClient, code: str, service: str = "ec2") -> int | None:
+    """Return a quota, or None if it cannot be read; those of "ec2" are in vCPUs."""
     # Not being allowed to read a quota is no reason not to launch.
     try:
-        return _limit(client, code)
+        return _limit(client, code, service)
     except ParallelizeError:
         return None
 
 
+@translated("EC2")
+def gp3_gib(ec2: EC2Client) -> int:
+    """Return how many GiB all gp3 volumes of the region have, of all runs and users."""
+    pages = ec2.get_paginator("describe_volumes").paginate(
+        Filters=[{"Name": "volume-type", "Values": ["gp3"]}]
+    )
+    return sum(volume["Size"] for page in pages for volume in page["Volumes"])
+
+
 @translated("Service Quotas")
-def _limit(client: ServiceQuotasClient, code: str) -> int:
-    answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
+def _limit(client: ServiceQuotasClient, code: str, service: str) -> int:
+    answer = client.get_service_quota(ServiceCode=service, QuotaCode=code)
     return int(answer["Quota"]["Value"])
 
 

@@ -17,9 +17,9 @@ from parallelize.console import say
 from parallelize.fleet import tags
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.request import LaunchRequest
-from parallelize.fleet.template import template_name
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError, code_of
+from parallelize_core.names import Names
 from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, outlast
 from parallelize_core.pause import HELD_PROCESSES
 
@@ -60,12 +60,12 @@ def first_size(request: LaunchRequest, waiting: int) -> int:
 def group_request(
     request: LaunchRequest, pools: Sequence[Pool], given: Mapping[str, str], waiting: int
 ) -> dict[str, Any]:
-    """Return a CreateAutoScalingGroup request, but for the launch template's id and version."""
+    """Return a CreateAutoScalingGroup request, but for the launch templates' ids and versions."""
     types = list(dict.fromkeys(pool.type.name for pool in pools))
     if len(types) > MAX_TYPES:
         raise UsageError(f"an Auto Scaling group takes {MAX_TYPES} types, not {len(types)}")
     return {
-        "AutoScalingGroupName": template_name(request.run),
+        "AutoScalingGroupName": request.names.group,
         "MinSize": 0,
         "MaxSize": request.count,
         "DesiredCapacity": first_size(request, waiting),
@@ -77,7 +77,7 @@ def group_request(
         "Tags": [
             {
                 "Key": key, "Value": value, "PropagateAtLaunch": True,
-                "ResourceId": template_name(request.run), "ResourceType": "auto-scaling-group",
+                "ResourceId": request.names.group, "ResourceType": "auto-scaling-group",
             }
             for key, value in sorted(given.items())
         ],
@@ -98,17 +98,9 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
     return found
 
 
-def ensure_group(
-    autoscaling: AutoScalingClient, body: dict[str, Any], template: str, version: str
-) -> int:
+def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     """Create the group, or change the one there is, which loses no worker; return its size."""
-    policy = dict(body["MixedInstancesPolicy"])
-    specification = {"LaunchTemplateId": template, "Version": version}
-    policy["LaunchTemplate"] = {
-        **policy["LaunchTemplate"], "LaunchTemplateSpecification": specification
-    }  # fmt: skip
-    whole = {**body, "MixedInstancesPolicy": policy}
-    name = body["AutoScalingGroupName"]
+    whole, name = dict(body), body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
         outlast(DELETED_GROUP, lambda: _create(autoscaling, whole), say)
@@ -173,10 +165,10 @@ def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
 
 
 @translated("Auto Scaling")
-def find_all(autoscaling: AutoScalingClient) -> list[Group]:
-    """Return the groups of all runs."""
+def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
+    """Return the groups of all runs of a stack."""
     pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
-        Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}]
+        Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": [names.managed]}]
     )
     return [_group(item) for page in pages for item in page["AutoScalingGroups"]]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import escape
@@ -18,31 +20,87 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SSM = "ssm:"
+AWS_PARAMETERS = "/aws/"
+"""Nobody but AWS can write a parameter of such a name."""
+
+SELF = "self"
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,}")
+_OUR_NAME = re.compile(r"parallelize-(?P<version>[^-]+)-")
+"""What `image build` calls an image (packer/worker.pkr.hcl)."""
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Whose images are taken: those of our `account`, and of one other that the settings name."""
+
+    account: str
+    other: str = SELF
+
+    def check(self, found: Any) -> None:
+        """Raise UsageError for an image of somebody else: it would run with our role."""
+        owner, alias = found.get("OwnerId", ""), found.get("ImageOwnerAlias", "")
+        if owner in {self.account, self.other} or (alias and alias == self.other):
+            return
+        raise UsageError(
+            f"image {found['ImageId']} belongs to account {owner}{f' ({alias})' * bool(alias)}",
+            "what is in it would run with the role of your workers",
+            f'workers.ami_owner = "{owner}" says that you trust it',
+        )
+
+
+def find_images(
+    ec2: EC2Client,
+    ssm: SSMClient,
+    wanted: str,
+    architectures: Sequence[str],
+    owners: Owners | None = None,
+) -> tuple[Image, ...]:
+    """Return an image for each architecture, as far as there are any, in their order.
+
+    `wanted` is as in `find_image`, or several of those with commas between them. If none is for
+    any of the architectures, what there is is returned.
+    """
+    found: dict[str, Image] = {}
+    for name in (part.strip() for part in wanted.split(",")):
+        # An id or a parameter is one image whatever is asked.
+        asked = architectures if name == AUTO or is_stock(name) else architectures[:1]
+        for architecture in asked:
+            if image := find_image(ec2, ssm, name, architecture, owners):
+                found.setdefault(image.architecture, image)
+    fitting = tuple(found[one] for one in architectures if one in found)
+    return fitting or tuple(found.values())
 
 
 def find_image(
-    ec2: EC2Client, ssm: SSMClient, wanted: str, architecture: str = "x86_64"
+    ec2: EC2Client,
+    ssm: SSMClient,
+    wanted: str,
+    architecture: str = "x86_64",
+    owners: Owners | None = None,
 ) -> Image | None:
     """Return the image that `wanted` means, or None if there is none.
 
-    "auto" is the account's newest image with an agent; "stock" and what begins with "stock:" a
+    "auto" is the account's newest image with an agent, or that of the owner whom the settings
+    name; "stock" and what begins with "stock:" a
     vendor's newest for the architecture; "ami-…" is that image; "ssm:NAME" the one that an SSM
-    parameter names. Raises UsageError for anything else, and for an id of no image.
+    parameter names. Raises UsageError for anything else, for an id of no image, and for an image
+    of somebody who is not among the `owners`.
     """
     if wanted == AUTO:
-        return newest(ec2, architecture)
+        return newest(ec2, architecture, owners.other if owners else SELF)
     if is_stock(wanted):
         wanted = SSM + distribution(wanted).parameters[architecture]
     if wanted.startswith(SSM):
-        wanted = _parameter(ssm, wanted.removeprefix(SSM))
+        parameter = wanted.removeprefix(SSM)
+        wanted = _parameter(ssm, parameter)
+        owners = None if parameter.startswith(AWS_PARAMETERS) else owners
     if not _IMAGE_ID.fullmatch(wanted):
         raise UsageError(
             f'"{wanted}" does not name an image',
             fix='workers.ami = "auto", "stock", "stock:ubuntu", "stock:amazon", "ami-…"\n'
             '     or "ssm:NAME"',
         )
-    return by_id(ec2, wanted)
+    return by_id(ec2, wanted, owners)
 
 
 @translated("Systems Manager")
@@ -57,13 +115,15 @@ def _parameter(ssm: SSMClient, name: str) -> str:
 
 
 @translated("EC2")
-def newest(ec2: EC2Client, architecture: str) -> Image | None:
-    """Return the account's newest image that has an agent inside; one that fits if there is one."""
-    # Only our own: anybody may publish an image with this tag. One that is still being made can
-    # be seen, too, but not started from.
-    filters = {"tag-key": tags.VERSION, "state": "available"}
+def newest(ec2: EC2Client, architecture: str, owner: str = SELF) -> Image | None:
+    """Return the owner's newest image that has an agent inside; one that fits if there is one."""
+    # Of one owner only: anybody may publish an image with this tag or name. One that is still
+    # being made can be seen, too, but not started from. Tags are not shared with an image.
+    # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/sharingamis-explicit.html
+    ours = {"tag-key": tags.VERSION} if owner == SELF else {"name": "parallelize-*"}
+    filters = {**ours, "state": "available"}
     answer = ec2.describe_images(
-        Owners=["self"],
+        Owners=[owner],
         Filters=[{"Name": name, "Values": [value]} for name, value in filters.items()],
     )
     images = sorted(answer["Images"], key=lambda image: image.get("CreationDate", ""))
@@ -73,8 +133,8 @@ def newest(ec2: EC2Client, architecture: str) -> Image | None:
 
 
 @translated("EC2")
-def by_id(ec2: EC2Client, image_id: str) -> Image:
-    """Return an image by its id; raise UsageError if there is none to be seen."""
+def by_id(ec2: EC2Client, image_id: str, owners: Owners | None = None) -> Image:
+    """Return an image by its id; raise UsageError if there is none to be seen, or it is foreign."""
     # A filter, because DescribeImages fails for an id that it does not know.
     found = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [image_id]}])["Images"]
     if not found:
@@ -82,15 +142,19 @@ def by_id(ec2: EC2Client, image_id: str) -> Image:
             f"there is no image {image_id} in this region that this account may use",
             fix="parallelize image list",
         )
+    if owners:
+        owners.check(found[0])
     return _image(found[0])
 
 
 def _image(found: Any) -> Image:
+    named = _OUR_NAME.match(found.get("Name", ""))
+    version = named["version"] if named else ""
     return Image(
         id=found["ImageId"],
         architecture=found.get("Architecture", "x86_64"),
         root_device=found.get("RootDeviceName", "/dev/xvda"),
-        version=tags.as_dict(found.get("Tags")).get(tags.VERSION, ""),
+        version=tags.as_dict(found.get("Tags")).get(tags.VERSION, version),
         created=found.get("CreationDate", "")[:10],
         root_gib=_root_gib(found),
     )

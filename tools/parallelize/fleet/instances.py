@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Market
 from parallelize_core.aws_errors import translated
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -62,9 +63,9 @@ class Machine:
 
 
 @translated("EC2")
-def find(ec2: EC2Client, run: str | None, states: Sequence[str] = LIVE) -> list[Machine]:
-    """Return the machines of a run (None: of all runs) in the given states, oldest first."""
-    wanted = [*tags.filters(run), {"Name": "instance-state-name", "Values": list(states)}]
+def find(ec2: EC2Client, names: Names, states: Sequence[str] = LIVE) -> list[Machine]:
+    """Return the machines of a run, or of all, in the given states, oldest first."""
+    wanted = [*tags.filters(names), {"Name": "instance-state-name", "Values": list(states)}]
     return sorted(map(_machine, _describe(ec2, wanted)), key=lambda machine: machine.launched)
 
 

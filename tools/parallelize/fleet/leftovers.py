@@ -14,6 +14,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet import instances, tags
 from parallelize.fleet.clients import ComputeClients
 from parallelize_core.aws_errors import translated
+from parallelize_core.names import Names
 
 GP3_USD_PER_GIB_MONTH = 0.08
 """In us-east-1; other regions differ by up to a half. https://aws.amazon.com/ebs/pricing/"""
@@ -33,33 +34,38 @@ class Leftover:
 
 
 def find_leftovers(
-    clients: ComputeClients, now: datetime, prices: Mapping[str, float] | None = None
+    clients: ComputeClients,
+    names: Names,
+    now: datetime,
+    prices: Mapping[str, float] | None = None,
 ) -> list[Leftover]:
-    """List machines, loose volumes and groups of all runs, oldest first.
+    """List machines, loose volumes and groups of all runs of a stack, oldest first.
 
     `prices` are USD an hour by type of machine.
     """
+    every = names.of_all_runs
     found = [
-        *_machines(clients, now, prices or {}), *_volumes(clients, now), *_groups(clients, now),
+        *_machines(clients, every, now, prices or {}), *_volumes(clients, every, now),
+        *_groups(clients, every, now),
     ]  # fmt: skip
     return sorted(found, key=lambda one: -one.hours)
 
 
 def _machines(
-    clients: ComputeClients, now: datetime, prices: Mapping[str, float]
+    clients: ComputeClients, every: Names, now: datetime, prices: Mapping[str, float]
 ) -> list[Leftover]:
     return [
         Leftover(
             "machine", machine.id, machine.run, hours := _hours(machine.launched, now),
             hours * prices[machine.type] if machine.type in prices else None,
         )
-        for machine in instances.find(clients.ec2, None)
+        for machine in instances.find(clients.ec2, every)
     ]  # fmt: skip
 
 
 @translated("EC2")
-def _volumes(clients: ComputeClients, now: datetime) -> list[Leftover]:
-    wanted: Any = [*tags.filters(), {"Name": "status", "Values": ["available"]}]
+def _volumes(clients: ComputeClients, every: Names, now: datetime) -> list[Leftover]:
+    wanted: Any = [*tags.filters(every), {"Name": "status", "Values": ["available"]}]
     pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
     return [_volume(item, now) for page in pages for item in page["Volumes"]]
 
@@ -71,12 +77,13 @@ def _volume(item: Any, now: datetime) -> Leftover:
     return Leftover("volume", item["VolumeId"], run, hours, usd)
 
 
-def _groups(clients: ComputeClients, now: datetime) -> list[Leftover]:
-    prefix = "parallelize-"
+def _groups(clients: ComputeClients, every: Names, now: datetime) -> list[Leftover]:
     # A group costs nothing but its machines, which are listed themselves.
     return [
-        Leftover("group", group.name, group.name.removeprefix(prefix), _hours(group.created, now))
-        for group in groups.find_all(clients.autoscaling)
+        Leftover(
+            "group", group.name, group.name.removeprefix(every.group), _hours(group.created, now)
+        )
+        for group in groups.find_all(clients.autoscaling, every)
     ]
 
 

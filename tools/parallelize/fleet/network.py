@@ -22,14 +22,40 @@ class Network:
     subnets: Sequence[Any]
     tables: Sequence[Any]
     endpoints: Sequence[Any] = ()
+    region: str = ""
 
     def reached(self, subnet: Any) -> frozenset[str] | None:
         """Return the services that have an endpoint for a subnet; None if all can be reached."""
         tables = _tables_of(subnet, self.tables)
-        if any(_leads_out(route, subnet) for table in tables for route in table["Routes"]):
+        if any(_leads_out(route, subnet) for table in tables for route in table.get("Routes", ())):
             return None
         ids = {table.get("RouteTableId") for table in tables}
         return frozenset(_service(one) for one in self.endpoints if _serves(one, subnet, ids))
+
+    def table_ids(self, subnet: Any) -> list[str]:
+        """Return the ids of the route tables that hold for a subnet."""
+        return [str(table["RouteTableId"]) for table in _tables_of(subnet, self.tables)]
+
+    def is_hidden(self, subnet: Any) -> bool:
+        """Whether its routes cannot be seen: those of a shared subnet are its owner's.
+
+        https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
+        """
+        # Every VPC has a main table, so where none is described there is one of somebody else's.
+        return not _tables_of(subnet, self.tables)
+
+    def pays_for_s3(self, subnet: Any) -> bool:
+        """Whether what S3 sends there is paid for by the GB: through a NAT gateway, no endpoint.
+
+        https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-pricing.html
+        """
+        tables = _tables_of(subnet, self.tables)
+        nat = any(route.get("NatGatewayId") and _leads_out(route, subnet)
+                  for table in tables for route in table.get("Routes", ()))  # fmt: skip
+        ids = {table.get("RouteTableId") for table in tables}
+        return nat and not any(
+            _service(one) == "s3" and _serves(one, subnet, ids) for one in self.endpoints
+        )
 
 
 @translated("EC2")
@@ -38,20 +64,24 @@ def look(ec2: EC2Client, subnets: Sequence[Any]) -> Network:
     wanted: Any = [{"Name": "vpc-id", "Values": sorted({one["VpcId"] for one in subnets})}]
     tables = _pages(ec2, "describe_route_tables", "RouteTables", wanted)
     endpoints = _pages(ec2, "describe_vpc_endpoints", "VpcEndpoints", wanted)
-    return Network(subnets, list(tables), list(endpoints))
+    return Network(subnets, list(tables), list(endpoints), ec2.meta.region_name)
 
 
 def _pages(ec2: Any, operation: str, name: str, filters: Any) -> Iterable[Any]:
     for page in ec2.get_paginator(operation).paginate(Filters=filters):
-        yield from page[name]
+        yield from page.get(name) or ()
 
 
 def _tables_of(subnet: Any, tables: Sequence[Any]) -> list[Any]:
     own = [table for table in tables if any(
-        link.get("SubnetId") == subnet["SubnetId"] for link in table["Associations"])]  # fmt: skip
+        link.get("SubnetId") == subnet["SubnetId"] for link in _links(table))]  # fmt: skip
     main = [table for table in tables if table["VpcId"] == subnet["VpcId"] and any(
-        link.get("Main") for link in table["Associations"])]  # fmt: skip
+        link.get("Main") for link in _links(table))]  # fmt: skip
     return own or main
+
+
+def _links(table: Any) -> Sequence[Any]:
+    return table.get("Associations") or ()
 
 
 def _leads_out(route: Any, subnet: Any) -> bool:

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from parallelize.fleet import tags
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError
-from parallelize_core.layout import RunLayout, queue_name
+from parallelize_core.layout import RunLayout
+from parallelize_core.names import Names
 
 if TYPE_CHECKING:
     from types_boto3_iam import IAMClient
@@ -35,32 +35,41 @@ class Where:
     region: str
     account: str
 
+    @property
+    def suffix(self) -> str:
+        """What the names of services end in, where EC2 is one that roles are passed to."""
+        return "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com"
+
     def arn(self, service: str, rest: str) -> str:
         """Return the ARN of something of a service."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{rest}"
 
 
-def asks(where: Where, layout: RunLayout, role: str | None) -> list[Ask]:
-    """Return what a person needs who submits and launches a run; `role` is the workers'."""
-    name = queue_name(layout.run)
+def asks(
+    where: Where, layout: RunLayout, names: Names, given: Mapping[str, str], role: str | None
+) -> list[Ask]:
+    """Return what a person needs who submits and launches a run with the tags `given`.
+
+    `role` is the workers', None if it is not known.
+    """
     bucket = f"arn:{where.partition}:s3:::{layout.root.bucket}"
     own = {"aws:ResourceAccount": where.account}
-    tagged = {f"aws:RequestTag/{tags.MANAGED}": "true"}
+    tagged = {f"aws:RequestTag/{key}": value for key, value in given.items()}
     found = [
         Ask(("s3:ListBucket",), bucket, own),
         Ask(("s3:GetObject", "s3:PutObject"), f"{bucket}/{layout.run_json}", own),
         Ask(
             ("sqs:CreateQueue", "sqs:SendMessage", "sqs:GetQueueAttributes"),
-            where.arn("sqs", name),
+            where.arn("sqs", names.queue),
         ),
         Ask(("ec2:CreateFleet",), where.arn("ec2", "fleet/*"), tagged),
         Ask(("ec2:RunInstances",), where.arn("ec2", "instance/*"), tagged),
         Ask(
             ("autoscaling:CreateAutoScalingGroup",),
-            where.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{name}"),
+            where.arn("autoscaling", f"autoScalingGroup:*:autoScalingGroupName/{names.group}"),
         ),
     ]
-    to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
+    to_ec2 = {"iam:PassedToService": f"ec2.{where.suffix}"}
     return [*found, Ask(("iam:PassRole",), role, to_ec2)] if role else found
 
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parallelize.fleet import quotas, stock, tags
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
-from parallelize.fleet.group import group_request
+from parallelize.fleet.group import MAX_TYPES, group_request
+from parallelize.fleet.rates import UnitPrices
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
-from parallelize.fleet.template import fleet_request, launch_template
+from parallelize.fleet.template import disk_of, fleet_request, launch_template
+from parallelize_core.config import AgentConfig
 from parallelize_core.cost import price_key
 from parallelize_core.errors import CapacityError, LimitError, UsageError
 
@@ -21,19 +24,38 @@ MIN_USEFUL_HOURS = 0.25
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """One call of CreateFleet and the launch template it starts from."""
+    """One call of CreateFleet, and the launch templates it starts from.
+
+    Each is of one image, and for the part of the request that has its number.
+    """
 
     market: Market
     count: int
-    template: dict[str, Any]
+    templates: tuple[dict[str, Any], ...]
     body: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class GroupPlan:
-    """An Auto Scaling group and the launch template it starts from."""
+class Beside:
+    """What machines of a launch have beside themselves, in USD an hour for all of them.
 
-    template: dict[str, Any]
+    `source` says where the prices are from.
+    """
+
+    addresses: float
+    disks: float
+    source: str
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """An Auto Scaling group, and the launch templates it starts from.
+
+    `of_type` has the number of a type's template; the first is that of the group.
+    """
+
+    templates: tuple[dict[str, Any], ...]
+    of_type: dict[str, int]
     body: dict[str, Any]
 
 
@@ -43,19 +65,25 @@ class LaunchPlan:
 
     request: LaunchRequest
     region: str
-    image: Image
+    images: tuple[Image, ...]
+    """One for each architecture of the pools, that of the cheapest first."""
     pools: tuple[Pool, ...]
     quotas: tuple[Quota, ...]
     security_groups: tuple[str, ...]
     """Of the workers; empty for the VPC's default group."""
     absent: tuple[str, ...]
     """The types of the request that the region does not have."""
+    unfit: tuple[str, ...]
+    """Those for whose architecture there is no image."""
     user_data: str
+    """Of machines from the first image."""
     fleets: tuple[FleetPlan, ...]
     fallback: FleetPlan | None
     group: GroupPlan | None
     hourly_usd: tuple[float, float] | None
-    """What all of it costs an hour, in the cheapest and in the dearest pool; None if unknown."""
+    """What the machines cost an hour, in the cheapest and in the dearest pool; None if unknown."""
+    beside: Beside | None
+    """What their addresses and disks cost; None where nothing is charged."""
 
 
 def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
@@ -66,42 +94,64 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     """
     check_request(request)
     check_work(facts, request)
-    image = _image(facts)
-    pools = _pools(facts, request, image)
+    pools, images = _pools(facts, request)
+    disk = _largest_disk(request, images)
+    disk.check()
     check_quota(facts, request, pools)
     price = hourly_usd(request, pools)
     check_prices(facts, request, pools)
-    check_cost(facts, request, price)
-    known = {"hourly_usd": price_table(pools), "fleet": request.fleet}
+    charged = None if facts.emulated else facts.prices
+    beside = _beside(facts, request, disk, charged) if charged else None
+    check_cost(facts, request, price, beside)
+    known = {
+        "hourly_usd": price_table(pools), "fleet": request.fleet,
+        "rates": charged.rates(disk, facts.prepared_usd) if charged else None,
+    }  # fmt: skip
     agent = request.agent.model_copy(update=known)
-    user_data = stock.user_data(agent, request.bundle) if request.bundle else agent.encode()
+    groups = [_pools_of(image, pools, images) for image in images]
 
-    def template(market: Market | None) -> dict[str, Any]:
-        return launch_template(request, image, facts.security_groups, market, user_data)
+    def templates(market: Market | None) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            launch_template(
+                request, image, facts.security_groups, market, _user_data(request, agent, image)
+            )
+            for image in images
+        )
 
     def fleet(market: Market, count: int, purpose: str) -> FleetPlan:
-        body = fleet_request(request, market, count, pools, purpose)
-        return FleetPlan(market, count, template(market), body)
+        body = fleet_request(request, market, count, groups, purpose)
+        return FleetPlan(market, count, templates(market), body)
 
     persistent = request.fleet == "persistent"
     return LaunchPlan(
         request,
         facts.region,
-        image,
+        images,
         pools,
         facts.quotas,
         facts.security_groups,
         facts.absent,
-        user_data,
+        _unfit(facts, images),
+        _user_data(request, agent, images[0]),
         fleets=()
         if persistent
         else tuple(fleet(market, count, market) for market, count in shares(request)),
         fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
-        group=GroupPlan(template(None), _group_body(request, pools, facts.work))
+        group=GroupPlan(
+            templates(None),
+            {pool.type.name: number for number, group in enumerate(groups) for pool in group},
+            _group_body(request, pools, facts.work),
+        )
         if persistent
         else None,
         hourly_usd=price,
+        beside=beside,
     )
+
+
+def _beside(facts: Facts, request: LaunchRequest, disk: Disk, charged: UnitPrices) -> Beside:
+    addresses = request.count * charged.address_hour if facts.addresses else 0.0
+    return Beside(addresses, request.count * charged.disk_hour(disk), charged.source)
 
 
 def price_table(pools: Sequence[Pool]) -> dict[str, float]:
@@ -124,7 +174,7 @@ def _dearest(market: Market, pools: Sequence[Pool]) -> float | None:
 
 
 def _group_body(request: LaunchRequest, pools: Sequence[Pool], work: Work) -> dict[str, Any]:
-    given = tags.run_tags(request.run, request.tags)
+    given = tags.run_tags(request.names, request.tags)
     return group_request(request, pools, given, work.waiting)
 
 
@@ -179,17 +229,34 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
         )
 
 
-def check_cost(facts: Facts, request: LaunchRequest, price: tuple[float, float] | None) -> None:
+def check_cost(
+    facts: Facts,
+    request: LaunchRequest,
+    price: tuple[float, float] | None,
+    beside: Beside | None,
+) -> None:
     """Refuse a launch that the cost limit would end before it has done anything."""
     if request.max_cost is None or request.force:
         return
-    least = facts.spent_usd + (price[0] * MIN_USEFUL_HOURS if price else 0.0)
+    hourly = (price[0] if price else 0.0) + (beside.addresses + beside.disks if beside else 0.0)
+    least = facts.spent_usd + hourly * MIN_USEFUL_HOURS
     if least >= request.max_cost:
         raise LimitError(
             f"cost limit: ${request.max_cost:.2f}, about ${facts.spent_usd:.2f} spent already",
-            f"{request.count} more workers cost about ${price[0]:.2f}/h" if price else None,
+            f"{request.count} more workers cost about ${hourly:.2f}/h" if price else None,
             "raise workers.max_cost, or launch fewer",
         )
+
+
+def _user_data(request: LaunchRequest, agent: AgentConfig, image: Image) -> str:
+    """Return what a machine from this image starts with; a stock image's carries the agent."""
+    bundles = {bundle.architecture: bundle for bundle in request.bundles}
+    bundle = bundles.get(image.architecture)
+    return stock.user_data(agent, bundle) if bundle else agent.encode()
+
+
+def _largest_disk(request: LaunchRequest, images: Sequence[Image]) -> Disk:
+    return max((disk_of(request, image) for image in images), key=lambda disk: disk.gib)
 
 
 def _image(facts: Facts) -> Image:
@@ -202,9 +269,33 @@ def _image(facts: Facts) -> Image:
     return facts.image
 
 
-def _pools(facts: Facts, request: LaunchRequest, image: Image) -> tuple[Pool, ...]:
-    """Return the pools that can run the image, cheapest first."""
-    fitting = [pool for pool in facts.pools if image.architecture in pool.type.architectures]
+def _image_of(pool: Pool, images: Sequence[Image]) -> Image | None:
+    fitting = (image for image in images if image.architecture in pool.type.architectures)
+    return next(fitting, None)
+
+
+def _pools_of(image: Image, pools: Sequence[Pool], images: Sequence[Image]) -> list[Pool]:
+    return [pool for pool in pools if _image_of(pool, images) is image]
+
+
+def _few(pools: tuple[Pool, ...], request: LaunchRequest) -> tuple[Pool, ...]:
+    """Return the pools of the cheapest types, as many as a group takes, if nobody named them."""
+    if not request.by_requirements:
+        return pools
+    names = set(list(dict.fromkeys(pool.type.name for pool in pools))[:MAX_TYPES])
+    return tuple(pool for pool in pools if pool.type.name in names)
+
+
+def _unfit(facts: Facts, images: Sequence[Image]) -> tuple[str, ...]:
+    left = (pool.type.name for pool in facts.pools if not _image_of(pool, images))
+    return tuple(dict.fromkeys(left))
+
+
+def _pools(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tuple[Image, ...]]:
+    """Return the pools that can run an image, cheapest first, and the images that they run."""
+    image = _image(facts)
+    images = (image, *facts.others)
+    fitting = [pool for pool in facts.pools if _image_of(pool, images)]
     if not fitting:
         kinds = ", ".join(request.types[:3])
         why = (
@@ -219,7 +310,9 @@ def _pools(facts: Facts, request: LaunchRequest, image: Image) -> tuple[Pool, ..
         price = pool.usd(market)
         return float("inf") if price is None else price, pool.type.name, pool.zone
 
-    return tuple(sorted(fitting, key=cheapest_first))
+    pools = _few(tuple(sorted(fitting, key=cheapest_first)), request)
+    used = dict.fromkeys(found for pool in pools if (found := _image_of(pool, images)))
+    return pools, tuple(used)
 
 
 def _smallest(market: Market, pools: Sequence[Pool]) -> dict[str | None, int]:

@@ -14,10 +14,22 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
     from types_boto3_pricing import PricingClient
 
-PRICE_LIST_REGION = "us-east-1"
-"""The price list is served from few regions, for all of them.
+CHINA = "cn-"
+"""How its regions begin; prices there are in yuan."""
 
-https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
+
+def price_list_region(region: str) -> str:
+    """Return where the price list for a region is: few have it, each for its whole partition.
+
+    https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
+    """
+    return "cn-northwest-1" if region.startswith(CHINA) else "us-east-1"
+
+
+TYPES_AT_ONCE = 50
+"""A filter's value has at most 1,024 characters.
+
+https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_Filter.html
 """
 
 PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
@@ -47,7 +59,10 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
     """
     # Not knowing a price is no reason not to launch.
     try:
-        return _listed(pricing, region, types)
+        listed: dict[str, float] = {}
+        for start in range(0, len(types), TYPES_AT_ONCE):
+            listed |= _listed(pricing, region, types[start : start + TYPES_AT_ONCE])
+        return listed
     except ParallelizeError:
         return {}
 
@@ -74,5 +89,5 @@ def _listed(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[s
 def _usd(product: Any) -> float:
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
-            return float(dimension["pricePerUnit"]["USD"])
+            return float(dimension["pricePerUnit"].get("USD", 0))
     return 0.0

@@ -12,6 +12,12 @@ from parallelize.fleet.facts import Market
 
 STANDARD = "standard"
 
+GP3_STORAGE = "L-7A658B76"
+"""How many TiB all gp3 volumes of a region may have; of the service "ebs", 50 at first.
+
+https://docs.aws.amazon.com/ebs/latest/userguide/ebs-resource-quotas.html
+"""
+
 _CLASSES = {
     "dl": "dl", "f": "f", "g": "g", "gr": "g", "vt": "g", "inf": "inf", "p": "p", "trn": "trn",
     "x": "x", "hpc": "hpc", "u": "u",

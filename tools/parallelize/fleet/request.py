@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from parallelize.fleet import tags as fleet_tags
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Market
 from parallelize.fleet.stock import Bundle
 from parallelize_core.config import AgentConfig
+from parallelize_core.names import Names
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
     """How many workers, of what kind, within which limits.
 
-    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run, `disk` in
-    GiB. `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
+    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run.
+    `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
     interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
-    repeated execution of the same plan start nothing twice. `bundle` is the agent for machines
-    from a stock image, which has none. `topic` is told when the run's oldest message is too old;
-    empty makes no such alarm.
+    repeated execution of the same plan start nothing twice. `bundles` are the agent for
+    machines from a stock image, which has none, one for each architecture. `topic` is told when
+    the run's oldest message is too old; empty makes no such alarm.
     """
 
     count: int
     agent: AgentConfig
     token: str
     types: tuple[str, ...]
+    by_requirements: bool = False
+    """Whether EC2 has chosen the types; then the cheapest are enough."""
     market: Market = "spot"
     fleet: Literal["one-time", "persistent"] = "one-time"
     on_demand: int = 0
@@ -35,16 +40,23 @@ class LaunchRequest:
     backlog_per_worker: int = 100
     max_price: float | None = None
     max_cost: float | None = None
-    disk_gib: int = 50
+    disk: Disk = field(default_factory=Disk)
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
     instance_profile: str = "parallelize-agent"
     key_name: str | None = None
-    bundle: Bundle | None = None
+    security_groups: tuple[str, ...] = ()
+    """Those that workers are in beside the one that `setup` has made."""
+    bundles: tuple[Bundle, ...] = ()
     topic: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
 
     @property
-    def run(self) -> str:
-        """The run that the workers serve."""
-        return self.agent.run
+    def names(self) -> Names:
+        """What the run that the workers serve is called in the account."""
+        return self.agent.names
+
+    @property
+    def tag_list(self) -> list[Any]:
+        """The tags of everything that is made for the run, as AWS takes them."""
+        return fleet_tags.as_list(fleet_tags.run_tags(self.names, self.tags))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import LaunchPlan, shares
 from parallelize.fleet.stock import Bundle
-from parallelize.fleet.template import disk_gib
+from parallelize.fleet.template import disk_of
 from parallelize.units import show_size
 
 TYPES_SHOWN = 2
@@ -20,20 +20,22 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
     kinds = " + ".join(f"{count:,} {market}" for market, count in shares(request))
     noun = "worker" if request.count == 1 else "workers"
     lines = [
-        f"launch {kinds} {noun} in {plan.region} for run {request.run}",
+        f"launch {kinds} {noun} in {plan.region} for run {request.names.run}",
         f"  types    {_types(plan)}",
         f"  zones    {', '.join(sorted({pool.zone for pool in plan.pools}))}",
         f"  network  {_network(plan)}",
+        *_groups(plan),
         *_quota_lines(plan),
         f"  price    {_price(plan)}",
-        f"  image    {_image(plan)}",
+        *_beside(plan),
+        *(f"  image    {text}" for text in _images(plan)),
     ]
     if plan.absent:
         lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
-    if (size := disk_gib(request, plan.image)) > request.disk_gib:
-        lines.append(f"  disk     {size} GiB, as large as the image's")
-    if bundle := request.bundle:
-        lines.append(f"  agent    {_bundle(bundle)}")
+    if plan.unfit:
+        lines.append(f"  left out {', '.join(plan.unfit)}: no image for their architecture")
+    lines += _disk(plan)
+    lines += [f"  agent    {_bundle(bundle)}" for bundle in request.bundles]
     if plan.group:
         lines.append(f"  group    {plan.group.body['AutoScalingGroupName']}, replaces lost workers")
     if request.autoscale:
@@ -47,9 +49,27 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
 
 
 def _network(plan: LaunchPlan) -> str:
-    if not plan.security_groups:
-        return "the VPC's default security group; parallelize setup makes a closed one"
-    return f"security group {', '.join(plan.security_groups)}, made by setup: no way in"
+    if plan.security_groups:
+        return f"security group {', '.join(plan.security_groups)}, made by setup: no way in"
+    if plan.request.security_groups:
+        return "not the VPC's default security group"
+    return "the VPC's default security group; parallelize setup makes a closed one"
+
+
+def _groups(plan: LaunchPlan) -> list[str]:
+    given = ", ".join(plan.request.security_groups)
+    return [f"  groups   {given}, of workers.security_groups"] if given else []
+
+
+def _disk(plan: LaunchPlan) -> list[str]:
+    """Tell of a disk that is not as the settings or EBS have it by default."""
+    disk = max((disk_of(plan.request, image) for image in plan.images), key=lambda one: one.gib)
+    parts = [f"{disk.gib} GiB"]
+    parts += [f"{disk.iops:,} IOPS"] if disk.iops else []
+    parts += [f"{disk.throughput:,} MiB/s"] if disk.throughput else []
+    if disk.gib > plan.request.disk.gib:
+        parts.append("as large as the image's")
+    return [f"  disk     {', '.join(parts)}"] if len(parts) > 1 else []
 
 
 def describe_leftovers(found: Sequence[Leftover]) -> list[str]:
@@ -106,11 +126,25 @@ def _price(plan: LaunchPlan) -> str:
     return f"{text}, stops at {' or '.join(stops)}" if stops else text
 
 
-def _image(plan: LaunchPlan) -> str:
-    image = plan.image
-    agent = f" parallelize {image.version}" if image.version else ""
-    built = f" (built {image.created})" if image.created else ""
-    return f"{image.id}{agent}{built}"
+def _beside(plan: LaunchPlan) -> list[str]:
+    """Tell what is charged for addresses and disks, and what only the run will show."""
+    if plan.beside is None:
+        return []
+    kinds = {"addresses": plan.beside.addresses, "disks": plan.beside.disks}
+    parts = [f"{usd(amount)}/h {name}" for name, amount in kinds.items() if amount]
+    return [
+        f"  beside   {', '.join(parts)}",
+        "           and requests, metrics and log as they come",
+        f"           by {plan.beside.source}",
+    ]
+
+
+def _images(plan: LaunchPlan) -> Iterator[str]:
+    for image in plan.images:
+        agent = f" parallelize {image.version}" if image.version else ""
+        built = f" (built {image.created})" if image.created else ""
+        kind = f" for {image.architecture}" if len(plan.images) > 1 else ""
+        yield f"{image.id}{agent}{built}{kind}"
 
 
 def _bundle(bundle: Bundle) -> str:

@@ -28,6 +28,7 @@ class Bundle:
     key: str
     sent: bool
     body: bytes = field(repr=False)
+    architecture: str = "x86_64"
 
 
 def user_data(agent: AgentConfig, bundle: Bundle) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parallelize_core.names import Names
+
 MANAGED = "parallelize:managed"
 RUN = "parallelize:run"
 VERSION = "parallelize:version"
 """On an image: the version of the agent inside."""
 
 
-def run_tags(run: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def run_tags(names: Names, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the tags of everything that belongs to a run; a user's own cannot hide ours."""
-    return {**(extra or {}), MANAGED: "true", RUN: run, "Name": f"parallelize {run}"}
+    ours = {MANAGED: names.managed, RUN: names.run, "Name": f"{names.stack} {names.run}"}
+    return {**(extra or {}), **ours}
 
 
 def as_list(tags: Mapping[str, str]) -> list[Any]:
@@ -26,7 +29,7 @@ def as_dict(tags: Any) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags or ()}
 
 
-def filters(run: str | None = None) -> list[Any]:
-    """Return the filters that leave only what is managed, of one run or of all."""
-    found: list[Any] = [{"Name": f"tag:{MANAGED}", "Values": ["true"]}]
-    return [*found, {"Name": f"tag:{RUN}", "Values": [run]}] if run else found
+def filters(names: Names) -> list[Any]:
+    """Return the filters that leave only what a stack manages, of one run or of all."""
+    found: list[Any] = [{"Name": f"tag:{MANAGED}", "Values": [names.managed]}]
+    return [*found, {"Name": f"tag:{RUN}", "Values": [names.run]}] if names.run else found

@@ -10,24 +10,19 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from parallelize.fleet import tags
+from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Image, Market, Pool
 from parallelize.fleet.request import LaunchRequest
 from parallelize_core.config import MAX_USER_DATA_BYTES
 from parallelize_core.errors import UsageError
-from parallelize_core.layout import group_name
 
 MACHINE = ("instance", "volume")
 """What a machine is made of, as far as it can outlive its launch."""
 
 TAGGED = (*MACHINE, "network-interface")
-
-
-def template_name(run: str) -> str:
-    """Return the name of a run's launch template; its Auto Scaling group has the same."""
-    return group_name(run)
 
 
 def launch_template(
@@ -54,11 +49,11 @@ def launch_template(
             # An account may have them on, and then a tag with a blank or a slash stops a launch.
             "InstanceMetadataTags": "disabled",
         },
-        "BlockDeviceMappings": [_root_volume(image, disk_gib(request, image))],
+        "BlockDeviceMappings": [_root_volume(image, disk_of(request, image))],
         "TagSpecifications": _tag_specifications(request, market),
     }  # fmt: skip
-    if security_groups:
-        data["SecurityGroupIds"] = list(security_groups)
+    if groups := (*security_groups, *request.security_groups):
+        data["SecurityGroupIds"] = list(dict.fromkeys(groups))
     if request.key_name:
         data["KeyName"] = request.key_name
     return data
@@ -70,16 +65,21 @@ def fingerprint(template: dict[str, Any]) -> str:
 
 
 def fleet_request(
-    request: LaunchRequest, market: Market, count: int, pools: Sequence[Pool], purpose: str
+    request: LaunchRequest,
+    market: Market,
+    count: int,
+    groups: Sequence[Sequence[Pool]],
+    purpose: str,
 ) -> dict[str, Any]:
-    """Return a CreateFleet request, but for the launch template's id and version.
+    """Return a CreateFleet request, but for the launch templates' ids and versions.
 
-    `purpose` tells apart the fleets of one launch, which must not share a token.
+    The pools of each of the `groups` start from one template. `purpose` tells apart the fleets of
+    one launch, which must not share a token.
 
     The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
     """
-    given = tags.as_list(tags.run_tags(request.run, request.tags))
+    given = request.tag_list
     body: dict[str, Any] = {
         "Type": "instant",
         "ClientToken": f"{request.token}-{purpose}",
@@ -92,6 +92,7 @@ def fleet_request(
         ],
         "LaunchTemplateConfigs": [
             {"Overrides": [override(pool, market, request.max_price) for pool in pools]}
+            for pools in groups
         ],
     }
     if market == "spot":
@@ -122,17 +123,16 @@ def checked(user_data: str) -> str:
     return user_data
 
 
-def disk_gib(request: LaunchRequest, image: Image) -> int:
-    """Return the size of a worker's root volume: EC2 makes none smaller than the image's.
+def disk_of(request: LaunchRequest, image: Image) -> Disk:
+    """Return a worker's root volume: EC2 makes none smaller than the image's.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html
     """
-    return max(request.disk_gib, image.root_gib)
+    return replace(request.disk, gib=max(request.disk.gib, image.root_gib))
 
 
-def _root_volume(image: Image, gib: int) -> dict[str, Any]:
-    ebs = {"VolumeSize": gib, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
-    return {"DeviceName": image.root_device, "Ebs": ebs}
+def _root_volume(image: Image, disk: Disk) -> dict[str, Any]:
+    return {"DeviceName": image.root_device, "Ebs": disk.ebs()}
 
 
 def _tag_specifications(request: LaunchRequest, market: Market | None) -> list[dict[str, Any]]:
@@ -144,5 +144,5 @@ def _tag_specifications(request: LaunchRequest, market: Market | None) -> list[d
     # A launch fails if its template tags a kind of resource that it does not create.
     if market == "spot":
         kinds = (*kinds, "spot-instances-request")
-    given = tags.as_list(tags.run_tags(request.run, request.tags))
+    given = request.tag_list
     return [{"ResourceType": kind, "Tags": given} for kind in kinds]

@@ -15,10 +15,10 @@ from parallelize.fleet import autoscaling as scaling
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import Machine
-from parallelize.fleet.template import template_name
 from parallelize.units import plural
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError
+from parallelize_core.names import Names
 
 POLL_SECONDS = 3.0
 PATIENCE_SECONDS = 180.0
@@ -45,20 +45,25 @@ class Statement:
 class Compute:
     """The machines of a run as they are now: what `kill` would end."""
 
-    run: str
+    names: Names
     machines: tuple[Machine, ...]
     group: groups.Group | None
 
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        return self.names.run
 
-def look(clients: ComputeClients, run: str) -> Compute:
+
+def look(clients: ComputeClients, names: Names) -> Compute:
     """Say what machines a run has; changes nothing."""
-    found = instances.find(clients.ec2, run)
-    return Compute(run, tuple(found), groups.find(clients.autoscaling, template_name(run)))
+    found = instances.find(clients.ec2, names)
+    return Compute(names, tuple(found), groups.find(clients.autoscaling, names.group))
 
 
 def terminate(
     clients: ComputeClients,
-    run: str,
+    names: Names,
     *,
     patience: float = PATIENCE_SECONDS,
     wait: Callable[[float], None] = time.sleep,
@@ -70,11 +75,11 @@ def terminate(
     ended: set[str] = set()
     # The group goes first, or it would replace what is terminated.
     try:
-        groups.delete(clients.autoscaling, template_name(run))
+        groups.delete(clients.autoscaling, names.group)
     except ParallelizeError as error:
-        raise _without_group(clients, run, error) from error
+        raise _without_group(clients, names, error) from error
     deadline = time.monotonic() + patience
-    while machines := instances.find(clients.ec2, run):
+    while machines := instances.find(clients.ec2, names):
         if ended and time.monotonic() >= deadline:
             break
         if ended:
@@ -82,15 +87,17 @@ def terminate(
         # Again at each look: a machine that was just being started may appear only now.
         instances.terminate(clients.ec2, [machine.id for machine in machines])
         ended |= {machine.id for machine in machines}
-    statement = check(clients, run, ended)
+    statement = check(clients, names, ended)
     if not statement.left:
-        tidy(clients, run)
+        tidy(clients, names)
     return statement
 
 
-def _without_group(clients: ComputeClients, run: str, error: ParallelizeError) -> ParallelizeError:
+def _without_group(
+    clients: ComputeClients, names: Names, error: ParallelizeError
+) -> ParallelizeError:
     """End the machines there are, whatever ails the group, and return the error that says so."""
-    machines = instances.find(clients.ec2, run)
+    machines = instances.find(clients.ec2, names)
     instances.terminate(clients.ec2, [machine.id for machine in machines])
     count = f"{plural(len(machines), 'worker')} {'was' if len(machines) == 1 else 'were'}"
     return type(error)(
@@ -101,7 +108,7 @@ def _without_group(clients: ComputeClients, run: str, error: ParallelizeError) -
 
 def await_gone(
     clients: ComputeClients,
-    run: str,
+    names: Names,
     ids: Collection[str],
     *,
     patience: float = PATIENCE_SECONDS,
@@ -109,34 +116,40 @@ def await_gone(
 ) -> bool:
     """Wait until none of these machines of a run is billed any more; answer whether that is so."""
     deadline = time.monotonic() + patience
-    while any(machine.id in ids for machine in instances.find(clients.ec2, run, instances.BILLED)):
+    while any(
+        machine.id in ids for machine in instances.find(clients.ec2, names, instances.BILLED)
+    ):
         if time.monotonic() >= deadline:
             return False
         wait(POLL_SECONDS)
     return True
 
 
-def check(clients: ComputeClients, run: str, ended: set[str]) -> Statement:
+def check(clients: ComputeClients, names: Names, ended: set[str]) -> Statement:
     """Look at what is left of a run's machines."""
-    now = look(clients, run)
+    now = look(clients, names)
     return Statement(
-        run, tuple(sorted(ended)), now.machines, now.group is not None, loose_volumes(clients, run)
+        names.run,
+        tuple(sorted(ended)),
+        now.machines,
+        now.group is not None,
+        loose_volumes(clients, names),
     )
 
 
 @translated("EC2")
-def loose_volumes(clients: ComputeClients, run: str | None) -> tuple[str, ...]:
+def loose_volumes(clients: ComputeClients, names: Names) -> tuple[str, ...]:
     """Return the volumes of a run, or of all, that are attached to nothing and cost money."""
-    wanted = [*tags.filters(run), {"Name": "status", "Values": ["available"]}]
+    wanted = [*tags.filters(names), {"Name": "status", "Values": ["available"]}]
     pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
     return tuple(volume["VolumeId"] for page in pages for volume in page["Volumes"])
 
 
-def tidy(clients: ComputeClients, run: str) -> None:
+def tidy(clients: ComputeClients, names: Names) -> None:
     """Delete what costs next to nothing but is of no more use: alarms and the launch template."""
-    alarms.forget_queue(clients.cloudwatch, run)
-    scaling.forget_queue(clients.cloudwatch, template_name(run))
-    _forget_template(clients, template_name(run))
+    alarms.forget_queue(clients.cloudwatch, names)
+    scaling.forget_queue(clients.cloudwatch, names)
+    _forget_template(clients, names.group)
 
 
 @translated("EC2")

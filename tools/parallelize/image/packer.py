@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parallelize.console import say
@@ -34,6 +34,7 @@ class ImageRequest:
     architecture: str
     packages: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
         "architecture": request.architecture,
         "extra_packages": " ".join(request.packages),
         "extra_requirements": " ".join(request.requirements),
+        # Packer reads a map as HCL, which JSON is.
+        "tags": json.dumps(dict(request.tags)) if request.tags else "",
     }
     chosen = [word for name, value in variables.items() if value
               for word in ("-var", f"{name}={value}")]  # fmt: skip

@@ -12,7 +12,6 @@ from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.dry_runs import ALLOWED
 from parallelize.fleet.tags import as_list
-from parallelize.fleet.template import template_name
 from parallelize.live.trial import Kind, Seen, Trial
 from parallelize_core.errors import UsageError
 from parallelize_core.outlast import NEW_TEMPLATE, outlast
@@ -47,7 +46,7 @@ def make_template(trial: Trial, architecture: str) -> str:
     if image is None:
         raise UsageError("there is no image to start from")
     answer = trial.call(
-        "ec2", "create_launch_template", LaunchTemplateName=template_name(trial.run),
+        "ec2", "create_launch_template", LaunchTemplateName=trial.names.group,
         LaunchTemplateData={"ImageId": image.id},
         TagSpecifications=[{"ResourceType": "launch-template", "Tags": as_list(trial.tags)}],
     )  # fmt: skip
@@ -75,20 +74,20 @@ def _is_too_early(code: str) -> bool:
 
 def make_twice(trial: Trial, template: str, kind: str, subnet: str) -> Seen:
     """Make a group without a machine, delete it, and make it again as soon as AWS lets us."""
-    autoscaling, name = trial.client("autoscaling"), template_name(trial.run)
-    body = group_body(trial, kind, subnet)
-    groups.ensure_group(autoscaling, body, template, "1")
+    autoscaling, name = trial.client("autoscaling"), trial.names.group
+    body = group_body(trial, template, kind, subnet)
+    groups.ensure_group(autoscaling, body)
     groups.delete(autoscaling, name)
     begun = time.monotonic()
-    groups.ensure_group(autoscaling, body, template, "1")
+    groups.ensure_group(autoscaling, body)
     seconds = time.monotonic() - begun
     there = groups.find(autoscaling, name) is not None
     return Seen(CHECK, there, f"a group that was just deleted: made again after {seconds:.0f} s")
 
 
-def group_body(trial: Trial, kind: str, subnet: str) -> dict[str, Any]:
+def group_body(trial: Trial, template: str, kind: str, subnet: str) -> dict[str, Any]:
     """Return the request for a group that never has a machine."""
-    name = template_name(trial.run)
+    name = trial.names.group
     return {
         "AutoScalingGroupName": name,
         "MinSize": 0,
@@ -96,7 +95,10 @@ def group_body(trial: Trial, kind: str, subnet: str) -> dict[str, Any]:
         "DesiredCapacity": 0,
         "VPCZoneIdentifier": subnet,
         "MixedInstancesPolicy": {
-            "LaunchTemplate": {"Overrides": [{"InstanceType": kind}]},
+            "LaunchTemplate": {
+                "LaunchTemplateSpecification": {"LaunchTemplateId": template, "Version": "1"},
+                "Overrides": [{"InstanceType": kind}],
+            },
             "InstancesDistribution": {"OnDemandPercentageAboveBaseCapacity": 100},
         },
         "Tags": [
@@ -111,7 +113,7 @@ def group_body(trial: Trial, kind: str, subnet: str) -> dict[str, Any]:
 
 def find_groups(trial: Trial) -> list[str]:
     """Return the group, also while AWS is still deleting it."""
-    name = template_name(trial.run)
+    name = trial.names.group
     answer = trial.call("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
     return [one["AutoScalingGroupName"] for one in answer["AutoScalingGroups"]]
 
@@ -123,7 +125,7 @@ def delete_group(trial: Trial, name: str) -> None:
 
 def find_templates(trial: Trial) -> list[str]:
     """Return the ids of the launch templates."""
-    wanted = [{"Name": "launch-template-name", "Values": [template_name(trial.run)]}]
+    wanted = [{"Name": "launch-template-name", "Values": [trial.names.group]}]
     answer = trial.call("ec2", "describe_launch_templates", Filters=wanted)
     return [one["LaunchTemplateId"] for one in answer["LaunchTemplates"]]
 
@@ -136,7 +138,7 @@ def delete_template(trial: Trial, id_: str) -> None:
 def find_machines(trial: Trial) -> list[str]:
     """Return the machines that are there, or on their way out."""
     states = (*instances.LIVE, "shutting-down")
-    return [one.id for one in instances.find(trial.client("ec2"), trial.run, states)]
+    return [one.id for one in instances.find(trial.client("ec2"), trial.names, states)]
 
 
 def delete_machine(trial: Trial, id_: str) -> None:
@@ -148,7 +150,7 @@ def find_volumes(trial: Trial) -> list[str]:
     """Return the volumes that no machine has."""
     clients = ComputeClients(*map(trial.client, ("ec2", "autoscaling", "cloudwatch")))
     clients = ComputeClients(*map(trial.client, ("ec2", "autoscaling", "cloudwatch")))
-    return list(termination.loose_volumes(clients, trial.run))
+    return list(termination.loose_volumes(clients, trial.names))
 
 
 def delete_volume(trial: Trial, id_: str) -> None:

@@ -46,6 +46,7 @@ def settings_of(context: Context) -> dict[str, object]:
         "workers.ami": fleets.image_of(context),
         "workers.count": 1,
         "workers.types": fleets.SMALLEST,
+        "workers.instance_profile": context.settings.workers.instance_profile,
         "workers.market": "on-demand",
         "workers.max_hours": MAX_HOURS,
         # Neither has a part in this, and both cost.
@@ -111,7 +112,7 @@ def follow(trial: Trial, begun: float) -> Life:
     """Look at the machine until it has ended, or for as long as we have patience since `begun`."""
     life = Life()
     while (seconds := time.monotonic() - begun) < PATIENCE_SECONDS and ENDED not in life.states:
-        for machine in instances.find(trial.client("ec2"), trial.run, instances.KNOWN):
+        for machine in instances.find(trial.client("ec2"), trial.names, instances.KNOWN):
             life.note(machine, seconds)
         time.sleep(LOOK_SECONDS)
     return life

@@ -8,7 +8,6 @@ from typing import Any
 from parallelize import bucket as buckets
 from parallelize.live.redaction import NOBODY
 from parallelize.live.trial import Kind, Seen, Trial
-from parallelize_core.layout import queue_name
 from parallelize_core.store import IF_ABSENT, Condition, Store
 
 CHECK = "objects"
@@ -16,13 +15,13 @@ CHECK = "objects"
 
 def bucket_name(trial: Trial) -> str:
     """Return the name of the bucket that is made for this."""
-    return queue_name(trial.run)
+    return f"parallelize-{trial.run}"
 
 
 def probe(trial: Trial) -> Iterator[Seen]:
     """Try what the store counts on, in a bucket made for it."""
     name = bucket_name(trial)
-    buckets.create(trial.client("s3"), name, trial.context.region)
+    buckets.create(trial.client("s3"), name, trial.context.region, trial.tags)
     store = trial.context.clients.store(name)
     yield write_whole(trial, store)
     yield write_in_parts(trial, name)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from parallelize.live.trial import Kind, Seen, Trial
 from parallelize.queues import make_queues
 from parallelize_core.boto_queue import SQSQueue
-from parallelize_core.layout import dead_letter_queue_name, queue_name
 from parallelize_core.outlast import NEW_QUEUE, outlast
 from parallelize_core.queue import BATCH, Message, Queue
 
@@ -28,7 +27,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-s
 def probe(trial: Trial) -> Iterator[Seen]:
     """Try what the protocol counts on."""
     yield use_at_once(trial)
-    queues = make_queues(trial.client("sqs"), trial.run, trial.tags)
+    queues = make_queues(trial.client("sqs"), trial.names, trial.tags)
     yield from send_batches(trial, queues.main)
     yield from let_expire(trial, queues.main)
     yield redrive(trial, queues.dead)
@@ -38,7 +37,7 @@ def probe(trial: Trial) -> Iterator[Seen]:
 
 def use_at_once(trial: Trial) -> Seen:
     """Ask a queue something right after CreateQueue: AWS says to wait for a second."""
-    url = trial.call("sqs", "create_queue", QueueName=queue_name(trial.run))["QueueUrl"]
+    url = make(trial, trial.names.queue)
     code = trial.code("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["QueueArn"])
     is_expected = not code or code in NEW_QUEUE.codes
     return Seen(CHECK, is_expected, f"used at once after creation: {code or 'it answers'}")
@@ -90,8 +89,8 @@ def redrive(trial: Trial, dead: SQSQueue) -> Seen:
     """Let SQS itself move a message that was received once too often."""
     policy = {"deadLetterTargetArn": arn_of(trial, dead.url), "maxReceiveCount": 1}
     attributes = {"RedrivePolicy": json.dumps(policy), "VisibilityTimeout": "1"}
-    name = f"{queue_name(trial.run)}-short"
-    url = trial.call("sqs", "create_queue", QueueName=name, Attributes=attributes)["QueueUrl"]
+    name = f"{trial.names.queue}-short"
+    url = make(trial, name, Attributes=attributes)
     queue = SQSQueue(trial.client("sqs"), url)
     outlast(NEW_QUEUE, lambda: queue.send([f"{trial.run} dies"]))
     receive(queue, 1, 1)
@@ -112,9 +111,16 @@ def purge_twice(trial: Trial, queue: SQSQueue) -> Seen:
 def make_again(trial: Trial, queue: SQSQueue) -> Seen:
     """Make a queue that was just deleted: its name stays taken for 60 s."""
     trial.call("sqs", "delete_queue", QueueUrl=queue.url)
-    code = trial.code("sqs", "create_queue", QueueName=dead_letter_queue_name(trial.run))
+    name = trial.names.dead_letter_queue
+    code = trial.code("sqs", "create_queue", QueueName=name, tags=trial.tags)
     good = code == "QueueDeletedRecently"
     return Seen(CHECK, good, f"made again after deletion: {code or 'at once'}")
+
+
+def make(trial: Trial, name: str, **given: dict[str, str]) -> str:
+    """Make a queue, and return its URL."""
+    answer = trial.call("sqs", "create_queue", QueueName=name, tags=trial.tags, **given)
+    return str(answer["QueueUrl"])
 
 
 def arn_of(trial: Trial, url: str) -> str:
@@ -135,7 +141,7 @@ def receive(queue: Queue, count: int, lease_seconds: int = 60) -> list[Message]:
 
 def find(trial: Trial) -> list[str]:
     """Return the URLs of the queues."""
-    answer = trial.call("sqs", "list_queues", QueueNamePrefix=queue_name(trial.run))
+    answer = trial.call("sqs", "list_queues", QueueNamePrefix=trial.names.queue)
     return list(answer.get("QueueUrls", ()))
 
 

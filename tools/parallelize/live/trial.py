@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parallelize.context import Context
-from parallelize.fleet.tags import run_tags
 from parallelize.live.recording import Recorder
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, code_of
+from parallelize_core.names import Names
 
 _NAMESPACE = "AWS.SimpleQueueService."
 """What SQS puts before its codes."""
@@ -48,9 +48,14 @@ class Trial:
         return self.context.run
 
     @property
+    def names(self) -> Names:
+        """What its things are called, with the stack's name."""
+        return self.context.names
+
+    @property
     def tags(self) -> dict[str, str]:
         """The tags of all that takes tags, with those that the settings ask for."""
-        return run_tags(self.run, self.context.settings.aws.tags)
+        return self.context.tags
 
     def client(self, service: str) -> Any:
         """Return the client of a service, whose calls are written down."""

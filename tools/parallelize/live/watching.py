@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from parallelize.fleet.tags import as_list
 from parallelize.live.trial import Kind, Seen, Trial
-from parallelize_core.layout import queue_name
 from parallelize_core.outlast import NEW_ALARM, NEW_STREAM, outlast
 
 CHECK = "watching"
 
-NAMESPACE = "Parallelize"
 METRIC = "Rehearsals"
 STATES = {"OK", "ALARM", "INSUFFICIENT_DATA"}
 
 
 def log_group(trial: Trial) -> str:
     """Return the name of the log group that is made for this."""
-    return f"/parallelize/{trial.run}"
+    return f"/{trial.names.queue}"
 
 
 def alarm(trial: Trial) -> str:
     """Return the name of the alarm."""
-    return f"{queue_name(trial.run)}-live"
+    return f"{trial.names.queue}-live"
 
 
 def probe(trial: Trial) -> Iterator[Seen]:
@@ -36,7 +35,7 @@ def write_log(trial: Trial) -> Seen:
     """Write a line into a new stream of a new group."""
     group = log_group(trial)
     stream = {"logGroupName": group, "logStreamName": f"{trial.run}/doctor"}
-    trial.call("logs", "create_log_group", logGroupName=group)
+    trial.call("logs", "create_log_group", logGroupName=group, tags=trial.tags)
     outlast(NEW_STREAM, lambda: trial.call("logs", "create_log_stream", **stream))
     line = {"timestamp": int(time.time() * 1000), "message": f"{trial.run} says hello"}
     answer = outlast(
@@ -50,11 +49,12 @@ def write_metric(trial: Trial) -> Seen:
     """Write one number, and make an alarm that watches it."""
     of_run = [{"Name": "Run", "Value": trial.run}]
     number = {"MetricName": METRIC, "Dimensions": of_run, "Value": 1.0, "Unit": "Count"}
-    trial.call("cloudwatch", "put_metric_data", Namespace=NAMESPACE, MetricData=[number])
+    trial.call("cloudwatch", "put_metric_data", Namespace=trial.names.metrics, MetricData=[number])
     trial.call(
-        "cloudwatch", "put_metric_alarm", AlarmName=alarm(trial), Namespace=NAMESPACE,
+        "cloudwatch", "put_metric_alarm", AlarmName=alarm(trial), Namespace=trial.names.metrics,
         MetricName=METRIC, Dimensions=of_run, Statistic="Sum", Period=60, EvaluationPeriods=1,
         Threshold=1e6, ComparisonOperator="GreaterThanThreshold",
+        Tags=as_list(trial.tags),
     )  # fmt: skip
     states = outlast(NEW_ALARM, lambda: states_of(trial), early=lambda states: not states)
     told = ", ".join(states) or "not described"
@@ -80,7 +80,7 @@ def delete_group(trial: Trial, name: str) -> None:
 
 def find_alarms(trial: Trial) -> list[str]:
     """Return the alarms of the run."""
-    prefix = queue_name(trial.run)
+    prefix = trial.names.queue
     found = trial.call("cloudwatch", "describe_alarms", AlarmNamePrefix=prefix)["MetricAlarms"]
     return [one["AlarmName"] for one in found]
 

@@ -12,7 +12,7 @@ from parallelize.runs.failed import label
 from parallelize.runs.forecast import Percentiles, percentiles
 from parallelize.runs.snapshot import Snapshot
 from parallelize.runs.status import RunStatus, Worker, status_of
-from parallelize_core.cost import spent_usd, worker_usd
+from parallelize_core.cost import Spent, spent_usd, worker_usd
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.manifest import Entry
 from parallelize_core.record import MAX_MOMENT
@@ -141,12 +141,16 @@ class WorkerAccount:
 
 @dataclass(frozen=True)
 class Cost:
-    """US dollars, estimated as `status` does; `on_demand` is what the same hours list for."""
+    """US dollars, estimated as `status` does, and what they went into (`of`).
+
+    `on_demand` is what the same hours list for.
+    """
 
     so_far: float
     per_file: float | None
     to_finish: float | None
     on_demand: float | None
+    of: Spent
 
 
 @dataclass(frozen=True)
@@ -313,7 +317,7 @@ def _busy(beat: Heartbeat) -> float:
 
 
 def _cost(found: Gathered, status: RunStatus) -> Cost | None:
-    """Return what the run costs, None if no worker knew its price."""
+    """Return what the run costs, None if no worker knew any price."""
     if not status.cost:
         return None
     beats = found.snapshot.heartbeats
@@ -326,6 +330,7 @@ def _cost(found: Gathered, status: RunStatus) -> Cost | None:
         per_file=status.cost_per_file,
         to_finish=status.cost_to_finish if status.left else None,
         on_demand=spent_usd(listed) if known else None,
+        of=status.spent,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from parallelize.report.export import as_json
 from parallelize.report.hints import disk_share, memory_share
 from parallelize.report.svg import (
     LANES,
+    Goal,
     finished_chart,
     histogram,
     lanes_chart,
@@ -32,6 +34,7 @@ from parallelize.report.svg import (
 from parallelize.report.table import columns
 from parallelize.runs.failed import group, see_one
 from parallelize.runs.silent import told_silent
+from parallelize.runs.spending import NOT_COUNTED, told_spent
 from parallelize.runs.status import RunState, RunStatus
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
@@ -153,7 +156,8 @@ def _harmless(value: Any) -> Any:
 def tiles(report: Report, hint: str) -> Iterator[Tile]:
     """Give the figures of the verdict."""
     status = report.status
-    yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}")
+    share = f" · {math.floor(100 * status.done / status.total)} %" if status.total else ""
+    yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}{share}")
     yield Tile("failed", f"{status.failed:,}", f"parallelize retry{hint}" * bool(status.failed))
     yield Tile("left", f"{status.left:,}", _left_note(report))
     yield Tile("wall time", show_duration(status.elapsed), "from the first worker's start")
@@ -182,7 +186,7 @@ def workers_note(report: Report) -> str:
 
 
 def cost_note(cost: Cost) -> str:
-    """Return what a file costs, the rest, and the same hours on demand, as far as known."""
+    """Return what a file costs, the rest, the same hours on demand, and what is counted."""
     parts = []
     if cost.per_file is not None:
         parts.append(f"{show_usd(cost.per_file)} a file")
@@ -190,6 +194,7 @@ def cost_note(cost: Cost) -> str:
         parts.append(f"{show_usd(cost.to_finish)} more to finish")
     if cost.on_demand:
         parts.append(f"{show_usd(cost.on_demand)} at on-demand prices")
+    parts.append(f"{told_spent(cost.of)}; not {NOT_COUNTED}")
     return " · ".join(parts)
 
 
@@ -207,7 +212,9 @@ def charts(report: Report) -> Charts:
     finished = lanes = seconds = ""
     span = span_of(report.workers, report.executions)
     if span and report.executions:
-        finished = finished_chart(span, report.executions, report.workers, report.interruptions)
+        finished = finished_chart(
+            span, report.executions, report.workers, report.interruptions, _goal(report.status)
+        )
     if span and report.workers:
         lanes = lanes_chart(span, report.workers, report.executions)
     if report.seconds:
@@ -215,6 +222,10 @@ def charts(report: Report) -> Charts:
         seconds = histogram(times, report.seconds.p50, report.seconds.p95)
     # All of it is made by `svg`, which escapes the names in it.
     return Charts(*map(Markup, (finished, lanes, seconds)))
+
+
+def _goal(status: RunStatus) -> Goal:
+    return Goal(status.total, None if status.eta is None else status.taken_at + status.eta)
 
 
 def slowest(report: Report) -> list[File]:

@@ -50,6 +50,14 @@ class Span:
         return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
 
+@dataclass(frozen=True)
+class Goal:
+    """How many files there are in all, and when the last is expected; None if nobody can tell."""
+
+    total: int
+    end: float | None = None
+
+
 def span_of(workers: Sequence[WorkerAccount], executions: Sequence[Execution]) -> Span | None:
     """Return the time from the first launch to the last sign of life; None if nothing happened."""
     lives = [(w.phases.launched or w.phases.started, w.phases.seen) for w in workers]
@@ -68,30 +76,60 @@ def finished_chart(
     executions: Sequence[Execution],
     workers: Sequence[WorkerAccount],
     interruptions: Sequence[Interruption],
+    goal: Goal,
 ) -> str:
-    """Draw the files finished over time, the workers below, interruptions as marks."""
+    """Draw the files finished over time, the workers below, interruptions as marks.
+
+    The axis of files ends at the goal's total, and a line leads to its expected end.
+    """
+    now, span = span.end, _until_goal(span, goal)
     done = sorted(one.end for one in executions if one.final and one.cause is None)
     failed = sorted(one.end for one in executions if one.final and one.cause is not None)
     top, height, strip = 12, 190, 48
-    y = _scale(max(len(done), len(failed), 1), top, height)
+    most = max(goal.total, len(done), len(failed), 1)
+    y = _scale(most, top, height)
     strip_top = top + height + 22
     bottom = strip_top + strip
     parts = [
-        *_levels(max(len(done), len(failed), 1), y),
+        *_levels(most, y),
         *_time_axis(span, top, bottom),
-        _curve(span, done, y, "done"),
-        _curve(span, failed, y, "failed") if failed else "",
-        _worker_steps(span, workers, strip_top, strip),
+        _curve(span, now, done, y, "done"),
+        _curve(span, now, failed, y, "failed") if failed else "",
+        *_expected(span, now, goal, (len(done), goal.total - len(failed)), y),
+        _worker_steps(span, now, workers, (strip_top, strip)),
         *(_mark(span, one, top, bottom) for one in interruptions),
     ]
     return _picture(bottom + 24, "Files finished over time, and workers", parts)
 
 
-def _curve(span: Span, times: Sequence[float], y: Callable[[float], float], kind: str) -> str:
-    """Draw how many of the times have passed."""
+def _until_goal(span: Span, goal: Goal) -> Span:
+    """Return the span up to the expected end, or as much of the way as leaves the past a third."""
+    if goal.end is None or goal.end <= span.end:
+        return span
+    return Span(span.begin, min(goal.end, span.end + 2 * (span.end - span.begin)))
+
+
+def _expected(
+    span: Span, now: float, goal: Goal, counts: tuple[int, int], y: Callable[[float], float]
+) -> Iterator[str]:
+    """Draw the way from how many are done now to how many will be."""
+    if goal.end is None or goal.end <= now:
+        return
+    done, total = counts
+    there = done + (total - done) * (span.end - now) / (goal.end - now)
+    begin = f"M{_n(span.x(now))} {_n(y(done))}"
+    yield f'<path class="rule" d="{begin}L{_n(span.x(span.end))} {_n(y(there))}"/>'
+    told = f"about {show_duration(goal.end - now)} left"
+    yield _label(span.x(span.end) - 4, y(there) + 16, told, "end")
+
+
+def _curve(
+    span: Span, now: float, times: Sequence[float], y: Callable[[float], float], kind: str
+) -> str:
+    """Draw how many of the times have passed, until now."""
     points = [(span.x(span.begin), y(0))]
     for number in range(1, CURVE_POINTS + 1):
-        when = span.begin + (span.end - span.begin) * number / CURVE_POINTS
+        when = span.begin + (now - span.begin) * number / CURVE_POINTS
         points.append((span.x(when), y(bisect_right(times, when))))
     line = " ".join(f"{_n(x)},{_n(at)}" for x, at in points)
     ends = f"{_n(points[-1][0])},{_n(y(0))} {_n(points[0][0])},{_n(y(0))}"
@@ -101,7 +139,10 @@ def _curve(span: Span, times: Sequence[float], y: Callable[[float], float], kind
     )
 
 
-def _worker_steps(span: Span, workers: Sequence[WorkerAccount], top: float, height: float) -> str:
+def _worker_steps(
+    span: Span, now: float, workers: Sequence[WorkerAccount], strip: tuple[float, float]
+) -> str:
+    top, height = strip
     came = [(w.phases.started, 1) for w in workers]
     went = [(w.phases.seen, -1) for w in workers if not w.worker.alive]
     counts, count = [(span.begin, 0)], 0
@@ -113,7 +154,7 @@ def _worker_steps(span: Span, workers: Sequence[WorkerAccount], top: float, heig
     steps = "".join(f"H{_n(span.x(when))}V{_n(y(count))}" for when, count in _thinned(counts))
     start = f"M{_n(span.x(span.begin))} {_n(y(0))}"
     return (
-        f'<path class="area workers" d="{start}{steps}H{_n(span.x(span.end))}V{_n(y(0))}Z"/>'
+        f'<path class="area workers" d="{start}{steps}H{_n(span.x(now))}V{_n(y(0))}Z"/>'
         + _label(LEFT - 8, y(most) + 9, f"{most:,}", "end")
         + _label(LEFT - 8, y(0), "0", "end")
         + _label(LEFT, top - 5, "workers", strong=True)
@@ -334,7 +375,9 @@ def round_duration(seconds: float) -> str:
 
 
 def _levels(most: int, y: Callable[[float], float]) -> Iterator[str]:
-    for count in nice_levels(most):
+    # The last is the whole; one just below it would be written over it.
+    round_ones = [count for count in nice_levels(most) if count < 0.93 * most]
+    for count in (*round_ones, most):
         yield f'<path class="grid" d="M{LEFT} {_n(y(count))}H{WIDTH - RIGHT}"/>'
         yield _label(LEFT - 8, y(count) + 4, f"{count:,}", "end")
 

@@ -19,6 +19,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
     return AgentConfig(
         run=context.run,
         bucket=context.base.bucket,
+        stack=context.names.stack,
         prefix=context.base.prefix,
         region=context.region,
         queue_url=queues.main.url,
@@ -30,10 +31,18 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         root_setup=root_setup(context),
         max_cost_usd=workers.max_cost,
         metrics=workers.metrics,
-        log_group=workers.log_group,
+        log_group=log_group(context),
+        requester_pays=context.terms.requester_pays,
+        kms_keys=dict(context.terms.kms_keys),
         drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )
+
+
+def log_group(context: Context) -> str:
+    """Return where the agents' own log lines go; empty for nowhere."""
+    named = context.settings.workers.log_group
+    return context.names.log_group if named is None else named
 
 
 def root_setup(context: Context) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from parallelize.console import WIDTH
+from parallelize.console import WIDTH, fit
 from parallelize.runs.failed import see_one, summary
 from parallelize.runs.silent import advice, told_silent
+from parallelize.runs.spending import told_spent
 from parallelize.runs.status import RunStatus
 from parallelize.runs.twins import told_twins
 from parallelize.units import CENT, plural, show_duration
@@ -28,6 +29,7 @@ def end_lines(
     return [
         "",
         _totals(status),
+        *_counted(status),
         *_failures(failures),
         *_remarks(status),
         *_next_steps(status, failures, hint),
@@ -43,6 +45,11 @@ def _totals(status: RunStatus) -> str:
         f"{status.done:,} done · {status.failed:,} failed · {status.left:,} left"
         f"      {show_duration(status.elapsed)}      {plural(len(status.workers), 'worker')}{cost}"
     )
+
+
+def _counted(status: RunStatus) -> list[str]:
+    """Say what the cost is made of."""
+    return fit(f"est. cost: {told_spent(status.spent)}").split("\n") if status.cost >= CENT else []
 
 
 def _failures(failures: Sequence[Result]) -> list[str]:

@@ -33,13 +33,18 @@ class Range:
         """Return the range scaled."""
         return Range(self.low * factor, self.high * factor)
 
+    def plus(self, amount: float) -> Range:
+        """Return the range moved up."""
+        return Range(self.low + amount, self.high + amount)
+
 
 @dataclass(frozen=True)
 class Forecast:
     """What the files that are left will take.
 
     Seconds are of the command for one file, memory in bytes, `hours` the wall time with the
-    workers asked for, `usd` what they cost in that time. `memory` and `usd` are None if not known.
+    workers asked for, `usd` what they cost in that time with their addresses, disks and requests,
+    `requests_usd` what of it is requests. `memory` and `usd` are None if not known.
     """
 
     sampled: int
@@ -49,14 +54,19 @@ class Forecast:
     memory: Percentiles | None
     hours: Range
     usd: Range | None
+    requests_usd: float = 0.0
 
 
 def forecast(
-    results: Sequence[Result], left: int, slots: int, hourly_usd: float | None
+    results: Sequence[Result],
+    left: int,
+    slots: int,
+    hourly_usd: float | None,
+    request_usd: float = 0.0,
 ) -> Forecast:
     """Tell what `left` files will take on `slots` places that cost `hourly_usd` together.
 
-    Raises ValueError without any result.
+    `request_usd` is what the requests for one file cost. Raises ValueError without any result.
     """
     if not results:
         raise ValueError("a forecast needs at least one result")
@@ -70,7 +80,8 @@ def forecast(
         seconds=percentiles(seconds),
         memory=percentiles(memory) if memory else None,
         hours=hours,
-        usd=None if hourly_usd is None else hours.times(hourly_usd),
+        usd=None if hourly_usd is None else hours.times(hourly_usd).plus(left * request_usd),
+        requests_usd=left * request_usd,
     )
 
 

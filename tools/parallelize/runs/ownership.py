@@ -68,7 +68,7 @@ def check_place(context: Context) -> None:
 
 def place_elsewhere(context: Context) -> str:
     """Return where another run lies that has the queues of this name; empty if none does."""
-    place = find_place(context.clients.sqs, context.run)
+    place = find_place(context.clients.sqs, context.names)
     return "" if place in {None, place_tag(context.layout.root)} else place
 
 

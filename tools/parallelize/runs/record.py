@@ -29,7 +29,7 @@ from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
 from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.shell_words import program_of, shell_command
-from parallelize.settings import OutputTable, RunTable
+from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
@@ -175,7 +175,7 @@ def _checked(
     if packing is None:
         _check_bare(judged, setup)
         return command
-    machines = architectures(settings.workers.types)
+    machines = _architectures(settings.workers)
     if context.elsewhere:
         machines.add(this_architecture())
     with zipfile.ZipFile(packing.archive) as opened:
@@ -190,6 +190,14 @@ def _checked(
         if not made or has_program(judged, packed_so):
             check_command(judged, packed_so, machines)
         return by_python(command, packed_so) if packing.by_uv else command
+
+
+def _architectures(workers: WorkersTable) -> set[str]:
+    """Return what processors workers may have; which types meet requirements only EC2 knows."""
+    if not (workers.vcpus or workers.memory or workers.accelerators):
+        return architectures(workers.types)
+    names = {"x86_64": "x86-64", "arm64": "aarch64"}
+    return {names[one] for one in ARCHITECTURES[workers.architecture]}
 
 
 def _check_bare(command: Words, setup: Words | None) -> None:

@@ -7,7 +7,6 @@ from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize_core import pause
 from parallelize_core.errors import ParallelizeError, code_of
-from parallelize_core.layout import group_name
 from parallelize_core.run import Run
 
 
@@ -17,7 +16,7 @@ def resume(context: Context, run: Run) -> None:
     if not pause.resume(context.store, context.layout):
         return
     say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
-    name = group_name(context.run)
+    name = context.names.group
     try:
         autoscaling = context.client("autoscaling")
         if groups.find(autoscaling, name):

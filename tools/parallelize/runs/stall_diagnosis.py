@@ -20,7 +20,7 @@ from parallelize.runs.status import RunStatus
 from parallelize.units import plural, show_duration
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState
-from parallelize_core.layout import group_name
+from parallelize_core.names import Names
 from parallelize_core.pause import HELD_PROCESSES
 
 BOOT_SECONDS = 10 * 60
@@ -33,13 +33,13 @@ def with_stall_diagnosis(context: Context, status: RunStatus) -> RunStatus:
         clients = ComputeClients.make(context.session)
     except ParallelizeError as error:
         return _without_ec2(status, error)
-    return told_by_ec2(clients, status)
+    return told_by_ec2(clients, context.names, status)
 
 
-def told_by_ec2(clients: ComputeClients, status: RunStatus) -> RunStatus:
+def told_by_ec2(clients: ComputeClients, names: Names, status: RunStatus) -> RunStatus:
     """Do so with clients that are there already."""
     try:
-        told = explain(clients, status)
+        told = explain(clients, names, status)
     except ParallelizeError as error:
         return _without_ec2(status, error)
     return replace(status, why=told) if told else status
@@ -49,9 +49,9 @@ def _without_ec2(status: RunStatus, error: ParallelizeError) -> RunStatus:
     return replace(status, why=f"{status.why}; EC2 tells no more: {error.what}")
 
 
-def explain(clients: ComputeClients, status: RunStatus) -> str | None:
+def explain(clients: ComputeClients, names: Names, status: RunStatus) -> str | None:
     """Say in one sentence what keeps the run's machines from working, None if nothing is known."""
-    known = instances.find(clients.ec2, status.run, instances.KNOWN)
+    known = instances.find(clients.ec2, names, instances.KNOWN)
     machines = {one.id: one for one in known if one.state in instances.LIVE}
     gone = [worker.id for worker in status.workers if worker.overdue and worker.id not in machines]
     if gone:
@@ -67,7 +67,7 @@ def explain(clients: ComputeClients, status: RunStatus) -> str | None:
     if silent := [machine for machine in billed if machine.id not in reported]:
         return _silent(silent, status.taken_at)
     lost = [one for one in known if one.ended_by_ec2 and one.id not in reported]
-    return _group(clients, status) or (_lost(lost) if lost else None)
+    return _group(clients, names, status) or (_lost(lost) if lost else None)
 
 
 def _lost(machines: Sequence[Machine]) -> str:
@@ -104,8 +104,8 @@ def _silent(machines: list[Machine], now: float) -> str:
     )
 
 
-def _group(clients: ComputeClients, status: RunStatus) -> str | None:
-    group = groups.find(clients.autoscaling, group_name(status.run))
+def _group(clients: ComputeClients, names: Names, status: RunStatus) -> str | None:
+    group = groups.find(clients.autoscaling, names.group)
     if group is None:
         return None
     if set(HELD_PROCESSES) & set(group.suspended):

@@ -8,9 +8,10 @@ from enum import StrEnum
 from parallelize.console import escape, shown
 from parallelize.runs.silent import NONE_SILENT, Silent
 from parallelize.runs.snapshot import Snapshot
+from parallelize.runs.spending import spent_on
 from parallelize.runs.twins import NO_TWINS, Twins
 from parallelize.units import plural, show_duration
-from parallelize_core.cost import spent_usd
+from parallelize_core.cost import Spent
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.result import Result
 
@@ -68,7 +69,7 @@ class RunStatus:
 
     `waiting` has the jobs that were never sent to the queue too, `unsent` says how many those
     are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
-    the workers that are alive, `cost` an estimate of US dollars so far, `why` one sentence on a
+    the workers that are alive, `spent` an estimate of US dollars so far, `why` one sentence on a
     run that does not get on. `silent` are those of the done that produced no output,
     `twins` outputs that one disk cannot hold.
     """
@@ -85,7 +86,7 @@ class RunStatus:
     workers: tuple[Worker, ...]
     elapsed: float
     rate: float
-    cost: float
+    spent: Spent
     last_failure: Result | None
     why: str | None
     silent: Silent = NONE_SILENT
@@ -100,6 +101,11 @@ class RunStatus:
     def finished(self) -> bool:
         """Whether every job has a result."""
         return self.left == 0
+
+    @property
+    def cost(self) -> float:
+        """About what the run has cost so far, in US dollars."""
+        return self.spent.total
 
     @property
     def cost_per_file(self) -> float | None:
@@ -148,7 +154,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         workers=workers,
         elapsed=_elapsed(snapshot, left),
         rate=sum(_rate(worker.beat) for worker in workers if worker.alive),
-        cost=spent_usd(snapshot.heartbeats),
+        spent=spent_on(snapshot),
         last_failure=max(snapshot.failures, key=lambda r: r.finished_at, default=None),
         why=why(snapshot, workers) if left else None,
         silent=snapshot.silent,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
 from parallelize.runs.silent import told_silent
+from parallelize.runs.spending import told_spent
 from parallelize.runs.status import RunStatus, Worker
 from parallelize.runs.twins import NO_TWINS, told_twins
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
@@ -47,6 +49,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
             "limit": max_cost,
             "per_file": _rounded(status.cost_per_file),
             "to_finish": _rounded(status.cost_to_finish),
+            "of": {name: _rounded(usd) for name, usd in asdict(status.spent).items()},
         },
         "why": status.why,
         "as_of": iso(status.taken_at),
@@ -168,7 +171,7 @@ def _cost_line(status: RunStatus) -> list[str]:
         parts.append(f"{show_usd(status.cost_per_file)} a file")
     if status.cost_to_finish:
         parts.append(f"{show_usd(status.cost_to_finish)} to finish")
-    return [f"  cost    {' · '.join(parts)}"]
+    return [f"  cost    {' · '.join(parts)}", f"          {told_spent(status.spent)}"]
 
 
 def _worker_lines(status: RunStatus, width: int) -> Iterator[str]:

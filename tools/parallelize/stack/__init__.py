@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-NAME = "parallelize"
-
 
 def template() -> str:
     """Return the template's text."""

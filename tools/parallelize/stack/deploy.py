@@ -80,6 +80,16 @@ class Stack:
             return {}
         return {one["ParameterKey"]: one["ParameterValue"] for one in found.get("Parameters") or ()}
 
+    @translated(SERVICE)
+    def resources(self) -> dict[str, str]:
+        """Return what the stack has made, if only in part: ids or ARNs by the template's names."""
+        pages = self.client.get_paginator("list_stack_resources").paginate(StackName=self.name)
+        return {
+            one["LogicalResourceId"]: one["PhysicalResourceId"]
+            for page in pages for one in page["StackResourceSummaries"]
+            if "PhysicalResourceId" in one
+        }  # fmt: skip
+
     @contextmanager
     def change_set(
         self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]

@@ -22,6 +22,7 @@ from tests.functional.core.transport.scripted import (
 
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.boto_store import S3Store
+from parallelize_core.charges import RequestCounts
 from parallelize_core.errors import (
     ParallelizeError,
     RefusedError,
@@ -45,6 +46,26 @@ async def using(
         finally:
             await clients.aclose()
         return targets(server.asked)
+
+
+def test_calls_of_both_kinds_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = RequestCounts()
+
+    async def use(clients: AsyncClients) -> None:
+        assert await clients.store("bucket").get("a") == b"body"
+        # This one goes by botocore, in a thread.
+        await asyncio.to_thread(clients.rare_store("bucket").head, "a")
+
+    async def body() -> None:
+        async with served(answer(b"body", etag='"etag"')) as server:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+            clients = AsyncClients(a_session(), counts=counts)
+            await use(clients)
+            await clients.aclose()
+
+    asyncio.run(body())
+    # Nor is counted what is only drawn up, to learn where a bucket is.
+    assert (counts.s3_reads, counts.s3_writes, counts.sqs) == (2, 0, 0)
 
 
 async def many_deleted(clients: AsyncClients) -> None:

@@ -18,6 +18,7 @@ from tests.functional.core.transport.scripted import (
     served,
 )
 
+from parallelize_core.charges import RequestCounts
 from parallelize_core.errors import (
     AccessError,
     UnavailableError,
@@ -122,6 +123,17 @@ def test_a_source_that_gives_what_is_about_to_expire_is_not_asked_all_the_time()
             fetching: Any = caller.client._credentials._fetching
             await fetching
             assert session.looks == 1
+
+    asyncio.run(body())
+
+
+def test_every_attempt_is_counted_because_every_attempt_is_charged() -> None:
+    async def body() -> None:
+        counts = RequestCounts()
+        busy = refusal("SlowDown", 503, "Please reduce your request rate.")
+        async with served(busy, DONE) as server, calling(server, counts=counts) as caller:
+            await caller.store().get("a")
+        assert counts.s3_reads == 2
 
     asyncio.run(body())
 

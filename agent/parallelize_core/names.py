@@ -1,0 +1,85 @@
+"""What a stack and its runs are called in an AWS account: every name begins with the stack's.
+
+Several stacks live in one account and region, each with its own bucket, queues and permissions. A
+stack's name has no hyphen, so that `lab-*` in a policy never means the things of another stack.
+
+    Names("scans").queue                  parallelize-scans
+    Names("scans", "lab").queue           lab-scans
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+FIRST = "parallelize"
+"""The name of the stack that nobody has given a name."""
+
+STACK_NAME = re.compile(r"[a-z][a-z0-9]{0,13}")
+"""Lower case for S3; SQS's 80 characters are for a run's name of 60, two hyphens and "dead"."""
+
+
+def checked_stack(name: str) -> str:
+    """Return `name` if it can name a stack; raise ValueError if it cannot."""
+    if not STACK_NAME.fullmatch(name):
+        raise ValueError(
+            f'"{name}" cannot name a stack: it takes a lower-case letter, then at most 13 more and '
+            "digits, without a hyphen"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of a run of a stack; without `run`, of the stack and of all its runs."""
+
+    run: str = ""
+    stack: str = FIRST
+
+    @property
+    def of_all_runs(self) -> Names:
+        """The names of the stack, whatever the run."""
+        return replace(self, run="")
+
+    @property
+    def queue(self) -> str:
+        """The run's queue; without a run, what the names of all queues begin with."""
+        return f"{self.stack}-{self.run}"
+
+    @property
+    def dead_letter_queue(self) -> str:
+        """The run's dead-letter queue."""
+        return f"{self.queue}-dead"
+
+    @property
+    def group(self) -> str:
+        """The run's Auto Scaling group, and its launch template."""
+        return f"{self.stack}-{self.run}"
+
+    @property
+    def managed(self) -> str:
+        """The value of the tag `parallelize:managed`, by which policies tell stacks apart."""
+        return "true" if self.stack == FIRST else self.stack
+
+    @property
+    def metrics(self) -> str:
+        """The namespace of the workers' metrics."""
+        return "Parallelize" if self.stack == FIRST else self.stack
+
+    @property
+    def log_group(self) -> str:
+        """Where the agents' log lines go."""
+        return f"/{self.stack}/agents"
+
+    @property
+    def topic(self) -> str:
+        """The topic that alarms tell."""
+        return f"{self.stack}-alarms"
+
+    def role(self, name: str, region: str) -> str:
+        """Return what the instance profile or the policy `name` is called."""
+        return f"{self.stack}-{name}-{region}"
+
+    def security_group(self, vpc: str) -> str:
+        """Return the workers' security group; one with a name cannot be moved to another VPC."""
+        return f"{self.stack}-worker-{vpc}"

@@ -1,0 +1,189 @@
+"""Buckets as others have made them: versions that stay, and what clean and doctor do about them."""
+
+import json
+
+import pytest
+from cfnlint.decode import decode_str
+from tests.functional.fleet.calls import needs, recorded
+from tests.functional.fleet.conftest import BUCKET, REGION
+from tests.functional.fleet.iam import allows
+from tests.functional.strict.test_second_stack import policies
+
+from parallelize import stack
+from parallelize.commands.setup import with_listable
+from parallelize_core.config import AgentConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+
+RUN = ("--run", "scans")
+
+
+@pytest.fixture
+def versioned(account):
+    """A bucket that keeps versions, with a run two of whose objects were written twice."""
+    s3 = account.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for _ in range(2):
+        account.prepare("scans", files=2)
+    return s3
+
+
+def versions(s3):
+    found = s3.list_object_versions(Bucket=BUCKET)
+    return [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
+
+
+def test_clean_leaves_no_version_behind(versioned, parallelize):
+    assert versions(versioned)
+    code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    assert versions(versioned) == []
+    assert "versions" in err
+
+
+def test_a_dry_run_says_how_many_older_versions_would_go(versioned, parallelize):
+    _, _, err = parallelize("clean", "--dry-run", *RUN)
+    assert "would delete 3 older versions that the bucket keeps" in err
+    assert len(versions(versioned)) == 6
+
+
+def test_versions_of_objects_that_were_deleted_before_are_cleaned_too(
+    account, versioned, parallelize
+):
+    listed = versioned.list_objects_v2(Bucket=BUCKET)["Contents"]
+    for one in listed:
+        versioned.delete_object(Bucket=BUCKET, Key=one["Key"])
+    code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    assert versions(versioned) == []
+
+
+def test_outputs_that_are_kept_keep_their_versions(versioned, parallelize):
+    key = "runs/scans/output/a.txt"
+    for text in (b"1", b"2"):
+        versioned.put_object(Bucket=BUCKET, Key=key, Body=text)
+    code, _, err = parallelize("clean", "--yes", "--keep-outputs", *RUN)
+    assert code == 0, err
+    assert [one["Key"] for one in versions(versioned)] == [key, key]
+
+
+def test_a_submitter_may_clean_a_bucket_that_keeps_versions(account, versioned, parallelize):
+    assert parallelize("setup", "--yes")[0] == 0
+    submitter = policies(account, "parallelize")["submitter"]
+    with recorded() as calls:
+        code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    wanted = {need for call in calls if call.service == "s3" for need in needs(call)}
+    assert any(need.action == "s3:DeleteObjectVersion" for need in wanted)
+    assert [
+        need for need in wanted
+        if not allows([submitter], need.action, need.resource, dict(need.context))
+    ] == []  # fmt: skip
+
+
+def bucket_finding(parallelize):
+    _, out, _ = parallelize("doctor", "--json", *RUN)
+    return {one["check"]: one for one in json.loads(out)["findings"]}["bucket"]
+
+
+def test_doctor_says_what_older_versions_cost(versioned, parallelize):
+    for _ in range(2):
+        versioned.put_object(Bucket=BUCKET, Key="runs/scans/output/a", Body=b"x" * 2**20)
+    finding = bucket_finding(parallelize)
+    assert finding["verdict"] == "look"
+    assert finding["text"].startswith("keeps older versions: 1.0 MiB, about $0.00 a month")
+
+
+def test_doctor_finds_nothing_in_a_bucket_that_keeps_none(account, parallelize):
+    assert bucket_finding(parallelize)["verdict"] == "good"
+
+
+@pytest.mark.parametrize("more", [[], ["s3:GetBucketVersioning"]])
+def test_doctor_says_so_where_it_may_not_look_at_versions(account, versioned, parallelize, more):
+    mine = account.session.get_credentials().access_key
+    may = {"Effect": "Allow", "Action": ["s3:ListBucket", *more], "Resource": "*"}
+    account.strict.world.policies[mine] = [{"Statement": [may]}]
+    finding = bucket_finding(parallelize)
+    assert finding["verdict"] == "look"
+    assert finding["text"] == "what older versions cost could not be read (AccessDenied)"
+
+
+ELSEWHERE = ("--set", "ReadableObjects=arn:aws:s3:::our-data/*,arn:aws:s3:::our-data/more/*",
+             "--set", "WritableObjects=arn:aws:s3:::our-results/*")  # fmt: skip
+
+
+def test_a_submitter_may_list_and_read_the_buckets_of_inputs_and_outputs_elsewhere(
+    account, parallelize
+):
+    code, _, err = parallelize("setup", "--yes", *ELSEWHERE)
+    assert code == 0, err
+    submitter = [policies(account, "parallelize")["submitter"]]
+    for bucket in ("our-data", "our-results"):
+        assert allows(submitter, "s3:ListBucket", f"arn:aws:s3:::{bucket}")
+        assert allows(submitter, "s3:GetObject", f"arn:aws:s3:::{bucket}/a.txt")
+    assert not allows(submitter, "s3:PutObject", "arn:aws:s3:::our-data/a.txt")
+    assert not allows(submitter, "s3:ListBucket", "arn:aws:s3:::others")
+
+
+def test_workers_may_list_those_buckets_too_or_a_missing_key_would_be_forbidden():
+    # moto makes no policy of this kind, so it is read from the template.
+    document, _ = decode_str(stack.template())
+    made = document["Resources"]["ListElsewherePolicy"]["Properties"]
+    (statement,) = made["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "s3:ListBucket"
+    assert statement["Resource"] == {"Ref": "ListableBuckets"}
+    assert made["RoleName"] == {"Ref": "AgentRole"}
+
+
+def test_what_was_said_of_other_buckets_before_is_still_listed_with_what_is_said_now():
+    told = {"ReadableObjects": "arn:aws:s3:::our-data/*"}
+    now = with_listable({"WritableObjects": "arn:aws:s3:::our-results/*"}, told)
+    assert now["ListableBuckets"] == "arn:aws:s3:::our-data,arn:aws:s3:::our-results"
+
+
+@pytest.fixture
+def theirs(account, tmp_path):
+    """A bucket of others with an input."""
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_object(Bucket="theirs", Key="data/a.txt", Body=b"a")
+    account.strict.world.requester_pays = frozenset({"theirs"})
+
+
+PREP = ("prep", "--inputs", "s3://theirs/data/", "--command", "cat", *RUN)
+
+
+def test_inputs_are_not_read_where_readers_pay_and_nobody_said_so(theirs, parallelize):
+    assert parallelize(*PREP)[0] == 4
+
+
+def test_inputs_are_read_where_readers_pay_when_the_settings_say_so(
+    theirs, parallelize, monkeypatch
+):
+    monkeypatch.setenv("PARALLELIZE_AWS_REQUESTER_PAYS", "theirs")
+    code, _, err = parallelize(*PREP)
+    assert code == 0, err
+
+
+def test_writes_name_the_key_that_a_bucket_asks_for(account, theirs, parallelize, monkeypatch):
+    monkeypatch.setenv("PARALLELIZE_AWS_REQUESTER_PAYS", "theirs")
+    key = account.client("kms").create_key()["KeyMetadata"]["Arn"]
+    account.strict.world.demanded_keys[BUCKET] = key
+    assert parallelize(*PREP)[0] == 4
+    monkeypatch.setenv("PARALLELIZE_AWS_KMS_KEYS", f"{BUCKET}={key}")
+    code, _, err = parallelize(*PREP)
+    assert code == 0, err
+    assert (
+        account.client("s3").head_object(Bucket=BUCKET, Key="runs/scans/run.json")["SSEKMSKeyId"]
+        == key
+    )
+
+
+def test_a_worker_is_told_of_both(account, parallelize, monkeypatch):
+    account.prepare("scans")
+    monkeypatch.setenv("PARALLELIZE_AWS_REQUESTER_PAYS", "theirs")
+    monkeypatch.setenv("PARALLELIZE_AWS_KMS_KEYS", f"{BUCKET}=arn:key")
+    _, out, _ = parallelize("launch", "--print-config", *RUN)
+    terms = AgentConfig.decode(out, "stdout").terms
+    assert terms.reading("theirs") == [("x-amz-request-payer", "requester")]
+    assert dict(terms.writing(BUCKET))["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:key"

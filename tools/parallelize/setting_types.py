@@ -1,0 +1,90 @@
+"""How the values of settings are read from the texts that files and variables have."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from parallelize.units import (
+    Span,
+    parse_counts,
+    parse_duration,
+    parse_size,
+    parse_sizes,
+    parse_slots,
+)
+from parallelize_core.run import HALT
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+Slots = Annotated[int | str, BeforeValidator(parse_slots)]
+
+
+def _words(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(sign for _, sign, _ in pairs):
+        raise ValueError(f'"{value}" is not a list of NAME=VALUE, with commas between them')
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _range(read: Callable[[str], Span]) -> BeforeValidator:
+    """Return a check of a text that is a range; the text stays as it was written."""
+
+    def check(value: object) -> object:
+        if value is None:
+            return None
+        read(str(value))
+        return str(value)
+
+    return BeforeValidator(check)
+
+
+Counts = Annotated[str | None, _range(parse_counts)]
+Sizes = Annotated[str | None, _range(parse_sizes)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+
+
+def output_template(template: str) -> str:
+    """Return a template for names of outputs; ValueError for a field that there is not."""
+    allowed = {"dir", "stem", "suffix", "run", "hash"}
+    try:
+        fields = [field for _, field, *_ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise ValueError(f'"{template}" is not a name: {error}') from None
+    if unknown := [field for field in fields if field not in allowed]:
+        known = ", ".join(f"{{{name}}}" for name in sorted(allowed))
+        raise ValueError(f"{{{unknown[0]}}} is not known here; there are {known}")
+    return template
+
+
+def relative_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return globs that stay in the scratch folder; ValueError if one does not."""
+    for glob in globs:
+        if glob.startswith("/") or ".." in glob.split("/"):
+            raise ValueError(
+                f'"{glob}" leads out of the scratch folder; write one that is relative to it, '
+                'like "*.png" or "results/**/*.csv"'
+            )
+    return globs
+
+
+def halt_limit(value: object) -> object:
+    """Return a number of files, or a share of them; ValueError for anything else."""
+    if value is None or (text := str(value).strip()) == "":
+        return None
+    if not re.fullmatch(HALT, text):
+        raise ValueError(f'"{value}" halts no run; write a number of files, or a share like "5%"')
+    return text
