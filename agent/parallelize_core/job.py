@@ -1,4 +1,4 @@
-"""The message that stands for one input file on the queue."""
+"""The message that stands for one job on the queue."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError
+from parallelize_core.files import InputFile
 from parallelize_core.record import Contract, first_fault
 
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -17,8 +18,16 @@ MAX_SETBACK_CHARACTERS = 200
 """Of each reason: ten of them travel in every message of an unlucky job."""
 
 
+PLAIN = {"files", "variables", "number"}
+"""What a message of a plain job does not have, so that it is as short as it was before."""
+
+
 class JobMessage(Contract):
-    """One attempt at one input of one run.
+    """One attempt at one job of one run.
+
+    `key` names the job. A plain one is a single file, and named after it. Others have `files`,
+    perhaps none, and `variables`; `size` and `etag` are then those of all files together. `number`
+    counts the run's jobs from 1, if the command wants to know.
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
@@ -40,10 +49,14 @@ class JobMessage(Contract):
     failed_by: tuple[str, ...] = ()
     second_opinion: bool = False
     setbacks: tuple[str, ...] = ()
+    files: tuple[InputFile, ...] | None = None
+    variables: dict[str, str] = Field(default={})
+    number: int | None = None
 
     def encode(self) -> str:
         """Return the message body."""
-        return self.model_dump_json()
+        plain = self.files is None and self.number is None
+        return self.model_dump_json(exclude=PLAIN if plain else None)
 
     @classmethod
     def decode(cls, body: str) -> Self:

@@ -212,13 +212,15 @@ class RunLayout:
         return self.agents.key(f"{worker}.json")
 
 
-def output_name(template: str, run: str, key: str, printed: str) -> str:
+def output_name(template: str, run: str, key: str, printed: str, folder: str | None = None) -> str:
     """Return where an output lies below the run's output location.
 
-    `printed` is the path below the scratch folder. The template's {dir} is the folder of the
-    input `key`, so outputs have the inputs' folder structure; {hash} is made from the key.
+    `printed` is the path below the scratch folder. The template's {dir} is `folder`; by default
+    that of the input `key`, so outputs have the inputs' folder structure. {hash} is made from the
+    key.
     """
-    folder, name = posixpath.split(posixpath.join(posixpath.dirname(key), printed))
+    above = posixpath.dirname(key) if folder is None else folder
+    folder, name = posixpath.split(posixpath.join(above, printed))
     stem, suffix = posixpath.splitext(name)
     made = template.format(dir=folder, stem=stem, suffix=suffix, run=run, hash=key_hash(key))
     return made.lstrip("/")

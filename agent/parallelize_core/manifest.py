@@ -1,4 +1,4 @@
-"""The list of a run's inputs, and what is still missing of their results.
+"""The list of a run's jobs, and what is still missing of their results.
 
 The manifest and the results are the truth about a run; the queue only says what to try next. An
 input that was corrected after its job had failed keeps its place in the manifest. Its new size and
@@ -20,16 +20,20 @@ from pydantic import AfterValidator, Field
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
+from parallelize_core.files import MAX_JOB_BYTES, InputFile
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Contract, Record
 from parallelize_core.store import IF_ABSENT, Store
 
 PART_ENTRIES = 10_000
-"""Inputs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
+"""Jobs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
 
 MAX_PART_BYTES = 32 * 1024 * 1024
 """Unpacked; PART_ENTRIES of the longest keys, with every byte escaped, take 22 MB."""
+
+MAX_PACKED_BYTES = MAX_PART_BYTES - MAX_JOB_BYTES
+"""Of a part's lines; a job of many files may take as much room as a thousand plain ones."""
 
 _TRIES = 10
 
@@ -40,15 +44,31 @@ _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 
 
 class Entry(Contract):
-    """One input: its key below the run's input location, size in bytes, ETag in S3."""
+    """One job: an input's key below the run's input location, its size in bytes, its ETag in S3.
+
+    A job of several files, or with variables, has them as `files` (perhaps none) and `variables`.
+    Then `key` is a name that is made from them, `size` is their sum, and `etag` stands for the
+    content of them all. `number` counts from 1, in the runs whose command has a place for it.
+    """
 
     key: Annotated[str, AfterValidator(keys.checked)]
     size: int = Field(ge=0)
     etag: str
+    files: tuple[InputFile, ...] | None = None
+    variables: dict[str, str] = Field(default={})
+    number: int | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the job is nothing but a file."""
+        return self.files is None and self.number is None
 
     def message(self, run: str) -> JobMessage:
-        """Return the message for the first attempt at this input."""
-        return JobMessage(run=run, key=self.key, size=self.size, etag=self.etag)
+        """Return the message for the first attempt at this job."""
+        return JobMessage(
+            run=run, key=self.key, size=self.size, etag=self.etag,
+            files=self.files, variables=self.variables, number=self.number,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +89,7 @@ class Cursor(Record):
 
 
 def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False) -> list[str]:
-    """Return the bodies of the messages for the first attempts at inputs.
+    """Return the bodies of the messages for the first attempts at jobs.
 
     They mean what `Entry.message` encodes; a million of them are made at a time, so what is the
     same in all is encoded once.
@@ -79,13 +99,20 @@ def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False)
     return [
         f'{head}"key":{encode_basestring(entry.key)},"size":{entry.size},'
         f'"etag":{encode_basestring(entry.etag)}{tail}'
+        if entry.plain
+        else _message(run, entry, claimed=claimed)
         for entry in entries
     ]
 
 
+def _message(run: str, entry: Entry, *, claimed: bool) -> str:
+    message = entry.message(run)
+    return (message.parked() if claimed else message).encode()
+
+
 def encode_part(entries: Iterable[Entry]) -> bytes:
     """Return a part's content; the same entries give the same bytes."""
-    lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+    lines = "".join(f"{entry.model_dump_json(exclude_defaults=True)}\n" for entry in entries)
     return gzip.compress(lines.encode(), mtime=0)
 
 
@@ -103,6 +130,28 @@ def count_entries(body: bytes, place: str = "") -> int:
         return len(_lines(body))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _broken(body, place, error) from None
+
+
+def cut(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
+    """Cut jobs into what one part takes of them, in order."""
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        took = 0 if entry.plain else _most_bytes(entry)
+        if part and (len(part) == PART_ENTRIES or size + took > MAX_PACKED_BYTES):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(entry)
+        size += took
+    if part:
+        yield tuple(part)
+
+
+def _most_bytes(entry: Entry) -> int:
+    """Return a bound of the bytes of a line that is quickly told: a character may take six."""
+    texts = sum(map(len, (*entry.variables, *entry.variables.values())))
+    files = sum(len(file.key) + len(file.column) + 40 for file in entry.files or ())
+    return 6 * (len(entry.key) + texts + files) + 200
 
 
 @dataclass(frozen=True)
@@ -174,8 +223,8 @@ def read_corrections(store: Store, layout: RunLayout) -> dict[str, Entry]:
 
 def add_corrections(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> None:
     """Write down what inputs of the manifest have become; raise ServiceError if it cannot be."""
-    for start in range(0, len(entries), PART_ENTRIES):
-        _add_correction(store, layout, encode_part(entries[start : start + PART_ENTRIES]))
+    for part in cut(entries):
+        _add_correction(store, layout, encode_part(part))
 
 
 def _add_correction(store: Store, layout: RunLayout, body: bytes) -> None:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.record import Contract, IsoTime, Record
+from parallelize_core.template import Grammar
 
 DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 
@@ -95,14 +96,18 @@ class Run(Record):
     how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`;
     `forgiven_silent` is the same for jobs that succeeded without an output.
     With `template` the command has placeholders for the input (see `template`), which else is its
-    last word.
+    last word. `columns` names the variables and files that jobs have.
+    Version 2 says that jobs may be more than a file each, or that the command has placeholders of
+    jobs: an agent of a former version would do them wrong, and so cannot read the record.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
     """
 
+    v: Literal[1, 2] = 1  # type: ignore[assignment]
     name: str
     command: tuple[str, ...] = Field(min_length=1)
     template: bool = False
+    columns: tuple[str, ...] = ()
     environment: Environment | None = None
     dependencies: Dependencies | None = None
     setup: Setup | None = None
@@ -121,6 +126,16 @@ class Run(Record):
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""
         return self.model_dump_json(indent=2).encode()
+
+    @property
+    def extended(self) -> bool:
+        """Whether jobs may be more than a file each, or the command knows of them."""
+        return self.v > 1
+
+    @property
+    def grammar(self) -> Grammar:
+        """The placeholders that its command may have."""
+        return Grammar(self.columns, self.extended)
 
     def layout(self, base: Location) -> RunLayout:
         """Return the keys of this run below `base`."""

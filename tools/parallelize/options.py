@@ -83,7 +83,16 @@ class Work:
     inputs: Annotated[
         str | None,
         Parameter(
-            help="The inputs: a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
+            help="The inputs: a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/, "
+            "@rows.tsv (or .csv, .jsonl), lines:FILE"
+        ),
+    ] = None
+    grid: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="A job for each combination of values: --grid lr=0.1,0.01 seed=1..5",
+            consume_multiple=True,
+            negative="",
         ),
     ] = None
     command: Annotated[
@@ -95,7 +104,12 @@ class Work:
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
-        return {"run.inputs": self.inputs, "run.command": self.command, "run.env": self.env}
+        return {
+            "run.inputs": self.inputs,
+            "run.grid": self.grid,
+            "run.command": self.command,
+            "run.env": self.env,
+        }
 
 
 NO_WORK = Work()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from parallelize.grids import parse_grid
 from parallelize.units import (
     Span,
     parse_counts,
@@ -22,6 +23,7 @@ from parallelize_core.run import HALT
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Slots = Annotated[int | str, BeforeValidator(parse_slots)]
+Grid = Annotated[dict[str, tuple[str, ...]], BeforeValidator(parse_grid)]
 
 
 def _words(value: object) -> object:

@@ -23,6 +23,7 @@ from parallelize.console import escape
 from parallelize.setting_types import (
     Bytes,
     Counts,
+    Grid,
     Pairs,
     Seconds,
     Sizes,
@@ -52,6 +53,8 @@ class RunTable(Table):
     inputs: str = "inputs/"
     exclude: Words = ()
     include: Words = ()
+    group: str | int | None = None
+    grid: Grid = Field(default={})
     command: str | None = None
     shell: bool = False
     env: str | None = None

@@ -67,12 +67,16 @@ class Commit:
     """The outputs of other executions of the same job that gave way to ours."""
     file: File = unfiled
     """Hears of a result once S3 has it, with its ETag."""
+    folder: str | None = None
+    """Of the job's outputs; by default that of `key`."""
 
     async def put_outputs(self, files: Sequence[OutputFile]) -> tuple[Output, ...]:
         """Store the files; raise OutputError if one clashes with another input's output."""
         names: dict[str, OutputFile] = {}
         for file in files:
-            name = output_name(self.run.naming.name, self.run.name, self.key, file.name)
+            name = output_name(
+                self.run.naming.name, self.run.name, self.key, file.name, self.folder
+            )
             if reason := keys.refusal(name) or keys.refusal(self.run.output.key(name)):
                 raise OutputError(f"the output name {ascii(name)[1:-1]} is refused: {reason}")
             if name in names:

@@ -22,7 +22,8 @@ from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.read_only import ReadOnlyFolder
-from parallelize_core import template
+from parallelize_core.files import variable_name
+from parallelize_core.template import Given
 
 NO_OUTPUTS = Outputs(())
 
@@ -58,6 +59,8 @@ class Execute:
         if staged.content is not None:
             self._scratch.make(folder)
             _write_new(folder.input, staged.content)
+        elif not folder.inputs:
+            self._scratch.make(folder)
         self._scratch.furnish(folder, staged.environment)
         outcome = self._execute(job, staged)
         if isinstance(outcome, Decision):
@@ -73,9 +76,9 @@ class Execute:
 
     def _execute(self, job: Job, staged: Staged) -> Outcome | Decision:
         cgroup = self._cgroups.create(_memory_limit(staged)) if self._cgroups else None
-        command = self._command(staged, job.slots, cgroup)
-        execution = Execution(command, staged.folder.stdout, staged.folder.log)
         try:
+            command = self._command(staged, job.slots, cgroup)
+            execution = Execution(command, staged.folder.stdout, staged.folder.log)
             job.attach(execution)
             return execution.run()
         except (OSError, ValueError) as error:
@@ -89,8 +92,8 @@ class Execute:
         apart = isolation.job_prefix(folder.user, folder.tmp)
         prefix = (*(cgroup.prefix if cgroup else ()), *apart)
         command = command_line(run.command, staged.environment)
-        path = str(folder.input)
-        words = template.filled(command, path) if run.template else (*command, path)
+        given = _given(staged)
+        words = run.grammar.filled(command, given) if run.template else (*command, *given.arguments)
         return Command(
             argv=(*prefix, *words),
             folder=folder.scratch,
@@ -109,7 +112,7 @@ class Execute:
             "HOME": str(folder.scratch / PRIVATE),
             "TMPDIR": str(folder.tmp),
             "PARALLELIZE_RUN": run.name,
-            "PARALLELIZE_INPUT": str(folder.input),
+            "PARALLELIZE_INPUT": str(next(iter(folder.inputs), "")),
             "PARALLELIZE_INPUT_KEY": message.key,
             "PARALLELIZE_ATTEMPT": str(message.attempt),
             "PARALLELIZE_SLOT": str(slots[0]),
@@ -117,6 +120,10 @@ class Execute:
             "PARALLELIZE_SCRATCH": str(folder.scratch),
             "PARALLELIZE_ENVIRONMENT": str(staged.environment or ""),
         }
+        if message.files is not None:
+            environ["PARALLELIZE_FILES"] = str(folder.listing)
+            columns = _given(staged).columns
+            environ |= {variable_name(column): value for column, value in columns.items()}
         path = environ.get("PATH", os.defpath)
         environ |= dependencies.variables(run.dependencies, staged.environment, path)
         if run.limits.gpus:
@@ -130,14 +137,33 @@ class Execute:
         try:
             _check_stdout(outcome)
             places = folder.own_places
-            run, path = staged.run, folder.input
-            named = template.named_besides(run.command, str(path)) if run.template else ()
-            unprinted = Unprinted(run.naming.collect, tuple(named), path)
+            run = staged.run
+            named = _named(staged) if run.template else ()
+            unprinted = Unprinted(run.naming.collect, named, folder.inputs)
             return find_outputs(
                 outcome.stdout, folder.scratch, staged.environment, places, unprinted
             )
         except OutputError as error:
             return error
+
+
+def _given(staged: Staged) -> Given:
+    """Return what a job's placeholders stand for: its files, or without any its values, in order.
+
+    A column is a value, or the path of the file in it.
+    """
+    message, paths = staged.received.message, tuple(map(str, staged.folder.inputs))
+    if message.files is None:
+        return Given(paths, number=message.number)
+    named = {f.column: path for f, path in zip(message.files, paths, strict=True) if f.column}
+    columns = {**message.variables, **named}
+    return Given(paths or tuple(message.variables.values()), columns, message.number)
+
+
+def _named(staged: Staged) -> tuple[str, ...]:
+    """Return what the command's words may name as outputs."""
+    run, inputs = staged.run, tuple(map(str, staged.folder.inputs))
+    return tuple(run.grammar.named_besides(run.command, _given(staged), inputs))
 
 
 def _write_new(path: Path, content: bytes) -> None:

@@ -91,13 +91,13 @@ class Outputs:
 class Unprinted:
     """What are outputs although nobody prints their names.
 
-    `globs` are relative to the scratch folder, or to that of the input, which is at `given` and
-    never meant itself. `names` are words of the command that may name a file.
+    `globs` are relative to the scratch folder, or to that of the inputs, which are `given` and
+    never meant themselves. `names` are words of the command that may name a file.
     """
 
     globs: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    given: Path | None = None
+    given: tuple[Path, ...] = ()
 
 
 def find_outputs(
@@ -134,10 +134,11 @@ class _Search:
         scratch: Path,
         environment: Path | None,
         places: Mapping[str, Path],
-        given: Path | None,
+        given: tuple[Path, ...],
     ) -> None:
         self._root = _root(scratch)
-        self._given = os.fsencode(given.name) if given else b""
+        inside = len(os.fsencode(scratch))
+        self._given = {self._root + os.fsencode(path)[inside:] for path in given}
         self._by = "stdout names"
         self._came_along = CameAlong(self._root, environment)
         self._places = {os.fsencode(name): os.fsencode(to) for name, to in places.items()}
@@ -165,6 +166,8 @@ class _Search:
         """Add what a word of the command names in the scratch folder; most words name nothing."""
         self._by = "the command names"
         path = self._path(os.fsencode(name))
+        if b".." in path.split(b"/"):
+            return  # a variable may say anything
         if _is_below(path, self._root) and os.path.lexists(path):
             self._take_once(path)
 
@@ -174,7 +177,8 @@ class _Search:
         listed = {self._root: self._entries, self._root + b"/" + _INPUTS: self._beside_input()}
         for root in listed:
             for path in globs.matching(root, glob, lambda folder: self._listed(folder, listed)):
-                self._take_once(path)
+                if path not in self._given:
+                    self._take_once(path)
 
     def _listed(
         self, folder: bytes, known: Mapping[bytes, list[os.DirEntry[bytes]]]
@@ -184,12 +188,12 @@ class _Search:
         return _entries(folder, folder.removeprefix(self._root + b"/"))
 
     def _beside_input(self) -> list[os.DirEntry[bytes]]:
-        """Return what lies beside the input, and not the input itself."""
+        """Return what lies beside the inputs, and not an input itself."""
         folder = self._root + b"/" + _INPUTS
         if not self._given or not os.path.isdir(folder):  # noqa: PTH112 - paths are bytes here
             return []  # the command may have deleted it
         entries = _entries(folder, _INPUTS)
-        return [entry for entry in entries if entry.name != self._given]
+        return [entry for entry in entries if folder + b"/" + entry.name not in self._given]
 
     def outputs(self) -> Outputs:
         """Return all that was named, and what was not."""
@@ -222,7 +226,7 @@ class _Search:
         if not stat.S_ISDIR(mode):
             self._add(name, real, mode)
         for below, its_path in self._walk(name, real) if stat.S_ISDIR(mode) else ():
-            if not self._came_along.unchanged(its_path):
+            if its_path not in self._given and not self._came_along.unchanged(its_path):
                 self._add(below, *_inside(below, its_path))
         return True
 
@@ -314,7 +318,8 @@ class _Search:
                 below = islice(self._walk(entry.name, entry.path), MAX_LEFT_LOOKED_AT)
             with suppress(OutputError):
                 for name, real in below:
-                    if real not in self._delivered and not self._came_along.unchanged(real):
+                    known = real in self._delivered or real in self._given
+                    if not known and not self._came_along.unchanged(real):
                         yield name
 
     def _shown(self, path: bytes) -> str:

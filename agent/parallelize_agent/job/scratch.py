@@ -35,6 +35,8 @@ class JobFolder:
     root: Path
     key: str
     user: JobUser | None = None
+    names: tuple[str, ...] | None = None
+    """Of the staged files below their folder; of a plain job there is one, named as its key is."""
 
     @cached_property
     def scratch(self) -> Path:
@@ -43,8 +45,21 @@ class JobFolder:
 
     @cached_property
     def input(self) -> Path:
-        """The staged input."""
+        """The staged input of a plain job."""
         return self.scratch / PRIVATE / "input" / posixpath.basename(self.key)
+
+    @cached_property
+    def inputs(self) -> tuple[Path, ...]:
+        """All staged inputs, in their order."""
+        if self.names is None:
+            return (self.input,)
+        folder = self.scratch / PRIVATE / "input"
+        return tuple(folder / name for name in self.names)
+
+    @property
+    def listing(self) -> Path:
+        """The list of the staged inputs, a path a line, of a job that is not plain."""
+        return self.scratch / PRIVATE / "files"
 
     @cached_property
     def tmp(self) -> Path:
@@ -104,12 +119,12 @@ class ScratchSpace:
                 f"below {' or '.join(isolation.OWN_PLACES)}",
             )
 
-    def reserve(self, key: str) -> JobFolder:
-        """Choose the folders of a job at the input `key`; nothing is made yet."""
+    def reserve(self, key: str, names: tuple[str, ...] | None = None) -> JobFolder:
+        """Choose the folders of a job; nothing is made yet. `names` are those of its files."""
         number = next(self._numbers)
         user = self._users.take() if self._users else None
         shelf = self._shelves[number % len(self._shelves)]
-        return JobFolder(shelf / str(number), key, user)
+        return JobFolder(shelf / str(number), key, user, names)
 
     def make(self, folder: JobFolder) -> None:
         """Make the folders of a job."""
@@ -122,6 +137,8 @@ class ScratchSpace:
             _make_private(root)
         for name in ("", f"/{PRIVATE}", f"/{PRIVATE}/input", f"/{PRIVATE}/tmp"):  # noqa: S108
             os.mkdir(f"{root}/scratch{name}")  # noqa: PTH102 - pathlib takes three times as long
+        if folder.names is not None:
+            _make_listed(folder)
 
     def furnish(self, folder: JobFolder, environment: Path | None) -> None:
         """Put the environment in, and hand the scratch folder to the job's user."""
@@ -151,3 +168,10 @@ class ScratchSpace:
 def _make_private(folder: str) -> None:
     os.mkdir(folder)  # noqa: PTH102
     os.chmod(folder, 0o711)  # noqa: PTH101, S103 - whatever the umask is, and not to be listed
+
+
+def _make_listed(folder: JobFolder) -> None:
+    """Make what is there of the files of a job that is not plain: their folders, and a list."""
+    for path in folder.inputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    folder.listing.write_text("".join(f"{path}\n" for path in folder.inputs), encoding="utf-8")

@@ -21,12 +21,16 @@ from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import UsageError
+from parallelize_core.files import InputFile, staged_names
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
 
 SMALL_BYTES = 64 * 1024
 """A smaller input waits for its slot in memory: a worker may hold eleven for each slot."""
+
+FILES_AT_ONCE = 8
+"""Of one job that has several; the jobs that are fetched side by side hide the rest."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,11 @@ class StageIn:
     async def _fetch(
         self, received: Received, run: Run, environment: Path | None
     ) -> Staged | Decision:
-        folder = self.scratch.reserve(received.key)
+        files = received.message.files
+        names = None if files is None else staged_names(files)
+        folder = self.scratch.reserve(received.key, names)
         try:
-            content, size = await self._input(received, run, folder)
+            content, size = await self._inputs(received, run, folder)
         except fault.OF_THE_FILE as error:
             await self._remove(folder)
             return fault.of_input(error, received.message.attempt)
@@ -138,6 +144,36 @@ class StageIn:
                 Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
         return Staged(received, run, environment, folder, content)
+
+    async def _inputs(
+        self, received: Received, run: Run, folder: JobFolder
+    ) -> tuple[bytes | None, int]:
+        """Return as `_input` what a job of several files is given; all of it is in the folder."""
+        files = received.message.files
+        if files is None:
+            return await self._input(received, run, folder)
+        if not files:
+            return None, 0  # its slot makes the folder
+        await self._in_thread(self.scratch.make, folder)
+        # One that is in two columns is there once.
+        wanted = dict(zip(folder.inputs, files, strict=True))
+        at_once = asyncio.Semaphore(FILES_AT_ONCE)
+        tasks = [
+            asyncio.create_task(self._file(file, run, path, at_once))
+            for path, file in wanted.items()
+        ]
+        try:
+            return None, sum(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Nothing is to be written any more when the folder is removed.
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _file(self, file: InputFile, run: Run, path: Path, at_once: asyncio.Semaphore) -> int:
+        bucket, key = file.place(run.input)
+        async with at_once:
+            return await self.open_store(bucket).get_file(key, path, file.etag)
 
     async def _input(
         self, received: Received, run: Run, folder: JobFolder

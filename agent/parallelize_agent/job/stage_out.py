@@ -30,6 +30,7 @@ from parallelize_agent.queue.messages import Messages
 from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ServiceError
+from parallelize_core.files import output_folder
 from parallelize_core.queue import MAX_DELAY_SECONDS
 from parallelize_core.result import Attempt, Cause, Output, Result, Usage
 from parallelize_core.run import Run
@@ -185,7 +186,7 @@ class StageOut:
         outputs = self.open_store(run.output.bucket)
         return Commit(
             run, self.config.layout, records, outputs, received.key, received.lease.check,
-            file=self.file,
+            file=self.file, folder=output_folder(received.message),
         )  # fmt: skip
 
     async def _result(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, TypeVar
+from typing import IO, Literal, TypeVar
 
 from parallelize_agent.assembly import Assembly, Instance, Notice
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
@@ -21,6 +21,7 @@ from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.files import InputFile, joint_etag
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
@@ -215,6 +216,9 @@ class Bench:
     root_setup: RootSetup = NO_ROOT_SETUP
     template: tuple[str, ...] = ()
     """The words after the script, with places for the input."""
+    columns: tuple[str, ...] = ()
+    version: Literal[1, 2] = 1
+    """2 lets jobs be more than a file each."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -235,6 +239,8 @@ class Bench:
 
     def write_run(self, paused: str = "") -> None:
         run = Run(
+            v=self.version,
+            columns=self.columns,
             name="r",
             command=("./job.sh", *self.template),
             template=bool(self.template),
@@ -261,6 +267,34 @@ class Bench:
         for key, body in inputs.items():
             etag = self.store.put(self.layout.input.key(key), body) or ""
             entries.append(Entry(key=key, size=len(body), etag=etag))
+        self.add_entries(entries, send=send, sent=sent)
+
+    def add_job(
+        self,
+        key: str,
+        files: Mapping[str, bytes],
+        variables: Mapping[str, str] | None = None,
+        columns: Sequence[str] = (),
+    ) -> None:
+        """Write the files of one job, which `columns` may name, and put it on the queue."""
+        listed = []
+        for place, (name, body) in enumerate(files.items()):
+            etag = self.store.put(self.layout.input.key(name), body) or ""
+            column = columns[place] if columns else ""
+            listed.append(InputFile(key=name, size=len(body), etag=etag, column=column))
+        entry = Entry(
+            key=key,
+            size=sum(file.size for file in listed),
+            etag=joint_etag(listed),
+            files=tuple(listed),
+            variables=dict(variables or {}),
+        )
+        self.add_entries([entry])
+
+    def add_entries(
+        self, entries: Sequence[Entry], *, send: bool = True, sent: int | None = None
+    ) -> None:
+        """Write a part of the manifest, and put its jobs on the queue."""
         self.store.put(self.layout.manifest_part(self.parts), encode_part(entries))
         cursor = Cursor(sent=len(entries) if sent is None else sent)
         self.store.put(self.layout.cursor(self.parts), cursor.model_dump_json().encode())

@@ -32,7 +32,7 @@ def write(scratch: Path, *names: str) -> None:
 def found(scratch: Path, *globs: str, said: str = "", environment: Path | None = None) -> Outputs:
     stdout = scratch.parent / "stdout"
     stdout.write_text(said)
-    unprinted = Unprinted(globs, given=scratch / PRIVATE / "photo.png")
+    unprinted = Unprinted(globs, given=(scratch / PRIVATE / "photo.png",))
     return find_outputs(stdout, scratch, environment, unprinted=unprinted)
 
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from parallelize.runs.placeholders import as_text, split_template
 from parallelize_core.errors import UsageError
-from parallelize_core.template import filled
+from parallelize_core.template import Given
 
 
 def run_as(text: str, path: str = "/in/d/a.jpg") -> tuple[str, ...] | None:
-    words = split_template(text)
-    return None if words is None else filled(words, path)
+    template = split_template(text)
+    return template and template.grammar.filled(template.words, Given((path,), number=7))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_command_without_a_place_is_no_template(text: str) -> None:
     assert split_template(text) is None
 
 
-@pytest.mark.parametrize("unknown", ["{#}", "{%}", "{1}", "{2/.}", "{-1}", "{:}"])
+@pytest.mark.parametrize("unknown", ["{%}", "{0}", "{##}", "{-1}", "{:}"])
 @pytest.mark.parametrize("text", ["./job.sh {} UNKNOWN", "./job.sh x=UNKNOWN"])
 def test_what_gnu_parallel_has_besides_is_refused_with_what_there_is(
     text: str, unknown: str
@@ -51,7 +51,7 @@ def test_what_gnu_parallel_has_besides_is_refused_with_what_there_is(
     assert "{/.}" in (caught.value.fix or "")
 
 
-@pytest.mark.parametrize("unknown", ["{#}", "{%}", "{1}"])
+@pytest.mark.parametrize("unknown", ["{%}", "{-1}"])
 def test_an_unknown_placeholder_of_a_shells_word_is_refused_too(unknown: str) -> None:
     with pytest.raises(UsageError, match="nothing takes the place of"):
         split_template(as_text(["tool", f"n={unknown}", "{}"]))
@@ -71,7 +71,32 @@ def test_words_of_a_shell_come_back_as_they_were_but_for_the_input(
     except UsageError:
         return  # a placeholder that is not known
     assert split is not None
-    assert filled(split, path) == filled(words, path)
+    given = Given((path,), number=7)
+    assert split.grammar.filled(split.words, given) == split.grammar.filled(words, given)
+
+
+@given(words=WORDS, cell=st.text(max_size=5))
+def test_words_of_a_shell_come_back_with_what_is_in_their_columns(
+    words: list[str], cell: str
+) -> None:
+    words = ["tool", "{ab}", *words]
+    columns = ("ab", "b", "a-b")
+    try:
+        split = split_template(as_text(words), columns)
+    except UsageError:
+        return  # a placeholder or a column that is not known
+    assert split is not None
+    given = Given(("/in/a.jpg", "/in/b"), dict.fromkeys(columns, cell), 7)
+    assert split.grammar.filled(split.words, given) == split.grammar.filled(words, given)
+
+
+def test_a_column_in_quotes_is_literal_and_one_that_is_not_there_is_refused() -> None:
+    split = split_template("awk '{lr}' {lr} {1/.}", ("lr",))
+    assert split
+    given = Given(("/in/a.csv",), {"lr": "0.1"})
+    assert split.grammar.filled(split.words, given) == ("awk", "{lr}", "0.1", "a")
+    with pytest.raises(UsageError, match=r"\{lt/\.\}, and the jobs have no such column"):
+        split_template("./job.sh {lr} {lt/.}", ("lr",))
 
 
 def test_one_word_with_blanks_is_a_whole_command() -> None:

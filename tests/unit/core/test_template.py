@@ -6,12 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_core.template import (
-    filled,
-    has_placeholders,
-    literal,
-    named_besides,
-)
+from parallelize_core.template import PLAIN, Given
 
 NAMES = st.text(st.characters(blacklist_characters="/\0", codec="utf-8"), min_size=1).filter(
     lambda name: name not in {".", ".."}
@@ -36,17 +31,17 @@ NAMES = st.text(st.characters(blacklist_characters="/\0", codec="utf-8"), min_si
     ],
 )
 def test_a_placeholder_is_a_part_of_the_path(word: str, meant: str) -> None:
-    assert filled([word], "/in/photos/a.tar.gz") == (meant,)
+    assert PLAIN.filled([word], Given(("/in/photos/a.tar.gz",))) == (meant,)
 
 
 @pytest.mark.parametrize(("name", "stem"), [(".bashrc", ".bashrc"), ("plain", "plain")])
 def test_a_name_without_an_ending_stays_whole(name: str, stem: str) -> None:
-    assert filled(["{/.}", "{.}"], f"/in/{name}") == (stem, f"/in/{stem}")
+    assert PLAIN.filled(["{/.}", "{.}"], Given((f"/in/{name}",))) == (stem, f"/in/{stem}")
 
 
 @given(name=NAMES)
 def test_a_hostile_name_is_one_argument_and_is_filled_in_once(name: str) -> None:
-    words = filled(["tool", "{}", "-o", "{/}.png"], f"/in/{name}")
+    words = PLAIN.filled(["tool", "{}", "-o", "{/}.png"], Given((f"/in/{name}",)))
     assert words == ("tool", f"/in/{name}", "-o", f"{name}.png")
 
 
@@ -57,13 +52,13 @@ def test_a_hostile_name_is_one_argument_and_is_filled_in_once(name: str) -> None
 def test_a_command_without_a_placeholder_has_the_input_at_its_end(
     words: tuple[str, ...], has: bool
 ) -> None:
-    assert has_placeholders(words) is has
+    assert PLAIN.has_placeholders(words) is has
 
 
 @given(text=st.text(st.sampled_from("{}/.a"), max_size=12))
 def test_what_is_literal_stays_as_it_is(text: str) -> None:
-    assert not has_placeholders([literal(text)])
-    assert filled([literal(text)], "/in/x.jpg") == (text,)
+    assert not PLAIN.has_placeholders([PLAIN.literal(text)])
+    assert PLAIN.filled([PLAIN.literal(text)], Given(("/in/x.jpg",))) == (text,)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +78,4 @@ def test_what_is_literal_stays_as_it_is(text: str) -> None:
 def test_words_made_from_the_input_may_be_outputs_and_the_input_is_none(
     word: str, names: list[str]
 ) -> None:
-    assert list(named_besides([word], "/in/a.jpg")) == names
+    assert list(PLAIN.named_besides([word], Given(("/in/a.jpg",)), ("/in/a.jpg",))) == names

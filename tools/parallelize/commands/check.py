@@ -5,7 +5,9 @@ Nothing of the run is looked at or changed. What is tried is what parallelize.to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -16,10 +18,15 @@ from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import COMMON, NO_WORK, Common, Json, Work
 from parallelize.runs.apart import check_apart
+from parallelize.runs.input_files import remote_files
 from parallelize.runs.inputs import local_inputs
-from parallelize.runs.remote_inputs import is_remote
+from parallelize.runs.jobs.source import Shape, group, shape_of
+from parallelize.runs.jobs.spec import JobSpec
+from parallelize.runs.jobs.wanted import read_asked
+from parallelize.runs.remote_inputs import is_remote, select
 from parallelize.runs.which import find_key
 from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.files import S3, InputFile
 
 OUT = "check"
 
@@ -44,13 +51,69 @@ def check(
     Exits with 0 if it succeeds, with 1 if it fails or produces no output.
     """
     context = open_context(Common(config=config), work.flags())
-    key, path = find_input(context, file)
     folder = out or context.folder / OUT
+    shape = shape_of(context)
+    if not shape.plain:
+        return _check_job(context, shape, str(file), folder, json=json)
+    key, path = find_input(context, file)
     check_apart(context, folder)
     check_place(folder)
-    say(f"{shown(key, 60)}: here, as a worker would; nothing is sent to AWS")
+    _say_begin(key)
     done = one_file.process(context.resolved, key, path, folder)
     return one_file.tell(done, json=json)
+
+
+def _check_job(context: Context, shape: Shape, name: str, folder: Path, *, json: bool) -> int:
+    """Process one job that is more than a file, as `check` does."""
+    job, files = find_job(context, name)
+    check_apart(context, folder)
+    check_place(folder)
+    _say_begin(job.name)
+    with TemporaryDirectory(prefix="parallelize-") as fetched:
+        here = {**files, **_fetched(context, job, files, Path(fetched))}
+        done = one_file.process_job(context.resolved, job, shape.columns, here, folder)
+    return one_file.tell(done, json=json)
+
+
+def _say_begin(name: str) -> None:
+    say(f"{shown(name, 60)}: here, as a worker would; nothing is sent to AWS")
+
+
+def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:
+    """Return the job that a name, or the path of one of its files, means, and its files here.
+
+    Raises UsageError if there is none.
+    """
+    asked = read_asked(context)
+    here = {item.key: item.path for item in asked.found.inputs} if asked.found else {}
+    jobs = asked.jobs
+    if jobs is None:
+        files = asked.found.inputs if asked.found else remote_files(context).wanted
+        jobs = group(context, files, dict).jobs
+    path = Path(name).resolve()
+    key = next((key for key, own in here.items() if own.resolve() == path), None)
+    named = next((job for job in jobs if any(file.key == key for file in job.files)), None)
+    if named is None:
+        wanted = find_key((job.name for job in jobs), name)
+        named = next(job for job in jobs if job.name == wanted)
+    return named, {file.key: here[file.key] for file in named.files if file.key in here}
+
+
+def _fetched(
+    context: Context, job: JobSpec, here: Mapping[str, Path], folder: Path
+) -> dict[str, Path]:
+    """Fetch what is not on this machine."""
+    inputs = None
+    made = {}
+    for number, file in enumerate(job.files):
+        if file.key in here:
+            continue
+        if inputs is None and not file.key.startswith(S3):
+            inputs = select(context).location
+        bucket, place = InputFile(key=file.key, size=0).place(inputs or context.base)
+        made[file.key] = folder / str(number)
+        context.store_of(bucket).get_file(place, made[file.key])
+    return made
 
 
 def find_input(context: Context, file: Path) -> tuple[str, Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +27,17 @@ from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
 from parallelize.runs.attempts import read_records
+from parallelize.runs.inputs import Found, LocalInput
+from parallelize.runs.jobs.source import Shape
+from parallelize.runs.jobs.spec import FileRef, JobSpec, Listed
+from parallelize.runs.jobs.wanted import Asked
 from parallelize.runs.output_names import Refusal
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, told_silent
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch
-from parallelize.settings import AwsTable, Resolved, Table
+from parallelize.settings import AwsTable, Resolved, RunTable, Table
 from parallelize_core.errors import NothingToDoError, ServiceError
+from parallelize_core.files import S3
 from parallelize_core.result import Result
 
 SCHEMA = 1
@@ -60,15 +65,30 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
     The outputs' names start with `key`'s folders, as in a download. Nothing of the run stays in
     the local cloud, which is started if none is running.
     """
-    with TemporaryDirectory(prefix="parallelize-") as folder:
-        inputs = Path(folder)
-        (inputs / key).parent.mkdir(parents=True, exist_ok=True)
-        (inputs / key).symlink_to(file.resolve())
-        with _local_run(_for_one(resolved, inputs)) as context:
-            status = _work_off(context)
-            if status.left:
-                raise _given_up(context, status)
-            return _done(context, key, out)
+    item = LocalInput(key, file.resolve(), file.stat().st_size)
+    return _processed(resolved, key, Asked(Found((item,))), out)
+
+
+def process_job(
+    resolved: Resolved, job: JobSpec, columns: tuple[str, ...], files: Mapping[str, Path], out: Path
+) -> Done:
+    """Process one job that is more than a file; `files` are its files here, by their keys."""
+    refs = tuple(FileRef(file.key.removeprefix(S3), file.column) for file in job.files)
+    found = {
+        key.removeprefix(S3): LocalInput(key.removeprefix(S3), path, path.stat().st_size)
+        for key, path in files.items()
+    }
+    here = Listed(columns, (JobSpec(job.name, refs, job.variables),))
+    asked = Asked(Found(tuple(found.values())), here, Shape(columns, plain=False))
+    return _processed(resolved, job.name, asked, out)
+
+
+def _processed(resolved: Resolved, key: str, asked: Asked, out: Path) -> Done:
+    with _local_run(_for_one(resolved)) as context:
+        status = _work_off(context, asked)
+        if status.left:
+            raise _given_up(context, status)
+        return _done(context, key, out)
 
 
 def _given_up(context: Context, status: RunStatus) -> ServiceError:
@@ -126,12 +146,14 @@ def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
     return replace(resolved, settings=resolved.settings.model_copy(update=tables))
 
 
-def _for_one(resolved: Resolved, inputs: Path) -> Resolved:
+def _for_one(resolved: Resolved) -> Resolved:
     """Change what would make of it another run than a short one of its own, right here."""
     settings = resolved.settings
-    run = {
+    run: dict[str, object] = {
         "name": f"one-{secrets.token_hex(4)}",
-        "inputs": str(inputs),
+        "inputs": RunTable().inputs,
+        "group": None,
+        "grid": {},
         "attempts": 1,
         "halt": None,
     }
@@ -159,8 +181,8 @@ def _local_run(resolved: Resolved) -> Iterator[Context]:
                 clean.remove(context, clean.make_plan(context, keep_outputs=False))
 
 
-def _work_off(context: Context) -> RunStatus:
-    prep.prepare(context)
+def _work_off(context: Context, asked: Asked) -> RunStatus:
+    prep.prepare(context, asked=asked)
     send_jobs(context)
     reader = make_reader(context)
     launch_missing(context, status_of(reader.snapshot()))

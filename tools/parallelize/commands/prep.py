@@ -12,8 +12,8 @@ message under way, belongs to the old content, and nobody could tell which one w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -25,28 +25,30 @@ from parallelize.console import answer_json, say, say_plan, say_plans, shown, so
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
 from parallelize.progress import progress
-from parallelize.runs.input_rules import rules_of
-from parallelize.runs.inputs import Found, LocalInput, Refused, find_inputs, places, told_left_out
-from parallelize.runs.known_contents import known_contents
+from parallelize.runs.input_files import local_files, remote_files
+from parallelize.runs.inputs import Refused, told_left_out
+from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
+from parallelize.runs.jobs.wanted import Asked, compare, read_asked
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
     Draft,
+    check_same_columns,
     check_same_places,
     drafted,
     find_run,
     is_renewal,
+    no_numbers,
     publish,
 )
-from parallelize.runs.remote_inputs import find_remote, is_remote, select
 from parallelize.runs.results import read_result
 from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
-from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.files import InputFile
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import PART_ENTRIES, Entry, add_corrections, encode_part, read_parts
-from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
+from parallelize_core.manifest import Entry, add_corrections
+from parallelize_core.store import Store
 
 _PART_TRIES = 10
 
@@ -65,7 +67,9 @@ class Plan:
 
     draft: Draft
     uploads: tuple[Outgoing, ...]
-    entries: tuple[Entry, ...]
+    entries: Iterable[Entry]
+    """All that may be new; those that are there by then are left alone."""
+    new: int
     corrected: tuple[Entry, ...] = ()
     """Inputs whose jobs have failed, as they are now."""
     left_out: tuple[str, ...] = ()
@@ -74,6 +78,8 @@ class Plan:
     """What to say of inputs whose names other disks take for one."""
     refused: tuple[Refused, ...] = ()
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
+    ungrouped: tuple[str, ...] = ()
+    """Files that `run.group` puts into no job."""
 
     @property
     def bytes(self) -> int:
@@ -93,6 +99,8 @@ class Prepared:
     environment: str
     left_out: int
     refused: int
+    noun: str = "input"
+    """What the inputs are called for people."""
 
 
 def prep(
@@ -112,31 +120,37 @@ def prep(
         return
     done = prepare(context, create_bucket=create_bucket)
     say(
-        f"run {done.run}: {plural(done.inputs, 'input')}, {done.added:,} new, "
+        f"run {done.run}: {plural(done.inputs, done.noun)}, {done.added:,} new, "
         f"{done.uploaded:,} uploaded ({show_size(done.uploaded_bytes)})"
     )
     if json:
-        answer_json({"schema": 1, **done.__dict__})
+        told = {name: value for name, value in done.__dict__.items() if name != "noun"}
+        answer_json({"schema": 1, **told})
 
 
-def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
-    """Do all of `prep`; what is there already is not sent again.
+def prepare(
+    context: Context, *, create_bucket: bool = False, asked: Asked | None = None
+) -> Prepared:
+    """Do all of `prep`, of what is `asked` for; by default that is what the settings say.
+
+    What is there already is not sent again.
 
     Raises UsageError, before anything is sent, for whatever is wrong with inputs or command.
     """
-    local = _local(context)
-    with drafted(context) as draft:
+    asked = asked or read_asked(context)
+    with drafted(context, shape=asked.shape) as draft:
         ensure_bucket(context, create=create_bucket)
         check_ours(context)
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
-        plan = make_plan(context, store, draft, local)
+        plan = make_plan(context, store, draft, asked)
         for line in remarks(plan):
             say(line)
         adopt(context)
         stored = send(context, plan.uploads)
         stock_bundle.send(context, bundles)
-        add_corrections(store, context.layout, _as_stored(plan.corrected, stored))
-        total = add_to_manifest(store, context.layout, _as_stored(plan.entries, stored))
+        add_corrections(store, context.layout, [*_with_stored(plan.corrected, stored)])
+        entries = _with_stored(plan.entries, stored)
+        total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
             say(CHANGED)
@@ -144,25 +158,28 @@ def prepare(context: Context, *, create_bucket: bool = False) -> Prepared:
     return Prepared(
         run=context.run,
         inputs=total,
-        added=len(plan.entries),
+        added=plan.new,
         uploaded=len(plan.uploads),
         uploaded_bytes=plan.bytes,
         environment=environment.identity if environment else "",
         left_out=len(plan.left_out),
         refused=len(plan.refused),
+        noun="input" if asked.shape.plain else "job",
     )
 
 
 def show_plan(context: Context) -> None:
     """Print what `prep` would do; reads, and changes nothing."""
-    local = _local(context)
-    with drafted(context, keep_lock=False) as draft:
+    asked = read_asked(context)
+    with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         if not has_bucket(context):
             say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
-            say_plan(f"would upload {plural(len(local.inputs if local else ()), 'file')}")
+            say_plan(
+                f"would upload {plural(len(asked.found.inputs if asked.found else ()), 'file')}"
+            )
             return
         check_ours(context)
-        plan = make_plan(context, context.store, draft, local)
+        plan = make_plan(context, context.store, draft, asked)
         renewed = is_renewal(context.store, context, draft)
     for bundle in stock_bundle.pack(context, machine_types(context)):
         if not bundle.sent:
@@ -175,13 +192,17 @@ def show_plan(context: Context) -> None:
     for line in remarks(plan):
         say_plan(line)
     size = show_size(plan.bytes)
-    say_plan(f"would add {plural(len(plan.entries), 'input')} to run {context.run}, {size} to send")
+    noun = "input" if asked.shape.plain else "job"
+    say_plan(f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send")
 
 
 def remarks(plan: Plan) -> Iterator[str]:
     """Say what was found and does not become an input."""
     if told := told_left_out(plan.left_out):
         yield told
+    if plan.ungrouped:
+        named = some(list(plan.ungrouped)).replace("\n", ", ")
+        yield f"{plural(len(plan.ungrouped), 'file')} in no group of run.group, left out: {named}"
     yield from plan.twins
     if plan.refused:
         lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
@@ -191,37 +212,57 @@ def remarks(plan: Plan) -> Iterator[str]:
         )
 
 
-def make_plan(context: Context, store: Store, draft: Draft, local: Found | None) -> Plan:
-    """Compare what is wanted with what is there; `local` is None if the inputs are in S3."""
-    layout = context.layout
-    check_same_places(draft.run, find_run(store, layout.run_json))
-    known = {entry.key: entry for part in read_parts(store, layout) for entry in part.entries}
-    if local is None:
-        uploads: tuple[Outgoing, ...] = ()
-        chosen = select(context)
-        there = find_remote(
-            context.store_of(chosen.location.bucket), chosen, rules_of(context, None)
-        )
-        wanted, left_out, refused = list(there.entries), there.left_out, there.refused
-        changed = [entry.key for entry in wanted if _differs(entry, known)]
+def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Plan:
+    """Compare what is wanted with what is there."""
+    there = find_run(store, context.layout.run_json)
+    check_same_places(draft.run, there)
+    check_same_columns(draft.run, there)
+    if draft.numbered:
+        _check_numbers(KnownJobs(store, context.layout))
+    return (_plain_plan if asked.shape.plain else _shaped)(context, draft, asked)
+
+
+def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
+    store, layout = context.store, context.layout
+    known = {entry.key: entry for entry in KnownJobs(store, layout)}
+    if asked.found is None:
+        files = remote_files(context)
     else:
-        there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
-        contents = _contents(local.inputs, {*there_now, *known})
-        held = _held(store, there_now, contents)
-        wanted = [_entry(item, contents.get(item.key), held.get(item.key)) for item in local.inputs]
-        uploads = tuple(
-            Outgoing(item.key, item.path, layout.input.key(item.key), item.size)
-            for item in local.inputs
-            if item.key not in held
-        )
-        left_out, refused = local.left_out, ()
-        changed = [entry.key for entry in wanted
-                   if entry.key not in held and _differs(entry, known)]  # fmt: skip
+        files = local_files(store, layout, asked.found.inputs, known)
+        files = replace(files, left_out=asked.found.left_out)
+    wanted = files.wanted
+    changed = [e.key for e in wanted if e.key not in files.held and _differs(e, known)]
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
-    corrected = tuple(entry for entry in wanted if _differs(entry, known))
+    corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
-    return Plan(draft, uploads, new, corrected, left_out, tuple(twins), refused)
+    return Plan(
+        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused
+    )
+
+
+def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
+    shaped = compare(context, asked)
+    plan, files = shaped.plan, shaped.files
+    etags = {entry.key: entry.etag for entry in plan.changed}
+    every = KnownJobs(context.store, context.layout) if etags else ()
+    known = {entry.key: entry for entry in every if entry.key in etags}
+    corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
+    check_changes(context.store, context.layout, etags, etags)
+    left_out = asked.found.left_out if asked.found else files.left_out
+    return Plan(
+        draft, files.uploads, plan.entries, plan.new, corrected, left_out,
+        refused=files.refused, ungrouped=shaped.ungrouped,
+    )  # fmt: skip
+
+
+def _check_numbers(known: Iterable[Entry]) -> None:
+    if lacking := [entry.key for entry in known if entry.number is None]:
+        raise no_numbers(lacking)
+
+
+def _kept_number(entry: Entry, known: Mapping[str, Entry]) -> Entry:
+    return entry.model_copy(update={"number": known[entry.key].number})
 
 
 def check_changes(
@@ -254,48 +295,42 @@ def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
     return stored
 
 
-def add_to_manifest(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> int:
+def add_to_manifest(
+    store: Store, layout: RunLayout, entries: Iterable[Entry], *, with_numbers: bool = False
+) -> int:
     """Add parts with those entries that the manifest does not have yet; return its length.
 
     Parts are never written over. If another `prep` takes a number first, what it wrote is read,
-    and only what is still missing is added.
+    and only what is still missing is added: `entries` are gone through once more.
     """
     for _ in range(_PART_TRIES):
-        parts = list(read_parts(store, layout))
-        known = {entry.key for part in parts for entry in part.entries}
-        missing = [entry for entry in entries if entry.key not in known]
-        if not missing:
-            return len(known)
-        number = max((part.number for part in parts), default=-1) + 1
-        _write_parts(store, layout, missing, number)
+        known = KnownJobs(store, layout)
+        new = (entry for entry in entries if known.etag(entry.key) is None)
+        made = numbered(new, known.total + 1) if with_numbers else new
+        added = write_parts(store, layout, made, known.next_part)
+        if added is not None:
+            return known.total + added
     raise ServiceError(f"others keep writing to the manifest of run {layout.run}")
 
 
-def _write_parts(store: Store, layout: RunLayout, entries: list[Entry], number: int) -> None:
-    for start in range(0, len(entries), PART_ENTRIES):
-        body = encode_part(entries[start : start + PART_ENTRIES])
-        if store.put(layout.manifest_part(number), body, IF_ABSENT) is None:
-            return
-        number += 1
-
-
-def _as_stored(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> list[Entry]:
+def _with_stored(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> Iterable[Entry]:
     """Take what S3 says: its ETag with KMS is not the one that we computed."""
-    return [
-        Entry(key=entry.key, size=there.size, etag=there.etag)
-        if (there := stored.get(entry.key))
-        else entry
-        for entry in entries
-    ]
+    files = {key: InputFile(key=key, size=one.size, etag=one.etag) for key, one in stored.items()}
+    if isinstance(entries, Entries):
+        return entries.with_versions(files)
+    return [_as_stored(entry, files) for entry in entries]
 
 
-def _local(context: Context) -> Found | None:
-    spec = context.settings.run.inputs
-    if is_remote(spec, context.folder):
-        return None
-    root = None if spec.startswith("@") else next(iter(places(spec, context.folder)), None)
-    # The bucket's name is not part of a key, so nothing has to be asked of AWS for this.
-    return find_inputs(spec, context.folder, context.input_prefix, rules_of(context, root))
+def _as_stored(entry: Entry, stored: Mapping[str, InputFile]) -> Entry:
+    """Return an entry with what S3 has of its files."""
+    if entry.files is None:
+        there = stored.get(entry.key)
+        update = {"size": there.size, "etag": there.etag} if there else {}
+        return entry.model_copy(update=update)
+    return with_files(entry, [
+        stored[file.key].model_copy(update={"column": file.column}) if file.key in stored else file
+        for file in entry.files
+    ])  # fmt: skip
 
 
 def has_bucket(context: Context) -> bool:
@@ -323,39 +358,6 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
         )  # fmt: skip
     bucket.create(s3, name, context.region, context.settings.aws.tags)
     say(f"made the bucket {name}")
-
-
-def _contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
-    """Describe those files whose content has to be compared with what was sent before.
-
-    Only what was written since it was last read is read.
-    """
-    asked = [item for item in local if item.key in compared]
-    with known_contents() as known:
-        found = {item.key: known.find(item.path) for item in asked}
-        unread = [item for item in asked if found[item.key] is None]
-        found |= in_parallel(lambda item: (item.key, known.read(item.path)), unread)
-    return {key: content for key, content in found.items() if content}
-
-
-def _held(
-    store: Store, there: Mapping[str, ObjectInfo], contents: Mapping[str, Fingerprint]
-) -> dict[str, ObjectInfo]:
-    """Return the objects of those files that need not be sent."""
-
-    def compare(key: str) -> tuple[str, ObjectInfo] | None:
-        found = there.get(key)
-        return (key, found) if found and holds(store, found, contents[key]) else None
-
-    return dict(pair for pair in in_parallel(compare, contents) if pair is not None)
-
-
-def _entry(item: LocalInput, content: Fingerprint | None, held: ObjectInfo | None) -> Entry:
-    """Return the input as it will be; what was never sent gets its ETag when S3 has it."""
-    known = held or content
-    if known is None:
-        return Entry(key=item.key, size=item.size, etag="")
-    return Entry(key=item.key, size=known.size, etag=known.etag)
 
 
 def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:

@@ -19,11 +19,14 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common, Json
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.jobs.spec import FileRef, JobSpec
 from parallelize.runs.ownership import say_whose
+from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.errors import UsageError
+from parallelize_core.files import InputFile, files_of
 from parallelize_core.manifest import Entry, read_parts
 from parallelize_core.run import Environment, Run
 
@@ -55,12 +58,19 @@ def repro(
     check_folder(folder)
     record = DownloadRecord(folder)
     with record.partial_folder() as partial:
-        path = fetch_input(context, run, entry, record, partial)
+        paths = {
+            file.key: fetch_input(context, run, file, record, partial) for file in files_of(entry)
+        }
         environment = run.environment
         archive = fetch_environment(context, environment, record, partial) if environment else None
     say(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
-    resolved = as_settings(context.resolved, run, archive)
-    done = one_file.process(resolved, entry.key, path, folder / OUTPUT)
+    resolved = as_settings(context.resolved, run, archive, entry.number)
+    if entry.files is None:
+        done = one_file.process(resolved, entry.key, paths[entry.key], folder / OUTPUT)
+    else:
+        refs = tuple(FileRef(file.key, file.column) for file in entry.files)
+        job = JobSpec(entry.key, refs, entry.variables)
+        done = one_file.process_job(resolved, job, run.columns, paths, folder / OUTPUT)
     return one_file.tell(done, json=json)
 
 
@@ -72,20 +82,21 @@ def find_entry(context: Context, file: str) -> Entry:
 
 
 def fetch_input(
-    context: Context, run: Run, entry: Entry, record: DownloadRecord, partial: Path
+    context: Context, run: Run, file: InputFile, record: DownloadRecord, partial: Path
 ) -> Path:
     """Fetch an input below the folder of `record`, by way of `partial`; return its path.
 
     Raises UsageError if it is gone, or if something else has its place.
     """
-    store, place = context.store_of(run.input.bucket), run.input.key(entry.key)
+    bucket, place = file.place(run.input)
+    store = context.store_of(bucket)
     head = store.head(place)
     if head is None:
-        raise UsageError(f"the input {shown(entry.key)} is no longer in {run.input.uri}")
-    if head.etag != entry.etag:
-        say(f"{shown(entry.key, 50)} has changed since it was prepared: this is the new one")
+        raise UsageError(f"the input {shown(file.key)} is no longer in {run.input.uri}")
+    if head.etag != file.etag:
+        say(f"{shown(file.key, 50)} has changed since it was prepared: this is the new one")
     store.get_file(place, partial / INPUT, head.etag)
-    return record.put(partial / INPUT, f"{INPUT}/{entry.key}")
+    return record.put(partial / INPUT, f"{INPUT}/{file.path}")
 
 
 def fetch_environment(
@@ -96,11 +107,17 @@ def fetch_environment(
     return record.put(partial / ENVIRONMENT, ENVIRONMENT)
 
 
-def as_settings(resolved: Resolved, run: Run, archive: Path | None) -> Resolved:
-    """Return settings that make the same run of it, whatever parallelize.toml says now."""
+def as_settings(
+    resolved: Resolved, run: Run, archive: Path | None, number: int | None = None
+) -> Resolved:
+    """Return settings that make the same run of it, whatever parallelize.toml says now.
+
+    `number` is that of the job, if its command may have a place for it.
+    """
+    command = run.command if number is None else run.grammar.with_number(run.command, number)
     table = RunTable(
         name=run.name,
-        command=shlex.join(run.command),
+        command=as_text(command) if run.template else shlex.join(command),
         shell=False,
         env=str(archive) if archive else None,
         env_prefix=run.environment.prefix if run.environment else "",

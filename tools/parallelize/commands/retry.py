@@ -21,6 +21,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
 from parallelize.queues import make_queues
 from parallelize.runs.failed import quoted
+from parallelize.runs.jobs.plan import KnownJobs, with_files
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results, read_result
@@ -32,6 +33,7 @@ from parallelize.units import plural
 from parallelize_core.config import AgentConfig
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
+from parallelize_core.files import InputFile, files_of
 from parallelize_core.job import JobMessage
 from parallelize_core.manifest import Entry, add_corrections, read_parts
 from parallelize_core.queue import BATCH, Queue
@@ -119,7 +121,10 @@ def retry_jobs(
 def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -> int:
     """Take the results of some jobs away and send fresh messages; return how many were sent."""
     store, layout = context.store, context.layout
-    entries = dict(in_parallel(lambda job: (job.key, _as_it_is_now(context, run, job)), jobs))
+    listed = _listed(context, run, jobs)
+    entries = dict(
+        in_parallel(lambda job: (job.key, _as_it_is_now(context, run, listed[job.key])), jobs)
+    )
     known = {job.key: job.result.input_etag for job in jobs if job.result}
     # Before the results go: whatever sends one of these from the manifest has to know.
     add_corrections(
@@ -268,12 +273,30 @@ def _file(context: Context, job: Job) -> None:
     context.store.put(place, record.encode())
 
 
-def _as_it_is_now(context: Context, run: Run, job: Job) -> Entry:
-    """Return the input as it is now: it may have been corrected meanwhile."""
-    found = context.store_of(run.input.bucket).head(run.input.key(job.key))
+def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]:
+    """Return the jobs with their files and variables; a plain one is known by its key."""
+    plain = {job.key: Entry(key=job.key, size=0, etag="") for job in jobs}
+    if not run.extended:
+        return plain
+    known = KnownJobs(context.store, context.layout)
+    return plain | {entry.key: entry for entry in known if entry.key in plain}
+
+
+def _as_it_is_now(context: Context, run: Run, entry: Entry) -> Entry:
+    """Return a job with its files as they are now: they may have been corrected meanwhile."""
+    files = [_file_now(context, run, file) for file in files_of(entry)]
+    if entry.files is not None:
+        return with_files(entry, files) if files else entry
+    [file] = files
+    return entry.model_copy(update={"size": file.size, "etag": file.etag})
+
+
+def _file_now(context: Context, run: Run, file: InputFile) -> InputFile:
+    bucket, key = file.place(run.input)
+    found = context.store_of(bucket).head(key)
     if found is None:
         raise MissingError(
-            f"the input {shown(job.key)} is no longer in {run.input.uri}",
+            f"the input {shown(file.key)} is no longer in {run.input.uri}",
             fix="put it there again: parallelize prep",
         )
-    return Entry(key=job.key, size=found.size, etag=found.etag)
+    return file.model_copy(update={"size": found.size, "etag": found.etag})

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -40,14 +40,17 @@ from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
 from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
+from parallelize.runs.history import read_finished
+from parallelize.runs.joblog import joblog as joblog_lines
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader
+from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 from parallelize_core.heartbeat import WorkerState
+from parallelize_core.manifest import read_parts
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -74,6 +77,9 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
     ] = None,
     workers: Annotated[int | None, Parameter(help="How many machines.")] = None,
+    joblog: Annotated[
+        Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
+    ] = None,
     work: Work = NO_WORK,
     dry_run: DryRun = False,
     json: Json = False,
@@ -84,16 +90,24 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
     output, of several, counts as a success only with run.require_output = false.
     """
-    line = one_liner.parse(words)
+    line = one_liner.parse(words, has_inputs=bool(work.inputs or work.grid))
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
         flags = {**work.flags(), **settings, "workers.count": workers}
-        return _run(common, flags, out, dry_run=dry_run, json=json)
+        return _run(common, flags, Places(out, joblog), dry_run=dry_run, json=json)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the outputs and the list of jobs go; None for the usual place, and for nowhere."""
+
+    out: Path | None = None
+    joblog: Path | None = None
 
 
 def _run(
-    common: Common, flags: Mapping[str, object], out: Path | None, *, dry_run: bool, json: bool
+    common: Common, flags: Mapping[str, object], places: Places, *, dry_run: bool, json: bool
 ) -> int:
     context = open_run(common, flags)
     if context.settings.workers.count < 1:
@@ -101,7 +115,7 @@ def _run(
             "run needs at least one worker", None,
             "--workers 2; or without any: parallelize prep, then parallelize enqueue",
         )  # fmt: skip
-    folder = out or context.folder / OUT
+    folder = places.out or context.folder / OUT
     if dry_run:
         show_plan(context, folder)
         return 0
@@ -109,6 +123,8 @@ def _run(
     end, complete = carry_through(context, reader, folder, local=common.local)
     machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
     page = _write_report(context, end.total)
+    if places.joblog:
+        _write_joblog(context, reader.snapshot(), places.joblog)
     for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
         say(line)
     if json:
@@ -291,6 +307,18 @@ def _write_report(context: Context, total: int) -> Path | None:
     except (OSError, ParallelizeError) as error:
         say(f"no report: {error}".replace("\n", "\n  "))
         return None
+
+
+def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
+    """Write what has become of each job; raise UsageError if it cannot be written."""
+    store, layout = context.store, context.layout
+    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    results = read_finished(store, snapshot, entries)
+    try:
+        with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
+            text.writelines(joblog_lines(load_run(store, context), entries, results))
+    except OSError as error:
+        raise UsageError(f"{escape(str(file))} cannot be written", error.strerror) from None
 
 
 def _await_departure(context: Context, seconds: float) -> int:

@@ -30,8 +30,16 @@ _NAMED_LEFT_OUT = 3
 
 S3 = "s3://"
 STDIN = "@-"
+LINES = "lines:"
+"""Begins the name of a file that has an argument a line."""
 
-PLACES = "give a folder, a glob, @list.txt, @- (stdin) or s3://bucket/prefix/"
+SHEETS = (".tsv", ".csv", ".jsonl", ".ndjson")
+"""What the name of a sheet ends in, which has a header; other lists have a file a line."""
+
+PLACES = (
+    "give a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/,\n"
+    "@rows.tsv (.csv, .jsonl) or lines:FILE"
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,14 @@ class Found:
     left_out: tuple[str, ...] = ()
 
 
+def is_sheet(spec: str) -> bool:
+    """Whether `@NAME` means a sheet of jobs."""
+    return spec.startswith("@") and spec.lower().endswith(SHEETS)
+
+
 def places(spec: str, folder: Path) -> list[Path]:
     """Return the folders, or the single files, in which `spec` looks for inputs on this machine."""
-    if spec.startswith(S3) or not spec.strip() or spec == STDIN:
+    if spec.startswith((S3, LINES)) or not spec.strip() or spec == STDIN or is_sheet(spec):
         return []
     if spec.startswith("@"):
         file = _list_file(spec, folder)
@@ -148,7 +161,7 @@ def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     if root.is_dir():
         return _from_folder(root, rules)
     if root.is_file():
-        return _one(root.name, root)
+        return look_at(root.name, root)
     if glob.has_magic(spec):
         return _from_glob(spec, folder, rules)
     raise UsageError(
@@ -199,7 +212,7 @@ def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
             elif (place.left_out or _is_left_out(rules, key, path)) and not rules.takes(key):
                 yield LeftOut(key)
             else:
-                yield from _one(key, path)
+                yield from look_at(key, path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -224,7 +237,7 @@ def _from_glob(pattern: str, folder: Path, rules: InputRules) -> Iterator[Item]:
         if _is_left_out_below(rules, key, folder / fixed) and not rules.takes(key):
             yield LeftOut(key)
         else:
-            yield from _one(key, path)
+            yield from look_at(key, path)
 
 
 def _matching(pattern: str, folder: Path) -> list[str]:
@@ -304,7 +317,7 @@ def _from_list(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
         if rules.leaves_out(key, named=True):
             yield LeftOut(key)
         else:
-            yield from _one(key, folder / name)
+            yield from look_at(key, folder / name)
 
 
 def _key_of(name: str, folder: Path) -> str:
@@ -315,7 +328,8 @@ def _key_of(name: str, folder: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
-def _one(key: str, path: Path) -> Iterator[LocalInput | Refused]:
+def look_at(key: str, path: Path) -> Iterator[LocalInput | Refused]:
+    """Yield the file at `path`, or why it cannot be an input."""
     try:
         found = path.stat()
     except OSError as error:

@@ -19,11 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parallelize.console import escape
-from parallelize.runs.placeholders import as_text, split_template
+from parallelize.runs.placeholders import as_text, named_columns, split_template
 from parallelize_core.errors import UsageError
-from parallelize_core.template import named_besides
+from parallelize_core.template import Given
 
 _USAGE = "parallelize run -- COMMAND ::: FILE..."
+_HOW = f"--help, or: {_USAGE}\nor with --inputs or --grid: parallelize run --grid lr=1,2 -- COMMAND"
 _BEFORE_FILES = ":::"
 _NAME_CHARACTERS = 40
 _WHATEVER_IT_LEAVES = {"output.collect": ["**"], "run.require_output": False}
@@ -39,9 +40,14 @@ class OneLiner:
     @property
     def names_outputs(self) -> bool:
         """Whether a word of the command may name a file that is made from the input."""
-        words = split_template(self.command) or ()
+        columns = named_columns(self.command)
+        template = split_template(self.command, columns)
+        if template is None:
+            return False
+        given = Given(("/input",) * 9, dict.fromkeys(columns, "/input"), 1)
+        named = template.grammar.named_besides(template.words, given, ("/input",))
         # What ends with the input's own path, as `in={}` does, only hands it over.
-        return any(not name.endswith("/input") for name in named_besides(words, "/input"))
+        return any(not name.endswith("/input") for name in named)
 
     def run_name(self, folder: Path) -> str:
         """Return a name for its run: that of its program, and what tells its command from others.
@@ -57,17 +63,21 @@ class OneLiner:
         return f"{plain or 'run'}-{digest[:8]}"
 
 
-def parse(words: Sequence[str]) -> OneLiner | None:
+def parse(words: Sequence[str], *, has_inputs: bool = False) -> OneLiner | None:
     """Read the words after `--`; None if there are none.
+
+    With `has_inputs` it may name no files: something else has said what the jobs are.
 
     Raises UsageError for what is no such line, and for what only GNU parallel understands.
     """
     if not words:
         return None
     place = next((n for n, word in enumerate(words) if word.startswith(_BEFORE_FILES)), None)
+    if place is None and has_inputs:
+        return OneLiner(as_text(words), ())
     if place is None:
         named = " ".join(map(escape, words))
-        raise UsageError(f"parallelize run does not take: {named}", None, f"--help, or: {_USAGE}")
+        raise UsageError(f"parallelize run does not take: {named}", None, _HOW)
     command, files = words[:place], words[place + 1 :]
     odd = [word for word in words[place:] if word.startswith(_BEFORE_FILES)]
     if odd != [_BEFORE_FILES]:
@@ -99,7 +109,9 @@ def settings_of(line: OneLiner | None) -> Iterator[Mapping[str, object]]:
         names = Path(folder) / "inputs"
         # Names are relative to where the line was typed, and settings to their own file.
         names.write_bytes(b"".join(_absolute(name) + b"\0" for name in line.inputs))
-        told = {"run.command": line.command, "run.inputs": f"@{names}"}
+        told = {"run.command": line.command}
+        if line.inputs:
+            told["run.inputs"] = f"@{names}"
         yield told if line.names_outputs else {**told, **_WHATEVER_IT_LEAVES}
 
 

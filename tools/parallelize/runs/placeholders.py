@@ -8,34 +8,73 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from parallelize.console import escape
 from parallelize.runs.shell_words import QUOTED
 from parallelize_core.errors import UsageError
-from parallelize_core.template import PLACEHOLDER, literal
+from parallelize_core.template import PLAIN, Grammar
 
 _UNKNOWN = re.compile(r"\{(?:[./#%:]+|-?\d+[./]*|=.*?=)\}")
-"""What GNU parallel has besides: numbers of jobs, slots and arguments, and code in Perl."""
+"""What GNU parallel has besides: slots, arguments from the end, and code in Perl."""
+
+_COLUMN = re.compile(r"\{([^\W\d][\w-]*)(?://|/\.|/|\.|)\}")
+"""What looks like the place of a column."""
+
+_ANY = re.compile(
+    "|".join(
+        re.sub(r"\?P<\w+>", "?:", pattern.pattern)
+        for pattern in (Grammar(extended=True).placeholder, _UNKNOWN, _COLUMN)
+    )
+)
 
 _BEGIN, _END = "\ue000", "\ue001"
 """Around the kind of a placeholder while the text is split; of Unicode's private use."""
 
 
-def split_template(text: str) -> tuple[str, ...] | None:
-    """Return the words of a command with places for its input; None if it has none.
+@dataclass(frozen=True)
+class Template:
+    """A command with places for its job, and what placeholders it may have."""
 
-    Raises UsageError for a placeholder of GNU parallel that has no meaning here.
+    words: tuple[str, ...]
+    grammar: Grammar = PLAIN
+
+
+def split_template(text: str, columns: Sequence[str] = ()) -> Template | None:
+    """Return the words of a command with places for its job; None if it has none.
+
+    The places are the input's, those of an argument or of the job's number, and those of `columns`.
+    Raises UsageError for a placeholder that has no meaning here.
     """
+    grammar = Grammar(tuple(columns), extended=True)
+    places: list[str] = []
+
+    def mark(found: re.Match[str]) -> str:
+        places.append(found[0])
+        return f"{_BEGIN}{len(places) - 1}{_END}"
+
     marked = "".join(
-        part if quoted else PLACEHOLDER.sub(rf"{_BEGIN}\g<kind>{_END}", part)
-        for part, quoted in _parts(text)
+        part if quoted else grammar.placeholder.sub(mark, part) for part, quoted in _parts(text)
     )
-    _check_known("".join("_" if quoted else part for part, quoted in _parts(marked)), text)
-    if _BEGIN not in marked:
+    bare = "".join("_" if quoted else part for part, quoted in _parts(marked))
+    _check_known(bare, text, columns)
+    if not places:
         return None
-    words = map(literal, shlex.split(marked))
-    return tuple(word.replace(_BEGIN, "{").replace(_END, "}") for word in words)
+    if not columns and all(PLAIN.has_placeholders([place]) for place in places):
+        grammar = PLAIN  # which every agent knows
+    words = (_unmarked(grammar.literal(word), places) for word in shlex.split(marked))
+    return Template(tuple(words), grammar)
+
+
+def _unmarked(word: str, places: Sequence[str]) -> str:
+    return re.sub(f"{_BEGIN}(\\d+){_END}", lambda found: places[int(found[1])], word)
+
+
+def named_columns(text: str) -> tuple[str, ...]:
+    """Return the columns that a command seems to have places for."""
+    bare = "".join("_" if quoted else part for part, quoted in _parts(text))
+    return tuple(dict.fromkeys(_COLUMN.findall(bare)))
 
 
 def as_text(words: Iterable[str]) -> str:
@@ -51,11 +90,13 @@ def as_text(words: Iterable[str]) -> str:
 
 def _quoted(word: str) -> str:
     """Quote a word, but for its placeholders, also those that are unknown."""
-    known = rf"({PLACEHOLDER.pattern.replace('?P<kind>', '?:')}|{_UNKNOWN.pattern})"
-    pieces = re.split(known, word)
-    quoted = [piece if number % 2 else piece and shlex.quote(piece)
-              for number, piece in enumerate(pieces)]  # fmt: skip
-    return "".join(quoted) or "''"
+    made, end = "", 0
+    for found in _ANY.finditer(word):
+        text = word[end : found.start()]
+        made += (text and shlex.quote(text)) + found[0]
+        end = found.end()
+    rest = word[end:]
+    return made + (rest and shlex.quote(rest)) or "''"
 
 
 def _parts(text: str) -> Iterable[tuple[str, bool]]:
@@ -68,11 +109,18 @@ def _parts(text: str) -> Iterable[tuple[str, bool]]:
     yield text[end:], False
 
 
-def _check_known(bare: str, text: str) -> None:
+def _check_known(bare: str, text: str, columns: Sequence[str]) -> None:
+    if columns and (other := _COLUMN.search(bare)):
+        raise UsageError(
+            f"the command has {escape(other[0])}, and the jobs have no such column",
+            escape(text.strip()),
+            f"there are {', '.join(escape(f'{{{name}}}') for name in columns)}",
+        )
     if unknown := _UNKNOWN.search(bare):
         raise UsageError(
             f"the command has {escape(unknown[0])}, which nothing takes the place of",
             escape(text.strip()),
             "{} is the input's path, {.} the same without its ending, {/} its name,\n"
-            "{/.} its name without its ending, {//} its folder",
+            "{/.} its name without its ending, {//} its folder; {2} is the second input's,\n"
+            "{#} the number of the job, {NAME} what is in a column of that name",
         )

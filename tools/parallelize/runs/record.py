@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from parallelize.console import escape
+from parallelize.console import escape, some
 from parallelize.context import Context
 from parallelize.runs.command_check import (
     Packed,
@@ -23,6 +23,7 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
+from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
@@ -35,6 +36,7 @@ from parallelize_core.errors import DecodeError, MissingError, ServiceError, Usa
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Setup
 from parallelize_core.store import IF_ABSENT, Condition, Store
+from parallelize_core.template import Grammar
 
 Words = tuple[str, ...]
 
@@ -45,6 +47,8 @@ class Draft:
 
     run: Run
     archive: Path | None
+    numbered: bool = False
+    """Whether the command has a place for the number of its job."""
 
 
 def load_run(store: Store, context: Context) -> Run:
@@ -79,14 +83,18 @@ def find_run(store: Store, key: str) -> Run | None:
 
 
 @contextmanager
-def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
+def drafted(
+    context: Context, *, keep_lock: bool = True, shape: Shape | None = None
+) -> Iterator[Draft]:
     """Make the zip, check the command in it, and put the record together; nothing is sent.
 
     Raises UsageError for whatever is wrong with them. The zip is gone afterwards; a new lock of the
-    environment's dependencies stays beside their list, with `keep_lock`.
+    environment's dependencies stays beside their list, with `keep_lock`. `shape` is that of the
+    jobs, if the settings do not say it.
     """
     settings = context.settings.run
-    command, template = command_words(settings)
+    shape = shape or shape_of(context)
+    command, grammar = command_words(settings, shape.columns)
     setup = split_command(settings.setup) if settings.setup else None
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
@@ -97,19 +105,26 @@ def drafted(context: Context, *, keep_lock: bool = True) -> Iterator[Draft]:
         command = _checked(context, command, setup, packing)
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
-        yield Draft(run.model_copy(update={"template": template}), archive)
+        extended = not shape.plain or (grammar is not None and grammar.extended)
+        update = {
+            "v": 2 if extended else 1,
+            "template": grammar is not None,
+            "columns": shape.columns,
+        }
+        has_number = grammar is not None and grammar.needs_number(command)
+        yield Draft(run.model_copy(update=update), archive, has_number)
 
 
-def command_words(settings: RunTable) -> tuple[Words, bool]:
-    """Return what workers start, and whether it has places for the input.
+def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
+    """Return what workers start, and which places it has for the job, if any.
 
     Raises UsageError for a command that they could not start so.
     """
     text = settings.command or ""
     if settings.shell:
-        return shell_command(text), False
-    words, template = split_command(text), split_template(text)
-    return template or words, template is not None
+        return shell_command(text), None
+    words, template = split_command(text), split_template(text, columns)
+    return (template.words, template.grammar) if template else (words, None)
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -151,6 +166,7 @@ def _kept(draft: Draft, there: Run) -> Run:
         "created_at", "paused", "forgiven", "forgiven_silent", "resumed_at", "origin", "owner",
     )  # fmt: skip
     kept = {name: getattr(there, name) for name in lived}
+    kept["v"] = max(draft.run.v, there.v)
     return draft.run.model_copy(update=kept)
 
 
@@ -163,6 +179,28 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
                 f"now they would be in {escape(getattr(wanted, name).uri)}",
                 "give the other run another name: --run NAME",
             )
+
+
+def check_same_columns(wanted: Run, there: Run | None) -> None:
+    """Raise UsageError if the jobs to come had other variables: the command is one for all."""
+    if there is not None and there.columns != wanted.columns:
+        raise UsageError(
+            f'the jobs of run "{there.name}" have {_columns(there)}',
+            f"now they would have {_columns(wanted)}",
+            "give the other jobs a run of their own: --run NAME",
+        )
+
+
+def _columns(run: Run) -> str:
+    return f"the columns {', '.join(map(escape, run.columns))}" if run.columns else "no columns"
+
+
+def no_numbers(keys: Sequence[str]) -> UsageError:
+    """Return the error for a command with {#} on jobs that were made without a number."""
+    return UsageError(
+        "the command has {#}, and the jobs of this run have no numbers", some(list(keys)),
+        "numbers are given when a job is prepared: give another run name, --run NAME",
+    )  # fmt: skip
 
 
 def _checked(
@@ -254,7 +292,7 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 
 def _input_location(context: Context) -> Location:
-    if is_remote(context.settings.run.inputs, context.folder):
+    if not has_rows(context) and is_remote(context.settings.run.inputs, context.folder):
         return select(context).location
     return context.layout.input
 

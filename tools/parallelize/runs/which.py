@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parallelize.console import shown, some
 from parallelize.context import Context
+from parallelize.runs.jobs.spec import shown_name
 from parallelize_core.errors import UsageError
 
 
@@ -33,7 +34,7 @@ def matches(known: Iterable[str], file: str, path_key: str | None = None) -> lis
     """Return the keys that `file` may mean.
 
     The key itself comes before the key of the path, that before the keys that end in `file`, or
-    that a path ends in.
+    that a path ends in. Of the name of a row its first columns are enough, and no digest is needed.
     """
     name = file.removeprefix("./")
     near = []
@@ -43,6 +44,12 @@ def matches(known: Iterable[str], file: str, path_key: str | None = None) -> lis
             return [key]
         if key == path_key:
             by_path = [key]
-        if key.endswith(f"/{name}") or name.endswith(f"/{key}"):
+        if key.endswith(f"/{name}") or name.endswith(f"/{key}") or _begins(key, name):
             near.append(key)
     return by_path or near
+
+
+def _begins(key: str, name: str) -> bool:
+    """Whether `name` is the readable part of a job's name, or its first columns."""
+    shown = shown_name(key)
+    return key.startswith(name) and (shown == name or shown.startswith(f"{name},"))

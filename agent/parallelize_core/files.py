@@ -1,0 +1,137 @@
+"""The files of a job that is more than one file: where each lies, and what they have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Protocol
+
+from pydantic import AfterValidator, Field
+
+from parallelize_core import keys
+from parallelize_core.layout import Location
+from parallelize_core.record import Contract
+
+S3 = "s3://"
+
+VARIABLE = "PARALLELIZE_VAR_"
+"""What a job's variables begin with in its environment."""
+
+MAX_JOB_BYTES = 240_000
+"""Of one job's line in the manifest; a message that is sent alone has this much room anywhere."""
+
+
+def file_refusal(key: str) -> str | None:
+    """Say why `key` cannot be the key of a job's file, or return None when it can."""
+    if not key.startswith(S3):
+        return keys.refusal(key)
+    bucket, _, rest = key.removeprefix(S3).partition("/")
+    return keys.refusal(rest) if bucket else "it names no bucket"
+
+
+def _checked(key: str) -> str:
+    if reason := file_refusal(key):
+        raise ValueError(f"the key is refused: {reason}")
+    return key
+
+
+class InputFile(Contract):
+    """One of a job's files, its size in bytes, its ETag in S3 (empty: any version will do).
+
+    `key` is below the run's input location, or is a whole `s3://bucket/key`. `column` names the
+    column of a sheet that it comes from; empty if it comes from none.
+    """
+
+    key: Annotated[str, AfterValidator(_checked)]
+    size: int = Field(ge=0)
+    etag: str = ""
+    column: str = ""
+
+    @property
+    def path(self) -> str:
+        """The key as a path: of a whole `s3://bucket/key` what follows the scheme."""
+        return self.key.removeprefix(S3)
+
+    def place(self, inputs: Location) -> tuple[str, str]:
+        """Return the bucket and the S3 key, if the run's inputs are in `inputs`."""
+        if not self.key.startswith(S3):
+            return inputs.bucket, inputs.key(self.key)
+        bucket, _, key = self.path.partition("/")
+        return bucket, key
+
+
+class Shaped(Protocol):
+    """A job as its line in the manifest and its message have it; see `manifest.Entry`."""
+
+    @property
+    def key(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def etag(self) -> str: ...  # noqa: D102
+    @property
+    def files(self) -> tuple[InputFile, ...] | None: ...  # noqa: D102
+    @property
+    def variables(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+def files_of(job: Shaped) -> tuple[InputFile, ...]:
+    """Return the files of a job: a plain one is named after its only file."""
+    if job.files is not None:
+        return job.files
+    return (InputFile(key=job.key, size=job.size, etag=job.etag),)
+
+
+def variable_name(column: str) -> str:
+    """Return the variable by which a command finds what is in a column."""
+    return VARIABLE + re.sub("[^A-Z0-9]", "_", column.upper())
+
+
+def output_folder(job: Shaped) -> str:
+    """Return the folder of a job's outputs below that of the run's.
+
+    Outputs of a plain job keep its input's folder; those of files that were only put together, the
+    folder that these share. A job with variables has a folder of its own, as its outputs are
+    likely to be called as those of all others are.
+    """
+    if job.files is None:
+        return posixpath.dirname(job.key)
+    if job.variables or any(file.column for file in job.files):
+        return job.key
+    return shared_folder(file.path for file in job.files)
+
+
+def shared_folder(paths: Iterable[str]) -> str:
+    """Return the innermost folder in which all paths lie; empty if there is none."""
+    folders = {posixpath.dirname(path) for path in paths}
+    return posixpath.commonpath(folders) if folders and "" not in folders else ""
+
+
+def joint_etag(files: Sequence[InputFile]) -> str:
+    """Return what stands for the content of several files, as an ETag does for that of one."""
+    listed = "".join(f"{file.etag} {file.key}\n" for file in files)
+    return hashlib.sha256(listed.encode()).hexdigest()[:32] if files else ""
+
+
+def staged_names(files: Sequence[InputFile]) -> tuple[str, ...]:
+    """Return the path of each file below the folder of the inputs on a worker.
+
+    They keep their own names, and their folders below the one that they share: many programs look
+    for an index beside the file. If that cannot be on one disk, each has a folder of its own.
+    """
+    paths = [file.path for file in files]
+    shared = shared_folder(paths)
+    names = tuple(path.removeprefix(shared).lstrip("/") for path in paths)
+    folders = {folder for name in names for folder in _folders(name)}
+    unequal = len({file.key for file in files}) != len(set(names))
+    if unequal or folders.intersection(names):
+        numbers = {key: n for n, key in enumerate(dict.fromkeys(file.key for file in files), 1)}
+        return tuple(f"{numbers[file.key]}/{posixpath.basename(file.path)}" for file in files)
+    return names
+
+
+def _folders(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]

@@ -1,0 +1,4 @@
+#!/bin/sh
+# ./interleave.sh FORWARD REVERSE OUTPUT
+set -eu
+paste -d '\n' "$1" "$2" > "$3"

@@ -1,0 +1,165 @@
+"""Jobs that are more than a file: several files, variables, places for both in the command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.functional.agent.conftest import MakeBench
+
+from parallelize_core.job import JobMessage
+from parallelize_core.manifest import Entry
+from parallelize_core.result import Cause
+
+SHOW = 'for word in "$@"; do printf "[%s]" "${word##*/}"; done > shown; echo shown'
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufffe\uffff"), max_size=20)
+
+
+def test_all_files_of_a_job_are_its_last_arguments_in_their_order(make: MakeBench) -> None:
+    bench = make('cat "$@" > all; echo all', version=2)
+    bench.add_job("run1/A", {"run1/A_R2.fq": b"2", "run1/A_R1.fq": b"1"}, {"sample": "A"})
+    bench.run()
+    assert bench.output("run1/A/all") == b"21"
+    assert bench.result("run1/A").input_size == 2
+
+
+def test_files_of_several_folders_keep_them_below_the_one_that_they_share(make: MakeBench) -> None:
+    bench = make('cd "$(dirname "$PARALLELIZE_INPUT")/.."; find . -type f | sort', version=2)
+    bench.add_job("pair", {"d/a/x.tif": b"", "d/b/x.tif": b""})
+    bench.run()
+    assert bench.result("pair").log.splitlines() == ["./a/x.tif", "./b/x.tif"]
+
+
+def test_the_list_of_files_has_a_path_a_line(make: MakeBench) -> None:
+    bench = make('while read -r f; do cat "$f"; done < "$PARALLELIZE_FILES"', version=2)
+    bench.add_job("pack", {"a b.txt": b"one\n", "c.txt": b"two\n"})
+    bench.run()
+    assert bench.result("pack").log == "one\ntwo\n"
+
+
+def test_outputs_of_files_that_were_only_put_together_lie_beside_those_of_plain_jobs(
+    make: MakeBench,
+) -> None:
+    bench = make('for f; do cp "$f" "$(basename "$f").out"; done; ls | grep out', version=2)
+    bench.add_job("pack", {"d/a.txt": b"", "d/b.txt": b""})
+    bench.run()
+    assert bench.outputs() == {"d/a.txt.out", "d/b.txt.out"}
+
+
+def test_a_file_that_two_columns_name_is_fetched_once(make: MakeBench) -> None:
+    bench = make(SHOW, version=2, columns=("left", "right"), template=("{left}", "{right}"))
+    bench.add({"x": b"1"}, send=False)
+    file = bench.message("x").model_copy(update={"column": ""})
+    entry = Entry.model_validate({
+        "key": "twice", "size": 1, "etag": "", "files": [
+            {"key": "x", "size": 1, "etag": file.etag, "column": "left"},
+            {"key": "x", "size": 1, "etag": file.etag, "column": "right"}],
+    })  # fmt: skip
+    bench.add_entries([entry])
+    bench.run()
+    assert bench.output("twice/shown") == b"[x][x]"
+
+
+def test_variables_are_in_the_environment_and_in_their_places(make: MakeBench) -> None:
+    bench = make(
+        'printf "%s|%s|%s|%s" "$PARALLELIZE_VAR_LR" "$PARALLELIZE_VAR_READS" "$1" "$2" > shown\n'
+        "echo shown",
+        version=2, columns=("lr", "reads"), template=("--lr={lr}", "{reads/.}.bam"),
+    )  # fmt: skip
+    bench.add_job("lr=0.1", {"d/x.fq": b""}, {"lr": "0.1"}, columns=("reads",))
+    bench.run()
+    lr, reads, *words = bench.output("lr=0.1/shown").decode().split("|")
+    assert (lr, reads.rpartition("/")[2], words) == ("0.1", "x.fq", ["--lr=0.1", "x.bam"])
+
+
+def test_a_job_without_files_has_its_values_as_arguments(make: MakeBench) -> None:
+    bench = make(f'test -z "$PARALLELIZE_INPUT"; {SHOW}', version=2, columns=("lr", "seed"))
+    bench.add_job("lr=0.1,seed=7", {}, {"lr": "0.1", "seed": "7"})
+    bench.run()
+    assert bench.output("lr=0.1,seed=7/shown") == b"[0.1][7]"
+
+
+def test_an_output_that_a_variable_names_is_delivered(make: MakeBench) -> None:
+    bench = make('echo > "$1"', version=2, columns=("out",), template=("{out}",))
+    bench.add_job("one", {}, {"out": "made.txt"})
+    bench.add_job("two", {}, {"out": "../../made-outside.txt"})
+    bench.run()
+    assert bench.outputs() == {"one/made.txt"}
+    assert bench.result("two").status == "succeeded"
+
+
+def test_no_input_of_a_job_is_taken_for_an_output(make: MakeBench) -> None:
+    from parallelize_core.run import OutputNaming  # noqa: PLC0415
+
+    bench = make('echo > made; echo > "$(dirname "$1")/beside"', version=2,
+                 naming=OutputNaming(collect=("**",)))  # fmt: skip
+    bench.add_job("pair", {"a/x": b"", "b/x": b""})
+    bench.run()
+    assert bench.outputs() == {"made", "a/beside"}
+
+
+@settings(max_examples=25, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(cell=CELLS, name=st.text(st.sampled_from("a .-'\"$`;&|<>(){}*?!\\#~=é"), min_size=1))
+@example(cell="; rm -rf ~ $(id) `id` {} {#} {1} {{cell}} \"'\\\n\t*", name="-n {cell}.txt")
+def test_a_hostile_cell_or_name_is_one_argument_as_it_stands(
+    make: MakeBench, cell: str, name: str
+) -> None:
+    name = name if name not in {".", ".."} else "x"
+    bench = make(
+        'printf "%s\\0" "$#" "$@" > shown; env -0 >> shown; echo shown', version=2,
+        columns=("cell",), template=("{cell}", "x={cell}", "{1}", "{}"),
+    )  # fmt: skip
+    bench.add_job("job", {name: b""}, {"cell": cell})
+    bench.run()
+    count, *words = bench.output("job/shown").decode().split("\0")
+    assert (count, words[:2]) == ("4", [cell, f"x={cell}"])
+    assert [word.rpartition("/")[2] for word in words[2:4]] == [name, name]
+    assert f"PARALLELIZE_VAR_CELL={cell}" in words[4:]
+
+
+def test_a_place_for_which_a_job_has_nothing_fails_it_with_the_reason(make: MakeBench) -> None:
+    bench = make("true", version=2, template=("{3}",))
+    bench.add_job("pair", {"a": b"", "b": b""})
+    bench.run()
+    result = bench.result("pair")
+    assert (result.cause, result.attempt) == (Cause.COMMAND, 1)
+    assert "{3}" in result.message
+
+
+def test_a_file_that_is_gone_fails_its_job_and_no_other(make: MakeBench) -> None:
+    bench = make(SHOW, version=2)
+    bench.add_job("pair", {"a": b"", "b": b""})
+    bench.add_job("whole", {"c": b""})
+    bench.store.delete([bench.layout.input.key("b")])
+    bench.run()
+    assert bench.result("pair").cause is Cause.INPUT
+    assert bench.result("whole").status == "succeeded"
+
+
+def test_the_leader_sends_a_lost_job_again_with_its_files_and_variables(make: MakeBench) -> None:
+    bench = make(f"{SHOW}; echo $PARALLELIZE_VAR_SAMPLE", version=2)
+    bench.add_job("A", {"x": b"", "y": b""}, {"sample": "A"})
+    bench.queue.delete([message.receipt for message in bench.queue.receive(10, 0, 60)])
+    bench.run()
+    assert bench.output("A/shown") == b"[x][y]"
+    assert bench.result("A").log.splitlines()[-1] == "A"
+
+
+def test_a_failed_job_is_tried_again_with_all_that_it_had(make: MakeBench) -> None:
+    bench = make(f'[ "$PARALLELIZE_ATTEMPT" = 2 ] || exit 1; {SHOW}', version=2)
+    bench.add_job("A", {"x": b"", "y": b""}, {"sample": "A"})
+    bench.run()
+    assert bench.output("A/shown") == b"[x][y]"
+
+
+@pytest.mark.parametrize("entry", [Entry(key="a/b.csv", size=7, etag="e" * 32)])
+def test_the_message_of_a_plain_job_is_what_it_was(entry: Entry) -> None:
+    message = entry.message("r")
+    assert json.loads(message.encode()).keys() == {
+        "v", "run", "key", "size", "etag", "attempt", "claimed", "alone", "failed_by",
+        "second_opinion", "setbacks",
+    }  # fmt: skip
+    assert JobMessage.decode(message.encode()) == message

@@ -1,0 +1,77 @@
+"""`--joblog` has the columns of GNU parallel, and commands that a shell would read back."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallelize.runs.joblog import command_of, joblog
+from parallelize_core.files import InputFile
+from parallelize_core.layout import Location
+from parallelize_core.manifest import Entry
+from parallelize_core.result import Cause, Output, Result, Usage
+from parallelize_core.run import Run
+
+CELL = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+
+
+def run(*command: str, template: bool = False, columns: tuple[str, ...] = ()) -> Run:
+    return Run(
+        v=2, name="r", command=command, template=template, columns=columns, created_at="",
+        input=Location("b", "in/"), output=Location("b", "out/"),
+    )  # fmt: skip
+
+
+def result(key: str, code: int | None, *, ended: str = "2026-01-01T00:00:09Z") -> Result:
+    return Result(
+        run="r", key=key, attempt=1, worker="w1", started_at="2026-01-01T00:00:01.500Z",
+        finished_at=ended, exit_code=code, usage=Usage(seconds=1.25),
+        status="succeeded" if code == 0 else "failed", cause=None if code == 0 else Cause.COMMAND,
+        outputs=(Output(key="o", size=5, sha256="", etag=""),) * (code == 0),
+    )  # fmt: skip
+
+
+def test_it_has_the_columns_of_gnu_parallel_and_jobs_in_the_order_of_their_ends() -> None:
+    entries = [Entry(key="a b", size=3, etag=""), Entry(key="c", size=4, etag="")]
+    results = {"a b": result("a b", 0), "c": result("c", -9, ended="2026-01-01T00:00:02Z")}
+    header, *lines = joblog(run("wc", "-l"), entries, results)
+    assert header.rstrip("\n").split("\t") == [
+        "Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command",
+    ]  # fmt: skip
+    assert [line.rstrip("\n").split("\t") for line in lines] == [
+        ["2", "w1", "1767225601.500", "     1.250", "4", "0", "0", "9", "wc -l c"],
+        ["1", "w1", "1767225601.500", "     1.250", "3", "5", "0", "0", "wc -l 'a b'"],
+    ]
+
+
+@pytest.mark.parametrize(("code", "cells"), [(7, ["7", "0"]), (None, ["-1", "0"])])
+def test_exit_values_are_as_they_were(code: int | None, cells: list[str]) -> None:
+    [_, line] = joblog(run("x"), [Entry(key="a", size=0, etag="")], {"a": result("a", code)})
+    assert line.split("\t")[6:8] == cells
+
+
+def test_a_job_without_a_result_has_no_line() -> None:
+    assert len([*joblog(run("x"), [Entry(key="a", size=0, etag="")], {})]) == 1
+
+
+def test_the_command_has_its_files_and_variables_in_their_places() -> None:
+    entry = Entry(
+        key="A", size=2, etag="", number=7, variables={"lr": "0.1"},
+        files=(InputFile(key="d/x.fq", size=1, column="reads"), InputFile(key="y", size=1)),
+    )  # fmt: skip
+    made = run("t", "{}", "{2}", "{lr}", "{reads/.}", "{#}", template=True, columns=("lr", "reads"))
+    assert shlex.split(command_of(made, entry)) == ["t", "d/x.fq", "y", "y", "0.1", "x", "7"]
+
+
+@given(cell=CELL)
+def test_any_cell_is_one_word_on_one_line(cell: str) -> None:
+    entry = Entry(key="k", size=0, etag="", files=(), variables={"x": cell})
+    command = command_of(run("t", "{x}", template=True, columns=("x",)), entry)
+    assert shlex.split(command) == ["t", cell]
+    [_, line] = joblog(
+        run("t", "{x}", template=True, columns=("x",)), [entry], {"k": result("k", 0)}
+    )
+    assert (line.count("\n"), line.count("\t")) == (1, 8)

@@ -1,0 +1,122 @@
+"""The files of a run as they are now, beside what S3 has of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from parallelize.console import shown
+from parallelize.context import Context
+from parallelize.runs.input_rules import rules_of
+from parallelize.runs.inputs import LocalInput, Refused
+from parallelize.runs.known_contents import known_contents
+from parallelize.runs.remote_inputs import find_remote, select
+from parallelize.runs.uploads import Outgoing
+from parallelize.transfers import Fingerprint, holds, in_parallel
+from parallelize_core.errors import UsageError
+from parallelize_core.files import InputFile
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Entry
+from parallelize_core.store import ObjectInfo, Store
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Files by their versions: `held` are those that S3 has, `uploads` those to be sent."""
+
+    wanted: tuple[Entry, ...]
+    held: Collection[str] = ()
+    uploads: tuple[Outgoing, ...] = ()
+    left_out: tuple[str, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+    def versions(self) -> dict[str, InputFile]:
+        """Return the files by their keys."""
+        return {
+            entry.key: InputFile(key=entry.key, size=entry.size, etag=entry.etag)
+            for entry in self.wanted
+        }
+
+
+def remote_files(context: Context) -> InputFiles:
+    """List the inputs that are in S3 already."""
+    chosen = select(context)
+    store = context.store_of(chosen.location.bucket)
+    there = find_remote(store, chosen, rules_of(context, None))
+    return InputFiles(there.entries, (), (), there.left_out, there.refused)
+
+
+def local_files(
+    store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Collection[str]
+) -> InputFiles:
+    """Compare files of this machine with what was sent before; `known` are keys of the manifest."""
+    if not found:
+        return InputFiles(())
+    there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
+    contents = _contents(found, {*there_now, *known})
+    held = _held(store, there_now, contents)
+    wanted = tuple(_entry(item, contents.get(item.key), held.get(item.key)) for item in found)
+    uploads = tuple(
+        Outgoing(item.key, item.path, layout.input.key(item.key), item.size)
+        for item in found
+        if item.key not in held
+    )
+    return InputFiles(wanted, held, uploads)
+
+
+def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[str, InputFile]:
+    """Look up objects by their whole names, each with where it is named.
+
+    Raises UsageError, which says where, for one that is not there.
+    """
+    first: dict[str, str] = {}
+    for name, where in names:
+        first.setdefault(name, where)
+
+    def look(name: str) -> InputFile:
+        bucket, key = InputFile(key=name, size=0).place(Location(""))
+        store = context.store_of(context.bucket if bucket == AUTO else bucket)
+        found = store.head(key)
+        if found is None:
+            raise UsageError(
+                f"there is no object {shown(name, 60)}", f"{first[name]} names it",
+                "check its name; nothing was sent",
+            )  # fmt: skip
+        return InputFile(key=f"s3://{store.bucket}/{key}", size=found.size, etag=found.etag)
+
+    return dict(zip(first, in_parallel(look, first), strict=True))
+
+
+def _contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
+    """Describe those files whose content has to be compared with what was sent before.
+
+    Only what was written since it was last read is read.
+    """
+    asked = [item for item in local if item.key in compared]
+    with known_contents() as known:
+        found = {item.key: known.find(item.path) for item in asked}
+        unread = [item for item in asked if found[item.key] is None]
+        found |= in_parallel(lambda item: (item.key, known.read(item.path)), unread)
+    return {key: content for key, content in found.items() if content}
+
+
+def _held(
+    store: Store, there: Mapping[str, ObjectInfo], contents: Mapping[str, Fingerprint]
+) -> dict[str, ObjectInfo]:
+    """Return the objects of those files that need not be sent."""
+
+    def compare(key: str) -> tuple[str, ObjectInfo] | None:
+        found = there.get(key)
+        return (key, found) if found and holds(store, found, contents[key]) else None
+
+    return dict(pair for pair in in_parallel(compare, contents) if pair is not None)
+
+
+def _entry(item: LocalInput, content: Fingerprint | None, held: ObjectInfo | None) -> Entry:
+    """Return the input as it will be; what was never sent gets its ETag when S3 has it."""
+    known = held or content
+    if known is None:
+        return Entry(key=item.key, size=item.size, etag="")
+    return Entry(key=item.key, size=known.size, etag=known.etag)

@@ -1,0 +1,207 @@
+"""Jobs as they become lines of the manifest, beside those that it has already.
+
+Jobs are gone through from the first to the last, twice: once to look at all of them, and once, when
+all is well, to write them down. None of them stays in memory, as there may be a million.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from parallelize.console import shown
+from parallelize.runs.jobs.spec import Jobs, JobSpec
+from parallelize.units import plural, show_size
+from parallelize_core.errors import UsageError
+from parallelize_core.files import MAX_JOB_BYTES, InputFile, joint_etag
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import (
+    Entry,
+    count_entries,
+    cut,
+    encode_part,
+    part_places,
+    read_corrections,
+    read_part,
+)
+from parallelize_core.store import IF_ABSENT, Store
+
+_NAMED = 20
+
+_FEW_FILES = 100
+"""With no more a job's line cannot be too long."""
+
+Versions = Mapping[str, InputFile]
+"""The files of jobs by their keys, as they will be, or are, in S3."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The lines of the manifest that jobs become, with these versions of their files."""
+
+    jobs: Jobs
+    versions: Versions
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Go through them from the first."""
+        return (entry_of(job, self.versions) for job in self.jobs)
+
+    def with_versions(self, stored: Versions) -> Entries:
+        """Return the same with what S3 says of some files."""
+        return Entries(self.jobs, {**self.versions, **stored}) if stored else self
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What is to become of jobs: how many are new, and which have changed since they were made."""
+
+    entries: Entries
+    new: int = 0
+    changed: tuple[Entry, ...] = ()
+
+
+def entry_of(job: JobSpec, versions: Versions) -> Entry:
+    """Return a job's line in the manifest."""
+    if not job.files:
+        return Entry(key=job.name, size=0, etag="", files=(), variables=dict(job.variables))
+    files = tuple(
+        versions[file.key].model_copy(update={"column": file.column}) for file in job.files
+    )
+    empty = Entry(key=job.name, size=0, etag="", files=(), variables=dict(job.variables))
+    return with_files(empty, files)
+
+
+def with_files(entry: Entry, files: Sequence[InputFile]) -> Entry:
+    """Return a job's line with other files, or other versions of them."""
+    size = sum({file.key: file.size for file in files}.values())
+    update = {"files": tuple(files), "size": size, "etag": joint_etag(files)}
+    return entry.model_copy(update=update)
+
+
+def make_job_plan(jobs: Jobs, versions: Versions, known: KnownJobs) -> JobPlan:
+    """Look at all jobs; raise UsageError for two of one name, and for one that is too large."""
+    entries = Entries(jobs, versions)
+    hashes = array("q")
+    changed = []
+    new = 0
+    for job in jobs:
+        hashes.append(hash(job.name))
+        entry = entry_of(job, versions) if job.files else None
+        if entry:
+            _check_size(job, entry)
+        there = known.etag(job.name)
+        if there is None:
+            new += 1
+        elif entry and there != entry.etag:
+            changed.append(entry)
+    _check_distinct(jobs, hashes)
+    return JobPlan(entries, new, tuple(changed))
+
+
+def _check_size(job: JobSpec, entry: Entry) -> None:
+    if len(job.files) <= _FEW_FILES:
+        return
+    size = len(entry.model_dump_json().encode())
+    if size > MAX_JOB_BYTES:
+        raise UsageError(
+            f"the job {shown(job.name, 50)} has {plural(len(job.files), 'file')}",
+            f"their names have {show_size(size)}, and a message holds {show_size(MAX_JOB_BYTES)}",
+            "give it fewer: run.group = 1000, or one zip of them; nothing was sent",
+        )
+
+
+def _check_distinct(jobs: Jobs, hashes: array[int]) -> None:
+    """Raise UsageError, which says where they are, for jobs of one name."""
+    ordered = sorted(hashes)
+    suspects = {one for one, other in itertools.pairwise(ordered) if one == other}
+    del ordered
+    if not suspects:
+        return
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        if hash(job.name) in suspects:
+            found.setdefault(job.name, []).append(job.where)
+    twins = {name: places for name, places in found.items() if len(places) > 1}
+    if not twins:
+        return
+    lines = [f"{shown(name, 40)}: {_places(places)}" for name, places in twins.items()]
+    more = [f"and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED else []
+    raise UsageError(
+        f"{plural(len(twins), 'job')} would be done twice",
+        "\n".join([*lines[:_NAMED], *more]),
+        "take out what is there twice, or add a column that tells them apart; nothing was sent",
+    )
+
+
+def _places(places: list[str]) -> str:
+    return ", ".join(places[:_NAMED]) + (" and more" if len(places) > _NAMED else "")
+
+
+class KnownJobs:
+    """The jobs that the manifest has; asked for in its own order, it is read part by part.
+
+    Asked in another order, all of it is kept in memory: names and ETags.
+    """
+
+    def __init__(self, store: Store, layout: RunLayout) -> None:
+        self._store = store
+        self._layout = layout
+        self._parts = list(part_places(store, layout))
+        self._corrected = read_corrections(store, layout) if self._parts else {}
+        self._in_order: Iterator[Entry] | None = self._read()
+        self._all: dict[str, str] = {}
+
+    @property
+    def next_part(self) -> int:
+        """The number of the next part to be written."""
+        return max((number for number, _ in self._parts), default=-1) + 1
+
+    @cached_property
+    def total(self) -> int:
+        """How many jobs there are."""
+        return sum(count_entries(self._store.get(place), place) for _, place in self._parts)
+
+    def etag(self, key: str) -> str | None:
+        """Return the ETag of a job's input as it is known, None if there is no such job."""
+        if self._in_order is not None:
+            entry = next(self._in_order, None)
+            if entry is None:
+                return None  # all there are came before, and no job comes twice
+            if entry.key == key:
+                return entry.etag
+            self._in_order = None
+            self._all = {entry.key: entry.etag for entry in self._read()}
+        return self._all.get(key)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Go through all jobs, each as it was last corrected."""
+        return self._read()
+
+    def _read(self) -> Iterator[Entry]:
+        for number, place in self._parts:
+            where = f"s3://{self._store.bucket}/{place}"
+            yield from read_part(number, self._store.get(place), where, self._corrected).entries
+
+
+def write_parts(
+    store: Store, layout: RunLayout, entries: Iterable[Entry], number: int
+) -> int | None:
+    """Write parts from this number on; return how many jobs they have.
+
+    None if somebody else has taken a number meanwhile: what is there by now has to be read again.
+    """
+    count = 0
+    for place, part in enumerate(cut(entries), number):
+        if store.put(layout.manifest_part(place), encode_part(part), IF_ABSENT) is None:
+            return None
+        count += len(part)
+    return count
+
+
+def numbered(entries: Iterable[Entry], start: int) -> Iterator[Entry]:
+    """Number jobs from `start`."""
+    for number, entry in enumerate(entries, start):
+        yield entry.model_copy(update={"number": number})

@@ -1,0 +1,204 @@
+"""What the settings say that the jobs are: files, rows, lines, a grid, groups of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.runs.inputs import LINES, Found, LocalInput, is_sheet
+from parallelize.runs.jobs.grid import Grid, Times
+from parallelize.runs.jobs.groups import (
+    FOLDER,
+    Grouped,
+    Pattern,
+    Sized,
+    by_folder,
+    by_pattern,
+    packed,
+)
+from parallelize.runs.jobs.rows import LINE, LineJobs, read_rows
+from parallelize.runs.jobs.sheet import Lines, Sheet
+from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
+from parallelize.units import parse_size
+from parallelize_core.errors import UsageError
+from parallelize_core.files import variable_name
+
+Sent = Callable[[], Collection[str]]
+"""Returns the keys of the files that belong to jobs already."""
+
+NOTHING = Found(())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What jobs look like: each a file and nothing else (`plain`), or with these columns."""
+
+    columns: tuple[str, ...] = ()
+    plain: bool = True
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Jobs that are written down somewhere, and the files of this machine that they have."""
+
+    jobs: Jobs
+    found: Found
+
+
+def shape_of(context: Context) -> Shape:
+    """Return what jobs look like by the settings; UsageError if two columns are one variable."""
+    run = context.settings.run
+    shaped = _names_rows(run.inputs) or run.grid or run.group is not None
+    return Shape(_columns(context), plain=False) if shaped else Shape()
+
+
+def has_rows(context: Context) -> bool:
+    """Whether the jobs are written down: in a sheet, as lines, or as a grid that is alone."""
+    return _names_rows(context.settings.run.inputs) or _grid_alone(context)
+
+
+def _columns(context: Context) -> tuple[str, ...]:
+    run = context.settings.run
+    columns = (*_own_columns(context), *run.grid)
+    taken: dict[str, str] = {}
+    for column in columns:
+        twin = taken.setdefault(variable_name(column), column)
+        if twin != column or columns.count(column) > 1:
+            raise UsageError(
+                f"{escape(column)} and {escape(twin)} are one variable",
+                f"{variable_name(column)}, of the inputs and of run.grid",
+                "give one of them another name",
+            )
+    return columns
+
+
+def read_jobs(context: Context) -> Rows:
+    """Read the jobs that are written down; UsageError, which names the row, for what is wrong."""
+    spec = context.settings.run.inputs
+    if _grid_alone(context):
+        return Rows(Grid(context.settings.run.grid), NOTHING)
+    if spec.startswith(LINES):
+        lines = LineJobs(Lines(spec.removeprefix(LINES), context.folder))
+        return Rows(_times(context, lines), NOTHING)
+    rows = read_rows(_sheet(context))
+    files = {item.key: item for item in rows.files.values()}
+    return Rows(_times(context, rows), Found(tuple(sorted(files.values(), key=_key))))
+
+
+def group(context: Context, files: Sequence[Sized], sent: Sent) -> Grouped:
+    """Return the jobs of files; those that were `sent` stay in the packs that they are in."""
+    run = context.settings.run
+    if run.group is None:
+        each = (JobSpec(file.key, (FileRef(file.key),), {}, file.key) for file in files)
+        grouped = Grouped(Listed((), tuple(each)))
+    elif run.group == FOLDER:
+        grouped = by_folder(files)
+    elif (pattern := _pattern(run.group)) is not None:
+        grouped = by_pattern(files, pattern)
+        _check_some(run.group, grouped)
+    else:
+        known = sent()
+        count, size = _pack_of(run.group)
+        if run.grid:
+            raise UsageError(
+                "run.group of a number or a size is for files alone, not for a grid", None,
+                "leave out run.grid, or group by a pattern or by folder",
+            )  # fmt: skip
+        grouped = packed((file for file in files if file.key not in known), count, size)
+    return Grouped(_times(context, grouped.jobs), grouped.ungrouped)
+
+
+def is_pack(context: Context) -> bool:
+    """Whether files are only put together, so that each stays in the pack that it is in."""
+    setting = context.settings.run.group
+    return setting is not None and setting != FOLDER and _pattern(setting) is None
+
+
+def _check_some(setting: str | int, grouped: Grouped) -> None:
+    if not any(True for _ in grouped.jobs):
+        raise UsageError(
+            f'no input matches run.group = "{escape(str(setting))}"',
+            f"for example {escape(grouped.ungrouped[0])}" if grouped.ungrouped else None,
+            "a pattern is held against the end of an input's path below run.inputs",
+        )
+
+
+def _own_columns(context: Context) -> tuple[str, ...]:
+    run = context.settings.run
+    if _grid_alone(context):
+        return ()
+    if run.inputs.startswith(LINES):
+        columns: tuple[str, ...] = (LINE,)
+    elif is_sheet(run.inputs):
+        columns = tuple(column.name for column in _sheet(context).header)
+    elif run.group is None:
+        return ()
+    else:
+        pattern = _pattern(run.group)
+        return pattern.names if pattern else (FOLDER,) * (run.group == FOLDER)
+    if run.group is not None:
+        raise UsageError(
+            "run.group is for files, and the inputs are rows", f"run.inputs = {escape(run.inputs)}",
+            "a row may have several files, each in a column of its own",
+        )  # fmt: skip
+    return columns
+
+
+def _names_rows(spec: str) -> bool:
+    return spec.startswith(LINES) or is_sheet(spec)
+
+
+def _grid_alone(context: Context) -> bool:
+    """Whether there is a grid and nobody has said anything of inputs."""
+    run = context.settings.run
+    unsaid = context.resolved.source("run.inputs") == "default"
+    return bool(run.grid) and (
+        not run.inputs.strip() or (unsaid and not context.path(run.inputs).exists())
+    )
+
+
+def _times(context: Context, jobs: Jobs) -> Jobs:
+    grid = context.settings.run.grid
+    return Times(jobs, Grid(grid)) if grid else jobs
+
+
+def _sheet(context: Context) -> Sheet:
+    return Sheet(context.path(context.settings.run.inputs.removeprefix("@")))
+
+
+def _pattern(setting: str | int) -> Pattern | None:
+    if not isinstance(setting, str) or not ("{" in setting or "*" in setting):
+        return None
+    try:
+        return Pattern.parse(setting)
+    except ValueError as error:
+        raise UsageError(f"run.group: {error}") from None
+
+
+def _pack_of(setting: str | int) -> tuple[int | None, int | None]:
+    """Return how many files, or how many bytes, a job is to have at most."""
+    text = str(setting)
+    try:
+        count, size = (int(text), None) if text.isdecimal() else (None, parse_size(text))
+    except ValueError:
+        count = size = 0
+    if not (count or size):
+        raise UsageError(
+            f'run.group = "{escape(text)}" groups no files', None,
+            'write "{sample}_R{n}.fastq.gz", "folder", a number of files, or a size like "64MiB"',
+        )  # fmt: skip
+    return count, size
+
+
+def _key(item: LocalInput) -> str:
+    return item.key
+
+
+def s3_names(jobs: Jobs) -> Iterator[tuple[str, str]]:
+    """Yield the whole names in S3 that jobs have, and where."""
+    for job in jobs:
+        for file in job.files:
+            if file.key.startswith("s3://"):
+                yield file.key, job.where

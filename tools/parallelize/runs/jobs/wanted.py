@@ -1,0 +1,104 @@
+"""What is asked for now, beside what the run has: the jobs to add, and the files to send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from parallelize.context import Context
+from parallelize.runs.input_files import InputFiles, local_files, named_objects, remote_files
+from parallelize.runs.input_rules import rules_of
+from parallelize.runs.inputs import Found, find_inputs, places
+from parallelize.runs.jobs import source
+from parallelize.runs.jobs.groups import Grouped
+from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
+from parallelize.runs.jobs.source import Shape
+from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
+from parallelize.runs.remote_inputs import is_remote
+from parallelize_core.files import InputFile, files_of
+
+PLAIN = Shape()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What this machine knows: the files here (None if they are in S3), and jobs written down."""
+
+    found: Found | None
+    jobs: Jobs | None = None
+    shape: Shape = PLAIN
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """The jobs to add, their files, and the files that belong to no job."""
+
+    plan: JobPlan
+    files: InputFiles
+    ungrouped: tuple[str, ...] = ()
+
+
+def read_asked(context: Context) -> Asked:
+    """Look at what is here; raise UsageError for whatever is wrong with it."""
+    shape = source.shape_of(context)
+    if source.has_rows(context):
+        rows = source.read_jobs(context)
+        return Asked(rows.found, rows.jobs, shape)
+    spec = context.settings.run.inputs
+    if is_remote(spec, context.folder):
+        return Asked(None, None, shape)
+    root = None if spec.startswith("@") else next(iter(places(spec, context.folder)), None)
+    # The bucket's name is not part of a key, so nothing has to be asked of AWS for this.
+    rules = rules_of(context, root)
+    found = find_inputs(spec, context.folder, context.input_prefix, rules)
+    return Asked(found, None, shape)
+
+
+def compare(context: Context, asked: Asked) -> Shaped:
+    """Compare the jobs that are wanted with those that are there, if they are more than files."""
+    manifest = _Manifest(context)
+    remote = remote_files(context) if asked.found is None else None
+    found = asked.found.inputs if asked.found else ()
+    if asked.jobs is not None:
+        grouped = Grouped(asked.jobs)
+    else:
+        files = remote.wanted if remote else found
+        grouped = source.group(context, files, lambda: manifest.files)
+    jobs = grouped.jobs
+    if source.is_pack(context):
+        jobs = Listed((), (*manifest.packs(), *jobs))
+    if remote is None:
+        apart = set(grouped.ungrouped)
+        mine = [item for item in found if item.key not in apart]
+        compared = local_files(context.store, context.layout, mine, manifest.files if mine else ())
+    else:
+        compared = remote
+    versions = {
+        **(manifest.files if source.is_pack(context) else {}),
+        **compared.versions(),
+        **named_objects(context, source.s3_names(jobs)),
+    }
+    plan = make_job_plan(jobs, versions, KnownJobs(context.store, context.layout))
+    return Shaped(plan, compared, grouped.ungrouped)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What the manifest has, read only if somebody asks."""
+
+    context: Context
+
+    @cached_property
+    def files(self) -> dict[str, InputFile]:
+        """The files of all jobs, as they are known."""
+        return {file.key: file for entry in self._known() for file in files_of(entry)}
+
+    def packs(self) -> Iterator[JobSpec]:
+        """Return the packs that there are: what is in one stays in it."""
+        for entry in self._known():
+            refs = tuple(FileRef(file.key) for file in files_of(entry))
+            yield JobSpec(entry.key, refs, entry.variables, entry.key)
+
+    def _known(self) -> KnownJobs:
+        return KnownJobs(self.context.store, self.context.layout)
