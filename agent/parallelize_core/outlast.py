@@ -77,6 +77,24 @@ BUSY_GROUP = Passing(
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
 
+NEW_STREAM = Passing(
+    "CloudWatch does not know the new log stream yet",
+    frozenset({"ResourceNotFoundException"}), 30,
+)  # fmt: skip
+"""https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html"""
+
+NEW_ALARM = Passing(
+    "CloudWatch does not describe the new alarm yet", frozenset({"ResourceNotFound"}), 30
+)
+"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html"""
+
+DELETED_LISTED = Passing("AWS still lists what was deleted", frozenset(), 3 * 60)
+"""SQS takes 60 s to delete a queue; a group goes when its last activity has ended.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
+"""
+
+
 def outlast(
     passing: Passing,
     call: Callable[[], T],

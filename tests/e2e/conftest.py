@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 LOCAL = "--local"
 WORKERS = 2
-STRICT = ("--layer", "tests.strict_aws.server:wrap", "--group-state-after", "5")
+STRICT = ("--layer", "tests.strict_aws.server:Strict", "--group-state-after", "5")
 """AWS's refusals in the local cloud, and a metadata service that knows of a group only later."""
 
 only_local = pytest.mark.skipif(bool(endpoints()), reason="it asks for the local cloud by itself")

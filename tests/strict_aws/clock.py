@@ -21,6 +21,11 @@ class Clock:
         """Let the time pass at once."""
         self.slept += max(0.0, seconds)
 
+    def stop(self) -> None:
+        """Let only sleeping move it from now on."""
+        moment = self._now()
+        self._now = lambda: moment
+
 
 class Windows:
     """What is so for a while, each under a name of its own."""

@@ -83,6 +83,10 @@ class Layer:
 
     def answer(self, call: Call, forward: Callable[[], Reply]) -> Reply:
         """Return AWS's answer to a call; `forward` is moto's."""
+        return self.before(call) or self.after(call, forward())
+
+    def before(self, call: Call) -> Reply | None:
+        """Return AWS's answer to a call that the emulator must not see; None if it may."""
         for rule in self.rules:
             try:
                 instead = rule.before(call)
@@ -90,9 +94,10 @@ class Layer:
                 return self._refused(rule, call, refusal)
             if instead is not None:
                 return answered(call, instead)
-        return self._after(call, forward())
+        return None
 
-    def _after(self, call: Call, reply: Reply) -> Reply:
+    def after(self, call: Call, reply: Reply) -> Reply:
+        """Return AWS's answer in the place of the emulator's; the very same if it is."""
         for rule in self.rules:
             try:
                 reply = _look(rule, call, reply)

@@ -11,6 +11,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.request import normalize_request
+from moto.sqs import models as sqs_models
 from tests.strict_aws.call import Reply, decode
 from tests.strict_aws.clock import Clock
 from tests.strict_aws.layer import Layer, World
@@ -61,3 +62,12 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[Layer]:
     monkeypatch.setattr(time, "monotonic", clock.now)
     with in_front_of_moto(make_layer(World(clock)), monkeypatch) as layer:
         yield layer
+
+
+@pytest.fixture
+def queues_by_the_clock(strict: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases run out in moto by the clock that sleeping moves, too."""
+    clock = strict.world.clock
+    began = time.time() - clock.now()
+    monkeypatch.setattr(sqs_models, "unix_time", lambda *_: began + clock.now())
+    monkeypatch.setattr(sqs_models, "unix_time_millis", lambda *_: (began + clock.now()) * 1000)

@@ -245,17 +245,17 @@ def vendors(account: Account, wheels: Path) -> dict[tuple[str, str], str]:
             image = account.client("ec2").register_image(Name=name)["ImageId"]
             # Which it does not take from the request.
             ec2_backends["123456789012"][REGION].amis[image].architecture = architecture
-            _give_parameter(account, parameter, image)
+            give_parameter(account, parameter, image)
             found[ami, architecture] = image
     return found
 
 
-def _give_parameter(account: Account, name: str, image: str) -> None:
+def give_parameter(account: Account, name: str, image: str, region: str = REGION) -> None:
     """Let moto have an image under a name that only AWS may give."""
-    ssm = account.client("ssm")
+    ssm = account.session.client("ssm", region_name=region)
     ssm.put_parameter(Name="/our/image", Value=image, Type="String")
     with suppress(ClientError):
         # It loads what it knows of Amazon's own when it is first asked.
         ssm.get_parameter(Name=name)
-    known = ssm_backends["123456789012"][REGION]._parameters
+    known = ssm_backends["123456789012"][region]._parameters
     known[name] = known.pop("/our/image")

@@ -42,6 +42,11 @@ class RegionTypes(Rule):
         return {**result, "InstanceTypes": found}
 
 
+def starts_machines(call: Call) -> bool:
+    """Whether machines may come of a call; a dry run has no other answer than an error."""
+    return call.name == "ec2.CreateFleet" and not call.get("DryRun")
+
+
 class RequiredTypes(Rule):
     """Types that meet requirements are those of the region, by what is stored of each.
 
@@ -88,7 +93,7 @@ class NewTemplate(Rule):
     seconds = 2.0
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "ec2.CreateFleet":
+        if not starts_machines(call):
             return None
         for config in call.get("LaunchTemplateConfigs") or ():
             named = config["LaunchTemplateSpecification"]
@@ -169,7 +174,7 @@ class VolumeSize(Rule):
 
 def templates(world: World, call: Call) -> Iterator[dict[str, Any]]:
     """Go through the content of the launch templates that a fleet names."""
-    if call.name != "ec2.CreateFleet":
+    if not starts_machines(call):
         return
     backend = ec2_backends[world.account][call.region]
     for config in call.get("LaunchTemplateConfigs") or ():

@@ -124,6 +124,8 @@ def project(tmp_path: Path) -> Path:
     make(tmp_path, "a.csv", "data/b.csv", "parallelize.toml", "env/job.sh", "out/a.out", "check/x")
     make(tmp_path, ".parallelize-project.json", "results/.parallelize-partial", "outer.csv")
     make(tmp_path, "scan-report.html", content=REPORT)
+    make(tmp_path, "doctor-live-xyz.jsonl", content='{"schema":1,"program":"parallelize 0.1.0"}\n')
+    make(tmp_path, "doctor-visits.jsonl", content='{"patient": 1}\n')
     make(tmp_path, "my-report.html", content="<html>measured by hand</html>")
     make(tmp_path, ".results.parallelize-downloads.jsonl",
          content='{"parallelize": "downloads", "v": 1}\n')  # fmt: skip
@@ -135,7 +137,9 @@ def project(tmp_path: Path) -> Path:
 def test_a_project_does_not_take_its_own_files_and_results_for_inputs(
     project: Path, spec: str
 ) -> None:
-    assert keys(found(project, spec)) == ["a.csv", "data/b.csv", "my-report.html", "outer.csv"]
+    assert keys(found(project, spec)) == [
+        "a.csv", "data/b.csv", "doctor-visits.jsonl", "my-report.html", "outer.csv"
+    ]  # fmt: skip
 
 
 def test_a_folder_of_results_can_be_the_inputs_of_the_next_run(project: Path) -> None:

@@ -249,7 +249,7 @@ def confirm(question: str, *, yes: bool) -> None:
         raise UsageError("cannot ask for confirmation", "stdin is not a terminal", "--yes")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("nothing was deleted")
+        raise UsageError("the answer was not yes, so nothing was done")
 
 
 def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:

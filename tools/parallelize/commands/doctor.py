@@ -7,16 +7,18 @@ finding, and never ends the others.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from parallelize.bucket import exists
+from parallelize.commands import doctor_live
 from parallelize.commands.clean import live_workers
 from parallelize.commands.findings import (
     Finding,
@@ -31,6 +33,7 @@ from parallelize.commands.findings import (
     judge_stack,
     judge_versions,
     judge_volumes,
+    line,
 )
 from parallelize.commands.machine_types import machine_types
 from parallelize.commands.quota_request import request_quota
@@ -42,7 +45,7 @@ from parallelize.fleet.facts import Image, InstanceType
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
-from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
 from parallelize.runs import old_versions
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
@@ -53,7 +56,7 @@ from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
 
 
-def doctor(
+def doctor(  # noqa: PLR0913 - each is a flag of its own
     *,
     vcpus: Annotated[
         int | None,
@@ -63,15 +66,34 @@ def doctor(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, SWITCH, Parameter(help="With --request-quota: say what would be asked for.")
+        bool, SWITCH, Parameter(help="With --request-quota or --live: say what would be done.")
     ] = False,
+    live: Annotated[
+        bool, SWITCH, Parameter(help="Try what no emulator shows; at most $0.001. Asks first.")
+    ] = False,
+    machine: Annotated[
+        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
+    ] = False,
+    transcript: Annotated[
+        Path | None, Parameter(help="With --live: where its calls are written down.")
+    ] = None,
+    yes: Yes = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> int:
     """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
 
-    With --local: whether the local cloud runs, its image, and what is left in it.
+    With --local: whether the local cloud runs, its image, and what is left in it. With --live:
+    make things on the account under a random name, use them, delete them, and say what is left.
     """
+    if live:
+        with doctor_live.plan(common, machine=machine) as rehearsal:
+            if dry_run:
+                doctor_live.show(rehearsal)
+                return 0
+            return conclude(doctor_live.rehearse(rehearsal, transcript, yes=yes), json=json)
+    if machine or transcript:
+        raise UsageError("--machine and --transcript go with --live")
     context = open_context(common)
     if vcpus is not None:
         request_quota(context, vcpus, dry_run=dry_run)
@@ -82,9 +104,12 @@ def doctor(
         for finding in examine(context, LOCAL_CHECKS if common.local else CHECKS)
     ]
     for finding in findings:
-        say(f"{finding.verdict:<4}  {finding.check:<12} {finding.text}")
-        if finding.fix:
-            say(f"      fix: {finding.fix}")
+        say(line(finding))
+    return conclude(findings, json=json)
+
+
+def conclude(findings: Sequence[Finding], *, json: bool) -> int:
+    """Print the findings as JSON if that is wanted, and return the exit code."""
     if json:
         answer_json({"schema": 1, "findings": [asdict(finding) for finding in findings]})
     bad = [finding.check for finding in findings if finding.verdict is Verdict.BAD]

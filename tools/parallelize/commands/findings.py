@@ -61,6 +61,12 @@ class Finding:
     fix: str = ""
 
 
+def line(finding: Finding) -> str:
+    """Return a finding as it is printed, with what to do about it in a line of its own."""
+    fix = f"\n      fix: {finding.fix}" if finding.fix else ""
+    return f"{finding.verdict:<4}  {finding.check:<12} {finding.text}{fix}"
+
+
 def judge_clock(here: datetime, there: datetime) -> Finding:
     """Say whether two clocks agree well enough."""
     off = abs((here - there).total_seconds())

@@ -3,9 +3,9 @@
     python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
 
 With `--idle-seconds` it ends when for so long no machine has run and no command has come.
-With `--layer MODULE:NAME` moto's services stand behind what that function makes of them: tests put
-AWS's refusals there. `--group-state-after` lets the metadata service know of a machine's group only
-after that many seconds, as EC2's may.
+With `--layer MODULE:NAME` all services stand behind what that class makes of them (see `Layer`):
+tests put AWS's refusals there. `--group-state-after` lets the metadata service know of a machine's
+group only after that many seconds, as EC2's may.
 With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
 """
 
@@ -18,13 +18,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
@@ -33,6 +33,7 @@ from parallelize.local import templates
 from parallelize.local.control import ControlPlane
 from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Disk
 from parallelize.local.front import Front
+from parallelize.local.http import Handler
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
 from parallelize.local.records import (
     REGION,
@@ -47,8 +48,6 @@ from parallelize_core.clients import session_with_key
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from types_boto3_ec2 import EC2Client
-
-    Layer = Callable[[WSGIApplication], WSGIApplication]
 
 IDLE_LOOK_SECONDS = 1.0
 
@@ -84,17 +83,39 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--idle-seconds", type=float, default=0.0)
     parser.add_argument("--grace-seconds", type=float, default=SHUTDOWN_GRACE_SECONDS)
     parser.add_argument("--quota-bytes", type=int, default=DEFAULT_QUOTA_BYTES)
-    parser.add_argument("--layer", type=resolve_name)
+    parser.add_argument("--layer", type=resolve_name, default=NoLayer)
     parser.add_argument("--group-state-after", type=float, default=0.0)
     return parser.parse_args()
+
+
+class Layer(Protocol):
+    """What may stand in front of the services: moto's, and this package's own S3 and SQS."""
+
+    def services(self, services: WSGIApplication) -> WSGIApplication:
+        """Return moto behind the layer."""
+
+    def handler(self, handle: Handler) -> Handler:
+        """Return S3 or SQS behind the layer."""
+
+
+class NoLayer:
+    """Leaves everything as it is."""
+
+    def services(self, services: WSGIApplication) -> WSGIApplication:
+        """Return moto."""
+        return services
+
+    def handler(self, handle: Handler) -> Handler:
+        """Return S3 or SQS."""
+        return handle
 
 
 class Cloud:
     """What runs in this process; the port is taken at construction, `start` opens for business."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        layer: Layer = options.layer or (lambda services: services)
-        services = layer(emulated_services())
+        self._layer: Layer = options.layer()
+        services = self._layer.services(emulated_services())
         self._server = Server(options.state, options.port)
         self._folder: Path = options.state
         self._disk = Disk(options.state, options.quota_bytes)
@@ -113,7 +134,8 @@ class Cloud:
 
     def start(self) -> None:
         """Serve, and say so in the state file."""
-        front = Front(self._disk, self._state.secret, self._threads.answer)
+        secret, others = self._state.secret, self._threads.answer
+        front = Front(self._disk, secret, others, self._layer.handler)
         self._server.start(front.handle)
         register_image(self._ec2)
         self._manager.start()

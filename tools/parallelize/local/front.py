@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from parallelize.local.disk import Disk
-from parallelize.local.http import Answer, Request, Response
+from parallelize.local.http import Answer, Handler, Request, Response
 from parallelize.local.loopback import foreign
 from parallelize.local.records import CONTROL_PREFIX
 from parallelize.local.s3.service import S3
@@ -26,12 +26,21 @@ _SERVICE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<name>[^/]+)/aws4_reques
 
 
 class Front:
-    """Lets the owner's own requests in, and hands each to its service."""
+    """Lets the owner's own requests in, and hands each to its service.
 
-    def __init__(self, disk: Disk, secret: str, others: Callable[[Request], Answer]) -> None:
+    S3 and SQS are served as `around` makes them: a test puts more of AWS's refusals there.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        secret: str,
+        others: Handler,
+        around: Callable[[Handler], Handler] = lambda handle: handle,
+    ) -> None:
         self._secret = secret
         self._others = others
-        self._services = {"s3": S3(disk).handle, "sqs": SQS(disk).handle}
+        self._services = {"s3": around(S3(disk).handle), "sqs": around(SQS(disk).handle)}
 
     def handle(self, request: Request) -> Answer:
         """Answer a request, or refuse it."""

@@ -15,6 +15,8 @@ FOLDERS = ("out", "check", "repro")
 
 REPORT_END = "-report.html"
 _REPORT_TITLE = b"parallelize report</title>"
+TRANSCRIPT_START, TRANSCRIPT_END = "doctor-", ".jsonl"
+_TRANSCRIPT_HEAD = b'{"schema":1,"program":"parallelize '
 _HEAD_BYTES = 4096
 
 Identity = tuple[int, int]
@@ -31,6 +33,8 @@ class OwnFiles:
         if is_folder:
             return self.is_one(path) or is_download_folder(path)
         if path.name.endswith(REPORT_END) and is_report(path):
+            return True
+        if path.name.startswith(TRANSCRIPT_START) and is_transcript(path):
             return True
         return self.is_one(path)
 
@@ -68,11 +72,21 @@ def own_folders(folder: Path) -> list[Path]:
 
 def is_report(path: Path) -> bool:
     """Whether a file is a page that `report` has written."""
+    return _REPORT_TITLE in _head(path)
+
+
+def is_transcript(path: Path) -> bool:
+    """Whether a file is a transcript that `doctor --live` has written."""
+    return path.suffix == TRANSCRIPT_END and _head(path).startswith(_TRANSCRIPT_HEAD)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file, none if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return _REPORT_TITLE in file.read(_HEAD_BYTES)
+            return file.read(_HEAD_BYTES)
     except OSError:
-        return False
+        return b""
 
 
 def _own(paths: list[Path]) -> OwnFiles:

@@ -1,0 +1,178 @@
+"""One machine's life: three files, what the metadata service tells a job, and the power-off.
+
+The project that it works on is written by `write_project`; preparing and launching are the
+commands' own steps, handed in as `Work`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+from parallelize import bucket as buckets
+from parallelize.context import Context
+from parallelize.fleet import instances
+from parallelize.fleet.instances import Machine
+from parallelize.live import fleets, queues, watching
+from parallelize.live.trial import Kind, Probe, Seen, Trial
+from parallelize.runs.results import read_results
+from parallelize_core.result import Result
+
+CHECK = "machine"
+
+INPUTS = ("one.txt", "two.txt", "three.txt")
+MAX_HOURS = 0.25
+"""When the worker leaves by itself, whatever has become of us."""
+
+PATIENCE_SECONDS = 15 * 60.0
+LOOK_SECONDS = 2.0
+ENDED = "terminated"
+
+METADATA = "169.254.169.254"
+NOWHERE = "127.0.0.1:9"
+"""What jobs ask where machines are emulated: the address above may be that of a real machine."""
+
+
+def settings_of(context: Context) -> dict[str, object]:
+    """Return the settings of the project, beside those of the context's account."""
+    return {
+        "run.inputs": "inputs/",
+        "run.env": "env/",
+        "run.command": f"./job.py {NOWHERE if context.is_free else METADATA}",
+        "workers.ami": fleets.image_of(context),
+        "workers.count": 1,
+        "workers.types": fleets.SMALLEST,
+        "workers.instance_profile": context.settings.workers.instance_profile,
+        "workers.market": "on-demand",
+        "workers.max_hours": MAX_HOURS,
+        # Neither has a part in this, and both cost.
+        "workers.metrics": False,
+        "workers.log_group": "",
+    }
+
+
+@dataclass(frozen=True)
+class Work:
+    """The commands' own steps, each for a run's context: its inputs sent, queued, a machine."""
+
+    prepare: Callable[[Context], object]
+    enqueue: Callable[[Context], object]
+    launch: Callable[[Context], object]
+
+
+@dataclass
+class Life:
+    """What was seen of the machine: when each state was there first, in seconds since the call."""
+
+    states: dict[str, float] = field(default_factory=dict)
+    last: Machine | None = None
+
+    def note(self, machine: Machine, seconds: float) -> None:
+        """Note a look."""
+        self.states.setdefault(machine.state, seconds)
+        self.last = machine
+
+
+def write_project(folder: Path) -> None:
+    """Write the project: three small files, and the command that asks for a token."""
+    for name in ("inputs", "env"):
+        (folder / name).mkdir()
+    for name in INPUTS:
+        (folder / "inputs" / name).write_text(f"{name}\n", encoding="ascii")
+    script = folder / "env" / "job.py"
+    script.write_bytes(files("parallelize.live").joinpath("job.py").read_bytes())
+    script.chmod(0o755)
+    # So that no folder above has a say.
+    (folder / "parallelize.toml").write_text("schema = 1\n", encoding="ascii")
+
+
+def make_probe(work: Work) -> Probe:
+    """Return the probe of a machine that does this work."""
+
+    def probe(trial: Trial) -> Iterator[Seen]:
+        work.prepare(trial.context)
+        work.enqueue(trial.context)
+        called, begun = time.time(), time.monotonic()
+        work.launch(trial.context)
+        life = follow(trial, begun)
+        results = list(read_results(trial.context.store, trial.context.layout, INPUTS))
+        yield judge_files(results)
+        yield judge_metadata(trial, results)
+        yield judge_times(life, results, called)
+        yield judge_end(life)
+
+    return probe
+
+
+def follow(trial: Trial, begun: float) -> Life:
+    """Look at the machine until it has ended, or for as long as we have patience since `begun`."""
+    life = Life()
+    while (seconds := time.monotonic() - begun) < PATIENCE_SECONDS and ENDED not in life.states:
+        for machine in instances.find(trial.client("ec2"), trial.names, instances.KNOWN):
+            life.note(machine, seconds)
+        time.sleep(LOOK_SECONDS)
+    return life
+
+
+def judge_files(results: list[Result]) -> Seen:
+    """Say how many of the files were processed."""
+    done = sum(result.status == "succeeded" for result in results)
+    return Seen(CHECK, done == len(INPUTS), f"{done} of {len(INPUTS)} files processed")
+
+
+def judge_metadata(trial: Trial, results: list[Result]) -> Seen:
+    """Say what the metadata service told the jobs, by what they wrote."""
+    if trial.context.is_free:
+        return Seen(CHECK, good=True, text="the metadata service was not asked: not EC2's machine")
+    place = trial.context.layout.output
+    keys = [place.key(output.key) for result in results for output in result.outputs]
+    told = {trial.context.store.get(key).decode("ascii", "replace").strip() for key in keys}
+    text = " and ".join(sorted(told)) or "not asked"
+    return Seen(CHECK, told == {"closed"}, f"the metadata service, from a job: {text}")
+
+
+def judge_times(life: Life, results: list[Result], called: float) -> Seen:
+    """Say how long it took from the call until the machine ran, worked, and was off."""
+    begun = [_seconds(result.started_at) - called for result in results]
+    moments = {"running": life.states.get("running"), "first file": min(begun, default=None),
+               "off": life.states.get(ENDED)}  # fmt: skip
+    known = [f"{name} {moment:.0f} s" for name, moment in moments.items() if moment is not None]
+    return Seen(CHECK, bool(begun), f"after the call: {', '.join(known) or 'nothing'}")
+
+
+def _seconds(iso: str) -> float:
+    return datetime.fromisoformat(iso).timestamp()
+
+
+def judge_end(life: Life) -> Seen:
+    """Say how the machine ended: by its own power-off, and not by EC2's hand."""
+    if life.last is None:
+        return Seen(CHECK, good=False, text="no machine was seen")
+    state, why = life.last.state, life.last.reason.partition(":")[0] or "no reason"
+    own = state == ENDED and not life.last.ended_by_ec2
+    return Seen(CHECK, own, f"its last state: {state}, {why}")
+
+
+def find_objects(trial: Trial) -> list[str]:
+    """Return the keys of the run's objects in the bucket of the settings."""
+    context = trial.context
+    if not buckets.exists(context.clients.s3, context.bucket):
+        return []
+    return [item.key for item in context.store.list(context.layout.root.prefix)]
+
+
+def delete_object(trial: Trial, key: str) -> None:
+    """Delete an object."""
+    trial.context.store.delete([key])
+
+
+KINDS = (
+    *fleets.KINDS,
+    queues.KIND,
+    Kind("object", find_objects, delete_object),
+    *(kind for kind in watching.KINDS if kind.name == "alarm"),
+)

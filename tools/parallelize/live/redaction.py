@@ -1,0 +1,139 @@
+"""What a transcript may say of a call: words of AWS's models, and what is named after the run.
+
+Of all else only that it was there: a value becomes `<Field 1>`, the same value the same each time,
+so that a reader sees which answer a later call goes back to. A name, a tag, a message or an address
+of the account is none of the words; codes and short numbers are kept only in fields that have them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from parallelize.fleet import tags
+
+NOBODY = "000000000001"
+"""An account that there is not: AWS gives no such number, and emulators have others."""
+
+WORDS = frozenset({
+    "", "*", "/", "true", "false", "Name", NOBODY, tags.MANAGED, tags.RUN,
+    # What the project asks of groups, and calls its metric; no model lists these either.
+    "AZRebalance", "GroupInServiceInstances", "1Minute", "Parallelize", "Rehearsals", "Run",
+    # The names of filters, which EC2's model does not list.
+    f"tag:{tags.MANAGED}", f"tag:{tags.RUN}", "default-for-az", "image-id", "instance-state-name",
+    "instance-type", "launch-template-name", "pending", "running", "status", "available",
+    "stopping", "stopped", "shutting-down", "terminated",
+})  # fmt: skip
+
+_CODE_FIELDS = {"Code", "ErrorCode"}
+_CODE = re.compile(r"[A-Z][A-Za-z]+(\.[A-Z][A-Za-z]+)*")
+_STATUS = re.compile(r"\d{3}")
+"""What HEAD has instead of a code."""
+
+_VERSION_FIELDS = {"Version", "Id"}
+_SHORT_NUMBER = re.compile(r"\d{1,9}")
+_PUBLIC = re.compile(r"/aws/service/[a-z0-9/._-]+")
+"""The names of SSM's public parameters."""
+
+_MACHINE_TYPE = re.compile(r"[a-z]+\d[a-z]*\.(nano|micro|small|medium|\d*x?large)")
+"""In a filter; elsewhere the model lists them."""
+
+LONG_NUMBER = 10**11
+"""From here on a number may be an account's; or it is a time in milliseconds."""
+
+TIME = "<time>"
+
+_OF_AN_ACCOUNT = (
+    r"arn:[^\s\"',}\]]+", r"https?://[^\s\"',}\]]+", r"\d{12,}", r"A[KS]IA[A-Z0-9]{8,}",
+    r"[\w.+-]+@[\w-]+\.[\w.-]+", r"\d+\.\d+\.\d+\.\d+", r"\b[a-z]{1,10}-[0-9a-f]{8,17}\b",
+)  # fmt: skip
+"""Parts of a name of the run's own that say whose it is: ARNs, addresses, numbers, keys, ids."""
+
+
+class Redactor:
+    """Makes of parameters and answers what may be written down.
+
+    `hidden` are values that may stand within names of the run: the account's number, its bucket.
+    """
+
+    def __init__(self, run: str, hidden: Iterable[str] = ()) -> None:
+        self._run = run
+        told = sorted((re.escape(one) for one in hidden if one), key=len, reverse=True)
+        self._private = re.compile("|".join([*told, *_OF_AN_ACCOUNT]))
+        self._names: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def structure(self, shape: Any, value: Any) -> dict[str, Any]:
+        """Return a call's parameters or its answer, by the shape that AWS's model gives them."""
+        if shape is None or not isinstance(value, dict):
+            return {}
+        members = shape.members
+        return {
+            name: self._value(members[name], name, one)
+            for name, one in value.items()
+            if name in members
+        }
+
+    def _value(self, shape: Any, name: str, value: Any) -> Any:
+        kind = shape.type_name
+        if kind == "structure":
+            return self.structure(shape, value)
+        if kind == "list":
+            return [self._value(shape.member, name, one) for one in value]
+        if kind == "map":
+            return self._map(shape, value)
+        if kind == "string":
+            return self._text(shape, name, value)
+        return _scalar(kind, value)
+
+    def _map(self, shape: Any, value: Any) -> dict[str, Any]:
+        listed = getattr(shape.key, "enum", None) or ()
+        return {
+            self._text(shape.key, shape.key.name, key): (
+                one if key in listed and _SHORT_NUMBER.fullmatch(str(one))
+                else self._value(shape.value, key if key in listed else shape.value.name, one)
+            )
+            for key, one in value.items()
+        }  # fmt: skip
+
+    def _text(self, shape: Any, name: str, value: Any) -> str:
+        text = str(value)
+        if text in WORDS or text in (getattr(shape, "enum", None) or ()) or _is_word(name, text):
+            return text
+        if self._run in text:
+            return self._private.sub(lambda found: self._stand_in(name, found[0]), text)
+        return self._stand_in(name, text)
+
+    def _stand_in(self, name: str, value: str) -> str:
+        if value not in self._names:
+            self._counts[name] += 1
+            self._names[value] = f"<{name} {self._counts[name]}>"
+        return self._names[value]
+
+
+def code_word(code: str) -> str:
+    """Return an error's code as it may be written down; what is no word is none of AWS's."""
+    return code if _CODE.fullmatch(code) or _STATUS.fullmatch(code) else "other"
+
+
+def _is_word(name: str, text: str) -> bool:
+    if name in _CODE_FIELDS:
+        return _CODE.fullmatch(text) is not None
+    if name in _VERSION_FIELDS:
+        return _SHORT_NUMBER.fullmatch(text) is not None
+    if name == "Values":
+        return _MACHINE_TYPE.fullmatch(text) is not None
+    return name == "Name" and _PUBLIC.fullmatch(text) is not None
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    if kind == "boolean":
+        return bool(value)
+    if kind == "timestamp":
+        return TIME
+    if kind == "blob":
+        size = len(value) if isinstance(value, (bytes, str)) else "some"
+        return f"<{size} bytes>"
+    return value if isinstance(value, (int, float)) and abs(value) < LONG_NUMBER else TIME

@@ -1,0 +1,90 @@
+"""The run of the probes, and its end: everything that carries the run's name deleted.
+
+What was made is not remembered but looked for, by name, until a look at each kind finds nothing:
+so it does not matter where a probe broke off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from parallelize.live import fleets, objects, queues, watching
+from parallelize.live.trial import Kind, Probe, Seen, Trial
+from parallelize_core.aws_errors import translated
+from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
+from parallelize_core.outlast import DELETED_LISTED, outlast
+
+PROBES: Mapping[str, Probe] = {
+    queues.CHECK: queues.probe,
+    objects.CHECK: objects.probe,
+    fleets.CHECK: fleets.probe,
+    watching.CHECK: watching.probe,
+}
+
+KINDS: tuple[Kind, ...] = (*fleets.KINDS, queues.KIND, objects.KIND, *watching.KINDS)
+"""In the order of deletion: first what costs most."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the last look found of a `kind`; `trouble` says why it could not look, or not delete.
+
+    `may_pass` says whether another look may find less.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    trouble: str = ""
+    may_pass: bool = True
+
+
+def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], None]) -> None:
+    """Run the probes; one that AWS does not let come to its end does not stop the others."""
+    for name, probe in probes.items():
+        trial.recorder.step = name
+        try:
+            for seen in _steps(probe, trial):
+                tell(seen)
+        except ParallelizeError as error:
+            tell(Seen(name, good=False, text=f"broke off: {error.what}"))
+
+
+def _steps(probe: Probe, trial: Trial) -> Iterator[Seen]:
+    """Go through a probe, which is calls and the reading of their answers, and nothing else."""
+    steps = probe(trial)
+    while True:
+        with translated("AWS"):
+            seen = next(steps, None)
+        if seen is None:
+            return
+        yield seen
+
+
+def take_away(
+    trial: Trial, tell: Callable[[str], None], kinds: Sequence[Kind] = KINDS
+) -> list[Left]:
+    """Delete all that is there of the run; return what is left when AWS has had its time."""
+    trial.recorder.step = "deletion"
+    found = [outlast(DELETED_LISTED, partial(sweep, trial, kind), tell, _may_go) for kind in kinds]
+    return [left for left in found if left.names or left.trouble]
+
+
+def sweep(trial: Trial, kind: Kind) -> Left:
+    """Look for the run's things of a kind, and delete what there is; return what was found."""
+    names: list[str] = []
+    try:
+        with translated("AWS"):
+            names = kind.find(trial)
+            for name in names:
+                kind.delete(trial, name)
+    except ParallelizeError as error:
+        passes = isinstance(error, UnavailableError) or bool(names)
+        may_pass = passes and not isinstance(error, AccessError)
+        return Left(kind.name, tuple(names), error.what, may_pass)
+    return Left(kind.name, tuple(names))
+
+
+def _may_go(left: Left) -> bool:
+    return left.may_pass and bool(left.names or left.trouble)

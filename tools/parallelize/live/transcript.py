@@ -1,0 +1,75 @@
+"""A transcript: a header, then a line of JSON for each call of AWS, in the order of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parallelize_core.errors import DecodeError
+from parallelize_core.record import first_fault
+
+
+class Text(BaseModel):
+    """A line."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Header(Text):
+    """The first line: what was asked, `aws` or an emulator, and when (ISO 8601)."""
+
+    version: Literal[1] = Field(default=1, alias="schema")
+    program: str
+    region: str
+    aws: bool
+    started: str
+    run: str
+    """The random name of the run, which what the calls make is named after."""
+
+
+class Refused(Text):
+    """AWS's refusal: its code, and the HTTP status, 0 if there was no answer at all."""
+
+    code: str
+    status: int = 0
+
+
+class Line(Text):
+    """A call; `at` is when it began and `took` how long it took, in seconds since the start."""
+
+    step: str
+    at: float
+    took: float
+    service: str
+    operation: str
+    params: dict[str, Any]
+    answer: dict[str, Any] | None = None
+    error: Refused | None = None
+
+
+class Transcript:
+    """A file that is written as the calls are made, so that it is there whatever happens."""
+
+    def __init__(self, file: TextIO, header: Header) -> None:
+        self._file = file
+        self._write(header)
+
+    def add(self, line: Line) -> None:
+        """Write a line."""
+        self._write(line)
+
+    def _write(self, text: Text) -> None:
+        self._file.write(text.model_dump_json(exclude_none=True, by_alias=True) + "\n")
+        self._file.flush()
+
+
+def read(lines: Iterable[str]) -> tuple[Header, list[Line]]:
+    """Read a transcript; raise DecodeError for what is none."""
+    first, *rest = [line for line in lines if line.strip()] or [""]
+    try:
+        header = Header.model_validate_json(first)
+        return header, [Line.model_validate_json(line) for line in rest]
+    except ValidationError as error:
+        raise DecodeError("not a transcript of doctor --live", first, first_fault(error)) from None
