@@ -2,12 +2,26 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import Shell, only_local
+from tests.e2e.conftest import STRICT, Shell, only_local
+
+from parallelize.local.cloud import start, stop
 
 pytestmark = [only_local, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
+    """A shell with a local cloud of its own, which nobody else stops and starts without rules."""
+    state = tmp_path / "state"
+    cloud = start(state / "parallelize" / "local", daemon_options=STRICT)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    yield Shell(folder, environ | {"XDG_STATE_HOME": str(state)})
+    stop(cloud)
 
 
 def rehearse(shell: Shell, *words: str) -> tuple[dict[str, list[str]], list[str]]:

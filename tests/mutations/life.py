@@ -114,7 +114,7 @@ MUTATIONS = (
         "only the leader sends again what was lost",
         RECEIVER,
         "        elif await self.peers.leads():\n",
-        "        else:\n",
+        "        elif await self.peers.leads() or True:\n",
         (f"{RECEIVING}test_one_who_is_not_the_keeper_sends_nothing",),
     ),
     Mutation(

@@ -29,6 +29,7 @@ class DrainRule:
     def __init__(self, config: AgentConfig, clock: Callable[[], float] = boot_seconds) -> None:
         self._settings = config.drain
         self._lease = config.lease_seconds
+        self._heartbeat = config.heartbeat_seconds
         self._max_idle = config.max_idle_seconds
         self._clock = clock
         self._idle_since = clock()
@@ -46,6 +47,16 @@ class DrainRule:
     def empty_seconds(self) -> float:
         """For how long all counts have been zero, when they last were."""
         return self._clock() - self._empty_since
+
+    @property
+    def leader_is_late(self) -> bool:
+        """Whether a leader that sees what this agent sees would have looked by now.
+
+        It may be cut off from the queue. Twice the time that its samples and its word take.
+        """
+        settings = self._settings
+        usual = settings.samples * settings.interval_seconds + self._heartbeat
+        return self.empty_seconds >= 2 * usual
 
     def next_step(self, counts: QueueCounts) -> Step:
         """Say what to do after an empty receive with no job in hand."""

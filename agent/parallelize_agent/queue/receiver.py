@@ -169,22 +169,25 @@ class Receiver:
     async def _check_truth(self) -> None:
         """See whether the run is over: the leader looks, and the others do as it has done.
 
-        A look lists every result. If all workers looked, that would cost more than all else.
+        A look lists every result. If all workers looked, that would cost more than all else; so
+        the others do only if the leader says nothing for long.
         """
         # The leader looks after several samples, so its word is younger than our first.
         reason = await self.peers.found_done(self.drain.empty_seconds)
         if reason:
             self.shutdown.decide(reason)
         elif await self.peers.leads():
-            await self._look_for_missing()
+            await self._look_for_missing(leads=True)
+        elif self.drain.leader_is_late:
+            await self._look_for_missing(leads=False)
 
-    async def _look_for_missing(self) -> None:
+    async def _look_for_missing(self, *, leads: bool) -> None:
         layout = self.config.layout
         missing = await asyncio.to_thread(missing_jobs, self.rare, layout)
         if not missing:
             sent = await asyncio.to_thread(all_sent, self.rare, layout)
             self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)
-        elif not self._refused:
+        elif leads and not self._refused:
             log.warning("jobs without result or message are sent again", jobs=len(missing))
             await send_again(self.queue, self.config.run, missing)
             self.drain.reset()

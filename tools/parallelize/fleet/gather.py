@@ -51,7 +51,7 @@ def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Fact
         pools=find_pools(clients, place.region, subnets, types),
         work=work,
         absent=tuple(name for name in place.types if name not in there),
-        security_groups=_groups(ec2, place.account, subnets, names),
+        security_groups=_groups(ec2, place, subnets, names),
         quotas=tuple(find_quotas(clients, types)),
         prices=rates.unit_prices(clients.pricing, place.region),
         addresses=any(subnet.get("MapPublicIpOnLaunch") for subnet in subnets),
@@ -81,14 +81,15 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
     return found["Subnets"]
 
 
-def _groups(ec2: EC2Client, account: str, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
+def _groups(ec2: EC2Client, place: Place, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
     """Find the stack's group; raise UsageError where the VPC's default one is another account's.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
     """
     found = find_security_groups(ec2, subnets, names)
-    owners = {subnet["OwnerId"] for subnet in subnets} - {account}
-    if owners and not found:
+    owners = {subnet["OwnerId"] for subnet in subnets} - {place.account}
+    # Those of a default VPC are never shared.
+    if place.subnets and owners and not found:
         raise UsageError(
             f"the VPC belongs to account {min(owners)}, and so does its default security group",
             "workers need a group of your own there",

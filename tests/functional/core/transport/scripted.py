@@ -150,7 +150,8 @@ async def hang_up(exchange: Exchange) -> None:
 async def served(*steps: Step, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Run a server on loopback."""
     server = Server([*steps], tls is not None)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    # Room for all that one test connects at once: what has none is tried again after a second.
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls, backlog=1000)
     server.port = listening.sockets[0].getsockname()[1]
     try:
         yield server
