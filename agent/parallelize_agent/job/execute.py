@@ -96,7 +96,9 @@ class Execute:
 
     def _serve(self, job: Job, staged: Staged) -> Ran | Decision:
         """Let the slot's process do the job; see `serving`."""
-        slot = job.slots[0]
+        slot, *others = job.slots
+        for other in others:  # one that is alone gets what they occupy
+            self._serving.end(other)
         try:
             home = self._serving.home(slot, staged, lambda home: self._warm(staged, home, slot))
         except (OSError, ValueError) as error:
@@ -108,8 +110,11 @@ class Execute:
         job.attach(turn)
         try:
             outcome = turn.run()
-        finally:
-            self._serving.after(slot, staged)
+        except BaseException:
+            # Half a request may be on its way, which would spoil the next.
+            self._serving.end(slot)
+            raise
+        self._serving.after(slot, staged)
         return self._ran(staged, outcome)
 
     def _warm(self, staged: Staged, home: JobFolder, slot: int) -> Command:

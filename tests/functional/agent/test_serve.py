@@ -177,6 +177,28 @@ def test_a_job_that_takes_too_much_memory_ends_its_process(serving: MakeServing)
     assert bench.result("f02").status == "succeeded"
 
 
+def test_a_job_that_ran_out_of_memory_gets_a_process_that_may_take_all_and_the_others_end(
+    serving: MakeServing, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    note = f'open({str(pids)!r}, "a").write(f"{{os.getpid()}} ")'
+    large = f"""
+if job["key"] == "f01":
+    held = bytearray(300_000_000)
+    started = open({str(pids)!r}).read().split()
+    stopped = [pid for pid in started if os.path.exists(f"/proc/{{pid}}/exe")]
+    print(len(stopped), file=sys.stderr)
+    time.sleep(1.5)
+"""
+    bench = serving(large + COPY, before=note,
+                    limits=Limits(memory_bytes=200_000_000, grace_seconds=0.1))  # fmt: skip
+    add(bench, keys(6))
+    bench.run()
+    assert {bench.result(key).status for key in keys(6)} == {"succeeded"}
+    assert bench.result("f01").attempt == 2
+    assert bench.result("f01").stderr_tail == "1\n", "only its own process lives"
+
+
 def test_a_process_is_renewed_after_so_many_jobs(serving: MakeServing) -> None:
     bench = one_slot(serving(COPY, serve=Serve(jobs=4)))
     add(bench, keys(12))
