@@ -77,7 +77,7 @@ def spent_usd(heartbeats: Iterable[Heartbeat]) -> float:
 
 
 def _metrics_usd(heartbeats: Iterable[Heartbeat]) -> float:
-    """Return what the run's metrics have cost: a metric is billed once, whoever publishes it."""
+    """Return what the run's metrics have cost: a metric is billed once, however many publish it."""
     told = [beat for beat in heartbeats if beat.charges and beat.charges.metrics_hour_usd]
     total = until = 0.0
     for beat in sorted(told, key=lambda beat: beat.started):

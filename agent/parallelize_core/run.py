@@ -54,7 +54,7 @@ class Dependencies(Contract):
 class Serve(Contract):
     """The command is started once for many jobs, and told of each on its stdin.
 
-    It is started again after so many `jobs`, or once it occupies so many bytes more than after its
+    It is started again after `jobs` of them, or once it occupies `growth_bytes` more than after the
     first.
     """
 

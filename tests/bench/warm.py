@@ -31,7 +31,7 @@ SLOTS = 2
 
 
 def cpu_seconds(script: str, files: int, serve: Serve | None) -> float:
-    """Return what an agent and its commands use for so many files."""
+    """Return what an agent and its commands use for a number of files."""
     with small_cloud() as cloud:
         run = BenchRun.make(cloud, script, serve=serve)
         run.add(files)

@@ -34,7 +34,7 @@ class Expected:
     """How S3 refuses the input, if it does."""
 
     def last_attempt(self, charged_by_sick: int) -> int:
-        """Return the last attempt that may give the result, if sick workers failed so many."""
+        """Return the last attempt that may give the result, if sick workers failed that many."""
         return min(MAX_ATTEMPTS, self.attempt + charged_by_sick)
 
 

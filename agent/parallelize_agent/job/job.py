@@ -16,7 +16,6 @@ from pathlib import Path
 from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.process.command import Execution, Outcome
-from parallelize_agent.process.served import Turn
 from parallelize_agent.queue.leases import Lease
 from parallelize_core.job import JobMessage
 from parallelize_core.result import Cause
@@ -145,7 +144,7 @@ class Job:
         self.staged: Staged | None = None
         self.ran: Ran | None = None
         self.slots: tuple[int, ...] = ()
-        self._execution: Execution | Turn | None = None
+        self._execution: Execution | None = None
         received.lease.when_lost(lambda: self.stop(LOST))
 
     @property
@@ -167,7 +166,7 @@ class Job:
         elif self._execution:
             self._execution.stop()
 
-    def attach(self, execution: Execution | Turn) -> None:
+    def attach(self, execution: Execution) -> None:
         """Let `stop` end a command; called in the slot's thread, before the command starts."""
         self._execution = execution
         # After the assignment: `stop` may have come before it, and must not be missed.

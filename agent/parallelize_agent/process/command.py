@@ -105,13 +105,16 @@ class Execution:
                 Lines(self._stdout_path) as stdout,
                 Capture(self._log_path, LOG_LIMIT_BYTES) as log,
             ):
-                outcome = Watch(self._command, stdout, log, self._wake).run()
+                outcome = self._follow(stdout, log)
             # Only now: the last line is kept at the end of all.
             return replace(outcome, stdout_lost=stdout.lost, stdout=stdout.content, log=log.content)
         finally:
             with self._lock:
                 self._closed = True
                 os.close(self._wake)
+
+    def _follow(self, stdout: Lines, log: Capture) -> Outcome:
+        return Watch(self._command, stdout, log, self._wake).run()
 
 
 class Watch:

@@ -16,7 +16,6 @@ import json
 import os
 import select
 import signal
-import threading
 import time
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -26,10 +25,10 @@ from typing import Self
 from parallelize_agent.process import tree as process_tree
 from parallelize_agent.process.capture import MAX_LINE_BYTES, Capture, Lines
 from parallelize_agent.process.command import (
-    LOG_LIMIT_BYTES,
     READ_BYTES,
     Command,
     Ending,
+    Execution,
     Outcome,
     Watch,
 )
@@ -200,11 +199,10 @@ class ServedProcess:
         return code
 
 
-class Turn:
-    """One job's turn at a process, to be run once, and stopped from any thread.
+class Turn(Execution):
+    """One job's turn at a process: an execution that starts nothing, and ends at the answer.
 
-    `command` has the limits of this job. `stdout` and `log` are the files for what is too large
-    for memory.
+    `command` has the limits of this job. To stop it ends the process.
     """
 
     def __init__(
@@ -215,36 +213,13 @@ class Turn:
         stdout: Path,
         log: Path,
     ) -> None:
+        super().__init__(command, stdout, log)
         self._process = process
-        self._command = command
         self._request = request
-        self._stdout_path = stdout
-        self._log_path = log
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._lock = threading.Lock()
-        self._closed = False
 
-    def stop(self) -> None:
-        """End the process; does nothing once the turn is over."""
-        with self._lock:
-            if not self._closed:
-                os.eventfd_write(self._wake, 1)
-
-    def run(self) -> Outcome:
-        """Give the process the job, and wait for its answer, or its end."""
-        try:
-            with (
-                Lines(self._stdout_path) as stdout,
-                Capture(self._log_path, LOG_LIMIT_BYTES) as log,
-            ):
-                watch = _TurnWatch(self._command, stdout, log, self._wake)
-                outcome = watch.serve(self._process, self._request)
-            # Only now: the last line is kept at the end of all.
-            return replace(outcome, stdout_lost=stdout.lost, stdout=stdout.content, log=log.content)
-        finally:
-            with self._lock:
-                self._closed = True
-                os.close(self._wake)
+    def _follow(self, stdout: Lines, log: Capture) -> Outcome:
+        watch = _TurnWatch(self._command, stdout, log, self._wake)
+        return watch.serve(self._process, self._request)
 
 
 class _TurnWatch(Watch):

@@ -1,4 +1,4 @@
-"""Services that take so many requests a second and no more."""
+"""Services that take a number of requests a second and no more."""
 
 from __future__ import annotations
 

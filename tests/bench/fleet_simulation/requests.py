@@ -39,7 +39,7 @@ class Requests:
         return Requests(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def times(self, factor: float) -> Requests:
-        """Return so many times these."""
+        """Return these, times a number."""
         return Requests(*(each * factor for each in astuple(self)))
 
     @property

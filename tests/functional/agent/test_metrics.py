@@ -136,6 +136,7 @@ def test_a_run_that_cannot_be_read_does_not_stop_the_work():
     books = Books(max_cost=0.25)
     books.store.delete([LAYOUT.run_json])
     books.beat("i-1", hours=100, settle=True)
+    assert books.store.head(LAYOUT.run_json) is None, "nobody has made one up"
 
 
 class RefusingCloudWatch:

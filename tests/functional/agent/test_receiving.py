@@ -63,6 +63,7 @@ def test_at_the_tail_nobody_holds_what_another_could_run(
         gate.open()
         for worker in workers:
             worker.join()
+    assert {bench.result(f"long{n}").worker for n in range(4)} == {"w1", "w2"}
 
 
 def test_an_empty_receive_is_not_the_end_while_messages_are_in_flight_elsewhere(

@@ -32,7 +32,7 @@ def older(key, parallelize):
 
 
 def act_as_people(account):
-    """Let whoever calls have the stack's policies for people, and no other right."""
+    """Let the caller have the stack's policies for people, and no other right."""
     found = policies(account, "parallelize")
     mine = account.session.get_credentials().access_key
     account.strict.world.policies[mine] = [found["submitter"], found["launcher"]]

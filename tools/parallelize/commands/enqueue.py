@@ -153,7 +153,7 @@ def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> C
 
 
 def spread(parts: Sequence[int], stretches: int) -> Iterator[int]:
-    """Go through parts of the manifest, from the start of each of so many stretches in turn.
+    """Go through parts of the manifest, from the start of each of N stretches in turn.
 
     Workers then read and write in several places of the bucket at a time. S3 splits its partitions
     by key, so each place can be served by one of its own.

@@ -1,4 +1,4 @@
-"""Several files a job: those of one sample, those of one folder, or so many small ones."""
+"""Several files a job: those of one sample, those of one folder, or a number of small ones."""
 
 from __future__ import annotations
 
