@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from parallelize_agent.container.images import Images
 from parallelize_agent.job import fault
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
@@ -99,6 +100,7 @@ class Worker:
     keeper: LeaseKeeper
     acknowledger: Acknowledger
     environments: Environments
+    images: Images
     root_setup: RootSetup
     keep_log: Keep
     execute: Execute
@@ -173,7 +175,8 @@ class Worker:
         """Make the machine and the environment ready before any job waits for them."""
         try:
             await self._set_machine_up()
-            await self.environments.folder(self.run_source.current)
+            run = self.run_source.current
+            await self.environments.folder(run, await self.images.container(run))
         except UsageError as error:
             self.shutdown.decide(words(error), error=error)
         except Exception as error:
@@ -305,6 +308,7 @@ class Worker:
         """
         self._draining_since = time.time()
         self.environments.stop()
+        self.images.stop()
         self.heartbeat.beat()
         log.info("leaving", why=self.shutdown.decided and self.shutdown.decided.reason)
         self._hand_back(Stage.WAITING)
