@@ -15,12 +15,13 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests"""
 
 TRIES = "3"
+"""Of a copy, which goes on with what it lacks; whoever asks for less asks again."""
 
 INSPECT_SECONDS = 120
 
 _FATAL = re.compile(r'level=fatal msg="(?P<said>.*)"')
 
-_REPEATED = re.compile(r'^(Error parsing image name|[Ii]nitializing source) \S+: ')
+_REPEATED = re.compile(r"^(Error parsing image name|[Ii]nitializing source) \S+: ")
 """What only says again which image it is about."""
 
 _FINAL = re.compile(
@@ -64,7 +65,7 @@ def read_manifest(
     Raises SetupError if it says that there is none, or none for us; UnavailableError if it says
     nothing, or is in trouble.
     """
-    words = (program, "inspect", "--raw", f"--retry-times={TRIES}", *told, uri)
+    words = (program, "inspect", "--raw", *told, uri)
     done = checked(lambda: run(words, INSPECT_SECONDS), f"the image {uri} cannot be read")
     if len(done) > MAX_MANIFEST_BYTES:
         raise SetupError(f"the image {uri} cannot be read", "its manifest is larger than 4 MiB")

@@ -119,6 +119,11 @@ class Images:
         self._ended = True
         self.puller.stop()
 
+    def release(self) -> None:
+        """Let go of all images, once no command uses them any more."""
+        while self._held:
+            os.close(self._held.pop())
+
     def _provided(self, image: Image) -> Container:
         self.root.mkdir(parents=True, exist_ok=True)
         place = Place(self.root, image.short)

@@ -35,7 +35,7 @@ _NEWNS, _NEWUSER, _NEWNET = 0x20000, 0x10000000, 0x40000000
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 
-MEMORY_BYTES = 2 * 1024**3
+MEMORY_BYTES = 1024**3
 """Headers of a tar file are read whole, however large they say that they are."""
 
 COPY_BYTES = 256 * 1024

@@ -24,6 +24,8 @@ from typing import Any
 
 import pytest
 
+from parallelize_core.container_image import Image
+
 PROCESSOR = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "amd64")
 
 LOGIN = ("somebody", "a-password")
@@ -173,18 +175,26 @@ class Registry:
         )  # fmt: skip
         return image.digest
 
-    def requests(self, word: str) -> int:
-        """Return how many lines of its log have a word."""
-        return sum(word in line for line in self.log.read_text().splitlines())
+    def image(self, made: Made, name: str, *, network: bool = False) -> Image:
+        """Push an image, and return what a run says of it."""
+        digest = self.push(made, f"{name}:1")
+        repository = f"{self.host}/{name}"
+        return Image(name=name, digest=digest, repository=repository, network=network)
+
+    def lines(self, word: str) -> list[str]:
+        """Return the lines of its log that have a word."""
+        return [line for line in self.log.read_text().splitlines() if word in line]
 
 
 @contextmanager
-def serve_registry(folder: Path, *, private: bool = False) -> Iterator[Registry]:
-    """Start a registry that keeps everything below `folder`."""
+def serve_registry(
+    folder: Path, *, private: bool = False, at: str | None = None
+) -> Iterator[Registry]:
+    """Start a registry that keeps everything below `folder`, at a free port or where one was."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = int(at.rpartition(":")[2]) if at else probe.getsockname()[1]
     auth = ""
     if private:
         passwords = folder / "htpasswd"
