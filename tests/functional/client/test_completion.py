@@ -31,7 +31,7 @@ def offered(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
 def test_a_shell_completes_the_names_of_runs(
     prepared: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert offered(capsys, "status", "--run", prepared.run[:5]) == [prepared.run]
+    assert offered(capsys, "status", "--run", prepared.run[:12]) == [prepared.run]
 
 
 @pytest.mark.parametrize("command", ["logs", "repro", "retry"])
