@@ -142,7 +142,7 @@ async def _work(
     work_dir: Path,
     counts: RequestCounts,
 ) -> ShutdownReason:
-    async with services.connect(config, instance, counts) as connections:
+    async with services.connect(config, instance, counts, metadata) as connections:
         watch = NoticeWatch(metadata, config.notice_poll_seconds) if metadata else None
         assembly = Assembly(
             config=config,
@@ -168,6 +168,7 @@ async def _work(
         _heed_signals(worker, config)
         # What is there now stays: the collector need not look at it with every thousand jobs.
         gc.freeze()
+        gc.enable()
         systemd.ready(f"serving run {config.run}")
         reason = await worker.run()
         systemd.stopping(reason.reason)
