@@ -27,6 +27,7 @@ from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
 from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.known_contents import known_contents
+from parallelize.runs.merge import all_jobs, without_old_merge
 from parallelize.runs.output_names import (
     COMPOSED,
     DECOMPOSED,
@@ -43,7 +44,6 @@ from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import read_parts
 from parallelize_core.owner import other_run
 from parallelize_core.result import Output, Result
 from parallelize_core.store import Store
@@ -184,7 +184,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
+    inputs = [entry.key for entry in all_jobs(store, layout, run)]
     results = finished_results(store, layout, inputs)
     succeeded = [result for result in results if result.status == "succeeded"]
     made = [(output, result.key) for result in succeeded for output in result.outputs]
@@ -207,7 +207,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
 
 def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> list[Result]:
     """Read the results of inputs, without logs, in the inputs' order."""
-    listed = list_results(store, layout, inputs)
+    listed = without_old_merge(store, layout, list_results(store, layout, inputs))
     places = (layout.result(key) for key in inputs)
     wanted = {place: listed[place] for place in places if place in listed}
     found = {result.key: result for result in read_listed(store, layout, wanted)}

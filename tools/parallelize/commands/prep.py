@@ -27,7 +27,14 @@ from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, 
 from parallelize.progress import progress
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
-from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
+from parallelize.runs.jobs.plan import (
+    Entries,
+    KnownJobs,
+    check_name,
+    numbered,
+    with_files,
+    write_parts,
+)
 from parallelize.runs.jobs.wanted import Asked, compare, read_asked
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
@@ -234,6 +241,8 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
     changed = [e.key for e in wanted if e.key not in files.held and _differs(e, known)]
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
+    for entry in new:
+        check_name(entry.key)
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
     return Plan(
