@@ -84,7 +84,7 @@ class Work:
         str | None,
         Parameter(
             help="The inputs: a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/, "
-            "@rows.tsv (or .csv, .jsonl), lines:FILE"
+            "@rows.tsv (or .csv, .jsonl), lines:FILE, run:NAME"
         ),
     ] = None
     grid: Annotated[

@@ -87,6 +87,8 @@ class Plan:
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
     ungrouped: tuple[str, ...] = ()
     """Files that `run.group` puts into no job."""
+    unfinished: str = ""
+    """What to say of the run whose outputs are the inputs, if it is not finished."""
 
     @property
     def bytes(self) -> int:
@@ -205,6 +207,8 @@ def show_plan(context: Context) -> None:
 
 def remarks(plan: Plan) -> Iterator[str]:
     """Say what was found and does not become an input."""
+    if plan.unfinished:
+        yield plan.unfinished
     if told := told_left_out(plan.left_out):
         yield told
     if plan.ungrouped:
@@ -246,8 +250,9 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
     return Plan(
-        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused
-    )
+        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins),
+        files.refused, unfinished=files.unfinished,
+    )  # fmt: skip
 
 
 def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
@@ -261,7 +266,7 @@ def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
-        refused=files.refused, ungrouped=shaped.ungrouped,
+        refused=files.refused, ungrouped=shaped.ungrouped, unfinished=files.unfinished,
     )  # fmt: skip
 
 

@@ -23,12 +23,13 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
+from parallelize.runs.input_files import remote_location
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
-from parallelize.runs.remote_inputs import is_remote, select
+from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import SHA256, sha256_of
@@ -342,7 +343,7 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 def _input_location(context: Context) -> Location:
     if not has_rows(context) and is_remote(context.settings.run.inputs, context.folder):
-        return select(context).location
+        return remote_location(context)
     return context.layout.input
 
 
