@@ -16,6 +16,7 @@ from pathlib import Path
 
 from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged
+from parallelize_agent.job.merge import write_list
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
@@ -79,8 +80,10 @@ class Execute:
         if staged.content is not None:
             self._scratch.make(folder)
             _write_new(folder.input, staged.content)
-        elif not folder.inputs and not staged.received.message.merge:
+        elif not folder.inputs:
             self._scratch.make(folder)
+        if staged.received.message.merge:
+            write_list(folder, staged.outputs)
         self._scratch.furnish(folder, staged.environment)
 
     def _ran(self, staged: Staged, outcome: Outcome) -> Ran:

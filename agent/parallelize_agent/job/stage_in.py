@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from parallelize_agent.job import fault
 from parallelize_agent.job.commit import Commit
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.job import FINISHED, PARKED, Decision, Fate, Received, Staged
-from parallelize_agent.job.merge import Merge, files_of_merge, write_list
+from parallelize_agent.job.merge import Merge, files_of_merge
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.machine import host
@@ -139,7 +139,7 @@ class StageIn:
     async def _fetch(
         self, received: Received, run: Run, environment: Path | None
     ) -> Staged | Decision:
-        outputs: Sequence[ListedOutput] = ()
+        outputs: tuple[ListedOutput, ...] = ()
         if merge := self._merge(received):
             try:
                 outputs = await merge.outputs()
@@ -152,8 +152,6 @@ class StageIn:
         folder = self.scratch.reserve(received.key, names)
         try:
             content, size = await self._inputs(received, run, folder)
-            if merge:
-                await self._in_thread(lambda f: write_list(f, outputs), folder)
         except fault.OF_THE_FILE as error:
             await self._remove(folder)
             return fault.of_input(error, received.message.attempt)
@@ -165,7 +163,7 @@ class StageIn:
             return fault.failed(
                 Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
-        return Staged(received, run, environment, folder, content)
+        return Staged(received, run, environment, folder, content, outputs)
 
     async def _inputs(
         self, received: Received, run: Run, folder: JobFolder
@@ -174,7 +172,7 @@ class StageIn:
         files = received.message.files
         if files is None:
             return await self._input(received, run, folder)
-        if not files and not received.message.merge:
+        if not files:
             return None, 0  # its slot makes the folder
         await self._in_thread(self.scratch.make, folder)
         # One that is in two columns is there once.

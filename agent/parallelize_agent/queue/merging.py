@@ -11,16 +11,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
 
 from parallelize_agent.job.run_source import RunSource
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.errors import ChangedError, DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_parts
 from parallelize_core.merge import MERGE, ListedOutput, MergeRecord, digest_of, is_current
@@ -32,14 +41,27 @@ from parallelize_core.store import IF_ABSENT, AsyncStore, Condition, Store
 
 log = structlog.get_logger()
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 AT_ONCE = 32
 """Results that are read together."""
 
 SINGLE_READS = 500
 """Up to this many results are read one by one, and not from segments."""
 
+MAX_RESULT_BYTES = 2**30
+"""More than any result has: one of a million outputs has 300 MB."""
+
 Kept = Mapping[str, tuple[Output, ...]]
 """The outputs of jobs that have succeeded, by the S3 keys of their results."""
+
+
+class InThread(Protocol):
+    """Calls a function that blocks, and returns what it returns."""
+
+    def __call__(self, call: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]:
+        """Call it."""
 
 
 class Standing(Enum):
@@ -73,6 +95,8 @@ class Merging:
     records: AsyncStore
     rare: Store
     run: RunSource
+    in_thread: InThread = asyncio.to_thread
+    """Makes calls that block."""
 
     @property
     def layout(self) -> RunLayout:
@@ -89,33 +113,43 @@ class Merging:
         run = self.run.current
         if run.then is None:
             return Standing.NONE
-        seen = await asyncio.to_thread(look, self.rare, self.layout, run.then)
-        if seen.standing is Standing.DUE:
-            await self._put(run, seen)
-            # If not by us, then by another, who has seen the same.
-            return Standing.PUT
+        try:
+            seen = await self.in_thread(look, self.rare, self.layout, run.then)
+            if seen.standing is Standing.DUE:
+                await self._put(run, seen)
+                # If not by us, then by another, who has seen the same.
+                return Standing.PUT
+        except (MissingError, ChangedError):
+            return Standing.EARLY  # a result is not the one that was listed: a retry is under way
         return seen.standing
 
     async def send_again(self) -> None:
         """Send a fresh message of the merge that is on the queue no more."""
-        record, _ = await asyncio.to_thread(read_record, self.rare, self.layout)
+        record, _ = await self.in_thread(read_record, self.rare, self.layout)
         if record:
             message = record.message(self.config.run).parked()
             await self.queue.send([message.encode()])
 
     async def _put(self, run: Run, seen: Seen) -> None:
+        record, body = await self._made(run, seen)
+        if await self._store(seen, record, body):
+            log.info("the merge is put on the queue", outputs=record.outputs)
+            await self.queue.send([record.message(run.name).encode()])
+
+    async def _made(self, run: Run, seen: Seen) -> tuple[MergeRecord, bytes]:
+        """Return the record of what was seen, and the list that it names."""
         outputs = {key: kept async for key, kept in self._outputs(seen.results)}
-        entries = await asyncio.to_thread(_entries, self.rare, self.layout)
+        entries = await self.in_thread(_entries, self.rare, self.layout)
         lines = list(_lines(run, self.layout, entries, outputs))
         if run.naming.on_clash == "replace":
-            lines = await asyncio.to_thread(self._last, run, lines)
-        record, body = await asyncio.to_thread(_made, lines, seen.digest)
+            lines = await self.in_thread(self._last, run, lines)
+        return await self.in_thread(_record_of, lines, seen.digest)
+
+    async def _store(self, seen: Seen, record: MergeRecord, body: bytes) -> bool:
+        """Store list and record; say whether nobody else has written a record since the look."""
         await self.records.put(self.layout.merge_list(record.listed), body, IF_ABSENT)
         condition = Condition(etag=seen.etag) if seen.etag else IF_ABSENT
-        if await self.records.put(self.layout.merge, record.encode(), condition) is None:
-            return
-        log.info("the merge is put on the queue", results=len(seen.results), outputs=len(lines))
-        await self.queue.send([record.message(run.name).encode()])
+        return await self.records.put(self.layout.merge, record.encode(), condition) is not None
 
     async def _outputs(
         self, results: Mapping[str, str]
@@ -131,15 +165,25 @@ class Merging:
                         del missing[place]
                         yield place, _kept(result)
         for some in _cut(list(missing), AT_ONCE):
-            bodies = await asyncio.gather(*map(self.records.get, some))
+            bodies = await self._read([(place, results[place]) for place in some])
             for place, body in zip(some, bodies, strict=True):
                 yield place, _kept(_decoded(body))
+
+    async def _read(self, versions: Sequence[tuple[str, str]]) -> Sequence[bytes]:
+        return await asyncio.gather(*(self._version(*one) for one in versions))
+
+    async def _version(self, key: str, etag: str) -> bytes:
+        """Read a result as it was listed, so that list and digest tell of the same."""
+        body = await self.records.get_within(key, MAX_RESULT_BYTES, etag)
+        if body is None:
+            raise ChangedError(f"{key} has more than {MAX_RESULT_BYTES:,} bytes")
+        return body
 
     async def _segment(self, key: str, wanted: set[str]) -> list[tuple[str, Result]]:
         """Read those results of a segment that are wanted; none of one that is broken."""
         with suppress(DecodeError, MissingError):
             body = await self.records.get(key)
-            return await asyncio.to_thread(lambda: list(read_segment(body, wanted)))
+            return await self.in_thread(lambda: list(read_segment(body, wanted)))
         return []
 
     def _last(self, run: Run, lines: Sequence[ListedOutput]) -> list[ListedOutput]:
@@ -221,7 +265,7 @@ def _lines(
             yield ListedOutput.of(output, run.output, entry.key, entry.variables)
 
 
-def _made(lines: Sequence[ListedOutput], digest: str) -> tuple[MergeRecord, bytes]:
+def _record_of(lines: Sequence[ListedOutput], digest: str) -> tuple[MergeRecord, bytes]:
     """Return the record of a list, and its content."""
     body = "".join(f"{line.model_dump_json()}\n" for line in lines).encode()
     listed = hashlib.sha256(body).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, at_work, until
-from tests.functional.agent.faults import Faults, FaultyQueue
+from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
 
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import RunLayout
@@ -197,22 +197,22 @@ def test_a_message_of_an_older_merge_is_dropped(tmp_path: Path) -> None:
     assert merged(bench)[0][2] == "TWO"
 
 
-def test_a_merge_that_is_out_of_date_while_it_runs_shows_nothing(tmp_path: Path) -> None:
+def test_a_merge_that_is_out_of_date_while_it_runs_writes_nothing(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     wait = f'#!/bin/sh\n{gate.wait}\nexec ./really.py "$1"\n'
     bench = bench_of(tmp_path, files={"merge.py": wait, "really.py": MERGE_SH})
     bench.add({"a": b"one"})
-    with at_work(bench.worker("w1")) as (worker,):
+    faults = Faults()
+    worker = bench.worker("w1", store=FaultyStore(bench.store, faults))
+    with at_work(worker) as (working,):
         until(gate.arrived)
-        again(bench, "a", b"two", send=False)
-        put_on_queue(bench, "a")
+        again(bench, "a", b"two")
         until(lambda: bench.has_result("a"))
         bench.store.put(bench.layout.merge, other_record(bench).encode())
         gate.open()
-        until(lambda: not bench.waiting())
-        assert not bench.has_result(MERGE)
-        worker.join()
+        working.join()
     assert merged(bench)[0][2] == "TWO"
+    assert faults.calls.count(f"put {bench.layout.result(MERGE)}") == 1
 
 
 def test_a_warm_run_merges_by_a_command_of_its_own(tmp_path: Path) -> None:
@@ -251,15 +251,10 @@ def other_record(bench: Bench) -> MergeRecord:
     return record(bench).model_copy(update={"digest": "0", "listed": "0"})
 
 
-def again(bench: Bench, key: str, body: bytes, *, send: bool = True) -> None:
+def again(bench: Bench, key: str, body: bytes) -> None:
     """Take a job's result and outputs away, as `retry` does, with another input."""
     layout: RunLayout = bench.layout
     outputs = bench.result(key).outputs
     bench.store.delete([layout.result(key), *(layout.output.key(o.key) for o in outputs)])
     bench.store.put(layout.input.key(key), body)
-    if send:
-        put_on_queue(bench, key)
-
-
-def put_on_queue(bench: Bench, key: str) -> None:
     bench.queue.send([bench.message(key).encode()])
