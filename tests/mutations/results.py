@@ -18,7 +18,7 @@ MUTATIONS = (
         "lease-before-output",
         "an output is written under a lease that was just checked",
         COMMIT,
-        "            self.check()\n            key = self.run.output.key(name)",
+        "            await self._check()\n            key = self.run.output.key(name)",
         "            key = self.run.output.key(name)",
         (f"{ORDER}test_nothing_is_written_after_the_lease_is_lost",),
     ),
@@ -26,7 +26,7 @@ MUTATIONS = (
         "lease-before-result",
         "so is a result",
         COMMIT,
-        "            self.check()\n            if etag := await self.records.put(self.layout",
+        "            await self._check()\n            if etag := await self.records.put(self.layout",
         "            if etag := await self.records.put(self.layout",
         (f"{LEASES}test_a_lease_lost_while_work_is_stored_leaves_no_result",),
     ),
@@ -34,7 +34,7 @@ MUTATIONS = (
         "lease-before-record",
         "so is the record of an attempt",
         COMMIT,
-        "        self.check()\n        place = self.layout.attempt(",
+        "        await self._check()\n        place = self.layout.attempt(",
         "        place = self.layout.attempt(",
         (f"{ORDER}test_nothing_is_written_after_the_lease_is_lost",),
     ),
@@ -43,9 +43,9 @@ MUTATIONS = (
         "an output is created only where nothing is",
         COMMIT,
         "        condition = IF_ABSENT\n        for _ in range(_TRIES):\n"
-        "            self.check()\n            key",
+        "            await self._check()\n            key",
         "        condition = Condition()\n        for _ in range(_TRIES):\n"
-        "            self.check()\n            key",
+        "            await self._check()\n            key",
         (f"{WRITES}test_an_object_from_outside_the_run_is_not_overwritten",),
     ),
     Mutation(
