@@ -26,8 +26,8 @@ MUTATIONS = (
         "lease-before-result",
         "so is a result",
         COMMIT,
-        "            await self._check()\n            if etag := await self.records.put(self.layout",
-        "            if etag := await self.records.put(self.layout",
+        "            await self._check()\n            if etag := await self.records.put(",
+        "            if etag := await self.records.put(",
         (f"{LEASES}test_a_lease_lost_while_work_is_stored_leaves_no_result",),
     ),
     Mutation(
