@@ -63,6 +63,8 @@ class RunTable(Table):
     image: str | None = Field(default=None, min_length=1)
     image_secret: str | None = None
     network: bool = False
+    then: str | None = None
+    then_partial: bool = False
     env: str | None = None
     env_prefix: str = ""
     dependencies: str = Field(default="auto", min_length=1)
