@@ -241,8 +241,8 @@ class _Execution:
         )
         self._stage_in = parts.stage_in(
             CONFIG, worker, lambda _: store, self._work.run, claims, self._work.environments,
-            self._work.images, self._work.scratch, peers, self._work.shutdown, self._work.files_thread,
-            asyncio.Semaphore(1), room=0,
+            self._work.images, self._work.scratch, peers, self._work.shutdown,
+            self._work.files_thread, asyncio.Semaphore(1), room=0,
         )  # fmt: skip
         self._stage_out = parts.stage_out(
             CONFIG, worker, lambda _: store, self._work.run, judge, messages,
