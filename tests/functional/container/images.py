@@ -35,11 +35,11 @@ HASHED_LOGIN = "somebody:$2b$05$B6p7Xiq0MSmzHIISHKn0mOGrjw/M60LAlyCioGtPwi/cGav4
 TOOLS = ("skopeo", "docker-registry")
 
 needs_skopeo = pytest.mark.skipif(
-    shutil.which("skopeo") is None, reason="tests/containers/install-packages.sh was not run"
+    shutil.which("skopeo") is None, reason="tests/functional/container/install-packages.sh was not run"
 )
 needs_registry = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in TOOLS),
-    reason="tests/containers/install-packages.sh was not run",
+    reason="tests/functional/container/install-packages.sh was not run",
 )
 
 
