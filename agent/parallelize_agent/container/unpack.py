@@ -80,7 +80,7 @@ class Layer:
 
     def apply(self, archive: tarfile.TarFile) -> None:
         """Do what the entries say, one after the other."""
-        while (entry := archive.next()) is not None:
+        while (entry := _next(archive)) is not None:
             self._budget.take(entry.size if entry.isreg() else 0)
             path = posixpath.normpath("/" + entry.name).replace("//", "/")
             if path != "/":
@@ -126,6 +126,20 @@ class Layer:
             assert content  # noqa: S101 - it is a regular file
             with content:
                 _write(path, content, entry)
+
+
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """Return the next entry, None after the last.
+
+    The last may be without the zeros that should fill its block, as umoci writes it; its content
+    has been read by then, and was whole.
+    """
+    try:
+        return archive.next()
+    except tarfile.ReadError:
+        if archive.offset == 0:
+            raise
+        return None
 
 
 def _write(path: str, content: IO[bytes], entry: tarfile.TarInfo) -> None:

@@ -32,11 +32,8 @@ LOGIN = ("somebody", "a-password")
 HASHED_LOGIN = "somebody:$2b$05$B6p7Xiq0MSmzHIISHKn0mOGrjw/M60LAlyCioGtPwi/cGav4CArwK\n"
 """The same as htpasswd (bcrypt) has it."""
 
-TOOLS = ("skopeo", "docker-registry")
+TOOLS = ("skopeo", "docker-registry", "umoci")
 
-needs_skopeo = pytest.mark.skipif(
-    shutil.which("skopeo") is None, reason="tests/functional/container/install-packages.sh was not run"
-)
 needs_registry = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in TOOLS),
     reason="tests/functional/container/install-packages.sh was not run",
@@ -74,13 +71,16 @@ def layer(*entries: tuple[tarfile.TarInfo, bytes], compressed: bool = True) -> b
 
 
 def programs(*names: str) -> list[tuple[tarfile.TarInfo, bytes]]:
-    """Return entries for programs of this machine, in /bin, with the libraries that they need."""
+    """Return entries for programs of this machine, with the libraries that they need.
+
+    What is no path is found on the PATH, and goes to /bin.
+    """
     files: dict[str, Path] = {}
     for name in names:
         found = shutil.which(name)
         assert found, f"this machine has no {name}"
         path = Path(found).resolve()
-        files[f"bin/{name}"] = path
+        files[name.lstrip("/") if "/" in name else f"bin/{name}"] = path
         listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
         for library in re.findall(r"(/\S+) \(", listed):
             files[library.lstrip("/")] = Path(library).resolve()

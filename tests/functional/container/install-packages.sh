@@ -3,7 +3,7 @@
 # and a registry to pull from. Without root, and without them, those tests are skipped.
 set -eu
 
-packages="skopeo docker-registry"
+packages="skopeo docker-registry umoci"
 
 # shellcheck disable=SC2086  # a list of words
 if dpkg-query --show --showformat='${db:Status-Status}\n' $packages 2>/dev/null |

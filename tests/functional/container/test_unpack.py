@@ -206,6 +206,20 @@ def test_a_layer_that_is_none_is_refused(unpacked: Unpack, content: bytes) -> No
     refused(unpacked(content))
 
 
+def test_a_layer_whose_last_block_is_not_filled_is_whole(root: Path, unpacked: Unpack) -> None:
+    """As umoci writes it, and others read it."""
+    whole = layer(entry("a", b"x" * 600), compressed=False)
+    start = whole.index(b"x" * 600)
+    unpacked(whole[: start + 600]).check_returncode()
+    assert (root / "a").read_bytes() == b"x" * 600
+
+
+def test_a_file_that_is_not_whole_is_refused(unpacked: Unpack) -> None:
+    whole = layer(entry("a", b"x" * 600), compressed=False)
+    start = whole.index(b"x" * 600)
+    refused(unpacked(whole[: start + 599]))
+
+
 @pytest.mark.parametrize(
     "entries",
     [
