@@ -347,10 +347,6 @@ class TestRefusals:
         with pytest.raises(UsageError, match="only on-demand and outside a group"):
             plan_launch(facts(), request(shutdown_behavior="stop", **changes))
 
-    def test_more_workers_than_ec2_takes_in_one_request(self):
-        with pytest.raises(UsageError, match="a fleet has 10,000 workers at most, not 10,001"):
-            plan_launch(facts(), request(count=10_001))
-
     def test_one_time_on_demand_workers_may_stop(self):
         plan = plan_launch(facts(), request(shutdown_behavior="stop", market="on-demand"))
         assert only_fleet(plan).templates[0]["InstanceInitiatedShutdownBehavior"] == "stop"

@@ -7,19 +7,11 @@ from parallelize.fleet.request import LaunchRequest
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, UsageError
 
-MAX_FLEET = 10_000
-"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html"""
-
 
 def check_request(request: LaunchRequest) -> None:
     """Refuse a request that AWS could not fulfil whatever there is. Raises UsageError."""
     if request.count < 1:
         raise UsageError("launch takes a number of workers, at least 1")
-    if request.count > MAX_FLEET and request.fleet == "one-time":
-        raise UsageError(
-            f"a fleet has {MAX_FLEET:,} workers at most, not {request.count:,}",
-            "EC2 takes no more in one request", f"launch {MAX_FLEET}, then the rest",
-        )  # fmt: skip
     if not 0 <= request.on_demand <= request.count:
         raise UsageError(f"{request.on_demand} of {request.count} workers cannot be on-demand")
     if request.shutdown_behavior == "stop":
