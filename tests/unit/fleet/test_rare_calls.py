@@ -31,6 +31,7 @@ from parallelize.fleet import (
     leftovers,
     network,
     permissions,
+    placement,
     prices,
     rates,
     requirements,
@@ -123,6 +124,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     network.look: lambda aws: network.look(aws, [SUBNET]),
     permissions.principal: lambda aws: permissions.principal(aws, CALLER),
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
+    placement.ask: lambda aws: placement.ask(aws, "eu-west-1", ["a", "b", "c"], 3),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
     rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
@@ -158,7 +160,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 
 ANSWER_WITHOUT = {
     early_end.watch,
-    gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
+    gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, prices.on_demand,
     quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""

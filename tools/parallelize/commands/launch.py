@@ -25,7 +25,8 @@ from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Work
 from parallelize.fleet.gather import Place, gather
-from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.placement import ask
+from parallelize.fleet.plan import LaunchPlan, plan_launch, shares
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.show import describe_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
@@ -94,7 +95,8 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
         answer(agent_config(context, queues).encode(indent=2))
         return None
     request = make_request(context, queues, context.settings.workers.count, force=force)
-    plan = plan_launch(read_facts(context, queues, request), request)
+    facts = scored(context, read_facts(context, queues, request), request)
+    plan = plan_launch(facts, request)
     if dry_run:
         show(plan, dry_run=True)
         return None
@@ -110,7 +112,7 @@ def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
     except KeyboardInterrupt:
         say(f"interrupted; workers may have started: parallelize scale N{context.hint} counts them")
         raise
-    _report(outcome, json=json)
+    _report(plan, outcome, json=json)
     if error := outcome.error():
         raise error
     return 0
@@ -180,6 +182,15 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
 
 
+def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:
+    """Ask EC2 how likely the spot market is to give the machines; the local cloud gives all."""
+    if context.is_free:
+        return facts
+    count = dict(shares(request)).get("spot", 0)
+    types = (pool.type.name for pool in facts.pools)
+    return replace(facts, placement=ask(context.client("ec2"), context.region, types, count))
+
+
 def find_queues(context: Context) -> Queues:
     """Return the run's queues; raise NothingToDoError if nothing was enqueued yet."""
     try:
@@ -225,13 +236,14 @@ def show(plan: LaunchPlan, *, dry_run: bool) -> None:
         say("nothing was created")
 
 
-def _report(outcome: LaunchOutcome, *, json: bool) -> None:
+def _report(plan: LaunchPlan, outcome: LaunchOutcome, *, json: bool) -> None:
     if json:
         answer_json(
             {
                 "schema": 1,
                 "asked": outcome.asked,
                 "group": outcome.group or None,
+                "placement_score": plan.placement.score if plan.placement else None,
                 "started": [vars(machine) for machine in outcome.started],
             }
         )

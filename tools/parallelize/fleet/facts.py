@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from parallelize.fleet.placement import Placement
 from parallelize.fleet.rates import UnitPrices
 
 Market = Literal["spot", "on-demand"]
@@ -105,6 +106,8 @@ class Facts:
     spent_usd: float = 0.0
     prepared_usd: float = 0.0
     """What of it was paid for sending inputs and messages, before there was a worker."""
+    placement: Placement | None = None
+    """EC2's guess at what the spot market gives; None if it was not asked."""
     prices: UnitPrices | None = None
     """Of all that is charged beside machines; None where nothing is."""
     addresses: bool = False

@@ -10,6 +10,7 @@ from parallelize.fleet import quotas, stock, tags
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
 from parallelize.fleet.group import MAX_TYPES, group_request
+from parallelize.fleet.placement import Placement
 from parallelize.fleet.rates import UnitPrices
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest
@@ -84,6 +85,8 @@ class LaunchPlan:
     """What the machines cost an hour, in the cheapest and in the dearest pool; None if unknown."""
     beside: Beside | None
     """What their addresses and disks cost; None where nothing is charged."""
+    placement: Placement | None
+    """How likely the spot market is to give the machines; None if EC2 was not asked."""
 
 
 def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
@@ -146,6 +149,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         else None,
         hourly_usd=price,
         beside=beside,
+        placement=facts.placement,
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
+from parallelize.fleet.placement import BEST
 from parallelize.fleet.plan import LaunchPlan, shares
 from parallelize.fleet.stock import Bundle
 from parallelize.fleet.template import disk_of
-from parallelize.units import show_size
+from parallelize.units import plural, show_size
 
 TYPES_SHOWN = 2
 
@@ -26,6 +27,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  network  {_network(plan)}",
         *_groups(plan),
         *_quota_lines(plan),
+        *_placement(plan),
         f"  price    {_price(plan)}",
         *_beside(plan),
         *(f"  image    {text}" for text in _images(plan)),
@@ -54,6 +56,18 @@ def _network(plan: LaunchPlan) -> str:
     if plan.request.security_groups:
         return "not the VPC's default security group"
     return "the VPC's default security group; parallelize setup makes a closed one"
+
+
+def _placement(plan: LaunchPlan) -> list[str]:
+    """Tell EC2's score, and what makes it better if it is low."""
+    if (placement := plan.placement) is None:
+        return []
+    if placement.score is None:
+        return [f"  score    not known ({placement.why})"]
+    told = f"  score    {placement.score} of {BEST} for {plural(placement.count, 'spot machine')}"
+    if not placement.is_low:
+        return [f"{told}, by EC2"]
+    return [f"{told}: few may come; more types, fewer workers, or --fallback"]
 
 
 def _groups(plan: LaunchPlan) -> list[str]:
