@@ -20,6 +20,9 @@ def ec2():
     )
 
 
+LOW = "  score    3 of 10 for 8 spot machines: few may come; more types or fewer workers help"
+
+
 def asked(count):
     return {
         "InstanceTypes": TYPES, "TargetCapacity": count, "TargetCapacityUnitType": "units",
@@ -59,11 +62,7 @@ def test_an_answer_without_a_score_is_not_known_and_no_error(ec2):
     [
         (Placement(1, 9), "  score    9 of 10 for 1 spot machine, by EC2"),
         (Placement(64, 4), "  score    4 of 10 for 64 spot machines, by EC2"),
-        (
-            Placement(64, 3),
-            "  score    3 of 10 for 64 spot machines: few may come;"
-            + " more types, fewer workers, or --fallback",
-        ),
+        (Placement(8, 3), LOW),
         (Placement(64, None, "InvalidAction"), "  score    not known (InvalidAction)"),
     ],
 )

@@ -9,6 +9,7 @@ Other commands use the same steps:
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -23,18 +24,20 @@ from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
-from parallelize.fleet.facts import Facts, Work
+from parallelize.fleet.facts import Facts, Interruptions, Work
 from parallelize.fleet.gather import Place, gather
 from parallelize.fleet.placement import ask
-from parallelize.fleet.plan import LaunchPlan, plan_launch, shares
-from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.pool_choice import steers
+from parallelize.fleet.pool_history import history
+from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize.units import plural
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
@@ -176,10 +179,22 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     enough = facts.workers + request.count
     with_cost = request.max_cost is not None
     work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
-    found = replace(facts, work=work, emulated=context.is_free)
+    found = replace(
+        facts, work=work, emulated=context.is_free, history=_history(context, request, snapshot)
+    )
     if snapshot is None:
         return found
     return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
+
+
+def _history(
+    context: Context, request: LaunchRequest, snapshot: Snapshot | None
+) -> tuple[Interruptions, ...]:
+    """Return what became of the run's spot workers, if it matters where others start."""
+    if not steers(request):
+        return ()
+    beats = snapshot.heartbeats if snapshot else read_heartbeats(context.store, context.layout)
+    return history(beats, time.time())
 
 
 def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:

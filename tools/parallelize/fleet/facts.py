@@ -46,6 +46,21 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Interruptions:
+    """How many of a run's spot workers in a pool were interrupted lately, of how many."""
+
+    type: str
+    zone: str
+    interrupted: int
+    workers: int
+
+    @property
+    def share(self) -> float:
+        """How many of them, between 0 and 1."""
+        return self.interrupted / self.workers
+
+
+@dataclass(frozen=True)
 class Image:
     """A machine image; `version` is the agent's inside it, empty for a stock image."""
 
@@ -106,6 +121,8 @@ class Facts:
     spent_usd: float = 0.0
     prepared_usd: float = 0.0
     """What of it was paid for sending inputs and messages, before there was a worker."""
+    history: tuple[Interruptions, ...] = ()
+    """Of each pool that had spot workers of the run within some hours."""
     placement: Placement | None = None
     """EC2's guess at what the spot market gives; None if it was not asked."""
     prices: UnitPrices | None = None

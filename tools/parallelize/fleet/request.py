@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,3 +60,12 @@ class LaunchRequest:
     def tag_list(self) -> list[Any]:
         """The tags of everything that is made for the run, as AWS takes them."""
         return fleet_tags.as_list(fleet_tags.run_tags(self.names, self.tags))
+
+
+def shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:
+    """Go through how many machines are wanted from which market."""
+    reserved = request.count if request.market == "on-demand" else request.on_demand
+    if spot := request.count - reserved:
+        yield "spot", spot
+    if reserved:
+        yield "on-demand", reserved

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from parallelize.fleet import quotas
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.placement import BEST
-from parallelize.fleet.plan import LaunchPlan, shares
+from parallelize.fleet.plan import LaunchPlan
+from parallelize.fleet.pool_history import WINDOW_HOURS
+from parallelize.fleet.request import shares
 from parallelize.fleet.stock import Bundle
 from parallelize.fleet.template import disk_of
 from parallelize.units import plural, show_size
 
 TYPES_SHOWN = 2
+POOLS_SHOWN = 3
 
 
 def describe_plan(plan: LaunchPlan) -> list[str]:
@@ -36,6 +39,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
     if plan.unfit:
         lines.append(f"  left out {', '.join(plan.unfit)}: no image for their architecture")
+    lines += _interrupted(plan)
     lines += _disk(plan)
     lines += [f"  agent    {_bundle(bundle)}" for bundle in request.bundles]
     if plan.group:
@@ -67,12 +71,23 @@ def _placement(plan: LaunchPlan) -> list[str]:
     told = f"  score    {placement.score} of {BEST} for {plural(placement.count, 'spot machine')}"
     if not placement.is_low:
         return [f"{told}, by EC2"]
-    return [f"{told}: few may come; more types, fewer workers, or --fallback"]
+    return [f"{told}: few may come; more types or fewer workers help"]
 
 
 def _groups(plan: LaunchPlan) -> list[str]:
     given = ", ".join(plan.request.security_groups)
     return [f"  groups   {given}, of workers.security_groups"] if given else []
+
+
+def _interrupted(plan: LaunchPlan) -> list[str]:
+    """Tell which pools of the spot market are not asked, and why."""
+    lines = [
+        f"  left out {one.type} in {one.zone}: {one.interrupted} of {plural(one.workers, 'worker')}"
+        f" interrupted within {WINDOW_HOURS} h"
+        for one in plan.left_out[:POOLS_SHOWN]
+    ]
+    more = len(plan.left_out) - POOLS_SHOWN
+    return [*lines, f"           and {plural(more, 'more pool')}"] if more > 0 else lines
 
 
 def _disk(plan: LaunchPlan) -> list[str]:
