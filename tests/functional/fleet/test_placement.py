@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.strict_aws.rules.machines import PlacementScores
+from tests.strict_aws.rules.market import PlacementScores
 
 TYPES = "c7i.xlarge,c6i.xlarge,m6i.xlarge"
 

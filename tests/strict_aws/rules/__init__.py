@@ -10,13 +10,13 @@ from tests.strict_aws.rules.machines import (
     EndedAtOnce,
     NewInstance,
     NewTemplate,
-    PlacementScores,
     RegionTypes,
     RequiredTypes,
     SharedImage,
     VolumeSize,
     VolumeSpeed,
 )
+from tests.strict_aws.rules.market import PlacementScores, SpotPrices
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
@@ -54,6 +54,7 @@ RULES: tuple[type[Rule], ...] = (
     RegionTypes,
     RequiredTypes,
     PlacementScores,
+    SpotPrices,
     NewTemplate,
     VolumeSize,
     SharedSubnet,

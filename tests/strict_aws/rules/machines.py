@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -84,38 +83,6 @@ def _meets(kind: dict[str, Any], wanted: dict[str, Any]) -> bool:
     named = any(fnmatch(kind["InstanceType"], pattern) for pattern in allowed)
     burst = kind.get("BurstablePerformanceSupported") or kind.get("BareMetal")
     return within and named and not burst
-
-
-class PlacementScores(Rule):
-    """Spot placement scores: low for fewer than three types, and few new questions a day.
-
-    moto does not know the call. Questions that were answered within a day are answered again.
-    """
-
-    source = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-placement-score.html"
-
-    score = 9
-    most = 10
-    """AWS does not say how many configurations it takes."""
-    seconds = 24 * 3600
-
-    def before(self, call: Call) -> dict[str, Any] | None:
-        if call.operation != "GetSpotPlacementScores":
-            return None
-        asked = json.dumps(call.params, sort_keys=True, default=str)
-        if not self.windows.is_open(asked):
-            if len(self.windows.any_open()) >= self.most:
-                raise Refusal(
-                    "MaxConfigLimitExceeded",
-                    "You have exceeded your maximum allowed Spot placement configurations.",
-                )
-            self.windows.open(asked, self.world.seconds(self.seconds))
-        few = len(set(call.params["InstanceTypes"])) < 3
-        scores = [
-            {"Region": region, "Score": 1 if few else self.score}
-            for region in call.params["RegionNames"]
-        ]
-        return {"SpotPlacementScores": scores}
 
 
 class NewTemplate(Rule):

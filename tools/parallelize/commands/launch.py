@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from parallelize.commands.machine_types import machine_types, requirements
 from parallelize.commands.stock_bundle import pack, send
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
+from parallelize.fleet import price_wait
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.disk import Disk
@@ -72,6 +74,13 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     ] = None,
     max_price: Annotated[float | None, Parameter(help="USD an hour for one spot worker.")] = None,
     max_cost: Annotated[float | None, Parameter(help="USD for the whole run.")] = None,
+    when_below: Annotated[
+        float | None,
+        Parameter(
+            help="Wait until one spot worker costs less USD an hour (not per vCPU), in the"
+            " cheapest type and zone; only those below it are asked."
+        ),
+    ] = None,
     print_config: Annotated[
         bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
     ] = False,
@@ -83,6 +92,7 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     """Start COUNT workers (default: workers.count) for the run.
 
     Refuses an empty queue, more workers than files, and what is above quota or cost limit.
+    With --when-below it waits, starts nothing meanwhile, and ends on ctrl-C.
     """
     flags = {
         "workers.count": count, "workers.types": type_, "workers.market": market,
@@ -97,25 +107,59 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     if print_config:
         answer(agent_config(context, queues).encode(indent=2))
         return None
-    request = make_request(context, queues, context.settings.workers.count, force=force)
-    facts = scored(context, read_facts(context, queues, request), request)
-    plan = plan_launch(facts, request)
+
+    def make_plan() -> LaunchPlan:
+        asked = make_request(context, queues, context.settings.workers.count, force=force)
+        request = replace(asked, below=when_below)
+        return plan_launch(scored(context, read_facts(context, queues, request), request), request)
+
+    plan = make_plan()
     if dry_run:
         show(plan, dry_run=True)
         return None
     check_ours(context)
-    return carry_out(plan, context, json=json)
+    began = time.monotonic()
+    plan = await_price(context, queues, plan, make_plan)
+    return carry_out(plan, context, json=json, waited=time.monotonic() - began)
 
 
-def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
-    """Start the machines, say what came of it, and return the exit code."""
+def await_price(
+    context: Context, queues: Queues, plan: LaunchPlan, make_plan: Callable[[], LaunchPlan]
+) -> LaunchPlan:
+    """Return a plan that need not wait for a price, made when it can be carried out.
+
+    Raises what planning does: the run may be done, or paused, before the price is right.
+    """
+
+    def is_over() -> bool:
+        return not queues.main.counts().total or bool(load_run(context.store, context).paused)
+
+    try:
+        while plan.dear:
+            show(plan, dry_run=False)
+            say("nothing is started before; ctrl-C ends the wait")
+            price_wait.wait(context.client("ec2"), plan.dear, is_over, say)
+            plan = make_plan()
+    except KeyboardInterrupt:
+        say("interrupted; nothing was started")
+        raise
+    return plan
+
+
+def carry_out(
+    plan: LaunchPlan, context: Context, *, json: bool = False, waited: float = 0.0
+) -> int:
+    """Start the machines, say what came of it, and return the exit code.
+
+    `waited` seconds have passed until their price was right.
+    """
     show(plan, dry_run=False)
     try:
         outcome = start(plan, context)
     except KeyboardInterrupt:
         say(f"interrupted; workers may have started: parallelize scale N{context.hint} counts them")
         raise
-    _report(plan, outcome, json=json)
+    _report(plan, outcome, waited, json=json)
     if error := outcome.error():
         raise error
     return 0
@@ -251,13 +295,14 @@ def show(plan: LaunchPlan, *, dry_run: bool) -> None:
         say("nothing was created")
 
 
-def _report(plan: LaunchPlan, outcome: LaunchOutcome, *, json: bool) -> None:
+def _report(plan: LaunchPlan, outcome: LaunchOutcome, waited: float, *, json: bool) -> None:
     if json:
         answer_json(
             {
                 "schema": 1,
                 "asked": outcome.asked,
                 "group": outcome.group or None,
+                "waited_seconds": round(waited),
                 "placement_score": plan.placement.score if plan.placement else None,
                 "started": [vars(machine) for machine in outcome.started],
             }

@@ -11,14 +11,22 @@ from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Facts, Image, Interruptions, Market, Pool, Quota, Work
 from parallelize.fleet.group import group_request
 from parallelize.fleet.placement import Placement
-from parallelize.fleet.pool_choice import Asked, asked_pools, by_image, fitting, unfit
+from parallelize.fleet.pool_choice import (
+    Asked,
+    Dear,
+    asked_pools,
+    by_image,
+    fitting,
+    too_dear,
+    unfit,
+)
 from parallelize.fleet.rates import UnitPrices
 from parallelize.fleet.refusals import check_request, check_work
 from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.template import disk_of, fleet_request, launch_template
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import price_key
-from parallelize_core.errors import CapacityError, LimitError
+from parallelize_core.errors import CapacityError, LimitError, UsageError
 
 MIN_USEFUL_HOURS = 0.25
 """Workers that would reach the cost limit sooner than this do little more than boot."""
@@ -87,6 +95,8 @@ class LaunchPlan:
     """What the machines cost an hour, in the cheapest and in the dearest pool; None if unknown."""
     beside: Beside | None
     """What their addresses and disks cost; None where nothing is charged."""
+    dear: Dear | None
+    """What has to become cheaper before anything starts; None if nothing has to."""
     left_out: tuple[Interruptions, ...]
     """Why pools of the spot market are not asked that could be."""
     placement: Placement | None
@@ -108,6 +118,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     check_quota(facts, request, asked)
     price = hourly_usd(request, asked)
     check_prices(facts, request, pools)
+    check_below(facts, request, asked["spot"])
     charged = None if facts.emulated else facts.prices
     beside = _beside(facts, request, disk, charged) if charged else None
     check_cost(facts, request, price, beside)
@@ -159,6 +170,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         else None,
         hourly_usd=price,
         beside=beside,
+        dear=too_dear(asked["spot"], request.below),
         left_out=left_out,
         placement=facts.placement,
     )
@@ -237,6 +249,16 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
             f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
             "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"
             "  (--force launches without the limit)",
+        )
+
+
+def check_below(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
+    """Refuse to wait for a price that AWS does not tell."""
+    if request.below is not None and _dearest("spot", pools) is None:
+        raise UsageError(
+            "--when-below cannot tell what to wait for: no spot price is known",
+            f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
+            "allow ec2:DescribeSpotPriceHistory, or choose other types",
         )
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from parallelize.fleet.facts import Facts, Image, Interruptions, Market, Pool
 from parallelize.fleet.group import MAX_TYPES
 from parallelize.fleet.pool_history import leave_out
 from parallelize.fleet.request import LaunchRequest, shares
 from parallelize_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Dear:
+    """Pools of the spot market of which none costs less than `below` USD an hour."""
+
+    pools: tuple[Pool, ...]
+    below: float
+
 
 Asked = Mapping[Market, Sequence[Pool]]
 """The pools that a market is asked for, cheapest first."""
@@ -49,9 +59,26 @@ def steers(request: LaunchRequest) -> bool:
 def asked_pools(
     facts: Facts, request: LaunchRequest, pools: Sequence[Pool]
 ) -> tuple[Asked, tuple[Interruptions, ...]]:
-    """Return the pools to ask in each market, and what speaks against others of the spot market."""
+    """Return the pools to ask in each market, and what speaks against others of the spot market.
+
+    While no pool costs less than `request.below` those are returned that are waited for.
+    """
     spot, left_out = leave_out(pools, facts.history if steers(request) else ())
-    return {"spot": spot, "on-demand": pools}, left_out
+    return {"spot": cheap(spot, request.below) or spot, "on-demand": pools}, left_out
+
+
+def cheap(pools: Sequence[Pool], below: float | None) -> tuple[Pool, ...]:
+    """Return the pools whose spot price is less than `below` USD an hour; all without a limit."""
+    if below is None:
+        return tuple(pools)
+    return tuple(pool for pool in pools if pool.spot_usd is not None and pool.spot_usd < below)
+
+
+def too_dear(pools: Sequence[Pool], below: float | None) -> Dear | None:
+    """Say what has to become cheaper before anything starts, or answer None."""
+    if below is None or cheap(pools, below):
+        return None
+    return Dear(tuple(pools), below)
 
 
 def by_image(pools: Sequence[Pool], images: Sequence[Image]) -> dict[Image, list[Pool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parallelize.fleet.facts import Facts, Work
-from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, UsageError
 
@@ -16,10 +16,28 @@ def check_request(request: LaunchRequest) -> None:
         raise UsageError(f"{request.on_demand} of {request.count} workers cannot be on-demand")
     if request.shutdown_behavior == "stop":
         _check_stop(request)
+    if request.below is not None:
+        _check_below(request, request.below)
     if request.fleet == "persistent" and request.fallback:
         raise UsageError(
             "a persistent fleet keeps asking the spot market, and has no fallback",
             fix="--on-demand K keeps K of the workers on-demand",
+        )
+
+
+def _check_below(request: LaunchRequest, below: float) -> None:
+    if below <= 0:
+        raise UsageError("--when-below takes a price in USD an hour, above 0")
+    if request.fleet == "persistent":
+        raise UsageError(
+            "a persistent fleet buys machines whenever it lacks some, and waits for no price",
+            fix="--max-price limits what it pays, or --fleet one-time",
+        )
+    if "spot" not in dict(shares(request)):
+        raise UsageError(
+            "--when-below waits for spot prices, and no spot worker is asked for",
+            "what machines cost on-demand does not change",
+            "--market spot",
         )
 
 

@@ -18,7 +18,8 @@ from parallelize_core.names import Names
 class LaunchRequest:
     """How many workers, of what kind, within which limits.
 
-    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run.
+    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run. Of the spot
+    market only pools below `below` USD an hour are asked; while there is none, the plan waits.
     `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
     interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
     repeated execution of the same plan start nothing twice. `bundles` are the agent for
@@ -39,6 +40,7 @@ class LaunchRequest:
     autoscale: bool = False
     backlog_per_worker: int = 100
     max_price: float | None = None
+    below: float | None = None
     max_cost: float | None = None
     disk: Disk = field(default_factory=Disk)
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"

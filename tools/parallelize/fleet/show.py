@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
+from parallelize.fleet.facts import Pool
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.placement import BEST
 from parallelize.fleet.plan import LaunchPlan
@@ -32,6 +33,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         *_quota_lines(plan),
         *_placement(plan),
         f"  price    {_price(plan)}",
+        *_waits(plan),
         *_beside(plan),
         *(f"  image    {text}" for text in _images(plan)),
     ]
@@ -153,6 +155,31 @@ def _price(plan: LaunchPlan) -> str:
     if request.agent.max_runtime_seconds:
         stops.append(f"{request.agent.max_runtime_seconds / 3600:g} h")
     return f"{text}, stops at {' or '.join(stops)}" if stops else text
+
+
+def _waits(plan: LaunchPlan) -> list[str]:
+    """Tell what price is waited for, or that only pools below it are asked."""
+    if plan.request.below is None:
+        return []
+    limit = f"{price(plan.request.below)}/h"
+    if not plan.dear:
+        return [f"  below    {limit}: {plural(len(plan.pools), 'pool')} now"]
+    return [
+        f"  waits    until a spot worker costs less than {limit}; now {cheapest(plan.dear.pools)}"
+    ]
+
+
+def cheapest(pools: Sequence[Pool]) -> str:
+    """Return the least spot price of pools, and where it is; one of them has a price."""
+    usd, kind, zone = min(
+        (pool.spot_usd, pool.type.name, pool.zone) for pool in pools if pool.spot_usd is not None
+    )
+    return f"{price(usd)}/h ({kind} in {zone})"
+
+
+def price(amount: float) -> str:
+    """Return a price of a machine-hour, as exact as AWS tells it."""
+    return f"${amount:.4f}".rstrip("0").rstrip(".")
 
 
 def _beside(plan: LaunchPlan) -> list[str]:
