@@ -77,8 +77,8 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     when_below: Annotated[
         float | None,
         Parameter(
-            help="Wait until one spot worker costs less USD an hour (not per vCPU), in the"
-            " cheapest type and zone; only those below it are asked."
+            help="Wait until a spot worker costs less than this many USD an hour (a worker,"
+            " not a vCPU) in some type and zone; only those below it are asked."
         ),
     ] = None,
     print_config: Annotated[
