@@ -15,13 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
@@ -92,12 +89,7 @@ class Fetched:
 
 
 def download(
-    folder: Annotated[Path, Parameter(name="DIR", help="Where the outputs go.")],
-    /,
-    *,
-    dry_run: DryRun = False,
-    json: Json = False,
-    common: Common = NOTHING,
+    folder: Path, /, *, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> int:
     """Fetch the outputs of all finished jobs into a folder, as the inputs' folders are."""
     context = open_context(common)

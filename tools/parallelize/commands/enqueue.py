@@ -15,13 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer_json, escape, say, say_plan, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
@@ -76,11 +73,7 @@ class Enqueued:
 
 
 def enqueue(
-    *,
-    limit: Annotated[int | None, Parameter(help="Send at most N jobs.")] = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    common: Common = NOTHING,
+    *, limit: int | None = None, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> None:
     """Put the jobs that have no result on the queue; nothing is put there twice."""
     if limit is not None and limit < 1:

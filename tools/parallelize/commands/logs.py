@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json, escape, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
 from parallelize.runs.ownership import say_whose
@@ -28,13 +25,11 @@ from parallelize_core.store import Store
 
 
 def logs(
-    file: Annotated[str | None, Parameter(help="The input: its key, or the end of it.")] = None,
+    file: str | None = None,
     *,
-    setup: Annotated[
-        bool, SWITCH, Parameter(help="What the set-up has printed on each worker instead.")
-    ] = False,
-    attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
-    json: Json = False,
+    setup: bool = False,
+    attempt: int | None = None,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Print the record and the log of every attempt at a file."""

@@ -14,16 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import stock_bundle
 from parallelize.commands.machine_types import machine_types
 from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
-from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
+from parallelize.options import NO_WORK, NOTHING, Common, Work
 from parallelize.progress import progress
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
@@ -106,11 +103,9 @@ class Prepared:
 def prep(
     *,
     work: Work = NO_WORK,
-    create_bucket: Annotated[
-        bool, SWITCH, Parameter(help="Make the bucket if there is none.")
-    ] = False,
-    dry_run: DryRun = False,
-    json: Json = False,
+    create_bucket: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""

@@ -9,16 +9,12 @@ retried the job meanwhile, and it may have succeeded.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import make_queues
 from parallelize.runs.failed import quoted
 from parallelize.runs.jobs.plan import KnownJobs, with_files
@@ -27,7 +23,7 @@ from parallelize.runs.record import check_same_places, drafted, load_run, publis
 from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
 from parallelize.runs.silent import among, find_silent, silent_results, told_silent
-from parallelize.runs.which import find_key, key_of_path, matches
+from parallelize.runs.which import find_key, key_of_path, matches, no_such_file
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.config import AgentConfig
@@ -57,24 +53,14 @@ class Retried:
 
 
 def retry(
-    *files: Annotated[
-        str, Parameter(name="FILE", help="Inputs, or ends of their keys; none: all that failed.")
-    ],
-    again: Annotated[
-        bool, SWITCH, Parameter(help="Also files that have succeeded, or have no result yet.")
-    ] = False,
-    silent: Annotated[
-        bool, SWITCH, Parameter(help="Also the files that succeeded but produced no output.")
-    ] = False,
-    dry_run: DryRun = False,
-    json: Json = False,
+    *files: str,
+    again: bool = False,
+    silent: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
-    """Send failed jobs again: all of them, or those of the named files.
-
-    A named file that has succeeded is taken if it has no output, or if one is gone or spoilt. If
-    the environment or the command has changed here, the new one is used.
-    """
+    """Send failed jobs again: all of them, or those of the named files."""
     context = open_context(common)
     if dry_run:
         run = load_run(context.store, context)
@@ -221,12 +207,7 @@ def _find(context: Context, failed: Collection[str], file: str) -> str:
     every = [e.key for part in read_parts(context.store, context.layout) for e in part.entries]
     if matches(every, file, path_key):
         return find_key(every, file, path_key)
-    near = difflib.get_close_matches(file, failed, n=1)
-    raise UsageError(
-        f"no input of this run is called {shown(file)}",
-        f"did you mean {shown(near[0])}?" if near else None,
-        "parallelize failures   lists those that have failed",
-    )
+    raise no_such_file(file, every, "parallelize failures   lists those that have failed")
 
 
 def _finished(context: Context, run: Run, key: str, *, again: bool) -> Result | None:
