@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -113,3 +113,21 @@ class Work:
 
 
 NO_WORK = Work()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Finished:
+    """What becomes of work that is done already; None means not given."""
+
+    changed: Annotated[
+        Literal["redo", "keep", "fail"] | None,
+        Parameter(help="What to do with finished files that have changed. Default: ask, or fail."),
+    ] = None
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {"run.changed": self.changed}
+
+
+NOT_SAID = Finished()

@@ -22,8 +22,12 @@ from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
 from parallelize.local.cloud import local_cloud
 from parallelize.options import Common
+from parallelize.runs.record import find_run
 from parallelize_core.clients import make_session
+from parallelize_core.content_key import content_key
 from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import read_parts
+from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.store import AsyncStore, Store
 from parallelize_core.testing import AsyncInMemoryStore
@@ -74,20 +78,25 @@ class Project:
     def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
         """Do what a worker does at the end of a job: outputs, its mark, the result."""
         store, layout = self.store, self.layout
+        owner = {OWNER: owner_mark(key), OWNER_RUN: run_mark(layout)}
         made = []
         for name in outputs:
-            content = f"output {name}".encode()
-            written = store.put(layout.output.key(name), content)
-            digest = hashlib.sha256(content).hexdigest()
-            made.append(Output(key=name, size=len(content), sha256=digest, etag=written or ""))
+            body = f"output {name}".encode()
+            written = store.put(layout.output.key(name), body, metadata=owner)
+            digest = hashlib.sha256(body).hexdigest()
+            made.append(Output(key=name, size=len(body), sha256=digest, etag=written or ""))
         if failed:
             store.put(layout.failure(key), b"")
         elif not outputs:
             store.put(layout.silence(key), b"")
+        run = find_run(store, layout.run_json)
+        recipe = run.recipe if run else ""
+        entries = (entry for part in read_parts(store, layout) for entry in part.entries)
+        content = next((content_key(recipe, entry) for entry in entries if entry.key == key), "")
         result = Result(
             run=self.run, key=key, attempt=1, worker="w", started_at="", finished_at="",
             cause=Cause.COMMAND if failed else None, outputs=tuple(made), input_etag=etag,
-            status="failed" if failed else "succeeded",
+            status="failed" if failed else "succeeded", recipe=recipe, content=content,
         )  # fmt: skip
         store.put(layout.result(key), result.encode())
 

@@ -5,9 +5,9 @@ interrupted `prep` is repeated. If workers are to start from a vendor's plain im
 them is sent along. The order is inputs, manifest, environment, run.json: a run
 that can be found has all that it names.
 
-A new input is added by a further part of the manifest. One whose content has *changed* is
-taken only if its job has failed, and `retry` then sends the new version: otherwise a result, or a
-message under way, belongs to the old content, and nobody could tell which one was processed.
+A new input is added by a further part of the manifest. What has *changed* is compared with what the
+results were made from (see `runs.outdated`): a job that has failed takes its new input, and `retry`
+sends it; those that have succeeded are done again only if that is what the user wants.
 """
 
 from __future__ import annotations
@@ -19,16 +19,29 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize import bucket, region
-from parallelize.commands import stock_bundle
+from parallelize.commands import changed, stock_bundle
 from parallelize.commands.machine_types import machine_types
+from parallelize.commands.redo import redo
 from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
-from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
+from parallelize.options import (
+    NO_WORK,
+    NOT_SAID,
+    NOTHING,
+    SWITCH,
+    Common,
+    DryRun,
+    Finished,
+    Json,
+    Work,
+)
 from parallelize.progress import progress
+from parallelize.runs import superseded
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
 from parallelize.runs.jobs.wanted import Asked, compare, read_asked
+from parallelize.runs.outdated import Now, compare_results
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
     Draft,
@@ -40,12 +53,11 @@ from parallelize.runs.record import (
     no_numbers,
     publish,
 )
-from parallelize.runs.results import read_result
 from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
-from parallelize_core.files import InputFile
+from parallelize_core.files import InputFile, files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.store import Store
@@ -55,10 +67,7 @@ _PART_TRIES = 10
 NAMED = 20
 """How many of the objects that cannot be inputs are named."""
 
-CHANGED = (
-    "the environment or the settings of the run have changed since it was prepared\n"
-    "  files that are done stay as they are; to redo everything, --run NAME"
-)
+CHANGED = "the environment or the settings of the run have changed since it was prepared"
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Plan:
     """All that may be new; those that are there by then are left alone."""
     new: int
     corrected: tuple[Entry, ...] = ()
-    """Inputs whose jobs have failed, as they are now."""
+    """Jobs of the manifest whose inputs have changed, as they are now."""
     left_out: tuple[str, ...] = ()
     """What was found and is no input."""
     twins: tuple[str, ...] = ()
@@ -86,6 +95,18 @@ class Plan:
         """The size of the uploads."""
         return sum(upload.size for upload in self.uploads)
 
+    @property
+    def now(self) -> Now:
+        """What would be executed, to be compared with results."""
+        changed = {entry.key: entry for entry in self.corrected}
+        return Now(self.draft.run.recipe, changed, self.entries if self.new else ())
+
+    def without_changes(self) -> Plan:
+        """Return the same, with the inputs of the jobs that there are as they were recorded."""
+        changed = {file.key for entry in self.corrected for file in files_of(entry)}
+        uploads = tuple(upload for upload in self.uploads if upload.name not in changed)
+        return replace(self, uploads=uploads, corrected=())
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -96,6 +117,7 @@ class Prepared:
     added: int
     uploaded: int
     uploaded_bytes: int
+    again: int
     environment: str
     left_out: int
     refused: int
@@ -103,18 +125,19 @@ class Prepared:
     """What the inputs are called for people."""
 
 
-def prep(
+def prep(  # noqa: PLR0913 - each is a flag of its own
     *,
     work: Work = NO_WORK,
     create_bucket: Annotated[
         bool, SWITCH, Parameter(help="Make the bucket if there is none.")
     ] = False,
+    finished: Finished = NOT_SAID,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""
-    context = open_context(common, work.flags())
+    context = open_context(common, {**work.flags(), **finished.flags()})
     if dry_run:
         show_plan(context)
         return
@@ -143,6 +166,10 @@ def prepare(
         check_ours(context)
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, asked)
+        known = find_run(store, context.layout.run_json)
+        found = compare_results(store, context.layout, known, plan.now)
+        decision = changed.decide(context, found)
+        plan = plan.without_changes() if decision.keep else plan
         for line in remarks(plan):
             say(line)
         adopt(context)
@@ -151,9 +178,12 @@ def prepare(
         add_corrections(store, context.layout, [*_with_stored(plan.corrected, stored)])
         entries = _with_stored(plan.entries, stored)
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
-        known = find_run(store, context.layout.run_json) is not None
-        if publish(store, context, draft) and known:
+        renewed = publish(store, context, draft) and known is not None
+        if renewed:
             say(CHANGED)
+        waiting = () if decision.keep else found.waiting
+        again = redo(context, decision.redo, waiting, renewed=renewed)
+        superseded.sweep(context, draft.run)
     environment = draft.run.environment
     return Prepared(
         run=context.run,
@@ -161,6 +191,7 @@ def prepare(
         added=plan.new,
         uploaded=len(plan.uploads),
         uploaded_bytes=plan.bytes,
+        again=again,
         environment=environment.identity if environment else "",
         left_out=len(plan.left_out),
         refused=len(plan.refused),
@@ -181,6 +212,8 @@ def show_plan(context: Context) -> None:
         check_ours(context)
         plan = make_plan(context, context.store, draft, asked)
         renewed = is_renewal(context.store, context, draft)
+        there = find_run(context.store, context.layout.run_json)
+        found = compare_results(context.store, context.layout, there, plan.now)
     for bundle in stock_bundle.pack(context, machine_types(context)):
         if not bundle.sent:
             say_plan(f"would upload {stock_bundle.describe(bundle)}")
@@ -190,6 +223,8 @@ def show_plan(context: Context) -> None:
     if renewed:
         say_plan("would replace the environment or the settings of the run: they have changed")
     for line in remarks(plan):
+        say_plan(line)
+    for line in changed.planned(context, found):
         say_plan(line)
     size = show_size(plan.bytes)
     noun = "input" if asked.shape.plain else "job"
@@ -231,8 +266,6 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
         files = local_files(store, layout, asked.found.inputs, known)
         files = replace(files, left_out=asked.found.left_out)
     wanted = files.wanted
-    changed = [e.key for e in wanted if e.key not in files.held and _differs(e, known)]
-    check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
@@ -244,11 +277,10 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
 def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     shaped = compare(context, asked)
     plan, files = shaped.plan, shaped.files
-    etags = {entry.key: entry.etag for entry in plan.changed}
-    every = KnownJobs(context.store, context.layout) if etags else ()
-    known = {entry.key: entry for entry in every if entry.key in etags}
+    keys = {entry.key for entry in plan.changed}
+    every = KnownJobs(context.store, context.layout) if keys else ()
+    known = {entry.key: entry for entry in every if entry.key in keys}
     corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
-    check_changes(context.store, context.layout, etags, etags)
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
@@ -263,21 +295,6 @@ def _check_numbers(known: Iterable[Entry]) -> None:
 
 def _kept_number(entry: Entry, known: Mapping[str, Entry]) -> Entry:
     return entry.model_copy(update={"number": known[entry.key].number})
-
-
-def check_changes(
-    store: Store, layout: RunLayout, changed: Iterable[str], etags: Mapping[str, str]
-) -> None:
-    """Raise UsageError for inputs that changed although their jobs have not failed."""
-    refused = [key for key in changed if not _may_change(store, layout, key, etags[key])]
-    if refused:
-        verb = "has" if len(refused) == 1 else "have"
-        raise UsageError(
-            f"{plural(len(refused), 'input')} {verb} changed since it was prepared",
-            some(refused),
-            "give the new version a run of its own: --run NAME\n"
-            "(only an input whose job failed may change; then: parallelize retry)",
-        )
 
 
 def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
@@ -362,11 +379,3 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
 
 def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:
     return entry.key in known and known[entry.key].etag != entry.etag
-
-
-def _may_change(store: Store, layout: RunLayout, key: str, etag: str) -> bool:
-    result = read_result(store, layout, key)
-    if result is None:
-        return False
-    # The second: a retry has processed this very version already.
-    return result.status == "failed" or result.input_etag == etag

@@ -36,7 +36,16 @@ from parallelize.fleet import instances
 from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
-from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.options import (
+    NO_WORK,
+    NOT_SAID,
+    NOTHING,
+    Common,
+    DryRun,
+    Finished,
+    Json,
+    Work,
+)
 from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
@@ -81,6 +90,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
         Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
     ] = None,
     work: Work = NO_WORK,
+    finished: Finished = NOT_SAID,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -94,7 +104,7 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
-        flags = {**work.flags(), **settings, "workers.count": workers}
+        flags = {**work.flags(), **finished.flags(), **settings, "workers.count": workers}
         return _run(common, flags, Places(out, joblog), dry_run=dry_run, json=json)
 
 
