@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,8 +16,11 @@ from parallelize.bulk import get_each
 from parallelize.console import escape, say, shown
 from parallelize.context import Context
 from parallelize.runs.failed import quoted
+from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.outdated import Comparison, Outdated, Reason
+from parallelize.runs.results import list_results
 from parallelize.runs.snapshot import decode_heartbeat
+from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import plural, show_duration, show_usd
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import UsageError
@@ -55,6 +58,8 @@ def decide(context: Context, found: Comparison) -> Decision:
     if said == "redo":
         return Decision({one.key: one.etag for one in found.outdated})
     if said == "keep":
+        if found.done:
+            say(f"{plural(len(found.done), 'finished file')} out of date: their outputs are kept")
         return Decision(keep=True)
     if not found.done:
         return Decision()
@@ -63,6 +68,22 @@ def decide(context: Context, found: Comparison) -> Decision:
         return _asked(found, lines)
     head, *rest = lines
     raise UsageError(head, "\n".join(rest), _ways(found.done))
+
+
+def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> dict[str, str]:
+    """Return the jobs to do again on purpose, with the ETags of their results: all, or of `files`.
+
+    Those that have no result are done in any case; `new` are those that the manifest has not yet.
+    Raises UsageError for a name that means no job.
+    """
+    store, layout = context.store, context.layout
+    keys = [entry.key for entry in KnownJobs(store, layout)]
+    if files:
+        every = [*keys, *new]
+        keys = [find_key(every, file, key_of_path(context, file)) for file in files]
+    listed = list_results(store, layout, keys)
+    places = ((key, layout.result(key)) for key in keys)
+    return {key: listed[place] for key, place in places if place in listed}
 
 
 def _asked(found: Comparison, lines: Sequence[str]) -> Decision:

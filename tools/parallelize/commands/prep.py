@@ -12,7 +12,7 @@ sends it; those that have succeeded are done again only if that is what the user
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -21,8 +21,9 @@ from cyclopts import Parameter
 from parallelize import bucket, region
 from parallelize.commands import changed, stock_bundle
 from parallelize.commands.machine_types import machine_types
+from parallelize.commands.prep_plan import Plan, make_plan, remarks
 from parallelize.commands.redo import redo
-from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
+from parallelize.console import answer_json, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
 from parallelize.options import (
     NO_WORK,
@@ -37,75 +38,30 @@ from parallelize.options import (
 )
 from parallelize.progress import progress
 from parallelize.runs import superseded
-from parallelize.runs.input_files import local_files, remote_files
-from parallelize.runs.inputs import Refused, told_left_out
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
-from parallelize.runs.jobs.wanted import Asked, compare, read_asked
-from parallelize.runs.outdated import Now, compare_results
+from parallelize.runs.jobs.wanted import Asked, read_asked
+from parallelize.runs.outdated import Comparison, compare_results
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
-    Draft,
-    check_same_columns,
-    check_same_places,
     drafted,
     find_run,
     is_renewal,
-    no_numbers,
     publish,
 )
-from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
-from parallelize_core.files import InputFile, files_of
+from parallelize_core.files import InputFile
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.store import Store
 
 _PART_TRIES = 10
 
-NAMED = 20
-"""How many of the objects that cannot be inputs are named."""
+_NOT_TOLD = {"noun", "outdated"}
+"""Of `Prepared`, what is for other commands."""
 
 CHANGED = "the environment or the settings of the run have changed since it was prepared"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `prep` will do: send files, add entries to the manifest, renew run.json."""
-
-    draft: Draft
-    uploads: tuple[Outgoing, ...]
-    entries: Iterable[Entry]
-    """All that may be new; those that are there by then are left alone."""
-    new: int
-    corrected: tuple[Entry, ...] = ()
-    """Jobs of the manifest whose inputs have changed, as they are now."""
-    left_out: tuple[str, ...] = ()
-    """What was found and is no input."""
-    twins: tuple[str, ...] = ()
-    """What to say of inputs whose names other disks take for one."""
-    refused: tuple[Refused, ...] = ()
-    """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
-    ungrouped: tuple[str, ...] = ()
-    """Files that `run.group` puts into no job."""
-
-    @property
-    def bytes(self) -> int:
-        """The size of the uploads."""
-        return sum(upload.size for upload in self.uploads)
-
-    @property
-    def now(self) -> Now:
-        """What would be executed, to be compared with results."""
-        changed = {entry.key: entry for entry in self.corrected}
-        return Now(self.draft.run.recipe, changed, self.entries if self.new else ())
-
-    def without_changes(self) -> Plan:
-        """Return the same, with the inputs of the jobs that there are as they were recorded."""
-        changed = {file.key for entry in self.corrected for file in files_of(entry)}
-        uploads = tuple(upload for upload in self.uploads if upload.name not in changed)
-        return replace(self, uploads=uploads, corrected=())
 
 
 @dataclass(frozen=True)
@@ -123,6 +79,8 @@ class Prepared:
     refused: int
     noun: str = "input"
     """What the inputs are called for people."""
+    outdated: Collection[str] = ()
+    """The ETags of the results that were found to be out of date."""
 
 
 def prep(  # noqa: PLR0913 - each is a flag of its own
@@ -147,16 +105,21 @@ def prep(  # noqa: PLR0913 - each is a flag of its own
         f"{done.uploaded:,} uploaded ({show_size(done.uploaded_bytes)})"
     )
     if json:
-        told = {name: value for name, value in done.__dict__.items() if name != "noun"}
+        told = {name: value for name, value in done.__dict__.items() if name not in _NOT_TOLD}
         answer_json({"schema": 1, **told})
 
 
 def prepare(
-    context: Context, *, create_bucket: bool = False, asked: Asked | None = None
+    context: Context,
+    *,
+    create_bucket: bool = False,
+    asked: Asked | None = None,
+    again: Sequence[str] | None = None,
 ) -> Prepared:
     """Do all of `prep`, of what is `asked` for; by default that is what the settings say.
 
-    What is there already is not sent again.
+    What is there already is not sent again. The finished jobs `again` are done once more, all of
+    them if it is empty.
 
     Raises UsageError, before anything is sent, for whatever is wrong with inputs or command.
     """
@@ -168,8 +131,8 @@ def prepare(
         plan = make_plan(context, store, draft, asked)
         known = find_run(store, context.layout.run_json)
         found = compare_results(store, context.layout, known, plan.now)
-        decision = changed.decide(context, found)
-        plan = plan.without_changes() if decision.keep else plan
+        decision = _decide(context, plan, found, again)
+        plan = plan.keeping(decision.redo) if decision.keep else plan
         for line in remarks(plan):
             say(line)
         adopt(context)
@@ -182,7 +145,7 @@ def prepare(
         if renewed:
             say(CHANGED)
         waiting = () if decision.keep else found.waiting
-        again = redo(context, decision.redo, waiting, renewed=renewed)
+        sent = redo(context, decision.redo, waiting, renewed=renewed)
         superseded.sweep(context, draft.run)
     environment = draft.run.environment
     return Prepared(
@@ -191,12 +154,26 @@ def prepare(
         added=plan.new,
         uploaded=len(plan.uploads),
         uploaded_bytes=plan.bytes,
-        again=again,
+        again=sent,
         environment=environment.identity if environment else "",
         left_out=len(plan.left_out),
         refused=len(plan.refused),
         noun="input" if asked.shape.plain else "job",
+        outdated=frozenset(one.etag for one in found.outdated),
     )
+
+
+def _decide(
+    context: Context, plan: Plan, found: Comparison, again: Sequence[str] | None
+) -> changed.Decision:
+    """Return what becomes of finished jobs; those that are to be done again need no question."""
+    named: dict[str, str] = {}
+    if again is not None:
+        new = [entry.key for entry in plan.entries] if again and plan.new else []
+        named = changed.again(context, again, new)
+    others = tuple(one for one in found.outdated if one.key not in named)
+    decision = changed.decide(context, replace(found, outdated=others))
+    return replace(decision, redo={**decision.redo, **named})
 
 
 def show_plan(context: Context) -> None:
@@ -229,72 +206,6 @@ def show_plan(context: Context) -> None:
     size = show_size(plan.bytes)
     noun = "input" if asked.shape.plain else "job"
     say_plan(f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send")
-
-
-def remarks(plan: Plan) -> Iterator[str]:
-    """Say what was found and does not become an input."""
-    if told := told_left_out(plan.left_out):
-        yield told
-    if plan.ungrouped:
-        named = some(list(plan.ungrouped)).replace("\n", ", ")
-        yield f"{plural(len(plan.ungrouped), 'file')} in no group of run.group, left out: {named}"
-    yield from plan.twins
-    if plan.refused:
-        lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
-        more = [f"and {len(plan.refused) - NAMED:,} more"] if len(plan.refused) > NAMED else []
-        yield "\n  ".join(
-            [f"{plural(len(plan.refused), 'object')} cannot be processed:", *lines, *more]
-        )
-
-
-def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Plan:
-    """Compare what is wanted with what is there."""
-    there = find_run(store, context.layout.run_json)
-    check_same_places(draft.run, there)
-    check_same_columns(draft.run, there)
-    if draft.numbered:
-        _check_numbers(KnownJobs(store, context.layout))
-    return (_plain_plan if asked.shape.plain else _shaped)(context, draft, asked)
-
-
-def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
-    store, layout = context.store, context.layout
-    known = {entry.key: entry for entry in KnownJobs(store, layout)}
-    if asked.found is None:
-        files = remote_files(context)
-    else:
-        files = local_files(store, layout, asked.found.inputs, known)
-        files = replace(files, left_out=asked.found.left_out)
-    wanted = files.wanted
-    new = tuple(entry for entry in wanted if entry.key not in known)
-    corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
-    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
-    return Plan(
-        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused
-    )
-
-
-def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
-    shaped = compare(context, asked)
-    plan, files = shaped.plan, shaped.files
-    keys = {entry.key for entry in plan.changed}
-    every = KnownJobs(context.store, context.layout) if keys else ()
-    known = {entry.key: entry for entry in every if entry.key in keys}
-    corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
-    left_out = asked.found.left_out if asked.found else files.left_out
-    return Plan(
-        draft, files.uploads, plan.entries, plan.new, corrected, left_out,
-        refused=files.refused, ungrouped=shaped.ungrouped,
-    )  # fmt: skip
-
-
-def _check_numbers(known: Iterable[Entry]) -> None:
-    if lacking := [entry.key for entry in known if entry.number is None]:
-        raise no_numbers(lacking)
-
-
-def _kept_number(entry: Entry, known: Mapping[str, Entry]) -> Entry:
-    return entry.model_copy(update={"number": known[entry.key].number})
 
 
 def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
@@ -375,7 +286,3 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
         )  # fmt: skip
     bucket.create(s3, name, context.region, context.settings.aws.tags)
     say(f"made the bucket {name}")
-
-
-def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:
-    return entry.key in known and known[entry.key].etag != entry.etag

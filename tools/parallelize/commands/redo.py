@@ -18,6 +18,7 @@ from parallelize.context import Context
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs import superseded
+from parallelize.runs.outdated import Now, Reason, compare_results
 from parallelize.runs.record import load_run
 from parallelize.runs.results import decode_result
 from parallelize.runs.resume import resume
@@ -115,3 +116,23 @@ def _take_away(
     store: Store, layout: RunLayout, entry: Entry, etags: Mapping[str, str]
 ) -> tuple[str, bool]:
     return entry.key, store.delete_version(layout.result(entry.key), etags[entry.key])
+
+
+def redo_late(context: Context, known: Collection[str]) -> bool:
+    """Do those jobs again that were under way when the run changed; return whether any was.
+
+    Their results came afterwards, and are of the command or the input of before. `known` has the
+    ETags of the results that were found to be so earlier, about which there was a decision.
+    """
+    store, layout = context.store, context.layout
+    run = load_run(store, context)
+    found = compare_results(store, layout, run, Now(run.recipe))
+    late = {
+        one.key: one.etag
+        for one in found.outdated
+        # Workers of a former version never say what they have executed.
+        if one.etag not in known and one.reason is not Reason.UNKNOWN
+    }
+    if late:
+        say(f"{plural(len(late), 'job')} had begun before the change")
+    return redo(context, late, (), renewed=True) > 0

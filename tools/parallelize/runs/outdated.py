@@ -14,6 +14,7 @@ from typing import Self
 
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.results import list_results, read_listed
+from parallelize.units import plural
 from parallelize_core.content_key import content_key
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_corrections
@@ -84,6 +85,27 @@ def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now
         and (reason := wanted.reason_against(result, now.recipe))
     ]
     return Comparison(tuple(outdated), waiting)
+
+
+def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
+    """Whether a result was made from something else than the run and its manifest have now.
+
+    Of a result that does not say, it is not known, and true if that can be.
+    """
+    if result.content:
+        return result.content != content_key(run.recipe, entry)
+    return run.renewed
+
+
+def told_outdated(count: int, hint: str) -> list[str]:
+    """Say that outputs are not what would be made now; nothing if all are."""
+    if not count:
+        return []
+    of = f"{plural(count, 'file')} have" if count > 1 else "1 file has"
+    return [
+        f"{of} outputs of an earlier command, environment or input",
+        f"  to renew them: parallelize run{hint} --changed redo",
+    ]
 
 
 def _entries(
