@@ -12,6 +12,7 @@ from tests.functional.client.conftest import Project, cut_off
 
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.prep import prepare
+from parallelize.commands.redo import redo_late
 from parallelize.context import Context, open_context
 from parallelize.options import Common
 from parallelize.runs import superseded
@@ -88,7 +89,7 @@ def test_a_changed_script_is_an_error_that_tells_how_many_files_it_concerns(
     assert done.call("prep") == 2
     told = capsys.readouterr().err
     assert "error: 3 finished files are out of date" in told
-    assert "3: the command, its environment or the naming of outputs has changed" in told
+    assert "3 because the command, its environment or the naming of outputs has changed" in told
     assert "--changed redo" in told
     assert load_run(done.store, done.context) == before, "nothing was sent"
 
@@ -202,7 +203,7 @@ def test_a_result_of_a_former_version_is_asked_about(done: Project, capsys: Capt
     assert done.call("prep") == 2
     told = capsys.readouterr().err
     assert "1 finished file is out of date" in told
-    assert "1: it was made by a former version, which did not record from what" in told
+    assert "1 because it was made by a former version, which did not record from what" in told
 
 
 class Terminal(StringIO):
@@ -331,3 +332,78 @@ def test_a_new_file_with_a_result_of_a_command_that_was_cut_off_is_looked_at(
     )  # fmt: skip
     done.store.put(done.layout.result("d.txt"), stray.encode(), IF_ABSENT)
     assert done.call("prep") == 2
+
+
+def test_jobs_that_had_begun_before_a_change_are_done_again_at_the_end(done: Project) -> None:
+    prepared = prepare(open_context(Common()))
+    done.write_script(ANOTHER)
+    assert done.call("prep", "--changed", "keep") == 0
+    old = read_result(done.store, done.layout, "a.txt")
+    assert old is not None
+    late = old.model_copy(update={"worker": "slow"})
+    done.store.put(done.layout.result("a.txt"), late.encode())
+    known = {i.etag for i in done.store.list(done.layout.results.prefix)}
+    kept_on_purpose = {
+        item.etag
+        for item in done.store.list(done.layout.results.prefix)
+        if item.key != done.layout.result("a.txt")
+    }
+    assert prepared.outdated == frozenset()
+    assert not redo_late(done.context, known)
+    assert redo_late(done.context, kept_on_purpose)
+    assert results(done) == {"b.txt", "c.txt"}
+    assert set(sent(done)) == {"a.txt"}
+
+
+def test_what_workers_of_a_former_version_leave_is_not_done_again_for_ever(
+    done: Project,
+) -> None:
+    done.write_script(ANOTHER)
+    assert done.call("prep", "--changed", "keep") == 0
+    for name in FILES:
+        old = read_result(done.store, done.layout, name)
+        assert old is not None
+        former = old.model_copy(update={"content": "", "recipe": "", "worker": "of old"})
+        done.store.put(done.layout.result(name), former.encode())
+    assert not redo_late(done.context, ())
+    assert results(done) == set(FILES)
+
+
+def test_finished_files_are_done_again_on_purpose(done: Project) -> None:
+    prepare(open_context(Common()), again=["b.txt"])
+    assert results(done) == {"a.txt", "c.txt"}
+    prepare(open_context(Common()), again=[])
+    assert results(done) == set()
+    assert set(sent(done)) == set(FILES)
+    assert kept(done) == [*FILES]
+
+
+def test_a_file_that_is_done_again_on_purpose_is_not_asked_about(done: Project) -> None:
+    change(done, "b.txt")
+    context = open_context(Common(), {"run.changed": "fail"})
+    prepare(context, again=["b.txt"])
+    there = done.store.head(done.layout.input.key("b.txt"))
+    assert there is not None
+    assert sent(done) == {"b.txt": there.etag}
+
+
+def test_a_file_that_is_done_again_has_its_new_input_although_others_keep_theirs(
+    done: Project,
+) -> None:
+    change(done, "a.txt")
+    change(done, "b.txt")
+    prepare(open_context(Common(), {"run.changed": "keep"}), again=["b.txt"])
+    assert done.store.get(done.layout.input.key("a.txt")) == b"content of a.txt"
+    assert done.store.get(done.layout.input.key("b.txt")) == b"changed"
+    assert results(done) == {"a.txt", "c.txt"}
+
+
+def test_a_download_says_what_is_out_of_date(done: Project, capsys: Captured) -> None:
+    assert done.call("download", "out") == 0
+    assert "earlier" not in capsys.readouterr().err
+    done.write_script(ANOTHER)
+    assert done.call("prep", "--changed", "keep") == 0
+    assert done.call("download", "out", "--json") == 0
+    told = capsys.readouterr()
+    assert "3 files have outputs of an earlier command, environment or input" in told.err
+    assert json.loads(told.out)["outdated"] == 3

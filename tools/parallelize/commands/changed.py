@@ -21,7 +21,7 @@ from parallelize.runs.outdated import Comparison, Outdated, Reason
 from parallelize.runs.results import list_results
 from parallelize.runs.snapshot import decode_heartbeat
 from parallelize.runs.which import find_key, key_of_path
-from parallelize.units import plural, show_duration, show_usd
+from parallelize.units import CENT, plural, show_duration, show_usd
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import UsageError
 
@@ -115,7 +115,7 @@ def told(context: Context, done: Sequence[Outdated]) -> list[str]:
     verb = "is" if len(done) == 1 else "are"
     head = f"{plural(len(done), 'finished file')} {verb} out of date"
     counts = Counter(one.reason for one in done)
-    lines = [f"{count:,}: {reason.value}" for reason, count in counts.most_common()]
+    lines = [f"{count:,} because {reason.value}" for reason, count in counts.most_common()]
     changed = [one.key for one in done if one.reason is Reason.INPUT]
     if changed:
         more = f" and {len(changed) - _NAMED:,} more" if len(changed) > _NAMED else ""
@@ -128,7 +128,7 @@ def _cost(context: Context, done: Sequence[Outdated]) -> str:
     places = (item.key for item in context.store.list(context.layout.agents.prefix))
     beats = (decode_heartbeat("", body) for _, body in get_each(context.store, places) if body)
     usd = spent_usd(beat for beat in beats if beat)
-    so_far = f"; the whole run has cost about {show_usd(usd)} so far" if usd else ""
+    so_far = f"; the whole run has cost about {show_usd(usd)} so far" if usd >= CENT else ""
     return f"their commands took {show_duration(seconds)} in all{so_far}"
 
 

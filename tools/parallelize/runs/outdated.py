@@ -97,6 +97,15 @@ def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
     return run.renewed
 
 
+def reason_of(there: Run, recipe: str, entry: Entry, result: Result) -> Reason | None:
+    """Return why a result is not what its job would bring now; None if it is.
+
+    `there` is the record of the run, `entry` the job as it would be done now by the `recipe`.
+    """
+    one_recipe = there.recipe == recipe and not there.renewed
+    return _Expected.of(recipe, entry, one_recipe=one_recipe).reason_against(result, recipe)
+
+
 def told_outdated(count: int, hint: str) -> list[str]:
     """Say that outputs are not what would be made now; nothing if all are."""
     if not count:
