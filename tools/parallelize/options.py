@@ -124,10 +124,13 @@ class Finished:
         Literal["redo", "keep", "fail"] | None,
         Parameter(help="What to do with finished files that have changed. Default: ask, or fail."),
     ] = None
+    no_reuse: Annotated[
+        bool, SWITCH, Parameter(help="Copy no outputs of other runs; execute the command.")
+    ] = False
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
-        return {"run.changed": self.changed}
+        return {"run.changed": self.changed, "run.reuse": False if self.no_reuse else None}
 
 
 NOT_SAID = Finished()

@@ -72,6 +72,7 @@ class RunTable(Table):
     gpus_per_job: int = Field(default=0, ge=0)
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
     changed: Literal["ask", "redo", "keep", "fail"] = "ask"
+    reuse: bool = True
 
 
 class OutputTable(Table):

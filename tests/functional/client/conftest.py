@@ -109,7 +109,7 @@ class CutStore:
         self._left = writes
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"put", "put_file", "delete", "delete_version"}:
+        if name in {"put", "put_file", "delete", "delete_version", "copy_from"}:
             if self._left == 0:
                 raise ConnectionAbortedError
             self._left -= 1
@@ -160,6 +160,8 @@ def project(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("parallelize.context.make_session", session)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
+    # All tests share a bucket, and none is to find what another has made.
+    monkeypatch.setenv("PARALLELIZE_RUN_REUSE", "false")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "project"

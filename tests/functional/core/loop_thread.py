@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import pytest
 
 from parallelize_core.queue import AsyncQueue, Message, QueueCounts
-from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo
+from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source
 
 T = TypeVar("T")
 
@@ -81,6 +81,11 @@ class LoopStore:
 
     def delete_version(self, key: str, etag: str) -> bool:
         pytest.skip("only the client deletes a version, and it has no loop")
+
+    def copy_from(
+        self, source: Source, key: str, metadata: Mapping[str, str] | None = None
+    ) -> str | None:
+        pytest.skip("only the client copies, and it does so without a loop")
 
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
         return self._run(self.store.get_file(key, path, etag))

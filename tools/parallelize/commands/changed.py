@@ -15,6 +15,7 @@ from enum import Enum
 from parallelize.bulk import get_each
 from parallelize.console import escape, say, shown
 from parallelize.context import Context
+from parallelize.runs import reuse
 from parallelize.runs.failed import quoted
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.outdated import Comparison, Outdated, Reason
@@ -24,6 +25,7 @@ from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import CENT, plural, show_duration, show_usd
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import UsageError
+from parallelize_core.run import Run
 
 _NAMED = 3
 """How many of the changed inputs are named."""
@@ -96,6 +98,18 @@ def _asked(found: Comparison, lines: Sequence[str]) -> Decision:
         case "keep":
             return Decision(keep=True)
     raise UsageError("the answer was neither redo nor keep, so nothing was done")
+
+
+def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[str]:
+    """Copy what other runs have made by the same work; return the jobs that are done so."""
+    if not same:
+        return set()
+    copied = reuse.copy(context, run, same)
+    origins = Counter(result.copied_from for result in copied)
+    for origin, count in origins.most_common():
+        say(f"the outputs of {plural(count, 'file')} are copied from run {escape(origin)}: "
+            "the same command on the same input (--no-reuse executes it)")  # fmt: skip
+    return {result.key for result in copied}
 
 
 def planned(context: Context, found: Comparison) -> list[str]:

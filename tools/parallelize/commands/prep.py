@@ -37,7 +37,7 @@ from parallelize.options import (
     Work,
 )
 from parallelize.progress import progress
-from parallelize.runs import superseded
+from parallelize.runs import reuse, superseded
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.outdated import Comparison, compare_results
@@ -51,7 +51,7 @@ from parallelize.runs.record import (
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
-from parallelize_core.files import InputFile
+from parallelize_core.files import InputFile, files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.store import Store
@@ -74,6 +74,7 @@ class Prepared:
     uploaded: int
     uploaded_bytes: int
     again: int
+    copied: int
     environment: str
     left_out: int
     refused: int
@@ -135,7 +136,10 @@ def prepare(
         plan = plan.keeping(decision.redo) if decision.keep else plan
         for line in remarks(plan):
             say(line)
+        same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
         adopt(context)
+        copied = changed.copy_same(context, draft.run, same)
+        plan = plan.without(_unneeded(context, plan, copied, decision.redo))
         stored = send(context, plan.uploads)
         stock_bundle.send(context, bundles)
         add_corrections(store, context.layout, [*_with_stored(plan.corrected, stored)])
@@ -155,12 +159,23 @@ def prepare(
         uploaded=len(plan.uploads),
         uploaded_bytes=plan.bytes,
         again=sent,
+        copied=len(copied),
         environment=environment.identity if environment else "",
         left_out=len(plan.left_out),
         refused=len(plan.refused),
         noun="input" if asked.shape.plain else "job",
         outdated=frozenset(one.etag for one in found.outdated),
     )
+
+
+def _unneeded(
+    context: Context, plan: Plan, copied: Collection[str], redo: Collection[str]
+) -> set[str]:
+    """Return the inputs that need not be sent, as what they would be made into was copied."""
+    names = {upload.name for upload in plan.uploads}
+    for entry in plan.corrected:
+        names -= {file.key for file in files_of(entry)}
+    return reuse.unneeded(context, plan.entries, names, copied, redo)
 
 
 def _decide(
@@ -191,6 +206,8 @@ def show_plan(context: Context) -> None:
         renewed = is_renewal(context.store, context, draft)
         there = find_run(context.store, context.layout.run_json)
         found = compare_results(context.store, context.layout, there, plan.now)
+        same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
+        plan = plan.without(_unneeded(context, plan, {one.entry.key for one in same}, ()))
     for bundle in stock_bundle.pack(context, machine_types(context)):
         if not bundle.sent:
             say_plan(f"would upload {stock_bundle.describe(bundle)}")
@@ -203,6 +220,8 @@ def show_plan(context: Context) -> None:
         say_plan(line)
     for line in changed.planned(context, found):
         say_plan(line)
+    if same:
+        say_plan(f"would copy the outputs of {plural(len(same), 'file')} from another run")
     size = show_size(plan.bytes)
     noun = "input" if asked.shape.plain else "job"
     say_plan(f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send")

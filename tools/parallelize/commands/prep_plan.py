@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parallelize.console import shown, some
 from parallelize.context import Context
+from parallelize.runs import reuse
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
 from parallelize.runs.jobs.plan import KnownJobs
@@ -23,6 +24,7 @@ from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing
 from parallelize.units import plural
 from parallelize_core.files import files_of
+from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry
 from parallelize_core.store import Store
 
@@ -49,6 +51,8 @@ class Plan:
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
     ungrouped: tuple[str, ...] = ()
     """Files that `run.group` puts into no job."""
+    others: Sequence[RunLayout] = ()
+    """Runs from which outputs of new jobs can perhaps be copied."""
 
     @property
     def bytes(self) -> int:
@@ -72,6 +76,11 @@ class Plan:
         changed = {file.key for entry in kept for file in files_of(entry)} - needed
         uploads = tuple(upload for upload in self.uploads if upload.name not in changed)
         return replace(self, uploads=uploads, corrected=taken)
+
+    def without(self, names: Collection[str]) -> Plan:
+        """Return the same, with these inputs not sent."""
+        uploads = tuple(upload for upload in self.uploads if upload.name not in names)
+        return replace(self, uploads=uploads)
 
 
 def remarks(plan: Plan) -> Iterator[str]:
@@ -103,22 +112,28 @@ def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Pla
 def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
     store, layout = context.store, context.layout
     known = {entry.key: entry for entry in KnownJobs(store, layout)}
+    others: Sequence[RunLayout] = ()
     if asked.found is None:
         files = remote_files(context)
+        others = reuse.find_others(context, draft)
     else:
-        files = local_files(store, layout, asked.found.inputs, known)
+        names = {item.key for item in asked.found.inputs}
+        others = reuse.find_others(context, draft) if names - known.keys() else ()
+        files = local_files(store, layout, asked.found.inputs, names if others else known)
         files = replace(files, left_out=asked.found.left_out)
     wanted = files.wanted
     new = tuple(entry for entry in wanted if entry.key not in known)
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
     return Plan(
-        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused
-    )
+        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused,
+        others=others,
+    )  # fmt: skip
 
 
 def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
-    shaped = compare(context, asked)
+    others = reuse.find_others(context, draft)
+    shaped = compare(context, asked, read_all=bool(others))
     plan, files = shaped.plan, shaped.files
     keys = {entry.key for entry in plan.changed}
     every = KnownJobs(context.store, context.layout) if keys else ()
@@ -127,7 +142,7 @@ def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
-        refused=files.refused, ungrouped=shaped.ungrouped,
+        refused=files.refused, ungrouped=shaped.ungrouped, others=others,
     )  # fmt: skip
 
 
