@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.functional.agent.bench import HOURLY_USD, SWIFT, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
+from parallelize_agent.job.job import Job
 from parallelize_core.charges import Rates
 from parallelize_core.content_key import content_key
 from parallelize_core.result import INLINE_LOG_BYTES
@@ -223,7 +225,7 @@ def test_the_result_says_what_was_executed_by_a_key_that_a_client_can_compute(
     bench.store.put(bench.layout.run_json, run.encode())
     bench.run()
     result = bench.result("a/b.txt")
-    key = content_key("a recipe", bench.message("a/b.txt"))
+    key = content_key(run, bench.message("a/b.txt"))
     assert key
     assert (result.recipe, result.content) == ("a recipe", key)
 
@@ -249,3 +251,17 @@ def test_a_job_that_began_before_a_change_tells_of_what_it_began_with(make: Make
         gate.open()
         until(lambda: bench.has_result("a.txt") or None)
     assert bench.result("a.txt").recipe == "old"
+
+
+def test_a_job_that_is_done_leaves_nothing_to_the_collector(make: MakeBench) -> None:
+    """It stops the worker for longer than anything else, so it must have nothing to look for."""
+    bench = make(COUNT)
+    bench.add({f"{n}": b"" for n in range(10)})
+    gc.collect()
+    gc.disable()
+    try:
+        bench.run()
+        left = [one for one in gc.get_objects() if isinstance(one, Job)]
+    finally:
+        gc.enable()
+    assert left == []

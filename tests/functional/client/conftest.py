@@ -22,11 +22,11 @@ from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
 from parallelize.local.cloud import local_cloud
 from parallelize.options import Common
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import find_run
 from parallelize_core.clients import make_session
 from parallelize_core.content_key import content_key
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import read_parts
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.store import AsyncStore, Store
@@ -91,8 +91,8 @@ class Project:
             store.put(layout.silence(key), b"")
         run = find_run(store, layout.run_json)
         recipe = run.recipe if run else ""
-        entries = (entry for part in read_parts(store, layout) for entry in part.entries)
-        content = next((content_key(recipe, entry) for entry in entries if entry.key == key), "")
+        jobs = all_jobs(store, layout, run) if run else []
+        content = next((content_key(run, job) for job in jobs if run and job.key == key), "")
         result = Result(
             run=self.run, key=key, attempt=1, worker="w", started_at="", finished_at="",
             cause=Cause.COMMAND if failed else None, outputs=tuple(made), input_etag=etag,

@@ -22,6 +22,7 @@ from parallelize_core.run import (
     Run,
     Serve,
     Setup,
+    Then,
 )
 
 RUN = Run(
@@ -60,6 +61,7 @@ SAME: dict[str, Any] = {
     "forgiven_silent": 3, "resumed_at": "2026-11-02T00:00:00Z", "origin": "x", "owner": "y",
     "v": 2, "limits": Limits(timeout_seconds=1, max_attempts=9), "input": Location("c", "d/"),
     "output": Location("c", "e/"), "recipe": "r", "renewed": True,
+    "then": Then(command=("./merge.py",)),
 }  # fmt: skip
 
 

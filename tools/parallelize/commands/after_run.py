@@ -9,10 +9,10 @@ from parallelize.console import escape, say
 from parallelize.context import Context
 from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog as joblog_lines
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Snapshot
 from parallelize_core.errors import ParallelizeError, UsageError
-from parallelize_core.manifest import read_parts
 
 REPORTED_FILES = 100_000
 """Of more files nobody waits for a report unasked: all their results are read once more."""
@@ -35,7 +35,7 @@ def write_page(context: Context, total: int) -> Path | None:
 def write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
     """Write what has become of each job; raise UsageError if it cannot be written."""
     store, layout = context.store, context.layout
-    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    entries = all_jobs(store, layout, snapshot.run)
     results = read_finished(store, snapshot, entries)
     try:
         with file.open("w", encoding="utf-8", errors="surrogateescape") as text:

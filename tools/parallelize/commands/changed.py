@@ -18,7 +18,9 @@ from parallelize.context import Context
 from parallelize.runs import reuse
 from parallelize.runs.failed import quoted
 from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.merge import merge_entry
 from parallelize.runs.outdated import Comparison, Outdated, Reason
+from parallelize.runs.record import find_run
 from parallelize.runs.results import list_results
 from parallelize.runs.snapshot import decode_heartbeat
 from parallelize.runs.which import find_key, key_of_path
@@ -79,8 +81,10 @@ def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> 
     Raises UsageError for a name that means no job.
     """
     store, layout = context.store, context.layout
+    run = find_run(store, layout.run_json)
     keys = [entry.key for entry in KnownJobs(store, layout)]
     if files:
+        keys += [entry.key for entry in (merge_entry(store, layout, run) if run else ())]
         every = [*keys, *new]
         keys = [find_key(every, file, key_of_path(context, file)) for file in files]
     listed = list_results(store, layout, keys)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands.prep_plan import make_plan
 from parallelize.console import answer, answer_json, escape, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NO_WORK, NOTHING, Common, Json, Work
+from parallelize.options import NO_WORK, NOTHING, Common, Work
 from parallelize.runs.differences import between_inputs, between_recipes, version_of
-from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.jobs.wanted import read_asked
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.outdated import Reason, reason_of
 from parallelize.runs.recipe import Recipe, read_recipe
 from parallelize.runs.record import drafted, load_run
@@ -35,12 +32,7 @@ class Explained:
 
 
 def explain(
-    file: Annotated[str, Parameter(name="FILE", help="An input, or the end of its key.")],
-    /,
-    *,
-    work: Work = NO_WORK,
-    json: Json = False,
-    common: Common = NOTHING,
+    file: str, /, *, work: Work = NO_WORK, json: bool = False, common: Common = NOTHING
 ) -> None:
     """Say whether a file's outputs are up to date, and which part differs if they are not."""
     context = open_context(common, work.flags())
@@ -62,7 +54,7 @@ def explain_job(context: Context, file: str) -> Explained:
     asked = read_asked(context)
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         plan = make_plan(context, store, draft, asked)
-    known = {entry.key: entry for entry in KnownJobs(store, layout)}
+    known = {entry.key: entry for entry in all_jobs(store, layout, draft.run)}
     new = {entry.key: entry for entry in (plan.entries if plan.new else ())}
     key = find_key({**known, **new}, file, key_of_path(context, file))
     if key not in known:
@@ -72,7 +64,7 @@ def explain_job(context: Context, file: str) -> Explained:
     if result is None:
         return Explained(key, "it has no result yet")
     verb = "failed" if result.status == "failed" else "done"
-    reason = reason_of(run, draft.run.recipe, entry, result)
+    reason = reason_of(run, draft.run, entry, result)
     if reason is None:
         return Explained(key, f"{verb}, and nothing has changed", (), result.copied_from)
     if reason is Reason.UNKNOWN:
@@ -84,7 +76,10 @@ def explain_job(context: Context, file: str) -> Explained:
 def differences(context: Context, recipe: Recipe, entry: Entry, result: Result) -> Iterator[str]:
     """Say what differs between what a result was made from and what would be done now."""
     store, layout = context.store, context.layout
-    if result.input_etag != entry.etag:
+    if entry.merge:
+        if result.recipe == recipe.digest:
+            yield "the command of run.then, or the outputs that it is given, changed"
+    elif result.input_etag != entry.etag:
         yield from between_inputs(version_of(store, layout, entry.key, result.input_etag), entry)
     if result.recipe != recipe.digest:
         old = read_recipe(store, layout, result.recipe)

@@ -14,9 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import changed, stock_bundle
@@ -25,17 +22,7 @@ from parallelize.commands.prep_plan import Plan, make_plan, remarks
 from parallelize.commands.redo import redo
 from parallelize.console import answer_json, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
-from parallelize.options import (
-    NO_WORK,
-    NOT_SAID,
-    NOTHING,
-    SWITCH,
-    Common,
-    DryRun,
-    Finished,
-    Json,
-    Work,
-)
+from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
 from parallelize.progress import progress
 from parallelize.runs import reuse, superseded
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
@@ -87,12 +74,10 @@ class Prepared:
 def prep(  # noqa: PLR0913 - each is a flag of its own
     *,
     work: Work = NO_WORK,
-    create_bucket: Annotated[
-        bool, SWITCH, Parameter(help="Make the bucket if there is none.")
-    ] = False,
+    create_bucket: bool = False,
     finished: Finished = NOT_SAID,
-    dry_run: DryRun = False,
-    json: Json = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""

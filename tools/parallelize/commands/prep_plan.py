@@ -10,7 +10,7 @@ from parallelize.context import Context
 from parallelize.runs import reuse
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
-from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.jobs.plan import KnownJobs, check_name
 from parallelize.runs.jobs.wanted import Asked, compare
 from parallelize.runs.outdated import Now
 from parallelize.runs.record import (
@@ -51,6 +51,8 @@ class Plan:
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
     ungrouped: tuple[str, ...] = ()
     """Files that `run.group` puts into no job."""
+    unfinished: str = ""
+    """What to say of the run whose outputs are the inputs, if it is not finished."""
     others: Sequence[RunLayout] = ()
     """Runs from which outputs of new jobs can perhaps be copied."""
 
@@ -63,7 +65,7 @@ class Plan:
     def now(self) -> Now:
         """What would be executed, to be compared with results."""
         changed = {entry.key: entry for entry in self.corrected}
-        return Now(self.draft.run.recipe, changed, self.entries if self.new else ())
+        return Now(self.draft.run, changed, self.entries if self.new else ())
 
     def keeping(self, redo: Collection[str]) -> Plan:
         """Return the same, with the inputs of all jobs but those to `redo` as they were recorded.
@@ -85,6 +87,8 @@ class Plan:
 
 def remarks(plan: Plan) -> Iterator[str]:
     """Say what was found and does not become an input."""
+    if plan.unfinished:
+        yield plan.unfinished
     if told := told_left_out(plan.left_out):
         yield told
     if plan.ungrouped:
@@ -123,11 +127,13 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
         files = replace(files, left_out=asked.found.left_out)
     wanted = files.wanted
     new = tuple(entry for entry in wanted if entry.key not in known)
+    for entry in new:
+        check_name(entry.key)
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
     return Plan(
         draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused,
-        others=others,
+        others=others, unfinished=files.unfinished,
     )  # fmt: skip
 
 
@@ -143,6 +149,7 @@ def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
         refused=files.refused, ungrouped=shaped.ungrouped, others=others,
+        unfinished=files.unfinished,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from parallelize.context import Context
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs import superseded
+from parallelize.runs.merge import merge_entry
 from parallelize.runs.outdated import Now, Reason, compare_results
 from parallelize.runs.record import load_run
 from parallelize.runs.results import decode_result
@@ -26,6 +27,7 @@ from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_cursor, read_parts
+from parallelize_core.merge import MERGE
 from parallelize_core.queue import Queue
 from parallelize_core.result import Result
 from parallelize_core.store import Store
@@ -45,8 +47,10 @@ def redo(
     """
     if not results and not waiting:
         return 0
-    store, layout = context.store, context.layout
-    again = _entries(store, layout, results, waiting)
+    if results.keys() - {MERGE}:
+        # The merge is done again by itself when another job is.
+        results = {key: etag for key, etag in results.items() if key != MERGE}
+    again = _entries(context, results, waiting)
     queues = make_queues(context.clients.sqs, context.names, context.queue_tags)
     clear_dead(queues.dead, results.keys())
     delay = DELAY_SECONDS if renewed else 0
@@ -57,15 +61,16 @@ def redo(
             for _ in chunk:
                 step()
     if results:
-        resume(context, load_run(store, context))
+        resume(context, load_run(context.store, context))
         say(f"run {context.run}: {plural(sent, 'job')} sent again")
     return sent
 
 
 def _entries(
-    store: Store, layout: RunLayout, results: Mapping[str, str], waiting: Collection[str]
+    context: Context, results: Mapping[str, str], waiting: Collection[str]
 ) -> Iterator[Entry]:
     """Go through those jobs, with their inputs as they are now; not those that were never sent."""
+    store, layout = context.store, context.layout
     for part in read_parts(store, layout):
         unsent: set[str] = set()
         if any(entry.key in waiting for entry in part.entries):
@@ -74,6 +79,8 @@ def _entries(
         for entry in part.entries:
             if entry.key in results or (entry.key in waiting and entry.key not in unsent):
                 yield entry
+    if MERGE in results:
+        yield from merge_entry(store, layout, load_run(store, context))
 
 
 def _send_chunk(
@@ -126,7 +133,7 @@ def redo_late(context: Context, known: Collection[str]) -> bool:
     """
     store, layout = context.store, context.layout
     run = load_run(store, context)
-    found = compare_results(store, layout, run, Now(run.recipe))
+    found = compare_results(store, layout, run, Now(run))
     late = {
         one.key: one.etag
         for one in found.outdated

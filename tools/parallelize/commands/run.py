@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands import prep
 from parallelize.commands.after_run import write_joblog, write_page
@@ -38,17 +35,7 @@ from parallelize.fleet import instances
 from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
-from parallelize.options import (
-    NO_WORK,
-    NOT_SAID,
-    NOTHING,
-    SWITCH,
-    Common,
-    DryRun,
-    Finished,
-    Json,
-    Work,
-)
+from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
 from parallelize.runs import one_liner, superseded
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
@@ -80,35 +67,18 @@ GOOD_BYE_SECONDS = 10.0
 
 
 def run(  # noqa: PLR0913 - each is a flag of its own
-    *words: Annotated[
-        str,
-        Parameter(
-            name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel; or see --again."
-        ),
-    ],
-    out: Annotated[
-        Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
-    ] = None,
-    workers: Annotated[int | None, Parameter(help="How many machines.")] = None,
-    joblog: Annotated[
-        Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
-    ] = None,
-    again: Annotated[
-        bool,
-        SWITCH,
-        Parameter(help="Process finished files once more: those named as WORDS, else all."),
-    ] = False,
+    *words: str,
+    out: Path | None = None,
+    workers: int | None = None,
+    joblog: Path | None = None,
+    again: bool = False,
     work: Work = NO_WORK,
     finished: Finished = NOT_SAID,
-    dry_run: DryRun = False,
-    json: Json = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> int:
-    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
-
-    Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
-    output, of several, counts as a success only with run.require_output = false.
-    """
+    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS."""
     has_inputs = bool(work.inputs or work.grid)
     named = again and not has_inputs and one_liner.BEFORE_FILES not in words
     line = one_liner.parse(() if named else words, has_inputs=has_inputs)

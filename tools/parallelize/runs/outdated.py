@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Self
 
 from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.merge import merge_entry, without_old_merge
 from parallelize.runs.results import list_results, read_listed
 from parallelize.units import plural
 from parallelize_core.content_key import content_key
@@ -46,7 +47,7 @@ class Outdated:
 class Now:
     """What would be executed now: `changed` and `new` jobs beside those of the manifest."""
 
-    recipe: str
+    run: Run
     changed: Mapping[str, Entry] = field(default_factory=dict)
     new: Iterable[Entry] = ()
 
@@ -66,15 +67,16 @@ class Comparison:
 
 def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now) -> Comparison:
     """Compare the results of a run, whose record is `there`, with what would be executed now."""
-    one_recipe = there is not None and there.recipe == now.recipe and not there.renewed
+    one_recipe = _is_one_recipe(there, now.run)
     suspects = {**read_corrections(store, layout), **now.changed} if one_recipe else None
     if suspects == {} and not now.new:
         return Comparison()
-    listed = list_results(store, layout)
+    # A merge that is over other results is done again by itself.
+    listed = without_old_merge(store, layout, list_results(store, layout))
     waiting = tuple(key for key in now.changed if layout.result(key) not in listed)
     entries = _entries(store, layout, now, suspects) if listed else ()
     expected = {
-        place: _Expected.of(now.recipe, entry, one_recipe=one_recipe)
+        place: _Expected.of(now.run, entry, one_recipe=one_recipe)
         for entry in entries
         if (place := layout.result(entry.key)) in listed
     }
@@ -82,7 +84,7 @@ def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now
         Outdated(result.key, listed[place], reason, result.status == "failed", result.usage.seconds)
         for result in read_listed(store, layout, {place: listed[place] for place in expected})
         if (wanted := expected.get(place := layout.result(result.key)))
-        and (reason := wanted.reason_against(result, now.recipe))
+        and (reason := wanted.reason_against(result, now.run.recipe))
     ]
     return Comparison(tuple(outdated), waiting)
 
@@ -93,17 +95,24 @@ def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
     Of a result that does not say, it is not known, and true if that can be.
     """
     if result.content:
-        return result.content != content_key(run.recipe, entry)
+        return result.content != content_key(run, entry)
     return run.renewed
 
 
-def reason_of(there: Run, recipe: str, entry: Entry, result: Result) -> Reason | None:
+def reason_of(there: Run, now: Run, entry: Entry, result: Result) -> Reason | None:
     """Return why a result is not what its job would bring now; None if it is.
 
-    `there` is the record of the run, `entry` the job as it would be done now by the `recipe`.
+    `there` is the record of the run, `now` the run as it would be, `entry` the job.
     """
-    one_recipe = there.recipe == recipe and not there.renewed
-    return _Expected.of(recipe, entry, one_recipe=one_recipe).reason_against(result, recipe)
+    expected = _Expected.of(now, entry, one_recipe=_is_one_recipe(there, now))
+    return expected.reason_against(result, now.recipe)
+
+
+def _is_one_recipe(there: Run | None, now: Run) -> bool:
+    """Whether all results of a run have the recipe of now, and its merge, too."""
+    if there is None or there.renewed:
+        return False
+    return (there.recipe, there.then) == (now.recipe, now.then)
 
 
 def told_outdated(count: int, hint: str) -> list[str]:
@@ -123,6 +132,7 @@ def _entries(
     """Go through the jobs that may be outdated, as they would be done now."""
     if suspects is None:
         yield from (now.changed.get(entry.key, entry) for entry in KnownJobs(store, layout))
+        yield from merge_entry(store, layout, now.run)
     else:
         yield from suspects.values()
     # One that is new has a result only if a command was cut off, but then it may be any.
@@ -138,8 +148,8 @@ class _Expected:
     """Of the input; it is enough where all results are of one recipe. None where they are not."""
 
     @classmethod
-    def of(cls, recipe: str, entry: Entry, *, one_recipe: bool) -> Self:
-        content = bytes.fromhex(content_key(recipe, entry))
+    def of(cls, run: Run, entry: Entry, *, one_recipe: bool) -> Self:
+        content = bytes.fromhex(content_key(run, entry))
         return cls(content, entry.etag if one_recipe else None)
 
     def reason_against(self, result: Result, recipe: str) -> Reason | None:

@@ -27,6 +27,7 @@ NO_PART = {
     "paused", "forgiven", "forgiven_silent", "resumed_at",  # what has happened to it
     "limits",  # whether a job ends well, and not what it then delivers
     "input", "output",  # where: jobs name their files, and outputs have names of their own
+    "then",  # done once, to all outputs; see content_key
     "recipe", "renewed",
 }  # fmt: skip
 """Fields of a run that are no part of its recipe. Whatever a run comes to have is, if not here."""

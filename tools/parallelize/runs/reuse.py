@@ -73,7 +73,7 @@ def find(
     keys = {
         entry.key: (entry, key)
         for entry in entries
-        if entry.key not in known and (key := content_key(draft.run.recipe, entry))
+        if entry.key not in known and (key := content_key(draft.run, entry))
     }
     found: dict[str, Found] = {}
     for layout in others:
