@@ -27,6 +27,10 @@ from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.notify.command import CommandRunner
+from parallelize_agent.notify.means import NO_MEANS, Means
+from parallelize_agent.notify.senders import Senders
+from parallelize_agent.notify.teller import Teller
 from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
@@ -126,7 +130,8 @@ class Assembly:
     """What a worker is made of, and how.
 
     `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
-    `publish` sends metrics, if any are sent. `counts` has the requests of this process.
+    `publish` sends metrics, if any are sent; `means` has what there is to tell people by. `counts`
+    has the requests of this process.
     """
 
     config: AgentConfig
@@ -137,6 +142,7 @@ class Assembly:
     queue: AsyncQueue
     dead_letters: AsyncQueue
     publish: Publish | None = None
+    means: Means = NO_MEANS
     counts: RequestCounts = field(default_factory=RequestCounts)
     users: JobUsers | None = None
     cgroups: JobCgroups | None = None
@@ -227,6 +233,7 @@ class Assembly:
             segments=segments,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             charges=self._charges,
+            teller=self._teller,
             notice=self.notice,
         )
         return worker
@@ -274,6 +281,13 @@ class Assembly:
     def _claims(self) -> Claims:
         config, name = self.config, self.instance.worker
         return Claims(self._records, config.layout, name, config.lease_seconds, self.now)
+
+    @cached_property
+    def _teller(self) -> Teller:
+        command = CommandRunner(self._scratch, self._environments.read_only, self.cgroups)
+        senders = Senders(self._environments, command, self.means)
+        worker, rare = self.instance.worker, self._rare
+        return Teller(self.config, worker, self._records, rare, self._run, senders, self.means)
 
     @cached_property
     def _keeper(self) -> LeaseKeeper:
@@ -354,6 +368,7 @@ class Assembly:
             self._shutdown,
             self.work_dir,
             DrainRule(self.config),
+            self._teller,
         )
 
     def _open_patient(self, bucket: str) -> AsyncStore:

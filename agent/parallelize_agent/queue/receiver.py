@@ -11,6 +11,7 @@ import structlog
 from parallelize_agent.job.job import Received
 from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.machine import host
+from parallelize_agent.notify.teller import Teller
 from parallelize_agent.queue.drain import DrainRule, Step
 from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.messages import Messages
@@ -59,6 +60,7 @@ class Receiver:
     shutdown: Shutdown
     work_dir: Path
     drain: DrainRule
+    teller: Teller
     _refused: str = ""
     """Why the queue gives nothing, as long as it refuses or is gone."""
     _odd_rounds: int = 0
@@ -186,6 +188,8 @@ class Receiver:
         missing = await asyncio.to_thread(missing_jobs, self.rare, layout)
         if not missing:
             sent = await asyncio.to_thread(all_sent, self.rare, layout)
+            # Before the others hear of it, and leave: one of them would have to tell instead.
+            await self.teller.tell_finished()
             self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)
         elif leads and not self._refused:
             log.warning("jobs without result or message are sent again", jobs=len(missing))

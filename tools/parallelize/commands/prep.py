@@ -26,6 +26,7 @@ from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
 from parallelize.runs.jobs.wanted import Asked, compare, read_asked
+from parallelize.runs.notify import store_notify
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
     Draft,
@@ -149,6 +150,7 @@ def prepare(
         known = find_run(store, context.layout.run_json) is not None
         if publish(store, context, draft) and known:
             say(CHANGED)
+        store_notify(context)
     environment = draft.run.environment
     return Prepared(
         run=context.run,
