@@ -38,6 +38,7 @@ from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
 from parallelize_agent.queue.drain import DrainRule
 from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
+from parallelize_agent.queue.merging import Merging
 from parallelize_agent.queue.messages import Messages
 from parallelize_agent.queue.outage import Outage, OutlastingStore
 from parallelize_agent.queue.receiver import Receiver
@@ -285,9 +286,9 @@ class Assembly:
     @cached_property
     def _teller(self) -> Teller:
         command = CommandRunner(self._scratch, self._environments.read_only, self.cgroups)
-        senders = Senders(self._environments, command, self.means)
-        worker, rare = self.instance.worker, self._rare
-        return Teller(self.config, worker, self._records, rare, self._run, senders, self.means)
+        send = Senders(self._environments, command, self.means)
+        own = self.config, self.instance.worker
+        return Teller(*own, self._records, self._rare, self._run, send, self.means)
 
     @cached_property
     def _keeper(self) -> LeaseKeeper:
@@ -300,14 +301,8 @@ class Assembly:
 
     @cached_property
     def _messages(self) -> Messages:
-        return Messages(
-            self.queue,
-            self.dead_letters,
-            self.instance.worker,
-            self._keeper,
-            self._claims,
-            self._acknowledger,
-        )
+        worker, keeper, claims = self.instance.worker, self._keeper, self._claims
+        return Messages(self.queue, self.dead_letters, worker, keeper, claims, self._acknowledger)
 
     def _stage_in(self) -> StageIn:
         return StageIn(
@@ -369,6 +364,7 @@ class Assembly:
             self.work_dir,
             DrainRule(self.config),
             self._teller,
+            Merging(self.config, self.queue, self._records, self._rare, self._run),
         )
 
     def _open_patient(self, bucket: str) -> AsyncStore:

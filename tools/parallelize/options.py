@@ -87,7 +87,7 @@ class Work:
         str | None,
         Parameter(
             help="The inputs: a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/, "
-            "@rows.tsv (or .csv, .jsonl), lines:FILE [default: run.inputs]"
+            "@rows.tsv (or .csv, .jsonl), lines:FILE, run:NAME [default: run.inputs]"
         ),
     ] = None
     grid: Annotated[

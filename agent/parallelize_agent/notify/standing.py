@@ -17,6 +17,7 @@ from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_cursor, read_parts
+from parallelize_core.merge import MERGE
 from parallelize_core.notify import Event, Notification
 from parallelize_core.pause import is_cost_limit
 from parallelize_core.result import Result
@@ -96,6 +97,10 @@ def count(store: Store, layout: RunLayout) -> Counts:
             if (place := layout.result(entry.key)) in results:
                 counts.finished += 1
                 counts.suspects += [place] if layout.failure(entry.key) in marks else []
+    if (merged := layout.result(MERGE)) in results:
+        counts.total += 1
+        counts.finished += 1
+        counts.suspects += [merged] if layout.failure(MERGE) in marks else []
     return counts
 
 

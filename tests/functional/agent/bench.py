@@ -29,7 +29,16 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
-from parallelize_core.run import Dependencies, Environment, Limits, OutputNaming, Run, Serve, Setup
+from parallelize_core.run import (
+    Dependencies,
+    Environment,
+    Limits,
+    OutputNaming,
+    Run,
+    Serve,
+    Setup,
+    Then,
+)
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
@@ -223,6 +232,7 @@ class Bench:
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
     means: Means = LOCAL
+    then: Then | None = None
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -255,6 +265,7 @@ class Bench:
             output=self.layout.output,
             limits=self.limits,
             serve=self.serve,
+            then=self.then,
             naming=self.naming,
             created_at="2026-01-01T00:00:00Z",
             paused=paused,

@@ -39,6 +39,7 @@ from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog as joblog_lines
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunState, RunStatus, status_of
@@ -47,7 +48,6 @@ from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 from parallelize_core.heartbeat import WorkerState
-from parallelize_core.manifest import read_parts
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -299,7 +299,7 @@ def _write_report(context: Context, total: int) -> Path | None:
 def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
     """Write what has become of each job; raise UsageError if it cannot be written."""
     store, layout = context.store, context.layout
-    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    entries = all_jobs(store, layout, snapshot.run)
     results = read_finished(store, snapshot, entries)
     try:
         with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
