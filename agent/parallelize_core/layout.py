@@ -17,6 +17,8 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /claim/<key>.json
                              /agent/<worker>.json
                              /setup/<worker>.<environment>.log
+                             /notify.json
+                             /told/<end>.json
                              /merge.json
                              /merge/<sha256>.jsonl
 """
@@ -228,6 +230,15 @@ class RunLayout:
     def setup_log(self, worker: str, environment: str) -> str:
         """Return the key of what an environment's set-up has printed on a worker."""
         return self.setups.key(f"{worker}.{environment}.log")
+
+    @property
+    def notify(self) -> str:
+        """How people are told of the end of the run."""
+        return self.root.key("notify.json")
+
+    def delivery(self, end: str) -> str:
+        """Return the key of the record that people were told of an end of the run."""
+        return self.root.key("told", f"{end}.json")
 
     def heartbeat(self, worker: str) -> str:
         """Return the key of an agent's heartbeat."""

@@ -27,6 +27,7 @@ from parallelize.progress import progress
 from parallelize.runs import reuse, superseded
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
+from parallelize.runs.notify import store_notify
 from parallelize.runs.outdated import Comparison, compare_results
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
@@ -133,6 +134,7 @@ def prepare(
         renewed = publish(store, context, draft) and known is not None
         if renewed:
             say(CHANGED)
+        store_notify(context)
         waiting = () if decision.keep else found.waiting
         sent = redo(context, decision.redo, waiting, renewed=renewed)
         superseded.sweep(context, draft.run)
