@@ -181,6 +181,6 @@ def test_parameters_from_python_come_back_as_json_in_their_order_and_nothing_sta
     expected = [{"x+y": x + y, "x*y": x * y} for x in (1, 2, 3) for y in (2, 3, 4)]
     assert json.loads(process.stdout) == expected
     assert "9/9 done" in process.stderr
-    assert shell.json("runs", "--local") == []
-    assert {path.name for path in shell.folder.iterdir()} <= {".parallelize-project"}
+    assert shell.json("runs", "--local")["runs"] == []
+    assert {path.name for path in shell.folder.iterdir()} <= {".parallelize-project.json"}
     shell.run("local", "stop")
