@@ -41,6 +41,7 @@ from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.history import read_finished
+from parallelize.runs.joblog import check_joblog, write_joblog
 from parallelize.runs.joblog import joblog as joblog_lines
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
@@ -116,6 +117,8 @@ def _run(
             "--workers 2; or without any: parallelize prep, then parallelize enqueue",
         )  # fmt: skip
     folder = places.out or context.folder / OUT
+    if places.joblog:
+        check_joblog(places.joblog)
     if dry_run:
         show_plan(context, folder)
         return 0
@@ -310,15 +313,11 @@ def _write_report(context: Context, total: int) -> Path | None:
 
 
 def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
-    """Write what has become of each job; raise UsageError if it cannot be written."""
+    """Write what has become of each job; see `write_joblog`."""
     store, layout = context.store, context.layout
     entries = [entry for part in read_parts(store, layout) for entry in part.entries]
     results = read_finished(store, snapshot, entries)
-    try:
-        with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
-            text.writelines(joblog_lines(load_run(store, context), entries, results))
-    except OSError as error:
-        raise UsageError(f"{escape(str(file))} cannot be written", error.strerror) from None
+    write_joblog(file, joblog_lines(load_run(store, context), entries, results))
 
 
 def _await_departure(context: Context, seconds: float) -> int:
