@@ -62,6 +62,18 @@ class Serve(Contract):
     growth_bytes: int = Field(default=1024**3, gt=0)
 
 
+class Then(Contract):
+    """The merge: a last job over the results of all others, once each of these has one.
+
+    With `partial` it is due although some have failed, over the results of the others. `template`
+    says that its command has placeholders.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1)
+    template: bool = False
+    partial: bool = False
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -111,8 +123,12 @@ class Run(Record):
     Version 2 says that jobs may be more than a file each, or that the command has placeholders of
     jobs: an agent of a former version would do them wrong, and so cannot read the record.
     With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
+    So it is with `then`, which an agent of a former version would leave out.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
+    `recipe` is a digest of all that is done alike to each input: command, environment, naming of
+    outputs. It is part of every result's content key; empty in runs of former versions. `renewed`
+    says that there was another recipe before, so that there may be results of that.
     """
 
     v: Literal[1, 2] = 1  # type: ignore[assignment]
@@ -127,6 +143,7 @@ class Run(Record):
     output: Location
     naming: OutputNaming = OutputNaming()
     serve: Serve | None = None
+    then: Then | None = None
     limits: Limits = Limits()
     created_at: IsoTime
     paused: str = ""
@@ -135,6 +152,8 @@ class Run(Record):
     resumed_at: IsoTime = ""
     origin: str = ""
     owner: str = ""
+    recipe: str = ""
+    renewed: bool = False
 
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""
@@ -149,6 +168,13 @@ class Run(Record):
     def grammar(self) -> Grammar:
         """The placeholders that its command may have."""
         return Grammar(self.columns, self.extended)
+
+    def merging(self) -> Run:
+        """Return the run as its merge sees it, whose command is another, and started as usual."""
+        assert self.then  # noqa: S101 - a merge was put on the queue
+        then = self.then
+        update = {"command": then.command, "template": then.template, "serve": None, "columns": ()}
+        return self.model_copy(update=update)
 
     def layout(self, base: Location) -> RunLayout:
         """Return the keys of this run below `base`."""

@@ -17,6 +17,7 @@ from typing import IO, Literal, TypeVar
 
 from parallelize_agent.assembly import Assembly, Instance, Notice
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.notify.means import Means, Patience
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
 from parallelize_core.clock import boot_seconds
@@ -28,7 +29,16 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
-from parallelize_core.run import Dependencies, Environment, Limits, OutputNaming, Run, Serve, Setup
+from parallelize_core.run import (
+    Dependencies,
+    Environment,
+    Limits,
+    OutputNaming,
+    Run,
+    Serve,
+    Setup,
+    Then,
+)
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
@@ -56,6 +66,7 @@ SWIFT = AgentConfig(
     hourly_usd={"on-demand t.small": HOURLY_USD},
 )
 
+LOCAL = Means(is_local=True, patience=Patience(first_pause=0.05, look=0.05))
 GENTLE = Limits(grace_seconds=0.2)
 AS_PRINTED = OutputNaming()
 
@@ -220,6 +231,8 @@ class Bench:
     version: Literal[1, 2] = 1
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
+    means: Means = LOCAL
+    then: Then | None = None
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -252,6 +265,7 @@ class Bench:
             output=self.layout.output,
             limits=self.limits,
             serve=self.serve,
+            then=self.then,
             naming=self.naming,
             created_at="2026-01-01T00:00:00Z",
             paused=paused,
@@ -334,6 +348,7 @@ class Bench:
             queue=ThreadedQueue(queue or self.queue),
             dead_letters=ThreadedQueue(self.dead),
             root_setup=self.root_setup,
+            means=self.means,
             clock=clock,
             now=now,
             alive=alive,

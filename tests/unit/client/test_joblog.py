@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.runs.joblog import command_of, joblog, write_joblog
+from parallelize.runs.joblog import command_of, joblog, write_lines
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile
 from parallelize_core.layout import Location
@@ -84,7 +84,7 @@ def test_a_file_that_is_no_list_of_jobs_stays(tmp_path: Path, mine: bytes) -> No
     file = tmp_path / "jobs.log"
     file.write_bytes(mine)
     with pytest.raises(UsageError, match="stays as it is"):
-        write_joblog(file, ["new\n"])
+        write_lines(file, ["new\n"])
     assert file.read_bytes() == mine
 
 
@@ -93,7 +93,7 @@ def test_an_older_list_and_an_empty_file_are_replaced(tmp_path: Path) -> None:
     older.write_text("".join(joblog(run("x"), [], {})) + "1\tw1\n")
     empty.touch()
     for file in (older, empty):
-        write_joblog(file, joblog(run("x"), [], {}))
+        write_lines(file, joblog(run("x"), [], {}))
         assert file.read_text() == "".join(joblog(run("x"), [], {}))
 
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclopts import App
-
 from parallelize.console import answer, answer_json, shown
 from parallelize.context import open_context
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.settings import KEYS, Resolved
-
-app = App(name="config", help="Show the settings.")
 
 
 def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
     """Return every setting as a record of its key, value and source."""
     found = [
-        {"key": key, "value": resolved.settings.value(key), "source": resolved.source(key)}
+        {"key": key, "value": resolved.settings.shown(key), "source": resolved.source(key)}
         for key in KEYS
     ]
     for row in found:
@@ -26,8 +22,7 @@ def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
     return found
 
 
-@app.command
-def show(*, json: Json = False, common: Common = NOTHING) -> None:
+def show(*, json: bool = False, common: Common = NOTHING) -> None:
     """Print each setting, its value, and where it came from."""
     context = open_context(common)
     found = rows(context.resolved, context.run)

@@ -9,77 +9,60 @@ Other commands use the same steps:
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from parallelize.commands.machine_types import machine_types, requirements
 from parallelize.commands.stock_bundle import pack, send
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
+from parallelize.fleet import price_wait
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
-from parallelize.fleet.facts import Facts, Work
+from parallelize.fleet.facts import Facts, Interruptions, Work
 from parallelize.fleet.gather import Place, gather
+from parallelize.fleet.placement import ask
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.pool_choice import steers
+from parallelize.fleet.pool_history import history
+from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
-from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize.units import plural
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 
 
 def launch(  # noqa: PLR0913 - each is a flag of its own
-    count: Annotated[
-        int | None, Parameter(help="How many; workers.count if it is not given.")
-    ] = None,
+    count: int | None = None,
     *,
-    type_: Annotated[
-        tuple[str, ...] | None, Parameter(name="--type", help="A machine type; may be repeated.")
-    ] = None,
-    market: Annotated[
-        Literal["spot", "on-demand"] | None, Parameter(help="Which market to ask.")
-    ] = None,
-    on_demand: Annotated[
-        int | None, Parameter(help="How many of the workers are on-demand, for the tail.")
-    ] = None,
-    fallback: Annotated[
-        bool | None, Parameter(help="Start on-demand what the spot market does not give.")
-    ] = None,
-    fleet: Annotated[
-        Literal["one-time", "persistent"] | None,
-        Parameter(help="persistent: an Auto Scaling group that replaces lost workers."),
-    ] = None,
-    autoscale: Annotated[
-        bool | None, Parameter(help="persistent: follow the queue, from and to zero.")
-    ] = None,
-    ami: Annotated[
-        str | None, Parameter(help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME.")
-    ] = None,
-    max_price: Annotated[float | None, Parameter(help="USD an hour for one spot worker.")] = None,
-    max_cost: Annotated[float | None, Parameter(help="USD for the whole run.")] = None,
-    print_config: Annotated[
-        bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
-    ] = False,
-    dry_run: DryRun = False,
-    force: Force = False,
-    json: Json = False,
+    type_: tuple[str, ...] | None = None,
+    market: Literal["spot", "on-demand"] | None = None,
+    on_demand: int | None = None,
+    fallback: bool | None = None,
+    fleet: Literal["one-time", "persistent"] | None = None,
+    autoscale: bool | None = None,
+    ami: str | None = None,
+    max_price: float | None = None,
+    max_cost: float | None = None,
+    when_below: float | None = None,
+    print_config: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> int | None:
-    """Start COUNT workers (default: workers.count) for the run.
-
-    Refuses an empty queue, more workers than files, and what is above quota or cost limit.
-    """
+    """Start COUNT workers (default: workers.count) for the run."""
     flags = {
         "workers.count": count, "workers.types": type_, "workers.market": market,
         "workers.on_demand": on_demand, "workers.fallback": fallback, "workers.fleet": fleet,
@@ -93,24 +76,59 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     if print_config:
         answer(agent_config(context, queues).encode(indent=2))
         return None
-    request = make_request(context, queues, context.settings.workers.count, force=force)
-    plan = plan_launch(read_facts(context, queues, request), request)
+
+    def make_plan() -> LaunchPlan:
+        asked = make_request(context, queues, context.settings.workers.count, force=force)
+        request = replace(asked, below=when_below)
+        return plan_launch(scored(context, read_facts(context, queues, request), request), request)
+
+    plan = make_plan()
     if dry_run:
         show(plan, dry_run=True)
         return None
     check_ours(context)
-    return carry_out(plan, context, json=json)
+    began = time.monotonic()
+    plan = await_price(context, queues, plan, make_plan)
+    return carry_out(plan, context, json=json, waited=time.monotonic() - began)
 
 
-def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
-    """Start the machines, say what came of it, and return the exit code."""
+def await_price(
+    context: Context, queues: Queues, plan: LaunchPlan, make_plan: Callable[[], LaunchPlan]
+) -> LaunchPlan:
+    """Return a plan that need not wait for a price, made when it can be carried out.
+
+    Raises what planning does: the run may be done, or paused, before the price is right.
+    """
+
+    def is_over() -> bool:
+        return not queues.main.counts().total or bool(load_run(context.store, context).paused)
+
+    try:
+        while plan.dear:
+            show(plan, dry_run=False)
+            say("nothing is started before; ctrl-C ends the wait")
+            price_wait.wait(context.client("ec2"), plan.dear, is_over, say)
+            plan = make_plan()
+    except KeyboardInterrupt:
+        say("interrupted; nothing was started")
+        raise
+    return plan
+
+
+def carry_out(
+    plan: LaunchPlan, context: Context, *, json: bool = False, waited: float = 0.0
+) -> int:
+    """Start the machines, say what came of it, and return the exit code.
+
+    `waited` seconds have passed until their price was right.
+    """
     show(plan, dry_run=False)
     try:
         outcome = start(plan, context)
     except KeyboardInterrupt:
         say(f"interrupted; workers may have started: parallelize scale N{context.hint} counts them")
         raise
-    _report(outcome, json=json)
+    _report(plan, outcome, waited, json=json)
     if error := outcome.error():
         raise error
     return 0
@@ -174,10 +192,31 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     enough = facts.workers + request.count
     with_cost = request.max_cost is not None
     work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
-    found = replace(facts, work=work, emulated=context.is_free)
+    found = replace(
+        facts, work=work, emulated=context.is_free, history=_history(context, request, snapshot)
+    )
     if snapshot is None:
         return found
     return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
+
+
+def _history(
+    context: Context, request: LaunchRequest, snapshot: Snapshot | None
+) -> tuple[Interruptions, ...]:
+    """Return what became of the run's spot workers, if it matters where others start."""
+    if not steers(request):
+        return ()
+    beats = snapshot.heartbeats if snapshot else read_heartbeats(context.store, context.layout)
+    return history(beats, time.time())
+
+
+def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:
+    """Ask EC2 how likely the spot market is to give the machines; the local cloud gives all."""
+    if context.is_free:
+        return facts
+    count = dict(shares(request)).get("spot", 0)
+    types = (pool.type.name for pool in facts.pools)
+    return replace(facts, placement=ask(context.client("ec2"), context.region, types, count))
 
 
 def find_queues(context: Context) -> Queues:
@@ -225,13 +264,15 @@ def show(plan: LaunchPlan, *, dry_run: bool) -> None:
         say("nothing was created")
 
 
-def _report(outcome: LaunchOutcome, *, json: bool) -> None:
+def _report(plan: LaunchPlan, outcome: LaunchOutcome, waited: float, *, json: bool) -> None:
     if json:
         answer_json(
             {
                 "schema": 1,
                 "asked": outcome.asked,
                 "group": outcome.group or None,
+                "waited_seconds": round(waited),
+                "placement_score": plan.placement.score if plan.placement else None,
                 "started": [vars(machine) for machine in outcome.started],
             }
         )

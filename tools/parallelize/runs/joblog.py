@@ -36,7 +36,7 @@ def check_joblog(file: Path) -> None:
         raise _unwritable(file, error) from None
 
 
-def write_joblog(file: Path, lines: Iterable[str]) -> None:
+def write_lines(file: Path, lines: Iterable[str]) -> None:
     """Write a list of jobs; raise UsageError if it cannot be written, or must not."""
     check_joblog(file)
     try:
