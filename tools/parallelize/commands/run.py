@@ -41,7 +41,7 @@ from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog as joblog_lines
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import Snapshot, Snapshots
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
@@ -136,7 +136,7 @@ def open_run(common: Common, flags: Mapping[str, object]) -> Context:
 
 
 def carry_through(
-    context: Context, reader: Reader, folder: Path, *, local: bool
+    context: Context, reader: Snapshots, folder: Path, *, local: bool
 ) -> tuple[RunStatus, bool]:
     """Prepare, enqueue, launch, watch and download; do only what is missing.
 
@@ -162,7 +162,7 @@ def show_plan(context: Context, folder: Path) -> None:
         say_plan(f"would write {default_name(context.run)} in the current folder")
 
 
-def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
+def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
     """Enqueue and launch what is missing, and watch until the run is over or stands still."""
     status = status_of(reader.snapshot())
     if status.finished:
