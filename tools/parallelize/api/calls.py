@@ -36,19 +36,36 @@ class Call:
     folder: Path
     retry: bool = False
 
-    def carry(
-        self, source: Source, tell: Tell, join: Callable[[Context], bool] | None = None
+    def carry(self, source: Source, tell: Tell) -> None:
+        """Do all that is asked for, and tell of each task at the end, once."""
+        self._carry(source, tell, live=False)
+
+    def follow(
+        self, source: Source, tell: Tell, join: Callable[[Context], bool] = lambda _: False
     ) -> None:
-        """Do all that is asked for, and tell of each task once.
+        """Do all that is asked for, and tell of each task as soon as its job has ended, once.
 
         `join` is called at each look, and may add to the source; it says whether it has.
         """
+        self._carry(source, tell, live=True, join=join)
+
+    def _carry(
+        self,
+        source: Source,
+        tell: Tell,
+        *,
+        live: bool,
+        join: Callable[[Context], bool] = lambda _: False,
+    ) -> None:
         with explained(), variables_kept():
             context = open_run(self.common, {**self.flags, **source.settings()})
-            following = Following(context, source, self.folder, tell, make_reader(context), join)
+            reader = make_reader(context)
+            following = Following(context, source, self.folder, tell, reader, join)
             if self.retry:
                 _retry(context, {task.key for task in source.tasks(context)})
-            end, complete = carry_through(context, following, self.folder, local=self.common.local)
+            end, complete = carry_through(
+                context, following if live else reader, self.folder, local=self.common.local
+            )
             if not complete:
                 raise ServiceError("not every output could be written to its place, see above")
             following.tell_rest(end.why or "the run has not ended")
@@ -63,13 +80,13 @@ class Following:
     folder: Path
     tell: Tell
     reader: Snapshots
-    join: Callable[[Context], bool] | None = None
+    join: Callable[[Context], bool]
     _told: set[int] = field(default_factory=set)
     _tasks: Sequence[Task] = ()
 
     def snapshot(self) -> Snapshot:
         """Read the run as it is now."""
-        if (self.join is not None and self.join(self.context)) or not self._tasks:
+        if self.join(self.context) or not self._tasks:
             self._tasks = self.source.tasks(self.context)
         snapshot = self.reader.snapshot()
         layout = self.context.layout

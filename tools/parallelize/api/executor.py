@@ -99,7 +99,7 @@ class Executor:
         while self._wait_for_items():
             try:
                 if self._take():
-                    self._call.carry(self._items, self._tell, self._join)
+                    self._call.follow(self._items, self._tell, self._join)
             except BaseException as error:
                 self._fail(error)
 

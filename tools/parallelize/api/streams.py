@@ -57,7 +57,7 @@ class Stream:
     def _carry(self) -> None:
         try:
             with self._source() as source:
-                self._call.carry(source, lambda number, outcome: self._told.put((number, outcome)))
+                self._call.follow(source, lambda number, outcome: self._told.put((number, outcome)))
             self._told.put(None)
         except BaseException as error:
             self._told.put(error)
