@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.e2e.conftest import REPOSITORY, only_local
 
-pytestmark = [only_local, pytest.mark.timeout(900)]
+pytestmark = [only_local, pytest.mark.timeout(1200)]
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = re.compile(r"# needs (\w+)$", re.MULTILINE)

@@ -26,6 +26,7 @@ from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.read_only import ReadOnlyFolder
+from parallelize_agent.process.short_turns import take_short_turns
 from parallelize_core import for_commands
 from parallelize_core.files import variable_name
 from parallelize_core.template import Given
@@ -48,7 +49,7 @@ class Execute:
         self._scratch = scratch
         self._cgroups = cgroups
         self._serving = Serving(scratch, cgroups)
-        self._threads = ThreadPoolExecutor(slots, "slot")
+        self._threads = ThreadPoolExecutor(slots, "slot", take_short_turns)
         self._passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
     async def __call__(self, job: Job, staged: Staged) -> Ran | Decision:
