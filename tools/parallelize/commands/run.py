@@ -42,7 +42,7 @@ from parallelize.runs.ending import end_lines
 from parallelize.runs.joblog import check_joblog
 from parallelize.runs.outdated import told_outdated
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader
+from parallelize.runs.snapshot import Snapshots
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
@@ -150,7 +150,7 @@ def open_run(common: Common, flags: Mapping[str, object]) -> Context:
 
 def carry_through(
     context: Context,
-    reader: Reader,
+    reader: Snapshots,
     folder: Path,
     *,
     local: bool,
@@ -186,7 +186,7 @@ def show_plan(context: Context, folder: Path) -> None:
         say_plan(f"would write {default_name(context.run)} in the current folder")
 
 
-def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
+def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
     """Enqueue and launch what is missing, and watch until the run is over or stands still."""
     status = status_of(reader.snapshot())
     if status.finished:
