@@ -11,6 +11,8 @@ REUSE = "tools/parallelize/runs/reuse.py"
 SUPERSEDED = "tools/parallelize/runs/superseded.py"
 CHANGES = "functional/client/test_changed.py::"
 COPIES = "functional/client/test_reuse.py::"
+SUCCESS = "functional/agent/test_success.py::"
+CUT_OFF = "test_wherever_it_is_cut_off_no_result_is_lost_and_no_old_one_counts_as_new"
 
 MUTATIONS = (
     Mutation(
@@ -20,10 +22,7 @@ MUTATIONS = (
         "        # As the command has seen it: run.json may have changed since.\n"
         "        run = ran.staged.run if ran else self.run.current\n",
         "        run = self.run.current\n",
-        (
-            "functional/agent/test_success.py::"
-            "test_a_job_that_began_before_a_change_tells_of_what_it_began_with",
-        ),
+        (f"{SUCCESS}test_a_job_that_began_before_a_change_tells_of_what_it_began_with",),
     ),
     Mutation(
         "renewed-is-remembered",
