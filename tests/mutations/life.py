@@ -217,7 +217,7 @@ MUTATIONS = (
         RECEIVER,
         "        await self.teller.tell_finished()\n",
         "        asyncio.ensure_future(self.teller.tell_finished())\n",
-        (f"{TELLING}test_a_worker_waits_for_one_that_is_about_to_tell",),
+        (f"{TELLING}test_the_leader_tells_before_the_others_hear_of_it_and_leave",),
     ),
     Mutation(
         "no-webhook-leads-to-the-machine",

@@ -167,6 +167,17 @@ def test_what_a_worker_that_died_had_begun_to_tell_is_told_by_another(
     assert Delivery.decode(bench.store.get(place)) == Delivery(worker="w2", sent=True)
 
 
+def test_the_leader_tells_before_the_others_hear_of_it_and_leave(make: MakeBench) -> None:
+    decided: list[object] = []
+    bench = make(SOME_FAIL)
+    bench.means = Means(lambda *_: decided.append(worker.decided))
+    ask(bench, Notify(topic="arn:aws:sns:eu-west-1:123456789012:parallelize-alarms"))
+    bench.add({"a": b""})
+    worker = bench.worker()
+    worker.run()
+    assert decided == [None]
+
+
 def test_a_worker_waits_for_one_that_is_about_to_tell(make: MakeBench, hook: Webhook) -> None:
     bench = make(SOME_FAIL)
     bench.means = replace(bench.means, patience=replace(HASTY, silence=600))
