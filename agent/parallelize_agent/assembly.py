@@ -120,6 +120,7 @@ def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbe
         slots=slots,
         type=instance.type,
         zone=instance.zone,
+        market=instance.market,
         agent_version=VERSION,
         hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
         max_cost_usd=config.max_cost_usd,

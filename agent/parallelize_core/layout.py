@@ -4,6 +4,8 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /origin.json
                              /manifest/<part>.jsonl.gz, <part>.cursor.json
                              /corrected/<part>.jsonl.gz
+                             /recipe/<sha256>.json
+                             /superseded/<id>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
                              /output/<folder of key>/<name printed>
@@ -147,6 +149,15 @@ class RunLayout:
     def correction(self, part: int) -> str:
         """Return the key of some corrected entries of the manifest; parts count from 0."""
         return self.corrections.key(f"{part:06d}.jsonl.gz")
+
+    def recipe(self, digest: str) -> str:
+        """Return the key of what a recipe consists of, for people who ask what has changed."""
+        return self.root.key("recipe", f"{digest}.json")
+
+    @property
+    def superseded(self) -> Location:
+        """The folder of results that were taken away, for their jobs to be done once more."""
+        return self.root.below("superseded")
 
     def manifest_part(self, part: int) -> str:
         """Return the key of a part of the manifest; parts count from 0."""

@@ -75,6 +75,8 @@ class RunTable(Table):
     memory_per_job: Bytes | None = Field(default=None, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
+    changed: Literal["ask", "redo", "keep", "fail"] = "ask"
+    reuse: bool = True
     notify: Annotated[str | None, AfterValidator(notify_target)] = None
 
 

@@ -451,6 +451,8 @@ def launching(account, parallelize, vendors, monkeypatch):
             assert code == 0, (words, err)
         with monkeypatch.context() as patch:
             patch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+            # Three types, or EC2 is asked for no score.
+            patch.setenv("PARALLELIZE_WORKERS_TYPES", "c7i.xlarge,c6i.xlarge,m6i.xlarge")
             code, _, err = parallelize("launch", "1", "--dry-run", "--run", "one")
             assert code == 0, err
     template_contents(calls, seen)
