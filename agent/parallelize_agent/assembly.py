@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from parallelize_agent.container.images import Images
+from parallelize_agent.container.pull import Puller
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Job
@@ -27,6 +30,10 @@ from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.notify.command import CommandRunner
+from parallelize_agent.notify.means import NO_MEANS, Means
+from parallelize_agent.notify.senders import Senders
+from parallelize_agent.notify.teller import Teller
 from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
@@ -34,6 +41,7 @@ from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
 from parallelize_agent.queue.drain import DrainRule
 from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
+from parallelize_agent.queue.merging import Merging
 from parallelize_agent.queue.messages import Messages
 from parallelize_agent.queue.outage import Outage, OutlastingStore
 from parallelize_agent.queue.receiver import Receiver
@@ -51,10 +59,12 @@ from parallelize_agent.worker import Stages, Worker
 from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
+from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.cost import hourly_usd
 from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.queue import AsyncQueue
+from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.store import AsyncStore, Store
 from parallelize_core.version import VERSION
 
@@ -115,6 +125,7 @@ def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbe
         slots=slots,
         type=instance.type,
         zone=instance.zone,
+        market=instance.market,
         agent_version=VERSION,
         hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
         max_cost_usd=config.max_cost_usd,
@@ -125,8 +136,10 @@ def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbe
 class Assembly:
     """What a worker is made of, and how.
 
-    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
-    `publish` sends metrics, if any are sent. `counts` has the requests of this process.
+    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block,
+    `open_client` makes a client of another service, in a region; `publish` sends metrics, if any
+    are sent; `means` has what there is to tell people by. `counts` has the requests of this
+    process.
     """
 
     config: AgentConfig
@@ -134,9 +147,11 @@ class Assembly:
     work_dir: Path
     open_store: Callable[[str], AsyncStore]
     open_rare: Callable[[str], Store]
+    open_client: OpenClient
     queue: AsyncQueue
     dead_letters: AsyncQueue
     publish: Publish | None = None
+    means: Means = NO_MEANS
     counts: RequestCounts = field(default_factory=RequestCounts)
     users: JobUsers | None = None
     cgroups: JobCgroups | None = None
@@ -214,6 +229,7 @@ class Assembly:
             keeper=self._keeper,
             acknowledger=self._acknowledger,
             environments=self._environments,
+            images=self._images,
             root_setup=self.root_setup,
             keep_log=self._keep_log,
             execute=execute,
@@ -227,6 +243,7 @@ class Assembly:
             segments=segments,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             charges=self._charges,
+            teller=self._teller,
             notice=self.notice,
         )
         return worker
@@ -255,8 +272,29 @@ class Assembly:
 
     @cached_property
     def _environments(self) -> Environments:
-        preparer = Preparer(self._scratch, self.cgroups, self._keep_log)
-        return Environments(self.work_dir / "environments", self.open_rare, preparer, self.files)
+        return Environments(
+            self.work_dir / "environments", self.open_rare, self._preparer, self.files
+        )
+
+    @cached_property
+    def _images(self) -> Images:
+        shared, own = (os.environ.get(name) for name in (IMAGES_VARIABLE, AUTH_VARIABLE))
+        return Images(
+            Path(shared) if shared else self.work_dir / "images",
+            self.work_dir,
+            Puller(
+                lambda host, secret: find_login(host, secret, self.open_client),
+                self.open_rare,
+                Path(own) if own else None,
+            ),
+            self._preparer,
+            self.files,
+            self.config.disk_reserve_bytes,
+        )
+
+    @cached_property
+    def _preparer(self) -> Preparer:
+        return Preparer(self._scratch, self.cgroups, self._keep_log)
 
     @cached_property
     def _storage(self) -> Outage:
@@ -276,6 +314,13 @@ class Assembly:
         return Claims(self._records, config.layout, name, config.lease_seconds, self.now)
 
     @cached_property
+    def _teller(self) -> Teller:
+        command = CommandRunner(self._scratch, self._environments.read_only, self.cgroups)
+        send = Senders(self._environments, command, self.means)
+        own = self.config, self.instance.worker
+        return Teller(*own, self._records, self._rare, self._run, send, self.means)
+
+    @cached_property
     def _keeper(self) -> LeaseKeeper:
         terms = LeaseTerms(self.config.lease_seconds, self.config.claim_after_seconds)
         return LeaseKeeper(self.queue, terms, self._claims, clock=self.clock, alive=self.alive)
@@ -286,14 +331,8 @@ class Assembly:
 
     @cached_property
     def _messages(self) -> Messages:
-        return Messages(
-            self.queue,
-            self.dead_letters,
-            self.instance.worker,
-            self._keeper,
-            self._claims,
-            self._acknowledger,
-        )
+        worker, keeper, claims = self.instance.worker, self._keeper, self._claims
+        return Messages(self.queue, self.dead_letters, worker, keeper, claims, self._acknowledger)
 
     def _stage_in(self) -> StageIn:
         return StageIn(
@@ -303,6 +342,7 @@ class Assembly:
             self._run,
             self._claims,
             self._environments,
+            self._images,
             self._scratch,
             self._peers,
             self._shutdown,
@@ -354,6 +394,8 @@ class Assembly:
             self._shutdown,
             self.work_dir,
             DrainRule(self.config),
+            self._teller,
+            Merging(self.config, self.queue, self._records, self._rare, self._run),
         )
 
     def _open_patient(self, bucket: str) -> AsyncStore:

@@ -5,14 +5,17 @@ boto3 is imported when another service is needed: it takes longer than the first
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from parallelize_agent.assembly import Instance
 from parallelize_agent.machine import group
 from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.notify.means import Means
 from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
@@ -20,10 +23,13 @@ from parallelize_core.async_clients import AsyncClients
 from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.queue import AsyncQueue
+from parallelize_core.registry import OpenClient
 from parallelize_core.store import AsyncStore, Store
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_sns import SNSClient
 
 LOG_TIMEOUT_SECONDS = 5.0
 
@@ -85,6 +91,28 @@ def make_publisher(
     if not config.metrics:
         return None
     return Publisher(lambda: _client("cloudwatch", config, instance, counts), config.names.metrics)
+
+
+def opener(config: AgentConfig, instance: Instance, counts: RequestCounts) -> OpenClient:
+    """Return what makes a client of a service in another region than the worker's own."""
+
+    def open_client(service: str, region: str) -> Any:
+        there = config.model_copy(update={"region": region or config.region})
+        return _client(service, there, instance, counts)
+
+    return open_client
+
+
+def find_means(config: AgentConfig, instance: Instance, counts: RequestCounts) -> Means:
+    """Return what there is to tell people by; nothing is opened before there is something."""
+
+    def publish(topic: str, subject: str, text: str) -> None:
+        with translated("SNS"):
+            client: SNSClient = _client("sns", config, instance, counts)
+            client.publish(TopicArn=topic, Subject=subject, Message=text)
+
+    host = urlsplit(os.environ.get("AWS_ENDPOINT_URL") or "").hostname
+    return Means(publish, is_local=host in {"127.0.0.1", "::1", "localhost"})
 
 
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:

@@ -4,8 +4,11 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /origin.json
                              /manifest/<part>.jsonl.gz, <part>.cursor.json
                              /corrected/<part>.jsonl.gz
+                             /recipe/<sha256>.json
+                             /superseded/<id>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
+                             /image/<sha256>.tar
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
                              /segment/<worker>.<start>.<number>.jsonl.gz
@@ -15,6 +18,10 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /claim/<key>.json
                              /agent/<worker>.json
                              /setup/<worker>.<environment>.log
+                             /notify.json
+                             /told/<end>.json
+                             /merge.json
+                             /merge/<sha256>.jsonl
 """
 
 from __future__ import annotations
@@ -122,6 +129,15 @@ class RunLayout:
         return self.segments.key(f"{worker}.{started}.{number:04d}.jsonl.gz")
 
     @property
+    def merge(self) -> str:
+        """The record of the last job over all results, once that was put on the queue."""
+        return self.root.key("merge.json")
+
+    def merge_list(self, sha256: str) -> str:
+        """Return the key of the list of outputs with this checksum, which a merge is given."""
+        return self.root.key("merge", f"{sha256}.jsonl")
+
+    @property
     def agents(self) -> Location:
         """The folder of the heartbeats."""
         return self.root.below("agent")
@@ -135,6 +151,15 @@ class RunLayout:
         """Return the key of some corrected entries of the manifest; parts count from 0."""
         return self.corrections.key(f"{part:06d}.jsonl.gz")
 
+    def recipe(self, digest: str) -> str:
+        """Return the key of what a recipe consists of, for people who ask what has changed."""
+        return self.root.key("recipe", f"{digest}.json")
+
+    @property
+    def superseded(self) -> Location:
+        """The folder of results that were taken away, for their jobs to be done once more."""
+        return self.root.below("superseded")
+
     def manifest_part(self, part: int) -> str:
         """Return the key of a part of the manifest; parts count from 0."""
         return self.manifest.key(f"{part:06d}.jsonl.gz")
@@ -146,6 +171,10 @@ class RunLayout:
     def environment(self, sha256: str) -> str:
         """Return the key of an environment zip."""
         return self.root.key("environment", f"{sha256}.zip")
+
+    def image(self, sha256: str) -> str:
+        """Return the key of an image that is in no registry."""
+        return self.root.key("image", f"{sha256}.tar")
 
     def result(self, key: str) -> str:
         """Return the key of the result of the input `key`."""
@@ -206,6 +235,15 @@ class RunLayout:
     def setup_log(self, worker: str, environment: str) -> str:
         """Return the key of what an environment's set-up has printed on a worker."""
         return self.setups.key(f"{worker}.{environment}.log")
+
+    @property
+    def notify(self) -> str:
+        """How people are told of the end of the run."""
+        return self.root.key("notify.json")
+
+    def delivery(self, end: str) -> str:
+        """Return the key of the record that people were told of an end of the run."""
+        return self.root.key("told", f"{end}.json")
 
     def heartbeat(self, worker: str) -> str:
         """Return the key of an agent's heartbeat."""

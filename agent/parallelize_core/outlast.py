@@ -61,6 +61,22 @@ NEW_TEMPLATE = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
 
+NAMED_TEMPLATE = Passing(
+    "EC2 does not describe the new launch template yet",
+    frozenset({"InvalidLaunchTemplateName.AlreadyExistsException",
+               "InvalidLaunchTemplateName.NotFoundException"}), 30,
+)  # fmt: skip
+"""The name is taken, and what has it is not found by it.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
+
+GROUP_TEMPLATE = Passing(
+    "Auto Scaling does not know the new launch template yet",
+    frozenset({"ValidationError"}), 30, "does not exist",
+)  # fmt: skip
+"""It asks EC2: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
+
 DELETED_GROUP = Passing(
     "AWS is still deleting the run's former Auto Scaling group",
     frozenset({"AlreadyExists"}), 10 * 60, "pending delete",
@@ -76,6 +92,11 @@ BUSY_GROUP = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
+REFUSED_CALLS = Passing("EC2 refuses calls for now", frozenset({"RequestLimitExceeded"}), 5 * 60)
+"""Of machines to terminate the bucket holds 1,000, and gains 20 a second: 50 s for as many.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+"""
 
 NEW_STREAM = Passing(
     "CloudWatch does not know the new log stream yet",

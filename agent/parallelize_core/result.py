@@ -73,6 +73,9 @@ class Attempt(Record):
     log: str = ""
     log_key: str | None = None
     environment: str = ""
+    """`Run.environment_identity`: that of the zip, and the digest of the image if there is one."""
+    image: str = ""
+    """The digest of the image that the command ran in; empty if it ran in none."""
     hourly_usd: float | None = None
     """What the worker cost an hour at its launch, None if that is not known."""
 
@@ -82,6 +85,9 @@ class Result(Attempt):
 
     `leads_nowhere` has a few lines of stdout that look like paths, and name nothing;
     `left_behind` a few of the `left_behind_count` files that the command made and did not name.
+    `content` is the content key of what was executed (see `content_key`), `recipe` that part of it
+    which is the run's. Both are empty if it is not known, as in results of former versions.
+    `copied_from` names the run whose outputs these are copies of; empty if the job was executed.
     """
 
     status: Literal["succeeded", "failed"]
@@ -91,3 +97,6 @@ class Result(Attempt):
     leads_nowhere: tuple[str, ...] = ()
     left_behind: tuple[str, ...] = ()
     left_behind_count: int = 0
+    recipe: str = ""
+    content: str = ""
+    copied_from: str = ""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from parallelize_core.container_image import Image
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.record import Contract, IsoTime, Record
 from parallelize_core.template import Grammar
@@ -62,6 +63,18 @@ class Serve(Contract):
     growth_bytes: int = Field(default=1024**3, gt=0)
 
 
+class Then(Contract):
+    """The merge: a last job over the results of all others, once each of these has one.
+
+    With `partial` it is due although some have failed, over the results of the others. `template`
+    says that its command has placeholders.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1)
+    template: bool = False
+    partial: bool = False
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -111,8 +124,13 @@ class Run(Record):
     Version 2 says that jobs may be more than a file each, or that the command has placeholders of
     jobs: an agent of a former version would do them wrong, and so cannot read the record.
     With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
+    With `image` it is one of that image, and no other; so that is version 2 as well.
+    So it is with `then`, which an agent of a former version would leave out.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
+    `recipe` is a digest of all that is done alike to each input: command, environment, naming of
+    outputs. It is part of every result's content key; empty in runs of former versions. `renewed`
+    says that there was another recipe before, so that there may be results of that.
     """
 
     v: Literal[1, 2] = 1  # type: ignore[assignment]
@@ -121,12 +139,14 @@ class Run(Record):
     template: bool = False
     columns: tuple[str, ...] = ()
     environment: Environment | None = None
+    image: Image | None = None
     dependencies: Dependencies | None = None
     setup: Setup | None = None
     input: Location
     output: Location
     naming: OutputNaming = OutputNaming()
     serve: Serve | None = None
+    then: Then | None = None
     limits: Limits = Limits()
     created_at: IsoTime
     paused: str = ""
@@ -135,6 +155,8 @@ class Run(Record):
     resumed_at: IsoTime = ""
     origin: str = ""
     owner: str = ""
+    recipe: str = ""
+    renewed: bool = False
 
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""
@@ -146,9 +168,25 @@ class Run(Record):
         return self.v > 1
 
     @property
+    def environment_identity(self) -> str:
+        """What a command finds around it: the environment's identity, and the image's digest.
+
+        Another one may give other outputs. Empty if there is neither.
+        """
+        parts = (self.environment and self.environment.identity, self.image and self.image.digest)
+        return "+".join(part for part in parts if part)
+
+    @property
     def grammar(self) -> Grammar:
         """The placeholders that its command may have."""
         return Grammar(self.columns, self.extended)
+
+    def merging(self) -> Run:
+        """Return the run as its merge sees it, whose command is another, and started as usual."""
+        assert self.then  # noqa: S101 - a merge was put on the queue
+        then = self.then
+        update = {"command": then.command, "template": then.template, "serve": None, "columns": ()}
+        return self.model_copy(update=update)
 
     def layout(self, base: Location) -> RunLayout:
         """Return the keys of this run below `base`."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from tests.mutations import faults, leases, life, results
+from tests.mutations import changes, faults, leases, life, merge, results
 
 MUTATIONS = (
     *leases.MUTATIONS,
     *results.MUTATIONS,
     *faults.MUTATIONS,
     *life.MUTATIONS,
+    *merge.MUTATIONS,
+    *changes.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -87,7 +87,7 @@ class Work:
         str | None,
         Parameter(
             help="The inputs: a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/, "
-            "@rows.tsv (or .csv, .jsonl), lines:FILE [default: run.inputs]"
+            "@rows.tsv (or .csv, .jsonl), lines:FILE, run:NAME [default: run.inputs]"
         ),
     ] = None
     grid: Annotated[
@@ -107,6 +107,10 @@ class Work:
         str | None,
         Parameter(help="What the command needs: a folder, or a zip of one. [default: run.env]"),
     ] = None
+    image: Annotated[
+        str | None,
+        Parameter(help="A container image to run it in: docker://HOST/NAME:TAG, oci:FOLDER"),
+    ] = None
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
@@ -115,6 +119,7 @@ class Work:
             "run.grid": self.grid,
             "run.command": self.command,
             "run.env": self.env,
+            "run.image": self.image,
         }
 
 
@@ -135,3 +140,24 @@ class What:
 
 
 WHAT = What()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Finished:
+    """What becomes of work that is done already; None means not given."""
+
+    changed: Annotated[
+        Literal["redo", "keep", "fail"] | None,
+        Parameter(help="What to do with finished files that have changed [default: run.changed]"),
+    ] = None
+    no_reuse: Annotated[
+        bool, SWITCH, Parameter(help="Copy no outputs of other runs; execute the command.")
+    ] = False
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {"run.changed": self.changed, "run.reuse": False if self.no_reuse else None}
+
+
+NOT_SAID = Finished()

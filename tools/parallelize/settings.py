@@ -30,8 +30,10 @@ from parallelize.setting_types import (
     Slots,
     Words,
     halt_limit,
+    notify_target,
     output_template,
     relative_globs,
+    shown_target,
 )
 from parallelize_core.errors import UsageError
 from parallelize_core.names import FIRST, checked_stack
@@ -60,6 +62,11 @@ class RunTable(Table):
     serve: bool = False
     serve_jobs: int = Field(default=Serve().jobs, ge=1)
     serve_growth: Bytes = Field(default=Serve().growth_bytes, gt=0)
+    then: str | None = None
+    then_partial: bool = False
+    image: str | None = Field(default=None, min_length=1)
+    image_secret: str | None = None
+    network: bool = False
     env: str | None = None
     env_prefix: str = ""
     dependencies: str = Field(default="auto", min_length=1)
@@ -71,6 +78,9 @@ class RunTable(Table):
     memory_per_job: Bytes | None = Field(default=None, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
+    changed: Literal["ask", "redo", "keep", "fail"] = "ask"
+    reuse: bool = True
+    notify: Annotated[str | None, AfterValidator(notify_target)] = None
 
 
 class OutputTable(Table):
@@ -182,6 +192,11 @@ class Settings(Table):
         """Return a setting by its dotted name."""
         table, _, name = key.partition(".")
         return getattr(getattr(self, table), name) if name else self.schema_
+
+    def shown(self, key: str) -> Any:
+        """Return a setting as it may be shown: without what is secret in it."""
+        value = self.value(key)
+        return shown_target(value) if key == "run.notify" and value else value
 
 
 def _tables() -> dict[str, type[Table]]:

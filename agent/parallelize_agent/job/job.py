@@ -16,8 +16,10 @@ from pathlib import Path
 from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.process.command import Execution, Outcome
+from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.leases import Lease
 from parallelize_core.job import JobMessage
+from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
 
@@ -47,7 +49,8 @@ class Received:
 class Staged:
     """A job with everything that its command needs; its input is whole.
 
-    A small input is `content`; a large one is a file in `folder` already.
+    A small input is `content`; a large one is a file in `folder` already. `outputs` are those of
+    which a merge is given the list.
     """
 
     received: Received
@@ -55,6 +58,8 @@ class Staged:
     environment: Path | None
     folder: JobFolder
     content: bytes | None
+    outputs: tuple[ListedOutput, ...] = ()
+    container: Container | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,11 @@ class JobFolder:
         """The list of the staged inputs, a path a line, of a job that is not plain."""
         return self.scratch / PRIVATE / "files"
 
+    @property
+    def outputs(self) -> Path:
+        """The list of all outputs of the run, which its merge is given."""
+        return self.scratch / PRIVATE / "outputs.jsonl"
+
     @cached_property
     def tmp(self) -> Path:
         """Where the command's temporary files go."""
@@ -70,7 +75,12 @@ class JobFolder:
     @property
     def own_places(self) -> dict[str, Path]:
         """Where the folders lie that the job finds under a common name, by that name."""
-        return dict.fromkeys(isolation.OWN_PLACES, self.tmp) if self.user else {}
+        return self.places_of_tmp if self.user else {}
+
+    @property
+    def places_of_tmp(self) -> dict[str, Path]:
+        """The same of a job that finds its folder there although it is no other user."""
+        return dict.fromkeys(isolation.OWN_PLACES, self.tmp)
 
     @cached_property
     def stdout(self) -> Path:

@@ -6,13 +6,15 @@ import asyncio
 import errno
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from parallelize_agent.container.images import Images
 from parallelize_agent.job import fault
 from parallelize_agent.job.commit import Commit
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.job import FINISHED, PARKED, Decision, Fate, Received, Staged
+from parallelize_agent.job.merge import Merge, files_of_merge
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.machine import host
@@ -22,6 +24,7 @@ from parallelize_agent.shutdown import Shutdown, words
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, staged_names
+from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
@@ -43,6 +46,7 @@ class StageIn:
     run: RunSource
     claims: Claims
     environments: Environments
+    images: Images
     scratch: ScratchSpace
     peers: Peers
     shutdown: Shutdown
@@ -64,13 +68,15 @@ class StageIn:
             return decision
         run = await self.run.fresh()
         try:
-            environment = await self.environments.folder(run)
+            container = await self.images.container(run)
+            environment = await self.environments.folder(run, container)
         except UsageError as error:
             # No job's fault, and the next job would meet it, too.
             self.shutdown.decide(words(error), 0, error)
             return fault.interrupted(words(error))
         try:
-            return await self._fetch(received, run, environment)
+            staged = await self._fetch(received, run, environment)
+            return staged if isinstance(staged, Decision) else replace(staged, container=container)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 return fault.handed_back(str(error), blameless=others > 0)
@@ -80,6 +86,8 @@ class StageIn:
         # The claim before the result: its owner drops it when the result is written, so a claim
         # that is gone by now has its result, and hours of work are not done again.
         message = received.message
+        if (merge := self._merge(received)) and not await merge.is_current():
+            return FINISHED  # there is another by now, with a message of its own
         if message.claimed and not await self.claims.take_over(message.key):
             return PARKED
         # A message that comes for the first time is no duplicate as a rule, and the result's
@@ -103,8 +111,16 @@ class StageIn:
         if await records.head(layout.result(received.key)) is None:
             return False
         outputs = self.open_store(run.output.bucket)
-        check = received.lease.check
-        return await Commit(run, layout, records, outputs, received.key, check).finished()
+        check, merge = received.lease.check, self._merge(received)
+        return await Commit(
+            run, layout, records, outputs, received.key, check, merge=merge
+        ).finished()
+
+    def _merge(self, received: Received) -> Merge | None:
+        if not received.message.merge:
+            return None
+        records = self.open_store(self.config.bucket)
+        return Merge(records, self.config.layout, received.message.etag)
 
     async def _is_for_another(self, received: Received) -> bool:
         """Whether the job waits for a second opinion, and a worker lives that can give it."""
@@ -127,6 +143,14 @@ class StageIn:
     async def _fetch(
         self, received: Received, run: Run, environment: Path | None
     ) -> Staged | Decision:
+        outputs: tuple[ListedOutput, ...] = ()
+        if merge := self._merge(received):
+            try:
+                outputs = await merge.outputs()
+            except fault.OF_THE_FILE as error:
+                return fault.of_input(error, received.message.attempt)
+            message = received.message.model_copy(update={"files": files_of_merge(outputs)})
+            received, run = replace(received, message=message), run.merging()
         files = received.message.files
         names = None if files is None else staged_names(files)
         folder = self.scratch.reserve(received.key, names)
@@ -143,7 +167,7 @@ class StageIn:
             return fault.failed(
                 Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
-        return Staged(received, run, environment, folder, content)
+        return Staged(received, run, environment, folder, content, outputs)
 
     async def _inputs(
         self, received: Received, run: Run, folder: JobFolder

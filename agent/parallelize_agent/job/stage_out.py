@@ -23,12 +23,14 @@ from parallelize_agent.job.commit import (
 )
 from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Decision, Fate, Ran, Received
 from parallelize_agent.job.judge import Judge
+from parallelize_agent.job.merge import Merge
 from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_agent.queue.messages import Messages
 from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig
+from parallelize_core.content_key import content_key
 from parallelize_core.errors import ServiceError
 from parallelize_core.files import output_folder
 from parallelize_core.queue import MAX_DELAY_SECONDS
@@ -138,7 +140,8 @@ class StageOut:
         """Have the job done again if a write of ours came so late that it has spoiled a result."""
         if await commit.spoiled():
             log.warning("outputs replaced without a lease; job sent again", key=received.key)
-            await self.messages.send(received.message)
+            latest = await commit.merge.latest() if commit.merge else None
+            await self.messages.send(latest or received.message)
 
     async def _fail(self, received: Received, ran: Ran | None, decision: Decision) -> None:
         run = ran.staged.run if ran else self.run.current
@@ -175,9 +178,11 @@ class StageOut:
     def _commit(self, received: Received, run: Run) -> Commit:
         records = self.open_store(self.config.bucket)
         outputs = self.open_store(run.output.bucket)
+        message, layout = received.message, self.config.layout
+        merge = Merge(records, layout, message.etag) if message.merge else None
         return Commit(
-            run, self.config.layout, records, outputs, received.key, received.lease.check,
-            file=self.file, folder=output_folder(received.message),
+            run, layout, records, outputs, received.key, received.lease.check,
+            file=self.file, folder=output_folder(message), merge=merge,
         )  # fmt: skip
 
     async def _result(
@@ -188,12 +193,16 @@ class StageOut:
         outputs: tuple[Output, ...] = (),
     ) -> Result:
         succeeded = decision.fate is Fate.SUCCEEDED
+        # As the command has seen it: run.json may have changed since.
+        run = ran.staged.run if ran else self.run.current
         return Result(
             **await self._account(received, ran, decision),
             status="succeeded" if succeeded else "failed",
             outputs=outputs,
             input_size=received.message.size,
             input_etag=received.message.etag,
+            recipe=run.recipe,
+            content=content_key(run, received.message),
             **(_hints(ran) if succeeded and ran else {}),
         )
 
@@ -218,7 +227,8 @@ class StageOut:
             "stderr_tail": outcome.stderr_tail[-STDERR_TAIL_CHARACTERS:] if outcome else "",
             "log": text,
             "log_key": log_key,
-            "environment": run.environment.identity if run.environment else "",
+            "environment": run.environment_identity,
+            "image": run.image.digest if run.image else "",
             "hourly_usd": self.hourly_usd,
         }
 

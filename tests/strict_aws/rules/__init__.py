@@ -9,13 +9,13 @@ from tests.strict_aws.rules.machines import (
     Architecture,
     EndedAtOnce,
     NewInstance,
-    NewTemplate,
     RegionTypes,
     RequiredTypes,
     SharedImage,
     VolumeSize,
     VolumeSpeed,
 )
+from tests.strict_aws.rules.market import PlacementScores, SpotPrices
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
@@ -33,6 +33,7 @@ from tests.strict_aws.rules.storage import (
     RequesterPays,
     UnseenKey,
 )
+from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
 
@@ -52,6 +53,8 @@ RULES: tuple[type[Rule], ...] = (
     PurgedQueue,
     RegionTypes,
     RequiredTypes,
+    PlacementScores,
+    SpotPrices,
     NewTemplate,
     VolumeSize,
     SharedSubnet,

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from parallelize.context import Context
+from parallelize.report.table import write_table
 from parallelize.runs.environment_zip import zip_folder
 from parallelize.runs.input_rules import InputRules, rules_of
 from parallelize.runs.inputs import Found, find_inputs
+from parallelize.runs.joblog import HEADER
 from parallelize.runs.own_files import products
 from parallelize.runs.remote_inputs import Selection, find_remote
 from parallelize.settings import resolve
@@ -48,6 +50,10 @@ JUNK = [
     "#draft#", ".#draft", ".~lock.a.csv#", "~$budget.xlsx", ".nfs0000000000a1", "Icon\r",
     ".ipynb_checkpoints/a-checkpoint.csv", "__MACOSX/._a", ".git/config", ".gitkeep",
     "__pycache__/a.pyc", "@eaDir/a", "$RECYCLE.BIN/a", ".Trash-1000/files/a",
+    ".apdisk", ".com.apple.timemachine.supported", ".goutputstream-4ABX2Y", "#recycle/a.csv",
+    "@Recycle/a.csv", ".dropbox.cache/a", ".syncthing.a.csv.tmp", ".sync_0f3a.db-wal",
+    "a.csv.crdownload", ".a.csv.kate-swp", "~WRL0001.tmp", "a.csv___jb_tmp___", ".~a.ipynb",
+    ".Rhistory", ".venv/lib/a.py", "a.pyc", ".gitmodules", ".dvc/config",
 ]  # fmt: skip
 
 
@@ -65,7 +71,8 @@ def test_what_systems_and_editors_leave_is_no_input_and_is_told(
 @pytest.mark.parametrize(
     "name",
     [".hidden", "data~1.csv", "a.swp", ".config.json", "git", "Thumbs.db.csv", "_SUCCESS", "#1",
-     "a#b#c", ".nothing", "lost+found.txt", "Icon", "~"],
+     "a#b#c", ".nothing", "lost+found.txt", "Icon", "~", ".dropbox.csv", "recycle", "venv",
+     "a.part", "a.db", ".sync.db", "a.RData", "~WR.tmp", "CVS"],
 )  # fmt: skip
 def test_what_only_resembles_it_is_taken(tmp_path: Path, name: str) -> None:
     make(tmp_path, f"in/{name}")
@@ -129,6 +136,11 @@ def project(tmp_path: Path) -> Path:
     make(tmp_path, "my-report.html", content="<html>measured by hand</html>")
     make(tmp_path, ".results.parallelize-downloads.jsonl",
          content='{"parallelize": "downloads", "v": 1}\n')  # fmt: skip
+    make(tmp_path, "page.html", content=REPORT)
+    make(tmp_path, "jobs.log", content=HEADER + "1\tw1\n")
+    write_table([], tmp_path / "files.csv")
+    make(tmp_path, "seq.tsv", content="Seq\tLength\n")
+    make(tmp_path, "keys.csv", content="key,state\n")
     (tmp_path / "parallelize.toml").write_text("")
     return tmp_path
 
@@ -138,7 +150,8 @@ def test_a_project_does_not_take_its_own_files_and_results_for_inputs(
     project: Path, spec: str
 ) -> None:
     assert keys(found(project, spec)) == [
-        "a.csv", "data/b.csv", "doctor-visits.jsonl", "my-report.html", "outer.csv"
+        "a.csv", "data/b.csv", "doctor-visits.jsonl", "keys.csv", "my-report.html", "outer.csv",
+        "seq.tsv",
     ]  # fmt: skip
 
 

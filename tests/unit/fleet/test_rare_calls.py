@@ -21,6 +21,7 @@ from parallelize.commands import in_use, quota_request
 from parallelize.fleet import (
     alarms,
     autoscaling,
+    call_limits,
     dry_runs,
     early_end,
     execute,
@@ -31,6 +32,8 @@ from parallelize.fleet import (
     leftovers,
     network,
     permissions,
+    placement,
+    price_wait,
     prices,
     rates,
     requirements,
@@ -40,6 +43,7 @@ from parallelize.fleet import (
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.pool_choice import Dear
 from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
@@ -52,6 +56,7 @@ NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SUBNET = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "eu-west-1a"}
 PLAN = plan_launch(facts(), request())
 TYPE = facts().pools[0].type
+DEAR = Dear(facts().pools, 0.01)
 ASK = permissions.Ask(("sqs:SendMessage",), "*")
 CALLER = "arn:aws:sts::123456789012:assumed-role/lab/me"
 PLACE = gather.Place("123456789012", "eu-west-1", (), ("c7i.xlarge",), "auto")
@@ -72,6 +77,12 @@ def compute_clients(client: Any) -> ComputeClients:
     return ComputeClients(client, client, client)
 
 
+@pytest.fixture(autouse=True)
+def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what waits for a market wait for nothing."""
+    monkeypatch.setattr("time.sleep", no_wait)
+
+
 def no_wait(_: float) -> None:
     pass
 
@@ -85,6 +96,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     bucket.exists: lambda aws: bucket.exists(aws, "bucket"),
     bucket.region_of: lambda aws: bucket.region_of(aws, "bucket"),
     bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1", {}),
+    call_limits.find_call_limits: call_limits.find_call_limits,
     catalog.read_images: catalog.read_images,
     catalog.read_users: catalog.read_users,
     catalog.delete_image: lambda aws: catalog.delete_image(aws, IMAGE),
@@ -123,6 +135,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     network.look: lambda aws: network.look(aws, [SUBNET]),
     permissions.principal: lambda aws: permissions.principal(aws, CALLER),
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
+    price_wait.wait: lambda aws: price_wait.wait(aws, DEAR, iter([False, True]).__next__, print),
+    placement.ask: lambda aws: placement.ask(aws, "eu-west-1", ["a", "b", "c"], 3),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
     rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
@@ -157,8 +171,10 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 }
 
 ANSWER_WITHOUT = {
+    call_limits.find_call_limits,
     early_end.watch,
-    gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
+    gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, price_wait.wait,
+    prices.on_demand,
     quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""

@@ -15,12 +15,12 @@ from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
 from parallelize.options import NO_WORK, Common, Work
 from parallelize.runs.apart import check_apart
-from parallelize.runs.input_files import remote_files
+from parallelize.runs.input_files import remote_files, remote_location
 from parallelize.runs.inputs import local_inputs
 from parallelize.runs.jobs.source import Shape, group, shape_of
 from parallelize.runs.jobs.spec import JobSpec
 from parallelize.runs.jobs.wanted import read_asked
-from parallelize.runs.remote_inputs import is_remote, select
+from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.which import find_key, matches, meant
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.files import S3, InputFile
@@ -97,7 +97,7 @@ def _fetched(
         if file.key in here:
             continue
         if inputs is None and not file.key.startswith(S3):
-            inputs = select(context).location
+            inputs = remote_location(context)
         bucket, place = InputFile(key=file.key, size=0).place(inputs or context.base)
         made[file.key] = folder / str(number)
         context.store_of(bucket).get_file(place, made[file.key])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,8 @@ from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
 from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.known_contents import known_contents
+from parallelize.runs.merge import all_jobs, without_old_merge
+from parallelize.runs.outdated import is_outdated, told_outdated
 from parallelize.runs.output_names import (
     COMPOSED,
     DECOMPOSED,
@@ -34,13 +35,12 @@ from parallelize.runs.output_names import (
 )
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
-from parallelize.runs.results import list_results, read_listed
+from parallelize.runs.results import list_results, read_listed, still_stored
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import read_parts
 from parallelize_core.owner import other_run
 from parallelize_core.result import Output, Result
 from parallelize_core.store import Store
@@ -64,6 +64,8 @@ class Plan:
     """Of each output, the input that it was made of."""
     silent: Silent = NONE_SILENT
     """The inputs whose jobs have succeeded without any output, if that is doubtful."""
+    outdated: int = 0
+    """How many of the succeeded jobs would bring something else now."""
 
     @property
     def missing(self) -> int:
@@ -176,8 +178,8 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
-    results = finished_results(store, layout, inputs)
+    entries = {entry.key: entry for entry in all_jobs(store, layout, run)}
+    results = finished_results(store, layout, [*entries])
     succeeded = [result for result in results if result.status == "succeeded"]
     made = [(output, result.key) for result in succeeded for output in result.outputs]
     if run.naming.on_clash == "replace":
@@ -191,38 +193,20 @@ def make_plan(context: Context, folder: Path) -> Plan:
         tuple(refused),
         succeeded=len(succeeded),
         failed=len(results) - len(succeeded),
-        total=len(inputs),
+        total=len(entries),
         makers={output.key: key for output, key in made},
         silent=among(run, succeeded),
+        outdated=sum(is_outdated(run, entries[one.key], one) for one in succeeded),
     )
 
 
 def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> list[Result]:
     """Read the results of inputs, without logs, in the inputs' order."""
-    listed = list_results(store, layout, inputs)
+    listed = without_old_merge(store, layout, list_results(store, layout, inputs))
     places = (layout.result(key) for key in inputs)
     wanted = {place: listed[place] for place in places if place in listed}
     found = {result.key: result for result in read_listed(store, layout, wanted)}
     return [found[key] for key in inputs if key in found]
-
-
-def still_stored(
-    store: Store, location: Location, made: Sequence[tuple[Output, str]]
-) -> list[tuple[Output, str]]:
-    """Return the outputs without those that another input's of the same name has replaced.
-
-    `made` has each with its input. Where inputs may replace each other's outputs, only S3 knows
-    which came last; it is asked about names that several have given.
-    """
-    times = Counter(output.key for output, _ in made)
-    clashing = [key for key, count in times.items() if count > 1]
-    heads = in_parallel(lambda key: store.head(location.key(key)), clashing)
-    last = {key: there.etag for key, there in zip(clashing, heads, strict=True) if there}
-    chosen: dict[str, tuple[Output, str]] = {}
-    for output, maker in made:
-        if output.key not in chosen or last.get(output.key) == output.etag:
-            chosen[output.key] = (output, maker)
-    return list(chosen.values())
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
@@ -282,6 +266,8 @@ def _tell(done: Fetched, hint: str) -> None:
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
         f"{done.present:,} there already"
     )
+    for line in told_outdated(plan.outdated, hint):
+        say(line)
     for line in (*told_silent(plan.silent), *advice(plan.silent)):
         say(line)
     if plan.silent.count:
@@ -303,4 +289,5 @@ def _record(run: str, done: Fetched) -> dict[str, object]:
         "failed": done.plan.failed,
         "missing": done.plan.missing,
         "without_output": done.plan.silent.count,
+        "outdated": done.plan.outdated,
     }

@@ -24,7 +24,7 @@ from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
 from parallelize.runs.cursor import CursorHold
 from parallelize.runs.ownership import adopt
-from parallelize.runs.record import load_run
+from parallelize.runs.record import find_run, load_run
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
 from parallelize.units import plural
@@ -248,7 +248,14 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Queue, drain: DrainSetting
                 f"{counts.visible + counts.delayed:,} waiting, {counts.in_flight:,} at a worker",
                 "parallelize launch, or parallelize status",
             )
+    run = find_run(store, layout.run_json)
     failed = len(failed_results(store, layout))
+    if run and run.then and (run.then.partial or not failed):
+        raise NothingToDoError(
+            f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished",
+            "run.then is put on the queue by a worker, when it sees that all are",
+            "parallelize launch",
+        )
     raise NothingToDoError(
         f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished, none left",
         f"{failed:,} failed" if failed else None,

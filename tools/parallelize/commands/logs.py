@@ -12,6 +12,7 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common
 from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
 from parallelize.runs.silent import not_delivered
@@ -19,7 +20,6 @@ from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
 from parallelize_core.errors import NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import read_parts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import Store
 
@@ -86,8 +86,8 @@ def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
 def read_attempts(context: Context, file: str) -> list[Attempt]:
     """Read what there is of the attempts at a file; see `find_key` and `read_records`."""
     store, layout = context.store, context.layout
-    load_run(store, context)
-    known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
+    run = load_run(store, context)
+    known = [entry.key for entry in all_jobs(store, layout, run)]
     return read_records(store, layout, find_key(known, file, key_of_path(context, file)))
 
 

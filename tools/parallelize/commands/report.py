@@ -22,6 +22,7 @@ from parallelize.report.export import as_json
 from parallelize.report.page import render
 from parallelize.report.table import check_form, is_table, write_table
 from parallelize.runs.history import read_attempts, read_finished
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.ownership import say_whose
 from parallelize.runs.snapshot import Snapshot
@@ -29,7 +30,7 @@ from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
@@ -123,7 +124,7 @@ def gather(context: Context) -> Gathered:
     """Read all that a report tells of; raise UsageError if there is no such run."""
     snapshot = make_reader(context).snapshot()
     store, layout = context.store, context.layout
-    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    entries = all_jobs(store, layout, snapshot.run)
     emulated = context.is_free
     return Gathered(
         snapshot=snapshot,

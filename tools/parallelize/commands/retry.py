@@ -9,7 +9,7 @@ retried the job meanwhile, and it may have succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from parallelize.console import answer_json, say, say_plan, shown
@@ -17,7 +17,8 @@ from parallelize.context import Context, open_context
 from parallelize.options import NOTHING, Common
 from parallelize.queues import make_queues
 from parallelize.runs.failed import quoted
-from parallelize.runs.jobs.plan import KnownJobs, with_files
+from parallelize.runs.jobs.plan import with_files
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results, read_result
@@ -31,7 +32,7 @@ from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.files import InputFile, files_of
 from parallelize_core.job import JobMessage
-from parallelize_core.manifest import Entry, add_corrections, read_parts
+from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.queue import BATCH, Queue
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Run
@@ -113,9 +114,7 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
     )
     known = {job.key: job.result.input_etag for job in jobs if job.result}
     # Before the results go: whatever sends one of these from the manifest has to know.
-    add_corrections(
-        store, layout, [e for e in entries.values() if known.get(e.key) not in {"", e.etag}]
-    )
+    add_corrections(store, layout, [e for e in entries.values() if _is_corrected(e, known)])
     list(in_parallel(lambda job: _file(context, job), jobs))
     taken = [
         job for job, gone in in_parallel(lambda job: (job, _take_away(context, job)), jobs) if gone
@@ -125,6 +124,11 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
     store.delete(mark(job.key) for job in taken for mark in marks)
     queue.send([entries[job.key].message(run.name).encode() for job in taken], DELAY_SECONDS)
     return len(taken)
+
+
+def _is_corrected(entry: Entry, known: Mapping[str, str]) -> bool:
+    """Whether a job's input is not what it was; the record of a merge says so itself."""
+    return not entry.merge and known.get(entry.key) not in {"", entry.etag}
 
 
 def _take_away(context: Context, job: Job) -> bool:
@@ -188,7 +192,7 @@ def _chosen(
     by_key = {result.key: result for result in failed}
     if not files:
         return [Job(result.key, result) for result in failed]
-    keys = dict.fromkeys(_find(context, by_key, file) for file in files)
+    keys = dict.fromkeys(_find(context, run, by_key, file) for file in files)
     return [Job(key, by_key.get(key) or _finished(context, run, key, again=again)) for key in keys]
 
 
@@ -199,12 +203,12 @@ def _nothing_to_retry(context: Context, run: Run) -> NothingToDoError:
     return NothingToDoError("nothing to retry: no job has failed", told, fix)
 
 
-def _find(context: Context, failed: Collection[str], file: str) -> str:
+def _find(context: Context, run: Run, failed: Collection[str], file: str) -> str:
     """Return the one input that a name means; those that have failed come first."""
     path_key = key_of_path(context, file)
     if matches(failed, file, path_key):
         return find_key(failed, file, path_key)
-    every = [e.key for part in read_parts(context.store, context.layout) for e in part.entries]
+    every = [entry.key for entry in all_jobs(context.store, context.layout, run)]
     if matches(every, file, path_key):
         return find_key(every, file, path_key)
     raise no_such_file(file, every, "parallelize failures   lists those that have failed")
@@ -259,7 +263,7 @@ def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]
     plain = {job.key: Entry(key=job.key, size=0, etag="") for job in jobs}
     if not run.extended:
         return plain
-    known = KnownJobs(context.store, context.layout)
+    known = all_jobs(context.store, context.layout, run)
     return plain | {entry.key: entry for entry in known if entry.key in plain}
 
 
@@ -278,6 +282,7 @@ def _file_now(context: Context, run: Run, file: InputFile) -> InputFile:
     if found is None:
         raise MissingError(
             f"the input {shown(file.key)} is no longer in {run.input.uri}",
-            fix="put it there again: parallelize prep",
+            fix="put it there again: parallelize prep; to send it and process it once more:\n"
+            f"parallelize run --again {quoted(file.key)}",
         )
     return file.model_copy(update={"size": found.size, "etag": found.etag})

@@ -23,18 +23,30 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
+from parallelize.runs.container import choose_image
+from parallelize.runs.input_files import remote_location
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
-from parallelize.runs.remote_inputs import is_remote, select
+from parallelize.runs.recipe import Recipe, publish_recipe, recipe_of
+from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.run import Environment, Limits, Origin, OutputNaming, Run, Serve, Setup
+from parallelize_core.run import (
+    Environment,
+    Limits,
+    Origin,
+    OutputNaming,
+    Run,
+    Serve,
+    Setup,
+    Then,
+)
 from parallelize_core.store import IF_ABSENT, Condition, Store
 from parallelize_core.template import Grammar
 
@@ -47,6 +59,9 @@ class Draft:
 
     run: Run
     archive: Path | None
+    recipe: Recipe
+    image_archive: Path | None = None
+    """The image, if it is in files."""
     numbered: bool = False
     """Whether the command has a place for the number of its job."""
 
@@ -96,6 +111,7 @@ def drafted(
     shape = shape or shape_of(context)
     command, grammar = command_words(settings, shape.columns)
     setup = split_command(settings.setup) if settings.setup else None
+    then = then_of(settings)
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
         packed(context, command, Path(folder), keep=keep_lock) as packing,
@@ -103,17 +119,25 @@ def drafted(
         if packing and packing.by_uv:
             command = without_uv(command)
         command = _checked(context, command, setup, packing)
+        then = _checked_then(context, then, setup, packing)
+        chosen = choose_image(context, Path(folder))
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
         knows_jobs = grammar is not None and grammar.extended
-        extended = not shape.plain or knows_jobs or settings.serve
+        extended = not shape.plain or knows_jobs or settings.serve or then or chosen
         update = {
             "v": 2 if extended else 1,
             "template": grammar is not None,
             "columns": shape.columns,
+            "image": chosen.image if chosen else None,
+            "then": then,
         }
         has_number = grammar is not None and grammar.needs_number(command)
-        yield Draft(run.model_copy(update=update), archive, has_number)
+        run = run.model_copy(update=update)
+        recipe = recipe_of(run, archive)
+        run = run.model_copy(update={"recipe": recipe.digest})
+        image_archive = chosen.archive if chosen else None
+        yield Draft(run, archive, recipe, image_archive, has_number)
 
 
 def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
@@ -132,6 +156,16 @@ def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Word
             "leave the placeholder out of run.command",
         )
     return (template.words, template.grammar) if template else (words, None)
+
+
+def then_of(settings: RunTable) -> Then | None:
+    """Return the merge that the settings name; UsageError for a command that cannot be started."""
+    if settings.then is None:
+        return None
+    command, grammar = command_words(
+        settings.model_copy(update={"command": settings.then, "serve": False})
+    )
+    return Then(command=command, template=grammar is not None, partial=settings.then_partial)
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -153,6 +187,10 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
             store.put_file(
                 wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
             )
+    if draft.image_archive and wanted.image and store.head(wanted.image.key) is None:
+        with draft.image_archive.open("rb") as file:
+            store.put_file(wanted.image.key, file)
+    publish_recipe(store, context.layout, draft.recipe)
     condition = Condition(etag=head.etag) if head else IF_ABSENT
     written = store.put(context.layout.run_json, wanted.encode(), condition)
     # If the answer to our own write was lost, what is there is ours.
@@ -174,6 +212,8 @@ def _kept(draft: Draft, there: Run) -> Run:
     )  # fmt: skip
     kept = {name: getattr(there, name) for name in lived}
     kept["v"] = max(draft.run.v, there.v)
+    same = (there.recipe, there.then) == (draft.run.recipe, draft.run.then)
+    kept["renewed"] = there.renewed or not same
     return draft.run.model_copy(update=kept)
 
 
@@ -210,12 +250,27 @@ def no_numbers(keys: Sequence[str]) -> UsageError:
     )  # fmt: skip
 
 
+def _checked_then(
+    context: Context, then: Then | None, setup: Words | None, packing: Packing | None
+) -> Then | None:
+    if then is None:
+        return None
+    command = without_uv(then.command) if packing and packing.by_uv else then.command
+    command = _checked(context, command, setup, packing, "run.then")
+    return then.model_copy(update={"command": command})
+
+
 def _checked(
-    context: Context, command: Words, setup: Words | None, packing: Packing | None
+    context: Context,
+    command: Words,
+    setup: Words | None,
+    packing: Packing | None,
+    setting: str = "run.command",
 ) -> Words:
-    """Return the command, as workers start it; raise UsageError if they could not."""
+    """Return a command, as workers start it; raise UsageError if they could not."""
     settings = context.settings
-    program = program_of(settings.run.command or "") if settings.run.shell else None
+    text = settings.value(setting) or ""
+    program = program_of(text) if settings.run.shell else None
     judged = (program,) if program else command
     if packing is None:
         _check_bare(judged, setup)
@@ -226,14 +281,15 @@ def _checked(
     with zipfile.ZipFile(packing.archive) as opened:
         packed_so = Packed(
             opened, settings.run.env or "", settings.run.env_prefix, packing.own,
-            not context.has_own_programs,
+            # What is in an image is not known here.
+            not (context.has_own_programs or settings.run.image),
         )  # fmt: skip
         if setup:
             check_command(setup, packed_so, machines, "run.setup")
         # What is missing may be what the set-up makes; the worker looks after that.
         made = setup or (packing.locked and is_installed(judged[0]))
         if not made or has_program(judged, packed_so):
-            check_command(judged, packed_so, machines)
+            check_command(judged, packed_so, machines, setting)
         return by_python(command, packed_so) if packing.by_uv else command
 
 
@@ -305,7 +361,7 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 def _input_location(context: Context) -> Location:
     if not has_rows(context) and is_remote(context.settings.run.inputs, context.folder):
-        return select(context).location
+        return remote_location(context)
     return context.layout.input
 
 
