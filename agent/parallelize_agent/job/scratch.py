@@ -74,7 +74,12 @@ class JobFolder:
     @property
     def own_places(self) -> dict[str, Path]:
         """Where the folders lie that the job finds under a common name, by that name."""
-        return dict.fromkeys(isolation.OWN_PLACES, self.tmp) if self.user else {}
+        return self.places_of_tmp if self.user else {}
+
+    @property
+    def places_of_tmp(self) -> dict[str, Path]:
+        """The same of a job that finds its folder there although it is no other user."""
+        return dict.fromkeys(isolation.OWN_PLACES, self.tmp)
 
     @cached_property
     def stdout(self) -> Path:

@@ -234,7 +234,8 @@ class StageOut:
             "stderr_tail": outcome.stderr_tail[-STDERR_TAIL_CHARACTERS:] if outcome else "",
             "log": text,
             "log_key": log_key,
-            "environment": run.environment.identity if run.environment else "",
+            "environment": run.environment_identity,
+            "image": run.image.digest if run.image else "",
             "hourly_usd": self.hourly_usd,
         }
 

@@ -19,10 +19,14 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from parallelize_agent.container import enter
 from parallelize_agent.process.job_users import JobUser
 
 OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is about
@@ -38,6 +42,60 @@ exec "$@"
 """75 (EX_TEMPFAIL) asks for another try: it is not the command that has failed."""
 
 
+@dataclass(frozen=True)
+class Container:
+    """An image that is ready to be entered, by an agent that keeps its files in `work`.
+
+    `root` is its unpacked files, `environ` the file with its variables. Without `network` a command
+    has none.
+    """
+
+    root: Path
+    environ: Path
+    work: Path
+    network: bool = False
+
+    def with_network(self, *, allowed: bool) -> Container:
+        """Return the same with or without a network."""
+        return replace(self, network=allowed)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a command in an image finds of the agent's folder, at its own place."""
+
+    writable: tuple[Path, ...]
+    read_only: tuple[Path, ...] = ()
+
+
+def prefix(
+    user: JobUser | None, tmp: Path, container: Container | None, shared: Shared
+) -> tuple[str, ...]:
+    """Return the words before a command that make it run as `user`, in a container if there is one.
+
+    As `job_prefix` has it; in a container its variables are the image's, and what it is given.
+    """
+    if container is None:
+        return job_prefix(user, tmp)
+    uid, gid = (user.uid, user.gid) if user else (os.geteuid(), os.getegid())
+    return (
+        *_become(user), *(("--",) if user else ()),
+        sys.executable, "-I", "-S", enter.__file__, str(container.root), str(container.environ),
+        str(container.work), str(tmp), str(uid), str(gid), str(int(container.network)),
+        *(f"rw:{path}" for path in shared.writable), *(f"ro:{path}" for path in shared.read_only),
+        "--",
+    )  # fmt: skip
+
+
+def _become(user: JobUser | None) -> Sequence[str]:
+    if user is None:
+        return ()
+    return (
+        program("setpriv"), f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
+        "--no-new-privs", *_NO_CAPABILITIES,
+    )  # fmt: skip
+
+
 def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
     """Return the words before a command that make it run as `user` with no way back.
 
@@ -47,13 +105,12 @@ def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
     if user is None:
         return ()
     # By their paths: what the job itself finds on its PATH must not take their place.
-    setpriv, unshare = _program("setpriv"), _program("unshare")
+    setpriv, unshare = program("setpriv"), program("unshare")
     return (
-        setpriv, f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
-        "--no-new-privs", *_NO_CAPABILITIES, "--",
+        *_become(user), "--",
         # Only root mounts, so first it is called that, in a world of its own ...
         unshare, "--map-root-user", "--mount", "--ipc", "--",
-        "/bin/sh", "-c", _MAKE_PLACES.format(mount=_program("mount")), str(tmp),
+        "/bin/sh", "-c", _MAKE_PLACES.format(mount=program("mount")), str(tmp),
         # ... and then, in a world inside which cannot undo that, by the second user's name.
         unshare, f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
         setpriv, *_NO_CAPABILITIES, "--",
@@ -61,7 +118,8 @@ def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
 
 
 @cache
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Return the path of one of the machine's own programs."""
     return shutil.which(name) or name
 
 

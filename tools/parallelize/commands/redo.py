@@ -55,7 +55,7 @@ def redo(
     clear_dead(queues.dead, results.keys())
     delay = DELAY_SECONDS if renewed else 0
     sent = 0
-    with progress("sent again", len(results)) as step:
+    with progress("sent again", len(results) + len(waiting)) as step:
         while chunk := list(itertools.islice(again, CHUNK)):
             sent += _send_chunk(context, chunk, results, queues.main, delay)
             for _ in chunk:

@@ -39,6 +39,7 @@ from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Wo
 from parallelize.runs import one_liner, superseded
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
+from parallelize.runs.joblog import check_joblog
 from parallelize.runs.outdated import told_outdated
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Snapshots
@@ -113,8 +114,10 @@ def _run(
             "--workers 2; or without any: parallelize prep, then parallelize enqueue",
         )  # fmt: skip
     folder = said.out or context.folder / OUT
+    if said.joblog:
+        check_joblog(said.joblog)
     if dry_run:
-        show_plan(context, folder)
+        show_plan(context, folder, said.again)
         return 0
     reader = make_reader(context)
     end, complete = carry_through(context, reader, folder, local=common.local, again=said.again)
@@ -171,10 +174,10 @@ def carry_through(
         return end, _download(context, folder)
 
 
-def show_plan(context: Context, folder: Path) -> None:
+def show_plan(context: Context, folder: Path, again: Sequence[str] | None = None) -> None:
     """Print what `run` would do; changes nothing in S3, SQS and EC2."""
     check_apart(context, folder)
-    prep.show_plan(context)
+    prep.show_plan(context, again)
     count = plural(context.settings.workers.count, "worker")
     say_plan("would send the jobs that have no result to the queue")
     say_plan(f"would launch up to {count}; see: parallelize launch --dry-run")
