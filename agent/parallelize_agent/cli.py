@@ -48,7 +48,7 @@ from parallelize_core.version import VERSION
 log = structlog.get_logger()
 
 GARBAGE = 20_000
-"""Objects that the collector looks at as soon as there are so many more: a few milliseconds."""
+"""Objects that the collector looks at as soon as there are this many more: a few milliseconds."""
 
 
 def main() -> None:
@@ -153,6 +153,7 @@ async def _work(
             work_dir=work_dir,
             open_store=connections.open_store,
             open_rare=connections.open_rare,
+            open_client=services.opener(config, instance, counts),
             queue=connections.queue,
             dead_letters=connections.dead_letters,
             publish=services.make_publisher(config, instance, counts),
