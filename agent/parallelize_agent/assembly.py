@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from parallelize_agent.container.images import Images
+from parallelize_agent.container.pull import Puller
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Job
@@ -56,10 +59,12 @@ from parallelize_agent.worker import Stages, Worker
 from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
+from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.cost import hourly_usd
 from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.queue import AsyncQueue
+from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.store import AsyncStore, Store
 from parallelize_core.version import VERSION
 
@@ -131,9 +136,10 @@ def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbe
 class Assembly:
     """What a worker is made of, and how.
 
-    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
-    `publish` sends metrics, if any are sent; `means` has what there is to tell people by. `counts`
-    has the requests of this process.
+    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block,
+    `open_client` makes a client of another service, in a region; `publish` sends metrics, if any
+    are sent; `means` has what there is to tell people by. `counts` has the requests of this
+    process.
     """
 
     config: AgentConfig
@@ -141,6 +147,7 @@ class Assembly:
     work_dir: Path
     open_store: Callable[[str], AsyncStore]
     open_rare: Callable[[str], Store]
+    open_client: OpenClient
     queue: AsyncQueue
     dead_letters: AsyncQueue
     publish: Publish | None = None
@@ -222,6 +229,7 @@ class Assembly:
             keeper=self._keeper,
             acknowledger=self._acknowledger,
             environments=self._environments,
+            images=self._images,
             root_setup=self.root_setup,
             keep_log=self._keep_log,
             execute=execute,
@@ -264,8 +272,29 @@ class Assembly:
 
     @cached_property
     def _environments(self) -> Environments:
-        preparer = Preparer(self._scratch, self.cgroups, self._keep_log)
-        return Environments(self.work_dir / "environments", self.open_rare, preparer, self.files)
+        return Environments(
+            self.work_dir / "environments", self.open_rare, self._preparer, self.files
+        )
+
+    @cached_property
+    def _images(self) -> Images:
+        shared, own = (os.environ.get(name) for name in (IMAGES_VARIABLE, AUTH_VARIABLE))
+        return Images(
+            Path(shared) if shared else self.work_dir / "images",
+            self.work_dir,
+            Puller(
+                lambda host, secret: find_login(host, secret, self.open_client),
+                self.open_rare,
+                Path(own) if own else None,
+            ),
+            self._preparer,
+            self.files,
+            self.config.disk_reserve_bytes,
+        )
+
+    @cached_property
+    def _preparer(self) -> Preparer:
+        return Preparer(self._scratch, self.cgroups, self._keep_log)
 
     @cached_property
     def _storage(self) -> Outage:
@@ -313,6 +342,7 @@ class Assembly:
             self._run,
             self._claims,
             self._environments,
+            self._images,
             self._scratch,
             self._peers,
             self._shutdown,

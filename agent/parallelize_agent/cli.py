@@ -153,6 +153,7 @@ async def _work(
             work_dir=work_dir,
             open_store=connections.open_store,
             open_rare=connections.open_rare,
+            open_client=services.opener(config, instance, counts),
             queue=connections.queue,
             dead_letters=connections.dead_letters,
             publish=services.make_publisher(config, instance, counts),

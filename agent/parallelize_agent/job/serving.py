@@ -54,7 +54,10 @@ class Serving:
         """
         run = staged.run
         # One that needs all the memory gets a process that may take it.
-        kind = (run.command, staged.environment, run.limits, staged.received.message.alone)
+        kind = (
+            run.command, staged.environment, staged.container, run.limits,
+            staged.received.message.alone,
+        )  # fmt: skip
         warm = self._warm.get(slot)
         if warm and (warm.kind != kind or not warm.process.is_sound()):
             self.end(slot)
