@@ -180,7 +180,7 @@ def workers_note(report: Report) -> str:
     if report.status.alive:
         return f"{report.status.alive:,} about to leave"
     if report.still_there == 0:
-        return "all ended (EC2 was asked)"
+        return "all terminated (verified)"
     told = "0 active (self-reported)" if report.workers else "none has reported"
     return f"{told}; EC2 gave no answer"
 
