@@ -18,7 +18,7 @@ id -u; id -g
 cat /proc/self/status /proc/net/dev
 (echo >/bin/sh) 2>&1; (echo >/etc/x) 2>&1
 ls /; ls /home /var/lib/parallelize 2>&1
-cp "$1" /tmp/copy && echo /tmp/copy
+cp "$1" "/tmp/$PARALLELIZE_INPUT_KEY" && echo "/tmp/$PARALLELIZE_INPUT_KEY"
 """
 
 
