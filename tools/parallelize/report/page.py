@@ -266,6 +266,7 @@ def provenance(report: Report) -> Iterator[tuple[str, str]]:
         "command": " ".join(run.command),
         "set-up": " ".join(run.setup.command) if run.setup else "",
         "environment": f"SHA-256 {run.environment.identity}" if run.environment else "",
+        "container image": f"{run.image.name} ({run.image.digest})" if run.image else "",
         "inputs": run.input.uri,
         "outputs": run.output.uri,
         "region": made.region,
