@@ -48,7 +48,7 @@ from parallelize_core.version import VERSION
 log = structlog.get_logger()
 
 GARBAGE = 20_000
-"""Objects that the collector looks at as soon as there are so many more: a few milliseconds."""
+"""Objects that the collector looks at as soon as there are this many more: a few milliseconds."""
 
 
 def main() -> None:

@@ -20,12 +20,12 @@ from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.aws_errors import translated
 from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.registry import OpenClient
 from parallelize_core.store import AsyncStore, Store
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient

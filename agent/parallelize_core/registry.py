@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from parallelize_core.aws_errors import translated
 from parallelize_core.errors import UsageError
+from parallelize_core.translated import translated
 
 AUTH_VARIABLE = "PARALLELIZE_REGISTRY_AUTH"
 """Names the file with a person's own logins, as on their machine; then AWS is not asked for any."""

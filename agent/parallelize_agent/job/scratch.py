@@ -6,6 +6,7 @@
         <entry>             each top-level entry of the environment: see furnishing
         .parallelize/input/ the input, under its own name
         .parallelize/tmp/   TMPDIR, and /tmp where the job has a user of its own
+        .parallelize/places what is mounted for such a job
 """
 
 from __future__ import annotations
@@ -157,6 +158,8 @@ class ScratchSpace:
             if furnishing is None:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.scratch)
+        if folder.user:
+            isolation.describe_places(folder.tmp)
         isolation.give(folder.scratch, folder.user)
 
     def reclaim(self, folder: JobFolder) -> None:

@@ -127,16 +127,7 @@ class StageOut:
         commit = self._commit(received, run)
         try:
             outputs = await commit.put_outputs(found.files)
-            result = await self._result(received, ran, SUCCEEDED, outputs)
-            held = await commit.put_result(
-                result.model_copy(
-                    update={
-                        "leads_nowhere": found.leads_nowhere,
-                        "left_behind": found.left,
-                        "left_behind_count": found.left_count,
-                    }
-                )
-            )
+            held = await commit.put_result(await self._result(received, ran, SUCCEEDED, outputs))
         except LeaseLostError:
             await self._reconcile(received, commit)
             raise
@@ -201,16 +192,18 @@ class StageOut:
         decision: Decision,
         outputs: tuple[Output, ...] = (),
     ) -> Result:
+        succeeded = decision.fate is Fate.SUCCEEDED
         # As the command has seen it: run.json may have changed since.
         run = ran.staged.run if ran else self.run.current
         return Result(
             **await self._account(received, ran, decision),
-            status="succeeded" if decision.fate is Fate.SUCCEEDED else "failed",
+            status="succeeded" if succeeded else "failed",
             outputs=outputs,
             input_size=received.message.size,
             input_etag=received.message.etag,
             recipe=run.recipe,
             content=content_key(run, received.message),
+            **(_hints(ran) if succeeded and ran else {}),
         )
 
     async def _account(
@@ -255,6 +248,17 @@ class StageOut:
         except FileNotFoundError:
             return "", None  # the command has deleted it
         return "", key
+
+
+def _hints(ran: Ran) -> dict[str, Any]:
+    """Return what may help one who misses an output."""
+    assert isinstance(ran.outputs, Outputs)  # noqa: S101 - the job has succeeded
+    found = ran.outputs
+    return {
+        "leads_nowhere": found.leads_nowhere,
+        "left_behind": found.left,
+        "left_behind_count": found.left_count,
+    }
 
 
 def _nothing_made(run: Run, found: Outputs) -> str:

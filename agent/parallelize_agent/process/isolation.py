@@ -35,11 +35,16 @@ OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is abo
 _NO_CAPABILITIES = ("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all")
 
 _MAKE_PLACES = """
-for place in /tmp /var/tmp; do {mount} --bind "$0" "$place" || exit 75; done
-{mount} -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm || exit 75
+{mount} --all --fstab "$0" || exit 75
 exec "$@"
 """
 """75 (EX_TEMPFAIL) asks for another try: it is not the command that has failed."""
+
+_MEMORY_PLACE = "job /dev/shm tmpfs mode=1777,nosuid,nodev 0 0\n"
+"""Not called tmpfs, as the machine's own is: what is mounted already would be left out."""
+
+_ESCAPED = {ord(letter): f"\\{ord(letter):03o}" for letter in " \t\n\\"}
+"""Letters that a path must not have there: fstab(5)."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,8 @@ def _become(user: JobUser | None) -> Sequence[str]:
 def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
     """Return the words before a command that make it run as `user` with no way back.
 
-    Its files for /tmp go to `tmp`. No capability is left, in no set, and set-user-ID programs
-    such as sudo give none back.
+    Its files for /tmp go to `tmp`, as `describe_places` has said. No capability is left, in no
+    set, and set-user-ID programs such as sudo give none back.
     """
     if user is None:
         return ()
@@ -110,11 +115,25 @@ def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
         *_become(user), "--",
         # Only root mounts, so first it is called that, in a world of its own ...
         unshare, "--map-root-user", "--mount", "--ipc", "--",
-        "/bin/sh", "-c", _MAKE_PLACES.format(mount=program("mount")), str(tmp),
+        "/bin/sh", "-c", _MAKE_PLACES.format(mount=program("mount")), str(_table(tmp)),
         # ... and then, in a world inside which cannot undo that, by the second user's name.
         unshare, f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
         setpriv, *_NO_CAPABILITIES, "--",
     )  # fmt: skip
+
+
+def describe_places(tmp: Path) -> None:
+    """Write down beside `tmp` what is to be mounted for a job: fstab(5).
+
+    One call of mount for all of them takes a third of the time of one for each.
+    """
+    shown = str(tmp).translate(_ESCAPED)
+    own = (f"{shown} {place} none bind 0 0\n" for place in OWN_PLACES)
+    _table(tmp).write_text("".join(own) + _MEMORY_PLACE, encoding="utf-8", errors="surrogateescape")
+
+
+def _table(tmp: Path) -> Path:
+    return tmp.with_name("places")
 
 
 @cache

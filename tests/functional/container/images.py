@@ -168,7 +168,8 @@ class Registry:
         told = ["--dest-creds", ":".join(self.login)] if self.login else []
         subprocess.run(
             [
-                "skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", *told,
+                "skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests",
+                "--dest-tls-verify=false", *told,
                 f"oci:{image.folder}", f"docker://{self.host}/{name}",
             ],
             check=True,

@@ -121,7 +121,7 @@ def _run(
         return 0
     reader = make_reader(context)
     end, complete = carry_through(context, reader, folder, local=common.local, again=said.again)
-    machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
+    machines = _await_shutdown(context, GOOD_BYE_SECONDS if common.local else 0)
     page = write_page(context, end.total)
     if said.joblog:
         write_joblog(context, reader.snapshot(), said.joblog)
@@ -310,7 +310,7 @@ def _download(context: Context, folder: Path) -> bool:
     return not fetched.broken
 
 
-def _await_departure(context: Context, seconds: float) -> int:
+def _await_shutdown(context: Context, seconds: float) -> int:
     """Wait a little for the workers to leave; return how many are still there."""
     deadline = time.monotonic() + seconds
     while (there := living(context)) and time.monotonic() < deadline:
@@ -325,7 +325,7 @@ def _end_workers(context: Context) -> None:
         ec2 = context.client("ec2")
         instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
     # They hand back what they hold, so that the next command need not wait for their leases.
-    # By their own account: the emulated EC2 calls them terminated before they have left.
+    # As they report: the emulated EC2 calls them terminated before they have left.
     reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS
     while status_of(reader.snapshot()).alive and time.monotonic() < deadline:
         time.sleep(LOCAL_INTERVAL_SECONDS)
