@@ -27,6 +27,8 @@ from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.memory.admission import Memory, memory_of_machine
+from parallelize_agent.memory.knowledge import Knowledge
 from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
@@ -145,6 +147,7 @@ class Assembly:
     alive: Callable[[], None] = lambda: None
     clock: Callable[[], float] = boot_seconds
     now: Callable[[], float] = time.time
+    memory: Memory = field(default_factory=memory_of_machine)
     files: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(FILE_THREADS, "files")
     )
@@ -197,6 +200,7 @@ class Assembly:
         segments = SegmentWriter(
             self._records, config.layout, identity.worker, int(identity.started * 1000)
         )
+        knowledge = self._knowledge()
         stages = Stages(
             self._stage_in(),
             execute,
@@ -204,8 +208,9 @@ class Assembly:
             self._scratch,
             self.files,
             config.later_seconds,
+            knowledge.oom_kills,
         )
-        pipeline = Pipeline(stages, slots, slots + config.transfers, settled)
+        pipeline = Pipeline(stages, slots, slots + config.transfers, settled, knowledge.memory)
         worker = Worker(
             config=config,
             identity=identity,
@@ -219,6 +224,7 @@ class Assembly:
             execute=execute,
             scratch=self._scratch,
             pipeline=pipeline,
+            knowledge=knowledge,
             receiver=self._receiver(pipeline, fitness),
             breaker=breaker,
             fitness=fitness,
@@ -354,6 +360,14 @@ class Assembly:
             self._shutdown,
             self.work_dir,
             DrainRule(self.config),
+        )
+
+    def _knowledge(self) -> Knowledge:
+        return Knowledge(
+            self.memory,
+            lambda: self._run.current.limits.memory_bytes or 0,
+            self._peers.memory_peaks,
+            self.config.heartbeat_seconds,
         )
 
     def _open_patient(self, bucket: str) -> AsyncStore:

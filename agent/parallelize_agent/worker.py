@@ -8,6 +8,7 @@ else that ends it, and is named in its last heartbeat.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -28,6 +29,8 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine.root_setup import RootSetup
+from parallelize_agent.memory.knowledge import Knowledge
+from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.outage import Outage
@@ -70,9 +73,12 @@ class Stages:
     scratch: ScratchSpace
     files: Executor
     later_seconds: int
+    oom_kills: OomKills
 
     def decide(self, ran: Ran) -> Decision:
         """Say what the end of a command means."""
+        if ran.outcome.exit_code == -signal.SIGKILL and self.oom_kills.lately():
+            return fault.out_of_memory()
         return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
 
     async def clean_up(self, job: Job) -> None:
@@ -104,6 +110,7 @@ class Worker:
     execute: Execute
     scratch: ScratchSpace
     pipeline: Pipeline
+    knowledge: Knowledge
     receiver: Receiver
     breaker: CircuitBreaker
     fitness: Fitness
@@ -130,6 +137,7 @@ class Worker:
             self._watched("segments", self.segments.run()),
             self._watched("supervision", self._supervise()),
             self._watched("stall meter", self.meter.watch_stalls()),
+            self._watched("memory", self.knowledge.run()),
         ]
         if self.notice:
             parts.append(self._watched("notices", self._await_notice(self.notice)))
@@ -178,6 +186,7 @@ class Worker:
             self.shutdown.decide(words(error), error=error)
         except Exception as error:
             log.warning("environment not ready", error=str(error) or repr(error))
+        await self.knowledge.look()
         self._ready = time.time()
         await self.receiver.run()
 
@@ -193,6 +202,8 @@ class Worker:
         while True:
             await asyncio.sleep(min(SUPERVISION_SECONDS, self.config.run_refresh_seconds or 0.1))
             self.meter.look()
+            self.knowledge.oom_kills.look()
+            self.pipeline.look_again()
             self._look_at_limits()
             if self.run_source.is_stale:
                 await self._read_run()
@@ -239,6 +250,8 @@ class Worker:
         """Take note of a job that has left the pipeline."""
         outcome = job.ran.outcome if job.ran else None
         self._counts = counted(self._counts, job.key, outcome, decision)
+        if outcome:
+            self.knowledge.note(job.received.message.size, outcome)
         log.info(
             "job settled",
             key=job.key,
@@ -276,6 +289,7 @@ class Worker:
                 "ready": self._ready,
                 "leaving": self._draining_since,
                 "peaks": self.meter.peaks,
+                "memory": self.knowledge.tell(self.pipeline.usable_slots),
                 "failed_in_row": self.fitness.failed_in_row,
                 "unfit": bool(reason and reason.unfit),
             }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from parallelize_core.charges import Charges
 from parallelize_core.record import Contract, Moment, Record
@@ -36,6 +39,37 @@ class Peaks(Contract):
     stall_seconds: float = 0.0
 
 
+SizeClass = Annotated[int, Field(ge=0, le=64)]
+PeakBin = Annotated[int, Field(ge=0, le=512)]
+SettledBin = Annotated[int, Field(ge=-16, le=128)]
+Count = Annotated[int, Field(gt=0, le=2**40)]
+
+
+class MemoryPeaks(Contract):
+    """How many of a worker's jobs came to which peak of memory: what others learn from.
+
+    `by_size` counts them by the size class of the input (the bits of its size) and a bin of 9 %
+    of the peak; `settled` by bins of the time that they took to come to it.
+    """
+
+    by_size: dict[SizeClass, dict[PeakBin, Count]] = Field(default={})
+    settled: dict[SettledBin, Count] = Field(default={})
+
+
+class MemoryUse(Contract):
+    """What a worker does with its memory, in bytes: `total` is all that its jobs may have.
+
+    `promised` is `run.memory_per_job`, 0 if there is none; else `expected` is what 95 % of its jobs
+    stay below, 0 before a few have ended. So many `slots` can be used at once.
+    """
+
+    total: int
+    promised: int = 0
+    expected: int = 0
+    slots: int = 0
+    peaks: MemoryPeaks = MemoryPeaks()
+
+
 class Heartbeat(Record):
     """A worker's own account. `seen` and `started` are seconds since 1970, by its clock.
 
@@ -45,7 +79,8 @@ class Heartbeat(Record):
     since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the limit
     of the whole run that it was given, `charges` what it has cost beside its machine.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
-    `unfit` says that it left because it, and not the work, is at fault.
+    `unfit` says that it left because it, and not the work, is at fault. `memory` says what its jobs
+    need; workers of former versions do not know.
     """
 
     worker: str
@@ -71,6 +106,7 @@ class Heartbeat(Record):
     ready: Moment | None = None
     leaving: Moment | None = None
     peaks: Peaks | None = None
+    memory: MemoryUse | None = None
     failed_in_row: int = 0
     unfit: bool = False
 

@@ -21,6 +21,9 @@ MAX_SETBACK_CHARACTERS = 200
 PLAIN = {"files", "variables", "number"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
+ROOM_PER_PEAK = 2
+"""What ran out of memory is tried once more with this much room for each byte of its peak."""
+
 
 class JobMessage(Contract):
     """One attempt at one job of one run.
@@ -32,10 +35,12 @@ class JobMessage(Contract):
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
     `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
-    that SQS keeps a message invisible. `alone` says that no other job may run beside it: it ran
-    out of memory before. `failed_by` names the workers on which its command failed; with
-    `second_opinion`, none of these is to try it again while another lives. `setbacks` has the
-    reasons for which it was handed back without being charged, the oldest first.
+    that SQS keeps a message invisible. `alone` says that it ran out of memory
+    before, so no other job may run beside it; but with `memory_bytes`, others may as far as it
+    has that much (an agent that does not know this field runs it alone). `failed_by` names the
+    workers on which its command failed; with `second_opinion`, none of these is to try it again
+    while another lives. `setbacks` has the reasons for which it was handed back without being
+    charged, the oldest first.
     """
 
     v: Literal[1] = 1
@@ -46,6 +51,7 @@ class JobMessage(Contract):
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
     alone: bool = False
+    memory_bytes: int = Field(default=0, ge=0)
     failed_by: tuple[str, ...] = ()
     second_opinion: bool = False
     setbacks: tuple[str, ...] = ()
@@ -56,7 +62,10 @@ class JobMessage(Contract):
     def encode(self) -> str:
         """Return the message body."""
         plain = self.files is None and self.number is None
-        return self.model_dump_json(exclude=PLAIN if plain else None)
+        left_out = (PLAIN if plain else set()) | (
+            {"memory_bytes"} if not self.memory_bytes else set()
+        )
+        return self.model_dump_json(exclude=left_out)
 
     @classmethod
     def decode(cls, body: str) -> Self:
@@ -68,10 +77,24 @@ class JobMessage(Contract):
                 "a message on the queue is not a job", body, first_fault(error)
             ) from None
 
-    def next_attempt(self, *, alone: bool = False) -> Self:
+    @property
+    def needs_all(self) -> bool:
+        """Whether it needs all the memory that a worker has."""
+        return self.alone and not self.memory_bytes
+
+    def next_attempt(self) -> Self:
         """Return the message for the next attempt, after a failure that counts."""
-        update = {"attempt": self.attempt + 1, "alone": self.alone or alone}
-        return self.model_copy(update=update)
+        return self.model_copy(update={"attempt": self.attempt + 1})
+
+    def with_more_memory(self, peak_bytes: int) -> Self:
+        """Return the message for the next attempt of a job that ran out of memory with this peak.
+
+        Once it is tried with twice its peak, then with all that a worker has. If the peak is not
+        known (0), that is all the first time.
+        """
+        room = 0 if self.alone else ROOM_PER_PEAK * peak_bytes
+        again = self.next_attempt()
+        return again.model_copy(update={"alone": True, "memory_bytes": room})
 
     def with_failure_on(self, worker: str, *, second_opinion: bool = False) -> Self:
         """Return the message with `worker` among those on which the command failed."""

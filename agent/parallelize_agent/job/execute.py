@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 
 from parallelize_agent.job import dependencies, fault
-from parallelize_agent.job.job import Decision, Job, Ran, Staged
+from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
@@ -132,12 +132,12 @@ class Execute:
             environ=environ | {"PYTHONPATH": path},
             marker=f"PARALLELIZE_SCRATCH={home.scratch}",
             grace_seconds=run.limits.grace_seconds,
-            memory_bytes=_memory_limit(staged),
+            memory_bytes=memory_limit(staged),
             read_only=self._environments if staged.environment else None,
         )
 
     def _execute(self, job: Job, staged: Staged) -> Outcome | Decision:
-        cgroup = self._cgroups.create(_memory_limit(staged)) if self._cgroups else None
+        cgroup = self._cgroups.create(memory_limit(staged)) if self._cgroups else None
         try:
             command = self._command(staged, job.slots, cgroup)
             execution = Execution(command, staged.folder.stdout, staged.folder.log)
@@ -163,7 +163,7 @@ class Execute:
             marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
             timeout_seconds=run.limits.timeout_seconds,
             grace_seconds=run.limits.grace_seconds,
-            memory_bytes=_memory_limit(staged),
+            memory_bytes=memory_limit(staged),
             cgroup=cgroup,
             read_only=self._environments if staged.environment else None,
         )
@@ -269,8 +269,3 @@ def _check_stdout(outcome: Outcome) -> None:
             f"not all of stdout was kept, so a line that names an output may be lost: "
             f"{outcome.stdout_lost}; print file names there, and the rest on stderr"
         )
-
-
-def _memory_limit(staged: Staged) -> int | None:
-    # What is alone on the worker may use all of it: one job's share was not enough.
-    return None if staged.received.message.alone else staged.run.limits.memory_bytes

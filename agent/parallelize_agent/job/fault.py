@@ -82,13 +82,18 @@ def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision
                 Cause.TIMEOUT, f"it ran longer than {limits.timeout_seconds:g} s (run.timeout)"
             )
         case Ending.MEMORY, _:
-            return failed(Cause.MEMORY, "it ran out of memory")
+            return out_of_memory()
         case Ending.STOPPED, _:
             return handed_back("it was stopped")
         case Ending.UNANSWERED, _:
             return open_to_doubt("the command gave no answer to this job (run.serve)")
         case _, code:
             return of_exit(code, later_seconds)
+
+
+def out_of_memory() -> Decision:
+    """Return the decision on a job that was ended for its memory, by its limit or the kernel."""
+    return failed(Cause.MEMORY, "it ran out of memory")
 
 
 def of_exit(code: int, later_seconds: int) -> Decision:

@@ -57,6 +57,17 @@ class Staged:
     content: bytes | None
 
 
+def memory_limit(staged: Staged) -> int | None:
+    """Return what a job may have of memory, in bytes; None for as much as there is.
+
+    What is alone on the worker may use all of it: neither its share nor twice that was enough.
+    """
+    message, promised = staged.received.message, staged.run.limits.memory_bytes
+    if promised is None or message.needs_all:
+        return None
+    return max(promised, message.memory_bytes)
+
+
 @dataclass(frozen=True)
 class Ran:
     """A job whose command has ended, in whatever way.
@@ -144,6 +155,8 @@ class Job:
         self.staged: Staged | None = None
         self.ran: Ran | None = None
         self.slots: tuple[int, ...] = ()
+        self.alone = received.message.needs_all
+        """Whether no other job may run beside it."""
         self._execution: Execution | None = None
         received.lease.when_lost(lambda: self.stop(LOST))
 
@@ -152,10 +165,9 @@ class Job:
         """The key of its input."""
         return self.received.key
 
-    @property
-    def alone(self) -> bool:
-        """Whether no other job may run beside it."""
-        return self.received.message.alone
+    def used_bytes(self) -> int:
+        """Return the most memory that its command was seen to have at once so far."""
+        return self._execution.peak_bytes if self._execution else 0
 
     def stop(self, decision: Decision) -> None:
         """Decide from outside what becomes of it, and end what it does; the first stands."""

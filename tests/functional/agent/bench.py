@@ -17,6 +17,8 @@ from typing import IO, Literal, TypeVar
 
 from parallelize_agent.assembly import Assembly, Instance, Notice
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.memory.admission import Memory
+from parallelize_agent.memory.peaks import PeakModel
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
 from parallelize_core.clock import boot_seconds
@@ -161,6 +163,10 @@ class ThreadedStore:
 
     async def delete(self, keys: Iterable[str]) -> None:
         await asyncio.to_thread(self.store.delete, keys)
+
+
+PLENTY = 2**40
+"""What a worker believes to have of memory: no test waits until something is known of its jobs."""
 
 
 @dataclass
@@ -322,6 +328,7 @@ class Bench:
         open_store: Callable[[str], AsyncStore] | None = None,
         alive: Callable[[], None] = lambda: None,
         notice: Notice | None = None,
+        memory_bytes: int = PLENTY,
     ) -> LiveWorker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
         own = store or self.store
@@ -338,6 +345,7 @@ class Bench:
             now=now,
             alive=alive,
             notice=notice,
+            memory=Memory(memory_bytes, PeakModel(), lambda: memory_bytes),
         )
         return LiveWorker(assembly)
 
