@@ -208,7 +208,7 @@ class Assembly:
             self._scratch,
             self.files,
             config.later_seconds,
-            knowledge.oom_kills,
+            knowledge.memory.kills,
         )
         pipeline = Pipeline(stages, slots, slots + config.transfers, settled, knowledge.memory)
         worker = Worker(

@@ -202,7 +202,7 @@ class Worker:
         while True:
             await asyncio.sleep(min(SUPERVISION_SECONDS, self.config.run_refresh_seconds or 0.1))
             self.meter.look()
-            self.knowledge.oom_kills.look()
+            self.knowledge.memory.kills.look()
             self.pipeline.look_again()
             self._look_at_limits()
             if self.run_source.is_stale:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parallelize_agent.machine import host
 from parallelize_agent.memory.peaks import Expected, PeakModel
+from parallelize_agent.memory.usage import OomKills
 
 SHARE = 0.9
 """Of the machine's memory; the rest is for the system, the agent and its caches."""
@@ -62,11 +63,15 @@ NOTHING_SAID = Need()
 
 @dataclass(frozen=True)
 class Memory:
-    """A machine's memory: `total` bytes, of which `available` tells what is free now."""
+    """A machine's memory: `total` bytes, of which `available` tells what is free now.
+
+    `kills` tells whether the kernel had to end something.
+    """
 
     total: int
     model: PeakModel
     available: Callable[[], int]
+    kills: OomKills = field(default_factory=OomKills)
 
     @property
     def budget(self) -> float:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
 from parallelize_agent.memory.admission import Memory
-from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.process.command import Ending, Outcome
 from parallelize_core.heartbeat import MemoryPeaks, MemoryUse
 
@@ -33,7 +32,6 @@ class Knowledge:
     promised: Callable[[], int]
     ask: Callable[[], Awaitable[Sequence[MemoryPeaks]]]
     interval_seconds: float
-    oom_kills: OomKills = field(default_factory=OomKills)
 
     async def run(self) -> None:
         """Ask others now and then, until this worker knows enough itself."""

@@ -169,6 +169,11 @@ PLENTY = 2**40
 """What a worker believes to have of memory: no test waits until something is known of its jobs."""
 
 
+def memory_of(size: int) -> Memory:
+    """Return a machine's memory of so many bytes, all of which stay free."""
+    return Memory(size, PeakModel(), lambda: size)
+
+
 @dataclass
 class Gate:
     """Commands wait here until the test lets them pass; `wait` is their part in shell."""
@@ -328,7 +333,7 @@ class Bench:
         open_store: Callable[[str], AsyncStore] | None = None,
         alive: Callable[[], None] = lambda: None,
         notice: Notice | None = None,
-        memory_bytes: int = PLENTY,
+        memory: Memory | None = None,
     ) -> LiveWorker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
         own = store or self.store
@@ -345,7 +350,7 @@ class Bench:
             now=now,
             alive=alive,
             notice=notice,
-            memory=Memory(memory_bytes, PeakModel(), lambda: memory_bytes),
+            memory=memory or memory_of(PLENTY),
         )
         return LiveWorker(assembly)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.bench import Gate, at_work, memory_of, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyStore
 
@@ -54,7 +54,7 @@ def test_a_promise_of_memory_limits_the_jobs_that_run_at_once(
 ) -> None:
     bench = make(COUNT.format(folder=gate.folder), limits=Limits(memory_bytes=promise * GIB))
     bench.add({f"{n}": b"" for n in range(8)})
-    bench.worker(memory_bytes=24 * GIB).run()
+    bench.worker(memory=memory_of(24 * GIB)).run()
     assert max(bench.output(f"{n}.n").strip() for n in range(8)) == most
 
 
