@@ -13,9 +13,11 @@ from typing import Any
 
 import structlog
 
+from parallelize_agent.job.checkpointer import Checkpointer
+from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
-from parallelize_agent.job.job import Decision, Job
+from parallelize_agent.job.job import Decision, Job, Stage
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.job.preparation import Preparer
@@ -24,8 +26,7 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine import host
-from parallelize_agent.machine.group import STATE_PATH
-from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory, memory_of_machine
 from parallelize_agent.memory.knowledge import Knowledge
@@ -66,43 +67,6 @@ FILE_THREADS = 4
 """For folders, large files and the environment: more would only wait for one disk."""
 
 Notice = Callable[[], Coroutine[Any, Any, tuple[str, float]]]
-
-
-@dataclass(frozen=True)
-class Instance:
-    """What the metadata service says of the machine; empty where there is none.
-
-    `market` is "spot" or "on-demand"; `group_state` is empty outside an Auto Scaling group.
-    `has_address` says whether it has a public IPv4 address, which costs something.
-    """
-
-    worker: str
-    type: str = ""
-    zone: str = ""
-    market: str = ""
-    group_state: str = ""
-    region: str | None = None
-    has_address: bool = False
-    user_data: str = ""
-
-
-def no_instance() -> Instance:
-    """Return what is known of a machine outside EC2."""
-    return Instance(host.machine_name())
-
-
-def read_instance(metadata: Metadata) -> Instance:
-    """Ask the metadata service; raises ServiceError if it does not answer."""
-    return Instance(
-        worker=metadata.get("meta-data/instance-id") or host.machine_name(),
-        type=metadata.get("meta-data/instance-type") or "",
-        zone=metadata.get("meta-data/placement/availability-zone") or "",
-        market=metadata.get("meta-data/instance-life-cycle") or "",
-        group_state=metadata.get(STATE_PATH) or "",
-        region=metadata.get("meta-data/placement/region"),
-        has_address=bool(metadata.get("meta-data/public-ipv4")),
-        user_data=metadata.get("user-data") or "",
-    )
 
 
 def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
@@ -225,6 +189,7 @@ class Assembly:
             scratch=self._scratch,
             pipeline=pipeline,
             knowledge=knowledge,
+            checkpointer=self._checkpointer(pipeline),
             receiver=self._receiver(pipeline, fitness),
             breaker=breaker,
             fitness=fitness,
@@ -301,6 +266,14 @@ class Assembly:
             self._acknowledger,
         )
 
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        store, name = self._open_patient(self.config.bucket), self.instance.worker
+        return Checkpoints(store, self.config.layout, name, self.files)
+
+    def _checkpointer(self, pipeline: Pipeline) -> Checkpointer:
+        return Checkpointer(lambda: pipeline.jobs(Stage.RUNNING), self._checkpoints, self._shutdown)
+
     def _stage_in(self) -> StageIn:
         return StageIn(
             self.config,
@@ -315,6 +288,7 @@ class Assembly:
             self.files,
             asyncio.Semaphore(self.config.transfers),
             host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
+            self._checkpoints,
         )
 
     def _stage_out(
@@ -330,6 +304,7 @@ class Assembly:
             asyncio.Semaphore(self.config.transfers),
             hourly_usd,
             file=segments.add,
+            checkpoints=self._checkpoints,
         )
 
     def _pauser(self, in_hand: Callable[[], int]) -> Pauser:

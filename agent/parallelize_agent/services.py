@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parallelize_agent.assembly import Instance
 from parallelize_agent.machine import group
+from parallelize_agent.machine.instance import Instance
 from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason

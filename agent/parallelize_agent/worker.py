@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from parallelize_agent.job import fault
+from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Fate, Job, Ran, Stage
@@ -83,6 +84,8 @@ class Stages:
 
     async def clean_up(self, job: Job) -> None:
         """Remove what is left of a job on this machine."""
+        if job.staged and job.staged.kept and job.staged.kept.restore:
+            job.staged.kept.restore[0].unlink(missing_ok=True)
         folder = job.ran.folder if job.ran else job.staged.folder if job.staged else None
         if folder:
             loop = asyncio.get_running_loop()
@@ -111,6 +114,7 @@ class Worker:
     scratch: ScratchSpace
     pipeline: Pipeline
     knowledge: Knowledge
+    checkpointer: Checkpointer
     receiver: Receiver
     breaker: CircuitBreaker
     fitness: Fitness
@@ -138,6 +142,7 @@ class Worker:
             self._watched("supervision", self._supervise()),
             self._watched("stall meter", self.meter.watch_stalls()),
             self._watched("memory", self.knowledge.run()),
+            self._watched("checkpoints", self.checkpointer.run()),
         ]
         if self.notice:
             parts.append(self._watched("notices", self._await_notice(self.notice)))
@@ -328,6 +333,7 @@ class Worker:
         self.fitness.stop()
         margin = self.config.interruption_margin_seconds
         limit = self.run_source.current.limits.grace_seconds + margin
+        limit += self.checkpointer.reserve_seconds
         if not await self.pipeline.wait_until_empty(limit):
             log.warning("jobs left to their leases", jobs=len(self.pipeline.jobs()))
             self.pipeline.abandon()

@@ -21,6 +21,9 @@ MAX_SETBACK_CHARACTERS = 200
 PLAIN = {"files", "variables", "number"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
+RARE = ("memory_bytes", "resumes")
+"""What a message has only if it says something, for the same reason."""
+
 ROOM_PER_PEAK = 2
 """What ran out of memory is tried once more with this much room for each byte of its peak."""
 
@@ -40,7 +43,7 @@ class JobMessage(Contract):
     has that much (an agent that does not know this field runs it alone). `failed_by` names the
     workers on which its command failed; with `second_opinion`, none of these is to try it again
     while another lives. `setbacks` has the reasons for which it was handed back without being
-    charged, the oldest first.
+    charged, the oldest first. `resumes` says that there is a checkpoint to go on from.
     """
 
     v: Literal[1] = 1
@@ -52,6 +55,7 @@ class JobMessage(Contract):
     claimed: bool = False
     alone: bool = False
     memory_bytes: int = Field(default=0, ge=0)
+    resumes: bool = False
     failed_by: tuple[str, ...] = ()
     second_opinion: bool = False
     setbacks: tuple[str, ...] = ()
@@ -62,10 +66,8 @@ class JobMessage(Contract):
     def encode(self) -> str:
         """Return the message body."""
         plain = self.files is None and self.number is None
-        left_out = (PLAIN if plain else set()) | (
-            {"memory_bytes"} if not self.memory_bytes else set()
-        )
-        return self.model_dump_json(exclude=left_out)
+        usual = {name for name in RARE if not getattr(self, name)}
+        return self.model_dump_json(exclude=usual | (PLAIN if plain else set()))
 
     @classmethod
     def decode(cls, body: str) -> Self:
@@ -105,6 +107,10 @@ class JobMessage(Contract):
         """Return the message with one more reason for which it was handed back."""
         shown = reason[:MAX_SETBACK_CHARACTERS]
         return self.model_copy(update={"setbacks": (*self.setbacks, shown)})
+
+    def resuming(self) -> Self:
+        """Return the message that makes its receiver look for a checkpoint."""
+        return self.model_copy(update={"resumes": True})
 
     def parked(self) -> Self:
         """Return the message that makes its receiver look for a claim first."""

@@ -62,6 +62,13 @@ class Serve(Contract):
     growth_bytes: int = Field(default=1024**3, gt=0)
 
 
+class Checkpointing(Contract):
+    """How often what a job leaves in its checkpoint folder is stored, and how much at the most."""
+
+    every_seconds: float = Field(default=10 * 60, gt=0)
+    limit_bytes: int = Field(default=5 * 1024**3, gt=0)
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -128,6 +135,7 @@ class Run(Record):
     naming: OutputNaming = OutputNaming()
     serve: Serve | None = None
     limits: Limits = Limits()
+    checkpoints: Checkpointing = Checkpointing()
     created_at: IsoTime
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)

@@ -14,12 +14,15 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
+import structlog
+
 from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.job.serving import Serving
+from parallelize_agent.job.snapshot import Snapshot, SnapshotError
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
@@ -28,6 +31,8 @@ from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_core import for_commands
 from parallelize_core.files import variable_name
 from parallelize_core.template import Given
+
+log = structlog.get_logger()
 
 NO_OUTPUTS = Outputs(())
 
@@ -81,18 +86,20 @@ class Execute:
             _write_new(folder.input, staged.content)
         elif not folder.inputs:
             self._scratch.make(folder)
+        if staged.kept:
+            staged.kept.put_back()
         self._scratch.furnish(folder, staged.environment)
 
     def _ran(self, staged: Staged, outcome: Outcome) -> Ran:
         folder = staged.folder
         self._scratch.reclaim(folder)
         outputs = self._outputs(staged, outcome)
-        log = outcome.log
+        log, snapshot = outcome.log, _snapshot(staged, outcome)
         files = () if isinstance(outputs, OutputError) else outputs.files
         if isinstance(log, bytes) and all(file.content is not None for file in files):
             self._scratch.remove(folder)
-            return Ran(staged, outcome, outputs, log, None)
-        return Ran(staged, outcome, outputs, log, folder)
+            return Ran(staged, outcome, outputs, log, None, snapshot)
+        return Ran(staged, outcome, outputs, log, folder, snapshot)
 
     def _serve(self, job: Job, staged: Staged) -> Ran | Decision:
         """Let the slot's process do the job; see `serving`."""
@@ -104,6 +111,8 @@ class Execute:
         except (OSError, ValueError) as error:
             return fault.of_start(error, staged.run.command[0])
         staged = replace(staged, folder=replace(staged.folder, user=home.user))
+        if staged.kept:
+            staged.kept.folder = staged.folder
         self._furnish(staged)
         command = self._command(staged, job.slots, None)
         turn = self._serving.turn(slot, staged, command, _told(staged))
@@ -174,6 +183,7 @@ class Execute:
             "PARALLELIZE_INPUT": str(next(iter(folder.inputs), "")),
             "PARALLELIZE_INPUT_KEY": message.key,
             "PARALLELIZE_ATTEMPT": str(message.attempt),
+            "PARALLELIZE_CHECKPOINT": str(folder.checkpoint),
         }
         if message.files is not None:
             environ["PARALLELIZE_FILES"] = str(folder.listing)
@@ -239,8 +249,21 @@ def _told(staged: Staged) -> dict[str, object]:
         "files": inputs,
         "vars": dict(_given(staged).columns),
         "scratch": str(folder.scratch),
+        "checkpoint": str(folder.checkpoint),
         "attempt": message.attempt,
     }
+
+
+def _snapshot(staged: Staged, outcome: Outcome) -> Snapshot | None:
+    """Pack what a command has left that is to go on: it was told to end, or says so itself."""
+    told = outcome.ending in {Ending.STOPPED, Ending.TIMEOUT}
+    if staged.kept is None or not (told or outcome.exit_code == os.EX_PROTOCOL):
+        return None
+    try:
+        return staged.kept.pack(os.geteuid())
+    except SnapshotError as error:
+        log.warning("checkpoint not stored", key=staged.received.key, error=str(error))
+        return None
 
 
 def _named(staged: Staged) -> tuple[str, ...]:

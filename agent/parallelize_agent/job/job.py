@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from parallelize_agent.job.checkpoints import Kept
 from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.scratch import JobFolder
+from parallelize_agent.job.snapshot import Snapshot
 from parallelize_agent.process.command import Execution, Outcome
 from parallelize_agent.queue.leases import Lease
 from parallelize_core.job import JobMessage
@@ -39,7 +41,8 @@ class Received:
     def first(self) -> bool:
         """Whether nobody has received the job before, as far as its message tells."""
         message = self.message
-        fresh = message.attempt == 1 and not (message.claimed or message.setbacks)
+        sent_again = message.claimed or message.setbacks or message.resumes
+        fresh = message.attempt == 1 and not sent_again
         return fresh and self.lease.message.receives == 1
 
 
@@ -55,6 +58,8 @@ class Staged:
     environment: Path | None
     folder: JobFolder
     content: bytes | None
+    kept: Kept | None = None
+    """Its checkpoint, where there are any."""
 
 
 def memory_limit(staged: Staged) -> int | None:
@@ -82,6 +87,8 @@ class Ran:
     outputs: Outputs | OutputError
     log: bytes | Path
     folder: JobFolder | None
+    snapshot: Snapshot | None = None
+    """What it has left to go on from, if it is to go on."""
 
 
 class Fate(Enum):
@@ -102,7 +109,7 @@ class Decision:
     `final` forbids another attempt. `open` says that it may be this machine that is at fault, and
     `second_opinion` that another worker is to have the last word for that reason. A fresh message
     is delayed by `delay_seconds`. `blameless` says that a failure of the infrastructure is no
-    sign that this machine is broken.
+    sign that this machine is broken, `goes_on` that its command wants to go on from a checkpoint.
     """
 
     fate: Fate
@@ -113,6 +120,7 @@ class Decision:
     second_opinion: bool = False
     delay_seconds: int = 0
     blameless: bool = False
+    goes_on: bool = False
 
     @property
     def charged(self) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Literal, TypeVar
 
-from parallelize_agent.assembly import Assembly, Instance, Notice
+from parallelize_agent.assembly import Assembly, Notice
+from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory
 from parallelize_agent.memory.peaks import PeakModel
@@ -30,7 +31,16 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
-from parallelize_core.run import Dependencies, Environment, Limits, OutputNaming, Run, Serve, Setup
+from parallelize_core.run import (
+    Checkpointing,
+    Dependencies,
+    Environment,
+    Limits,
+    OutputNaming,
+    Run,
+    Serve,
+    Setup,
+)
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
@@ -231,6 +241,7 @@ class Bench:
     version: Literal[1, 2] = 1
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
+    checkpoints: Checkpointing = field(default_factory=Checkpointing)
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -263,6 +274,7 @@ class Bench:
             output=self.layout.output,
             limits=self.limits,
             serve=self.serve,
+            checkpoints=self.checkpoints,
             naming=self.naming,
             created_at="2026-01-01T00:00:00Z",
             paused=paused,
