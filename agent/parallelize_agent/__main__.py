@@ -1,6 +1,19 @@
-"""Run the agent as `python -m parallelize_agent`."""
+"""Run the agent, as `parallelize-agent` or as `python -m parallelize_agent`."""
 
-from parallelize_agent.cli import main
+from __future__ import annotations
+
+import gc
+
+
+def main() -> None:
+    """Run the agent and exit."""
+    # What is loaded at the start stays: the collector would go through it time and again, which is
+    # a twentieth of the start. It begins when the worker is put together.
+    gc.disable()
+    from parallelize_agent.cli import main as run  # noqa: PLC0415 - see above
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -37,6 +37,7 @@ from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
 from parallelize_agent.queue.drain import DrainRule
 from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
+from parallelize_agent.queue.merging import Merging
 from parallelize_agent.queue.messages import Messages
 from parallelize_agent.queue.outage import Outage, OutlastingStore
 from parallelize_agent.queue.receiver import Receiver
@@ -335,6 +336,7 @@ class Assembly:
             self._shutdown,
             self.work_dir,
             DrainRule(self.config),
+            Merging(self.config, self.queue, self._records, self._rare, self._run),
         )
 
     def _knowledge(self) -> Knowledge:

@@ -29,6 +29,7 @@ from parallelize_agent.process import tree
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JOB_USER_VARIABLE, job_users
 from parallelize_agent.process.read_only import enter_own_namespaces
+from parallelize_agent.process.short_turns import take_short_turns
 from parallelize_agent.reporting import log as agent_log
 from parallelize_agent.shutdown import ShutdownReason, words
 from parallelize_agent.worker import Worker
@@ -40,7 +41,8 @@ from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
 
-"""The target lifecycle state of a group's member that is neither interrupted nor scaled in."""
+GARBAGE = 20_000
+"""Objects that the collector looks at as soon as there are so many more: a few milliseconds."""
 
 
 def main() -> None:
@@ -121,6 +123,7 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
         shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds
     )
     tree.adopt_orphans()
+    take_short_turns()
     named = arguments.work_dir or os.environ.get("STATE_DIRECTORY")
     # A folder made for nothing would outlive every agent that is killed.
     with nullcontext(named) if named else TemporaryDirectory(prefix="parallelize-") as work_dir:
@@ -136,7 +139,7 @@ async def _work(
     work_dir: Path,
     counts: RequestCounts,
 ) -> ShutdownReason:
-    async with services.connect(config, instance, counts) as connections:
+    async with services.connect(config, instance, counts, metadata) as connections:
         watch = NoticeWatch(metadata, config.notice_poll_seconds) if metadata else None
         assembly = Assembly(
             config=config,
@@ -162,6 +165,9 @@ async def _work(
         _heed_signals(worker, config)
         # What is there now stays: the collector need not look at it with every thousand jobs.
         gc.freeze()
+        # And a job leaves nothing behind that only the collector can remove.
+        gc.set_threshold(GARBAGE, 20, 20)
+        gc.enable()
         systemd.ready(f"serving run {config.run}")
         reason = await worker.run()
         systemd.stopping(reason.reason)

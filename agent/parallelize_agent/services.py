@@ -1,6 +1,6 @@
-"""This worker's connections to AWS: S3 and SQS for the event loop, everything rare in threads.
+"""This worker's connections to AWS: S3 and SQS on the event loop, other services in threads.
 
-boto3 is imported when something rare is needed: it takes longer than the first receive.
+boto3 is imported when another service is needed: it takes longer than the first receive.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize_agent.machine import group
 from parallelize_agent.machine.instance import Instance
+from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
@@ -39,15 +40,16 @@ class Connections:
 
 @asynccontextmanager
 async def connect(
-    config: AgentConfig, instance: Instance, counts: RequestCounts
+    config: AgentConfig, instance: Instance, counts: RequestCounts, metadata: Metadata | None
 ) -> AsyncIterator[Connections]:
     """Open the connections of a worker, which count what they send; they are closed at the end."""
     region = config.region or instance.region
-    clients = AsyncClients.of_region(region, counts, config.terms)
+    read = metadata.get if metadata else None
+    clients = AsyncClients.of_region(region, counts, config.terms, read)
     try:
         yield Connections(
             clients.store,
-            clients.rare_store,
+            clients.thread_store,
             clients.queue(config.queue_url),
             clients.queue(config.dead_letter_queue_url),
         )

@@ -1,11 +1,13 @@
-"""Buckets and queues for an event loop; importing it does not import boto3, which takes long."""
+"""Buckets and queues for an event loop; importing it does not import botocore, which takes long."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from parallelize_core.bucket_terms import NO_TERMS, Terms
@@ -16,7 +18,10 @@ from parallelize_core.regions import region_from
 from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.sqs import AsyncSQSQueue
 from parallelize_core.store import Store
+from parallelize_core.thread_store import ThreadStore
 from parallelize_core.transport.connector import Connector
+from parallelize_core.transport.plain import Plain
+from parallelize_core.transport.role_keys import ReadMetadata
 
 if TYPE_CHECKING:
     import boto3
@@ -33,56 +38,74 @@ class AsyncClients:
     """Makes stores and queues; is made, used and closed in a running loop.
 
     The hot calls go over connections of its own, the rare ones through botocore in threads. Nothing
-    is looked up or fetched before the first call. `session` may be boto3's, or botocore's own,
-    which takes half as long to import.
+    is looked up or fetched before the first call, and no session is opened that nothing needs.
     """
 
     def __init__(
         self,
-        session: boto3.Session | botocore.session.Session,
+        open_session: Callable[[], botocore.session.Session],
         parts_at_once: int = PARTS_AT_ONCE,
         counts: RequestCounts | None = None,
         terms: Terms = NO_TERMS,
+        plain: Plain | None = None,
     ) -> None:
-        # boto3's session is made of botocore's.
-        self._session: Any = getattr(session, "_session", session)
+        self._open_session = open_session
         self._counts = counts or RequestCounts()
-        self._connector = Connector(self._session, self._counts)
+        self._connector = Connector(open_session, self._counts, plain)
         self._terms = terms
+        self._loop = asyncio.get_running_loop()
         self._files = ThreadPoolExecutor(FILE_THREADS, "files")
         self._rare = ThreadPoolExecutor(RARE_THREADS, "rare")
         self._parts = asyncio.Semaphore(parts_at_once)
         self._stores: dict[str, AsyncS3Store] = {}
 
     @classmethod
+    def of_session(
+        cls,
+        session: boto3.Session | botocore.session.Session,
+        parts_at_once: int = PARTS_AT_ONCE,
+        counts: RequestCounts | None = None,
+        terms: Terms = NO_TERMS,
+    ) -> Self:
+        """Make them for a session, boto3's or botocore's own."""
+        # boto3's session is made of botocore's.
+        own: Any = getattr(session, "_session", session)
+        return cls(lambda: own, parts_at_once, counts, terms)
+
+    @classmethod
     def of_region(
-        cls, region: str | None, counts: RequestCounts | None = None, terms: Terms = NO_TERMS
+        cls,
+        region: str | None,
+        counts: RequestCounts | None = None,
+        terms: Terms = NO_TERMS,
+        metadata: ReadMetadata | None = None,
     ) -> Self:
         """Make them for a region, or for the one that the environment or the profile names.
 
-        All that they send is counted in `counts`.
+        All that they send is counted in `counts`. `metadata` reads from the metadata service of
+        this machine, if there is one. botocore is imported only if something needs it: see
+        `parallelize_core.transport.plain`.
         """
-        import botocore.session  # noqa: PLC0415 - boto3's takes twice as long to import
-
-        session = botocore.session.Session()
         found = region_from(os.environ)
-        if wanted := region or (found[0] if found else None):
-            session.set_config_variable("region", wanted)
-        terms.install(session.get_component("event_emitter"))
-        return cls(session, counts=counts, terms=terms)
+        wanted = region or (found[0] if found else None)
+        opened = _Opened(wanted, terms)
+        plain = Plain.of(os.environ, wanted, metadata) if wanted else None
+        return cls(opened.session, counts=counts, terms=terms, plain=plain)
 
     def store(self, bucket: str) -> AsyncS3Store:
         """Return a bucket."""
         if bucket not in self._stores:
-            self._stores[bucket] = AsyncS3Store(
+            made = AsyncS3Store(
                 bucket,
                 lambda: self._connector.of_bucket(bucket),
-                lambda: self.rare_store(bucket),
+                lambda: self.boto_store(bucket),
                 self._files,
                 self._rare,
                 self._parts,
                 self._terms,
             )
+            # Threads ask, too, and all of them have to get the same one.
+            self._stores.setdefault(bucket, made)
         return self._stores[bucket]
 
     def queue(self, url: str) -> AsyncQueue:
@@ -105,8 +128,12 @@ class AsyncClients:
         for pool in (self._files, self._rare):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def rare_store(self, bucket: str) -> Store:
-        """Return a bucket for calls that may block, and are rare."""
+    def thread_store(self, bucket: str) -> Store:
+        """Return a bucket for other threads, over the same connections."""
+        return ThreadStore(self.store(bucket), self._loop, lambda: self.boto_store(bucket))
+
+    def boto_store(self, bucket: str) -> Store:
+        """Return a bucket for what is rare, and may block."""
         from parallelize_core.boto_store import S3Store  # noqa: PLC0415 - it imports botocore
 
         return S3Store(self._s3, bucket, self._files)
@@ -115,6 +142,32 @@ class AsyncClients:
     def _s3(self) -> Any:
         from parallelize_core.clients import client_config  # noqa: PLC0415 - it imports boto3
 
-        client = self._session.create_client("s3", config=client_config(RARE_THREADS))
+        client: Any = self._open_session().create_client("s3", config=client_config(RARE_THREADS))
         self._counts.watch(client)
         return client
+
+
+class _Opened:
+    """A session of botocore's that is made when it is first asked for, in whichever thread."""
+
+    def __init__(self, region: str | None, terms: Terms) -> None:
+        self._region = region
+        self._terms = terms
+        self._lock = Lock()
+        self._made: botocore.session.Session | None = None
+
+    def session(self) -> botocore.session.Session:
+        """Return the session."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def _make(self) -> botocore.session.Session:
+        import botocore.session  # noqa: PLC0415 - it takes longer than the first receive
+
+        session = botocore.session.Session()
+        if self._region:
+            session.set_config_variable("region", self._region)
+        self._terms.install(session.get_component("event_emitter"))
+        return session

@@ -18,7 +18,7 @@ MAX_SETBACK_CHARACTERS = 200
 """Of each reason: ten of them travel in every message of an unlucky job."""
 
 
-PLAIN = {"files", "variables", "number"}
+PLAIN = {"files", "variables", "number", "merge"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
 RARE = ("memory_bytes", "resumes")
@@ -33,7 +33,8 @@ class JobMessage(Contract):
 
     `key` names the job. A plain one is a single file, and named after it. Others have `files`,
     perhaps none, and `variables`; `size` and `etag` are then those of all files together. `number`
-    counts the run's jobs from 1, if the command wants to know.
+    counts the run's jobs from 1, if the command wants to know. `merge` says that it is the last
+    job, over the results of all others (see `merge`): then `etag` is the SHA-256 of their list.
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
@@ -62,6 +63,7 @@ class JobMessage(Contract):
     files: tuple[InputFile, ...] | None = None
     variables: dict[str, str] = Field(default={})
     number: int | None = None
+    merge: bool = False
 
     def encode(self) -> str:
         """Return the message body."""

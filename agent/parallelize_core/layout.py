@@ -16,6 +16,8 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /checkpoint/<hash of key>/<worker>.<time>.tar, marker.json
                              /agent/<worker>.json
                              /setup/<worker>.<environment>.log
+                             /merge.json
+                             /merge/<sha256>.jsonl
 """
 
 from __future__ import annotations
@@ -121,6 +123,15 @@ class RunLayout:
     def segment(self, worker: str, started: int, number: int) -> str:
         """Return the key of a segment of a worker that started then, in milliseconds since 1970."""
         return self.segments.key(f"{worker}.{started}.{number:04d}.jsonl.gz")
+
+    @property
+    def merge(self) -> str:
+        """The record of the last job over all results, once that was put on the queue."""
+        return self.root.key("merge.json")
+
+    def merge_list(self, sha256: str) -> str:
+        """Return the key of the list of outputs with this checksum, which a merge is given."""
+        return self.root.key("merge", f"{sha256}.jsonl")
 
     @property
     def agents(self) -> Location:

@@ -49,6 +49,7 @@ class Entry(Contract):
     A job of several files, or with variables, has them as `files` (perhaps none) and `variables`.
     Then `key` is a name that is made from them, `size` is their sum, and `etag` stands for the
     content of them all. `number` counts from 1, in the runs whose command has a place for it.
+    `merge` says that it is the run's last job, which is in no part (see `merge`).
     """
 
     key: Annotated[str, AfterValidator(keys.checked)]
@@ -57,6 +58,7 @@ class Entry(Contract):
     files: tuple[InputFile, ...] | None = None
     variables: dict[str, str] = Field(default={})
     number: int | None = None
+    merge: bool = False
 
     @property
     def plain(self) -> bool:
@@ -67,7 +69,7 @@ class Entry(Contract):
         """Return the message for the first attempt at this job."""
         return JobMessage(
             run=run, key=self.key, size=self.size, etag=self.etag,
-            files=self.files, variables=self.variables, number=self.number,
+            files=self.files, variables=self.variables, number=self.number, merge=self.merge,
         )  # fmt: skip
 
 

@@ -31,6 +31,9 @@ IsoTime = Annotated[str, AfterValidator(_known)]
 """A time in ISO 8601, empty if it is not known; what is no time tells nothing, and is empty too."""
 
 
+_NUMBERS = (int, float)  # `int | float` would be made for each field of each record
+
+
 class Contract(BaseModel):
     """A value that client and agent share.
 
@@ -45,7 +48,7 @@ class Contract(BaseModel):
     def _check_numbers(self) -> Self:
         for name, value in self.__dict__.items():
             # Written so that NaN, which is neither, is refused as well.
-            if isinstance(value, int | float) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+            if isinstance(value, _NUMBERS) and not -MAX_NUMBER <= value <= MAX_NUMBER:
                 raise ValueError(f"{name} is beyond all bounds")
         return self
 

@@ -69,6 +69,18 @@ class Checkpointing(Contract):
     limit_bytes: int = Field(default=5 * 1024**3, gt=0)
 
 
+class Then(Contract):
+    """The merge: a last job over the results of all others, once each of these has one.
+
+    With `partial` it is due although some have failed, over the results of the others. `template`
+    says that its command has placeholders.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1)
+    template: bool = False
+    partial: bool = False
+
+
 class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
@@ -118,6 +130,7 @@ class Run(Record):
     Version 2 says that jobs may be more than a file each, or that the command has placeholders of
     jobs: an agent of a former version would do them wrong, and so cannot read the record.
     With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
+    So it is with `then`, which an agent of a former version would leave out.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
     """
@@ -134,6 +147,7 @@ class Run(Record):
     output: Location
     naming: OutputNaming = OutputNaming()
     serve: Serve | None = None
+    then: Then | None = None
     limits: Limits = Limits()
     checkpoints: Checkpointing = Checkpointing()
     created_at: IsoTime
@@ -157,6 +171,13 @@ class Run(Record):
     def grammar(self) -> Grammar:
         """The placeholders that its command may have."""
         return Grammar(self.columns, self.extended)
+
+    def merging(self) -> Run:
+        """Return the run as its merge sees it, whose command is another, and started as usual."""
+        assert self.then  # noqa: S101 - a merge was put on the queue
+        then = self.then
+        update = {"command": then.command, "template": then.template, "serve": None, "columns": ()}
+        return self.model_copy(update=update)
 
     def layout(self, base: Location) -> RunLayout:
         """Return the keys of this run below `base`."""

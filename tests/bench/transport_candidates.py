@@ -281,7 +281,7 @@ def with_parallelize(port: int) -> tuple[Call, str]:
 
     async def call(kind: str) -> object:
         if not made:
-            clients = AsyncClients(session)
+            clients = AsyncClients.of_session(session)
             made.extend([clients.store("bucket"), clients.queue(URL)])
         store, queue = made
         if kind == "get":

@@ -10,6 +10,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.bench import Plan, run_plan
@@ -26,6 +27,8 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
     parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
     parser.add_argument("--outage", type=float, default=120, help="seconds, once, for all agents")
+    parser.add_argument("--then", action="store_true", help="with a merge over all results")
+    parser.add_argument("--runs", type=int, default=1, help="one after the other, by their seeds")
     parser.add_argument("--keep", action="store_true", help="keep the files")
     options = parser.parse_args()
     plan = Plan(
@@ -37,16 +40,24 @@ def main() -> int:
         lease_seconds=options.lease,
         job_seconds=options.job_seconds,
         outage_seconds=options.outage,
+        then=options.then,
     )
+    plans = (replace(plan, seed=plan.seed + number) for number in range(options.runs))
+    return max(run_one(one, keep=options.keep) for one in plans)
+
+
+def run_one(plan: Plan, *, keep: bool) -> int:
+    """Run one plan, print its figures, and return 1 if anything is wrong."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-")).resolve()
     try:
         verdict = run_plan(plan, folder)
     finally:
-        if not options.keep:
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.writelines(f"{line}\n" for line in verdict.lines())
-    if options.keep:
+    if keep:
         sys.stdout.write(f"{folder}\n")
+    sys.stdout.flush()
     return 1 if verdict.violations else 0
 
 

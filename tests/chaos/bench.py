@@ -24,6 +24,7 @@ import boto3
 from tests.chaos.checker import Violation, Wrong, charged_by, check, read_evidence
 from tests.chaos.journal import Journal, Recovery, read_executions, recoveries
 from tests.chaos.machines import Machine, Machines
+from tests.chaos.merged import check_merge
 from tests.chaos.project import Expected, make_project
 from tests.chaos.proxy import Door, Network, Trouble
 from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
@@ -40,6 +41,7 @@ from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Part, finished, read_parts
+from parallelize_core.merge import MERGE
 
 LOOK_SECONDS = 0.1
 END_SECONDS = 1800.0
@@ -60,6 +62,8 @@ class Plan:
     poll_seconds: int = 1
     job_seconds: float = 0.5
     outage_seconds: float = 3
+    then: bool = False
+    """Whether the run has a merge: then its jobs are fed in half the time."""
 
     @property
     def schedule(self) -> list[Fault]:
@@ -102,6 +106,8 @@ class Verdict:
     calms: Mapping[Kind, list[float]]
     charged_by_sick: int
     violations: tuple[Violation, ...]
+    merges: int = 0
+    """How often the command of the merge began."""
 
     def lines(self) -> list[str]:
         """Return the figures, a sentence a line."""
@@ -125,6 +131,8 @@ class Verdict:
             f"max {max(times):.1f} s"
             for kind, times in sorted(self.calms.items())
         ]
+        if self.plan.then:
+            lines.append(f"executions of the merge: {self.merges}")
         lines.append(f"attempts charged by sick workers: {self.charged_by_sick}")
         counts = Counter(violation.wrong for violation in self.violations)
         lines.append("  ".join(f"{wrong} {counts[wrong]}" for wrong in Wrong))
@@ -144,7 +152,7 @@ class Bench:
             session.client("sqs", endpoint_url=cloud.endpoint),
         )
         self.expected: Mapping[str, Expected] = make_project(
-            folder, plan.seed, plan.jobs, plan.job_seconds
+            folder, plan.seed, plan.jobs, plan.job_seconds, then=plan.then
         )
         self._parallelize("prep")
         self._parallelize("enqueue", "--limit", "1")
@@ -209,7 +217,7 @@ class Bench:
         while time.monotonic() < deadline:
             self.machines.tend()
             if not self.machines.alive:
-                if len(finished(self.store, self.layout)) >= self._plan.jobs:
+                if len(finished(self.store, self.layout)) >= self._plan.jobs + self._plan.then:
                     return
                 # All have left or were lost before the end: somebody launches a worker.
                 self.machines.start()
@@ -222,7 +230,9 @@ class Bench:
         time.sleep(LOOK_SECONDS)
 
     def _feed(self, passed: float) -> None:
-        due = min(self._plan.jobs, int(self._plan.jobs * passed / self._plan.span_seconds) + 1)
+        # Faults are to happen while there is a merge, too.
+        share = passed / self._plan.span_seconds * (2 if self._plan.then else 1)
+        due = min(self._plan.jobs, int(self._plan.jobs * share) + 1)
         enough = due - self._sent >= self._portion or due == self._plan.jobs > self._sent
         if enough and self._queue.counts().visible < self._portion:
             numbers = [part.number for part in self._parts]
@@ -371,8 +381,17 @@ def _judge(bench: Bench, plan: Plan, seconds: float, journal: Path) -> Verdict:
     executions = read_executions(journal)
     evidence = read_evidence(bench.store, bench.layout)
     violations = list(
-        check(evidence, bench.layout, bench.expected, bench.machines.killed, bench.machines.sick)
+        check(
+            evidence,
+            bench.layout,
+            bench.expected,
+            bench.machines.killed,
+            bench.machines.sick,
+            then=plan.then,
+        )
     )
+    if plan.then:
+        violations += check_merge(bench.store, bench.layout, evidence)
     left = [f"on a machine: {path}" for path in bench.machines.left_behind]
     left += [f"still running: {process}" for process in bench.machines.stray_processes()]
     left += [f"still on: {machine.id}" for machine in bench.machines.alive]
@@ -381,4 +400,5 @@ def _judge(bench: Bench, plan: Plan, seconds: float, journal: Path) -> Verdict:
         plan, seconds, bench.machines.started, bench.faults, bench.requests_hit, len(executions),
         tuple(recoveries(executions, bench.journal)), bench.calms(),
         charged_by(evidence, bench.machines.sick), tuple(violations),
+        sum(execution.key == MERGE for execution in executions),
     )  # fmt: skip

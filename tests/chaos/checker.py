@@ -22,6 +22,7 @@ from parallelize_core.errors import MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
+from parallelize_core.merge import MERGE
 from parallelize_core.result import Attempt, Output, Result
 from parallelize_core.store import Store
 
@@ -93,14 +94,18 @@ def check(
     expected: Mapping[str, Expected],
     killed: Collection[str] = (),
     sick: Collection[str] = (),
+    *,
+    then: bool = False,
 ) -> Iterator[Violation]:
-    """Go through everything that is wrong, in a sentence each.
+    """Go through everything that is wrong, in a sentence each; see `merged` for a merge.
 
     Of a worker that is sick, the first failures may be charged: nobody can know then.
     """
     blamed = Counter(a.key for a in evidence.attempts if _charged(a) and a.worker in sick)
-    yield from _check_results(evidence, layout, expected)
+    yield from _check_results(evidence, layout, expected, then=then)
     for result in evidence.results.values():
+        if then and result.key == MERGE:
+            continue
         yield from _check_fate(result, expected, blamed[result.key])
         yield from _check_outputs(result, evidence.contents)
     yield from _check_strays(evidence)
@@ -109,11 +114,11 @@ def check(
 
 
 def _check_results(
-    evidence: Evidence, layout: RunLayout, expected: Mapping[str, Expected]
+    evidence: Evidence, layout: RunLayout, expected: Mapping[str, Expected], *, then: bool
 ) -> Iterator[Violation]:
     if sorted(evidence.manifest) != sorted(expected):
         yield Violation(Wrong.LOST, "the manifest is not the list of the inputs")
-    wanted = {layout.result(key): key for key in evidence.manifest}
+    wanted = {layout.result(key): key for key in (*evidence.manifest, *([MERGE] * then))}
     for place, key in wanted.items():
         if place not in evidence.results:
             yield Violation(Wrong.LOST, f"{key} has no result")

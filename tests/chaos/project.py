@@ -21,6 +21,9 @@ env = "env/"
 attempts = {MAX_ATTEMPTS}
 require_output = true
 """
+_THEN = """then = "./merge.sh"
+then_partial = true
+"""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,18 @@ _ENDS = {
 """For each way to end: the attempt that is the last, and why the job failed if it did."""
 
 
-def make_project(folder: Path, seed: int, jobs: int, seconds: float) -> Mapping[str, Expected]:
-    """Write a project whose jobs take `seconds` on average; return what is expected, by key."""
+def make_project(
+    folder: Path, seed: int, jobs: int, seconds: float, *, then: bool = False
+) -> Mapping[str, Expected]:
+    """Write a project whose jobs take `seconds` on average; return what is expected, by key.
+
+    With `then` it has a merge, over the outputs of those jobs that succeed.
+    """
     chance = random.Random(seed)
     (folder / "env").mkdir(parents=True)
-    (folder / "parallelize.toml").write_text(_SETTINGS)
-    shutil.copy(Path(__file__).with_name("job.sh"), folder / "env/job.sh")
+    (folder / "parallelize.toml").write_text(_SETTINGS + _THEN * then)
+    for script in ("job.sh", "merge.sh"):
+        shutil.copy(Path(__file__).with_name(script), folder / "env" / script)
     (folder / "env/journal").write_text(f"{folder / 'journal'}\n")
     expected = {}
     for number in range(jobs):

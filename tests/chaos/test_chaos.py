@@ -47,6 +47,14 @@ def test_nothing_is_lost_doubled_or_false_whatever_happens_to_agents_queue_and_n
     assert set(verdict.faults) == {*SCHEDULED, *OF_OBJECTS}
 
 
+@pytest.mark.timeout(600)
+def test_there_is_one_merge_over_all_results_whatever_happens(tmp_path: Path) -> None:
+    plan = replace(SHORT, jobs=20, faults=24, span_seconds=24, then=True)
+    verdict = run_plan(plan, tmp_path)
+    assert verdict.violations == (), "\n".join(verdict.lines())
+    assert verdict.merges > 0
+
+
 def test_a_seed_gives_the_same_faults_again_and_another_seed_others() -> None:
     first = make_schedule(1, 50, 60, 4)
     assert make_schedule(1, 50, 60, 4) == first

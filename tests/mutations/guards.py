@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tests.mutations import faults, leases, life, results
+from tests.mutations import faults, leases, life, merge, results
 
 MUTATIONS = (
     *leases.MUTATIONS,
     *results.MUTATIONS,
     *faults.MUTATIONS,
     *life.MUTATIONS,
+    *merge.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (

@@ -105,8 +105,8 @@ MUTATIONS = (
         "truth-is-in-s3",
         "an empty queue is not the end while results are missing",
         RECEIVER,
-        "        if not missing:\n            sent",
-        "        if True:\n            sent",
+        "        if not missing:\n            await self._end",
+        "        if True:\n            await self._end",
         (f"{RECEIVING}test_the_keeper_sends_again_what_the_queue_has_lost",),
     ),
     Mutation(

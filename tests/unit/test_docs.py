@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 from parallelize.runs.agent_config import agent_settings, drain_settings
+from parallelize.runs.status import RunState
 from parallelize.settings import KEYS, Settings, resolve
+from parallelize.signatures.exit_codes import EXIT_CODES
 from parallelize_core.config import AgentConfig
+from parallelize_core.result import Cause
 
 ROOT = Path(__file__).parents[2]
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
@@ -55,3 +58,18 @@ def test_the_page_of_settings_has_each_with_its_true_default(tmp_path: Path) -> 
     plain = AgentConfig.model_validate(there)
     assert {name: getattr(plain, name) for name in agent} == agent
     assert drain_settings(said.agent) == plain.drain
+
+
+def first_cells(page: str, head: str) -> list[str]:
+    """Return what the first column of the table with this head has, without its backquotes."""
+    rows = page.partition(f"\n| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [word.strip("` ") for row in rows for word in row.split("|")[1].split(",")]
+
+
+def test_the_page_for_programs_has_each_exit_code_cause_and_state() -> None:
+    page = (ROOT / "docs/agents.md").read_text()
+    assert first_cells(page, "code") == [str(code) for code in EXIT_CODES]
+    assert sorted(first_cells(page, "cause")) == sorted(Cause)
+    assert first_cells(page, "state") == list(RunState)
+    for code, meaning in EXIT_CODES.items():
+        assert f"| {code} | {meaning.partition(';')[0]}" in page

@@ -1,17 +1,21 @@
 """The command line: the list of commands, and the one place where errors are printed.
 
-A command is a function in a module of its own, imported when it is called. To add one, add one
-line to COMMANDS. The function
+A command is a function with its parameters and its help in `signatures`, and one of the same name
+in `commands` that does the work and is imported when it is called: so help and completion are
+quick. To add one, add a line to COMMANDS, two to `examples`, and both functions. The first
 
 - takes its own parameters, then keyword-only flags; `common: Common = NOTHING` gives it --config,
-  --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
+  --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others.
+
+The second
+
 - calls `context.open_context(common, {"dotted.setting": flag})`,
 - prints its answer with `console.answer`, everything else with `console.say`,
 - raises the classes of `parallelize_core.errors`; calls of AWS are in `aws_errors.translated`,
 - returns an exit code, or None for 0.
 
 A group of commands is a cyclopts App in a module, named like a function: "module:app". What a
-command's own help says is its function's docstring.
+command's own help says is the docstring of its function in `signatures`.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from parallelize.choice import apply_choice
-from parallelize.console import answer, show_error
+from parallelize.console import WIDTH, answer, show_error
+from parallelize.examples import epilogue
 from parallelize.explain import explain
 from parallelize.hints import repeat_flags
 from parallelize_core.errors import UsageError
@@ -99,28 +105,35 @@ def overview() -> str:
 
 def make_app() -> App:
     """Build the parser of the command line, without importing any command."""
-    from cyclopts import App, Parameter  # noqa: PLC0415 - see overview
-
-    from parallelize.help_page import HelpPage  # noqa: PLC0415 - it needs rich
+    # ruff: noqa: PLC0415 - see overview
+    from cyclopts import App, Parameter
+    from cyclopts.help import DefaultFormatter, PanelSpec
+    from rich import box
+    from rich.console import Console
 
     app = App(
         name="parallelize",
         help=WHAT_IT_IS,
         version=_version,
         help_format="plaintext",
-        help_formatter=HelpPage(),
+        help_formatter=DefaultFormatter(panel_spec=PanelSpec(box=box.SIMPLE, padding=0)),
+        console=Console(width=min(WIDTH, get_terminal_size().columns)),
         default_parameter=Parameter(negative_iterable=()),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
     for command in COMMANDS:
-        target = f"parallelize.commands.{command.target}" if command.target else completion
-        app.command(target, name=command.name, group=command.group)
+        target = f"parallelize.signatures.{command.target}" if command.target else completion
+        # A group of commands is an App of its own, which has its examples itself.
+        examples = (
+            {} if command.target.endswith(":app") else {"help_epilogue": epilogue(command.name)}
+        )
+        app.command(target, name=command.name, group=command.group, **examples)
     return app
 
 
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
-    """Print the script that lets a shell complete commands and flags.
+    """Print the script that lets a shell complete commands, flags, runs, files and machines.
 
     bash reads it from ~/.local/share/bash-completion/completions/parallelize, fish from
     ~/.config/fish/completions/parallelize.fish, zsh as _parallelize in a folder of its fpath.
@@ -132,7 +145,7 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
 
 
 def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only --version needs
+    from importlib.metadata import version
 
     return f"parallelize {version('parallelize')}"
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from parallelize.choice import VARIABLE
+from parallelize.completers import complete_run
 
 COMMON = Group("Common options", sort_key=90)
 
@@ -30,7 +31,9 @@ class Common:
     config: Annotated[
         Path | None, Parameter(help="The parallelize.toml to use. [PARALLELIZE_CONFIG]")
     ] = None
-    run: Annotated[str | None, Parameter(help="The run's name. [PARALLELIZE_RUN]")] = None
+    run: Annotated[
+        str | None, Parameter(help="The run's name. [PARALLELIZE_RUN]", completer=complete_run)
+    ] = None
     bucket: Annotated[str | None, Parameter(help="The run's bucket. [PARALLELIZE_BUCKET]")] = None
     stack: Annotated[
         str | None, Parameter(help="The stack that `setup` made. [PARALLELIZE_STACK]")
@@ -84,22 +87,25 @@ class Work:
         str | None,
         Parameter(
             help="The inputs: a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/, "
-            "@rows.tsv (or .csv, .jsonl), lines:FILE"
+            "@rows.tsv (or .csv, .jsonl), lines:FILE, run:NAME [default: run.inputs]"
         ),
     ] = None
     grid: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            help="A job for each combination of values: --grid lr=0.1,0.01 seed=1..5",
+            help="A job for each combination of values: --grid lr=0.1,0.01 seed=1..5 "
+            "[default: run.grid]",
             consume_multiple=True,
             negative="",
         ),
     ] = None
     command: Annotated[
-        str | None, Parameter(help='Command to run per file, such as "./job.sh --fast"')
+        str | None,
+        Parameter(help='Command to run per file, such as "./job.sh --fast" [default: run.command]'),
     ] = None
     env: Annotated[
-        str | None, Parameter(help="What the command needs: a folder, or a zip of one.")
+        str | None,
+        Parameter(help="What the command needs: a folder, or a zip of one. [default: run.env]"),
     ] = None
 
     def flags(self) -> dict[str, object]:
@@ -113,3 +119,19 @@ class Work:
 
 
 NO_WORK = Work()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class What:
+    """What may go: `keep_outputs` spares the outputs, `yes` the question.
+
+    `force` lets the data go although workers that are not EC2's, and so not ended, need it.
+    """
+
+    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Leave the outputs.")] = False
+    force: Force = False
+    yes: Yes = False
+
+
+WHAT = What()

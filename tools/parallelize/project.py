@@ -93,7 +93,7 @@ class Project:
         # OSError: a folder that we may not look into is as good as gone.
         with suppress(OSError, UsageError):
             there = original._read()
-            if there and there.id == content.id and not original._file.samefile(self._file):
+            if there and there.id == content.id and not original.folder.samefile(self.folder):
                 return original.folder
         return None
 

@@ -60,6 +60,8 @@ class RunTable(Table):
     serve: bool = False
     serve_jobs: int = Field(default=Serve().jobs, ge=1)
     serve_growth: Bytes = Field(default=Serve().growth_bytes, gt=0)
+    then: str | None = None
+    then_partial: bool = False
     env: str | None = None
     env_prefix: str = ""
     dependencies: str = Field(default="auto", min_length=1)

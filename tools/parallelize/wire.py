@@ -48,7 +48,7 @@ class Wire:
 
     async def _do(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         if self._clients is None:
-            self._clients = AsyncClients(self._session, PARTS_AT_ONCE, terms=self._terms)
+            self._clients = AsyncClients.of_session(self._session, PARTS_AT_ONCE, terms=self._terms)
             weakref.finalize(self, _close, self._runner.get_loop(), self._clients)
         try:
             return await work(self._clients)

@@ -24,6 +24,7 @@ from urllib.parse import unquote
 
 import structlog
 
+from parallelize_agent.job.merge import Merge
 from parallelize_agent.job.outputs import OutputError, OutputFile
 from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_core import keys
@@ -69,6 +70,8 @@ class Commit:
     """Hears of a result once S3 has it, with its ETag."""
     folder: str | None = None
     """Of the job's outputs; by default that of `key`."""
+    merge: Merge | None = None
+    """What else has to hold, if the job is a merge."""
 
     async def put_outputs(self, files: Sequence[OutputFile]) -> tuple[Output, ...]:
         """Store the files; raise OutputError if one clashes with another input's output."""
@@ -86,7 +89,7 @@ class Commit:
 
     async def put_attempt(self, attempt: Attempt) -> None:
         """Leave a record of an attempt that is not the job's last."""
-        self.check()
+        await self._check()
         place = self.layout.attempt(self.key, attempt.attempt, attempt.worker, attempt.started_at)
         await self.records.put(place, attempt.encode())
 
@@ -100,7 +103,13 @@ class Commit:
         if not self.replaced:
             return False
         found = await self._read_result()
-        return found is not None and not await self._is_true(found[1])
+        return found is not None and not await self._has_its_outputs(found[1])
+
+    async def _check(self) -> None:
+        """Raise LeaseLostError unless the job is certainly ours, and still wanted."""
+        if self.merge:
+            await self.merge.check()
+        self.check()
 
     async def put_result(self, result: Result) -> bool:
         """Finish the job; return whether its message is still ours to delete.
@@ -130,7 +139,7 @@ class Commit:
         condition = IF_ABSENT
         body = result.encode()
         for _ in range(_TRIES):
-            self.check()
+            await self._check()
             if etag := await self.records.put(self.layout.result(self.key), body, condition):
                 self.file(result, etag)
                 return
@@ -161,6 +170,12 @@ class Commit:
         return None
 
     async def _is_true(self, result: Result | None) -> bool:
+        """Whether a result is of this job as it is now, and has its outputs."""
+        if self.merge and result and not self.merge.made(result):
+            return False
+        return await self._has_its_outputs(result)
+
+    async def _has_its_outputs(self, result: Result | None) -> bool:
         """Whether no output of a result was replaced by another execution of this job."""
         if result is None:
             return False
@@ -189,7 +204,7 @@ class Commit:
         }
         condition = IF_ABSENT
         for _ in range(_TRIES):
-            self.check()
+            await self._check()
             key = self.run.output.key(name)
             if etag := await self._send(key, file, condition, metadata):
                 return Output(key=name, size=file.size, sha256=file.sha256, etag=etag)

@@ -18,6 +18,7 @@ import structlog
 
 from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
+from parallelize_agent.job.merge import write_list
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import PASSED_ON, command_line
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
@@ -28,6 +29,7 @@ from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.read_only import ReadOnlyFolder
+from parallelize_agent.process.short_turns import take_short_turns
 from parallelize_core import for_commands
 from parallelize_core.files import variable_name
 from parallelize_core.template import Given
@@ -52,7 +54,7 @@ class Execute:
         self._scratch = scratch
         self._cgroups = cgroups
         self._serving = Serving(scratch, cgroups)
-        self._threads = ThreadPoolExecutor(slots, "slot")
+        self._threads = ThreadPoolExecutor(slots, "slot", take_short_turns)
         self._passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
     async def __call__(self, job: Job, staged: Staged) -> Ran | Decision:
@@ -88,6 +90,8 @@ class Execute:
             self._scratch.make(folder)
         if staged.kept:
             staged.kept.put_back()
+        if staged.received.message.merge:
+            write_list(folder, staged.outputs)
         self._scratch.furnish(folder, staged.environment)
 
     def _ran(self, staged: Staged, outcome: Outcome) -> Ran:
@@ -180,7 +184,7 @@ class Execute:
     def _environ(self, staged: Staged, slots: tuple[int, ...]) -> dict[str, str]:
         folder, message = staged.folder, staged.received.message
         environ = self._place(staged, folder, slots) | {
-            "PARALLELIZE_INPUT": str(next(iter(folder.inputs), "")),
+            "PARALLELIZE_INPUT": next(iter(_arguments(staged)), ""),
             "PARALLELIZE_INPUT_KEY": message.key,
             "PARALLELIZE_ATTEMPT": str(message.attempt),
             "PARALLELIZE_CHECKPOINT": str(folder.checkpoint),
@@ -231,12 +235,19 @@ def _given(staged: Staged) -> Given:
 
     A column is a value, or the path of the file in it.
     """
-    message, paths = staged.received.message, tuple(map(str, staged.folder.inputs))
-    if message.files is None:
+    message, paths = staged.received.message, _arguments(staged)
+    if message.files is None or message.merge:
         return Given(paths, number=message.number)
     named = {f.column: path for f, path in zip(message.files, paths, strict=True) if f.column}
     columns = {**message.variables, **named}
     return Given(paths or tuple(message.variables.values()), columns, message.number)
+
+
+def _arguments(staged: Staged) -> tuple[str, ...]:
+    """Return the paths of a job's files; a merge has too many, and is given their list."""
+    if staged.received.message.merge:
+        return (str(staged.folder.outputs),)
+    return tuple(map(str, staged.folder.inputs))
 
 
 def _told(staged: Staged) -> dict[str, object]:

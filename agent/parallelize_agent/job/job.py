@@ -20,6 +20,7 @@ from parallelize_agent.job.snapshot import Snapshot
 from parallelize_agent.process.command import Execution, Outcome
 from parallelize_agent.queue.leases import Lease
 from parallelize_core.job import JobMessage
+from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
 
@@ -50,7 +51,8 @@ class Received:
 class Staged:
     """A job with everything that its command needs; its input is whole.
 
-    A small input is `content`; a large one is a file in `folder` already.
+    A small input is `content`; a large one is a file in `folder` already. `outputs` are those of
+    which a merge is given the list.
     """
 
     received: Received
@@ -58,6 +60,7 @@ class Staged:
     environment: Path | None
     folder: JobFolder
     content: bytes | None
+    outputs: tuple[ListedOutput, ...] = ()
     kept: Kept | None = None
     """Its checkpoint, where there are any."""
 

@@ -179,6 +179,8 @@ class Pipeline:
         finally:
             self._jobs[job.stage].pop(job)
             self._alone.pop(job, None)
+            # Else both would hold each other, and all that the job had, until the collector comes.
+            job.received.lease.work_ended()
             self._look_around()
 
     async def _work(self, job: Job) -> Decision:

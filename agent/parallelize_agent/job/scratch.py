@@ -64,6 +64,11 @@ class JobFolder:
         """The list of the staged inputs, a path a line, of a job that is not plain."""
         return self.scratch / PRIVATE / "files"
 
+    @property
+    def outputs(self) -> Path:
+        """The list of all outputs of the run, which its merge is given."""
+        return self.scratch / PRIVATE / "outputs.jsonl"
+
     @cached_property
     def tmp(self) -> Path:
         """Where the command's temporary files go."""

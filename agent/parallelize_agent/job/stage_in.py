@@ -14,6 +14,7 @@ from parallelize_agent.job.checkpoints import Checkpoints, Kept
 from parallelize_agent.job.commit import Commit
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.job import FINISHED, PARKED, Decision, Fate, Received, Staged
+from parallelize_agent.job.merge import Merge, files_of_merge
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.machine import host
@@ -23,6 +24,7 @@ from parallelize_agent.shutdown import Shutdown, words
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, staged_names
+from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
@@ -82,6 +84,8 @@ class StageIn:
         # The claim before the result: its owner drops it when the result is written, so a claim
         # that is gone by now has its result, and hours of work are not done again.
         message = received.message
+        if (merge := self._merge(received)) and not await merge.is_current():
+            return FINISHED  # there is another by now, with a message of its own
         if message.claimed and not await self.claims.take_over(message.key):
             return PARKED
         # A message that comes for the first time is no duplicate as a rule, and the result's
@@ -105,8 +109,16 @@ class StageIn:
         if await records.head(layout.result(received.key)) is None:
             return False
         outputs = self.open_store(run.output.bucket)
-        check = received.lease.check
-        return await Commit(run, layout, records, outputs, received.key, check).finished()
+        check, merge = received.lease.check, self._merge(received)
+        return await Commit(
+            run, layout, records, outputs, received.key, check, merge=merge
+        ).finished()
+
+    def _merge(self, received: Received) -> Merge | None:
+        if not received.message.merge:
+            return None
+        records = self.open_store(self.config.bucket)
+        return Merge(records, self.config.layout, received.message.etag)
 
     async def _is_for_another(self, received: Received) -> bool:
         """Whether the job waits for a second opinion, and a worker lives that can give it."""
@@ -129,6 +141,14 @@ class StageIn:
     async def _fetch(
         self, received: Received, run: Run, environment: Path | None
     ) -> Staged | Decision:
+        outputs: tuple[ListedOutput, ...] = ()
+        if merge := self._merge(received):
+            try:
+                outputs = await merge.outputs()
+            except fault.OF_THE_FILE as error:
+                return fault.of_input(error, received.message.attempt)
+            message = received.message.model_copy(update={"files": files_of_merge(outputs)})
+            received, run = replace(received, message=message), run.merging()
         files = received.message.files
         names = None if files is None else staged_names(files)
         folder = self.scratch.reserve(received.key, names)
@@ -145,7 +165,7 @@ class StageIn:
             return fault.failed(
                 Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
-        staged = Staged(received, run, environment, folder, content)
+        staged = Staged(received, run, environment, folder, content, outputs)
         return await self._with_checkpoint(staged)
 
     async def _with_checkpoint(self, staged: Staged) -> Staged:

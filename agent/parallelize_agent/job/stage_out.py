@@ -24,6 +24,7 @@ from parallelize_agent.job.commit import (
 )
 from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Decision, Fate, Ran, Received
 from parallelize_agent.job.judge import Judge
+from parallelize_agent.job.merge import Merge
 from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.queue.leases import LeaseLostError
@@ -172,7 +173,8 @@ class StageOut:
         """Have the job done again if a write of ours came so late that it has spoiled a result."""
         if await commit.spoiled():
             log.warning("outputs replaced without a lease; job sent again", key=received.key)
-            await self.messages.send(received.message)
+            latest = await commit.merge.latest() if commit.merge else None
+            await self.messages.send(latest or received.message)
 
     async def _fail(self, received: Received, ran: Ran | None, decision: Decision) -> None:
         run = ran.staged.run if ran else self.run.current
@@ -213,9 +215,11 @@ class StageOut:
     def _commit(self, received: Received, run: Run) -> Commit:
         records = self.open_store(self.config.bucket)
         outputs = self.open_store(run.output.bucket)
+        message, layout = received.message, self.config.layout
+        merge = Merge(records, layout, message.etag) if message.merge else None
         return Commit(
-            run, self.config.layout, records, outputs, received.key, received.lease.check,
-            file=self.file, folder=output_folder(received.message),
+            run, layout, records, outputs, received.key, received.lease.check,
+            file=self.file, folder=output_folder(message), merge=merge,
         )  # fmt: skip
 
     async def _result(

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from parallelize_agent.reporting.peers import read_heartbeats
-from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ServiceError
 from parallelize_core.layout import RunLayout
 from parallelize_core.outlast import BUSY_GROUP, outlast
@@ -124,8 +123,10 @@ def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
     return True
 
 
-@translated("Auto Scaling")
 def _leave(autoscaling: AutoScalingClient, instance: str) -> None:
-    autoscaling.terminate_instance_in_auto_scaling_group(
-        InstanceId=instance, ShouldDecrementDesiredCapacity=True
-    )
+    from parallelize_core.aws_errors import translated  # noqa: PLC0415 - it imports botocore
+
+    with translated("Auto Scaling"):
+        autoscaling.terminate_instance_in_auto_scaling_group(
+            InstanceId=instance, ShouldDecrementDesiredCapacity=True
+        )

@@ -25,8 +25,16 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _PAUSE_SECONDS = 0.02
 
+_IN_BETWEEN_SECONDS = 1.0
+"""For microseconds of an exec, and of an exit, a process has no memory; a disk may be slow."""
+
+_IN_BETWEEN_PAUSE_SECONDS = 0.0001
+
+_END_OF_CODE, _START_OF_ENV, _END_OF_ENV = 24, 47, 48
+"""Places of addresses in what `_stat` returns; the first is the last to be set by an exec."""
+
 _LIST_BYTES = 64 * 1024
-"""Room for 8,000 process numbers; what is beyond is found at the next look."""
+"""More than the kernel gives at once, which is a page: some 700 process numbers."""
 
 _ABANDONED_SECONDS = 10
 """Code that waits for a child of its own has taken its exit status long before."""
@@ -150,17 +158,25 @@ def end_orphans(session: int, marker: str, timeout_seconds: float = 5.0) -> None
     deadline = time.monotonic() + timeout_seconds
     pause = 0.0005
     killed: set[int] = set()
-    while orphans := [
-        pid for pid in _orphan_candidates() if _is_left(pid, session, marker, killed)
-    ]:
-        for pid in orphans:
+    while left := _left_of(session, marker, killed):
+        for pid in left:
             _kill(pid)
-        killed.update(orphans)
+        killed.update(left)
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{len(orphans)} processes of a job do not die")
+            raise TimeoutError(f"{len(left)} processes of a job do not die")
         # The children of those that were killed become ours now: look again.
         time.sleep(pause)
         pause = min(2 * pause, _PAUSE_SECONDS)
+
+
+def _left_of(session: int, marker: str, killed: set[int]) -> list[int]:
+    """Return the orphans of a job that live; those that are dead are reaped."""
+    while True:
+        candidates = _orphan_candidates()
+        left = [pid for pid in candidates if _is_left(pid, session, marker, killed)]
+        # One that died just now has handed us children that are not candidates yet: look again.
+        if left or _orphan_candidates() <= candidates:
+            return left
 
 
 def _orphan_candidates() -> set[int]:
@@ -168,10 +184,17 @@ def _orphan_candidates() -> set[int]:
 
     The kernel gives orphans to it, and the children of other threads are in lists of their own.
     """
-    children = set(map(int, os.pread(_children_file(os.getpid()), _LIST_BYTES, 0).split()))
+    children = set(map(int, _list_of_children().split()))
     for pid in _zombies.keys() - children:
         _zombies.pop(pid, None)
     return children - _commands.keys() if children else children
+
+
+def _list_of_children() -> bytes:
+    descriptor, text = _children_file(os.getpid()), b""
+    while more := os.pread(descriptor, _LIST_BYTES, len(text)):
+        text += more
+    return text
 
 
 @cache
@@ -189,16 +212,46 @@ def _is_left(pid: int, session: int, marker: str, killed: set[int]) -> bool:
             return False
         if its_session == session or pid in killed:
             return True
-        return marker.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        return marker.encode() in _environ(pid)
     except OSError:
         return False  # it has gone meanwhile, or it is another user's and the cgroup's to end
 
 
 def _state(pid: int) -> tuple[str, int]:
-    """Return a process's state and session: proc_pid_stat(5)."""
-    text = Path(f"/proc/{pid}/stat").read_bytes()
-    fields = text.rpartition(b")")[2].split()
+    """Return a process's state and session."""
+    fields = _stat(pid)
     return fields[0].decode(), int(fields[3])
+
+
+def _environ(pid: int) -> bytes:
+    """Return a process's environment, none of a dead one; wait for what execs or exits just now.
+
+    A process that exits gives its memory back first and its children to us last.
+    """
+    deadline = time.monotonic() + _IN_BETWEEN_SECONDS
+    while not (environ := _environ_now(pid)) and _is_in_between(_stat(pid)):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_IN_BETWEEN_PAUSE_SECONDS)
+    return environ
+
+
+def _environ_now(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except ProcessLookupError:  # it has no memory any more, but may not be dead yet
+        return b""
+
+
+def _is_in_between(stat: list[bytes]) -> bool:
+    """Whether a process that has shown no environment may show one, or be dead, in a moment."""
+    has_begun = stat[_END_OF_CODE] != b"0"
+    return stat[0] != b"Z" and not (has_begun and stat[_START_OF_ENV] == stat[_END_OF_ENV])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return what the kernel tells of a process, from its state on: proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def _reap_orphan(pid: int, its_session: int, *, certain: bool) -> None:

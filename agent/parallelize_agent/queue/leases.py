@@ -124,6 +124,10 @@ class Lease:
         if self._lost:
             stop()
 
+    def work_ended(self) -> None:
+        """Have nothing to stop any more."""
+        self._on_lost = None
+
 
 class LeaseKeeper:
     """Renews every lease that it holds; `alive` is called after each round.

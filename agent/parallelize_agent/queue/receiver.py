@@ -13,6 +13,7 @@ from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.machine import host
 from parallelize_agent.queue.drain import DrainRule, Step
 from parallelize_agent.queue.leases import LeaseKeeper
+from parallelize_agent.queue.merging import Merging, Standing
 from parallelize_agent.queue.messages import Messages
 from parallelize_agent.queue.outage import Outage
 from parallelize_agent.queue.repair import all_sent, missing_jobs, send_again
@@ -59,6 +60,7 @@ class Receiver:
     shutdown: Shutdown
     work_dir: Path
     drain: DrainRule
+    merging: Merging
     _refused: str = ""
     """Why the queue gives nothing, as long as it refuses or is gone."""
     _odd_rounds: int = 0
@@ -155,6 +157,8 @@ class Receiver:
     async def _consider_leaving(self) -> None:
         # A queue that gives nothing may as well be empty: the results know whether it is over.
         counts = NOTHING if self._refused else await self.queue.counts()
+        if not counts.total and await self._goes_on():
+            return
         step = self.drain.next_step(counts)
         if step is Step.GIVE_UP:
             why = f"; {self._refused}" if self._refused else ""
@@ -165,6 +169,21 @@ class Receiver:
             await self._check_truth()
         if self.config.poll_seconds == 0:
             await self.shutdown.wait(WAIT_SECONDS)
+
+    async def _goes_on(self) -> bool:
+        """Put the merge on the queue as soon as the leader sees the last result.
+
+        The results tell whether it is due, so there is no need to wait for the counts to settle.
+        """
+        if self.merging.is_wanted and await self.peers.leads():
+            return await self._puts_merge() is Standing.PUT
+        return False
+
+    async def _puts_merge(self) -> Standing:
+        standing = await self.merging.put_if_due()
+        if standing is Standing.PUT:
+            self.drain.reset()
+        return standing
 
     async def _check_truth(self) -> None:
         """See whether the run is over: the leader looks, and the others do as it has done.
@@ -185,9 +204,22 @@ class Receiver:
         layout = self.config.layout
         missing = await asyncio.to_thread(missing_jobs, self.rare, layout)
         if not missing:
-            sent = await asyncio.to_thread(all_sent, self.rare, layout)
-            self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)
+            await self._end(leads=leads)
         elif leads and not self._refused:
             log.warning("jobs without result or message are sent again", jobs=len(missing))
             await send_again(self.queue, self.config.run, missing)
             self.drain.reset()
+
+    async def _end(self, *, leads: bool) -> None:
+        """Leave, as no result is missing, unless the merge is still to come."""
+        standing = await self._puts_merge()
+        if standing is Standing.PUT:
+            return
+        if standing is Standing.LEFT:
+            if leads and not self._refused:
+                log.warning("the merge has neither result nor message, and is sent again")
+                await self.merging.send_again()
+                self.drain.reset()
+            return
+        sent = await asyncio.to_thread(all_sent, self.rare, self.config.layout)
+        self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)

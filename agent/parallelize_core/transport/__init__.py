@@ -3,6 +3,8 @@
     client       one call: signed, sent, tried again, its failure translated
     ├── endpoints    where a bucket and the queues are, as botocore says it
     ├── credentials  botocore's chain, renewed ahead of time and off the loop
+    ├── plain        both without botocore, on a machine where nothing unusual is set
+    │   └── role_keys    the keys of the machine's role
     ├── signing      Signature Version 4
     ├── retries      when to try again, and for how long
     ├── answers      what S3's and SQS's refusals mean, as the error tree says it

@@ -12,6 +12,7 @@ from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.transport.client import Client
 from parallelize_core.transport.credentials import CredentialSource
 from parallelize_core.transport.endpoints import Endpoint, Endpoints
+from parallelize_core.transport.plain import Plain
 from parallelize_core.transport.pool import Origin, Pool
 from parallelize_core.transport.retries import RetryBudget
 from parallelize_core.version import VERSION
@@ -26,13 +27,23 @@ AGENT = f"parallelize/{VERSION}"
 
 
 class Connector:
-    """The clients of one session, its credentials and its connections."""
+    """The clients of one session, its credentials and its connections.
 
-    def __init__(self, session: Session, counts: RequestCounts | None = None) -> None:
+    What `plain` knows is not asked of the session, which is opened when it is needed.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        counts: RequestCounts | None = None,
+        plain: Plain | None = None,
+    ) -> None:
         self._counts = counts or RequestCounts()
         self._threads = ThreadPoolExecutor(THREADS, "aws")
-        self._endpoints = Endpoints(session)
-        self._credentials = CredentialSource(session, self._threads)
+        self._plain = plain
+        self._endpoints = Endpoints(open_session)
+        find_keys = plain.find_keys if plain else None
+        self._credentials = CredentialSource(open_session, self._threads, find_keys)
         self._pools: dict[Origin, Pool] = {}
         self._budgets = {"s3": RetryBudget(), "sqs": RetryBudget()}
 
@@ -42,7 +53,7 @@ class Connector:
         async def relocate(region: str) -> tuple[Endpoint, Pool]:
             return await self._reached(lambda: self._endpoints.of_bucket(bucket, region))
 
-        endpoint, pool = await self._reached(lambda: self._endpoints.of_bucket(bucket))
+        endpoint, pool = await self._reached(lambda: self._of_bucket(bucket))
         return Client(
             endpoint, pool, self._credentials, self._budgets["s3"], AGENT, relocate,
             counts=self._counts,
@@ -50,7 +61,7 @@ class Connector:
 
     async def of_queue(self, url: str) -> Client:
         """Return a client of a queue."""
-        endpoint, pool = await self._reached(lambda: self._endpoints.of_queues(url))
+        endpoint, pool = await self._reached(lambda: self._of_queues(url))
         return Client(
             endpoint, pool, self._credentials, self._budgets["sqs"], AGENT, counts=self._counts
         )
@@ -62,10 +73,17 @@ class Connector:
             pool.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def _of_bucket(self, bucket: str) -> Endpoint:
+        known = self._plain and self._plain.of_bucket(bucket)
+        return known or self._endpoints.of_bucket(bucket)
+
+    def _of_queues(self, url: str) -> Endpoint:
+        return self._plain.of_queues() if self._plain else self._endpoints.of_queues(url)
+
     async def _reached(self, find: Callable[[], Endpoint]) -> tuple[Endpoint, Pool]:
         def look() -> tuple[Endpoint, Any]:
             endpoint = find()
-            return endpoint, self._endpoints.context(endpoint.origin)
+            return endpoint, self._endpoints.context(endpoint.origin, plain=self._plain is not None)
 
         loop = asyncio.get_running_loop()
         try:

@@ -1,8 +1,9 @@
-"""Credentials of botocore's chain, renewed ahead of time and never on the loop."""
+"""Credentials of botocore's chain, or found without it, renewed ahead of time and off the loop."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,17 @@ RENEWAL_PAUSE_SECONDS = 30.0
 
 
 class CredentialSource:
-    """What the session's chain finds; the threads of `pool` do the waiting."""
+    """What `find` finds, or else the session's chain; the threads of `pool` do the waiting."""
 
-    def __init__(self, session: Session, pool: Executor) -> None:
-        self._session = session
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        pool: Executor,
+        find: Callable[[], Any] | None = None,
+    ) -> None:
+        self._open_session = open_session
         self._pool = pool
+        self._find = find
         self._found: Any = None
         self._keys: Keys | None = None
         self._fetching: asyncio.Task[Keys] | None = None
@@ -95,10 +102,13 @@ class CredentialSource:
         return found, Keys(frozen.access_key, frozen.secret_key, frozen.token or None)
 
     def _chain(self, *, again: bool) -> Any:
-        found = self._session.get_credentials()
+        if self._find is not None:
+            return self._find()
+        session = self._open_session()
+        found = session.get_credentials()
         if again and found is not None and found.method != "explicit":
             # The session keeps what it has found; its chain looks again.
-            return self._session.get_component("credential_provider").load_credentials()
+            return session.get_component("credential_provider").load_credentials()
         return found
 
     async def _wait(self, fetching: asyncio.Task[Keys]) -> Keys:

@@ -44,8 +44,8 @@ class Endpoint:
 class Endpoints:
     """The endpoints of a session; each takes milliseconds, so they are asked for in threads."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, open_session: Callable[[], Session]) -> None:
+        self._open_session = open_session
         self._clients: dict[tuple[str, str | None], Any] = {}
         self._contexts: dict[bool | str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
@@ -74,26 +74,24 @@ class Endpoints:
             received = _captured(client, client.receive_message, {"QueueUrl": url})
         return self._endpoint(client, received)
 
-    def context(self, origin: Origin) -> ssl.SSLContext | None:
-        """Return what checks the certificates on the way to a server; None without TLS."""
+    def context(self, origin: Origin, *, plain: bool = False) -> ssl.SSLContext | None:
+        """Return what checks the certificates on the way to a server; None without TLS.
+
+        `plain` says that no setting of botocore's names a bundle of authorities.
+        """
         if not origin.tls and not (origin.proxy and origin.proxy.tls):
             return None
-        verify = self._verify()
+        named = None if plain else self._open_session().get_config_variable("ca_bundle")
+        verify = named or os.environ.get("REQUESTS_CA_BUNDLE") or True
         with self._lock:
             if verify not in self._contexts:
                 bundle = default_bundle() if verify is True else ""
                 self._contexts[verify] = tls_context(verify, bundle)
             return self._contexts[verify]
 
-    def _verify(self) -> bool | str:
-        named = self._session.get_config_variable("ca_bundle") or os.environ.get(
-            "REQUESTS_CA_BUNDLE"
-        )
-        return named or True
-
     def _client(self, service: Any, region: str | None) -> Any:
         if (service, region) not in self._clients:
-            client: Any = self._session.create_client(
+            client: Any = self._open_session().create_client(
                 service,
                 region_name=region,
                 # Nothing is sent, and nothing is to be fetched for it.

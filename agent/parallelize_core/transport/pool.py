@@ -8,6 +8,8 @@ import ssl
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from parallelize_core.transport.connection import (
@@ -210,6 +212,6 @@ def default_bundle() -> str:
         from certifi import where  # noqa: PLC0415 - it need not be installed
 
         return where()
-    from botocore.httpsession import DEFAULT_CA_BUNDLE  # noqa: PLC0415 - it takes long to import
-
-    return str(DEFAULT_CA_BUNDLE)
+    # Beside its code, which would take long to import.
+    package = find_spec("botocore")
+    return str(Path(package.origin).with_name("cacert.pem")) if package and package.origin else ""

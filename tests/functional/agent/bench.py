@@ -40,6 +40,7 @@ from parallelize_core.run import (
     Run,
     Serve,
     Setup,
+    Then,
 )
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
@@ -242,6 +243,7 @@ class Bench:
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
+    then: Then | None = None
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
@@ -275,6 +277,7 @@ class Bench:
             limits=self.limits,
             serve=self.serve,
             checkpoints=self.checkpoints,
+            then=self.then,
             naming=self.naming,
             created_at="2026-01-01T00:00:00Z",
             paused=paused,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tests.functional.agent.bench import HOURLY_USD, SWIFT, Gate, at_work, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
+from parallelize_agent.job.job import Job
 from parallelize_core.charges import Rates
 from parallelize_core.result import INLINE_LOG_BYTES
 from parallelize_core.segment import read_segment
@@ -211,3 +213,17 @@ def test_two_workers_share_the_work_and_each_input_has_one_result(make: MakeBenc
             worker.join()
     assert bench.outputs() == {f"{key}.count" for key in inputs}
     assert bench.heartbeat("w1").done + bench.heartbeat("w2").done == len(inputs)
+
+
+def test_a_job_that_is_done_leaves_nothing_to_the_collector(make: MakeBench) -> None:
+    """It stops the worker for longer than anything else, so it must have nothing to look for."""
+    bench = make(COUNT)
+    bench.add({f"{n}": b"" for n in range(10)})
+    gc.collect()
+    gc.disable()
+    try:
+        bench.run()
+        left = [one for one in gc.get_objects() if isinstance(one, Job)]
+    finally:
+        gc.enable()
+    assert left == []

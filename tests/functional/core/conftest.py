@@ -10,7 +10,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from tests.bench.small_cloud.process import small_cloud
 from tests.conformance.other_server import other_server
-from tests.functional.core.loop_thread import LoopQueue, LoopStore, LoopThread
+from tests.functional.core.loop_thread import LoopQueue, LoopThread
 
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize_core.async_clients import AsyncClients
@@ -25,6 +25,7 @@ from parallelize_core.testing import (
     InMemoryQueue,
     InMemoryStore,
 )
+from parallelize_core.thread_store import ThreadStore
 
 # A server that is given is asked alone: what the others answer is no news.
 SERVERS = ["server", "loop server"]
@@ -97,7 +98,7 @@ def loop_thread() -> Iterator[LoopThread]:
 @pytest.fixture
 def async_clients(clients: Clients, loop_thread: LoopThread) -> Iterator[AsyncClients]:
     """Clients of the server, on a loop; `clients` has set the variables that lead to it."""
-    made = loop_thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    made = loop_thread.call(lambda: AsyncClients.of_session(boto3.Session(region_name="eu-west-1")))
     yield made
     loop_thread.run(made.aclose())
 
@@ -116,7 +117,7 @@ def queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     if thread is None:
         yield SQSQueue(clients.sqs, url)
         return
-    made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
+    made = thread.call(lambda: AsyncClients.of_session(boto3.Session(region_name="eu-west-1")))
     yield LoopQueue(made.queue(url), thread)
     thread.run(made.aclose())
 
@@ -128,23 +129,23 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
     if kind == "memory":
         fake = InMemoryStore()
-        yield LoopStore(AsyncInMemoryStore(fake), thread, fake.folders) if thread else fake
+        yield ThreadStore(AsyncInMemoryStore(fake), thread.loop, lambda: fake) if thread else fake
         return
     store = empty_bucket(clients_for(kind, request, monkeypatch))
     if thread is None:
         yield store
         return
-    made = thread.call(lambda: AsyncClients(boto3.Session(region_name="eu-west-1")))
-    yield LoopStore(made.store(store.bucket), thread, store.folders)
+    made = thread.call(lambda: AsyncClients.of_session(boto3.Session(region_name="eu-west-1")))
+    yield ThreadStore(made.store(store.bucket), thread.loop, lambda: store)
     thread.run(made.aclose())
 
 
 @pytest.fixture
 def loop_store(
     async_clients: AsyncClients, loop_thread: LoopThread, s3_store: S3Store
-) -> LoopStore:
+) -> ThreadStore:
     """The bucket of `s3_store`, on a loop."""
-    return LoopStore(async_clients.store(s3_store.bucket), loop_thread, s3_store.folders)
+    return ThreadStore(async_clients.store(s3_store.bucket), loop_thread.loop, lambda: s3_store)
 
 
 @pytest.fixture

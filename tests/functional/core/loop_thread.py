@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import IO, Any, TypeVar
-
-import pytest
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from parallelize_core.queue import AsyncQueue, Message, QueueCounts
-from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo
 
 T = TypeVar("T")
 
@@ -60,57 +56,3 @@ class LoopQueue:
 
     def counts(self) -> QueueCounts:
         return self._run(self._queue.counts())
-
-
-class LoopStore:
-    """A store that lives on a loop; `folders` is what the loop's stores do not have."""
-
-    def __init__(
-        self,
-        store: AsyncStore,
-        thread: LoopThread,
-        folders: Callable[[str], Iterator[str]],
-    ) -> None:
-        self.store = store
-        self.bucket = store.bucket
-        self.folders = folders
-        self._run = thread.run
-
-    def get(self, key: str) -> bytes:
-        return self._run(self.store.get(key))
-
-    def delete_version(self, key: str, etag: str) -> bool:
-        pytest.skip("only the client deletes a version, and it has no loop")
-
-    def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        return self._run(self.store.get_file(key, path, etag))
-
-    def head(self, key: str) -> ObjectInfo | None:
-        return self._run(self.store.head(key))
-
-    def put(
-        self,
-        key: str,
-        body: bytes,
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        return self._run(self.store.put(key, body, condition, metadata))
-
-    def put_file(
-        self,
-        key: str,
-        file: IO[bytes],
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        return self._run(self.store.put_file(key, file, condition, metadata))
-
-    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
-        async def listed() -> tuple[ObjectInfo, ...]:
-            return tuple([info async for info in self.store.list(prefix, folder_only=folder_only)])
-
-        return iter(self._run(listed()))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        self._run(self.store.delete(keys))

@@ -7,13 +7,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.functional.core.loop_thread import LoopStore, LoopThread
+from tests.functional.core.loop_thread import LoopThread
 
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.boto_store import S3Store
 from parallelize_core.errors import ChangedError, MissingError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import IF_ABSENT, Condition, Store
+from parallelize_core.thread_store import ThreadStore
 
 UNUSUAL = ["ünï/界.txt", "a b+c%20d&e", "<q>'\"", "~", "-rf", "a\u2028b", "x/" * 511 + "xy"]
 
@@ -199,7 +200,7 @@ def test_a_large_file_never_overwrites_a_first_write_and_leaves_no_parts(
 
 def test_a_large_file_from_a_loop_never_overwrites_a_first_write_and_leaves_no_parts(
     s3_store: S3Store,
-    loop_store: LoopStore,
+    loop_store: ThreadStore,
     async_clients: AsyncClients,
     loop_thread: LoopThread,
     large: Path,

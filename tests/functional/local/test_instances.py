@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -13,6 +12,8 @@ import pytest
 from tests.functional.local.helpers import (
     client_arguments,
     is_terminated,
+    launch,
+    launch_template,
     report,
     runs,
     until,
@@ -26,37 +27,6 @@ from parallelize_core.installers import OWN_VARIABLES, SETTINGS
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
-
-
-def launch_template(ec2: EC2Client, **orders: Any) -> dict[str, str]:
-    """A template as `launch` makes one, with orders for the stand-in agent."""
-    image = ec2.describe_images(Filters=[{"Name": "tag-key", "Values": ["parallelize:version"]}])
-    name = f"template-{os.urandom(4).hex()}"
-    data = {
-        "ImageId": image["Images"][0]["ImageId"],
-        "UserData": base64.b64encode(json.dumps(orders).encode()).decode(),
-        "InstanceInitiatedShutdownBehavior": "terminate",
-    }
-    ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
-    return {"LaunchTemplateName": name, "Version": "$Latest"}
-
-
-def launch(ec2: EC2Client, **orders: Any) -> str:
-    """Launch one spot instance as `launch` does."""
-    fleet = ec2.create_fleet(
-        Type="instant",
-        LaunchTemplateConfigs=[
-            {
-                "LaunchTemplateSpecification": launch_template(ec2, **orders),
-                "Overrides": [{"InstanceType": "c7i.large"}],
-            }
-        ],
-        TargetCapacitySpecification={
-            "TotalTargetCapacity": 1,
-            "DefaultTargetCapacityType": "spot",
-        },
-    )
-    return fleet["Instances"][0]["InstanceIds"][0]
 
 
 def ec2_state(ec2: EC2Client, instance_id: str) -> str:

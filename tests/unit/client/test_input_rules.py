@@ -48,6 +48,10 @@ JUNK = [
     "#draft#", ".#draft", ".~lock.a.csv#", "~$budget.xlsx", ".nfs0000000000a1", "Icon\r",
     ".ipynb_checkpoints/a-checkpoint.csv", "__MACOSX/._a", ".git/config", ".gitkeep",
     "__pycache__/a.pyc", "@eaDir/a", "$RECYCLE.BIN/a", ".Trash-1000/files/a",
+    ".apdisk", ".com.apple.timemachine.supported", ".goutputstream-4ABX2Y", "#recycle/a.csv",
+    "@Recycle/a.csv", ".dropbox.cache/a", ".syncthing.a.csv.tmp", ".sync_0f3a.db-wal",
+    "a.csv.crdownload", ".a.csv.kate-swp", "~WRL0001.tmp", "a.csv___jb_tmp___", ".~a.ipynb",
+    ".Rhistory", ".venv/lib/a.py", "a.pyc", ".gitmodules", ".dvc/config",
 ]  # fmt: skip
 
 
@@ -65,7 +69,8 @@ def test_what_systems_and_editors_leave_is_no_input_and_is_told(
 @pytest.mark.parametrize(
     "name",
     [".hidden", "data~1.csv", "a.swp", ".config.json", "git", "Thumbs.db.csv", "_SUCCESS", "#1",
-     "a#b#c", ".nothing", "lost+found.txt", "Icon", "~"],
+     "a#b#c", ".nothing", "lost+found.txt", "Icon", "~", ".dropbox.csv", "recycle", "venv",
+     "a.part", "a.db", ".sync.db", "a.RData", "~WR.tmp", "CVS"],
 )  # fmt: skip
 def test_what_only_resembles_it_is_taken(tmp_path: Path, name: str) -> None:
     make(tmp_path, f"in/{name}")

@@ -60,6 +60,17 @@ def test_a_copy_gets_an_id_of_its_own_and_joins_nothing_by_itself(tmp_path: Path
     assert second.owns("r", second.origin())
 
 
+def test_a_copy_of_hard_links_is_a_copy(tmp_path: Path) -> None:
+    original, copy = tmp_path / "a", tmp_path / "b"
+    original.mkdir()
+    copy.mkdir()
+    first = Project(original).origin()
+    (copy / PROJECT_FILE).hardlink_to(original / PROJECT_FILE)
+    assert not Project(copy).owns("r", first)
+    assert Project(copy).origin() != first
+    assert Project(original).origin() == first
+
+
 def test_the_same_folder_by_another_path_is_no_copy(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()

@@ -33,3 +33,23 @@ def test_a_path_means_the_input_that_is_there_and_no_other_that_ends_alike() -> 
     keys = ["x.csv", "sub/x.csv", "old/sub/x.csv"]
     assert find_key(keys, "x.csv", path_key="sub/x.csv") == "x.csv"
     assert find_key(keys, "../sub/x.csv", path_key="sub/x.csv") == "sub/x.csv"
+
+
+def refusal(known: list[str], file: str) -> str:
+    with pytest.raises(UsageError, match="no input of this run") as caught:
+        find_key(known, file)
+    return caught.value.why or ""
+
+
+@pytest.mark.parametrize("typed", ["b/othr.tif", "othr.tif", "./other.tiff", "inputs/b/othr.tif"])
+def test_a_file_that_is_not_there_is_answered_with_the_one_most_alike(typed: str) -> None:
+    assert refusal(KEYS, typed) == "did you mean b/other.tif?"
+
+
+def test_of_several_that_are_alike_three_are_named() -> None:
+    keys = [f"scan_000{number}.tif" for number in range(9)]
+    assert refusal(keys, "scan_00011.tif").count("scan_000") == 3
+
+
+def test_what_is_like_no_file_is_answered_without_a_guess() -> None:
+    assert refusal(KEYS, "something-else-entirely.parquet") == ""

@@ -8,23 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands import one_file
 from parallelize.commands.download import check_place
 from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
-from parallelize.options import COMMON, NO_WORK, Common, Json, Work
+from parallelize.options import NO_WORK, Common, Work
 from parallelize.runs.apart import check_apart
-from parallelize.runs.input_files import remote_files
+from parallelize.runs.input_files import remote_files, remote_location
 from parallelize.runs.inputs import local_inputs
 from parallelize.runs.jobs.source import Shape, group, shape_of
 from parallelize.runs.jobs.spec import JobSpec
 from parallelize.runs.jobs.wanted import read_asked
-from parallelize.runs.remote_inputs import is_remote, select
-from parallelize.runs.which import find_key
+from parallelize.runs.remote_inputs import is_remote
+from parallelize.runs.which import find_key, matches, meant
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.files import S3, InputFile
 
@@ -32,24 +29,15 @@ OUT = "check"
 
 
 def check(
-    file: Annotated[Path, Parameter(name="FILE", help="The input: a path, or its key.")],
+    file: Path,
     /,
     *,
-    out: Annotated[
-        Path | None,
-        Parameter(help="Where its outputs go. Default: check/ beside parallelize.toml."),
-    ] = None,
+    out: Path | None = None,
     work: Work = NO_WORK,
-    json: Json = False,
-    config: Annotated[
-        Path | None,
-        Parameter(group=COMMON, help="The parallelize.toml to use. [PARALLELIZE_CONFIG]"),
-    ] = None,
+    json: bool = False,
+    config: Path | None = None,
 ) -> int:
-    """Process one file here, in the local cloud, and show what the command printed.
-
-    Exits with 0 if it succeeds, with 1 if it fails or produces no output.
-    """
+    """Process one file here, in the local cloud, and show what the command printed."""
     context = open_context(Common(config=config), work.flags())
     folder = out or context.folder / OUT
     shape = shape_of(context)
@@ -109,7 +97,7 @@ def _fetched(
         if file.key in here:
             continue
         if inputs is None and not file.key.startswith(S3):
-            inputs = select(context).location
+            inputs = remote_location(context)
         bucket, place = InputFile(key=file.key, size=0).place(inputs or context.base)
         made[file.key] = folder / str(number)
         context.store_of(bucket).get_file(place, made[file.key])
@@ -125,14 +113,13 @@ def find_input(context: Context, file: Path) -> tuple[str, Path]:
     if file.is_file():
         path = file.resolve()
         return next((key for key, own in inputs.items() if own.resolve() == path), path.name), path
-    try:
-        key = find_key(inputs, str(file))
-    except UsageError:
+    if not matches(inputs, str(file)):
         raise UsageError(
             f"there is no file {escape(str(file))}",
             f"neither here nor in {escape(context.settings.run.inputs)}",
-            "give the path of an input",
-        ) from None
+            meant(str(file), inputs) or "give the path of an input",
+        )
+    key = find_key(inputs, str(file))
     return key, inputs[key]
 
 

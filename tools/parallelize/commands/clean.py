@@ -11,9 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands.kill import record, sentences, terminate_run, unclear
 from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
@@ -24,7 +21,7 @@ from parallelize.fleet.leftovers import find_leftovers
 from parallelize.fleet.prices import on_demand
 from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
-from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
+from parallelize.options import NOTHING, WHAT, Common, What
 from parallelize.queues import Queues, delete_queues
 from parallelize.runs import old_versions
 from parallelize.runs.old_versions import Version
@@ -69,24 +66,8 @@ class Plan:
         return sum(item.size for item in self.objects)
 
 
-@dataclass(frozen=True)
-class What:
-    """What may go: `keep_outputs` spares the outputs, `yes` the question.
-
-    `force` lets the data go although workers that are not EC2's, and so not ended, need it.
-    """
-
-    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Leave the outputs.")] = False
-    force: Force = False
-    yes: Yes = False
-
-
 def clean(
-    *,
-    what: Annotated[What, Parameter(name="*")] = What(),
-    dry_run: DryRun = False,
-    json: Json = False,
-    common: Common = NOTHING,
+    *, what: What = WHAT, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> None:
     """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
     context = open_context(common)

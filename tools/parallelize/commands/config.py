@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclopts import App
-
 from parallelize.console import answer, answer_json, shown
 from parallelize.context import open_context
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.settings import KEYS, Resolved
-
-app = App(name="config", help="Show the settings.")
 
 
 def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
@@ -26,8 +22,7 @@ def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
     return found
 
 
-@app.command
-def show(*, json: Json = False, common: Common = NOTHING) -> None:
+def show(*, json: bool = False, common: Common = NOTHING) -> None:
     """Print each setting, its value, and where it came from."""
     context = open_context(common)
     found = rows(context.resolved, context.run)

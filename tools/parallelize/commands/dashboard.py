@@ -11,9 +11,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands.status import count_queue
 from parallelize.console import answer, say
@@ -24,7 +21,7 @@ from parallelize.dashboard.site import Site
 from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
 from parallelize.hints import repeat_flags
-from parallelize.options import NOTHING, SWITCH, Common
+from parallelize.options import NOTHING, Common
 from parallelize.runs.record import find_run
 from parallelize.runs.stall_diagnosis import told_by_ec2
 from parallelize_core.errors import ParallelizeError, UsageError
@@ -37,18 +34,8 @@ DOOR = """<!doctype html>
 """
 
 
-def dashboard(
-    *,
-    port: Annotated[int, Parameter(help="The loopback port; 0 takes a free one.")] = ANY_PORT,
-    open_: Annotated[
-        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
-    ] = False,
-    common: Common = NOTHING,
-) -> None:
-    """Show the run in a browser, on this machine only, until ctrl-C; print the address.
-
-    It shows, and changes nothing. The address has a token, without which nobody can read.
-    """
+def dashboard(*, port: int = ANY_PORT, open_: bool = False, common: Common = NOTHING) -> None:
+    """Show the run in a browser, on this machine only, until ctrl-C; print the address."""
     context = open_context(common)
     # Now, so that what is wrong is told here and not in a browser.
     if find_run(context.store, context.layout.run_json) is None:

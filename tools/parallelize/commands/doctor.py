@@ -13,9 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from parallelize.bucket import exists
 from parallelize.commands import doctor_live
@@ -45,7 +43,7 @@ from parallelize.fleet.facts import Image, InstanceType
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
-from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
+from parallelize.options import NOTHING, Common
 from parallelize.runs import old_versions
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
@@ -58,34 +56,16 @@ from parallelize_core.version import VERSION
 
 def doctor(  # noqa: PLR0913 - each is a flag of its own
     *,
-    vcpus: Annotated[
-        int | None,
-        Parameter(
-            name="--request-quota",
-            help="Ask AWS for N vCPUs in the market of the settings.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, SWITCH, Parameter(help="With --request-quota or --live: say what would be done.")
-    ] = False,
-    live: Annotated[
-        bool, SWITCH, Parameter(help="Try what no emulator shows; at most $0.001. Asks first.")
-    ] = False,
-    machine: Annotated[
-        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
-    ] = False,
-    transcript: Annotated[
-        Path | None, Parameter(help="With --live: where its calls are written down.")
-    ] = None,
-    yes: Yes = False,
-    json: Json = False,
+    vcpus: int | None = None,
+    dry_run: bool = False,
+    live: bool = False,
+    machine: bool = False,
+    transcript: Path | None = None,
+    yes: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> int:
-    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
-
-    With --local: whether the local cloud runs, its image, and what is left in it. With --live:
-    make things on the account under a random name, use them, delete them, and say what is left.
-    """
+    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers."""
     if live:
         with doctor_live.plan(common, machine=machine) as rehearsal:
             if dry_run:

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
 from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.known_contents import known_contents
+from parallelize.runs.merge import all_jobs, without_old_merge
 from parallelize.runs.output_names import (
     COMPOSED,
     DECOMPOSED,
@@ -37,13 +34,12 @@ from parallelize.runs.output_names import (
 )
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
-from parallelize.runs.results import list_results, read_listed
+from parallelize.runs.results import list_results, read_listed, still_stored
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import read_parts
 from parallelize_core.owner import other_run
 from parallelize_core.result import Output, Result
 from parallelize_core.store import Store
@@ -92,12 +88,7 @@ class Fetched:
 
 
 def download(
-    folder: Annotated[Path, Parameter(name="DIR", help="Where the outputs go.")],
-    /,
-    *,
-    dry_run: DryRun = False,
-    json: Json = False,
-    common: Common = NOTHING,
+    folder: Path, /, *, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> int:
     """Fetch the outputs of all finished jobs into a folder, as the inputs' folders are."""
     context = open_context(common)
@@ -184,7 +175,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    inputs = [entry.key for part in read_parts(store, layout) for entry in part.entries]
+    inputs = [entry.key for entry in all_jobs(store, layout, run)]
     results = finished_results(store, layout, inputs)
     succeeded = [result for result in results if result.status == "succeeded"]
     made = [(output, result.key) for result in succeeded for output in result.outputs]
@@ -207,30 +198,11 @@ def make_plan(context: Context, folder: Path) -> Plan:
 
 def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> list[Result]:
     """Read the results of inputs, without logs, in the inputs' order."""
-    listed = list_results(store, layout, inputs)
+    listed = without_old_merge(store, layout, list_results(store, layout, inputs))
     places = (layout.result(key) for key in inputs)
     wanted = {place: listed[place] for place in places if place in listed}
     found = {result.key: result for result in read_listed(store, layout, wanted)}
     return [found[key] for key in inputs if key in found]
-
-
-def still_stored(
-    store: Store, location: Location, made: Sequence[tuple[Output, str]]
-) -> list[tuple[Output, str]]:
-    """Return the outputs without those that another input's of the same name has replaced.
-
-    `made` has each with its input. Where inputs may replace each other's outputs, only S3 knows
-    which came last; it is asked about names that several have given.
-    """
-    times = Counter(output.key for output, _ in made)
-    clashing = [key for key, count in times.items() if count > 1]
-    heads = in_parallel(lambda key: store.head(location.key(key)), clashing)
-    last = {key: there.etag for key, there in zip(clashing, heads, strict=True) if there}
-    chosen: dict[str, tuple[Output, str]] = {}
-    for output, maker in made:
-        if output.key not in chosen or last.get(output.key) == output.etag:
-            chosen[output.key] = (output, maker)
-    return list(chosen.values())
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:

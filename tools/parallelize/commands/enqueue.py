@@ -15,19 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer_json, escape, say, say_plan, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
 from parallelize.runs.cursor import CursorHold
 from parallelize.runs.ownership import adopt
-from parallelize.runs.record import load_run
+from parallelize.runs.record import find_run, load_run
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
 from parallelize.units import plural
@@ -76,11 +73,7 @@ class Enqueued:
 
 
 def enqueue(
-    *,
-    limit: Annotated[int | None, Parameter(help="Send at most N jobs.")] = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    common: Common = NOTHING,
+    *, limit: int | None = None, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> None:
     """Put the jobs that have no result on the queue; nothing is put there twice."""
     if limit is not None and limit < 1:
@@ -255,7 +248,14 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Queue, drain: DrainSetting
                 f"{counts.visible + counts.delayed:,} waiting, {counts.in_flight:,} at a worker",
                 "parallelize launch, or parallelize status",
             )
+    run = find_run(store, layout.run_json)
     failed = len(failed_results(store, layout))
+    if run and run.then and (run.then.partial or not failed):
+        raise NothingToDoError(
+            f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished",
+            "run.then is put on the queue by a worker, when it sees that all are",
+            "parallelize launch",
+        )
     raise NothingToDoError(
         f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished, none left",
         f"{failed:,} failed" if failed else None,

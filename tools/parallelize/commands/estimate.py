@@ -8,9 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.status import make_reader
@@ -19,7 +17,7 @@ from parallelize.context import Context, open_context
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.show import usd
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import make_queues
 from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast
 from parallelize.runs.ownership import adopt, check_ours
@@ -41,11 +39,7 @@ LOOKS_ALONE = 3
 
 
 def estimate(
-    *,
-    sample: Annotated[int, Parameter(help="How many files to run.")] = 20,
-    dry_run: DryRun = False,
-    json: Json = False,
-    common: Common = NOTHING,
+    *, sample: int = 20, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> None:
     """Run a random sample on one worker, and forecast time, cost and memory of the rest."""
     if sample < 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from parallelize.console import WIDTH, answer, answer_json, columns, say, shown
 from parallelize.context import open_context
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.failed import as_json, group, see_one
 from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
@@ -17,7 +17,7 @@ from parallelize_core.result import Result
 NAMES_SHOWN = 10
 
 
-def failures(*, json: Json = False, common: Common = NOTHING) -> None:
+def failures(*, json: bool = False, common: Common = NOTHING) -> None:
     """List the files that failed, grouped by how they ended; tell of those without an output."""
     context = open_context(common)
     run = load_run(context.store, context)

@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
-
-from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from parallelize.commands.clean import confirm
 from parallelize.console import DRY_RUN, answer, answer_json, escape, say
@@ -16,34 +12,22 @@ from parallelize.context import Context, open_context
 from parallelize.image import catalog, packer
 from parallelize.image.catalog import WorkerImage
 from parallelize.image.packer import ImageRequest
-from parallelize.options import NOTHING, Common, DryRun, Json, Yes
+from parallelize.options import NOTHING, Common
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError
 from parallelize_core.version import VERSION
 
 SCHEMA = 1
-DEFAULT_BASE = "debian-13"
-DEFAULT_ARCHITECTURE = "amd64"
-DEFAULT_KEEP = 3
-
-app = App(name="image", help="Make the workers' machine image.")
 
 
-@app.command
-def build(  # noqa: PLR0913 - each is a flag
+def build(  # noqa: PLR0913 - each is a flag of its own
     *,
-    base: Annotated[
-        str, Parameter(help="The image to start from: debian-13, ubuntu-24.04 or gpu.")
-    ] = DEFAULT_BASE,
-    architecture: Annotated[str, Parameter(help="amd64 or arm64.")] = DEFAULT_ARCHITECTURE,
-    package: Annotated[
-        tuple[str, ...], Parameter(help="A Debian package for the jobs; repeat it.")
-    ] = (),
-    requirement: Annotated[
-        tuple[str, ...], Parameter(help="A Python package for the jobs; repeat it.")
-    ] = (),
-    source: Annotated[Path | None, Parameter(help="The checkout to build from.")] = None,
-    dry_run: DryRun = False,
+    base: str,
+    architecture: str,
+    package: tuple[str, ...] = (),
+    requirement: tuple[str, ...] = (),
+    source: Path | None = None,
+    dry_run: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Make an image with this version's agent; needs Packer. Prints the image's id."""
@@ -71,8 +55,7 @@ def packer_environ(context: Context) -> dict[str, str]:
     }
 
 
-@app.command(name="list")
-def list_(*, json: Json = False, common: Common = NOTHING) -> None:
+def list_(*, json: bool = False, common: Common = NOTHING) -> None:
     """List this account's images that have an agent inside, the newest first."""
     images = catalog.read_images(open_context(common).client("ec2"))
     if json:
@@ -85,16 +68,7 @@ def list_(*, json: Json = False, common: Common = NOTHING) -> None:
         answer(line_of(image))
 
 
-@app.command
-def prune(
-    *,
-    keep: Annotated[
-        int, Parameter(help="How many of each kind to keep.", validator=Number(gte=1))
-    ] = DEFAULT_KEEP,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    common: Common = NOTHING,
-) -> None:
+def prune(*, keep: int, dry_run: bool = False, yes: bool = False, common: Common = NOTHING) -> None:
     """Delete old images and their snapshots; never one that a template or machine uses."""
     ec2 = open_context(common).client("ec2")
     images = catalog.read_images(ec2)

@@ -7,12 +7,8 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer, escape, say, say_plan, some
-from parallelize.options import SWITCH, DryRun
 from parallelize_core.errors import UsageError
 
 TOML = """\
@@ -68,15 +64,7 @@ echo "$name.size"
 """
 
 
-def init(
-    folder: Annotated[Path, Parameter(name="DIR", help="The folder; made if need be.")] = Path(),
-    /,
-    *,
-    example: Annotated[
-        bool, SWITCH, Parameter(help="With real inputs and a script that reads them.")
-    ] = False,
-    dry_run: DryRun = False,
-) -> None:
+def init(folder: Path = Path(), /, *, example: bool = False, dry_run: bool = False) -> None:
     """Make parallelize.toml, a script and a folder for the inputs."""
     contents = dict(example_files() if example else blank_files())
     check_absent(folder, contents)

@@ -14,18 +14,15 @@ from parallelize.console import answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, Statement, look, terminate
-from parallelize.options import NOTHING, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import OthersQueueError
 from parallelize.runs.ownership import OthersRunError, check_origin, check_place
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError, ServiceError
 
 
-def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHING) -> None:
-    """End the run's workers now. Files in work go back to the queue within a lease.
-
-    Nothing that does not carry the run's tag is touched. It may be repeated.
-    """
+def kill(*, dry_run: bool = False, json: bool = False, common: Common = NOTHING) -> None:
+    """End the run's workers now. Files in work go back to the queue within a lease."""
     context = open_context(common)
     if dry_run:
         _show(look(ComputeClients.make(context.session), context.names))

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from parallelize.commands.machine_types import machine_types, requirements
 from parallelize.commands.stock_bundle import pack, send
@@ -28,7 +26,7 @@ from parallelize.fleet.gather import Place, gather
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.request import LaunchRequest
 from parallelize.fleet.show import describe_plan
-from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
@@ -40,46 +38,24 @@ from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 
 
 def launch(  # noqa: PLR0913 - each is a flag of its own
-    count: Annotated[
-        int | None, Parameter(help="How many; workers.count if it is not given.")
-    ] = None,
+    count: int | None = None,
     *,
-    type_: Annotated[
-        tuple[str, ...] | None, Parameter(name="--type", help="A machine type; may be repeated.")
-    ] = None,
-    market: Annotated[
-        Literal["spot", "on-demand"] | None, Parameter(help="Which market to ask.")
-    ] = None,
-    on_demand: Annotated[
-        int | None, Parameter(help="How many of the workers are on-demand, for the tail.")
-    ] = None,
-    fallback: Annotated[
-        bool | None, Parameter(help="Start on-demand what the spot market does not give.")
-    ] = None,
-    fleet: Annotated[
-        Literal["one-time", "persistent"] | None,
-        Parameter(help="persistent: an Auto Scaling group that replaces lost workers."),
-    ] = None,
-    autoscale: Annotated[
-        bool | None, Parameter(help="persistent: follow the queue, from and to zero.")
-    ] = None,
-    ami: Annotated[
-        str | None, Parameter(help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME.")
-    ] = None,
-    max_price: Annotated[float | None, Parameter(help="USD an hour for one spot worker.")] = None,
-    max_cost: Annotated[float | None, Parameter(help="USD for the whole run.")] = None,
-    print_config: Annotated[
-        bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
-    ] = False,
-    dry_run: DryRun = False,
-    force: Force = False,
-    json: Json = False,
+    type_: tuple[str, ...] | None = None,
+    market: Literal["spot", "on-demand"] | None = None,
+    on_demand: int | None = None,
+    fallback: bool | None = None,
+    fleet: Literal["one-time", "persistent"] | None = None,
+    autoscale: bool | None = None,
+    ami: str | None = None,
+    max_price: float | None = None,
+    max_cost: float | None = None,
+    print_config: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> int | None:
-    """Start COUNT workers (default: workers.count) for the run.
-
-    Refuses an empty queue, more workers than files, and what is above quota or cost limit.
-    """
+    """Start COUNT workers (default: workers.count) for the run."""
     flags = {
         "workers.count": count, "workers.types": type_, "workers.market": market,
         "workers.on_demand": on_demand, "workers.fallback": fallback, "workers.fleet": fleet,

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
-from typing import Annotated
 
 import humanize
-from cyclopts import App, Parameter
 
 from parallelize.console import answer, answer_json, escape, say
 from parallelize.local import cloud as local_cloud
 from parallelize.local.cloud import OUR_AWS_VARIABLES, LocalCloud
-from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Kept, kept_in
+from parallelize.local.disk import Kept, kept_in
 from parallelize.local.records import InstanceView
-from parallelize.options import Json
 from parallelize.units import plural, show_size
 from parallelize_core.errors import UsageError
 
 SCHEMA = 1
-GB = 10**9
-ANY_PORT = 0
 ENDED_SHOWN = 3
 NOT_AWS = "local: S3, SQS and EC2 are emulated on 127.0.0.1; nothing is sent to AWS"
 
@@ -28,30 +23,16 @@ IN_THE_WAY = (
     "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS",
 )  # fmt: skip
 
-MachineId = Annotated[str, Parameter(help="Its id, as `local status` shows it.")]
 
-app = App(name="local", help="Run S3, SQS and EC2 here; nothing is sent to AWS.")
-
-
-@app.command
-def start(
-    *,
-    port: Annotated[
-        int, Parameter(help="The loopback port; 0 takes the last one, or a free one.")
-    ] = ANY_PORT,
-    quota: Annotated[
-        float, Parameter(help="How many GB its files may take together.")
-    ] = DEFAULT_QUOTA_BYTES / GB,
-) -> None:
-    """Start it, and print what leads a shell to it: eval "$(parallelize local start)"."""
-    options = ("--quota-bytes", str(int(quota * GB)))
+def start(*, port: int, quota_bytes: int) -> None:
+    """Start it, and print what leads a shell to it."""
+    options = ("--quota-bytes", str(quota_bytes))
     cloud = local_cloud.start(port=port, daemon_options=options)
     for line in exports(cloud):
         answer(line)
     say(f"{NOT_AWS}\nstop it with: parallelize local stop")
 
 
-@app.command
 def stop() -> None:
     """Stop it; its machines are gone, and its files and queues are there at the next start."""
     cloud = local_cloud.attach()
@@ -62,8 +43,7 @@ def stop() -> None:
     say("the local cloud has stopped; `parallelize local start` brings its runs back")
 
 
-@app.command
-def status(*, json: Json = False) -> None:
+def status(*, json: bool = False) -> None:
     """Show whether it runs, and its machines."""
     cloud = local_cloud.attach()
     machines = cloud.instances() if cloud else []
@@ -111,19 +91,13 @@ def machine_lines(machine: InstanceView) -> list[str]:
     ]
 
 
-@app.command
-def interrupt(
-    machine: MachineId,
-    *,
-    seconds: Annotated[float, Parameter(help="How long it has until it is taken.")] = 120.0,
-) -> None:
+def interrupt(machine: str, *, seconds: float) -> None:
     """Give a machine a spot notice."""
     running_cloud().interrupt(machine, seconds)
     say(f"{escape(machine)} will be gone in {seconds:g} s, and has been told")
 
 
-@app.command
-def kill(machine: MachineId) -> None:
+def kill(machine: str) -> None:
     """Pull a machine's plug."""
     running_cloud().kill(machine)
     say(f"{escape(machine)} is gone")

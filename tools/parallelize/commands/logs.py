@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json, escape, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.attempts import read_records
 from parallelize.runs.failed import label
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.ownership import say_whose
 from parallelize.runs.record import load_run
 from parallelize.runs.silent import not_delivered
@@ -22,19 +20,16 @@ from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
 from parallelize_core.errors import NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import read_parts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import Store
 
 
 def logs(
-    file: Annotated[str | None, Parameter(help="The input: its key, or the end of it.")] = None,
+    file: str | None = None,
     *,
-    setup: Annotated[
-        bool, SWITCH, Parameter(help="What the set-up has printed on each worker instead.")
-    ] = False,
-    attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
-    json: Json = False,
+    setup: bool = False,
+    attempt: int | None = None,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Print the record and the log of every attempt at a file."""
@@ -91,8 +86,8 @@ def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
 def read_attempts(context: Context, file: str) -> list[Attempt]:
     """Read what there is of the attempts at a file; see `find_key` and `read_records`."""
     store, layout = context.store, context.layout
-    load_run(store, context)
-    known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
+    run = load_run(store, context)
+    known = [entry.key for entry in all_jobs(store, layout, run)]
     return read_records(store, layout, find_key(known, file, key_of_path(context, file)))
 
 

@@ -14,20 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize import bucket, region
 from parallelize.commands import stock_bundle
 from parallelize.commands.machine_types import machine_types
 from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
 from parallelize.context import Context, open_context
-from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
+from parallelize.options import NO_WORK, NOTHING, Common, Work
 from parallelize.progress import progress
 from parallelize.runs.input_files import local_files, remote_files
 from parallelize.runs.inputs import Refused, told_left_out
-from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
+from parallelize.runs.jobs.plan import (
+    Entries,
+    KnownJobs,
+    check_name,
+    numbered,
+    with_files,
+    write_parts,
+)
 from parallelize.runs.jobs.wanted import Asked, compare, read_asked
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
@@ -80,6 +84,8 @@ class Plan:
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
     ungrouped: tuple[str, ...] = ()
     """Files that `run.group` puts into no job."""
+    unfinished: str = ""
+    """What to say of the run whose outputs are the inputs, if it is not finished."""
 
     @property
     def bytes(self) -> int:
@@ -106,11 +112,9 @@ class Prepared:
 def prep(
     *,
     work: Work = NO_WORK,
-    create_bucket: Annotated[
-        bool, SWITCH, Parameter(help="Make the bucket if there is none.")
-    ] = False,
-    dry_run: DryRun = False,
-    json: Json = False,
+    create_bucket: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""
@@ -198,6 +202,8 @@ def show_plan(context: Context) -> None:
 
 def remarks(plan: Plan) -> Iterator[str]:
     """Say what was found and does not become an input."""
+    if plan.unfinished:
+        yield plan.unfinished
     if told := told_left_out(plan.left_out):
         yield told
     if plan.ungrouped:
@@ -234,11 +240,14 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
     changed = [e.key for e in wanted if e.key not in files.held and _differs(e, known)]
     check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
     new = tuple(entry for entry in wanted if entry.key not in known)
+    for entry in new:
+        check_name(entry.key)
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
     return Plan(
-        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused
-    )
+        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins),
+        files.refused, unfinished=files.unfinished,
+    )  # fmt: skip
 
 
 def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
@@ -252,7 +261,7 @@ def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
-        refused=files.refused, ungrouped=shaped.ungrouped,
+        refused=files.refused, ungrouped=shaped.ungrouped, unfinished=files.unfinished,
     )  # fmt: skip
 
 

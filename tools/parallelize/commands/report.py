@@ -5,10 +5,8 @@ from __future__ import annotations
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
-
-from cyclopts import Parameter
 
 from parallelize.commands.config import rows
 from parallelize.commands.status import make_reader
@@ -17,13 +15,14 @@ from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.prices import on_demand, price_list_region
-from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.export import as_json
 from parallelize.report.page import render
 from parallelize.report.table import check_form, is_table, write_table
 from parallelize.runs.history import read_attempts, read_finished
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.ownership import say_whose
 from parallelize.runs.snapshot import Snapshot
@@ -31,7 +30,7 @@ from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
@@ -42,23 +41,13 @@ PROMPT_SECONDS = 5.0
 
 def report(
     *,
-    out: Annotated[
-        Path | None, Parameter(help="The file to write. Default: NAME-report.html, here.")
-    ] = None,
-    open_: Annotated[
-        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
-    ] = False,
-    table: Annotated[
-        Path | None,
-        Parameter(help="Write all files to this .csv or .parquet file instead of a page."),
-    ] = None,
-    json: Json = False,
+    out: Path | None = None,
+    open_: bool = False,
+    table: Path | None = None,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
-    """Write one HTML page on the run: files, workers, times, failures, cost, provenance.
-
-    It needs no network to be read. While the run goes on, it tells how far it is.
-    """
+    """Write one HTML page on the run: files, workers, times, failures, cost, provenance."""
     if (json or table) and (out or open_):
         flag = "--json" if json else "--table"
         raise UsageError(f"{flag} writes no page", None, "leave out --out and --open")
@@ -135,7 +124,7 @@ def gather(context: Context) -> Gathered:
     """Read all that a report tells of; raise UsageError if there is no such run."""
     snapshot = make_reader(context).snapshot()
     store, layout = context.store, context.layout
-    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    entries = all_jobs(store, layout, snapshot.run)
     emulated = context.is_free
     return Gathered(
         snapshot=snapshot,

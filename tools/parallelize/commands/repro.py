@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands import one_file
 from parallelize.commands.download import check_folder
 from parallelize.console import say, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.jobs.spec import FileRef, JobSpec
@@ -35,20 +32,9 @@ INPUT, OUTPUT, ENVIRONMENT = "input", "output", "environment.zip"
 
 
 def repro(
-    file: Annotated[str, Parameter(name="FILE", help="The input: its key, or the end of it.")],
-    /,
-    *,
-    out: Annotated[
-        Path | None,
-        Parameter(help="Where input, environment and outputs go. Default: repro/ in this folder."),
-    ] = None,
-    json: Json = False,
-    common: Common = NOTHING,
+    file: str, /, *, out: Path | None = None, json: bool = False, common: Common = NOTHING
 ) -> int:
-    """Process one file of the run again on this machine, with the run's own environment.
-
-    The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it fails.
-    """
+    """Process one file of the run again on this machine, with the run's own environment."""
     context = open_context(common)
     say_whose(context)
     run = load_run(context.store, context)

@@ -9,25 +9,22 @@ retried the job meanwhile, and it may have succeeded.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer_json, say, say_plan, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import make_queues
 from parallelize.runs.failed import quoted
-from parallelize.runs.jobs.plan import KnownJobs, with_files
+from parallelize.runs.jobs.plan import with_files
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
 from parallelize.runs.silent import among, find_silent, silent_results, told_silent
-from parallelize.runs.which import find_key, key_of_path, matches
+from parallelize.runs.which import find_key, key_of_path, matches, no_such_file
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.config import AgentConfig
@@ -35,7 +32,7 @@ from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.files import InputFile, files_of
 from parallelize_core.job import JobMessage
-from parallelize_core.manifest import Entry, add_corrections, read_parts
+from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.queue import BATCH, Queue
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Run
@@ -57,24 +54,14 @@ class Retried:
 
 
 def retry(
-    *files: Annotated[
-        str, Parameter(name="FILE", help="Inputs, or ends of their keys; none: all that failed.")
-    ],
-    again: Annotated[
-        bool, SWITCH, Parameter(help="Also files that have succeeded, or have no result yet.")
-    ] = False,
-    silent: Annotated[
-        bool, SWITCH, Parameter(help="Also the files that succeeded but produced no output.")
-    ] = False,
-    dry_run: DryRun = False,
-    json: Json = False,
+    *files: str,
+    again: bool = False,
+    silent: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
-    """Send failed jobs again: all of them, or those of the named files.
-
-    A named file that has succeeded is taken if it has no output, or if one is gone or spoilt. If
-    the environment or the command has changed here, the new one is used.
-    """
+    """Send failed jobs again: all of them, or those of the named files."""
     context = open_context(common)
     if dry_run:
         run = load_run(context.store, context)
@@ -127,9 +114,7 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
     )
     known = {job.key: job.result.input_etag for job in jobs if job.result}
     # Before the results go: whatever sends one of these from the manifest has to know.
-    add_corrections(
-        store, layout, [e for e in entries.values() if known.get(e.key) not in {"", e.etag}]
-    )
+    add_corrections(store, layout, [e for e in entries.values() if _is_corrected(e, known)])
     list(in_parallel(lambda job: _file(context, job), jobs))
     taken = [
         job for job, gone in in_parallel(lambda job: (job, _take_away(context, job)), jobs) if gone
@@ -139,6 +124,11 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
     store.delete(mark(job.key) for job in taken for mark in marks)
     queue.send([entries[job.key].message(run.name).encode() for job in taken], DELAY_SECONDS)
     return len(taken)
+
+
+def _is_corrected(entry: Entry, known: Mapping[str, str]) -> bool:
+    """Whether a job's input is not what it was; the record of a merge says so itself."""
+    return not entry.merge and known.get(entry.key) not in {"", entry.etag}
 
 
 def _take_away(context: Context, job: Job) -> bool:
@@ -202,7 +192,7 @@ def _chosen(
     by_key = {result.key: result for result in failed}
     if not files:
         return [Job(result.key, result) for result in failed]
-    keys = dict.fromkeys(_find(context, by_key, file) for file in files)
+    keys = dict.fromkeys(_find(context, run, by_key, file) for file in files)
     return [Job(key, by_key.get(key) or _finished(context, run, key, again=again)) for key in keys]
 
 
@@ -213,20 +203,15 @@ def _nothing_to_retry(context: Context, run: Run) -> NothingToDoError:
     return NothingToDoError("nothing to retry: no job has failed", told, fix)
 
 
-def _find(context: Context, failed: Collection[str], file: str) -> str:
+def _find(context: Context, run: Run, failed: Collection[str], file: str) -> str:
     """Return the one input that a name means; those that have failed come first."""
     path_key = key_of_path(context, file)
     if matches(failed, file, path_key):
         return find_key(failed, file, path_key)
-    every = [e.key for part in read_parts(context.store, context.layout) for e in part.entries]
+    every = [entry.key for entry in all_jobs(context.store, context.layout, run)]
     if matches(every, file, path_key):
         return find_key(every, file, path_key)
-    near = difflib.get_close_matches(file, failed, n=1)
-    raise UsageError(
-        f"no input of this run is called {shown(file)}",
-        f"did you mean {shown(near[0])}?" if near else None,
-        "parallelize failures   lists those that have failed",
-    )
+    raise no_such_file(file, every, "parallelize failures   lists those that have failed")
 
 
 def _finished(context: Context, run: Run, key: str, *, again: bool) -> Result | None:
@@ -278,7 +263,7 @@ def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]
     plain = {job.key: Entry(key=job.key, size=0, etag="") for job in jobs}
     if not run.extended:
         return plain
-    known = KnownJobs(context.store, context.layout)
+    known = all_jobs(context.store, context.layout, run)
     return plain | {entry.key: entry for entry in known if entry.key in plain}
 
 

@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands import prep
 from parallelize.commands.download import (
@@ -36,12 +33,13 @@ from parallelize.fleet import instances
 from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
-from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.options import NO_WORK, NOTHING, Common, Work
 from parallelize.runs import one_liner
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
 from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog as joblog_lines
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunState, RunStatus, status_of
@@ -50,7 +48,6 @@ from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 from parallelize_core.heartbeat import WorkerState
-from parallelize_core.manifest import read_parts
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -70,26 +67,16 @@ GOOD_BYE_SECONDS = 10.0
 
 
 def run(  # noqa: PLR0913 - each is a flag of its own
-    *words: Annotated[
-        str, Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel.")
-    ],
-    out: Annotated[
-        Path | None, Parameter(help="Where the outputs go. Default: out/ beside parallelize.toml.")
-    ] = None,
-    workers: Annotated[int | None, Parameter(help="How many machines.")] = None,
-    joblog: Annotated[
-        Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
-    ] = None,
+    *words: str,
+    out: Path | None = None,
+    workers: int | None = None,
+    joblog: Path | None = None,
     work: Work = NO_WORK,
-    dry_run: DryRun = False,
-    json: Json = False,
+    dry_run: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> int:
-    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
-
-    Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
-    output, of several, counts as a success only with run.require_output = false.
-    """
+    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS."""
     line = one_liner.parse(words, has_inputs=bool(work.inputs or work.grid))
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
@@ -312,7 +299,7 @@ def _write_report(context: Context, total: int) -> Path | None:
 def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
     """Write what has become of each job; raise UsageError if it cannot be written."""
     store, layout = context.store, context.layout
-    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    entries = all_jobs(store, layout, snapshot.run)
     results = read_finished(store, snapshot, entries)
     try:
         with file.open("w", encoding="utf-8", errors="surrogateescape") as text:

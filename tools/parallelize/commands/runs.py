@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from parallelize.console import answer, answer_json, say, shown
 from parallelize.context import open_context
-from parallelize.options import NOTHING, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.runs.catalog import Catalog, Listed, as_json
 from parallelize.units import show_duration
 
@@ -15,11 +15,8 @@ OWNER_WIDTH = 9
 """What is left of 80 columns; all of it is in the JSON."""
 
 
-def runs(*, json: Json = False, common: Common = NOTHING) -> None:
-    """List the runs of the bucket, the newest first, and whether anybody works on them.
-
-    It reads no results: done and failed are what the workers say, `status` counts exactly.
-    """
+def runs(*, json: bool = False, common: Common = NOTHING) -> None:
+    """List the runs of the bucket, the newest first, and whether anybody works on them."""
     context = open_context(common)
     found = Catalog(context.store, context.base).runs()
     if json:

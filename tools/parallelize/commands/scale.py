@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands.launch import carry_out, find_queues, make_request, read_facts, show
 from parallelize.console import say, say_plan
@@ -21,7 +18,7 @@ from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.termination import Compute, await_gone, look
-from parallelize.options import NOTHING, Common, DryRun, Force
+from parallelize.options import NOTHING, Common
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.snapshot import Reader
 from parallelize.units import plural
@@ -54,16 +51,9 @@ class ScalePlan:
 
 
 def scale(
-    count: Annotated[int, Parameter(help="How many workers there shall be.")],
-    *,
-    dry_run: DryRun = False,
-    force: Force = False,
-    common: Common = NOTHING,
+    count: int, *, dry_run: bool = False, force: bool = False, common: Common = NOTHING
 ) -> int | None:
-    """Start or end workers until the run has COUNT of them.
-
-    Idle workers leave first. A worker that leaves hands its unfinished files back, uncharged.
-    """
+    """Start or end workers until the run has COUNT of them."""
     if count < 0:
         raise UsageError("scale takes a number of workers, 0 or more")
     context = open_context(common)

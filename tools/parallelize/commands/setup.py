@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize import stack
 from parallelize.bucket import exists
@@ -20,7 +17,7 @@ from parallelize.commands.volume_grant import ensure_grant, find_volume_key, tak
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.gather import find_subnets
-from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
+from parallelize.options import NOTHING, Common
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
@@ -42,18 +39,16 @@ KEY = "VolumeKeyArn"
 
 def setup(  # noqa: PLR0913 - each is a flag of its own
     *,
-    email: Annotated[str | None, Parameter(help="Who is told of alarms.")] = None,
-    phone: Annotated[str | None, Parameter(help="A number for alarms by SMS.")] = None,
-    set_: Annotated[
-        tuple[str, ...], Parameter(name="--set", help="Another parameter: NAME=VALUE.")
-    ] = (),
-    print_template: Annotated[bool, SWITCH, Parameter(help="Print it, do nothing.")] = False,
-    outputs: Annotated[bool, SWITCH, Parameter(help="Print what the stack made.")] = False,
-    delete: Annotated[bool, SWITCH, Parameter(help="Take the stack away.")] = False,
-    force: Annotated[bool, SWITCH, Parameter(help="Delete though queues hold messages.")] = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    json: Json = False,
+    email: str | None = None,
+    phone: str | None = None,
+    set_: tuple[str, ...] = (),
+    print_template: bool = False,
+    outputs: bool = False,
+    delete: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Make or change what parallelize needs in the AWS account, as one CloudFormation stack."""

@@ -5,14 +5,11 @@ from __future__ import annotations
 import shlex
 from contextlib import suppress
 from dataclasses import replace
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json, columns, escape, say
 from parallelize.context import Context, open_context
 from parallelize.hints import repeat_flags
-from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize.options import NOTHING, Common
 from parallelize.queues import find_place, find_queues, place_tag
 from parallelize.runs.ownership import place_elsewhere, say_whose
 from parallelize.runs.snapshot import Reader
@@ -25,14 +22,7 @@ from parallelize_core.layout import RunLayout
 from parallelize_core.queue import QueueCounts
 
 
-def status(
-    *,
-    watch_: Annotated[
-        bool, SWITCH, Parameter(name="--watch", help="Go on until every file has a result.")
-    ] = False,
-    json: Json = False,
-    common: Common = NOTHING,
-) -> None:
+def status(*, watch_: bool = False, json: bool = False, common: Common = NOTHING) -> None:
     """Show how many files are done, running, waiting and failed, and what the workers do."""
     context = open_context(common)
     say_whose(context)
@@ -52,15 +42,16 @@ def status(
             now = with_stall_diagnosis(context, now)
         return with_flags(context, now)
 
-    if watch_:
+    limit = context.settings.workers.max_cost
+    if watch_ and json:
+        watch(look, lambda now: answer_json(as_json(now, limit)), lambda now: now.finished)
+    elif watch_:
         with open_view() as view:
-            found = watch(look, view, lambda now: now.finished)
+            watch(look, view, lambda now: now.finished)
+    elif json:
+        answer_json(as_json(look(), limit))
     else:
-        found = look()
-    if json:
-        answer_json(as_json(found, context.settings.workers.max_cost))
-    elif not watch_:
-        for line in page(found, columns()):
+        for line in page(look(), columns()):
             answer(line)
 
 

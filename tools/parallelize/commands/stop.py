@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from parallelize.commands.kill import sentences
 from parallelize.console import say, say_plan
@@ -13,7 +10,7 @@ from parallelize.context import Context, open_context
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, check, look
-from parallelize.options import NOTHING, SWITCH, Common, DryRun
+from parallelize.options import NOTHING, Common
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.units import plural
@@ -23,16 +20,8 @@ from parallelize_core.pause import pause
 POLL_SECONDS = 5.0
 
 
-def stop(
-    *,
-    wait: Annotated[bool, SWITCH, Parameter(help="Return when all workers have left.")] = False,
-    dry_run: DryRun = False,
-    common: Common = NOTHING,
-) -> None:
-    """Let the run's workers finish what they have begun, and leave; the queue stays as it is.
-
-    `parallelize enqueue` lets the run go on.
-    """
+def stop(*, wait: bool = False, dry_run: bool = False, common: Common = NOTHING) -> None:
+    """Let the run's workers finish what they have begun, and leave; the queue stays as it is."""
     context = open_context(common)
     clients = ComputeClients.make(context.session)
     load_run(context.store, context)

@@ -10,13 +10,7 @@ from parallelize.console import say
 
 
 def use(cloud: Literal["local", "aws"], /) -> None:
-    """Remember which cloud commands use that do not say so.
-
-    PARALLELIZE_LOCAL=true or =false decides for one shell, --local for one command.
-
-    Args:
-        cloud: `local`, as if every command had --local; or `aws`.
-    """
+    """Remember which cloud commands use that do not say so."""
     remember(local=cloud == "local")
     say(f"from now on commands use {'the local cloud' if cloud == 'local' else 'AWS'}")
     if VARIABLE in os.environ:

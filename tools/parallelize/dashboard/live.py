@@ -10,11 +10,12 @@ from parallelize.dashboard.page import Picture, draw
 from parallelize.hints import repeat_flags
 from parallelize.report.data import Gathered, Provenance, Report, make_report
 from parallelize.runs.history import History, HistoryReader, read_attempts, read_finished
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry
 from parallelize_core.queue import QueueCounts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import Store
@@ -79,7 +80,7 @@ def read_files(place: Place, run: str) -> Report:
     """Read every file of a run as it is now; raise UsageError if there is no such run."""
     store, layout = place.store, place.layout(run)
     snapshot = Reader(store, layout, lambda: place.count(run)).snapshot()
-    entries = [entry for part in read_parts(store, layout) for entry in part.entries]
+    entries = all_jobs(store, layout, snapshot.run)
     results = read_finished(store, snapshot, entries)
     return _report(place, snapshot, entries, results, read_attempts(store, layout))
 

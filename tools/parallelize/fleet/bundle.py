@@ -91,7 +91,7 @@ def agent_wheel() -> tuple[str, bytes]:
     )
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files[f"{info}/entry_points.txt"] = (
-        b"[console_scripts]\nparallelize-agent = parallelize_agent.cli:main\n"
+        b"[console_scripts]\nparallelize-agent = parallelize_agent.__main__:main\n"
     )
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
     return f"parallelize-{version}-py3-none-any.whl", _zip(files)

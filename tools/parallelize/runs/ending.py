@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parallelize.console import WIDTH, fit
 from parallelize.runs.failed import see_one, summary
+from parallelize.runs.merge import Merge
 from parallelize.runs.silent import advice, told_silent
 from parallelize.runs.spending import told_spent
 from parallelize.runs.status import RunStatus
@@ -70,6 +71,8 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
         ]
     if status.silent.count:
         lines.append(f"once more: parallelize retry --silent{hint}, then the same run command")
+    if status.merge is Merge.WAITS:
+        lines.append("run.then:  waits for the files that failed (or set run.then_partial)")
     if status.left:
         lines.append(f"left:      {status.why or 'the workers have gone'}")
         lines += ["consoles:  parallelize local status"] if "--local" in hint else []

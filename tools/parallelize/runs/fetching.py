@@ -18,7 +18,7 @@ from typing import TypeVar
 from parallelize.progress import progress
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.known_contents import KnownContents
-from parallelize.runs.output_names import Refusal
+from parallelize.runs.output_names import Refusal, leads_out
 from parallelize.transfers import ByteBudget, groups, sha256_of
 from parallelize.wire import in_flight
 from parallelize_core.errors import ChangedError, MissingError, ParallelizeError, UsageError
@@ -174,12 +174,23 @@ class Fetcher:
             raise _changed()
         target = self.record.folder / output.key
         if target.parent not in self._folders:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._folders.add(target.parent)
+            self._make_folder(target.parent)
+        # It was free when the content was asked for; somebody may have written there since.
+        if why := self.record.refusal(output.key):
+            if is_there(target, output, self.known):
+                return True
+            raise UsageError(why)
         partial.chmod(self.mode)
         self.record.note(output.key, output.sha256)
         partial.replace(target)
         return True
+
+    def _make_folder(self, folder: Path) -> None:
+        root = self.record.folder.resolve()
+        if not folder.resolve().is_relative_to(root):
+            raise UsageError(leads_out(self.record.folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folders.add(folder)
 
     def _partial(self) -> Path:
         return self.partial / str(next(self._numbers))

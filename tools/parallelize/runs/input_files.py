@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parallelize.console import shown
 from parallelize.context import Context
+from parallelize.runs.chained import chained_files, is_chained, location
 from parallelize.runs.input_rules import rules_of
 from parallelize.runs.inputs import LocalInput, Refused
 from parallelize.runs.known_contents import known_contents
@@ -31,6 +32,8 @@ class InputFiles:
     uploads: tuple[Outgoing, ...] = ()
     left_out: tuple[str, ...] = ()
     refused: tuple[Refused, ...] = ()
+    unfinished: str = ""
+    """What to say of the run whose outputs they are, if there may be more."""
 
     def versions(self) -> dict[str, InputFile]:
         """Return the files by their keys."""
@@ -40,11 +43,21 @@ class InputFiles:
         }
 
 
+def remote_location(context: Context) -> Location:
+    """Return where the inputs are that are in S3 already."""
+    chained = is_chained(context.settings.run.inputs)
+    return location(context) if chained else select(context).location
+
+
 def remote_files(context: Context) -> InputFiles:
     """List the inputs that are in S3 already."""
+    rules = rules_of(context, None)
+    if is_chained(context.settings.run.inputs):
+        found, told = chained_files(context, rules)
+        return InputFiles(found.entries, left_out=found.left_out, unfinished=told)
     chosen = select(context)
     store = context.store_of(chosen.location.bucket)
-    there = find_remote(store, chosen, rules_of(context, None))
+    there = find_remote(store, chosen, rules)
     return InputFiles(there.entries, (), (), there.left_out, there.refused)
 
 

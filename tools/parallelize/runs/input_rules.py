@@ -25,18 +25,28 @@ IGNORE_FILE = ".parallelizeignore"
 
 LEFT_OUT = (
     # macOS
-    ".DS_Store", "._*", ".AppleDouble", ".localized", ".Spotlight-V100", ".Trashes",
-    ".fseventsd", ".TemporaryItems", "__MACOSX", "Icon\r",
+    ".DS_Store", "._*", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".localized", ".apdisk",
+    ".Spotlight-V100", ".DocumentRevisions-V100", ".Trashes", ".fseventsd", ".TemporaryItems",
+    ".VolumeIcon.icns", ".com.apple.timemachine.*", ".metadata_never_index", "__MACOSX", "Icon\r",
     # Windows
-    "Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN",
-    "System Volume Information",
+    "Thumbs.db", "Thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+    "$RECYCLE.BIN", "System Volume Information",
     # Linux, and file servers
-    ".directory", ".Trash-*", "lost+found", ".nfs*", ".fuse_hidden*", "@eaDir",
+    ".directory", ".Trash-*", "lost+found", ".nfs*", ".fuse_hidden*", ".goutputstream-*",
+    "@eaDir", "#recycle", "@Recycle", ".@__thumb", ".snapshot", ".zfs",
+    # What keeps folders of several machines alike, and browsers that are at it
+    ".dropbox", ".dropbox.attr", ".dropbox.cache", ".stfolder", ".stignore", ".stversions",
+    ".syncthing.*.tmp", ".sync_*.db*", ".owncloudsync.log*", ".tmp.drivedownload",
+    ".tmp.driveupload", "*.crdownload",
     # Editors, office programs, notebooks
-    "?*~", ".*.sw[a-p]", "#*#", ".#*", ".~lock.*#", "~$*", ".ipynb_checkpoints",
-    ".idea", ".vscode", "__pycache__",
+    "?*~", ".*.sw[a-p]", ".*.kate-swp", "#*#", ".#*", ".~lock.*#", "~$*", "~WR?????.tmp",
+    "*___jb_tmp___", "*___jb_old___", ".idea", ".vscode", ".Rproj.user", ".Rhistory", ".RData",
+    ".ipynb_checkpoints", ".~*.ipynb", ".virtual_documents",
+    # What programs keep of their own work
+    "__pycache__", "*.pyc", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache",
     # Version control
-    ".git", ".gitignore", ".gitattributes", ".gitkeep", ".keep", ".hg", ".svn",
+    ".git", ".gitignore", ".gitattributes", ".gitmodules", ".gitkeep", ".keep", ".hg", ".hgignore",
+    ".hgtags", ".svn", ".bzr", ".dvc", ".dvcignore",
     # Folders that Hadoop and its kin mark in S3
     "*_$folder$",
     IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}",

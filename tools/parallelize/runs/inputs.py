@@ -30,6 +30,9 @@ _NAMED_LEFT_OUT = 3
 
 S3 = "s3://"
 STDIN = "@-"
+RUN = "run:"
+"""Begins the name of another run, whose outputs are the inputs."""
+
 LINES = "lines:"
 """Begins the name of a file that has an argument a line."""
 
@@ -38,7 +41,7 @@ SHEETS = (".tsv", ".csv", ".jsonl", ".ndjson")
 
 PLACES = (
     "give a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/,\n"
-    "@rows.tsv (.csv, .jsonl) or lines:FILE"
+    "@rows.tsv (.csv, .jsonl), lines:FILE or run:NAME"
 )
 
 
@@ -82,7 +85,7 @@ def is_sheet(spec: str) -> bool:
 
 def places(spec: str, folder: Path) -> list[Path]:
     """Return the folders, or the single files, in which `spec` looks for inputs on this machine."""
-    if spec.startswith((S3, LINES)) or not spec.strip() or spec == STDIN or is_sheet(spec):
+    if spec.startswith((S3, LINES, RUN)) or not spec.strip() or spec == STDIN or is_sheet(spec):
         return []
     if spec.startswith("@"):
         file = _list_file(spec, folder)

@@ -49,12 +49,17 @@ def refusals(
         elif fold(name) == RECORD:
             refused.append(Refusal(name, "the record of downloads has this name"))
         elif not (root / name).parent.resolve().is_relative_to(root):
-            refused.append(Refusal(name, f"a link in {folder} leads out of it"))
+            refused.append(Refusal(name, leads_out(folder)))
         elif twin != name:
             refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))
         elif fold(name) in folders:
             refused.append(Refusal(name, "another output needs a folder of this name"))
     return refused
+
+
+def leads_out(folder: Path) -> str:
+    """Say why an output that would be written by way of a link is not."""
+    return f"a link in {escape(str(folder))} leads out of it"
 
 
 COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"

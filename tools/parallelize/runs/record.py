@@ -23,12 +23,13 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
+from parallelize.runs.input_files import remote_location
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
-from parallelize.runs.remote_inputs import is_remote, select
+from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import SHA256, sha256_of
@@ -43,6 +44,7 @@ from parallelize_core.run import (
     Run,
     Serve,
     Setup,
+    Then,
 )
 from parallelize_core.store import IF_ABSENT, Condition, Store
 from parallelize_core.template import Grammar
@@ -105,6 +107,7 @@ def drafted(
     shape = shape or shape_of(context)
     command, grammar = command_words(settings, shape.columns)
     setup = split_command(settings.setup) if settings.setup else None
+    then = then_of(settings)
     with (
         tempfile.TemporaryDirectory(prefix="parallelize-") as folder,
         packed(context, command, Path(folder), keep=keep_lock) as packing,
@@ -112,14 +115,16 @@ def drafted(
         if packing and packing.by_uv:
             command = without_uv(command)
         command = _checked(context, command, setup, packing)
+        then = _checked_then(context, then, setup, packing)
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
         knows_jobs = grammar is not None and grammar.extended
-        extended = not shape.plain or knows_jobs or settings.serve
+        extended = not shape.plain or knows_jobs or settings.serve or then
         update = {
             "v": 2 if extended else 1,
             "template": grammar is not None,
             "columns": shape.columns,
+            "then": then,
         }
         has_number = grammar is not None and grammar.needs_number(command)
         yield Draft(run.model_copy(update=update), archive, has_number)
@@ -141,6 +146,16 @@ def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Word
             "leave the placeholder out of run.command",
         )
     return (template.words, template.grammar) if template else (words, None)
+
+
+def then_of(settings: RunTable) -> Then | None:
+    """Return the merge that the settings name; UsageError for a command that cannot be started."""
+    if settings.then is None:
+        return None
+    command, grammar = command_words(
+        settings.model_copy(update={"command": settings.then, "serve": False})
+    )
+    return Then(command=command, template=grammar is not None, partial=settings.then_partial)
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
@@ -219,12 +234,27 @@ def no_numbers(keys: Sequence[str]) -> UsageError:
     )  # fmt: skip
 
 
+def _checked_then(
+    context: Context, then: Then | None, setup: Words | None, packing: Packing | None
+) -> Then | None:
+    if then is None:
+        return None
+    command = without_uv(then.command) if packing and packing.by_uv else then.command
+    command = _checked(context, command, setup, packing, "run.then")
+    return then.model_copy(update={"command": command})
+
+
 def _checked(
-    context: Context, command: Words, setup: Words | None, packing: Packing | None
+    context: Context,
+    command: Words,
+    setup: Words | None,
+    packing: Packing | None,
+    setting: str = "run.command",
 ) -> Words:
-    """Return the command, as workers start it; raise UsageError if they could not."""
+    """Return a command, as workers start it; raise UsageError if they could not."""
     settings = context.settings
-    program = program_of(settings.run.command or "") if settings.run.shell else None
+    text = settings.value(setting) or ""
+    program = program_of(text) if settings.run.shell else None
     judged = (program,) if program else command
     if packing is None:
         _check_bare(judged, setup)
@@ -242,7 +272,7 @@ def _checked(
         # What is missing may be what the set-up makes; the worker looks after that.
         made = setup or (packing.locked and is_installed(judged[0]))
         if not made or has_program(judged, packed_so):
-            check_command(judged, packed_so, machines)
+            check_command(judged, packed_so, machines, setting)
         return by_python(command, packed_so) if packing.by_uv else command
 
 
@@ -319,7 +349,7 @@ def _environment(context: Context, archive: Path) -> Environment:
 
 def _input_location(context: Context) -> Location:
     if not has_rows(context) and is_remote(context.settings.run.inputs, context.folder):
-        return select(context).location
+        return remote_location(context)
     return context.layout.input
 
 

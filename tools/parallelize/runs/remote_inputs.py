@@ -21,7 +21,7 @@ from pathlib import Path
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs.input_rules import NO_RULES, InputRules
-from parallelize.runs.inputs import S3, Refused, listed_names, no_inputs, refusal
+from parallelize.runs.inputs import RUN, S3, Refused, listed_names, no_inputs, refusal
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
@@ -58,7 +58,7 @@ def is_remote(spec: str, folder: Path) -> bool:
     """Whether the inputs are in S3 already; a list says so by its first name."""
     if spec.startswith("@"):
         return next(iter(listed_names(spec, folder)), "").startswith(S3)
-    return spec.startswith(S3)
+    return spec.startswith((S3, RUN))
 
 
 def select(context: Context) -> Selection:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from parallelize.bulk import get_each, list_each
+from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import read_parts
-from parallelize_core.result import Cause, Result
+from parallelize_core.result import Cause, Output, Result
 from parallelize_core.segment import read_segment
 from parallelize_core.store import Store
 
@@ -129,3 +131,22 @@ def failed_results(store: Store, layout: RunLayout) -> list[Result]:
     else:
         results = read_results(store, layout, marked)
     return [result for result in results if result.status == "failed"]
+
+
+def still_stored(
+    store: Store, location: Location, made: Sequence[tuple[Output, str]]
+) -> list[tuple[Output, str]]:
+    """Return the outputs without those that another input's of the same name has replaced.
+
+    `made` has each with its input. Where inputs may replace each other's outputs, only S3 knows
+    which came last; it is asked about names that several have given.
+    """
+    times = Counter(output.key for output, _ in made)
+    clashing = [key for key, count in times.items() if count > 1]
+    heads = in_parallel(lambda key: store.head(location.key(key)), clashing)
+    last = {key: there.etag for key, there in zip(clashing, heads, strict=True) if there}
+    chosen: dict[str, tuple[Output, str]] = {}
+    for output, maker in made:
+        if output.key not in chosen or last.get(output.key) == output.etag:
+            chosen[output.key] = (output, maker)
+    return list(chosen.values())

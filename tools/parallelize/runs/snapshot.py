@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from parallelize.bulk import list_each
 from parallelize.runs.cache import Cache
+from parallelize.runs.merge import Listing, Merge, merge_of, with_merge
 from parallelize.runs.record import find_run, no_run
 from parallelize.runs.results import decode_result, marked_failed, marked_silent
 from parallelize.runs.silent import NONE_SILENT, Silent, of_marks
@@ -37,7 +38,8 @@ MOST_NAMED = 20_000
 class Snapshot:
     """A run at `taken_at` (seconds since 1970).
 
-    `total` jobs are in the manifest, the first `sent` of them were put on the queue; `finished`
+    `total` jobs there are, `sent` of them were put on the queue: those of the manifest, and the
+    merge, which nobody but a worker sends, when it is due or done. `finished`
     holds the S3 keys of all results, with their ETags. `queue` is None before there is one. `twins`
     are outputs that one disk cannot hold, of a run that has its outputs to itself.
     """
@@ -53,6 +55,7 @@ class Snapshot:
     queue: QueueCounts | None = None
     silent: Silent = NONE_SILENT
     twins: Twins = NO_TWINS
+    merge: Merge = Merge.NONE
 
 
 class Reader:
@@ -73,6 +76,7 @@ class Reader:
         self._cursors = Cache(store, lambda key, body: Cursor.decode(body, self._place(key)).sent)
         self._heartbeats = Cache(store, decode_heartbeat)
         self._results = Cache(store, lambda key, body: without_log(layout, key, body))
+        self._merges = Cache(store, lambda key, body: without_log(layout, key, body))
         self._silences = Cache(store, lambda key, body: decode_result(layout, key, body))
 
     def snapshot(self) -> Snapshot:
@@ -84,23 +88,37 @@ class Reader:
         outlines, sent = self._manifest()
         splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
         listed = list_each(self._store, self._layout.results.prefix, splits)
-        results = versions((item.key, item.etag) for item in listed)
+        results = self._versions(run, listed)
         # After the results: a mark is made before its result, so that none of these is missed.
         marked = marked_failed(self._store, self._layout)
         failures = self._failures(marked, results)
+        jobs, all_sent = sum(outline.count for outline in outlines), sum(sent)
+        merge = merge_of(run, self._layout, results, failed=bool(failures))
         return Snapshot(
             layout=self._layout,
             run=run,
             taken_at=self._clock(),
-            total=sum(outline.count for outline in outlines),
-            sent=sum(sent),
+            total=jobs + merge.counts,
+            sent=all_sent + (merge.counts and all_sent == jobs),
             finished=results,
             failures=failures,
             heartbeats=tuple(beat for beat in heartbeats if beat is not None),
             queue=self._count(),
             silent=self._silent(run, results, {failure.key for failure in failures}),
             twins=self._twins(run, results),
+            merge=merge,
         )
+
+    def _versions(self, run: Run, listed: Iterable[ObjectInfo]) -> Versions:
+        """Keep the versions of results; that of a merge only if it is over the others."""
+        if run.then is None:
+            return versions((item.key, item.etag) for item in listed)
+        listing = Listing(self._layout, listed)
+        results = versions(listing)
+        return with_merge(self._store, self._layout, listing, results, self._one_result)
+
+    def _one_result(self, item: ObjectInfo) -> Result | None:
+        return next(iter(self._merges.read([item])), None)
 
     def _place(self, key: str) -> str:
         return f"s3://{self._store.bucket}/{key}"

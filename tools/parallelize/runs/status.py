@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from parallelize.console import escape, shown
+from parallelize.runs.merge import Merge
 from parallelize.runs.silent import NONE_SILENT, Silent
 from parallelize.runs.snapshot import Snapshot
 from parallelize.runs.spending import spent_on
@@ -91,6 +92,7 @@ class RunStatus:
     why: str | None
     silent: Silent = NONE_SILENT
     twins: Twins = NO_TWINS
+    merge: Merge = Merge.NONE
 
     @property
     def left(self) -> int:
@@ -159,6 +161,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         why=why(snapshot, workers) if left else None,
         silent=snapshot.silent,
         twins=snapshot.twins,
+        merge=snapshot.merge,
     )
 
 
@@ -181,6 +184,8 @@ def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
 
 def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
     queue = snapshot.queue
+    if snapshot.merge is Merge.TO_COME and len(snapshot.finished) == snapshot.total - 1:
+        return "only run.then is left, which a worker puts on the queue: parallelize launch"
     if queue is not None and queue.total == 0:
         missing = plural(snapshot.total - len(snapshot.finished), "result")
         return f"the queue is empty, but {missing} still missing: parallelize enqueue"

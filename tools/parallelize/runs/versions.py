@@ -64,6 +64,15 @@ class CompactVersions:
         for shelf in self._shelves:
             shelf.sort()
 
+    def add(self, key: str, etag: str) -> None:
+        """Take in one more."""
+        mark, packed = _mark(key), _packed(etag)
+        if packed is None:
+            self._odd[mark] = etag
+        shelf = self._shelves[mark >> 56]
+        shelf.add(mark, packed or bytes(_ETAG_BYTES))
+        shelf.sort()
+
     def __len__(self) -> int:
         return sum(map(len, self._shelves))
 
@@ -93,6 +102,14 @@ def versions(pairs: Iterable[tuple[str, str]]) -> Versions:
         if len(first) > COMPACT_ABOVE:
             return CompactVersions(_chained(first, rest))
     return first
+
+
+def with_one(some: Versions, key: str, etag: str) -> Versions:
+    """Return the same, which is taken over, with one more."""
+    if not isinstance(some, CompactVersions):
+        return {**some, key: etag}
+    some.add(key, etag)
+    return some
 
 
 def _chained(first: dict[str, str], rest: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
 from parallelize.runs.memory_use import told_memory
+from parallelize.runs.merge import Merge
 from parallelize.runs.silent import told_silent
 from parallelize.runs.spending import told_spent
 from parallelize.runs.status import RunStatus, Worker
@@ -39,6 +40,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
         "running": status.running,
         "waiting": status.waiting,
         "unsent": status.unsent,
+        "then": None if status.merge is Merge.NONE else status.merge.value,
         "without_output": status.silent.count,
         "not_on_one_disk": len(status.twins.alike) + len(status.twins.both),
         "workers": [_worker_json(worker) for worker in status.workers],
@@ -250,7 +252,9 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
 
 
 def _remark_lines(status: RunStatus) -> list[str]:
-    told = [f"  {line}" for line in (*told_silent(status.silent), *told_twins(status.twins))]
+    merge = ["run.then waits for the files that failed"] if status.merge is Merge.WAITS else []
+    remarks = (*told_silent(status.silent), *told_twins(status.twins), *merge)
+    told = [f"  {line}" for line in remarks]
     return ["", *told] if told else []
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from parallelize.console import shown, some
 from parallelize.context import Context
 from parallelize.runs.jobs.spec import shown_name
 from parallelize_core.errors import UsageError
+
+MOST_ALIKE = 3
+ALIKE = 0.8
+"""As `difflib` measures it, at most 1. Two names with one ending are at 0.6 by that alone."""
+
+SLIPS = 3
+"""By how many letters a name that was mistyped may be longer or shorter."""
+
+MOST_COMPARED = 20_000
 
 
 def key_of_path(context: Context, file: str) -> str | None:
@@ -20,14 +31,46 @@ def key_of_path(context: Context, file: str) -> str | None:
 
 def find_key(known: Iterable[str], file: str, path_key: str | None = None) -> str:
     """Return the one key that `file` means, see `matches`; raise UsageError if it is not one."""
-    found = matches(known, file, path_key)
+    keys = list(known)
+    found = matches(keys, file, path_key)
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(
             f"{shown(file, 40)} may be {len(found):,} inputs", some(found), "give more of the key"
         )
-    raise UsageError(f"no input of this run is called {shown(file, 40)}")
+    raise no_such_file(file, keys)
+
+
+def no_such_file(file: str, known: Iterable[str], fix: str | None = None) -> UsageError:
+    """Return the error for a file that is no input of the run, with the keys most alike."""
+    return UsageError(f"no input of this run is called {shown(file, 40)}", meant(file, known), fix)
+
+
+def meant(file: str, known: Iterable[str]) -> str | None:
+    """Return the question whether one of the keys was meant that are most like `file`, if any."""
+    near = nearest(file, known)
+    if len(near) == 1:
+        return f"did you mean {shown(near[0])}?"
+    return f"did you mean one of these?\n{some(near)}" if near else None
+
+
+def nearest(file: str, known: Iterable[str]) -> list[str]:
+    """Return up to three keys that are, or end, almost like `file` or the end of it."""
+    parts = PurePosixPath(file).parts
+    keys = list(known)
+    tails = ("/".join(parts[skipped:]) for skipped in range(len(parts)))
+    return next((near for tail in tails if (near := _alike(tail, keys))), [])
+
+
+def _alike(name: str, known: Iterable[str]) -> list[str]:
+    level = name.count("/") + 1
+    by_end: dict[str, str] = {}
+    for key in known:
+        by_end.setdefault("/".join(key.split("/")[-level:]), key)
+    # Comparing is slow, and most names of a large run are of another length.
+    ends = islice((end for end in by_end if abs(len(end) - len(name)) <= SLIPS), MOST_COMPARED)
+    return [by_end[end] for end in get_close_matches(name, ends, MOST_ALIKE, ALIKE)]
 
 
 def matches(known: Iterable[str], file: str, path_key: str | None = None) -> list[str]:

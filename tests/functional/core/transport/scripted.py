@@ -212,7 +212,7 @@ async def calling(
     )  # fmt: skip
     threads = ThreadPoolExecutor(4)
     pool = Pool(origin, context, LOOK_SECONDS)
-    credentials = CredentialSource(session or one_session(), threads)
+    credentials = CredentialSource(lambda: session or one_session(), threads)
     budget = more.pop("budget", None) or RetryBudget(lambda low, high: 0.0)
     client = Client(endpoint, pool, credentials, budget, "test", **more)
     try:

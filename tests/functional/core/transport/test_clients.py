@@ -40,7 +40,7 @@ async def using(
     async with served(step) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        clients = AsyncClients(session or a_session())
+        clients = AsyncClients.of_session(session or a_session())
         try:
             await use(clients)
         finally:
@@ -54,12 +54,12 @@ def test_calls_of_both_kinds_are_counted_once_each(monkeypatch: pytest.MonkeyPat
     async def use(clients: AsyncClients) -> None:
         assert await clients.store("bucket").get("a") == b"body"
         # This one goes by botocore, in a thread.
-        await asyncio.to_thread(clients.rare_store("bucket").head, "a")
+        await asyncio.to_thread(clients.boto_store("bucket").head, "a")
 
     async def body() -> None:
         async with served(answer(b"body", etag='"etag"')) as server:
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
-            clients = AsyncClients(a_session(), counts=counts)
+            clients = AsyncClients.of_session(a_session(), counts=counts)
             await use(clients)
             await clients.aclose()
 
@@ -152,7 +152,7 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_answers_where_the_endpoint_points(monkeypatch: pytest.MonkeyPatch) -> None:
     async def use() -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-        clients = AsyncClients(a_session())
+        clients = AsyncClients.of_session(a_session())
         try:
             await clients.store("bucket").get("key")
         finally:

@@ -92,7 +92,7 @@ def test_a_bundle_of_authorities_that_is_set_is_trusted(
         async with served(DONE, tls=authority.server_context("localhost")) as server:
             monkeypatch.setenv(variable, authority.bundle)
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{server.port}")
-            clients = AsyncClients(a_session())
+            clients = AsyncClients.of_session(a_session())
             assert await clients.store("bucket").get("key") == BODY
             await clients.aclose()
 
@@ -100,7 +100,7 @@ def test_a_bundle_of_authorities_that_is_set_is_trusted(
 
 
 def test_without_a_bundle_the_authorities_of_the_public_are_trusted() -> None:
-    endpoints = Endpoints(a_session())
+    endpoints = Endpoints(a_session)
     context = endpoints.context(endpoints.of_bucket("bucket").origin)
     assert context is not None
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -272,4 +272,4 @@ def test_the_variables_for_proxies_are_read_as_botocore_reads_them(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert Endpoints(a_session()).of_bucket("bucket").origin.proxy == expected
+    assert Endpoints(a_session).of_bucket("bucket").origin.proxy == expected

@@ -106,7 +106,7 @@ def same(session: Session, expected: Sent, request: Request, endpoint: Endpoint)
 
 
 def bucket_of(session: Session, bucket: str) -> Endpoint:
-    return Endpoints(session).of_bucket(bucket)
+    return Endpoints(lambda: session).of_bucket(bucket)
 
 
 def text(value: str | bytes) -> str:

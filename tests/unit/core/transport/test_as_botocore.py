@@ -243,7 +243,7 @@ def test_a_queue_is_asked_alike(
         ],
         body, hashlib.sha256(body).hexdigest(),
     )  # fmt: skip
-    same(session, expected, request, Endpoints(session).of_queues(QUEUE))
+    same(session, expected, request, Endpoints(lambda: session).of_queues(QUEUE))
 
 
 def without_expect(sent: Any) -> Any:

@@ -27,6 +27,7 @@ from parallelize_core.manifest import (
     read_corrections,
     read_part,
 )
+from parallelize_core.merge import MERGE
 from parallelize_core.store import IF_ABSENT, Store
 
 _NAMED = 20
@@ -88,6 +89,7 @@ def make_job_plan(jobs: Jobs, versions: Versions, known: KnownJobs) -> JobPlan:
     changed = []
     new = 0
     for job in jobs:
+        check_name(job.name)
         hashes.append(hash(job.name))
         entry = entry_of(job, versions) if job.files else None
         if entry:
@@ -99,6 +101,15 @@ def make_job_plan(jobs: Jobs, versions: Versions, known: KnownJobs) -> JobPlan:
             changed.append(entry)
     _check_distinct(jobs, hashes)
     return JobPlan(entries, new, tuple(changed))
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a job that is called as only a run's merge is."""
+    if name == MERGE:
+        raise UsageError(
+            f"no job can be called {MERGE}", "that is the name of a run's last job",
+            "rename the file, or leave it out: run.exclude",
+        )  # fmt: skip
 
 
 def _check_size(job: JobSpec, entry: Entry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from parallelize.console import answer
+from parallelize.examples import epilogue
 
 EXIT_CODES = {
     0: "all well",
@@ -18,10 +19,10 @@ EXIT_CODES = {
     130: "interrupted with ctrl-C; workers go on",
 }
 
-app = App(name="help", help="Explain a topic: exit-codes.")
+app = App(name="help", help="Explain a topic: exit-codes.", help_epilogue=epilogue("help"))
 
 
-@app.command(name="exit-codes")
+@app.command(name="exit-codes", help_epilogue=epilogue("help exit-codes"))
 def exit_codes() -> None:
     """Print what each exit code means."""
     for code, meaning in EXIT_CODES.items():

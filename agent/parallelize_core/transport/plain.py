@@ -1,0 +1,126 @@
+"""Where things are, and with which keys, where nothing is set that only botocore knows to follow.
+
+A worker's machine has a region and a role; the local cloud gives an address and keys. What botocore
+makes of that is known, and is said here without it: it takes longer to load than all else that a
+worker needs to begin. Any other variable, file or odd name makes botocore the one to ask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from parallelize_core.transport.endpoints import Endpoint
+from parallelize_core.transport.pool import Origin
+from parallelize_core.transport.role_keys import Found, ReadMetadata, RoleKeys
+
+_KNOWN = {
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL",
+    "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+}  # fmt: skip
+"""Variables that are followed here."""
+
+_SETTINGS = ("~/.aws/models", "~/.boto", "/etc/boto.cfg")
+"""What botocore would read, whatever the variables say."""
+
+_REGION = re.compile(r"(af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d")
+"""A region of the partition `aws`; other partitions have names of their own for everything."""
+
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?!-)){2,62}(?<!-)(?<!-s3alias)")
+"""A name that is a host's name, too, and no alias of something else.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+"""
+
+_RESERVED = ("xn--", "sthree-", "amzn-s3-demo-")
+
+_LOCAL = re.compile(r"http://(127\.0\.0\.1|localhost):\d+/?")
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A region, perhaps the address of a local cloud, and where keys are found, if that is known.
+
+    `find_keys` looks again each time; what it returns is as botocore's credentials are.
+    """
+
+    region: str
+    local: str = ""
+    find_keys: Callable[[], Found | RoleKeys] | None = None
+
+    @classmethod
+    def of(
+        cls, environ: Mapping[str, str], region: str, metadata: ReadMetadata | None = None
+    ) -> Plain | None:
+        """Return what is to be known without botocore, or None where it has to be asked.
+
+        `metadata` reads from this machine's metadata service, if it has one.
+        """
+        local = environ.get("AWS_ENDPOINT_URL", "")
+        odd = (
+            not _REGION.fullmatch(region),
+            local and not _LOCAL.fullmatch(local),
+            any(_is_unknown(name) for name, value in environ.items() if value),
+            any(map(_says_something, _files(environ))),
+        )
+        return None if any(odd) else cls(region, local, _keys(environ, metadata))
+
+    def of_bucket(self, bucket: str) -> Endpoint | None:
+        """Return where a bucket is; None for a name that only botocore knows to place."""
+        if not _BUCKET.fullmatch(bucket) or bucket.startswith(_RESERVED):
+            return None
+        # The address without a region is us-east-1's: botocore keeps to it.
+        part = "" if self.region == "us-east-1" else f".{self.region}"
+        return self._endpoint("s3", f"{bucket}.s3{part}.amazonaws.com", f"/{bucket}/")
+
+    def of_queues(self) -> Endpoint:
+        """Return where requests for queues go."""
+        return self._endpoint("sqs", f"sqs.{self.region}.amazonaws.com", "/")
+
+    def _endpoint(self, service: str, host: str, local_path: str) -> Endpoint:
+        url = urlsplit(self.local or f"https://{host}")
+        tls = not self.local
+        origin = Origin(url.hostname or "", url.port or 443, tls=tls)
+        sums = service == "s3"
+        path = local_path if self.local else "/"
+        return Endpoint(origin, url.netloc, path, self.region, service, sums, sums)
+
+
+def _is_unknown(name: str) -> bool:
+    if name.startswith("AWS_"):
+        return name not in _KNOWN
+    return name.lower().endswith("_proxy") or name == "BOTO_CONFIG"
+
+
+def _files(environ: Mapping[str, str]) -> list[Path]:
+    config = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    shared = environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
+    return [Path(name).expanduser() for name in (config, shared, *_SETTINGS)]
+
+
+def _says_something(path: Path) -> bool:
+    """Whether there is a file that is not empty, or anything else that may be one."""
+    try:
+        return path.is_dir() or path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _keys(
+    environ: Mapping[str, str], metadata: ReadMetadata | None
+) -> Callable[[], Found | RoleKeys] | None:
+    access, secret = (environ.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+    if access and secret:
+        given = Found(access, secret, environ.get("AWS_SESSION_TOKEN") or None)
+        return lambda: given
+    if access or secret or metadata is None or environ.get("AWS_EC2_METADATA_DISABLED"):
+        return None
+    read = metadata
+    return lambda: RoleKeys(read)

@@ -1,0 +1,40 @@
+"""What a shell completes by asking: the names of runs, the files of a run, the machines here.
+
+Called when somebody presses TAB. Whatever goes wrong, the parser answers with nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts.completion import CompletionContext
+
+ANSWERS = "parallelize.commands.completing"
+"""Imported at the key only, for help to be quick."""
+
+FLAGS = ("config", "run", "bucket", "stack", "region", "profile", "local")
+
+
+def complete_run(asked: CompletionContext) -> list[str]:
+    """Return the runs of the bucket whose names begin with what was typed."""
+    # `--run sc` means a run that may not exist.
+    typed = {**typed_flags(asked), "run": None}
+    return list(import_module(ANSWERS).runs(asked.incomplete, typed))
+
+
+def complete_file(asked: CompletionContext) -> list[str]:
+    """Return the files of the run whose keys begin with what was typed."""
+    return list(import_module(ANSWERS).files(asked.incomplete, typed_flags(asked)))
+
+
+def complete_machine(asked: CompletionContext) -> list[str]:
+    """Return the machines of the local cloud whose ids begin with what was typed."""
+    return list(import_module(ANSWERS).machines(asked.incomplete))
+
+
+def typed_flags(asked: CompletionContext) -> dict[str, object]:
+    """Return the common flags that are in the command line already."""
+    found = {name: asked.get(f"--{name}") for name in FLAGS}
+    return {name: value.value for name, value in found.items() if value and value.provided}

@@ -1,0 +1,36 @@
+"""The parameters of `parallelize repro`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.completers import complete_file
+from parallelize.options import NOTHING, Common, Json
+
+
+def repro(
+    file: Annotated[
+        str,
+        Parameter(
+            name="FILE", help="The input: its key, or the end of it.", completer=complete_file
+        ),
+    ],
+    /,
+    *,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Where input, environment and outputs go. [default: repro/ in this folder]"),
+    ] = None,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Process one file of the run again on this machine, with the run's own environment.
+
+    The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it fails.
+    """
+    from parallelize.commands import repro as command
+
+    return command.repro(file, out=out, json=json, common=common)
