@@ -156,16 +156,24 @@ class Checkpoints:
 
     async def find(self, kept: Kept) -> None:
         """Look for a checkpoint of an earlier attempt, and fetch it."""
+        for _ in range(TRIES):
+            try:
+                await self._find(kept)
+                return
+            except (MissingError, ChangedError) as error:
+                # An attempt that has lost its lease may have put another in its place just now.
+                log.warning("checkpoint not there", key=kept.message.key, error=str(error))
+            except DecodeError as error:
+                log.warning("checkpoint not read", key=kept.message.key, error=str(error))
+                return
+
+    async def _find(self, kept: Kept) -> None:
         folder = self.layout.checkpoint(kept.message.key)
         found = {item.key: item.etag async for item in self.store.list(folder.prefix)}
         kept.any = bool(found)
         marker = folder.key(MARKER)
-        if marker not in found:
-            return
-        try:
+        if marker in found:
             await self._fetch(kept, marker, found[marker])
-        except (MissingError, ChangedError, DecodeError) as error:
-            log.warning("checkpoint not found whole", key=kept.message.key, error=str(error))
 
     async def _fetch(self, kept: Kept, marker: str, etag: str) -> None:
         content = await self.store.get_within(marker, MAX_MARKER_BYTES, etag)
