@@ -30,6 +30,10 @@ from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory, memory_of_machine
 from parallelize_agent.memory.knowledge import Knowledge
+from parallelize_agent.notify.command import CommandRunner
+from parallelize_agent.notify.means import NO_MEANS, Means
+from parallelize_agent.notify.senders import Senders
+from parallelize_agent.notify.teller import Teller
 from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
@@ -82,6 +86,7 @@ def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbe
         slots=slots,
         type=instance.type,
         zone=instance.zone,
+        market=instance.market,
         agent_version=VERSION,
         hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
         max_cost_usd=config.max_cost_usd,
@@ -93,7 +98,8 @@ class Assembly:
     """What a worker is made of, and how.
 
     `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
-    `publish` sends metrics, if any are sent. `counts` has the requests of this process.
+    `publish` sends metrics, if any are sent; `means` has what there is to tell people by. `counts`
+    has the requests of this process.
     """
 
     config: AgentConfig
@@ -104,6 +110,7 @@ class Assembly:
     queue: AsyncQueue
     dead_letters: AsyncQueue
     publish: Publish | None = None
+    means: Means = NO_MEANS
     counts: RequestCounts = field(default_factory=RequestCounts)
     users: JobUsers | None = None
     cgroups: JobCgroups | None = None
@@ -199,6 +206,7 @@ class Assembly:
             segments=segments,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             charges=self._charges,
+            teller=self._teller,
             notice=self.notice,
         )
         return worker
@@ -248,6 +256,13 @@ class Assembly:
         return Claims(self._records, config.layout, name, config.lease_seconds, self.now)
 
     @cached_property
+    def _teller(self) -> Teller:
+        command = CommandRunner(self._scratch, self._environments.read_only, self.cgroups)
+        send = Senders(self._environments, command, self.means)
+        own = self.config, self.instance.worker
+        return Teller(*own, self._records, self._rare, self._run, send, self.means)
+
+    @cached_property
     def _keeper(self) -> LeaseKeeper:
         terms = LeaseTerms(self.config.lease_seconds, self.config.claim_after_seconds)
         return LeaseKeeper(self.queue, terms, self._claims, clock=self.clock, alive=self.alive)
@@ -258,14 +273,8 @@ class Assembly:
 
     @cached_property
     def _messages(self) -> Messages:
-        return Messages(
-            self.queue,
-            self.dead_letters,
-            self.instance.worker,
-            self._keeper,
-            self._claims,
-            self._acknowledger,
-        )
+        worker, keeper, claims = self.instance.worker, self._keeper, self._claims
+        return Messages(self.queue, self.dead_letters, worker, keeper, claims, self._acknowledger)
 
     @cached_property
     def _checkpoints(self) -> Checkpoints:
@@ -336,6 +345,7 @@ class Assembly:
             self._shutdown,
             self.work_dir,
             DrainRule(self.config),
+            self._teller,
             Merging(self.config, self.queue, self._records, self._rare, self._run),
         )
 

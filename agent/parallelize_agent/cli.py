@@ -150,6 +150,7 @@ async def _work(
             queue=connections.queue,
             dead_letters=connections.dead_letters,
             publish=services.make_publisher(config, instance, counts),
+            means=services.find_means(config, instance, counts),
             counts=counts,
             users=job_users(),
             cgroups=JobCgroups.claim(),

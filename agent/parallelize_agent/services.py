@@ -5,18 +5,22 @@ boto3 is imported when another service is needed: it takes longer than the first
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from parallelize_agent.machine import group
 from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.notify.means import Means
 from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
+from parallelize_core.aws_errors import translated
 from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.queue import AsyncQueue
@@ -24,6 +28,7 @@ from parallelize_core.store import AsyncStore, Store
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
+    from types_boto3_sns import SNSClient
 
 LOG_TIMEOUT_SECONDS = 5.0
 
@@ -85,6 +90,18 @@ def make_publisher(
     if not config.metrics:
         return None
     return Publisher(lambda: _client("cloudwatch", config, instance, counts), config.names.metrics)
+
+
+def find_means(config: AgentConfig, instance: Instance, counts: RequestCounts) -> Means:
+    """Return what there is to tell people by; nothing is opened before there is something."""
+
+    def publish(topic: str, subject: str, text: str) -> None:
+        with translated("SNS"):
+            client: SNSClient = _client("sns", config, instance, counts)
+            client.publish(TopicArn=topic, Subject=subject, Message=text)
+
+    host = urlsplit(os.environ.get("AWS_ENDPOINT_URL") or "").hostname
+    return Means(publish, is_local=host in {"127.0.0.1", "::1", "localhost"})
 
 
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:

@@ -32,6 +32,7 @@ from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine.root_setup import RootSetup
 from parallelize_agent.memory.knowledge import Knowledge
 from parallelize_agent.memory.usage import OomKills
+from parallelize_agent.notify.teller import Teller
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.outage import Outage
@@ -123,6 +124,7 @@ class Worker:
     segments: SegmentWriter
     meter: PeakMeter
     charges: Callable[[float], Charges | None]
+    teller: Teller
     notice: Callable[[], Coroutine[Any, Any, tuple[str, float]]] | None = None
 
     def __post_init__(self) -> None:
@@ -149,9 +151,11 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part) for part in parts]
             receiving = group.create_task(self._watched("receiver", self._prepare_and_receive()))
+            telling = group.create_task(self._watched("teller", self._tell_of_pause()))
             await self.shutdown.wait()
             await self._shut_down(receiving)
-            for task in (*tasks, receiving):
+            await self._await_telling(telling)
+            for task in (*tasks, receiving, telling):
                 task.cancel()
         self._left = True
         await asyncio.gather(self._write_last_segment(), self.heartbeat.write_last())
@@ -243,6 +247,16 @@ class Worker:
     def _heed_pause(self) -> None:
         if paused := self.run_source.current.paused:
             self.shutdown.decide(f"the run is paused: {paused}")
+
+    async def _tell_of_pause(self) -> None:
+        await self.shutdown.wait()
+        if self.run_source.current.paused:
+            await self.teller.tell_paused()
+
+    async def _await_telling(self, telling: asyncio.Task[None]) -> None:
+        """Let people be told while there is time; another worker does what is cut off here."""
+        while not telling.done() and self.shutdown.time_left() != 0:
+            await asyncio.wait({telling}, timeout=SUPERVISION_SECONDS)
 
     def _tell_change(self) -> None:
         """Send a heartbeat out of turn when work begins or ends: then people look at `status`."""

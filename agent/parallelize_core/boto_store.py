@@ -26,7 +26,7 @@ from parallelize_core.errors import (
     code_of,
 )
 from parallelize_core.parts import PART_BYTES, ObjectPart, at_once, parts_of
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo, checked_metadata
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Source, checked_metadata
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -196,6 +196,26 @@ class S3Store:
                 raise
             return self.head(key) is None
         return True
+
+    @_settled
+    def copy_from(
+        self, source: Source, key: str, metadata: Mapping[str, str] | None = None
+    ) -> str | None:
+        """Copy a version of an object to a key at which there is none, without its metadata."""
+        try:
+            with self._asked(key):
+                answer = self._client.copy_object(
+                    Bucket=self.bucket, Key=key, IfNoneMatch="*",
+                    CopySource={"Bucket": source.bucket, "Key": source.key},
+                    CopySourceIfMatch=f'"{source.etag}"',
+                    MetadataDirective="REPLACE", Metadata=checked_metadata(metadata),
+                    TaggingDirective="REPLACE",  # to read tags would need a right of its own
+                )  # fmt: skip
+                return str(_field(answer["CopyObjectResult"], "ETag")).strip('"')
+        except ParallelizeError as error:
+            if code_of(error) in CHANGED_CODES | MISSING_CODES:
+                return None
+            raise
 
     def _delete_if_same(self, key: str, etag: str) -> bool:
         """Do so where the service knows no conditional delete; a race of one call is left."""

@@ -39,6 +39,9 @@ class Peaks(Contract):
     stall_seconds: float = 0.0
 
 
+SPOT_NOTICE = "spot notice"
+"""How the reason of a worker begins whose machine AWS takes back."""
+
 SizeClass = Annotated[int, Field(ge=0, le=64)]
 PeakBin = Annotated[int, Field(ge=0, le=512)]
 SettledBin = Annotated[int, Field(ge=-16, le=128)]
@@ -77,7 +80,8 @@ class Heartbeat(Record):
     `ready` is when its set-up had ended and it began to receive (as `seen`).
     `reason` says why it drains, left or failed, `fix` what a person may do about it, and `leaving`
     since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the limit
-    of the whole run that it was given, `charges` what it has cost beside its machine.
+    of the whole run that it was given, `charges` what it has cost beside its machine. `market` is
+    "spot" or "on-demand", empty if nobody knows.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
     `unfit` says that it left because it, and not the work, is at fault. `memory` says what its jobs
     need; workers of former versions do not know.
@@ -91,6 +95,7 @@ class Heartbeat(Record):
     slots: int = 0
     type: str = ""
     zone: str = ""
+    market: str = ""
     running: tuple[str, ...] = ()
     done: int = 0
     failed: int = 0
@@ -109,6 +114,11 @@ class Heartbeat(Record):
     memory: MemoryUse | None = None
     failed_in_row: int = 0
     unfit: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the worker leaves, or has left, since AWS takes its machine back."""
+        return self.reason.startswith(SPOT_NOTICE)
 
     def alive(self, now: float) -> bool:
         """Whether the worker can still be counted on: it has not left, and is not overdue."""

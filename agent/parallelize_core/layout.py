@@ -4,6 +4,8 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /origin.json
                              /manifest/<part>.jsonl.gz, <part>.cursor.json
                              /corrected/<part>.jsonl.gz
+                             /recipe/<sha256>.json
+                             /superseded/<id>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
                              /output/<folder of key>/<name printed>
@@ -16,6 +18,8 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /checkpoint/<hash of key>/<worker>.<time>.tar, marker.json
                              /agent/<worker>.json
                              /setup/<worker>.<environment>.log
+                             /notify.json
+                             /told/<end>.json
                              /merge.json
                              /merge/<sha256>.jsonl
 """
@@ -147,6 +151,15 @@ class RunLayout:
         """Return the key of some corrected entries of the manifest; parts count from 0."""
         return self.corrections.key(f"{part:06d}.jsonl.gz")
 
+    def recipe(self, digest: str) -> str:
+        """Return the key of what a recipe consists of, for people who ask what has changed."""
+        return self.root.key("recipe", f"{digest}.json")
+
+    @property
+    def superseded(self) -> Location:
+        """The folder of results that were taken away, for their jobs to be done once more."""
+        return self.root.below("superseded")
+
     def manifest_part(self, part: int) -> str:
         """Return the key of a part of the manifest; parts count from 0."""
         return self.manifest.key(f"{part:06d}.jsonl.gz")
@@ -222,6 +235,15 @@ class RunLayout:
     def setup_log(self, worker: str, environment: str) -> str:
         """Return the key of what an environment's set-up has printed on a worker."""
         return self.setups.key(f"{worker}.{environment}.log")
+
+    @property
+    def notify(self) -> str:
+        """How people are told of the end of the run."""
+        return self.root.key("notify.json")
+
+    def delivery(self, end: str) -> str:
+        """Return the key of the record that people were told of an end of the run."""
+        return self.root.key("told", f"{end}.json")
 
     def heartbeat(self, worker: str) -> str:
         """Return the key of an agent's heartbeat."""

@@ -76,6 +76,11 @@ BUSY_GROUP = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
+REFUSED_CALLS = Passing("EC2 refuses calls for now", frozenset({"RequestLimitExceeded"}), 5 * 60)
+"""Of machines to terminate the bucket holds 1,000, and gains 20 a second: 50 s for as many.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+"""
 
 NEW_STREAM = Passing(
     "CloudWatch does not know the new log stream yet",

@@ -19,6 +19,20 @@ https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processe
 """
 
 
+COST_LIMIT = "the cost limit of "
+"""How the reason begins for which a run is paused that has cost what it may."""
+
+
+def cost_limit_reason(limit_usd: float, spent_usd: float) -> str:
+    """Return why a run is paused that has cost what it may."""
+    return f"{COST_LIMIT}${limit_usd:.2f} is reached (about ${spent_usd:.2f} spent)"
+
+
+def is_cost_limit(reason: str) -> bool:
+    """Whether a run that is paused for this reason has cost what it may."""
+    return reason.startswith(COST_LIMIT)
+
+
 def pause(store: Store, layout: RunLayout, reason: str) -> bool:
     """Ask all agents to leave. Answers False if the run was paused already, for its own reason.
 

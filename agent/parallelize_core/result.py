@@ -84,6 +84,9 @@ class Result(Attempt):
 
     `leads_nowhere` has a few lines of stdout that look like paths, and name nothing;
     `left_behind` a few of the `left_behind_count` files that the command made and did not name.
+    `content` is the content key of what was executed (see `content_key`), `recipe` that part of it
+    which is the run's. Both are empty if it is not known, as in results of former versions.
+    `copied_from` names the run whose outputs these are copies of; empty if the job was executed.
     """
 
     status: Literal["succeeded", "failed"]
@@ -93,3 +96,6 @@ class Result(Attempt):
     leads_nowhere: tuple[str, ...] = ()
     left_behind: tuple[str, ...] = ()
     left_behind_count: int = 0
+    recipe: str = ""
+    content: str = ""
+    copied_from: str = ""

@@ -133,6 +133,9 @@ class Run(Record):
     So it is with `then`, which an agent of a former version would leave out.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
+    `recipe` is a digest of all that is done alike to each input: command, environment, naming of
+    outputs. It is part of every result's content key; empty in runs of former versions. `renewed`
+    says that there was another recipe before, so that there may be results of that.
     """
 
     v: Literal[1, 2] = 1  # type: ignore[assignment]
@@ -157,6 +160,8 @@ class Run(Record):
     resumed_at: IsoTime = ""
     origin: str = ""
     owner: str = ""
+    recipe: str = ""
+    renewed: bool = False
 
     def encode(self) -> bytes:
         """Return the content of run.json, laid out for people too."""

@@ -39,8 +39,10 @@ def pack(lines: Iterable[bytes]) -> bytes:
     return gzip.compress(b"".join(lines), _PACKING, mtime=0)
 
 
-def read_segment(body: bytes, wanted: Collection[str]) -> Iterator[tuple[str, Result]]:
-    """Return those results of a segment whose ETags are wanted, each with its ETag.
+def read_segment(
+    body: bytes, wanted: Collection[str] | None = None
+) -> Iterator[tuple[str, Result]]:
+    """Return those results of a segment whose ETags are wanted, or all, each with its ETag.
 
     Raises DecodeError for what is no segment, or breaks off.
     """
@@ -48,7 +50,7 @@ def read_segment(body: bytes, wanted: Collection[str]) -> Iterator[tuple[str, Re
         if not line.startswith(_HEAD):
             raise _broken(line, "a line without an ETag")
         etag = line[len(_HEAD) : line.find(b'"', len(_HEAD))].decode(errors="replace")
-        if etag in wanted:
+        if wanted is None or etag in wanted:
             yield etag, Result.decode(line)
 
 

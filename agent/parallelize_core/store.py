@@ -44,6 +44,19 @@ ALWAYS = Condition()
 IF_ABSENT = Condition(absent=True)
 
 
+@dataclass(frozen=True)
+class Source:
+    """A version of an object in any bucket; S3 copies at most MAX_COPIED_BYTES in one call."""
+
+    bucket: str
+    key: str
+    etag: str
+
+
+MAX_COPIED_BYTES = 5 * 1024**3
+"""https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html"""
+
+
 class Store(Protocol):
     """One bucket.
 
@@ -96,6 +109,14 @@ class Store(Protocol):
         """Delete an object if it is still this version; say whether there is none now.
 
         So a delete that arrived, but whose answer was lost and which was sent again, is told right.
+        """
+
+    def copy_from(
+        self, source: Source, key: str, metadata: Mapping[str, str] | None = None
+    ) -> str | None:
+        """Copy a version of an object to a key at which there is none, without its metadata.
+
+        It does not pass through here. None if that version is gone, or there is an object.
         """
 
 

@@ -18,7 +18,14 @@ from typing import IO
 
 from parallelize_core.errors import ChangedError, MissingError
 from parallelize_core.queue import BATCH, Message, QueueCounts
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo, checked_metadata
+from parallelize_core.store import (
+    ALWAYS,
+    IF_ABSENT,
+    Condition,
+    ObjectInfo,
+    Source,
+    checked_metadata,
+)
 
 
 @dataclass
@@ -210,6 +217,16 @@ class InMemoryStore:
             if there and there.etag == etag:
                 del self._objects[key]
             return key not in self._objects
+
+    def copy_from(
+        self, source: Source, key: str, metadata: Mapping[str, str] | None = None
+    ) -> str | None:
+        """Copy a version of an object of this bucket to a key at which there is none."""
+        with self._lock:
+            there = self._objects.get(source.key)
+        if there is None or (source.bucket, source.etag) != (self.bucket, there.etag):
+            return None
+        return self.put(key, there.body, IF_ABSENT, metadata)
 
     def _existing(self, key: str) -> _Stored:
         with self._lock:

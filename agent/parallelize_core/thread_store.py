@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
+from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ PAGE = 1000
 class ThreadStore:
     """See `Store` for what its methods promise; each waits for the loop, so never call it there.
 
-    `rest` opens the bucket for the two calls that loops do not have.
+    `rest` opens the bucket for the calls that loops do not have.
     """
 
     def __init__(
@@ -79,6 +79,12 @@ class ThreadStore:
     def delete_version(self, key: str, etag: str) -> bool:
         """Delete an object if it is still this version; say whether there is none now."""
         return self._rest().delete_version(key, etag)
+
+    def copy_from(
+        self, source: Source, key: str, metadata: Mapping[str, str] | None = None
+    ) -> str | None:
+        """Copy a version of an object to a key at which there is none, without its metadata."""
+        return self._rest().copy_from(source, key, metadata)
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

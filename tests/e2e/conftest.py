@@ -93,6 +93,8 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "XDG_STATE_HOME": str(home / "state"),
         "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
         "PARALLELIZE_AGENT_LEASE": "4s",
+        # All tests share a bucket, and none is to find what another has made.
+        "PARALLELIZE_RUN_REUSE": "false",
     }
     state = home / "state" / "parallelize" / "local"
     if endpoints():

@@ -137,7 +137,8 @@ def test_hundreds_of_files_one_that_fails_and_its_retry_after_mending(shell: She
     script = shell.folder / "env" / "measure.py"
     script.write_text(script.read_text().replace('"Pow": "**"', '"Pow": "**", "MatMult": "@"'))
     shell.run("retry", "--local")
-    shell.run("--local", "--inputs", "@some.txt", program=command)
+    shell.run("--local", "--inputs", "@some.txt", program=command, code=2)
+    shell.run("--local", "--inputs", "@some.txt", "--changed", "keep", program=command)
     assert shell.status()["state"] == "drained"
     assert json.loads((shell.folder / "out/library/operator.json").read_text())["operators"]["@"]
     outputs = [path for path in (shell.folder / "out").rglob("*") if path.is_file()]

@@ -14,7 +14,7 @@ from parallelize.transfers import in_parallel
 from parallelize.wire import Wire
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.errors import MissingError
-from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
+from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
 
 AT_ONCE = 64
 """Objects that are read together: they may have logs of 64 KB."""
@@ -110,6 +110,12 @@ class WireStore:
     def delete_version(self, key: str, etag: str) -> bool:
         """Delete an object if it is still this version; say whether there is none now."""
         return self._rare.delete_version(key, etag)
+
+    def copy_from(
+        self, source: Source, key: str, metadata: Mapping[str, str] | None = None
+    ) -> str | None:
+        """Copy a version of an object to a key at which there is none, without its metadata."""
+        return self._rare.copy_from(source, key, metadata)
 
 
 def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

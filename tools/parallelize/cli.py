@@ -69,6 +69,7 @@ COMMANDS = (
     Command("status", "status:status", WATCHING, "Show how the run is doing."),
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
+    Command("explain", "explain:explain", WATCHING, "Say what has changed of a finished file."),
     Command("report", "report:report", WATCHING, "Write one HTML page on the run."),
     Command("dashboard", "dashboard:dashboard", WATCHING, "Show the run in a browser, live."),
     Command("retry", "retry:retry", FIXING, "Send failed jobs again."),

@@ -15,6 +15,7 @@ EXAMPLES = {
     "status": ("parallelize status --watch", "parallelize status --json --run scans"),
     "failures": ("parallelize failures", "parallelize failures --json"),
     "logs": ("parallelize logs scan_0042.tif", "parallelize logs scan_0042.tif --attempt 1"),
+    "explain": ("parallelize explain scan_0042.tif", "parallelize explain scan_0042.tif --json"),
     "report": ("parallelize report --open", "parallelize report --table files.csv"),
     "dashboard": ("parallelize dashboard --open", "parallelize dashboard --run scans --local"),
     "retry": ("parallelize retry", "parallelize retry scan_0042.tif scan_0999.tif"),

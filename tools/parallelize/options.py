@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -135,3 +135,24 @@ class What:
 
 
 WHAT = What()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Finished:
+    """What becomes of work that is done already; None means not given."""
+
+    changed: Annotated[
+        Literal["redo", "keep", "fail"] | None,
+        Parameter(help="What to do with finished files that have changed [default: run.changed]"),
+    ] = None
+    no_reuse: Annotated[
+        bool, SWITCH, Parameter(help="Copy no outputs of other runs; execute the command.")
+    ] = False
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {"run.changed": self.changed, "run.reuse": False if self.no_reuse else None}
+
+
+NOT_SAID = Finished()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import string
 from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
@@ -19,6 +21,10 @@ from parallelize.units import (
     parse_slots,
 )
 from parallelize_core.run import HALT
+
+WEBHOOK = re.compile("https?://")
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+EMAIL = re.compile(r"[^@\s/:]+@[^@\s/:]+\.[^@\s/:]+")
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
@@ -90,3 +96,44 @@ def halt_limit(value: object) -> object:
     if not re.fullmatch(HALT, text):
         raise ValueError(f'"{value}" halts no run; write a number of files, or a share like "5%"')
     return text
+
+
+def notify_target(text: str | None) -> str | None:
+    """Return what people are told by: a webhook, an e-mail address, or a command.
+
+    Raises ValueError, which does not repeat the text, for what is none of them.
+    """
+    if text is None or EMAIL.fullmatch(text):
+        return text
+    if "://" in text:
+        return _webhook(text)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"this command cannot be read: {error}") from None
+    if not words:
+        raise ValueError("it is empty: leave it out, or name a webhook, an e-mail or a command")
+    return text
+
+
+def _webhook(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("this is no web address") from None
+    if not host or not re.fullmatch("[!-~]+", url):
+        raise ValueError("this is no web address")
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
+        raise ValueError("a webhook has an https:// address (on this machine, http:// as well)")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a webhook's address must have no user name and no password")
+    return url
+
+
+def shown_target(text: str) -> str:
+    """Return a target as it may be shown: of a webhook, all but what is secret."""
+    if not WEBHOOK.match(text):
+        return text
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.hostname}/…"

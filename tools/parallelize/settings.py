@@ -30,8 +30,10 @@ from parallelize.setting_types import (
     Slots,
     Words,
     halt_limit,
+    notify_target,
     output_template,
     relative_globs,
+    shown_target,
 )
 from parallelize_core.errors import UsageError
 from parallelize_core.names import FIRST, checked_stack
@@ -75,6 +77,9 @@ class RunTable(Table):
     checkpoint_every: Seconds = Field(default=Checkpointing().every_seconds, gt=0)
     checkpoint_limit: Bytes = Field(default=Checkpointing().limit_bytes, gt=0)
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
+    changed: Literal["ask", "redo", "keep", "fail"] = "ask"
+    reuse: bool = True
+    notify: Annotated[str | None, AfterValidator(notify_target)] = None
 
 
 class OutputTable(Table):
@@ -186,6 +191,11 @@ class Settings(Table):
         """Return a setting by its dotted name."""
         table, _, name = key.partition(".")
         return getattr(getattr(self, table), name) if name else self.schema_
+
+    def shown(self, key: str) -> Any:
+        """Return a setting as it may be shown: without what is secret in it."""
+        value = self.value(key)
+        return shown_target(value) if key == "run.notify" and value else value
 
 
 def _tables() -> dict[str, type[Table]]:

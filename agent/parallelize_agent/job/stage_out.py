@@ -31,6 +31,7 @@ from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_agent.queue.messages import Messages
 from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig
+from parallelize_core.content_key import content_key
 from parallelize_core.errors import ServiceError
 from parallelize_core.files import output_folder
 from parallelize_core.queue import MAX_DELAY_SECONDS
@@ -229,12 +230,16 @@ class StageOut:
         decision: Decision,
         outputs: tuple[Output, ...] = (),
     ) -> Result:
+        # As the command has seen it: run.json may have changed since.
+        run = ran.staged.run if ran else self.run.current
         return Result(
             **await self._account(received, ran, decision),
             status="succeeded" if decision.fate is Fate.SUCCEEDED else "failed",
             outputs=outputs,
             input_size=received.message.size,
             input_etag=received.message.etag,
+            recipe=run.recipe,
+            content=content_key(run, received.message),
         )
 
     async def _account(

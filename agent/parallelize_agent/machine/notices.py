@@ -14,6 +14,7 @@ import structlog
 
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
+from parallelize_core.heartbeat import SPOT_NOTICE
 
 log = structlog.get_logger()
 
@@ -43,10 +44,10 @@ def _spot_notice(text: str, now: datetime) -> Notice:
         action = json.loads(text)
         end = datetime.fromisoformat(action["time"])
         seconds = (end - now).total_seconds()
-        return Notice(f"spot notice: {action['action']} at {action['time']}", max(0, seconds))
+        return Notice(f"{SPOT_NOTICE}: {action['action']} at {action['time']}", max(0, seconds))
     except (ValueError, KeyError, TypeError):
         # It is a notice all the same, and there is no more time than usual.
-        return Notice(f"spot notice: {text[:200]}", SPOT_NOTICE_SECONDS)
+        return Notice(f"{SPOT_NOTICE}: {text[:200]}", SPOT_NOTICE_SECONDS)
 
 
 class NoticeWatch:

@@ -11,6 +11,7 @@ import structlog
 from parallelize_agent.job.job import Received
 from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.machine import host
+from parallelize_agent.notify.teller import Teller
 from parallelize_agent.queue.drain import DrainRule, Step
 from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.merging import Merging, Standing
@@ -60,6 +61,7 @@ class Receiver:
     shutdown: Shutdown
     work_dir: Path
     drain: DrainRule
+    teller: Teller
     merging: Merging
     _refused: str = ""
     """Why the queue gives nothing, as long as it refuses or is gone."""
@@ -222,4 +224,6 @@ class Receiver:
                 self.drain.reset()
             return
         sent = await asyncio.to_thread(all_sent, self.rare, self.config.layout)
+        # Before the others hear of it, and leave: one of them would have to tell instead.
+        await self.teller.tell_finished()
         self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)

@@ -20,7 +20,7 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import DecodeError, MissingError, code_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
-from parallelize_core.pause import pause
+from parallelize_core.pause import cost_limit_reason, pause
 from parallelize_core.run import Run
 from parallelize_core.store import Store
 
@@ -148,7 +148,7 @@ class Metrics:
         prepared = self._config.rates.prepared if self._config.rates else 0.0
         spent = prepared + spent_usd(read_heartbeats(self._records, layout))
         if lead.limit and spent >= lead.limit:
-            reason = f"the cost limit of ${lead.limit:.2f} is reached (about ${spent:.2f} spent)"
+            reason = cost_limit_reason(lead.limit, spent)
             if pause(self._records, layout, reason):
                 log.warning("run paused", reason=reason)
         if lead.publish:

@@ -20,6 +20,7 @@ from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory
 from parallelize_agent.memory.peaks import PeakModel
+from parallelize_agent.notify.means import Means, Patience
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
 from parallelize_core.clock import boot_seconds
@@ -69,6 +70,7 @@ SWIFT = AgentConfig(
     hourly_usd={"on-demand t.small": HOURLY_USD},
 )
 
+LOCAL = Means(is_local=True, patience=Patience(first_pause=0.05, look=0.05))
 GENTLE = Limits(grace_seconds=0.2)
 AS_PRINTED = OutputNaming()
 
@@ -243,6 +245,7 @@ class Bench:
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
+    means: Means = LOCAL
     then: Then | None = None
 
     def __post_init__(self) -> None:
@@ -361,6 +364,7 @@ class Bench:
             queue=ThreadedQueue(queue or self.queue),
             dead_letters=ThreadedQueue(self.dead),
             root_setup=self.root_setup,
+            means=self.means,
             clock=clock,
             now=now,
             alive=alive,

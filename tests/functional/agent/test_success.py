@@ -12,6 +12,7 @@ from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
 
 from parallelize_agent.job.job import Job
 from parallelize_core.charges import Rates
+from parallelize_core.content_key import content_key
 from parallelize_core.result import INLINE_LOG_BYTES
 from parallelize_core.segment import read_segment
 
@@ -213,6 +214,43 @@ def test_two_workers_share_the_work_and_each_input_has_one_result(make: MakeBenc
             worker.join()
     assert bench.outputs() == {f"{key}.count" for key in inputs}
     assert bench.heartbeat("w1").done + bench.heartbeat("w2").done == len(inputs)
+
+
+def test_the_result_says_what_was_executed_by_a_key_that_a_client_can_compute(
+    make: MakeBench,
+) -> None:
+    bench = make(COUNT)
+    bench.add({"a/b.txt": b"12345"})
+    run = bench.read_run().model_copy(update={"recipe": "a recipe"})
+    bench.store.put(bench.layout.run_json, run.encode())
+    bench.run()
+    result = bench.result("a/b.txt")
+    key = content_key(run, bench.message("a/b.txt"))
+    assert key
+    assert (result.recipe, result.content) == ("a recipe", key)
+
+
+def test_without_a_recipe_it_says_nothing_of_that(make: MakeBench) -> None:
+    bench = make(COUNT)
+    bench.add({"a/b.txt": b"12345"})
+    bench.run()
+    assert (bench.result("a/b.txt").recipe, bench.result("a/b.txt").content) == ("", "")
+
+
+def test_a_job_that_began_before_a_change_tells_of_what_it_began_with(make: MakeBench) -> None:
+    bench = make(COUNT)
+    gate = Gate(bench.folder)
+    bench.use(f"{gate.wait}; {COUNT}")
+    bench.add({"a.txt": b"12345"})
+    run = bench.read_run().model_copy(update={"recipe": "old"})
+    bench.store.put(bench.layout.run_json, run.encode())
+    with at_work(bench.worker()):
+        until(lambda: gate.arrived() or None)
+        newer = run.model_copy(update={"recipe": "new"})
+        bench.store.put(bench.layout.run_json, newer.encode())
+        gate.open()
+        until(lambda: bench.has_result("a.txt") or None)
+    assert bench.result("a.txt").recipe == "old"
 
 
 def test_a_job_that_is_done_leaves_nothing_to_the_collector(make: MakeBench) -> None:

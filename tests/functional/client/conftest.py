@@ -22,8 +22,12 @@ from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
 from parallelize.local.cloud import local_cloud
 from parallelize.options import Common
+from parallelize.runs.merge import all_jobs
+from parallelize.runs.record import find_run
 from parallelize_core.clients import make_session
+from parallelize_core.content_key import content_key
 from parallelize_core.layout import RunLayout
+from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.store import AsyncStore, Store
 from parallelize_core.testing import AsyncInMemoryStore
@@ -74,20 +78,25 @@ class Project:
     def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
         """Do what a worker does at the end of a job: outputs, its mark, the result."""
         store, layout = self.store, self.layout
+        owner = {OWNER: owner_mark(key), OWNER_RUN: run_mark(layout)}
         made = []
         for name in outputs:
-            content = f"output {name}".encode()
-            written = store.put(layout.output.key(name), content)
-            digest = hashlib.sha256(content).hexdigest()
-            made.append(Output(key=name, size=len(content), sha256=digest, etag=written or ""))
+            body = f"output {name}".encode()
+            written = store.put(layout.output.key(name), body, metadata=owner)
+            digest = hashlib.sha256(body).hexdigest()
+            made.append(Output(key=name, size=len(body), sha256=digest, etag=written or ""))
         if failed:
             store.put(layout.failure(key), b"")
         elif not outputs:
             store.put(layout.silence(key), b"")
+        run = find_run(store, layout.run_json)
+        recipe = run.recipe if run else ""
+        jobs = all_jobs(store, layout, run) if run else []
+        content = next((content_key(run, job) for job in jobs if run and job.key == key), "")
         result = Result(
             run=self.run, key=key, attempt=1, worker="w", started_at="", finished_at="",
             cause=Cause.COMMAND if failed else None, outputs=tuple(made), input_etag=etag,
-            status="failed" if failed else "succeeded",
+            status="failed" if failed else "succeeded", recipe=recipe, content=content,
         )  # fmt: skip
         store.put(layout.result(key), result.encode())
 
@@ -100,7 +109,7 @@ class CutStore:
         self._left = writes
 
     def __getattr__(self, name: str) -> Any:
-        if name in {"put", "put_file", "delete", "delete_version"}:
+        if name in {"put", "put_file", "delete", "delete_version", "copy_from"}:
             if self._left == 0:
                 raise ConnectionAbortedError
             self._left -= 1
@@ -151,6 +160,8 @@ def project(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("parallelize.context.make_session", session)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
+    # All tests share a bucket, and none is to find what another has made.
+    monkeypatch.setenv("PARALLELIZE_RUN_REUSE", "false")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "project"

@@ -138,8 +138,8 @@ def needs(call: Call, seen: Seen | None = None) -> list[Need]:
 
 def other_resources(call: Call) -> list[tuple[str, Context]]:
     params = call.params
-    if call.service == "logs":
-        return [(stream_arn(params), ())]
+    if call.service in {"logs", "sns"}:
+        return [(params.get("TopicArn") or stream_arn(params), ())]
     if call.service == "cloudwatch" and "Namespace" in params and "MetricData" in params:
         return [("*", (("cloudwatch:namespace", params["Namespace"]),))]
     if call.service == "cloudwatch":

@@ -8,11 +8,13 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.stub import ANY, Stubber
 from tests.functional.fleet.conftest import REGION
 from tests.strict_aws.clock import Clock
-from tests.unit.fleet.examples import facts, request
+from tests.unit.fleet.examples import SPOT_STANDARD, facts, request
 
 from parallelize.explain import explain
+from parallelize.fleet import early_end
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.execute import execute
+from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.template import fingerprint
 from parallelize_core.errors import (
@@ -72,6 +74,7 @@ def quick(monkeypatch):
     clock = Clock(lambda: 0.0)
     monkeypatch.setattr(time, "sleep", clock.sleep)
     monkeypatch.setattr(time, "monotonic", clock.now)
+    return clock
 
 
 @pytest.fixture
@@ -263,7 +266,6 @@ def test_the_request_names_the_version_of_the_template(account):
     ("code", "kind"),
     [
         ("UnauthorizedOperation", AccessError),
-        ("RequestLimitExceeded", ServiceError),
         ("InvalidParameterValue", ServiceError),
     ],
 )
@@ -302,3 +304,112 @@ def test_a_fleet_whose_answer_is_lost_may_have_started_and_the_error_says_so(acc
     with pytest.raises(ServiceError, match="workers may have started") as lost:
         execute(plan, account.clients)
     assert "parallelize scale" in lost.value.fix
+
+
+@pytest.fixture
+def asked(account):
+    """How many machines each call of CreateFleet has asked for, and with which token."""
+    found = []
+
+    def note(params, **_):
+        target = params["TargetCapacitySpecification"]["TotalTargetCapacity"]
+        found.append((target, params["ClientToken"]))
+
+    account.clients.ec2.meta.events.register("provide-client-params.ec2.CreateFleet", note)
+    return found
+
+
+def many(account, count):
+    quotas = (Quota(SPOT_STANDARD, 100_000, 0),)
+    plan = plan_launch(facts(quotas=quotas, work=Work(count)), request(count=count))
+    account.template(plan)
+    return plan
+
+
+def ids(count):
+    return [f"i-{number}" for number in range(count)]
+
+
+TOO_MANY = ("RequestLimitExceeded", "Request limit exceeded.")
+
+
+def test_a_launch_of_many_asks_for_a_thousand_at_a_time_each_with_a_token_of_its_own(
+    account, asked
+):
+    plan = many(account, 2500)
+    for count in (1000, 1000, 500):
+        account.fleet_gives(*ids(count))
+    outcome = execute(plan, account.clients)
+    assert outcome.error() is None
+    assert [count for count, _ in asked] == [1000, 1000, 500]
+    assert len({token for _, token in asked}) == 3
+    assert all(len(token) <= 64 for _, token in asked)
+
+
+def test_what_ec2_refuses_in_the_middle_is_asked_for_when_there_are_tokens(account, asked, quick):
+    plan = many(account, 1100)
+    account.fleet_gives(*ids(1000))
+    account.fleet_fails(*TOO_MANY)
+    account.fleet_gives(*ids(50))
+    account.fleet_gives(*ids(50))
+    outcome = execute(plan, account.clients)
+    assert outcome.error() is None
+    assert [count for count, _ in asked] == [1000, 100, 50, 50]
+    # Two machines a second.
+    assert quick.slept >= 50
+
+
+def test_a_refusal_within_an_answer_asks_for_what_has_not_started_and_no_more(account, asked):
+    plan = many(account, 10)
+    account.fleet_gives(*ids(7), errors=[TOO_MANY])
+    account.fleet_gives(*ids(3))
+    outcome = execute(plan, account.clients)
+    assert outcome.error() is None
+    assert [count for count, _ in asked] == [10, 3]
+
+
+def test_a_market_without_machines_is_not_asked_for_the_next_thousand(account, asked):
+    plan = many(account, 2500)
+    account.fleet_gives(*ids(400), errors=[("InsufficientInstanceCapacity", "none")])
+    error = execute(plan, account.clients).error()
+    assert [count for count, _ in asked] == [1000]
+    assert "AWS has no capacity now" in error.what
+    assert "started 400 of 2500 workers" in error.what
+
+
+def test_lack_of_machines_after_refused_calls_is_told_as_that(account):
+    plan = many(account, 1100)
+    account.fleet_gives(*ids(1000), errors=[TOO_MANY])
+    account.fleet_fails(*TOO_MANY)
+    account.fleet_gives(*ids(10), errors=[("InsufficientInstanceCapacity", "none")])
+    error = execute(plan, account.clients).error()
+    assert "AWS has no capacity now" in error.what
+
+
+def test_a_launch_gives_up_when_ec2_goes_on_to_refuse_and_says_how_many_have_started(
+    account, quick, capsys
+):
+    plan = many(account, 1100)
+    account.fleet_gives(*ids(1000))
+    for _ in range(60):
+        account.fleet_fails(*TOO_MANY)
+    error = execute(plan, account.clients).error()
+    account.stub._queue.clear()
+    assert isinstance(error, ServiceError)
+    assert "EC2 is refusing calls; started 1000 of 1100 workers" in error.what
+    assert "parallelize scale" in error.fix
+    # 100 machines are 50 s, and two minutes of patience.
+    assert quick.slept <= 170 + early_end.PATIENCE_SECONDS + 5
+    assert "EC2 refuses calls for now; the rest in steps of 50, for up to 3 minutes" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+
+
+def test_workers_of_the_first_thousand_are_told_although_the_next_request_fails(account):
+    plan = many(account, 2000)
+    account.fleet_gives(*ids(1000))
+    account.fleet_fails("UnauthorizedOperation", "AWS's own words")
+    outcome = execute(plan, account.clients)
+    assert len(outcome.started) == 1000
+    assert isinstance(outcome.error(), AccessError)
+    assert "started 1000 of 2000 workers" in outcome.error().what

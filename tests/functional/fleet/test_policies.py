@@ -36,6 +36,7 @@ QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:parallelize-scans"
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
 LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
 LOG = f"{LOGS}:/parallelize/agents:log-stream"
+TOPICS = f"arn:aws:sns:{REGION}:{ACCOUNT}"
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:id:autoScalingGroupName"
 USERS = f"arn:aws:iam::{ACCOUNT}:user"
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
@@ -81,6 +82,8 @@ ALLOWED = {
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Parallelize"}),
         ("logs:CreateLogStream", f"{LOG}:scans/i-1", {}),
         ("logs:PutLogEvents", f"{LOG}:scans/i-1", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/told/finished-0.json", {}),
+        ("sns:Publish", f"{TOPICS}:parallelize-alarms", {}),
         (
             "autoscaling:TerminateInstanceInAutoScalingGroup",
             f"{GROUP}/parallelize-scans",
@@ -129,6 +132,9 @@ REFUSED = {
         ("s3:DeleteBucket", OBJECTS, {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "AWS/Billing"}),
         ("logs:PutLogEvents", f"{LOGS}:/payments:log-stream:a", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/notify.json", {}),
+        ("sns:Publish", f"{TOPICS}:payments", {}),
+        ("sns:Subscribe", f"{TOPICS}:parallelize-alarms", {}),
         ("logs:GetLogEvents", f"{LOG}:scans/i-1", {}),
         ("logs:CreateLogGroup", f"{LOGS}:/parallelize/agents", {}),
         ("logs:DeleteLogStream", f"{LOG}:scans/i-1", {}),
@@ -307,6 +313,7 @@ def project(tmp_path: Path) -> Path:
     job.chmod(0o755)
     (tmp_path / "parallelize.toml").write_text(
         '[run]\nname = "scans"\ncommand = "./job.sh"\nenv = "env/"\n'
+        'notify = "ana@example.org"\n'
         '[workers]\nami = "stock"\n'
         "[agent]\npoll = 0\ndrain_samples = 1\ndrain_interval = 0\nlease = 30\n"
     )
@@ -336,6 +343,7 @@ async def life(config: AgentConfig, instance: Instance, folder: Path) -> Shutdow
         queue=ThreadedQueue(clients.queue(config.queue_url)),
         dead_letters=ThreadedQueue(clients.queue(config.dead_letter_queue_url)),
         publish=services.make_publisher(config, instance, RequestCounts()),
+        means=services.find_means(config, instance, RequestCounts()),
     )
     worker = await assembly.worker()
     return await worker.run()
@@ -444,6 +452,8 @@ def launching(account, parallelize, vendors, monkeypatch):
             assert code == 0, (words, err)
         with monkeypatch.context() as patch:
             patch.setenv("PARALLELIZE_WORKERS_VCPUS", "4-4")
+            # Three types, or EC2 is asked for no score.
+            patch.setenv("PARALLELIZE_WORKERS_TYPES", "c7i.xlarge,c6i.xlarge,m6i.xlarge")
             code, _, err = parallelize("launch", "1", "--dry-run", "--run", "one")
             assert code == 0, err
     template_contents(calls, seen)

@@ -5,6 +5,7 @@ from tests.functional.fleet.conftest import BUCKET
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
 from tests.strict_aws.rules.machines import EndedAtOnce, NewTemplate, offered
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
+from tests.strict_aws.rules.throttling import Throttling
 
 from parallelize.fleet.clients import ComputeClients
 from parallelize.queues import delete_queues, make_queues
@@ -69,6 +70,26 @@ def test_a_fleet_waits_for_its_new_template(account, scans, parallelize):
     rule = account.strict.rule(NewTemplate)
     assert rule.windows.any_open() == []
     assert len(account.machines("scans")) == 2
+
+
+def test_launch_goes_on_with_what_is_missing_when_ec2_has_tokens_for_it(account, parallelize):
+    account.prepare("many", files=40)
+    account.strict.rule(Throttling).resources["CreateFleet"] = (25, 2.0)
+    code, _, err = parallelize("launch", "40", "--run", "many")
+    assert code == 0, err
+    assert "EC2 refuses calls for now; the rest in steps of 20" in err
+    assert "started 20 of 40; the next in 10 s" in err
+    assert len(account.machines("many")) == 40
+
+
+def test_kill_goes_on_when_ec2_has_tokens_for_machines_to_end(account, scans, parallelize):
+    account.strict.rule(Throttling).resources["TerminateInstances"] = (3, 0.02)
+    for _ in range(2):
+        parallelize("launch", "3", "--run", "scans")
+        code, _, err = parallelize("kill", "--run", "scans")
+        assert code == 0, err
+    assert "waiting: EC2 refuses calls for now" in err
+    assert account.machines("scans") == []
 
 
 def test_a_group_is_launched_again_while_the_former_is_still_being_deleted(

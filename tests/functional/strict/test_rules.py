@@ -128,6 +128,24 @@ def test_too_many_calls_at_once_are_refused_until_there_are_tokens_again():
     rule.before(call)
 
 
+def test_more_machines_than_there_are_tokens_for_are_refused_as_a_whole():
+    clock = Clock(lambda: 0.0)
+    rule = Throttling(World(clock))
+
+    def ask(count):
+        target = {"TotalTargetCapacity": count}
+        rule.before(Call("ec2", "CreateFleet", {"TargetCapacitySpecification": target}))
+
+    with pytest.raises(Refusal, match="RequestLimitExceeded"):
+        ask(1001)
+    ask(1000)
+    clock.sleep(49)
+    with pytest.raises(Refusal):
+        ask(100)
+    clock.sleep(1)
+    ask(100)
+
+
 def test_what_a_test_itself_looks_up_is_the_truth_at_once(account):
     sqs = account.client("sqs")
     url = sqs.create_queue(QueueName="q")["QueueUrl"]

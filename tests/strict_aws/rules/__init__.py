@@ -16,6 +16,7 @@ from tests.strict_aws.rules.machines import (
     VolumeSize,
     VolumeSpeed,
 )
+from tests.strict_aws.rules.market import PlacementScores, SpotPrices
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
@@ -52,6 +53,8 @@ RULES: tuple[type[Rule], ...] = (
     PurgedQueue,
     RegionTypes,
     RequiredTypes,
+    PlacementScores,
+    SpotPrices,
     NewTemplate,
     VolumeSize,
     SharedSubnet,

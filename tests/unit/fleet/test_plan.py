@@ -231,6 +231,25 @@ def test_a_cost_limit_is_refused_if_the_price_of_the_fallback_is_not_known_unles
     plan_launch(replace(given, emulated=True), wanted)
 
 
+def test_without_any_spot_price_there_is_nothing_to_wait_for():
+    given = facts(pools=(pool(spot=None),))
+    with pytest.raises(UsageError, match="no spot price is known"):
+        plan_launch(given, request(below=0.05))
+
+
+def test_a_pool_without_a_price_is_not_taken_for_a_cheap_one():
+    given = facts(pools=(pool(spot=None), pool("c6i.xlarge", spot=0.04)))
+    plan = plan_launch(given, request(below=0.05))
+    assert plan.dear is None
+    assert [one["InstanceType"] for one in overrides(only_fleet(plan))] == ["c6i.xlarge"]
+
+
+def test_a_price_of_exactly_the_limit_is_not_below_it():
+    given = facts(pools=(pool(spot=0.05),))
+    assert plan_launch(given, request(below=0.05)).dear
+    assert plan_launch(given, request(below=0.0501)).dear is None
+
+
 def test_of_types_that_nobody_named_the_forty_cheapest_are_asked():
     names = tuple(f"c{n}x.xlarge" for n in range(60))
     many = tuple(
@@ -346,10 +365,6 @@ class TestRefusals:
     def test_workers_that_stop_where_aws_only_terminates(self, changes):
         with pytest.raises(UsageError, match="only on-demand and outside a group"):
             plan_launch(facts(), request(shutdown_behavior="stop", **changes))
-
-    def test_more_workers_than_ec2_takes_in_one_request(self):
-        with pytest.raises(UsageError, match="a fleet has 10,000 workers at most, not 10,001"):
-            plan_launch(facts(), request(count=10_001))
 
     def test_one_time_on_demand_workers_may_stop(self):
         plan = plan_launch(facts(), request(shutdown_behavior="stop", market="on-demand"))

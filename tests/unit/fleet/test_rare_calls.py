@@ -31,6 +31,8 @@ from parallelize.fleet import (
     leftovers,
     network,
     permissions,
+    placement,
+    price_wait,
     prices,
     rates,
     requirements,
@@ -40,6 +42,7 @@ from parallelize.fleet import (
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
+from parallelize.fleet.pool_choice import Dear
 from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
@@ -52,6 +55,7 @@ NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SUBNET = {"SubnetId": "subnet-1", "VpcId": "vpc-1", "AvailabilityZone": "eu-west-1a"}
 PLAN = plan_launch(facts(), request())
 TYPE = facts().pools[0].type
+DEAR = Dear(facts().pools, 0.01)
 ASK = permissions.Ask(("sqs:SendMessage",), "*")
 CALLER = "arn:aws:sts::123456789012:assumed-role/lab/me"
 PLACE = gather.Place("123456789012", "eu-west-1", (), ("c7i.xlarge",), "auto")
@@ -70,6 +74,12 @@ def fact_clients(client: Any) -> FactClients:
 
 def compute_clients(client: Any) -> ComputeClients:
     return ComputeClients(client, client, client)
+
+
+@pytest.fixture(autouse=True)
+def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what waits for a market wait for nothing."""
+    monkeypatch.setattr("time.sleep", no_wait)
 
 
 def no_wait(_: float) -> None:
@@ -123,6 +133,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     network.look: lambda aws: network.look(aws, [SUBNET]),
     permissions.principal: lambda aws: permissions.principal(aws, CALLER),
     permissions.refused: lambda aws: permissions.refused(aws, CALLER, [ASK]),
+    price_wait.wait: lambda aws: price_wait.wait(aws, DEAR, iter([False, True]).__next__, print),
+    placement.ask: lambda aws: placement.ask(aws, "eu-west-1", ["a", "b", "c"], 3),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
     rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
@@ -158,7 +170,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 
 ANSWER_WITHOUT = {
     early_end.watch,
-    gather.find_limit, gather.find_quotas, permissions.principal, prices.on_demand,
+    gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, price_wait.wait,
+    prices.on_demand,
     quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""

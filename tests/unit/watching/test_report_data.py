@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from tests.unit.watching.report_scene import at, gathered, machine, report_on
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
-from parallelize.report.data import SPOT_NOTICE, make_report
+from parallelize.report.data import make_report
 from parallelize.report.export import as_json
 from parallelize.report.hints import FEW, MUCH, hints_on
 from parallelize.runs.history import read_attempts, read_finished
 from parallelize_agent.machine.notices import read_notice
-from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.heartbeat import SPOT_NOTICE, Heartbeat, WorkerState
 from parallelize_core.result import Cause
 
 PEAKS = {

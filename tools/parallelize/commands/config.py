@@ -13,7 +13,7 @@ from parallelize.settings import KEYS, Resolved
 def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
     """Return every setting as a record of its key, value and source."""
     found = [
-        {"key": key, "value": resolved.settings.value(key), "source": resolved.source(key)}
+        {"key": key, "value": resolved.settings.shown(key), "source": resolved.source(key)}
         for key in KEYS
     ]
     for row in found:

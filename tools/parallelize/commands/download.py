@@ -24,6 +24,7 @@ from parallelize.runs.failed import quoted
 from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.known_contents import known_contents
 from parallelize.runs.merge import all_jobs, without_old_merge
+from parallelize.runs.outdated import is_outdated, told_outdated
 from parallelize.runs.output_names import (
     COMPOSED,
     DECOMPOSED,
@@ -63,6 +64,8 @@ class Plan:
     """Of each output, the input that it was made of."""
     silent: Silent = NONE_SILENT
     """The inputs whose jobs have succeeded without any output, if that is doubtful."""
+    outdated: int = 0
+    """How many of the succeeded jobs would bring something else now."""
 
     @property
     def missing(self) -> int:
@@ -175,8 +178,8 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    inputs = [entry.key for entry in all_jobs(store, layout, run)]
-    results = finished_results(store, layout, inputs)
+    entries = {entry.key: entry for entry in all_jobs(store, layout, run)}
+    results = finished_results(store, layout, [*entries])
     succeeded = [result for result in results if result.status == "succeeded"]
     made = [(output, result.key) for result in succeeded for output in result.outputs]
     if run.naming.on_clash == "replace":
@@ -190,9 +193,10 @@ def make_plan(context: Context, folder: Path) -> Plan:
         tuple(refused),
         succeeded=len(succeeded),
         failed=len(results) - len(succeeded),
-        total=len(inputs),
+        total=len(entries),
         makers={output.key: key for output, key in made},
         silent=among(run, succeeded),
+        outdated=sum(is_outdated(run, entries[one.key], one) for one in succeeded),
     )
 
 
@@ -262,6 +266,8 @@ def _tell(done: Fetched, hint: str) -> None:
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
         f"{done.present:,} there already"
     )
+    for line in told_outdated(plan.outdated, hint):
+        say(line)
     for line in (*told_silent(plan.silent), *advice(plan.silent)):
         say(line)
     if plan.silent.count:
@@ -283,4 +289,5 @@ def _record(run: str, done: Fetched) -> dict[str, object]:
         "failed": done.plan.failed,
         "missing": done.plan.missing,
         "without_output": done.plan.silent.count,
+        "outdated": done.plan.outdated,
     }

@@ -9,7 +9,9 @@ Other commands use the same steps:
 
 from __future__ import annotations
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -17,21 +19,25 @@ from parallelize.commands.machine_types import machine_types, requirements
 from parallelize.commands.stock_bundle import pack, send
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
+from parallelize.fleet import price_wait
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
-from parallelize.fleet.facts import Facts, Work
+from parallelize.fleet.facts import Facts, Interruptions, Work
 from parallelize.fleet.gather import Place, gather
+from parallelize.fleet.placement import ask
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.pool_choice import steers
+from parallelize.fleet.pool_history import history
+from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
 from parallelize.options import NOTHING, Common
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize.units import plural
 from parallelize_core.errors import MissingError, NothingToDoError, UsageError
@@ -49,6 +55,7 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     ami: str | None = None,
     max_price: float | None = None,
     max_cost: float | None = None,
+    when_below: float | None = None,
     print_config: bool = False,
     dry_run: bool = False,
     force: bool = False,
@@ -69,24 +76,59 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     if print_config:
         answer(agent_config(context, queues).encode(indent=2))
         return None
-    request = make_request(context, queues, context.settings.workers.count, force=force)
-    plan = plan_launch(read_facts(context, queues, request), request)
+
+    def make_plan() -> LaunchPlan:
+        asked = make_request(context, queues, context.settings.workers.count, force=force)
+        request = replace(asked, below=when_below)
+        return plan_launch(scored(context, read_facts(context, queues, request), request), request)
+
+    plan = make_plan()
     if dry_run:
         show(plan, dry_run=True)
         return None
     check_ours(context)
-    return carry_out(plan, context, json=json)
+    began = time.monotonic()
+    plan = await_price(context, queues, plan, make_plan)
+    return carry_out(plan, context, json=json, waited=time.monotonic() - began)
 
 
-def carry_out(plan: LaunchPlan, context: Context, *, json: bool = False) -> int:
-    """Start the machines, say what came of it, and return the exit code."""
+def await_price(
+    context: Context, queues: Queues, plan: LaunchPlan, make_plan: Callable[[], LaunchPlan]
+) -> LaunchPlan:
+    """Return a plan that need not wait for a price, made when it can be carried out.
+
+    Raises what planning does: the run may be done, or paused, before the price is right.
+    """
+
+    def is_over() -> bool:
+        return not queues.main.counts().total or bool(load_run(context.store, context).paused)
+
+    try:
+        while plan.dear:
+            show(plan, dry_run=False)
+            say("nothing is started before; ctrl-C ends the wait")
+            price_wait.wait(context.client("ec2"), plan.dear, is_over, say)
+            plan = make_plan()
+    except KeyboardInterrupt:
+        say("interrupted; nothing was started")
+        raise
+    return plan
+
+
+def carry_out(
+    plan: LaunchPlan, context: Context, *, json: bool = False, waited: float = 0.0
+) -> int:
+    """Start the machines, say what came of it, and return the exit code.
+
+    `waited` seconds have passed until their price was right.
+    """
     show(plan, dry_run=False)
     try:
         outcome = start(plan, context)
     except KeyboardInterrupt:
         say(f"interrupted; workers may have started: parallelize scale N{context.hint} counts them")
         raise
-    _report(outcome, json=json)
+    _report(plan, outcome, waited, json=json)
     if error := outcome.error():
         raise error
     return 0
@@ -150,10 +192,31 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
     enough = facts.workers + request.count
     with_cost = request.max_cost is not None
     work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
-    found = replace(facts, work=work, emulated=context.is_free)
+    found = replace(
+        facts, work=work, emulated=context.is_free, history=_history(context, request, snapshot)
+    )
     if snapshot is None:
         return found
     return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
+
+
+def _history(
+    context: Context, request: LaunchRequest, snapshot: Snapshot | None
+) -> tuple[Interruptions, ...]:
+    """Return what became of the run's spot workers, if it matters where others start."""
+    if not steers(request):
+        return ()
+    beats = snapshot.heartbeats if snapshot else read_heartbeats(context.store, context.layout)
+    return history(beats, time.time())
+
+
+def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:
+    """Ask EC2 how likely the spot market is to give the machines; the local cloud gives all."""
+    if context.is_free:
+        return facts
+    count = dict(shares(request)).get("spot", 0)
+    types = (pool.type.name for pool in facts.pools)
+    return replace(facts, placement=ask(context.client("ec2"), context.region, types, count))
 
 
 def find_queues(context: Context) -> Queues:
@@ -201,13 +264,15 @@ def show(plan: LaunchPlan, *, dry_run: bool) -> None:
         say("nothing was created")
 
 
-def _report(outcome: LaunchOutcome, *, json: bool) -> None:
+def _report(plan: LaunchPlan, outcome: LaunchOutcome, waited: float, *, json: bool) -> None:
     if json:
         answer_json(
             {
                 "schema": 1,
                 "asked": outcome.asked,
                 "group": outcome.group or None,
+                "waited_seconds": round(waited),
+                "placement_score": plan.placement.score if plan.placement else None,
                 "started": [vars(machine) for machine in outcome.started],
             }
         )

@@ -156,6 +156,7 @@ def _for_one(resolved: Resolved) -> Resolved:
         "grid": {},
         "attempts": 1,
         "halt": None,
+        "reuse": False,
     }
     local = with_tables(
         resolved,

@@ -5,92 +5,51 @@ interrupted `prep` is repeated. If workers are to start from a vendor's plain im
 them is sent along. The order is inputs, manifest, environment, run.json: a run
 that can be found has all that it names.
 
-A new input is added by a further part of the manifest. One whose content has *changed* is
-taken only if its job has failed, and `retry` then sends the new version: otherwise a result, or a
-message under way, belongs to the old content, and nobody could tell which one was processed.
+A new input is added by a further part of the manifest. What has *changed* is compared with what the
+results were made from (see `runs.outdated`): a job that has failed takes its new input, and `retry`
+sends it; those that have succeeded are done again only if that is what the user wants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parallelize import bucket, region
-from parallelize.commands import stock_bundle
+from parallelize.commands import changed, stock_bundle
 from parallelize.commands.machine_types import machine_types
-from parallelize.console import answer_json, say, say_plan, say_plans, shown, some
+from parallelize.commands.prep_plan import Plan, make_plan, remarks
+from parallelize.commands.redo import redo
+from parallelize.console import answer_json, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
-from parallelize.options import NO_WORK, NOTHING, Common, Work
+from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
 from parallelize.progress import progress
-from parallelize.runs.input_files import local_files, remote_files
-from parallelize.runs.inputs import Refused, told_left_out
-from parallelize.runs.jobs.plan import (
-    Entries,
-    KnownJobs,
-    check_name,
-    numbered,
-    with_files,
-    write_parts,
-)
-from parallelize.runs.jobs.wanted import Asked, compare, read_asked
+from parallelize.runs import reuse, superseded
+from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
+from parallelize.runs.jobs.wanted import Asked, read_asked
+from parallelize.runs.notify import store_notify
+from parallelize.runs.outdated import Comparison, compare_results
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
-    Draft,
-    check_same_columns,
-    check_same_places,
     drafted,
     find_run,
     is_renewal,
-    no_numbers,
     publish,
 )
-from parallelize.runs.results import read_result
-from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
-from parallelize_core.files import InputFile
+from parallelize_core.files import InputFile, files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.store import Store
 
 _PART_TRIES = 10
 
-NAMED = 20
-"""How many of the objects that cannot be inputs are named."""
+_NOT_TOLD = {"noun", "outdated"}
+"""Of `Prepared`, what is for other commands."""
 
-CHANGED = (
-    "the environment or the settings of the run have changed since it was prepared\n"
-    "  files that are done stay as they are; to redo everything, --run NAME"
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `prep` will do: send files, add entries to the manifest, renew run.json."""
-
-    draft: Draft
-    uploads: tuple[Outgoing, ...]
-    entries: Iterable[Entry]
-    """All that may be new; those that are there by then are left alone."""
-    new: int
-    corrected: tuple[Entry, ...] = ()
-    """Inputs whose jobs have failed, as they are now."""
-    left_out: tuple[str, ...] = ()
-    """What was found and is no input."""
-    twins: tuple[str, ...] = ()
-    """What to say of inputs whose names other disks take for one."""
-    refused: tuple[Refused, ...] = ()
-    """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
-    ungrouped: tuple[str, ...] = ()
-    """Files that `run.group` puts into no job."""
-    unfinished: str = ""
-    """What to say of the run whose outputs are the inputs, if it is not finished."""
-
-    @property
-    def bytes(self) -> int:
-        """The size of the uploads."""
-        return sum(upload.size for upload in self.uploads)
+CHANGED = "the environment or the settings of the run have changed since it was prepared"
 
 
 @dataclass(frozen=True)
@@ -102,23 +61,28 @@ class Prepared:
     added: int
     uploaded: int
     uploaded_bytes: int
+    again: int
+    copied: int
     environment: str
     left_out: int
     refused: int
     noun: str = "input"
     """What the inputs are called for people."""
+    outdated: Collection[str] = ()
+    """The ETags of the results that were found to be out of date."""
 
 
-def prep(
+def prep(  # noqa: PLR0913 - each is a flag of its own
     *,
     work: Work = NO_WORK,
     create_bucket: bool = False,
+    finished: Finished = NOT_SAID,
     dry_run: bool = False,
     json: bool = False,
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""
-    context = open_context(common, work.flags())
+    context = open_context(common, {**work.flags(), **finished.flags()})
     if dry_run:
         show_plan(context)
         return
@@ -128,16 +92,21 @@ def prep(
         f"{done.uploaded:,} uploaded ({show_size(done.uploaded_bytes)})"
     )
     if json:
-        told = {name: value for name, value in done.__dict__.items() if name != "noun"}
+        told = {name: value for name, value in done.__dict__.items() if name not in _NOT_TOLD}
         answer_json({"schema": 1, **told})
 
 
 def prepare(
-    context: Context, *, create_bucket: bool = False, asked: Asked | None = None
+    context: Context,
+    *,
+    create_bucket: bool = False,
+    asked: Asked | None = None,
+    again: Sequence[str] | None = None,
 ) -> Prepared:
     """Do all of `prep`, of what is `asked` for; by default that is what the settings say.
 
-    What is there already is not sent again.
+    What is there already is not sent again. The finished jobs `again` are done once more, all of
+    them if it is empty.
 
     Raises UsageError, before anything is sent, for whatever is wrong with inputs or command.
     """
@@ -147,17 +116,28 @@ def prepare(
         check_ours(context)
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, asked)
+        known = find_run(store, context.layout.run_json)
+        found = compare_results(store, context.layout, known, plan.now)
+        decision = _decide(context, plan, found, again)
+        plan = plan.keeping(decision.redo) if decision.keep else plan
         for line in remarks(plan):
             say(line)
+        same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
         adopt(context)
+        copied = changed.copy_same(context, draft.run, same)
+        plan = plan.without(_unneeded(context, plan, copied, decision.redo))
         stored = send(context, plan.uploads)
         stock_bundle.send(context, bundles)
         add_corrections(store, context.layout, [*_with_stored(plan.corrected, stored)])
         entries = _with_stored(plan.entries, stored)
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
-        known = find_run(store, context.layout.run_json) is not None
-        if publish(store, context, draft) and known:
+        renewed = publish(store, context, draft) and known is not None
+        if renewed:
             say(CHANGED)
+        store_notify(context)
+        waiting = () if decision.keep else found.waiting
+        sent = redo(context, decision.redo, waiting, renewed=renewed)
+        superseded.sweep(context, draft.run)
     environment = draft.run.environment
     return Prepared(
         run=context.run,
@@ -165,11 +145,37 @@ def prepare(
         added=plan.new,
         uploaded=len(plan.uploads),
         uploaded_bytes=plan.bytes,
+        again=sent,
+        copied=len(copied),
         environment=environment.identity if environment else "",
         left_out=len(plan.left_out),
         refused=len(plan.refused),
         noun="input" if asked.shape.plain else "job",
+        outdated=frozenset(one.etag for one in found.outdated),
     )
+
+
+def _unneeded(
+    context: Context, plan: Plan, copied: Collection[str], redo: Collection[str]
+) -> set[str]:
+    """Return the inputs that need not be sent, as what they would be made into was copied."""
+    names = {upload.name for upload in plan.uploads}
+    for entry in plan.corrected:
+        names -= {file.key for file in files_of(entry)}
+    return reuse.unneeded(context, plan.entries, names, copied, redo)
+
+
+def _decide(
+    context: Context, plan: Plan, found: Comparison, again: Sequence[str] | None
+) -> changed.Decision:
+    """Return what becomes of finished jobs; those that are to be done again need no question."""
+    named: dict[str, str] = {}
+    if again is not None:
+        new = [entry.key for entry in plan.entries] if again and plan.new else []
+        named = changed.again(context, again, new)
+    others = tuple(one for one in found.outdated if one.key not in named)
+    decision = changed.decide(context, replace(found, outdated=others))
+    return replace(decision, redo={**decision.redo, **named})
 
 
 def show_plan(context: Context) -> None:
@@ -185,6 +191,10 @@ def show_plan(context: Context) -> None:
         check_ours(context)
         plan = make_plan(context, context.store, draft, asked)
         renewed = is_renewal(context.store, context, draft)
+        there = find_run(context.store, context.layout.run_json)
+        found = compare_results(context.store, context.layout, there, plan.now)
+        same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
+        plan = plan.without(_unneeded(context, plan, {one.entry.key for one in same}, ()))
     for bundle in stock_bundle.pack(context, machine_types(context)):
         if not bundle.sent:
             say_plan(f"would upload {stock_bundle.describe(bundle)}")
@@ -195,98 +205,13 @@ def show_plan(context: Context) -> None:
         say_plan("would replace the environment or the settings of the run: they have changed")
     for line in remarks(plan):
         say_plan(line)
+    for line in changed.planned(context, found):
+        say_plan(line)
+    if same:
+        say_plan(f"would copy the outputs of {plural(len(same), 'file')} from another run")
     size = show_size(plan.bytes)
     noun = "input" if asked.shape.plain else "job"
     say_plan(f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send")
-
-
-def remarks(plan: Plan) -> Iterator[str]:
-    """Say what was found and does not become an input."""
-    if plan.unfinished:
-        yield plan.unfinished
-    if told := told_left_out(plan.left_out):
-        yield told
-    if plan.ungrouped:
-        named = some(list(plan.ungrouped)).replace("\n", ", ")
-        yield f"{plural(len(plan.ungrouped), 'file')} in no group of run.group, left out: {named}"
-    yield from plan.twins
-    if plan.refused:
-        lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
-        more = [f"and {len(plan.refused) - NAMED:,} more"] if len(plan.refused) > NAMED else []
-        yield "\n  ".join(
-            [f"{plural(len(plan.refused), 'object')} cannot be processed:", *lines, *more]
-        )
-
-
-def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Plan:
-    """Compare what is wanted with what is there."""
-    there = find_run(store, context.layout.run_json)
-    check_same_places(draft.run, there)
-    check_same_columns(draft.run, there)
-    if draft.numbered:
-        _check_numbers(KnownJobs(store, context.layout))
-    return (_plain_plan if asked.shape.plain else _shaped)(context, draft, asked)
-
-
-def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
-    store, layout = context.store, context.layout
-    known = {entry.key: entry for entry in KnownJobs(store, layout)}
-    if asked.found is None:
-        files = remote_files(context)
-    else:
-        files = local_files(store, layout, asked.found.inputs, known)
-        files = replace(files, left_out=asked.found.left_out)
-    wanted = files.wanted
-    changed = [e.key for e in wanted if e.key not in files.held and _differs(e, known)]
-    check_changes(store, layout, changed, {entry.key: entry.etag for entry in wanted})
-    new = tuple(entry for entry in wanted if entry.key not in known)
-    for entry in new:
-        check_name(entry.key)
-    corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
-    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
-    return Plan(
-        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins),
-        files.refused, unfinished=files.unfinished,
-    )  # fmt: skip
-
-
-def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
-    shaped = compare(context, asked)
-    plan, files = shaped.plan, shaped.files
-    etags = {entry.key: entry.etag for entry in plan.changed}
-    every = KnownJobs(context.store, context.layout) if etags else ()
-    known = {entry.key: entry for entry in every if entry.key in etags}
-    corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
-    check_changes(context.store, context.layout, etags, etags)
-    left_out = asked.found.left_out if asked.found else files.left_out
-    return Plan(
-        draft, files.uploads, plan.entries, plan.new, corrected, left_out,
-        refused=files.refused, ungrouped=shaped.ungrouped, unfinished=files.unfinished,
-    )  # fmt: skip
-
-
-def _check_numbers(known: Iterable[Entry]) -> None:
-    if lacking := [entry.key for entry in known if entry.number is None]:
-        raise no_numbers(lacking)
-
-
-def _kept_number(entry: Entry, known: Mapping[str, Entry]) -> Entry:
-    return entry.model_copy(update={"number": known[entry.key].number})
-
-
-def check_changes(
-    store: Store, layout: RunLayout, changed: Iterable[str], etags: Mapping[str, str]
-) -> None:
-    """Raise UsageError for inputs that changed although their jobs have not failed."""
-    refused = [key for key in changed if not _may_change(store, layout, key, etags[key])]
-    if refused:
-        verb = "has" if len(refused) == 1 else "have"
-        raise UsageError(
-            f"{plural(len(refused), 'input')} {verb} changed since it was prepared",
-            some(refused),
-            "give the new version a run of its own: --run NAME\n"
-            "(only an input whose job failed may change; then: parallelize retry)",
-        )
 
 
 def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
@@ -367,15 +292,3 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
         )  # fmt: skip
     bucket.create(s3, name, context.region, context.settings.aws.tags)
     say(f"made the bucket {name}")
-
-
-def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:
-    return entry.key in known and known[entry.key].etag != entry.etag
-
-
-def _may_change(store: Store, layout: RunLayout, key: str, etag: str) -> bool:
-    result = read_result(store, layout, key)
-    if result is None:
-        return False
-    # The second: a retry has processed this very version already.
-    return result.status == "failed" or result.input_etag == etag

@@ -282,6 +282,7 @@ def _file_now(context: Context, run: Run, file: InputFile) -> InputFile:
     if found is None:
         raise MissingError(
             f"the input {shown(file.key)} is no longer in {run.input.uri}",
-            fix="put it there again: parallelize prep",
+            fix="put it there again: parallelize prep; to send it and process it once more:\n"
+            f"parallelize run --again {quoted(file.key)}",
         )
     return file.model_copy(update={"size": found.size, "etag": found.etag})

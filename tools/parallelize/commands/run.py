@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from parallelize.commands import prep
+from parallelize.commands.after_run import write_joblog, write_page
 from parallelize.commands.download import (
     SOME_FAILED,
     check_folder,
@@ -25,7 +26,8 @@ from parallelize.commands.download import (
 from parallelize.commands.enqueue import send_jobs
 from parallelize.commands.launch import find_queues, make_request, read_facts, start
 from parallelize.commands.local import NOT_AWS
-from parallelize.commands.report import default_name, write_report
+from parallelize.commands.redo import redo_late
+from parallelize.commands.report import default_name
 from parallelize.commands.status import make_reader, with_flags
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
@@ -33,20 +35,18 @@ from parallelize.fleet import instances
 from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
-from parallelize.options import NO_WORK, NOTHING, Common, Work
-from parallelize.runs import one_liner
+from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
+from parallelize.runs import one_liner, superseded
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
-from parallelize.runs.history import read_finished
-from parallelize.runs.joblog import joblog as joblog_lines
-from parallelize.runs.merge import all_jobs
+from parallelize.runs.outdated import told_outdated
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.units import plural
-from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
+from parallelize_core.errors import NothingToDoError, UsageError
 from parallelize_core.heartbeat import WorkerState
 
 OUT = "out"
@@ -56,8 +56,8 @@ LOCAL_FOOTER = "ctrl-C ends the local workers; the same command goes on"
 IDLE_SECONDS = 30 * 60
 """How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
 
-REPORTED_FILES = 100_000
-"""Of more files nobody waits for a report unasked: all their results are read once more."""
+LATE_ROUNDS = 3
+"""How often jobs are done again that had begun before a change: once, unless there are others."""
 
 LOOKS_ALONE = 3
 """How often in a row there must be neither heartbeat nor machine before a run stands still."""
@@ -71,30 +71,40 @@ def run(  # noqa: PLR0913 - each is a flag of its own
     out: Path | None = None,
     workers: int | None = None,
     joblog: Path | None = None,
+    again: bool = False,
     work: Work = NO_WORK,
+    finished: Finished = NOT_SAID,
     dry_run: bool = False,
     json: bool = False,
     common: Common = NOTHING,
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS."""
-    line = one_liner.parse(words, has_inputs=bool(work.inputs or work.grid))
+    has_inputs = bool(work.inputs or work.grid)
+    named = again and not has_inputs and one_liner.BEFORE_FILES not in words
+    line = one_liner.parse(() if named else words, has_inputs=has_inputs)
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
-        flags = {**work.flags(), **settings, "workers.count": workers}
-        return _run(common, flags, Places(out, joblog), dry_run=dry_run, json=json)
+        flags = {**work.flags(), **finished.flags(), **settings, "workers.count": workers}
+        redone = (words if named else ()) if again else None
+        return _run(common, flags, Said(out, joblog, redone), dry_run=dry_run, json=json)
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the outputs and the list of jobs go; None for the usual place, and for nowhere."""
+class Said:
+    """What is said beside settings.
+
+    `out` and `joblog` are where the outputs and the list of jobs go; None for the usual place, and
+    for nowhere. `again` are the finished files to process once more; all of them if it is empty.
+    """
 
     out: Path | None = None
     joblog: Path | None = None
+    again: Sequence[str] | None = None
 
 
 def _run(
-    common: Common, flags: Mapping[str, object], places: Places, *, dry_run: bool, json: bool
+    common: Common, flags: Mapping[str, object], said: Said, *, dry_run: bool, json: bool
 ) -> int:
     context = open_run(common, flags)
     if context.settings.workers.count < 1:
@@ -102,16 +112,16 @@ def _run(
             "run needs at least one worker", None,
             "--workers 2; or without any: parallelize prep, then parallelize enqueue",
         )  # fmt: skip
-    folder = places.out or context.folder / OUT
+    folder = said.out or context.folder / OUT
     if dry_run:
         show_plan(context, folder)
         return 0
     reader = make_reader(context)
-    end, complete = carry_through(context, reader, folder, local=common.local)
+    end, complete = carry_through(context, reader, folder, local=common.local, again=said.again)
     machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
-    page = _write_report(context, end.total)
-    if places.joblog:
-        _write_joblog(context, reader.snapshot(), places.joblog)
+    page = write_page(context, end.total)
+    if said.joblog:
+        write_joblog(context, reader.snapshot(), said.joblog)
     for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
         say(line)
     if json:
@@ -136,17 +146,28 @@ def open_run(common: Common, flags: Mapping[str, object]) -> Context:
 
 
 def carry_through(
-    context: Context, reader: Reader, folder: Path, *, local: bool
+    context: Context,
+    reader: Reader,
+    folder: Path,
+    *,
+    local: bool,
+    again: Sequence[str] | None = None,
 ) -> tuple[RunStatus, bool]:
     """Prepare, enqueue, launch, watch and download; do only what is missing.
 
+    Finished jobs that are named in `again`, all if it is empty, are done once more.
     Returns how the run stands, and whether all that it has made so far is in `folder`.
     """
     check_apart(context, folder)
     check_folder(folder)
-    prep.prepare(context)
+    prepared = prep.prepare(context, again=again)
     with _interruptible(context, local=local):
         end = work_off(context, reader, local=local)
+        for _ in range(LATE_ROUNDS):
+            if not (end.finished and redo_late(context, prepared.outdated)):
+                break
+            end = work_off(context, reader, local=local)
+        superseded.sweep(context, load_run(context.store, context))
         return end, _download(context, folder)
 
 
@@ -276,36 +297,14 @@ def _download(context: Context, folder: Path) -> bool:
     except NothingToDoError as nothing:
         say(nothing.what)
         return True
-    told = told_refusals(fetched.broken), healing(fetched.broken, context.hint)
+    told = (
+        told_refusals(fetched.broken),
+        healing(fetched.broken, context.hint),
+        told_outdated(fetched.plan.outdated, context.hint),
+    )
     for line in chain(*told):
         say(line)
     return not fetched.broken
-
-
-def _write_report(context: Context, total: int) -> Path | None:
-    """Write the page on the run, if it is wanted; without one the run is no worse."""
-    if not context.settings.report.html:
-        return None
-    if total > REPORTED_FILES:
-        say(f"a report on this many files takes a while: parallelize report{context.hint}")
-        return None
-    try:
-        return write_report(context)
-    except (OSError, ParallelizeError) as error:
-        say(f"no report: {error}".replace("\n", "\n  "))
-        return None
-
-
-def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
-    """Write what has become of each job; raise UsageError if it cannot be written."""
-    store, layout = context.store, context.layout
-    entries = all_jobs(store, layout, snapshot.run)
-    results = read_finished(store, snapshot, entries)
-    try:
-        with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
-            text.writelines(joblog_lines(load_run(store, context), entries, results))
-    except OSError as error:
-        raise UsageError(f"{escape(str(file))} cannot be written", error.strerror) from None
 
 
 def _await_departure(context: Context, seconds: float) -> int:

@@ -33,6 +33,7 @@ def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, 
     """
     if not ids:
         return ()
+    new = frozenset(ids)
     begun = time.monotonic()
     found: list[Machine] = []
     for pause in pauses():
@@ -40,8 +41,8 @@ def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, 
             known = instances.find(ec2, names, instances.KNOWN)
         except ParallelizeError:
             break
-        found = [machine for machine in known if machine.id in ids]
-        starting = len(found) < len(ids) or any(one.state == "pending" for one in found)
+        found = [machine for machine in known if machine.id in new]
+        starting = len(found) < len(new) or any(one.state == "pending" for one in found)
         if not starting or time.monotonic() - begun >= PATIENCE_SECONDS:
             break
         time.sleep(pause)

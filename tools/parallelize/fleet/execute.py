@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
 from parallelize.fleet.group import ensure_group
 from parallelize.fleet.instances import Machine
+from parallelize.fleet.pacing import Pace
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint
 from parallelize_core.aws_errors import may_have_happened, response_of, translated
@@ -106,13 +107,16 @@ def _go_on(
     """Ask for the next fleet, unless there was trouble with the last one."""
     if before.trouble:
         return before
+    outcome = before
     try:
-        return _add(before, _create(plan, fleet, ec2))
+        for answer in _create(plan, fleet, ec2):
+            outcome = _add(outcome, answer)
     except ParallelizeError as error:
         # Those that have started cost money: a user who is not told of them launches them again.
-        if not before.started:
+        if not outcome.started:
             raise
-        return replace(before, trouble=error)
+        return replace(outcome, trouble=error)
+    return outcome
 
 
 def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> LaunchOutcome:
@@ -180,16 +184,37 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
         raise
 
 
-def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> LaunchOutcome:
-    """Ask for a fleet; again for a while if EC2 does not know yet that it has the template."""
+def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> Iterator[LaunchOutcome]:
+    """Ask for a fleet, as many machines at a time as EC2 starts, and go through its answers.
+
+    Each request is for machines that have not started, with a token of its own: none comes twice.
+    """
     body = with_templates(fleet.body, _specifications(plan, fleet.templates, ec2))
-    body["TargetCapacitySpecification"]["TotalTargetCapacity"] = fleet.count
-    tokens = (f"-{number}" if number else "" for number in itertools.count())
+    pace, tokens = Pace(fleet.count, say), _tokens(fleet.body["ClientToken"])
+    while True:
+        answer = _outlasting_templates(ec2, body, pace.portion, tokens)
+        throttled = shortfall.is_throttled(answer.refusals)
+        if not pace.goes_on(len(answer.started), throttled=throttled):
+            yield answer
+            return
+        # What is asked for once more is not refused.
+        yield replace(answer, refusals=())
+
+
+def _tokens(token: str) -> Iterator[str]:
+    """Go through tokens of requests: with a token that was used comes only its answer again."""
+    return (f"{token}-{number}" if number else token for number in itertools.count())
+
+
+def _outlasting_templates(
+    ec2: EC2Client, body: dict[str, Any], count: int, tokens: Iterator[str]
+) -> LaunchOutcome:
+    """Ask for `count` machines; again for a while if EC2 does not know its new template yet."""
+    target = {**body["TargetCapacitySpecification"], "TotalTargetCapacity": count}
+    whole = {**body, "TargetCapacitySpecification": target}
 
     def ask() -> LaunchOutcome:
-        # The token of a fleet that gave nothing would only bring that answer again.
-        token = f"{body['ClientToken']}{next(tokens)}"
-        return _ask(ec2, {**body, "ClientToken": token}, fleet.count)
+        return _ask(ec2, {**whole, "ClientToken": next(tokens)}, count)
 
     return outlast(NEW_TEMPLATE, ask, say, early=_is_too_early)
 
@@ -209,7 +234,7 @@ def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
             )
     except ParallelizeError as error:
         refusal = Refusal(code_of(error), response_of(error).get("Error", {}).get("Message", ""))
-        if shortfall.is_about_capacity(refusal.code) or shortfall.is_too_early([refusal]):
+        if shortfall.is_answer(refusal):
             return LaunchOutcome(count, (), (refusal,))
         if not may_have_happened(error):
             raise
@@ -247,8 +272,7 @@ def with_templates(
         {**config, "LaunchTemplateSpecification": specification}
         for config, specification in zip(body["LaunchTemplateConfigs"], specifications, strict=True)
     ]
-    target = dict(body["TargetCapacitySpecification"])
-    return {**body, "LaunchTemplateConfigs": configs, "TargetCapacitySpecification": target}
+    return {**body, "LaunchTemplateConfigs": configs}
 
 
 def _started(instances: Iterable[Any]) -> Iterable[Started]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from parallelize.fleet.placement import Placement
 from parallelize.fleet.rates import UnitPrices
 
 Market = Literal["spot", "on-demand"]
@@ -42,6 +43,21 @@ class Pool:
     def usd(self, market: Market) -> float | None:
         """Return the price of a machine-hour in `market`, or None if it is not known."""
         return self.spot_usd if market == "spot" else self.on_demand_usd
+
+
+@dataclass(frozen=True)
+class Interruptions:
+    """How many of a run's spot workers in a pool were interrupted lately, of how many."""
+
+    type: str
+    zone: str
+    interrupted: int
+    workers: int
+
+    @property
+    def share(self) -> float:
+        """How many of them, between 0 and 1."""
+        return self.interrupted / self.workers
 
 
 @dataclass(frozen=True)
@@ -105,6 +121,10 @@ class Facts:
     spent_usd: float = 0.0
     prepared_usd: float = 0.0
     """What of it was paid for sending inputs and messages, before there was a worker."""
+    history: tuple[Interruptions, ...] = ()
+    """Of each pool that had spot workers of the run within some hours."""
+    placement: Placement | None = None
+    """EC2's guess at what the spot market gives; None if it was not asked."""
     prices: UnitPrices | None = None
     """Of all that is charged beside machines; None where nothing is."""
     addresses: bool = False

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import say
 from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Market
 from parallelize_core.aws_errors import translated
 from parallelize_core.names import Names
+from parallelize_core.outlast import REFUSED_CALLS, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -80,11 +83,16 @@ def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
     return dict(used)
 
 
-@translated("EC2")
 def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate machines; those that are terminated already are no error."""
     for start in range(0, len(ids), TERMINATE_BATCH):
-        ec2.terminate_instances(InstanceIds=list(ids[start : start + TERMINATE_BATCH]))
+        batch = ids[start : start + TERMINATE_BATCH]
+        outlast(REFUSED_CALLS, partial(_terminate, ec2, batch), say)
+
+
+@translated("EC2")
+def _terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
+    ec2.terminate_instances(InstanceIds=list(ids))
 
 
 def _describe(ec2: EC2Client, filters: Sequence[Any]) -> Iterator[Any]:

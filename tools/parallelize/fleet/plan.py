@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from parallelize.fleet import quotas, stock, tags
 from parallelize.fleet.disk import Disk
-from parallelize.fleet.facts import Facts, Image, Market, Pool, Quota, Work
-from parallelize.fleet.group import MAX_TYPES, group_request
+from parallelize.fleet.facts import Facts, Image, Interruptions, Market, Pool, Quota, Work
+from parallelize.fleet.group import group_request
+from parallelize.fleet.placement import Placement
+from parallelize.fleet.pool_choice import (
+    Asked,
+    Dear,
+    asked_pools,
+    by_image,
+    fitting,
+    too_dear,
+    unfit,
+)
 from parallelize.fleet.rates import UnitPrices
 from parallelize.fleet.refusals import check_request, check_work
-from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.template import disk_of, fleet_request, launch_template
 from parallelize_core.config import AgentConfig
 from parallelize_core.cost import price_key
@@ -68,6 +78,7 @@ class LaunchPlan:
     images: tuple[Image, ...]
     """One for each architecture of the pools, that of the cheapest first."""
     pools: tuple[Pool, ...]
+    """Those that are asked in one market or another, cheapest first."""
     quotas: tuple[Quota, ...]
     security_groups: tuple[str, ...]
     """Of the workers; empty for the VPC's default group."""
@@ -84,6 +95,12 @@ class LaunchPlan:
     """What the machines cost an hour, in the cheapest and in the dearest pool; None if unknown."""
     beside: Beside | None
     """What their addresses and disks cost; None where nothing is charged."""
+    dear: Dear | None
+    """What has to become cheaper before anything starts; None if nothing has to."""
+    left_out: tuple[Interruptions, ...]
+    """Why pools of the spot market are not asked that could be."""
+    placement: Placement | None
+    """How likely the spot market is to give the machines; None if EC2 was not asked."""
 
 
 def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
@@ -94,12 +111,14 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     """
     check_request(request)
     check_work(facts, request)
-    pools, images = _pools(facts, request)
+    pools, images = fitting(facts, request)
     disk = _largest_disk(request, images)
     disk.check()
-    check_quota(facts, request, pools)
-    price = hourly_usd(request, pools)
+    asked, left_out = asked_pools(facts, request, pools)
+    check_quota(facts, request, asked)
+    price = hourly_usd(request, asked)
     check_prices(facts, request, pools)
+    check_below(facts, request, asked["spot"])
     charged = None if facts.emulated else facts.prices
     beside = _beside(facts, request, disk, charged) if charged else None
     check_cost(facts, request, price, beside)
@@ -108,9 +127,9 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         "rates": charged.rates(disk, facts.prepared_usd) if charged else None,
     }  # fmt: skip
     agent = request.agent.model_copy(update=known)
-    groups = [_pools_of(image, pools, images) for image in images]
+    groups = by_image(pools, images)
 
-    def templates(market: Market | None) -> tuple[dict[str, Any], ...]:
+    def templates(market: Market | None, images: Iterable[Image]) -> tuple[dict[str, Any], ...]:
         return tuple(
             launch_template(
                 request, image, facts.security_groups, market, _user_data(request, agent, image)
@@ -119,34 +138,47 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         )
 
     def fleet(market: Market, count: int, purpose: str) -> FleetPlan:
-        body = fleet_request(request, market, count, groups, purpose)
-        return FleetPlan(market, count, templates(market), body)
+        wanted = {image: some for image, some in by_image(asked[market], images).items() if some}
+        body = fleet_request(request, market, count, list(wanted.values()), purpose)
+        return FleetPlan(market, count, templates(market, wanted), body)
 
     persistent = request.fleet == "persistent"
     return LaunchPlan(
         request,
         facts.region,
         images,
-        pools,
+        _shown(request, asked),
         facts.quotas,
         facts.security_groups,
         facts.absent,
-        _unfit(facts, images),
+        unfit(facts, images),
         _user_data(request, agent, images[0]),
         fleets=()
         if persistent
         else tuple(fleet(market, count, market) for market, count in shares(request)),
         fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
         group=GroupPlan(
-            templates(None),
-            {pool.type.name: number for number, group in enumerate(groups) for pool in group},
+            templates(None, groups),
+            {
+                pool.type.name: number
+                for number, group in enumerate(groups.values())
+                for pool in group
+            },
             _group_body(request, pools, facts.work),
         )
         if persistent
         else None,
         hourly_usd=price,
         beside=beside,
+        dear=too_dear(asked["spot"], request.below),
+        left_out=left_out,
+        placement=facts.placement,
     )
+
+
+def _shown(request: LaunchRequest, asked: Asked) -> tuple[Pool, ...]:
+    markets = [market for market, _ in shares(request)]
+    return tuple(asked["spot" if markets == ["spot"] and not request.fallback else "on-demand"])
 
 
 def _beside(facts: Facts, request: LaunchRequest, disk: Disk, charged: UnitPrices) -> Beside:
@@ -178,20 +210,11 @@ def _group_body(request: LaunchRequest, pools: Sequence[Pool], work: Work) -> di
     return group_request(request, pools, given, work.waiting)
 
 
-def shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:
-    """Go through how many machines are wanted from which market."""
-    reserved = request.count if request.market == "on-demand" else request.on_demand
-    if spot := request.count - reserved:
-        yield "spot", spot
-    if reserved:
-        yield "on-demand", reserved
-
-
-def hourly_usd(request: LaunchRequest, pools: Sequence[Pool]) -> tuple[float, float] | None:
+def hourly_usd(request: LaunchRequest, asked: Asked) -> tuple[float, float] | None:
     """Return the least and the most that the request costs an hour, None if a price is missing."""
     low = high = 0.0
     for market, count in shares(request):
-        prices = [price for pool in pools if (price := pool.usd(market)) is not None]
+        prices = [price for pool in asked[market] if (price := pool.usd(market)) is not None]
         if not prices:
             return None
         low += count * min(prices)
@@ -199,17 +222,17 @@ def hourly_usd(request: LaunchRequest, pools: Sequence[Pool]) -> tuple[float, fl
     return low, high
 
 
-def check_quota(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
+def check_quota(facts: Facts, request: LaunchRequest, asked: Asked) -> None:
     """Refuse what cannot start even on the smallest machines; an unknown quota refuses nothing."""
     by_code = {quota.code: quota for quota in facts.quotas}
     for market, count in shares(request):
-        sizes = _smallest(market, pools)
+        sizes = _smallest(market, asked[market])
         if any(code is None or code not in by_code for code in sizes):
             continue
         known = [(by_code[code], vcpus) for code, vcpus in sizes.items() if code is not None]
         possible = sum(quota.free // vcpus for quota, vcpus in known)
         if possible < count and not request.force:
-            fitting = replace(facts, pools=tuple(pools))
+            fitting = replace(facts, pools=tuple(asked[market]))
             raise _over_quota(fitting, market, count, possible, known[0])
 
 
@@ -226,6 +249,16 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
             f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
             "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"
             "  (--force launches without the limit)",
+        )
+
+
+def check_below(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
+    """Refuse to wait for a price that AWS does not tell."""
+    if request.below is not None and _dearest("spot", pools) is None:
+        raise UsageError(
+            "--when-below cannot tell what to wait for: no spot price is known",
+            f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
+            "allow ec2:DescribeSpotPriceHistory, or choose other types",
         )
 
 
@@ -257,62 +290,6 @@ def _user_data(request: LaunchRequest, agent: AgentConfig, image: Image) -> str:
 
 def _largest_disk(request: LaunchRequest, images: Sequence[Image]) -> Disk:
     return max((disk_of(request, image) for image in images), key=lambda disk: disk.gib)
-
-
-def _image(facts: Facts) -> Image:
-    if facts.image is None:
-        raise UsageError(
-            f"no parallelize image in account {facts.account} region {facts.region}",
-            fix="parallelize image build   (needs Packer)\n"
-            "  or:  --ami stock   (agent installed at boot, slower start)",
-        )
-    return facts.image
-
-
-def _image_of(pool: Pool, images: Sequence[Image]) -> Image | None:
-    fitting = (image for image in images if image.architecture in pool.type.architectures)
-    return next(fitting, None)
-
-
-def _pools_of(image: Image, pools: Sequence[Pool], images: Sequence[Image]) -> list[Pool]:
-    return [pool for pool in pools if _image_of(pool, images) is image]
-
-
-def _few(pools: tuple[Pool, ...], request: LaunchRequest) -> tuple[Pool, ...]:
-    """Return the pools of the cheapest types, as many as a group takes, if nobody named them."""
-    if not request.by_requirements:
-        return pools
-    names = set(list(dict.fromkeys(pool.type.name for pool in pools))[:MAX_TYPES])
-    return tuple(pool for pool in pools if pool.type.name in names)
-
-
-def _unfit(facts: Facts, images: Sequence[Image]) -> tuple[str, ...]:
-    left = (pool.type.name for pool in facts.pools if not _image_of(pool, images))
-    return tuple(dict.fromkeys(left))
-
-
-def _pools(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tuple[Image, ...]]:
-    """Return the pools that can run an image, cheapest first, and the images that they run."""
-    image = _image(facts)
-    images = (image, *facts.others)
-    fitting = [pool for pool in facts.pools if _image_of(pool, images)]
-    if not fitting:
-        kinds = ", ".join(request.types[:3])
-        why = (
-            f"{kinds} are not offered in the zones of the subnets"
-            if not facts.pools
-            else f"the image is for {image.architecture}, and {kinds} are not"
-        )
-        raise UsageError(f"no machine in {facts.region} fits", why, "choose others with --type")
-    market = request.market
-
-    def cheapest_first(pool: Pool) -> tuple[float, str, str]:
-        price = pool.usd(market)
-        return float("inf") if price is None else price, pool.type.name, pool.zone
-
-    pools = _few(tuple(sorted(fitting, key=cheapest_first)), request)
-    used = dict.fromkeys(found for pool in pools if (found := _image_of(pool, images)))
-    return pools, tuple(used)
 
 
 def _smallest(market: Market, pools: Sequence[Pool]) -> dict[str | None, int]:

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from parallelize.fleet.facts import Facts, Work
-from parallelize.fleet.request import LaunchRequest
+from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, UsageError
-
-MAX_FLEET = 10_000
-"""https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/fleet-quotas.html"""
 
 
 def check_request(request: LaunchRequest) -> None:
     """Refuse a request that AWS could not fulfil whatever there is. Raises UsageError."""
     if request.count < 1:
         raise UsageError("launch takes a number of workers, at least 1")
-    if request.count > MAX_FLEET and request.fleet == "one-time":
-        raise UsageError(
-            f"a fleet has {MAX_FLEET:,} workers at most, not {request.count:,}",
-            "EC2 takes no more in one request", f"launch {MAX_FLEET}, then the rest",
-        )  # fmt: skip
     if not 0 <= request.on_demand <= request.count:
         raise UsageError(f"{request.on_demand} of {request.count} workers cannot be on-demand")
     if request.shutdown_behavior == "stop":
         _check_stop(request)
+    if request.below is not None:
+        _check_below(request, request.below)
     if request.fleet == "persistent" and request.fallback:
         raise UsageError(
             "a persistent fleet keeps asking the spot market, and has no fallback",
             fix="--on-demand K keeps K of the workers on-demand",
+        )
+
+
+def _check_below(request: LaunchRequest, below: float) -> None:
+    if below <= 0:
+        raise UsageError("--when-below takes a price in USD an hour, above 0")
+    if request.fleet == "persistent":
+        raise UsageError(
+            "a persistent fleet buys machines whenever it lacks some, and waits for no price",
+            fix="--max-price limits what it pays, or --fleet one-time",
+        )
+    if "spot" not in dict(shares(request)):
+        raise UsageError(
+            "--when-below waits for spot prices, and no spot worker is asked for",
+            "what machines cost on-demand does not change",
+            "--market spot",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from parallelize_core.names import Names
 class LaunchRequest:
     """How many workers, of what kind, within which limits.
 
-    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run.
+    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run. Of the spot
+    market only pools below `below` USD an hour are asked; while there is none, the plan waits.
     `on_demand` of the `count` workers are on-demand, so that the tail of a run cannot be
     interrupted; `fallback` launches on-demand what the spot market does not give. `token` makes a
     repeated execution of the same plan start nothing twice. `bundles` are the agent for
@@ -39,6 +40,7 @@ class LaunchRequest:
     autoscale: bool = False
     backlog_per_worker: int = 100
     max_price: float | None = None
+    below: float | None = None
     max_cost: float | None = None
     disk: Disk = field(default_factory=Disk)
     shutdown_behavior: Literal["terminate", "stop"] = "terminate"
@@ -60,3 +62,12 @@ class LaunchRequest:
     def tag_list(self) -> list[Any]:
         """The tags of everything that is made for the run, as AWS takes them."""
         return fleet_tags.as_list(fleet_tags.run_tags(self.names, self.tags))
+
+
+def shares(request: LaunchRequest) -> Iterator[tuple[Market, int]]:
+    """Go through how many machines are wanted from which market."""
+    reserved = request.count if request.market == "on-demand" else request.on_demand
+    if spot := request.count - reserved:
+        yield "spot", spot
+    if reserved:
+        yield "on-demand", reserved

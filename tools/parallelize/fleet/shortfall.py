@@ -52,8 +52,9 @@ _PERMISSION = {
     "UnauthorizedOperation", "AccessDenied", "AuthFailure",
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted", "OptInRequired", "PendingVerification",
 }  # fmt: skip
+_TOO_MANY_CALLS = {"RequestLimitExceeded", "Throttling"}
 _THROTTLED = {
-    "RequestLimitExceeded", "Throttling", "RequestResourceCountExceeded", "InternalError",
+    *_TOO_MANY_CALLS, "RequestResourceCountExceeded", "InternalError",
     "InternalFailure", "ServiceUnavailable", "Unavailable",
 }  # fmt: skip
 
@@ -74,6 +75,16 @@ def reason(code: str) -> Reason:
 def is_about_capacity(code: str) -> bool:
     """Whether a failed call says that there are no machines, rather than that it was wrong."""
     return reason(code) in {Reason.QUOTA, Reason.CAPACITY, Reason.PRICE}
+
+
+def is_throttled(refusals: Sequence[_Refused]) -> bool:
+    """Whether EC2 has refused a call, or a part of one, for its number of calls or machines."""
+    return any(refused.code in _TOO_MANY_CALLS for refused in refusals)
+
+
+def is_answer(refused: _Refused) -> bool:
+    """Whether a failed call says what a fleet's errors could say as well, so that one can go on."""
+    return is_about_capacity(refused.code) or is_too_early([refused]) or is_throttled([refused])
 
 
 def is_short(refusals: Sequence[_Refused]) -> bool:
@@ -130,7 +141,10 @@ def _explain_other(
             "attach the stack's launcher policy, or use another profile (AWS_PROFILE)",
         )
     if first is Reason.THROTTLED:
-        return ServiceError(f"EC2 is refusing calls; {count}", message, "try again in a while")
+        return ServiceError(
+            f"EC2 is refusing calls; {count}", message,
+            "parallelize scale N   in a while starts those that are missing",
+        )  # fmt: skip
     if first is Reason.MISTAKE:
         return UsageError(
             f"EC2 does not accept the launch ({found[0].code}); {count}",

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
+from parallelize.fleet.facts import Pool
 from parallelize.fleet.leftovers import Leftover
-from parallelize.fleet.plan import LaunchPlan, shares
+from parallelize.fleet.placement import BEST
+from parallelize.fleet.plan import LaunchPlan
+from parallelize.fleet.pool_history import WINDOW_HOURS
+from parallelize.fleet.request import shares
 from parallelize.fleet.stock import Bundle
 from parallelize.fleet.template import disk_of
-from parallelize.units import show_size
+from parallelize.units import plural, show_size
 
 TYPES_SHOWN = 2
+POOLS_SHOWN = 3
 
 
 def describe_plan(plan: LaunchPlan) -> list[str]:
@@ -26,7 +31,9 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  network  {_network(plan)}",
         *_groups(plan),
         *_quota_lines(plan),
+        *_placement(plan),
         f"  price    {_price(plan)}",
+        *_waits(plan),
         *_beside(plan),
         *(f"  image    {text}" for text in _images(plan)),
     ]
@@ -34,6 +41,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
     if plan.unfit:
         lines.append(f"  left out {', '.join(plan.unfit)}: no image for their architecture")
+    lines += _interrupted(plan)
     lines += _disk(plan)
     lines += [f"  agent    {_bundle(bundle)}" for bundle in request.bundles]
     if plan.group:
@@ -56,9 +64,32 @@ def _network(plan: LaunchPlan) -> str:
     return "the VPC's default security group; parallelize setup makes a closed one"
 
 
+def _placement(plan: LaunchPlan) -> list[str]:
+    """Tell EC2's score, and what makes it better if it is low."""
+    if (placement := plan.placement) is None:
+        return []
+    if placement.score is None:
+        return [f"  score    not known ({placement.why})"]
+    told = f"  score    {placement.score} of {BEST} for {plural(placement.count, 'spot machine')}"
+    if not placement.is_low:
+        return [f"{told}, by EC2"]
+    return [f"{told}: few may come; more types or fewer workers help"]
+
+
 def _groups(plan: LaunchPlan) -> list[str]:
     given = ", ".join(plan.request.security_groups)
     return [f"  groups   {given}, of workers.security_groups"] if given else []
+
+
+def _interrupted(plan: LaunchPlan) -> list[str]:
+    """Tell which pools of the spot market are not asked, and why."""
+    lines = [
+        f"  left out {one.type} in {one.zone}: {one.interrupted} of {plural(one.workers, 'worker')}"
+        f" interrupted within {WINDOW_HOURS} h"
+        for one in plan.left_out[:POOLS_SHOWN]
+    ]
+    more = len(plan.left_out) - POOLS_SHOWN
+    return [*lines, f"           and {plural(more, 'more pool')}"] if more > 0 else lines
 
 
 def _disk(plan: LaunchPlan) -> list[str]:
@@ -124,6 +155,31 @@ def _price(plan: LaunchPlan) -> str:
     if request.agent.max_runtime_seconds:
         stops.append(f"{request.agent.max_runtime_seconds / 3600:g} h")
     return f"{text}, stops at {' or '.join(stops)}" if stops else text
+
+
+def _waits(plan: LaunchPlan) -> list[str]:
+    """Tell what price is waited for, or that only pools below it are asked."""
+    if plan.request.below is None:
+        return []
+    limit = f"{price(plan.request.below)}/h"
+    if not plan.dear:
+        return [f"  below    {limit}: {plural(len(plan.pools), 'pool')} now"]
+    return [
+        f"  waits    until a spot worker costs less than {limit}; now {cheapest(plan.dear.pools)}"
+    ]
+
+
+def cheapest(pools: Sequence[Pool]) -> str:
+    """Return the least spot price of pools, and where it is; one of them has a price."""
+    usd, kind, zone = min(
+        (pool.spot_usd, pool.type.name, pool.zone) for pool in pools if pool.spot_usd is not None
+    )
+    return f"{price(usd)}/h ({kind} in {zone})"
+
+
+def price(amount: float) -> str:
+    """Return a price of a machine-hour, as exact as AWS tells it."""
+    return f"${amount:.4f}".rstrip("0").rstrip(".")
 
 
 def _beside(plan: LaunchPlan) -> list[str]:

@@ -21,9 +21,6 @@ from parallelize_core.result import Attempt, Cause, Result
 ORDER = ("failed", "running", "waiting", "done")
 """What somebody looks for first, first."""
 
-SPOT_NOTICE = "spot notice"
-"""How the reason of a worker begins that AWS has taken back."""
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -268,7 +265,7 @@ def _interruptions(executions: Sequence[Execution], found: Gathered) -> tuple[In
     beats = {beat.worker: beat for beat in found.snapshot.heartbeats}
     at = {one.worker: one.end for one in reversed(executions) if one.cause is Cause.INTERRUPTED}
     for beat in beats.values():
-        if beat.reason.startswith(SPOT_NOTICE):
+        if beat.interrupted:
             at[beat.worker] = beat.leaving or at.get(beat.worker, beat.seen)
     made = (
         Interruption(worker, when, beats[worker].reason if worker in beats else "")

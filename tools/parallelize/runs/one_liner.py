@@ -25,7 +25,7 @@ from parallelize_core.template import Given
 
 _USAGE = "parallelize run -- COMMAND ::: FILE..."
 _HOW = f"--help, or: {_USAGE}\nor with --inputs or --grid: parallelize run --grid lr=1,2 -- COMMAND"
-_BEFORE_FILES = ":::"
+BEFORE_FILES = ":::"
 _NAME_CHARACTERS = 40
 _WHATEVER_IT_LEAVES = {"output.collect": ["**"], "run.require_output": False}
 
@@ -72,15 +72,15 @@ def parse(words: Sequence[str], *, has_inputs: bool = False) -> OneLiner | None:
     """
     if not words:
         return None
-    place = next((n for n, word in enumerate(words) if word.startswith(_BEFORE_FILES)), None)
+    place = next((n for n, word in enumerate(words) if word.startswith(BEFORE_FILES)), None)
     if place is None and has_inputs:
         return OneLiner(as_text(words), ())
     if place is None:
         named = " ".join(map(escape, words))
         raise UsageError(f"parallelize run does not take: {named}", None, _HOW)
     command, files = words[:place], words[place + 1 :]
-    odd = [word for word in words[place:] if word.startswith(_BEFORE_FILES)]
-    if odd != [_BEFORE_FILES]:
+    odd = [word for word in words[place:] if word.startswith(BEFORE_FILES)]
+    if odd != [BEFORE_FILES]:
         raise UsageError(
             f"{' '.join(map(escape, odd))} is not understood here",
             "one ::: is, before the names of the files",

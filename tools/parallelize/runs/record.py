@@ -29,6 +29,7 @@ from parallelize.runs.locking import is_installed
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
+from parallelize.runs.recipe import Recipe, publish_recipe, recipe_of
 from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
@@ -58,6 +59,7 @@ class Draft:
 
     run: Run
     archive: Path | None
+    recipe: Recipe
     numbered: bool = False
     """Whether the command has a place for the number of its job."""
 
@@ -127,7 +129,10 @@ def drafted(
             "then": then,
         }
         has_number = grammar is not None and grammar.needs_number(command)
-        yield Draft(run.model_copy(update=update), archive, has_number)
+        run = run.model_copy(update=update)
+        recipe = recipe_of(run, archive)
+        run = run.model_copy(update={"recipe": recipe.digest})
+        yield Draft(run, archive, recipe, has_number)
 
 
 def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
@@ -177,6 +182,7 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
             store.put_file(
                 wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
             )
+    publish_recipe(store, context.layout, draft.recipe)
     condition = Condition(etag=head.etag) if head else IF_ABSENT
     written = store.put(context.layout.run_json, wanted.encode(), condition)
     # If the answer to our own write was lost, what is there is ours.
@@ -198,6 +204,8 @@ def _kept(draft: Draft, there: Run) -> Run:
     )  # fmt: skip
     kept = {name: getattr(there, name) for name in lived}
     kept["v"] = max(draft.run.v, there.v)
+    same = (there.recipe, there.then) == (draft.run.recipe, draft.run.then)
+    kept["renewed"] = there.renewed or not same
     return draft.run.model_copy(update=kept)
 
 

@@ -160,6 +160,13 @@ def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
     return (ObjectInfo(place, 0, results[place]) for place in places)
 
 
+def read_heartbeats(store: Store, layout: RunLayout) -> tuple[Heartbeat, ...]:
+    """Return the last word of each worker that the run has, or had."""
+    items = store.list(layout.agents.prefix)
+    beats = Cache(store, decode_heartbeat).read(items)
+    return tuple(beat for beat in beats if beat is not None)
+
+
 def without_log(layout: RunLayout, place: str, body: bytes) -> Result:
     """Read a result, but for what would fill the memory if it were kept of all."""
     return decode_result(layout, place, body).model_copy(update={"log": "", "outputs": ()})

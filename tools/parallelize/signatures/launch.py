@@ -59,6 +59,13 @@ def launch(
     max_cost: Annotated[
         float | None, Parameter(help="USD for the whole run. [default: workers.max_cost]")
     ] = None,
+    when_below: Annotated[
+        float | None,
+        Parameter(
+            help="Wait until a spot worker costs less than this many USD an hour (a worker, "
+            "not a vCPU) in some type and zone; only those below it are asked."
+        ),
+    ] = None,
     print_config: Annotated[
         bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
     ] = False,
@@ -70,6 +77,7 @@ def launch(
     """Start COUNT workers for the run.
 
     Refuses an empty queue, more workers than files, and what is above quota or cost limit.
+    With --when-below it starts nothing before the price is right, and ctrl-C ends the wait.
     """
     from parallelize.commands import launch as command
 
@@ -84,6 +92,7 @@ def launch(
         ami=ami,
         max_price=max_price,
         max_cost=max_cost,
+        when_below=when_below,
         print_config=print_config,
         dry_run=dry_run,
         force=force,

@@ -6,7 +6,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.options import NO_WORK, NOTHING, SWITCH, Common, DryRun, Json, Work
+from parallelize.options import (
+    NO_WORK,
+    NOT_SAID,
+    NOTHING,
+    SWITCH,
+    Common,
+    DryRun,
+    Finished,
+    Json,
+    Work,
+)
 
 
 def prep(
@@ -15,6 +25,7 @@ def prep(
     create_bucket: Annotated[
         bool, SWITCH, Parameter(help="Make the bucket if there is none.")
     ] = False,
+    finished: Finished = NOT_SAID,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -22,4 +33,11 @@ def prep(
     """Upload the inputs and the environment, and write the list of jobs."""
     from parallelize.commands import prep as command
 
-    command.prep(work=work, create_bucket=create_bucket, dry_run=dry_run, json=json, common=common)
+    command.prep(
+        work=work,
+        create_bucket=create_bucket,
+        finished=finished,
+        dry_run=dry_run,
+        json=json,
+        common=common,
+    )

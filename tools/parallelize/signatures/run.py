@@ -7,12 +7,23 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.options import NO_WORK, NOTHING, Common, DryRun, Json, Work
+from parallelize.options import (
+    NO_WORK,
+    NOT_SAID,
+    NOTHING,
+    SWITCH,
+    Common,
+    DryRun,
+    Finished,
+    Json,
+    Work,
+)
 
 
 def run(
     *words: Annotated[
-        str, Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel.")
+        str,
+        Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel; see --again."),
     ],
     out: Annotated[
         Path | None, Parameter(help="Where the outputs go. [default: out/ beside parallelize.toml]")
@@ -23,7 +34,13 @@ def run(
     joblog: Annotated[
         Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
     ] = None,
+    again: Annotated[
+        bool,
+        SWITCH,
+        Parameter(help="Process finished files once more: those named as WORDS, else all."),
+    ] = False,
     work: Work = NO_WORK,
+    finished: Finished = NOT_SAID,
     dry_run: DryRun = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -40,7 +57,9 @@ def run(
         out=out,
         workers=workers,
         joblog=joblog,
+        again=again,
         work=work,
+        finished=finished,
         dry_run=dry_run,
         json=json,
         common=common,

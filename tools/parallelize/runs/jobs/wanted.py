@@ -55,8 +55,11 @@ def read_asked(context: Context) -> Asked:
     return Asked(found, None, shape)
 
 
-def compare(context: Context, asked: Asked) -> Shaped:
-    """Compare the jobs that are wanted with those that are there, if they are more than files."""
+def compare(context: Context, asked: Asked, *, read_all: bool = False) -> Shaped:
+    """Compare the jobs that are wanted with those that are there, if they are more than files.
+
+    With `read_all` files that were never sent have their ETags, too.
+    """
     manifest = _Manifest(context)
     remote = remote_files(context) if asked.found is None else None
     found = asked.found.inputs if asked.found else ()
@@ -71,7 +74,8 @@ def compare(context: Context, asked: Asked) -> Shaped:
     if remote is None:
         apart = set(grouped.ungrouped)
         mine = [item for item in found if item.key not in apart]
-        compared = local_files(context.store, context.layout, mine, manifest.files if mine else ())
+        known = {item.key for item in mine} if read_all else manifest.files if mine else ()
+        compared = local_files(context.store, context.layout, mine, known)
     else:
         compared = remote
     versions = {

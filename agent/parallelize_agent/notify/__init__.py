@@ -1,0 +1,1 @@
+"""Telling people of the end of a run: once, by whichever worker leaves first."""

@@ -1,0 +1,89 @@
+"""How people are told of the end of a run, what they are told, and the record that they were.
+
+`notify.json` says how; only `prep` writes it. A webhook's URL is a secret: it is there and nowhere
+else, and no message, log or error repeats it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from parallelize_core.record import Contract, Record
+
+SCHEMA = 1
+
+
+class Notify(Record):
+    """How people are told: by a webhook, a topic of SNS (its ARN), or a command of a job's kind."""
+
+    url: str = ""
+    topic: str = ""
+    command: tuple[str, ...] = ()
+
+
+class Event(StrEnum):
+    """What people are told of, in a sentence each."""
+
+    FINISHED = "finished"
+    """Every job that was sent has its result."""
+    PAUSED = "paused"
+    """The run was stopped, by a person or because too much failed."""
+    OUT_OF_BUDGET = "out-of-budget"
+    """The run was paused because it has cost what it may."""
+
+
+class Notification(Contract):
+    """What people are told; `id` is the same each time that the same end is told.
+
+    `left` are jobs without a result, `unsent` those of them that were never put on the queue.
+    `cost_usd` is None where machines cost nothing. `text` says all of it in a line or two.
+    """
+
+    id: str
+    event: Event
+    run: str
+    at: str
+    total: int
+    done: int
+    failed: int
+    unsent: int = 0
+    cost_usd: float | None = None
+    reason: str = ""
+    next: str = ""
+
+    @property
+    def left(self) -> int:
+        """The jobs without a result."""
+        return self.total - self.done - self.failed
+
+    @property
+    def text(self) -> str:
+        """The whole in a line for people; chats show it."""
+        words = {"out-of-budget": "is paused: out of budget"}.get(self.event, f"is {self.event}")
+        counts = [f"{self.done:,} of {self.total:,} files done", f"{self.failed:,} failed"]
+        counts += [f"{self.left:,} left"] if self.left else []
+        cost = [] if self.cost_usd is None else [f"about ${self.cost_usd:.2f}"]
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.run} {words}{reason}: {', '.join(counts + cost)}. Next: {self.next}"
+
+    def body(self) -> dict[str, Any]:
+        """Return what webhooks and commands are given."""
+        fields = self.model_dump(mode="json")
+        return {"schema": SCHEMA, "text": self.text, **fields, "left": self.left}
+
+
+class Delivery(Record):
+    """Who tells people of one end of a run, and what came of it.
+
+    While neither `sent` nor `failed` says anything, `worker` is at it, or has died of it.
+    """
+
+    worker: str
+    sent: bool = False
+    failed: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody need try any more."""
+        return self.sent or bool(self.failed)

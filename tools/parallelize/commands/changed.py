@@ -1,0 +1,159 @@
+"""What becomes of finished jobs that would now bring something else: asked, or said before.
+
+Nothing is decided in silence. Where nobody can be asked and nothing was said, a command ends with
+an error before it has changed anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from parallelize.bulk import get_each
+from parallelize.console import escape, say, shown
+from parallelize.context import Context
+from parallelize.runs import reuse
+from parallelize.runs.failed import quoted
+from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.merge import merge_entry
+from parallelize.runs.outdated import Comparison, Outdated, Reason
+from parallelize.runs.record import find_run
+from parallelize.runs.results import list_results
+from parallelize.runs.snapshot import decode_heartbeat
+from parallelize.runs.which import find_key, key_of_path
+from parallelize.units import CENT, plural, show_duration, show_usd
+from parallelize_core.cost import spent_usd
+from parallelize_core.errors import UsageError
+from parallelize_core.run import Run
+
+_NAMED = 3
+"""How many of the changed inputs are named."""
+
+_ANSWERS = {"r": "redo", "redo": "redo", "k": "keep", "keep": "keep"}
+
+
+class Choice(Enum):
+    """What becomes of them."""
+
+    REDO = "redo"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The jobs to do again, by their keys, with the ETags of the results that give way.
+
+    With `keep`, what has changed stays as it was recorded: the results, and the inputs in S3.
+    """
+
+    redo: dict[str, str] = field(default_factory=dict)
+    keep: bool = False
+
+
+def decide(context: Context, found: Comparison) -> Decision:
+    """Return what becomes of outdated jobs.
+
+    Raises UsageError if that is to be asked and cannot be, or was to be an error.
+    """
+    said = context.settings.run.changed
+    if said == "redo":
+        return Decision({one.key: one.etag for one in found.outdated})
+    if said == "keep":
+        if found.done:
+            say(f"{plural(len(found.done), 'finished file')} out of date: their outputs are kept")
+        return Decision(keep=True)
+    if not found.done:
+        return Decision()
+    lines = told(context, found.done)
+    if said == "ask" and sys.stdin.isatty() and sys.stderr.isatty():
+        return _asked(found, lines)
+    head, *rest = lines
+    raise UsageError(head, "\n".join(rest), _ways(found.done))
+
+
+def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> dict[str, str]:
+    """Return the jobs to do again on purpose, with the ETags of their results: all, or of `files`.
+
+    Those that have no result are done in any case; `new` are those that the manifest has not yet.
+    Raises UsageError for a name that means no job.
+    """
+    store, layout = context.store, context.layout
+    run = find_run(store, layout.run_json)
+    keys = [entry.key for entry in KnownJobs(store, layout)]
+    if files:
+        keys += [entry.key for entry in (merge_entry(store, layout, run) if run else ())]
+        every = [*keys, *new]
+        keys = [find_key(every, file, key_of_path(context, file)) for file in files]
+    listed = list_results(store, layout, keys)
+    places = ((key, layout.result(key)) for key in keys)
+    return {key: listed[place] for key, place in places if place in listed}
+
+
+def _asked(found: Comparison, lines: Sequence[str]) -> Decision:
+    say("\n  ".join(lines))
+    question = "process them again, or keep their outputs? [redo/keep/STOP] "
+    print(question, end="", file=sys.stderr, flush=True)  # noqa: T201
+    match _ANSWERS.get(sys.stdin.readline().strip().lower()):
+        case "redo":
+            return Decision({one.key: one.etag for one in found.outdated})
+        case "keep":
+            return Decision(keep=True)
+    raise UsageError("the answer was neither redo nor keep, so nothing was done")
+
+
+def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[str]:
+    """Copy what other runs have made by the same work; return the jobs that are done so."""
+    if not same:
+        return set()
+    copied = reuse.copy(context, run, same)
+    origins = Counter(result.copied_from for result in copied)
+    for origin, count in origins.most_common():
+        say(f"the outputs of {plural(count, 'file')} are copied from run {escape(origin)}: "
+            "the same command on the same input (--no-reuse executes it)")  # fmt: skip
+    return {result.key for result in copied}
+
+
+def planned(context: Context, found: Comparison) -> list[str]:
+    """Say what would become of outdated jobs, for a dry run."""
+    said = context.settings.run.changed
+    if said == "redo" and found.outdated:
+        return [f"would process {plural(len(found.outdated), 'finished file')} again"]
+    if not found.done:
+        return []
+    head, *rest = told(context, found.done)
+    ways = "would keep their outputs" if said == "keep" else "would stop: --changed says what to do"
+    return [f"{head}, and it {ways}", *(f"  {line}" for line in rest)]
+
+
+def told(context: Context, done: Sequence[Outdated]) -> list[str]:
+    """Say how many jobs are outdated, why, and what doing them again costs."""
+    verb = "is" if len(done) == 1 else "are"
+    head = f"{plural(len(done), 'finished file')} {verb} out of date"
+    counts = Counter(one.reason for one in done)
+    lines = [f"{count:,} because {reason.value}" for reason, count in counts.most_common()]
+    changed = [one.key for one in done if one.reason is Reason.INPUT]
+    if changed:
+        more = f" and {len(changed) - _NAMED:,} more" if len(changed) > _NAMED else ""
+        lines.append(f"changed inputs: {', '.join(map(shown, changed[:_NAMED]))}{more}")
+    return [head, *lines, _cost(context, done)]
+
+
+def _cost(context: Context, done: Sequence[Outdated]) -> str:
+    seconds = sum(one.seconds for one in done)
+    places = (item.key for item in context.store.list(context.layout.agents.prefix))
+    beats = (decode_heartbeat("", body) for _, body in get_each(context.store, places) if body)
+    usd = spent_usd(beat for beat in beats if beat)
+    so_far = f"; the whole run has cost about {show_usd(usd)} so far" if usd >= CENT else ""
+    return f"their commands took {show_duration(seconds)} in all{so_far}"
+
+
+def _ways(done: Sequence[Outdated]) -> str:
+    example = quoted(escape(done[0].key))
+    return (
+        "--changed redo   processes them again; old results stay until there are new ones\n"
+        "--changed keep   keeps their outputs as they are\n"
+        f"parallelize explain {example}   says what differs"
+    )

@@ -1,0 +1,89 @@
+"""`parallelize explain FILE`: is its result up to date, and if not, what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parallelize.commands.prep_plan import make_plan
+from parallelize.console import answer, answer_json, escape, shown
+from parallelize.context import Context, open_context
+from parallelize.options import NO_WORK, NOTHING, Common, Work
+from parallelize.runs.differences import between_inputs, between_recipes, version_of
+from parallelize.runs.jobs.wanted import read_asked
+from parallelize.runs.merge import all_jobs
+from parallelize.runs.outdated import Reason, reason_of
+from parallelize.runs.recipe import Recipe, read_recipe
+from parallelize.runs.record import drafted, load_run
+from parallelize.runs.results import read_result
+from parallelize.runs.which import find_key, key_of_path
+from parallelize_core.manifest import Entry
+from parallelize_core.result import Result
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A job's state in a word, and what differs from what would be done now."""
+
+    key: str
+    state: str
+    differences: tuple[str, ...] = ()
+    copied_from: str = ""
+
+
+def explain(
+    file: str, /, *, work: Work = NO_WORK, json: bool = False, common: Common = NOTHING
+) -> None:
+    """Say whether a file's outputs are up to date, and which part differs if they are not."""
+    context = open_context(common, work.flags())
+    found = explain_job(context, file)
+    if json:
+        answer_json({"schema": 1, **found.__dict__})
+        return
+    answer(f"{shown(found.key)}: {found.state}")
+    for line in found.differences:
+        answer(f"  {line}")
+    if found.copied_from:
+        answer(f"  its outputs are copies of those of {escape(found.copied_from)}")
+
+
+def explain_job(context: Context, file: str) -> Explained:
+    """Compare a job's result with what would be done now; UsageError if there is no such job."""
+    store, layout = context.store, context.layout
+    run = load_run(store, context)
+    asked = read_asked(context)
+    with drafted(context, keep_lock=False, shape=asked.shape) as draft:
+        plan = make_plan(context, store, draft, asked)
+    known = {entry.key: entry for entry in all_jobs(store, layout, draft.run)}
+    new = {entry.key: entry for entry in (plan.entries if plan.new else ())}
+    key = find_key({**known, **new}, file, key_of_path(context, file))
+    if key not in known:
+        return Explained(key, "new: parallelize prep adds it")
+    entry = plan.now.changed.get(key, known[key])
+    result = read_result(store, layout, key)
+    if result is None:
+        return Explained(key, "it has no result yet")
+    verb = "failed" if result.status == "failed" else "done"
+    reason = reason_of(run, draft.run, entry, result)
+    if reason is None:
+        return Explained(key, f"{verb}, and nothing has changed", (), result.copied_from)
+    if reason is Reason.UNKNOWN:
+        return Explained(key, f"{verb}, and perhaps out of date", (reason.value,))
+    told = tuple(differences(context, draft.recipe, entry, result))
+    return Explained(key, f"{verb}, and out of date", told, result.copied_from)
+
+
+def differences(context: Context, recipe: Recipe, entry: Entry, result: Result) -> Iterator[str]:
+    """Say what differs between what a result was made from and what would be done now."""
+    store, layout = context.store, context.layout
+    if entry.merge:
+        if result.recipe == recipe.digest:
+            yield "the command of run.then, or the outputs that it is given, changed"
+    elif result.input_etag != entry.etag:
+        yield from between_inputs(version_of(store, layout, entry.key, result.input_etag), entry)
+    if result.recipe != recipe.digest:
+        old = read_recipe(store, layout, result.recipe)
+        if old is None:
+            yield "the command, its environment or the naming of outputs changed"
+        else:
+            yield from between_recipes(old, recipe)

@@ -1,0 +1,166 @@
+"""What `prep` will do: what is wanted, beside what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from parallelize.console import shown, some
+from parallelize.context import Context
+from parallelize.runs import reuse
+from parallelize.runs.input_files import local_files, remote_files
+from parallelize.runs.inputs import Refused, told_left_out
+from parallelize.runs.jobs.plan import KnownJobs, check_name
+from parallelize.runs.jobs.wanted import Asked, compare
+from parallelize.runs.outdated import Now
+from parallelize.runs.record import (
+    Draft,
+    check_same_columns,
+    check_same_places,
+    find_run,
+    no_numbers,
+)
+from parallelize.runs.twins import twin_remarks
+from parallelize.runs.uploads import Outgoing
+from parallelize.units import plural
+from parallelize_core.files import files_of
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry
+from parallelize_core.store import Store
+
+NAMED = 20
+"""How many of the objects that cannot be inputs are named."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `prep` will do: send files, add entries to the manifest, renew run.json."""
+
+    draft: Draft
+    uploads: tuple[Outgoing, ...]
+    entries: Iterable[Entry]
+    """All that may be new; those that are there by then are left alone."""
+    new: int
+    corrected: tuple[Entry, ...] = ()
+    """Jobs of the manifest whose inputs have changed, as they are now."""
+    left_out: tuple[str, ...] = ()
+    """What was found and is no input."""
+    twins: tuple[str, ...] = ()
+    """What to say of inputs whose names other disks take for one."""
+    refused: tuple[Refused, ...] = ()
+    """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
+    ungrouped: tuple[str, ...] = ()
+    """Files that `run.group` puts into no job."""
+    unfinished: str = ""
+    """What to say of the run whose outputs are the inputs, if it is not finished."""
+    others: Sequence[RunLayout] = ()
+    """Runs from which outputs of new jobs can perhaps be copied."""
+
+    @property
+    def bytes(self) -> int:
+        """The size of the uploads."""
+        return sum(upload.size for upload in self.uploads)
+
+    @property
+    def now(self) -> Now:
+        """What would be executed, to be compared with results."""
+        changed = {entry.key: entry for entry in self.corrected}
+        return Now(self.draft.run, changed, self.entries if self.new else ())
+
+    def keeping(self, redo: Collection[str]) -> Plan:
+        """Return the same, with the inputs of all jobs but those to `redo` as they were recorded.
+
+        What such a job needs is sent.
+        """
+        kept = [entry for entry in self.corrected if entry.key not in redo]
+        taken = tuple(entry for entry in self.corrected if entry.key in redo)
+        needed = {file.key for entry in taken for file in files_of(entry)}
+        changed = {file.key for entry in kept for file in files_of(entry)} - needed
+        uploads = tuple(upload for upload in self.uploads if upload.name not in changed)
+        return replace(self, uploads=uploads, corrected=taken)
+
+    def without(self, names: Collection[str]) -> Plan:
+        """Return the same, with these inputs not sent."""
+        uploads = tuple(upload for upload in self.uploads if upload.name not in names)
+        return replace(self, uploads=uploads)
+
+
+def remarks(plan: Plan) -> Iterator[str]:
+    """Say what was found and does not become an input."""
+    if plan.unfinished:
+        yield plan.unfinished
+    if told := told_left_out(plan.left_out):
+        yield told
+    if plan.ungrouped:
+        named = some(list(plan.ungrouped)).replace("\n", ", ")
+        yield f"{plural(len(plan.ungrouped), 'file')} in no group of run.group, left out: {named}"
+    yield from plan.twins
+    if plan.refused:
+        lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]
+        more = [f"and {len(plan.refused) - NAMED:,} more"] if len(plan.refused) > NAMED else []
+        yield "\n  ".join(
+            [f"{plural(len(plan.refused), 'object')} cannot be processed:", *lines, *more]
+        )
+
+
+def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Plan:
+    """Compare what is wanted with what is there."""
+    there = find_run(store, context.layout.run_json)
+    check_same_places(draft.run, there)
+    check_same_columns(draft.run, there)
+    if draft.numbered:
+        _check_numbers(KnownJobs(store, context.layout))
+    return (_plain_plan if asked.shape.plain else _shaped)(context, draft, asked)
+
+
+def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
+    store, layout = context.store, context.layout
+    known = {entry.key: entry for entry in KnownJobs(store, layout)}
+    others: Sequence[RunLayout] = ()
+    if asked.found is None:
+        files = remote_files(context)
+        others = reuse.find_others(context, draft)
+    else:
+        names = {item.key for item in asked.found.inputs}
+        others = reuse.find_others(context, draft) if names - known.keys() else ()
+        files = local_files(store, layout, asked.found.inputs, names if others else known)
+        files = replace(files, left_out=asked.found.left_out)
+    wanted = files.wanted
+    new = tuple(entry for entry in wanted if entry.key not in known)
+    for entry in new:
+        check_name(entry.key)
+    corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
+    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
+    return Plan(
+        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused,
+        others=others, unfinished=files.unfinished,
+    )  # fmt: skip
+
+
+def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
+    others = reuse.find_others(context, draft)
+    shaped = compare(context, asked, read_all=bool(others))
+    plan, files = shaped.plan, shaped.files
+    keys = {entry.key for entry in plan.changed}
+    every = KnownJobs(context.store, context.layout) if keys else ()
+    known = {entry.key: entry for entry in every if entry.key in keys}
+    corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
+    left_out = asked.found.left_out if asked.found else files.left_out
+    return Plan(
+        draft, files.uploads, plan.entries, plan.new, corrected, left_out,
+        refused=files.refused, ungrouped=shaped.ungrouped, others=others,
+        unfinished=files.unfinished,
+    )  # fmt: skip
+
+
+def _check_numbers(known: Iterable[Entry]) -> None:
+    if lacking := [entry.key for entry in known if entry.number is None]:
+        raise no_numbers(lacking)
+
+
+def _kept_number(entry: Entry, known: Mapping[str, Entry]) -> Entry:
+    return entry.model_copy(update={"number": known[entry.key].number})
+
+
+def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:
+    return entry.key in known and known[entry.key].etag != entry.etag

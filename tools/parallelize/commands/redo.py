@@ -1,0 +1,145 @@
+"""Doing finished jobs once more: their results give way, and fresh messages are sent.
+
+The order for each job is that of `retry`: the new state of its input is in the manifest before;
+then its result is kept among the superseded ones and among the records of its attempts, goes, and
+a fresh message comes. Only the version that was compared is taken away. A job that is left without
+result and message by a crash is found by `enqueue` and by the workers, as any that SQS has lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from parallelize.bulk import get_each
+from parallelize.commands.retry import DELAY_SECONDS, clear_dead
+from parallelize.console import say
+from parallelize.context import Context
+from parallelize.progress import progress
+from parallelize.queues import make_queues
+from parallelize.runs import superseded
+from parallelize.runs.merge import merge_entry
+from parallelize.runs.outdated import Now, Reason, compare_results
+from parallelize.runs.record import load_run
+from parallelize.runs.results import decode_result
+from parallelize.runs.resume import resume
+from parallelize.transfers import in_parallel
+from parallelize.units import plural
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, read_cursor, read_parts
+from parallelize_core.merge import MERGE
+from parallelize_core.queue import Queue
+from parallelize_core.result import Result
+from parallelize_core.store import Store
+
+CHUNK = 100
+"""Jobs that a crash may leave with neither result nor message."""
+
+
+def redo(
+    context: Context, results: Mapping[str, str], waiting: Collection[str], *, renewed: bool
+) -> int:
+    """Have jobs done once more; return how many were sent.
+
+    `results` has the ETags of the results that give way, by the jobs' keys. Jobs that are `waiting`
+    have none, but what was sent for them names a former version of their input. Messages wait until
+    all workers have read the record of the run, if that was `renewed`.
+    """
+    if not results and not waiting:
+        return 0
+    if results.keys() - {MERGE}:
+        # The merge is done again by itself when another job is.
+        results = {key: etag for key, etag in results.items() if key != MERGE}
+    again = _entries(context, results, waiting)
+    queues = make_queues(context.clients.sqs, context.names, context.queue_tags)
+    clear_dead(queues.dead, results.keys())
+    delay = DELAY_SECONDS if renewed else 0
+    sent = 0
+    with progress("sent again", len(results)) as step:
+        while chunk := list(itertools.islice(again, CHUNK)):
+            sent += _send_chunk(context, chunk, results, queues.main, delay)
+            for _ in chunk:
+                step()
+    if results:
+        resume(context, load_run(context.store, context))
+        say(f"run {context.run}: {plural(sent, 'job')} sent again")
+    return sent
+
+
+def _entries(
+    context: Context, results: Mapping[str, str], waiting: Collection[str]
+) -> Iterator[Entry]:
+    """Go through those jobs, with their inputs as they are now; not those that were never sent."""
+    store, layout = context.store, context.layout
+    for part in read_parts(store, layout):
+        unsent: set[str] = set()
+        if any(entry.key in waiting for entry in part.entries):
+            sent = read_cursor(store, layout, part.number).sent
+            unsent = {entry.key for entry in part.entries[sent:]}
+        for entry in part.entries:
+            if entry.key in results or (entry.key in waiting and entry.key not in unsent):
+                yield entry
+    if MERGE in results:
+        yield from merge_entry(store, layout, load_run(store, context))
+
+
+def _send_chunk(
+    context: Context,
+    chunk: Sequence[Entry],
+    results: Mapping[str, str],
+    queue: Queue,
+    delay_seconds: int,
+) -> int:
+    store, layout = context.store, context.layout
+    done = [entry for entry in chunk if entry.key in results]
+    _keep(store, layout, done, results)
+    gone = dict(in_parallel(lambda entry: _take_away(store, layout, entry, results), done))
+    taken = [entry for entry in chunk if gone.get(entry.key, True)]
+    marks = (layout.failure, layout.silence)
+    store.delete(mark(entry.key) for entry in taken if entry.key in gone for mark in marks)
+    queue.send([entry.message(context.run).encode() for entry in taken], delay_seconds)
+    return len(taken)
+
+
+def _keep(
+    store: Store, layout: RunLayout, entries: Iterable[Entry], etags: Mapping[str, str]
+) -> None:
+    """Keep results that are about to go, whole as records of attempts, and together."""
+    places = [layout.result(entry.key) for entry in entries]
+    bodies = {place: body for place, body in get_each(store, places) if body is not None}
+    results = {place: decode_result(layout, place, body) for place, body in bodies.items()}
+    good = [one for one in results.values() if one.status == "succeeded"]
+    superseded.keep(store, layout, [(one, etags[one.key]) for one in good])
+    list(
+        in_parallel(lambda place: store.put(_record(layout, results[place]), bodies[place]), bodies)
+    )
+
+
+def _record(layout: RunLayout, result: Result) -> str:
+    return layout.attempt(result.key, result.attempt, result.worker, result.started_at)
+
+
+def _take_away(
+    store: Store, layout: RunLayout, entry: Entry, etags: Mapping[str, str]
+) -> tuple[str, bool]:
+    return entry.key, store.delete_version(layout.result(entry.key), etags[entry.key])
+
+
+def redo_late(context: Context, known: Collection[str]) -> bool:
+    """Do those jobs again that were under way when the run changed; return whether any was.
+
+    Their results came afterwards, and are of the command or the input of before. `known` has the
+    ETags of the results that were found to be so earlier, about which there was a decision.
+    """
+    store, layout = context.store, context.layout
+    run = load_run(store, context)
+    found = compare_results(store, layout, run, Now(run))
+    late = {
+        one.key: one.etag
+        for one in found.outdated
+        # Workers of a former version never say what they have executed.
+        if one.etag not in known and one.reason is not Reason.UNKNOWN
+    }
+    if late:
+        say(f"{plural(len(late), 'job')} had begun before the change")
+    return redo(context, late, (), renewed=True) > 0

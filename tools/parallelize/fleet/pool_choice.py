@@ -1,0 +1,115 @@
+"""Which pools a launch asks: of those that can run an image, which in the spot market."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from parallelize.fleet.facts import Facts, Image, Interruptions, Market, Pool
+from parallelize.fleet.group import MAX_TYPES
+from parallelize.fleet.pool_history import leave_out
+from parallelize.fleet.request import LaunchRequest, shares
+from parallelize_core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Dear:
+    """Pools of the spot market of which none costs less than `below` USD an hour."""
+
+    pools: tuple[Pool, ...]
+    below: float
+
+
+Asked = Mapping[Market, Sequence[Pool]]
+"""The pools that a market is asked for, cheapest first."""
+
+
+def fitting(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tuple[Image, ...]]:
+    """Return the pools that can run an image, cheapest first, and the images that they run."""
+    image = _image(facts)
+    images = (image, *facts.others)
+    found = [pool for pool in facts.pools if _image_of(pool, images)]
+    if not found:
+        kinds = ", ".join(request.types[:3])
+        why = (
+            f"{kinds} are not offered in the zones of the subnets"
+            if not facts.pools
+            else f"the image is for {image.architecture}, and {kinds} are not"
+        )
+        raise UsageError(f"no machine in {facts.region} fits", why, "choose others with --type")
+    market = request.market
+
+    def cheapest_first(pool: Pool) -> tuple[float, str, str]:
+        price = pool.usd(market)
+        return float("inf") if price is None else price, pool.type.name, pool.zone
+
+    pools = _few(tuple(sorted(found, key=cheapest_first)), request)
+    used = dict.fromkeys(one for pool in pools if (one := _image_of(pool, images)))
+    return pools, tuple(used)
+
+
+def steers(request: LaunchRequest) -> bool:
+    """Whether what happened to former spot workers decides where these start.
+
+    A group takes all of its types in all of its zones, and no pool can be left out.
+    """
+    return request.fleet == "one-time" and "spot" in dict(shares(request))
+
+
+def asked_pools(
+    facts: Facts, request: LaunchRequest, pools: Sequence[Pool]
+) -> tuple[Asked, tuple[Interruptions, ...]]:
+    """Return the pools to ask in each market, and what speaks against others of the spot market.
+
+    While no pool costs less than `request.below` those are returned that are waited for.
+    """
+    spot, left_out = leave_out(pools, facts.history if steers(request) else ())
+    return {"spot": cheap(spot, request.below) or spot, "on-demand": pools}, left_out
+
+
+def cheap(pools: Sequence[Pool], below: float | None) -> tuple[Pool, ...]:
+    """Return the pools whose spot price is less than `below` USD an hour; all without a limit."""
+    if below is None:
+        return tuple(pools)
+    return tuple(pool for pool in pools if pool.spot_usd is not None and pool.spot_usd < below)
+
+
+def too_dear(pools: Sequence[Pool], below: float | None) -> Dear | None:
+    """Say what has to become cheaper before anything starts, or answer None."""
+    if below is None or cheap(pools, below):
+        return None
+    return Dear(tuple(pools), below)
+
+
+def by_image(pools: Sequence[Pool], images: Sequence[Image]) -> dict[Image, list[Pool]]:
+    """Return the pools that start from each image."""
+    return {image: [pool for pool in pools if _image_of(pool, images) is image] for image in images}
+
+
+def unfit(facts: Facts, images: Sequence[Image]) -> tuple[str, ...]:
+    """Return the types for whose architecture there is no image."""
+    left = (pool.type.name for pool in facts.pools if not _image_of(pool, images))
+    return tuple(dict.fromkeys(left))
+
+
+def _image(facts: Facts) -> Image:
+    if facts.image is None:
+        raise UsageError(
+            f"no parallelize image in account {facts.account} region {facts.region}",
+            fix="parallelize image build   (needs Packer)\n"
+            "  or:  --ami stock   (agent installed at boot, slower start)",
+        )
+    return facts.image
+
+
+def _image_of(pool: Pool, images: Sequence[Image]) -> Image | None:
+    fitting = (image for image in images if image.architecture in pool.type.architectures)
+    return next(fitting, None)
+
+
+def _few(pools: tuple[Pool, ...], request: LaunchRequest) -> tuple[Pool, ...]:
+    """Return the pools of the cheapest types, as many as a group takes, if nobody named them."""
+    if not request.by_requirements:
+        return pools
+    names = set(list(dict.fromkeys(pool.type.name for pool in pools))[:MAX_TYPES])
+    return tuple(pool for pool in pools if pool.type.name in names)

@@ -1,0 +1,92 @@
+"""A run's recipe: all that is done alike to each input, so that another one gives other outputs.
+
+That is the command and what belongs to it, the files in the environment, and how outputs are named.
+What only says where, when, how long or how often is no part of it. Of the environment the content
+and the mode of each file count, and not the bytes of the zip or the times in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from parallelize_core.errors import MissingError
+from parallelize_core.layout import RunLayout
+from parallelize_core.record import Record
+from parallelize_core.run import Run
+from parallelize_core.store import Store
+
+NO_PART = {
+    "v", "name", "created_at", "origin", "owner",  # which run it is
+    "paused", "forgiven", "forgiven_silent", "resumed_at",  # what has happened to it
+    "limits",  # whether a job ends well, and not what it then delivers
+    "input", "output",  # where: jobs name their files, and outputs have names of their own
+    "then",  # done once, to all outputs; see content_key
+    "recipe", "renewed",
+}  # fmt: skip
+"""Fields of a run that are no part of its recipe. Whatever a run comes to have is, if not here."""
+
+_NO_PART_INSIDE = {
+    "environment": {"bucket", "key", "identity"},  # the files stand for it
+    "dependencies": {"timeout_seconds"},
+    "setup": {"timeout_seconds"},
+    "serve": {"jobs", "growth_bytes"},
+}
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Recipe(Record):
+    """What a recipe consists of: settings by their names in run.json, and files by their paths.
+
+    `files` has the mode of each, in octal, and the SHA-256 of its content.
+    """
+
+    settings: dict[str, Any]
+    files: dict[str, str] = Field(default={})
+
+    @property
+    def digest(self) -> str:
+        """What stands for it in results."""
+        told = json.dumps([self.v, self.settings, self.files], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def recipe_of(run: Run, archive: Path | None) -> Recipe:
+    """Return the recipe of a run with the environment of this zip."""
+    exclude: Any = {**dict.fromkeys(NO_PART, True), **_NO_PART_INSIDE}
+    settings = run.model_dump(mode="json", exclude=exclude)
+    if "{run" in run.naming.name:
+        settings["name"] = run.name
+    return Recipe(settings=settings, files=dict(_files(archive)) if archive else {})
+
+
+def _files(archive: Path) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            content = hashlib.sha256()
+            with opened.open(info) as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    content.update(chunk)
+            yield info.filename, f"{info.external_attr >> 16:o} {content.hexdigest()}"
+
+
+def publish_recipe(store: Store, layout: RunLayout, recipe: Recipe) -> None:
+    """Write down what a recipe consists of, if it is not there; before a run names it."""
+    place = layout.recipe(recipe.digest)
+    if store.head(place) is None:
+        store.put(place, recipe.encode())
+
+
+def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:
+    """Return what a recipe consists of; None if nobody has written it down."""
+    try:
+        return Recipe.decode(store.get(layout.recipe(digest))) if digest else None
+    except MissingError:
+        return None

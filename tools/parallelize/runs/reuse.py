@@ -1,0 +1,204 @@
+"""What another run of the bucket has made by the same work is copied, and not made again.
+
+A run that has had the same recipe may have a result of the same job with the same content key; what
+such a result names is copied within S3, each version only if it still is the one that the result
+names. The new result says where it comes from. It costs neither an upload nor an execution.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from parallelize.context import Context
+from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.record import Draft, find_run
+from parallelize.runs.results import list_results, read_listed, read_result
+from parallelize.transfers import in_parallel
+from parallelize_core.clock import utc_now
+from parallelize_core.content_key import content_key
+from parallelize_core.errors import AccessError, DecodeError
+from parallelize_core.files import files_of
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry
+from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
+from parallelize_core.result import Output, Result, Usage
+from parallelize_core.run import Run
+from parallelize_core.segment import encode_line, pack
+from parallelize_core.store import IF_ABSENT, MAX_COPIED_BYTES, Source, Store
+
+COPIER = "copied"
+"""What stands for a worker in results that nobody has executed here."""
+
+_SEGMENT = 1000
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job of this run, and the result of another run that can be copied for it."""
+
+    entry: Entry
+    result: Result
+    run: Run
+    """Whose result that is."""
+
+
+def find_others(context: Context, draft: Draft) -> list[RunLayout]:
+    """Return the runs that have had the same recipe; none if nothing is to be copied.
+
+    Jobs that have numbers are not looked for: these are given one after the other.
+    """
+    if not context.settings.run.reuse or draft.numbered:
+        return []
+    store, recipe = context.store, draft.run.recipe
+    try:
+        names = store.folders(context.base.key("runs", ""))
+        others = [RunLayout(context.base, name) for name in names if name != context.run]
+        there = in_parallel(lambda layout: store.head(layout.recipe(recipe)), others)
+        return [layout for layout, head in zip(others, there, strict=True) if head]
+    except AccessError:
+        return []  # somebody who may only see this run
+
+
+def find(
+    context: Context, draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry]
+) -> list[Found]:
+    """Return what can be copied for those of the jobs that this run does not know yet."""
+    store = context.store
+    if not others:
+        return []
+    known = {entry.key for entry in KnownJobs(store, context.layout)}
+    keys = {
+        entry.key: (entry, key)
+        for entry in entries
+        if entry.key not in known and (key := content_key(draft.run, entry))
+    }
+    found: dict[str, Found] = {}
+    for layout in others:
+        wanted = {name: pair for name, pair in keys.items() if name not in found}
+        found |= {one.entry.key: one for one in _in_run(store, layout, wanted)}
+    return list(found.values())
+
+
+def _in_run(
+    store: Store, layout: RunLayout, wanted: Mapping[str, tuple[Entry, str]]
+) -> Iterator[Found]:
+    try:
+        run = find_run(store, layout.run_json)
+    except DecodeError:
+        return  # of a later version, or nobody's
+    if run is None or not wanted:
+        return
+    listed = list_results(store, layout, [*wanted])
+    places = (layout.result(name) for name in wanted)
+    for result in read_listed(store, layout, {p: listed[p] for p in places if p in listed}):
+        entry, key = wanted.get(result.key, (None, ""))
+        if entry and result.content == key and _can_be_copied(result):
+            yield Found(entry, result, run)
+
+
+def _can_be_copied(result: Result) -> bool:
+    """Whether a result is worth it; a success that left nothing is doubtful, and is tried again."""
+    sizes = [output.size for output in result.outputs]
+    return result.status == "succeeded" and bool(sizes) and max(sizes) <= MAX_COPIED_BYTES
+
+
+def copy(context: Context, run: Run, found: Iterable[Found]) -> list[Result]:
+    """Copy outputs and write results; return those that are there now.
+
+    What has changed or gone meanwhile is left out, and is made like anything else.
+    """
+    started = time.time_ns() // 10**6
+    made = (pair for pair in in_parallel(lambda one: _copy(context, run, one), found) if pair)
+    results: list[Result] = []
+    number = 0
+    while some := list(islice(made, _SEGMENT)):
+        # For readers, as workers do it.
+        place = context.layout.segment(COPIER, started, number)
+        context.store.put(place, pack(encode_line(result, etag) for result, etag in some))
+        results += [result for result, _ in some]
+        number += 1
+    return results
+
+
+def _copy(context: Context, run: Run, found: Found) -> tuple[Result, str] | None:
+    outputs = [_copy_output(context, run, found, output) for output in found.result.outputs]
+    copied = tuple(output for output in outputs if output)
+    if len(copied) < len(outputs):
+        return None
+    result = _result(context, run, found, copied)
+    place = context.layout.result(found.entry.key)
+    if etag := context.store.put(place, result.encode(), IF_ABSENT):
+        return result, etag
+    there, head = read_result(context.store, context.layout, result.key), context.store.head(place)
+    # A command that was cut off has got as far as this.
+    return (there, head.etag) if there and head and there.content == result.content else None
+
+
+def _copy_output(context: Context, run: Run, found: Found, output: Output) -> Output | None:
+    store, place = context.store_of(run.output.bucket), run.output.key(output.key)
+    owner = {OWNER: owner_mark(found.entry.key), OWNER_RUN: run_mark(context.layout)}
+    if run.output != context.layout.output and store.head(place):
+        return None  # whose it is, and what is to become of it, the worker knows
+    source = Source(found.run.output.bucket, found.run.output.key(output.key), output.etag)
+    etag = store.copy_from(source, place, {**owner, "sha256": output.sha256})
+    if etag is None:
+        there = store.head(place)
+        mine = there and owner.items() <= there.metadata.items() and there.etag == output.etag
+        return output if mine else None
+    # The ETag of an object that was sent in parts is another afterwards. Of others it says that
+    # the service has heeded the condition.
+    if etag != output.etag and "-" not in output.etag:
+        store.delete_version(place, etag)
+        return None
+    return output.model_copy(update={"etag": etag})
+
+
+def _result(context: Context, run: Run, found: Found, outputs: tuple[Output, ...]) -> Result:
+    old, now = found.result, utc_now()
+    origin = old.copied_from or found.run.name
+    by = "" if old.copied_from else f", executed on {old.worker} at {old.started_at}"
+    update = {
+        "run": context.run, "attempt": 1, "worker": COPIER, "started_at": now, "finished_at": now,
+        "usage": Usage(), "hourly_usd": None, "stderr_tail": "", "log_key": None,
+        "log": f"copied from run {origin}: the same command on the same input{by}\n",
+        "environment": run.environment.identity if run.environment else "",
+        "outputs": outputs, "copied_from": origin,
+    }  # fmt: skip
+    return old.model_copy(update=update)
+
+
+def unneeded(
+    context: Context,
+    entries: Iterable[Entry],
+    names: Collection[str],
+    copied: Collection[str],
+    redo: Collection[str],
+) -> set[str]:
+    """Return those of some inputs that only jobs with copied outputs use.
+
+    `entries` are the jobs that are asked for, `copied` those of them that have such outputs now;
+    `redo` are jobs that are to be executed whatever they have.
+    """
+    if not names:
+        return set()
+    store, layout = context.store, context.layout
+    old = _users(KnownJobs(store, layout), names)
+    before = _copied_before(store, layout, {key for key, _ in old} - {*redo})
+    users = old | (_users(entries, names) if copied or before else set())
+    needed = {name for key, name in users if key not in copied and key not in before}
+    return {name for _, name in users} - needed
+
+
+def _users(entries: Iterable[Entry], names: Collection[str]) -> set[tuple[str, str]]:
+    """Return which jobs use which of the inputs."""
+    return {(entry.key, f.key) for entry in entries for f in files_of(entry) if f.key in names}
+
+
+def _copied_before(store: Store, layout: RunLayout, keys: Collection[str]) -> set[str]:
+    listed = list_results(store, layout) if keys else {}
+    places = map(layout.result, keys)
+    read = read_listed(store, layout, {place: listed[place] for place in places if place in listed})
+    return {result.key for result in read if result.copied_from}
