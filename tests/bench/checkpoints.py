@@ -2,7 +2,7 @@
 
     python -m tests.bench.checkpoints [--seconds 40] [--every 20] [--files 2]
 
-On a local cloud of its own, jobs that take `--seconds` lose their machines `--every` seconds: each
+On a local cloud of its own, jobs that take `--seconds` lose their machine every `--every`: it
 gets the local cloud's own spot notice, and others are launched. A minute of a real run is a second
 here, except for what a notice leaves to a job: the agent hears of it 27 s before the end,
 and its margin is 25 s. The jobs are done once with checkpoints and once without.
@@ -18,12 +18,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import psutil
+
+from parallelize.local.cloud import LocalCloud, attach
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 NOTICE_SECONDS = 27
@@ -63,6 +69,11 @@ class Bench:
         self.environ = {name: v for name, v in os.environ.items() if not name.startswith("XDG_")}
         self.environ |= {"HOME": str(home), "XDG_STATE_HOME": str(home / "state")}
 
+    @property
+    def state(self) -> Path:
+        """Where its local cloud keeps what it has."""
+        return self.folder / "home" / "state" / "parallelize" / "local"
+
     def run(self, *words: str) -> str:
         """Run a command of parallelize; return its stdout."""
         done = subprocess.run(
@@ -97,29 +108,32 @@ def main() -> None:
 def measure(bench: Bench, how: str, options: argparse.Namespace) -> str:
     """Do the jobs, with notices all the time, and say what came of it."""
     keys = prepare(bench, how, options.seconds, options.files)
-    began, deadline = time.monotonic(), time.monotonic() + 4 * options.seconds
-    notice = began + options.every
+    cloud = attach(bench.state)
+    assert cloud
+    over = threading.Event()
+    notices = threading.Thread(target=take_away, args=(cloud, options.every, over))
+    notices.start()
+    deadline = time.monotonic() + 4 * options.seconds
     while (status := bench.json("status", "--local"))["done"] < len(keys):
         if time.monotonic() > deadline:
             break
-        if time.monotonic() >= notice:
-            notice += options.every
-            take_away(bench, status, len(keys))
-        time.sleep(1)
-    attempts = [one for key in keys for one in bench.json("logs", key, "--local")]
+        time.sleep(2)
+    over.set()
+    notices.join()
+    records = [bench.json("logs", key, "--local") for key in keys]
+    attempts = [one for record in records for one in record]
     ran = sum(one["usage"]["seconds"] for one in attempts)
     progress = status["done"] * options.seconds
-    whole = sum(wall(bench.json("logs", key, "--local")) for key in keys)
     name = "with checkpoints" if how == "keep" else "without"
     return (
         f"{name:17} {status['done']} of {len(keys)} done, "
-        f"{len(attempts) / len(keys):.1f} starts each, "
-        f"progress {progress / ran if ran else 0:.0%}, of the whole {progress / max(whole, 1):.0%}"
+        f"{len(attempts) / len(keys):.1f} starts each, progress {progress / max(ran, 1):.0%}, "
+        f"of the whole {progress / max(sum(map(wall, records)), 1):.0%}"
     )
 
 
 def prepare(bench: Bench, how: str, seconds: float, files: int) -> list[str]:
-    """Begin the run with a worker for each job; return the keys."""
+    """Begin the run, with machines enough to lose some; return the keys."""
     inputs, env = bench.folder / "inputs", bench.folder / "env"
     inputs.mkdir()
     env.mkdir()
@@ -134,17 +148,28 @@ def prepare(bench: Bench, how: str, seconds: float, files: int) -> list[str]:
         'require_output = true\n[output]\nname = "{hash}"\n[workers]\nslots = 1\n'
     )
     bench.run("local", "start")
-    for words in (("prep",), ("enqueue",), ("launch", str(files))):
-        bench.run(*words, "--local")
+    bench.run("prep", "--local")
+    bench.run("enqueue", "--local")
+    bench.run("launch", str(4 * files), "--local", "--force")
     return keys
 
 
-def take_away(bench: Bench, status: Any, files: int) -> None:
-    """Launch other machines, and give those that work a notice."""
-    bench.run("launch", str(files), "--local", "--force")
-    for worker in status["workers"]:
-        if worker["running"]:
-            bench.run("local", "interrupt", worker["id"], "--seconds", str(NOTICE_SECONDS))
+def take_away(cloud: LocalCloud, every: float, over: threading.Event) -> None:
+    """Give each machine a notice on which a job has been running for so many seconds."""
+    told: set[str] = set()
+    while not over.wait(0.2):
+        for machine in cloud.instances():
+            if machine.id not in told and machine.pid and oldest_job(machine.pid) >= every:
+                told.add(machine.id)
+                cloud.interrupt(machine.id, NOTICE_SECONDS)
+
+
+def oldest_job(agent: int) -> float:
+    """Return for how long a command of this agent has been running, in seconds."""
+    with suppress(psutil.Error):
+        jobs = psutil.Process(agent).children(recursive=True)
+        return max((time.time() - job.create_time() for job in jobs), default=0.0)
+    return 0.0
 
 
 def wall(attempts: list[Any]) -> float:

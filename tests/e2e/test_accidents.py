@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tests.e2e.conftest import REPOSITORY, Shell, only_local, wait_until
 
+from parallelize.local.cloud import attach
+
 pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
 
 FILES = 4
@@ -133,8 +135,10 @@ def test_a_job_with_a_checkpoint_goes_on_when_its_machine_is_taken_away(shell: S
     shell.run("enqueue", "--local")
     shell.run("launch", "1", "--local")
     victim = shell.wait_for(lambda status: next(filter(_running, status["workers"]), None))
+    cloud = attach(Path(shell.environ["XDG_STATE_HOME"]) / "parallelize" / "local")
+    assert cloud
+    cloud.interrupt(victim["id"], 27)  # at once, and not when another command has started
     shell.run("launch", "1", "--local", "--force")
-    shell.run("local", "interrupt", victim["id"], "--seconds", "27")
     shell.wait_for(lambda status: status["state"] == "drained")
     shell.run("download", "out", "--local")
     told = json.loads((shell.folder / "out" / "n.json").read_text())

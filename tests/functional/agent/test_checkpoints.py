@@ -167,6 +167,18 @@ def test_a_checkpoint_that_is_not_whole_or_not_of_this_job_is_not_restored(
     assert (bench.output("out"), kept(bench)) == (b"0\n", [])
 
 
+def test_a_checkpoint_of_another_command_is_not_restored(make: MakeBench, gate: Gate) -> None:
+    bench = make(f"{COUNT} save 5; {gate.wait}; exit 76")
+    bench.add({"x": b""})
+    with at_work(bench.worker("w1")) as (worker,):
+        until(gate.arrived)
+        worker.leave()
+    assert marker(bench)
+    bench.use(f"{COUNT} {DONE}")
+    bench.run("w2")
+    assert (bench.output("out"), kept(bench)) == (b"0\n", [])
+
+
 def test_a_checkpoint_that_is_too_large_is_not_stored_and_harms_nothing(
     make: MakeBench, gate: Gate
 ) -> None:
