@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from typing import Any
 
 import structlog
 
+from parallelize_agent.container.images import Images
+from parallelize_agent.container.pull import Puller
 from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.environment import Environments
@@ -26,7 +29,7 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine import host
-from parallelize_agent.machine.instance import Instance
+from parallelize_agent.machine.instance import Instance, identify
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory, memory_of_machine
 from parallelize_agent.memory.knowledge import Knowledge
@@ -59,12 +62,12 @@ from parallelize_agent.worker import Stages, Worker
 from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
-from parallelize_core.cost import hourly_usd
+from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.errors import ServiceError, UnavailableError
-from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.queue import AsyncQueue
+from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.store import AsyncStore, Store
-from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -74,32 +77,14 @@ FILE_THREADS = 4
 Notice = Callable[[], Coroutine[Any, Any, tuple[str, float]]]
 
 
-def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
-    """Return what of a worker's heartbeat never changes."""
-    prices = config.hourly_usd
-    return Heartbeat(
-        worker=instance.worker,
-        state=WorkerState.STARTING,
-        started=time.time(),
-        seen=time.time(),
-        interval_seconds=config.heartbeat_seconds,
-        slots=slots,
-        type=instance.type,
-        zone=instance.zone,
-        market=instance.market,
-        agent_version=VERSION,
-        hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
-        max_cost_usd=config.max_cost_usd,
-    )
-
-
 @dataclass(frozen=True)
 class Assembly:
     """What a worker is made of, and how.
 
-    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block;
-    `publish` sends metrics, if any are sent; `means` has what there is to tell people by. `counts`
-    has the requests of this process.
+    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block,
+    `open_client` makes a client of another service, in a region; `publish` sends metrics, if any
+    are sent; `means` has what there is to tell people by. `counts` has the requests of this
+    process.
     """
 
     config: AgentConfig
@@ -107,6 +92,7 @@ class Assembly:
     work_dir: Path
     open_store: Callable[[str], AsyncStore]
     open_rare: Callable[[str], Store]
+    open_client: OpenClient
     queue: AsyncQueue
     dead_letters: AsyncQueue
     publish: Publish | None = None
@@ -191,6 +177,7 @@ class Assembly:
             keeper=self._keeper,
             acknowledger=self._acknowledger,
             environments=self._environments,
+            images=self._images,
             root_setup=self.root_setup,
             keep_log=self._keep_log,
             execute=execute,
@@ -235,8 +222,29 @@ class Assembly:
 
     @cached_property
     def _environments(self) -> Environments:
-        preparer = Preparer(self._scratch, self.cgroups, self._keep_log)
-        return Environments(self.work_dir / "environments", self.open_rare, preparer, self.files)
+        return Environments(
+            self.work_dir / "environments", self.open_rare, self._preparer, self.files
+        )
+
+    @cached_property
+    def _images(self) -> Images:
+        shared, own = (os.environ.get(name) for name in (IMAGES_VARIABLE, AUTH_VARIABLE))
+        return Images(
+            Path(shared) if shared else self.work_dir / "images",
+            self.work_dir,
+            Puller(
+                lambda host, secret: find_login(host, secret, self.open_client),
+                self.open_rare,
+                Path(own) if own else None,
+            ),
+            self._preparer,
+            self.files,
+            self.config.disk_reserve_bytes,
+        )
+
+    @cached_property
+    def _preparer(self) -> Preparer:
+        return Preparer(self._scratch, self.cgroups, self._keep_log)
 
     @cached_property
     def _storage(self) -> Outage:
@@ -292,6 +300,7 @@ class Assembly:
             self._run,
             self._claims,
             self._environments,
+            self._images,
             self._scratch,
             self._peers,
             self._shutdown,

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 import structlog
 
 from parallelize_agent import services
-from parallelize_agent.assembly import Assembly, Notice, identify
+from parallelize_agent.assembly import Assembly, Notice
 from parallelize_agent.machine import group, systemd
-from parallelize_agent.machine.instance import Instance, no_instance, read_instance
+from parallelize_agent.machine.instance import Instance, identify, no_instance, read_instance
 from parallelize_agent.machine.metadata import Metadata
 from parallelize_agent.machine.notices import NoticeWatch
 from parallelize_agent.machine.root_setup import find_root_setup
@@ -42,7 +42,7 @@ from parallelize_core.version import VERSION
 log = structlog.get_logger()
 
 GARBAGE = 20_000
-"""Objects that the collector looks at as soon as there are so many more: a few milliseconds."""
+"""Objects that the collector looks at as soon as there are this many more: a few milliseconds."""
 
 
 def main() -> None:
@@ -147,6 +147,7 @@ async def _work(
             work_dir=work_dir,
             open_store=connections.open_store,
             open_rare=connections.open_rare,
+            open_client=services.opener(config, instance, counts),
             queue=connections.queue,
             dead_letters=connections.dead_letters,
             publish=services.make_publisher(config, instance, counts),

@@ -20,11 +20,12 @@ from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.aws_errors import translated
 from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.queue import AsyncQueue
+from parallelize_core.registry import OpenClient
 from parallelize_core.store import AsyncStore, Store
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -90,6 +91,16 @@ def make_publisher(
     if not config.metrics:
         return None
     return Publisher(lambda: _client("cloudwatch", config, instance, counts), config.names.metrics)
+
+
+def opener(config: AgentConfig, instance: Instance, counts: RequestCounts) -> OpenClient:
+    """Return what makes a client of a service in another region than the worker's own."""
+
+    def open_client(service: str, region: str) -> Any:
+        there = config.model_copy(update={"region": region or config.region})
+        return _client(service, there, instance, counts)
+
+    return open_client
 
 
 def find_means(config: AgentConfig, instance: Instance, counts: RequestCounts) -> Means:

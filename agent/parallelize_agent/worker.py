@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from parallelize_agent.container.images import Images
 from parallelize_agent.job import fault
 from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.environment import Environments
@@ -33,6 +34,7 @@ from parallelize_agent.machine.root_setup import RootSetup
 from parallelize_agent.memory.knowledge import Knowledge
 from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.notify.teller import Teller
+from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.outage import Outage
@@ -60,6 +62,9 @@ SUPERVISION_SECONDS = 1.0
 
 REFRESH_SECONDS = 20.0
 """How long a look at run.json may take before the next is due anyway."""
+
+IMAGE_PAUSE_SECONDS = 5.0
+"""How long a registry that cannot be reached is left alone."""
 
 LAST_POLL_SECONDS = 5.0
 """How much longer than its own length the last poll may take."""
@@ -109,6 +114,7 @@ class Worker:
     keeper: LeaseKeeper
     acknowledger: Acknowledger
     environments: Environments
+    images: Images
     root_setup: RootSetup
     keep_log: Keep
     execute: Execute
@@ -190,14 +196,31 @@ class Worker:
         """Make the machine and the environment ready before any job waits for them."""
         try:
             await self._set_machine_up()
-            await self.environments.folder(self.run_source.current)
-        except UsageError as error:
+            container = await self._await_image()
+            await self.environments.folder(self.run_source.current, container)
+        except (UsageError, UnavailableError) as error:
             self.shutdown.decide(words(error), error=error)
         except Exception as error:
             log.warning("environment not ready", error=str(error) or repr(error))
         await self.knowledge.look()
         self._ready = time.time()
         await self.receiver.run()
+
+    async def _await_image(self) -> Container | None:
+        """Fetch the run's image, also from a registry that is away for a while.
+
+        No job is received meanwhile, so none is handed back for that. Raises UnavailableError after
+        `max_outage_seconds`.
+        """
+        deadline = boot_seconds() + self.config.max_outage_seconds
+        while True:
+            try:
+                return await self.images.container(self.run_source.current)
+            except UnavailableError as error:
+                if boot_seconds() >= deadline:
+                    raise
+                log.warning("image not pulled", error=str(error))
+            await asyncio.sleep(min(IMAGE_PAUSE_SECONDS, self.config.max_outage_seconds))
 
     async def _set_machine_up(self) -> None:
         try:
@@ -338,6 +361,7 @@ class Worker:
         """
         self._draining_since = time.time()
         self.environments.stop()
+        self.images.stop()
         self.heartbeat.beat()
         log.info("leaving", why=self.shutdown.decided and self.shutdown.decided.reason)
         self._hand_back(Stage.WAITING)
@@ -356,6 +380,7 @@ class Worker:
             outage.stop()
         busy = {slot for job in self.pipeline.jobs(Stage.RUNNING) for slot in job.slots}
         await self.execute.close(busy, margin)
+        self.images.release()
         await asyncio.to_thread(self.scratch.sweep)
 
     async def _await_running(self) -> None:

@@ -1,18 +1,12 @@
 """What goes wrong on the way to AWS, as errors of our tree, in words for the person who has to act.
 
-    with translated("S3", "s3://bucket/key"):      whatever is raised here leaves as one of ours,
-        answer = client.get_object(...)            with what raised it as its cause
-    @translated("EC2")                             the same for a function
-
-Only calls and the reading of their answers belong inside: an error of this machine's disk, or of a
-callback, would pass for the service's.
+`parallelize_core.translated` uses it, and does not import botocore before something is raised.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from botocore import exceptions as aws
@@ -30,6 +24,7 @@ from parallelize_core.errors import (
     UsageError,
     code_of,
 )
+from parallelize_core.translated import translated as translated  # noqa: PLC0414 - callers need both
 
 _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _IDENTITY_CODES = {
@@ -74,22 +69,6 @@ _NEVER_SENT_ERRORS = (
 )  # fmt: skip
 _NONSENSE_ERRORS = (LookupError, ValueError, TypeError, AttributeError)
 """What reading an answer raises that is not built as it should be."""
-
-
-@contextmanager
-def translated(service: str, place: str = "") -> Iterator[None]:
-    """Let whatever is raised inside leave as an error of our tree, with its cause.
-
-    `place` is the object or the queue that is asked for, if it is one: then a refusal that is not
-    known otherwise is of that place, and a RefusedError.
-    """
-    try:
-        yield
-    except Exception as error:
-        told = translate(error, service, place)
-        if told is error:
-            raise
-        raise told from error
 
 
 def translate(error: Exception, service: str, place: str = "") -> ParallelizeError:

@@ -35,5 +35,6 @@ class Checkpoint(Record):
 def identity_of(run: Run, message: JobMessage) -> str:
     """Return what stands for a job, its command and its input: with another, one begins again."""
     environment = run.environment.identity if run.environment else ""
-    parts = [run.name, run.origin, run.command, environment, message.key, message.etag]
+    image = run.image.model_dump_json() if run.image else ""
+    parts = [run.name, run.origin, run.command, environment, image, message.key, message.etag]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -74,7 +74,7 @@ class MemoryUse(Contract):
 
 
 class Heartbeat(Record):
-    """A worker's own account. `seen` and `started` are seconds since 1970, by its clock.
+    """What a worker reports of itself. `seen` and `started` are seconds since 1970, by its clock.
 
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
     `ready` is when its set-up had ended and it began to receive (as `seen`).

@@ -8,6 +8,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /superseded/<id>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
+                             /image/<sha256>.tar
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
                              /segment/<worker>.<start>.<number>.jsonl.gz
@@ -171,6 +172,10 @@ class RunLayout:
     def environment(self, sha256: str) -> str:
         """Return the key of an environment zip."""
         return self.root.key("environment", f"{sha256}.zip")
+
+    def image(self, sha256: str) -> str:
+        """Return the key of an image that is in no registry."""
+        return self.root.key("image", f"{sha256}.tar")
 
     def result(self, key: str) -> str:
         """Return the key of the result of the input `key`."""

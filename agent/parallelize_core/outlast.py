@@ -61,6 +61,22 @@ NEW_TEMPLATE = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
 
+NAMED_TEMPLATE = Passing(
+    "EC2 does not describe the new launch template yet",
+    frozenset({"InvalidLaunchTemplateName.AlreadyExistsException",
+               "InvalidLaunchTemplateName.NotFoundException"}), 30,
+)  # fmt: skip
+"""The name is taken, and what has it is not found by it.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
+
+GROUP_TEMPLATE = Passing(
+    "Auto Scaling does not know the new launch template yet",
+    frozenset({"ValidationError"}), 30, "does not exist",
+)  # fmt: skip
+"""It asks EC2: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
+
 DELETED_GROUP = Passing(
     "AWS is still deleting the run's former Auto Scaling group",
     frozenset({"AlreadyExists"}), 10 * 60, "pending delete",

@@ -75,6 +75,9 @@ class Attempt(Record):
     log: str = ""
     log_key: str | None = None
     environment: str = ""
+    """`Run.environment_identity`: that of the zip, and the digest of the image if there is one."""
+    image: str = ""
+    """The digest of the image that the command ran in; empty if it ran in none."""
     hourly_usd: float | None = None
     """What the worker cost an hour at its launch, None if that is not known."""
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from parallelize_core.container_image import Image
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.record import Contract, IsoTime, Record
 from parallelize_core.template import Grammar
@@ -130,6 +131,7 @@ class Run(Record):
     Version 2 says that jobs may be more than a file each, or that the command has placeholders of
     jobs: an agent of a former version would do them wrong, and so cannot read the record.
     With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
+    With `image` it is one of that image, and no other; so that is version 2 as well.
     So it is with `then`, which an agent of a former version would leave out.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
@@ -144,6 +146,7 @@ class Run(Record):
     template: bool = False
     columns: tuple[str, ...] = ()
     environment: Environment | None = None
+    image: Image | None = None
     dependencies: Dependencies | None = None
     setup: Setup | None = None
     input: Location
@@ -171,6 +174,15 @@ class Run(Record):
     def extended(self) -> bool:
         """Whether jobs may be more than a file each, or the command knows of them."""
         return self.v > 1
+
+    @property
+    def environment_identity(self) -> str:
+        """What a command finds around it: the environment's identity, and the image's digest.
+
+        Another one may give other outputs. Empty if there is neither.
+        """
+        parts = (self.environment and self.environment.identity, self.image and self.image.digest)
+        return "+".join(part for part in parts if part)
 
     @property
     def grammar(self) -> Grammar:

@@ -11,7 +11,7 @@
 case "$ID" in
 debian | ubuntu)
 	python=python3
-	packages="ca-certificates dmsetup e2fsprogs nftables python3 python3-venv"
+	packages="ca-certificates dmsetup e2fsprogs nftables python3 python3-venv skopeo"
 	# At its first boot a machine may be looking for updates itself: wait for that.
 	apt="apt-get --quiet --yes --option Acquire::Retries=3 --option DPkg::Lock::Timeout=300"
 	update_packages() {

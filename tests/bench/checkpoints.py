@@ -145,7 +145,8 @@ def prepare(bench: Bench, how: str, seconds: float, files: int) -> list[str]:
     script.chmod(0o755)
     (bench.folder / "parallelize.toml").write_text(
         f'[run]\nname = "notices"\ncommand = "./job.py {{}} {seconds} {how}"\nenv = "env/"\n'
-        'require_output = true\n[output]\nname = "{hash}"\n[workers]\nslots = 1\n[agent]\ndrain_margin = 1000\n'
+        'require_output = true\n[output]\nname = "{hash}"\n[workers]\nslots = 1\n'
+        "[agent]\ndrain_margin = 1000\n"
     )
     bench.run("local", "start")
     bench.run("prep", "--local")

@@ -19,6 +19,7 @@ from tests.functional.fleet.conftest import (  # noqa: F401 - fixtures
 from tests.strict_aws.rules.groups import DeletedGroup
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
 from tests.strict_aws.rules.storage import BucketOwner
+from tests.strict_aws.rules.templates import NewTemplate
 
 from parallelize.live.transcript import Header, Line, read
 
@@ -67,6 +68,7 @@ def test_the_emulator_answers_as_recorded(again, path):
         (DeletedQueue, "CreateQueue", "AWS.SimpleQueueService.QueueDeletedRecently"),
         (BucketOwner, "GetObject", "AccessDenied"),
         (DeletedGroup, "CreateAutoScalingGroup", "AlreadyExists"),
+        (NewTemplate, "CreateAutoScalingGroup", "ValidationError"),
     ],
 )
 def test_a_rule_that_is_switched_off_is_missed_by_the_replay(again, rule, operation, code):

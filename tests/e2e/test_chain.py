@@ -57,12 +57,12 @@ def test_a_merge_waits_for_what_failed_and_is_made_again_after_a_retry(shell: Sh
 
     count.write_text(whole)
     shell.run("retry", "--local")
-    shell.run("run", "--local")
+    shell.run("run", "--local", "--changed", "keep")
     assert total(out)["the"] == 5
 
     count.write_text(whole.replace(".lower()", ".upper().lower().replace('sea', 'ocean')"))
     shell.run("retry", "--again", "beach.txt", "--local")
-    shell.run("run", "--local")
+    shell.run("run", "--local", "--changed", "keep")
     assert "ocean" in total(out)
 
 
@@ -77,7 +77,7 @@ def test_a_merge_that_fails_is_told_and_retried_as_any_file(shell: Shell) -> Non
     assert shell.status()["state"] == "failed"
     merge.write_text(whole)
     shell.run("retry", "--local")
-    shell.run("run", "--local")
+    shell.run("run", "--local", "--changed", "keep")
     assert total(out)["the"] == 5
 
 

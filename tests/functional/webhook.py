@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ class Webhook:
 
 
 @contextmanager
-def webhook(answers: Sequence[int] = (), location: str = "") -> Iterator[Webhook]:
-    """Serve one; a redirect leads to `location`."""
+def webhook(
+    answers: Sequence[int] = (), location: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[Webhook]:
+    """Serve one, by HTTPS if `tls` is given; a redirect leads to `location`."""
     hook = Webhook(answers=list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -43,7 +46,9 @@ def webhook(answers: Sequence[int] = (), location: str = "") -> Iterator[Webhook
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hook.url = f"http://127.0.0.1:{server.server_port}/hook/secret-part"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    hook.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/hook/secret-part"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -31,6 +31,8 @@ from tests.model.scripted import (
     finish,
 )
 
+from parallelize_agent.container.images import Images
+from parallelize_agent.container.pull import Puller
 from parallelize_agent.job import fault
 from parallelize_agent.job.commit import unfiled
 from parallelize_agent.job.environment import Environments
@@ -137,6 +139,7 @@ class Work:
 
     files: tuple[tuple[OutputFile, ...], ...]
     environments: Environments
+    images: Images
     scratch: ScratchSpace
     run: RunSource
     shutdown: Shutdown
@@ -155,9 +158,10 @@ def make_work(folder: Path, executions: int, outputs: int) -> Work:
     scratch, thread = ScratchSpace(folder / "jobs"), ThreadPoolExecutor(1)
     preparer = Preparer(scratch, None, _unused)
     environments = Environments(folder / "environments", _unused, preparer, thread, boot_id="boot")
+    images = Images(folder / "images", folder, Puller(_unused, _unused), preparer, thread)
     run = RunSource(cast("AsyncStore", _RunJson()), LAYOUT, math.inf)
     finish(run.refresh())
-    return Work(tuple(made), environments, scratch, run, Shutdown(), thread)
+    return Work(tuple(made), environments, images, scratch, run, Shutdown(), thread)
 
 
 def _unused(*_: Any) -> Any:
@@ -237,8 +241,8 @@ class _Execution:
         )
         self._stage_in = parts.stage_in(
             CONFIG, worker, lambda _: store, self._work.run, claims, self._work.environments,
-            self._work.scratch, peers, self._work.shutdown, self._work.files_thread,
-            asyncio.Semaphore(1), room=0,
+            self._work.images, self._work.scratch, peers, self._work.shutdown,
+            self._work.files_thread, asyncio.Semaphore(1), room=0,
         )  # fmt: skip
         self._stage_out = parts.stage_out(
             CONFIG, worker, lambda _: store, self._work.run, judge, messages,

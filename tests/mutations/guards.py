@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import checkpoints, faults, leases, life, merge, results
+from tests.mutations import changes, checkpoints, faults, leases, life, merge, results
 
 MUTATIONS = (
     *leases.MUTATIONS,
@@ -10,6 +10,7 @@ MUTATIONS = (
     *faults.MUTATIONS,
     *life.MUTATIONS,
     *merge.MUTATIONS,
+    *changes.MUTATIONS,
     *checkpoints.MUTATIONS,
 )
 

@@ -12,6 +12,7 @@ SHUTDOWN, COMMAND = f"{AGENT}shutdown.py", f"{AGENT}process/command.py"
 RECEIVING, LEAVING = "functional/agent/test_receiving.py::", "functional/agent/test_shutdown.py::"
 FAULTS = "functional/agent/test_engine_faults.py::"
 GRACE, SUCCESS = "functional/agent/test_execution.py::", "functional/agent/test_success.py::"
+TELLER, TELLING = f"{AGENT}notify/teller.py", "functional/agent/test_notify.py::"
 SENDING = "unit/client/test_enqueue.py::"
 
 MUTATIONS = (
@@ -193,5 +194,37 @@ MUTATIONS = (
         "for entry in entries if self.layout.result(entry.key) not in self.done]",
         "for entry in entries]",
         (f"{SENDING}test_finished_jobs_are_not_sent_and_do_not_count_towards_the_limit",),
+    ),
+    Mutation(
+        "told-once",
+        "of all workers that see the end of a run one tells people",
+        TELLER,
+        "Delivery(worker=self.worker).encode(), IF_ABSENT\n",
+        "Delivery(worker=self.worker).encode(), Condition()\n",
+        (f"{TELLING}test_people_are_told_once_that_a_run_is_paused_and_why",),
+    ),
+    Mutation(
+        "told-although-the-teller-died",
+        "what a worker that died had begun to tell is told by another",
+        TELLER,
+        "                condition = Condition(etag=seen)\n",
+        "                return None\n",
+        (f"{TELLING}test_what_a_worker_that_died_had_begun_to_tell_is_told_by_another",),
+    ),
+    Mutation(
+        "told-before-the-others-leave",
+        "the leader tells that the run is finished before the others hear of it and leave",
+        RECEIVER,
+        "        await self.teller.tell_finished()\n",
+        "        asyncio.ensure_future(self.teller.tell_finished())\n",
+        (f"{TELLING}test_the_leader_tells_before_the_others_hear_of_it_and_leave",),
+    ),
+    Mutation(
+        "no-webhook-leads-to-the-machine",
+        "a webhook may not lead to what only the worker can reach",
+        f"{AGENT}notify/webhook.py",
+        "        check_address(connection.sock.getpeername()[0], on_loopback=on_loopback)\n",
+        "",
+        (f"{TELLING}test_a_webhook_whose_name_leads_to_this_machine_gets_nothing",),
     ),
 )

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parallelize.api import JobError, Outcome, map  # noqa: A004 - see there
+    from parallelize.api import (
+        Executor,
+        JobError,
+        Outcome,
+        Outcomes,
+        Stream,
+        map,  # noqa: A004 - see there
+        stream,
+    )
     from parallelize_core.for_commands.parallelize import serve
 
-__all__ = ["JobError", "Outcome", "map", "serve"]
+__all__ = ["Executor", "JobError", "Outcome", "Outcomes", "Stream", "map", "serve", "stream"]
 
 
 def __getattr__(name: str) -> Any:

@@ -107,6 +107,10 @@ class Work:
         str | None,
         Parameter(help="What the command needs: a folder, or a zip of one. [default: run.env]"),
     ] = None
+    image: Annotated[
+        str | None,
+        Parameter(help="A container image to run it in: docker://HOST/NAME:TAG, oci:FOLDER"),
+    ] = None
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
@@ -115,6 +119,7 @@ class Work:
             "run.grid": self.grid,
             "run.command": self.command,
             "run.env": self.env,
+            "run.image": self.image,
         }
 
 

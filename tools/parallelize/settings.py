@@ -64,6 +64,9 @@ class RunTable(Table):
     serve_growth: Bytes = Field(default=Serve().growth_bytes, gt=0)
     then: str | None = None
     then_partial: bool = False
+    image: str | None = Field(default=None, min_length=1)
+    image_secret: str | None = None
+    network: bool = False
     env: str | None = None
     env_prefix: str = ""
     dependencies: str = Field(default="auto", min_length=1)

@@ -19,6 +19,7 @@ from parallelize_agent.job import dependencies
 from parallelize_agent.job.preparation import Preparer, Step
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation as sandbox
+from parallelize_agent.process.isolation import Container
 from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
@@ -67,8 +68,10 @@ class Environments:
         elif run.environment:
             await self._in_thread(self._look_at, run, run.environment)
 
-    async def folder(self, run: Run) -> Path | None:
+    async def folder(self, run: Run, container: Container | None = None) -> Path | None:
         """Return the folder with the run's environment, ready for jobs; None if it has none.
+
+        A set-up is run in the `container` that jobs will be run in.
 
         Raises UsageError if the zip is refused, or has no such prefix or command; SetupError if
         its set-up fails.
@@ -78,14 +81,14 @@ class Environments:
             return None
         wanted = (identity(run), environment.prefix, run.command[0])
         if wanted not in self._ready:
-            self._ready[wanted] = await self._in_thread(self._provide, run, environment)
+            self._ready[wanted] = await self._in_thread(self._provide, run, environment, container)
         return self._ready[wanted]
 
     def stop(self) -> None:
         """End a set-up that runs, and begin no other."""
         self._preparer.stop()
 
-    async def _in_thread(self, do: Callable[[Run, Environment], Path], *of: Any) -> Path:
+    async def _in_thread(self, do: Callable[..., Path], *of: Any) -> Path:
         return await asyncio.get_running_loop().run_in_executor(self._files, do, *of)
 
     def _look_at(self, run: Run, environment: Environment) -> Path:
@@ -93,11 +96,11 @@ class Environments:
             place = self._unpack(run, environment)
         return _inside(place, environment)
 
-    def _provide(self, run: Run, environment: Environment) -> Path:
+    def _provide(self, run: Run, environment: Environment, container: Container | None) -> Path:
         with self._lock:
             place = self._unpack(run, environment)
             if not self._is_ready(place):
-                self._make_ready(place, run, environment)
+                self._make_ready(place, run, container)
         folder = _inside(place, environment)
         _make_runnable(folder, run.command[0])
         return folder
@@ -115,10 +118,11 @@ class Environments:
         log.info("environment unpacked", identity=environment.identity, zip_bytes=size)
         return place
 
-    def _make_ready(self, place: Path, run: Run, environment: Environment) -> None:
-        folder = _inside(place, environment)
+    def _make_ready(self, place: Path, run: Run, container: Container | None) -> None:
+        assert run.environment  # noqa: S101 - else there is no such place
+        folder = _inside(place, run.environment)
         for step in _steps(run, folder):
-            self._preparer.prepare(place, folder, step)
+            self._preparer.prepare(place, folder, step, container)
         _protect(place)
         _mark(place).write_text(self._boot_id, encoding="ascii")
 
@@ -129,7 +133,8 @@ class Environments:
 
 def identity(run: Run) -> str:
     """Return what tells apart environments, and the set-ups of one, in names of files."""
-    environment = run.environment.identity if run.environment else ""
+    # What a set-up makes in one image may be of no use in another.
+    environment = run.environment_identity
     setup = run.setup.command if run.setup else ()
     packages = [run.dependencies.model_dump_json()] if run.dependencies else []
     text = json.dumps([environment, *setup, *packages])

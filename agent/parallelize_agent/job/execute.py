@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +21,7 @@ from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
 from parallelize_agent.job.merge import write_list
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
-from parallelize_agent.job.preparation import PASSED_ON, command_line
+from parallelize_agent.job.preparation import command_line, passed_on
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.job.serving import Serving
 from parallelize_agent.job.snapshot import Snapshot, SnapshotError
@@ -28,6 +29,7 @@ from parallelize_agent.machine import host
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
+from parallelize_agent.process.isolation import Shared
 from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.short_turns import take_short_turns
 from parallelize_core import for_commands
@@ -55,7 +57,6 @@ class Execute:
         self._cgroups = cgroups
         self._serving = Serving(scratch, cgroups)
         self._threads = ThreadPoolExecutor(slots, "slot", take_short_turns)
-        self._passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
     async def __call__(self, job: Job, staged: Staged) -> Ran | Decision:
         """Run a job's command in its slots; it ends early if the job is stopped."""
@@ -133,12 +134,14 @@ class Execute:
     def _warm(self, staged: Staged, home: JobFolder, slot: int) -> Command:
         """Return the command of a slot's process, which is at home in `home`."""
         run = staged.run
+        # The scratch folders of the jobs to come are in the same folder as its own.
+        shared = Shared((self._scratch.root,), (self._environments.folder,))
         environ = self._place(staged, home, (slot,))
-        helper = str(Path(for_commands.__file__).parent)
+        helper = self._helper(staged, home)
         path = os.pathsep.join(filter(None, (helper, environ.get("PYTHONPATH"))))
         return Command(
             argv=(
-                *isolation.job_prefix(home.user, home.tmp),
+                *isolation.prefix(home.user, home.tmp, staged.container, shared),
                 *command_line(run.command, staged.environment),
             ),
             folder=home.scratch,
@@ -148,6 +151,15 @@ class Execute:
             memory_bytes=memory_limit(staged),
             read_only=self._environments if staged.environment else None,
         )
+
+    def _helper(self, staged: Staged, home: JobFolder) -> str:
+        """Return the folder with the module that warm commands may use, where they find it."""
+        own = Path(for_commands.__file__).parent
+        if staged.container is None:
+            return str(own)
+        there = home.root / own.name
+        shutil.copytree(own, there, ignore=shutil.ignore_patterns("__pycache__"))
+        return str(there)
 
     def _execute(self, job: Job, staged: Staged) -> Outcome | Decision:
         cgroup = self._cgroups.create(memory_limit(staged)) if self._cgroups else None
@@ -164,7 +176,8 @@ class Execute:
 
     def _command(self, staged: Staged, slots: tuple[int, ...], cgroup: JobCgroup | None) -> Command:
         folder, run = staged.folder, staged.run
-        apart = isolation.job_prefix(folder.user, folder.tmp)
+        shared = Shared((folder.scratch,), (self._environments.folder,))
+        apart = isolation.prefix(folder.user, folder.tmp, staged.container, shared)
         prefix = (*(cgroup.prefix if cgroup else ()), *apart)
         command = command_line(run.command, staged.environment)
         given = _given(staged)
@@ -198,7 +211,7 @@ class Execute:
     def _place(self, staged: Staged, folder: JobFolder, slots: tuple[int, ...]) -> dict[str, str]:
         """Return the variables that say where a command is, and nothing of a job."""
         run = staged.run
-        environ = self._passed_on | {
+        environ = passed_on(staged.container) | {
             "HOME": str(folder.scratch / PRIVATE),
             "TMPDIR": str(folder.tmp),
             "PARALLELIZE_RUN": run.name,
@@ -219,7 +232,7 @@ class Execute:
         folder = staged.folder
         try:
             _check_stdout(outcome)
-            places = folder.own_places
+            places = folder.places_of_tmp if staged.container else folder.own_places
             run = staged.run
             named = _named(staged) if run.template else ()
             unprinted = Unprinted(run.naming.collect, named, folder.inputs)

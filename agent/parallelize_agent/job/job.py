@@ -18,6 +18,7 @@ from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.job.snapshot import Snapshot
 from parallelize_agent.process.command import Execution, Outcome
+from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.leases import Lease
 from parallelize_core.job import JobMessage
 from parallelize_core.merge import ListedOutput
@@ -61,6 +62,7 @@ class Staged:
     folder: JobFolder
     content: bytes | None
     outputs: tuple[ListedOutput, ...] = ()
+    container: Container | None = None
     kept: Kept | None = None
     """Its checkpoint, where there are any."""
 

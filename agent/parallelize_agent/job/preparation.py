@@ -13,7 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -21,8 +21,9 @@ import structlog
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.process import isolation as sandbox
 from parallelize_agent.process.capture import Kept
-from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
+from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
+from parallelize_agent.process.isolation import Container, Shared
 from parallelize_core.errors import ServiceError, SetupError
 
 log = structlog.get_logger()
@@ -71,7 +72,9 @@ class Preparer:
         self._ended = False
         self._execution: Execution | None = None
 
-    def prepare(self, place: Path, folder: Path, step: Step) -> None:
+    def prepare(
+        self, place: Path, folder: Path, step: Step, container: Container | None = None
+    ) -> None:
         """Run a step in `folder`, which is `place`, the environment, or inside of it.
 
         Raises SetupError if it fails, ServiceError if `stop` has ended it.
@@ -82,7 +85,7 @@ class Preparer:
         log.info("set-up begins", step=step.title)
         sandbox.give(place, job.user)
         try:
-            outcome = self._run(job, folder, step)
+            outcome = self._run(job, place, folder, step, container)
             self._keep(f"{place.name}.{step.log}" if step.log else place.name, outcome.log)
             words = reason(outcome.log)
         finally:
@@ -98,9 +101,16 @@ class Preparer:
             if self._execution:
                 self._execution.stop()
 
-    def _run(self, job: JobFolder, folder: Path, step: Step) -> Outcome:
+    def _run(
+        self, job: JobFolder, place: Path, folder: Path, step: Step, container: Container | None
+    ) -> Outcome:
+        shared = Shared(writable=(place, job.scratch))
+        apart = sandbox.prefix(job.user, job.tmp, container, shared)
         cgroup = self._cgroups.create() if self._cgroups else None
-        execution = Execution(_command(job, folder, step, cgroup), job.stdout, job.log)
+        command = _command(job, folder, step, apart, passed_on(container))
+        if cgroup:
+            command = replace(command, argv=(*cgroup.prefix, *command.argv), cgroup=cgroup)
+        execution = Execution(command, job.stdout, job.log)
         with self._lock:
             self._execution = execution
             if self._ended:
@@ -143,8 +153,16 @@ def reason(log: Kept) -> str:
     return whole if len(whole) <= REASON_CHARACTERS else f"{block[0][:200]} ... {block[-1][:100]}"
 
 
-def _command(job: JobFolder, folder: Path, step: Step, cgroup: JobCgroup | None) -> Command:
-    environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+def passed_on(container: Container | None) -> dict[str, str]:
+    """Return what a command gets of the agent's own environment; an image brings its own."""
+    if container:
+        return {}
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
+def _command(
+    job: JobFolder, folder: Path, step: Step, apart: tuple[str, ...], environ: dict[str, str]
+) -> Command:
     environ |= {
         "HOME": str(job.scratch / PRIVATE),
         "TMPDIR": str(job.tmp),
@@ -152,20 +170,20 @@ def _command(job: JobFolder, folder: Path, step: Step, cgroup: JobCgroup | None)
         "PARALLELIZE_ENVIRONMENT": str(folder),
         **step.environ,
     }
-    prefix = (*(cgroup.prefix if cgroup else ()), *sandbox.job_prefix(job.user, job.tmp))
     return Command(
-        argv=(*prefix, *command_line(step.command, folder)),
+        argv=(*apart, *command_line(step.command, folder)),
         folder=folder,
         environ=environ,
         marker=f"PARALLELIZE_SCRATCH={job.scratch}",
         timeout_seconds=step.timeout_seconds,
-        cgroup=cgroup,
     )
 
 
 def command_line(command: tuple[str, ...], folder: Path | None) -> tuple[str, ...]:
     """Return the words to start the command with; a program of the environment comes first."""
-    program, *arguments = command
+    program, *arguments = command or ("",)
+    if not program:
+        return ()
     if folder and "/" not in program and (folder / program).is_file():
         return (f"./{program}", *arguments)
     return command

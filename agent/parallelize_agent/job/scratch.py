@@ -7,6 +7,7 @@
         .parallelize/input/ the input, under its own name
         .parallelize/checkpoint/    what the next attempt finds again
         .parallelize/tmp/   TMPDIR, and /tmp where the job has a user of its own
+        .parallelize/places what is mounted for such a job
 """
 
 from __future__ import annotations
@@ -82,7 +83,12 @@ class JobFolder:
     @property
     def own_places(self) -> dict[str, Path]:
         """Where the folders lie that the job finds under a common name, by that name."""
-        return dict.fromkeys(isolation.OWN_PLACES, self.tmp) if self.user else {}
+        return self.places_of_tmp if self.user else {}
+
+    @property
+    def places_of_tmp(self) -> dict[str, Path]:
+        """The same of a job that finds its folder there although it is no other user."""
+        return dict.fromkeys(isolation.OWN_PLACES, self.tmp)
 
     @cached_property
     def stdout(self) -> Path:
@@ -160,6 +166,8 @@ class ScratchSpace:
             if furnishing is None:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.scratch)
+        if folder.user:
+            isolation.describe_places(folder.tmp)
         isolation.share(folder.checkpoint, folder.user)
         isolation.give(folder.scratch, folder.user)
         isolation.let_read(folder.checkpoint, folder.user)

@@ -54,7 +54,9 @@ class Serving:
         """
         run = staged.run
         # One that may have more memory gets a process that may take it.
-        kind = (run.command, staged.environment, run.limits, memory_limit(staged))
+        kind = (
+            run.command, staged.environment, staged.container, run.limits, memory_limit(staged),
+        )  # fmt: skip
         warm = self._warm.get(slot)
         if warm and (warm.kind != kind or not warm.process.is_sound()):
             self.end(slot)

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from parallelize_agent.container.images import Images
 from parallelize_agent.job import fault
 from parallelize_agent.job.checkpoints import Checkpoints, Kept
 from parallelize_agent.job.commit import Commit
@@ -46,6 +47,7 @@ class StageIn:
     run: RunSource
     claims: Claims
     environments: Environments
+    images: Images
     scratch: ScratchSpace
     peers: Peers
     shutdown: Shutdown
@@ -68,13 +70,15 @@ class StageIn:
             return decision
         run = await self.run.fresh()
         try:
-            environment = await self.environments.folder(run)
+            container = await self.images.container(run)
+            environment = await self.environments.folder(run, container)
         except UsageError as error:
             # No job's fault, and the next job would meet it, too.
             self.shutdown.decide(words(error), 0, error)
             return fault.interrupted(words(error))
         try:
-            return await self._fetch(received, run, environment)
+            staged = await self._fetch(received, run, environment)
+            return staged if isinstance(staged, Decision) else replace(staged, container=container)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 return fault.handed_back(str(error), blameless=others > 0)

@@ -151,16 +151,7 @@ class StageOut:
         commit = self._commit(received, run)
         try:
             outputs = await commit.put_outputs(found.files)
-            result = await self._result(received, ran, SUCCEEDED, outputs)
-            held = await commit.put_result(
-                result.model_copy(
-                    update={
-                        "leads_nowhere": found.leads_nowhere,
-                        "left_behind": found.left,
-                        "left_behind_count": found.left_count,
-                    }
-                )
-            )
+            held = await commit.put_result(await self._result(received, ran, SUCCEEDED, outputs))
         except LeaseLostError:
             await self._reconcile(received, commit)
             raise
@@ -230,16 +221,18 @@ class StageOut:
         decision: Decision,
         outputs: tuple[Output, ...] = (),
     ) -> Result:
+        succeeded = decision.fate is Fate.SUCCEEDED
         # As the command has seen it: run.json may have changed since.
         run = ran.staged.run if ran else self.run.current
         return Result(
             **await self._account(received, ran, decision),
-            status="succeeded" if decision.fate is Fate.SUCCEEDED else "failed",
+            status="succeeded" if succeeded else "failed",
             outputs=outputs,
             input_size=received.message.size,
             input_etag=received.message.etag,
             recipe=run.recipe,
             content=content_key(run, received.message),
+            **(_hints(ran) if succeeded and ran else {}),
         )
 
     async def _account(
@@ -263,7 +256,8 @@ class StageOut:
             "stderr_tail": outcome.stderr_tail[-STDERR_TAIL_CHARACTERS:] if outcome else "",
             "log": text,
             "log_key": log_key,
-            "environment": run.environment.identity if run.environment else "",
+            "environment": run.environment_identity,
+            "image": run.image.digest if run.image else "",
             "hourly_usd": self.hourly_usd,
         }
 
@@ -283,6 +277,17 @@ class StageOut:
         except FileNotFoundError:
             return "", None  # the command has deleted it
         return "", key
+
+
+def _hints(ran: Ran) -> dict[str, Any]:
+    """Return what may help one who misses an output."""
+    assert isinstance(ran.outputs, Outputs)  # noqa: S101 - the job has succeeded
+    found = ran.outputs
+    return {
+        "leads_nowhere": found.leads_nowhere,
+        "left_behind": found.left,
+        "left_behind_count": found.left_count,
+    }
 
 
 def _nothing_made(run: Run, found: Outputs) -> str:

@@ -23,6 +23,7 @@ from parallelize_core.outlast import BUSY_GROUP, outlast
 from parallelize_core.pause import HELD_PROCESSES
 from parallelize_core.run import Run
 from parallelize_core.store import Store
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
@@ -123,10 +124,8 @@ def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
     return True
 
 
+@translated("Auto Scaling")
 def _leave(autoscaling: AutoScalingClient, instance: str) -> None:
-    from parallelize_core.aws_errors import translated  # noqa: PLC0415 - it imports botocore
-
-    with translated("Auto Scaling"):
-        autoscaling.terminate_instance_in_auto_scaling_group(
-            InstanceId=instance, ShouldDecrementDesiredCapacity=True
-        )
+    autoscaling.terminate_instance_in_auto_scaling_group(
+        InstanceId=instance, ShouldDecrementDesiredCapacity=True
+    )

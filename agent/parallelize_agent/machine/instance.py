@@ -1,12 +1,17 @@
-"""What the metadata service says of this machine."""
+"""What this machine is, as the metadata service says it, and as its heartbeat does."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_agent.machine.metadata import Metadata
+from parallelize_core.config import AgentConfig
+from parallelize_core.cost import hourly_usd
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -43,4 +48,23 @@ def read_instance(metadata: Metadata) -> Instance:
         region=metadata.get("meta-data/placement/region"),
         has_address=bool(metadata.get("meta-data/public-ipv4")),
         user_data=metadata.get("user-data") or "",
+    )
+
+
+def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
+    """Return what of a worker's heartbeat never changes."""
+    prices = config.hourly_usd
+    return Heartbeat(
+        worker=instance.worker,
+        state=WorkerState.STARTING,
+        started=time.time(),
+        seen=time.time(),
+        interval_seconds=config.heartbeat_seconds,
+        slots=slots,
+        type=instance.type,
+        zone=instance.zone,
+        market=instance.market,
+        agent_version=VERSION,
+        hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
+        max_cost_usd=config.max_cost_usd,
     )

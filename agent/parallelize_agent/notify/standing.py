@@ -36,7 +36,7 @@ def event_of_pause(run: Run) -> Event:
 
 
 def identify(store: Store, layout: RunLayout, run: Run, event: Event) -> str:
-    """Return what tells this end of the run from others, the same whoever asks.
+    """Return what tells this end of the run from others; every worker computes the same.
 
     Results that came or went make another end of it; so does a pause after it was let go on.
     """

@@ -19,10 +19,14 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from parallelize_agent.container import enter
 from parallelize_agent.process.job_users import JobUser
 
 OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is about
@@ -31,37 +35,110 @@ OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is abo
 _NO_CAPABILITIES = ("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all")
 
 _MAKE_PLACES = """
-for place in /tmp /var/tmp; do {mount} --bind "$0" "$place" || exit 75; done
-{mount} -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm || exit 75
+{mount} --all --fstab "$0" || exit 75
 exec "$@"
 """
 """75 (EX_TEMPFAIL) asks for another try: it is not the command that has failed."""
+
+_MEMORY_PLACE = "job /dev/shm tmpfs mode=1777,nosuid,nodev 0 0\n"
+"""Not called tmpfs, as the machine's own is: what is mounted already would be left out."""
+
+_ESCAPED = {ord(letter): f"\\{ord(letter):03o}" for letter in " \t\n\\"}
+"""Letters that a path must not have there: fstab(5)."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """An image that is ready to be entered, by an agent that keeps its files in `work`.
+
+    `root` is its unpacked files, `environ` the file with its variables. Without `network` a command
+    has none.
+    """
+
+    root: Path
+    environ: Path
+    work: Path
+    network: bool = False
+
+    def with_network(self, *, allowed: bool) -> Container:
+        """Return the same with or without a network."""
+        return replace(self, network=allowed)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a command in an image finds of the agent's folder, at its own place."""
+
+    writable: tuple[Path, ...]
+    read_only: tuple[Path, ...] = ()
+
+
+def prefix(
+    user: JobUser | None, tmp: Path, container: Container | None, shared: Shared
+) -> tuple[str, ...]:
+    """Return the words before a command that make it run as `user`, in a container if there is one.
+
+    As `job_prefix` has it; in a container its variables are the image's, and what it is given.
+    """
+    if container is None:
+        return job_prefix(user, tmp)
+    uid, gid = (user.uid, user.gid) if user else (os.geteuid(), os.getegid())
+    return (
+        *_become(user), *(("--",) if user else ()),
+        sys.executable, "-I", "-S", enter.__file__, str(container.root), str(container.environ),
+        str(container.work), str(tmp), str(uid), str(gid), str(int(container.network)),
+        *(f"rw:{path}" for path in shared.writable), *(f"ro:{path}" for path in shared.read_only),
+        "--",
+    )  # fmt: skip
+
+
+def _become(user: JobUser | None) -> Sequence[str]:
+    if user is None:
+        return ()
+    return (
+        program("setpriv"), f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
+        "--no-new-privs", *_NO_CAPABILITIES,
+    )  # fmt: skip
 
 
 def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
     """Return the words before a command that make it run as `user` with no way back.
 
-    Its files for /tmp go to `tmp`. No capability is left, in no set, and set-user-ID programs
-    such as sudo give none back.
+    Its files for /tmp go to `tmp`, as `describe_places` has said. No capability is left, in no
+    set, and set-user-ID programs such as sudo give none back.
     """
     if user is None:
         return ()
     # By their paths: what the job itself finds on its PATH must not take their place.
-    setpriv, unshare = _program("setpriv"), _program("unshare")
+    setpriv, unshare = program("setpriv"), program("unshare")
     return (
-        setpriv, f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
-        "--no-new-privs", *_NO_CAPABILITIES, "--",
+        *_become(user), "--",
         # Only root mounts, so first it is called that, in a world of its own ...
         unshare, "--map-root-user", "--mount", "--ipc", "--",
-        "/bin/sh", "-c", _MAKE_PLACES.format(mount=_program("mount")), str(tmp),
+        "/bin/sh", "-c", _MAKE_PLACES.format(mount=program("mount")), str(_table(tmp)),
         # ... and then, in a world inside which cannot undo that, by the second user's name.
         unshare, f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
         setpriv, *_NO_CAPABILITIES, "--",
     )  # fmt: skip
 
 
+def describe_places(tmp: Path) -> None:
+    """Write down beside `tmp` what is to be mounted for a job: fstab(5).
+
+    One call of mount for all of them takes a third of the time of one for each.
+    """
+    shown = str(tmp).translate(_ESCAPED)
+    own = (f"{shown} {place} none bind 0 0\n" for place in OWN_PLACES)
+    _table(tmp).write_text("".join(own) + _MEMORY_PLACE, encoding="utf-8", errors="surrogateescape")
+
+
+def _table(tmp: Path) -> Path:
+    return tmp.with_name("places")
+
+
 @cache
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Return the path of one of the machine's own programs."""
     return shutil.which(name) or name
 
 

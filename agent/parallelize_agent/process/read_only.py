@@ -48,7 +48,7 @@ class ReadOnlyFolder:
     """A folder that commands cannot write to; safe to use from any thread."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._is_mounted: bool | None = None
 
@@ -57,7 +57,7 @@ class ReadOnlyFolder:
         """Let no command that this thread starts meanwhile write to the folder."""
         with self._lock:
             if self._is_mounted is None:
-                self._is_mounted = _commands_place.mount_read_only(self._folder)
+                self._is_mounted = _commands_place.mount_read_only(self.folder)
         if not self._is_mounted:
             _respect_modes()
             yield

@@ -97,9 +97,10 @@ class Lease:
         """Seconds since the receive."""
         return self._clock() - self.received
 
-    def due(self) -> bool:
-        """Whether it is time to renew."""
-        return self._clock() >= self._renewed + self._terms.renew_after
+    @property
+    def due_in(self) -> float:
+        """Seconds until it is time to renew; negative if that was some time ago."""
+        return self._renewed + self._terms.renew_after - self._clock()
 
     def check(self) -> None:
         """Raise LeaseLostError unless the message is certainly still ours."""
@@ -157,13 +158,22 @@ class LeaseKeeper:
         """Renew until cancelled; leases still held then run out by themselves."""
         try:
             while True:
-                await asyncio.sleep(self._terms.round_seconds)
+                await asyncio.sleep(self.rest_seconds)
                 self.begin_renewals()
                 self._give_up_expired()
                 self._alive()
         finally:
             for task in set(self._renewing.values()):
                 task.cancel()
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long the keeper rests now: until a lease is due, and at most until the next round.
+
+        One that is due already is being renewed; if that fails, it is tried again in a round.
+        """
+        waiting = [lease.due_in for lease in self._leases.values() if lease.due_in > 0]
+        return min([self._terms.round_seconds, *waiting])
 
     @property
     def held(self) -> int:
@@ -192,11 +202,12 @@ class LeaseKeeper:
         self._give_up_expired()
 
     def begin_renewals(self) -> None:
-        """Begin to renew what is due and not being renewed already."""
+        """Begin to renew what is due, or soon will be, and is not being renewed already."""
+        soon = self._terms.round_seconds / 2  # a call for each would cost more
         due = [
             lease
             for receipt, lease in self._leases.items()
-            if receipt not in self._renewing and lease.due()
+            if receipt not in self._renewing and lease.due_in <= soon
         ]
         for batch in batches([lease for lease in due if not self._is_claims_turn(lease)]):
             self._begin(batch, self._renew(batch))

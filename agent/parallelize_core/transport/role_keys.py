@@ -55,7 +55,7 @@ class RoleKeys:
         self._expires = 0.0
 
     def refresh_needed(self, refresh_in: float) -> bool:
-        """Whether the keys expire within so many seconds."""
+        """Whether the keys expire within this many seconds."""
         return self._now() + refresh_in > self._expires
 
     def get_frozen_credentials(self) -> Found:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 from parallelize_agent.assembly import Assembly, Notice
 from parallelize_agent.machine.instance import Instance
@@ -25,6 +25,7 @@ from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.container_image import Image
 from parallelize_core.files import InputFile, joint_etag
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
@@ -82,6 +83,11 @@ def until(condition: Callable[[], T | None], seconds: float = 20) -> T:
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
     return answer
+
+
+def no_clients(service: str, _: str) -> Any:
+    """Stand for AWS where no other service is to be asked."""
+    raise AssertionError(f"{service} was asked")
 
 
 class Clock:
@@ -245,6 +251,7 @@ class Bench:
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
     checkpoints: Checkpointing = field(default_factory=Checkpointing)
+    image: Image | None = None
     means: Means = LOCAL
     then: Then | None = None
 
@@ -280,6 +287,7 @@ class Bench:
             limits=self.limits,
             serve=self.serve,
             checkpoints=self.checkpoints,
+            image=self.image,
             then=self.then,
             naming=self.naming,
             created_at="2026-01-01T00:00:00Z",
@@ -361,6 +369,7 @@ class Bench:
             work_dir=(folder or self.folder) / name,
             open_store=open_store or (lambda _: ThreadedStore(own)),
             open_rare=lambda _: own,
+            open_client=no_clients,
             queue=ThreadedQueue(queue or self.queue),
             dead_letters=ThreadedQueue(self.dead),
             root_setup=self.root_setup,

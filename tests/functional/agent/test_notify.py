@@ -11,10 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 from tests.functional.agent.bench import SWIFT, Bench, at_work, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.core.transport.certificates import Authority
 from tests.functional.webhook import Webhook, webhook
 
 from parallelize_agent.notify import standing
 from parallelize_agent.notify.means import Means, Patience
+from parallelize_agent.notify.webhook import post
+from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.notify import Delivery, Event, Notify
 from parallelize_core.pause import cost_limit_reason, pause, resume
 from parallelize_core.run import Limits
@@ -164,6 +167,17 @@ def test_what_a_worker_that_died_had_begun_to_tell_is_told_by_another(
     assert Delivery.decode(bench.store.get(place)) == Delivery(worker="w2", sent=True)
 
 
+def test_the_leader_tells_before_the_others_hear_of_it_and_leave(make: MakeBench) -> None:
+    decided: list[object] = []
+    bench = make(SOME_FAIL)
+    bench.means = Means(lambda *_: decided.append(worker.decided))
+    ask(bench, Notify(topic="arn:aws:sns:eu-west-1:123456789012:parallelize-alarms"))
+    bench.add({"a": b""})
+    worker = bench.worker()
+    worker.run()
+    assert decided == [None]
+
+
 def test_a_worker_waits_for_one_that_is_about_to_tell(make: MakeBench, hook: Webhook) -> None:
     bench = make(SOME_FAIL)
     bench.means = replace(bench.means, patience=replace(HASTY, silence=600))
@@ -230,6 +244,38 @@ def test_a_webhook_on_this_machine_is_refused_unless_s3_is_here_too(
     assert hook.posted == []
     assert [one.sent for one in deliveries(bench)] == [False]
     assert "secret-part" not in json.dumps(lines, default=str)
+
+
+@pytest.fixture
+def tls_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    authority = Authority.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", authority.bundle)
+    with webhook(tls=authority.server_context("127.0.0.1")) as made:
+        yield made
+
+
+def test_a_webhook_is_told_by_https_without_credentials(tls_hook: Webhook) -> None:
+    post(tls_hook.url, {"text": "it is over"}, on_loopback=True)
+    assert tls_hook.posted == [{"text": "it is over"}]
+    assert tls_hook.paths == ["/hook/secret-part"]
+    assert set(tls_hook.headers[0]) == {
+        "Host", "Accept-Encoding", "Content-Length", "Content-Type", "User-Agent",
+    }  # fmt: skip
+
+
+def test_a_webhook_whose_name_leads_to_this_machine_gets_nothing(tls_hook: Webhook) -> None:
+    with pytest.raises(ServiceError, match="leads to this machine itself"):
+        post(tls_hook.url, {"text": "it is over"})
+    assert tls_hook.posted == []
+
+
+def test_a_webhook_that_proves_itself_with_another_certificate_gets_nothing(
+    tls_hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(UnavailableError):
+        post(tls_hook.url, {}, on_loopback=True)
+    assert tls_hook.posted == []
 
 
 def test_a_record_of_how_to_tell_that_cannot_be_read_is_not_logged(make: MakeBench) -> None:

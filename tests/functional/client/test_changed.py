@@ -21,6 +21,7 @@ from parallelize.runs.results import read_result
 from parallelize_core.config import DrainSettings
 from parallelize_core.job import JobMessage
 from parallelize_core.manifest import read_parts
+from parallelize_core.merge import MERGE, MergeRecord, digest_of
 from parallelize_core.result import Result
 from parallelize_core.store import IF_ABSENT
 
@@ -407,3 +408,45 @@ def test_a_download_says_what_is_out_of_date(done: Project, capsys: Captured) ->
     told = capsys.readouterr()
     assert "3 files have outputs of an earlier command, environment or input" in told.err
     assert json.loads(told.out)["outdated"] == 3
+
+
+@pytest.fixture
+def merged(done: Project) -> Project:
+    """The same with a merge over their results, which has succeeded, too."""
+    with (done.folder / "parallelize.toml").open("a") as file:
+        file.write('then = "./job.sh --merge"\n')
+    assert done.call("prep", "--changed", "fail") == 0
+    listed = ((item.key, item.etag) for item in done.store.list(done.layout.results.prefix))
+    record = MergeRecord(digest=digest_of(done.layout, listed), listed="list", outputs=3, size=9)
+    done.store.put(done.layout.merge, record.encode())
+    done.finish(MERGE, "all.csv", etag="list")
+    return done
+
+
+def test_a_merge_that_is_given_to_finished_files_leaves_them_as_they_are(merged: Project) -> None:
+    assert merged.call("prep") == 0
+    assert results(merged) == set(FILES)
+
+
+def test_with_another_command_only_the_merge_is_out_of_date(
+    merged: Project, capsys: Captured
+) -> None:
+    settings = merged.folder / "parallelize.toml"
+    settings.write_text(settings.read_text().replace("--merge", "--other"))
+    assert merged.call("prep") == 2
+    assert "1 finished file is out of date" in capsys.readouterr().err
+    assert merged.call("explain", MERGE) == 0
+    assert "the command of run.then" in capsys.readouterr().out
+    assert merged.call("prep", "--changed", "keep") == 0
+    assert merged.call("prep") == 2, "it is asked again"
+    assert merged.call("prep", "--changed", "redo") == 0
+    assert results(merged) == set(FILES)
+    assert read_result(merged.store, merged.layout, MERGE) is None
+    assert set(sent(merged)) == {MERGE}
+
+
+def test_with_other_jobs_the_merge_is_left_to_the_workers(merged: Project) -> None:
+    merged.write_script(ANOTHER)
+    assert merged.call("prep", "--changed", "redo") == 0
+    assert results(merged) == set()
+    assert set(sent(merged)) == set(FILES), "it is put on the queue when they are done"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,28 @@ from tests.unit.watching.scene import failure
 from tests.unit.watching.test_hostile_records import places, spoiled
 
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.result import Result
+from parallelize_core.segment import encode_line, pack
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
-STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]")
+STEERS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 COMMANDS = [
     ["status"], ["status", "--json"], ["failures"], ["failures", "--json"], ["logs", "a.tif"],
     ["logs", "a.tif", "--json"], ["report"], ["report", "--json"], ["runs"], ["runs", "--json"],
     ["download", "out", "--dry-run"], ["download", "out", "--json"], ["retry", "--dry-run"],
-    ["enqueue", "--dry-run"], ["prep", "--dry-run"], ["repro", "a.tif"], ["stop", "--dry-run"],
-    ["kill", "--dry-run"], ["clean", "--dry-run"],
+    ["enqueue", "--dry-run"], ["prep", "--dry-run"], ["stop", "--dry-run"],
+    ["kill", "--dry-run"], ["clean", "--dry-run"], ["report", "--table", "all.csv"],
+    ["logs", "--setup"], ["logs", "--setup", "--json"], ["estimate", "--dry-run"],
+    ["launch", "1", "--dry-run"], ["scale", "1", "--dry-run"],
 ]  # fmt: skip
 VALUES = ["NaN", "1e300", json.dumps("\x1b[2J\u202e\x9b31m\n\x00")]
 """More of them are tried on what the commands are made of: test_hostile_records."""
+
+
+READ_BY_REPRO = ["run", "manifest", "correction"]
+"""Of the records; it has an agent process the file, which takes a second or more."""
 
 
 @pytest.fixture
@@ -47,6 +58,12 @@ def run(project: Project) -> Project:
         running=("b.tif",), hourly_usd=0.1, type="c7i.xlarge", reason="drained",
     )  # fmt: skip
     project.store.put(layout.heartbeat("i-1"), beat.encode())
+    attempt = layout.attempt("a.tif", 1, "i-1", "2027-01-15T08:00:00.000Z")
+    project.store.put(attempt, body)
+    project.store.put(layout.setup_log("i-1", "e"), b"installed\n")
+    project.store.put(layout.correction(0), project.store.get(layout.manifest_part(0)))
+    line = encode_line(Result.decode(body), project.store.head(layout.result("a.tif")).etag)
+    project.store.put(layout.segment("i-1", 1, 1), pack([line]))
     return project
 
 
@@ -55,7 +72,10 @@ def places_of(run: Project) -> dict[str, str]:
     return {
         "run": layout.run_json, "failure": layout.result("a.tif"),
         "success": layout.result("b.tif"), "heartbeat": layout.heartbeat("i-1"),
-        "cursor": layout.cursor(0),
+        "cursor": layout.cursor(0), "origin": layout.origin,
+        "attempt": layout.attempt("a.tif", 1, "i-1", "2027-01-15T08:00:00.000Z"),
+        "manifest": layout.manifest_part(0), "correction": layout.correction(0),
+        "segment": layout.segment("i-1", 1, 1), "setup": layout.setup_log("i-1", "e"),
     }  # fmt: skip
 
 
@@ -70,41 +90,87 @@ def check_commands(
         assert not STEERS.search(said.err), command
 
 
+DOCUMENTS = ["run", "failure", "success", "heartbeat", "cursor", "origin", "attempt"]
+PACKED = ["manifest", "correction", "segment"]
+"""Records of which many are in one object, a line each."""
+
+
+def rewrite(run: Project, kind: str, change: Callable[[bytes], bytes]) -> None:
+    """Put something else in place of a record, or of each line of a packed one."""
+    place = places_of(run)[kind]
+    body = run.store.get(place)
+    if kind in PACKED:
+        lines = gzip.decompress(body).splitlines()
+        changed = gzip.compress(b"".join(change(line) + b"\n" for line in lines))
+    else:
+        changed = change(body)
+    run.store.put(place, changed)
+
+
+STEERING = "\x1b[2J\x9b31m\u202e\r\x1b]8;;https://evil.example\x07\u2066\u2028"
+KEPT = {
+    "v", "key", "name", "status", "state", "cause", "bucket", "on_clash", "prefix", "id", "etag",
+}  # fmt: skip
+"""What has to stay as it is, so that the record is read at all."""
+
+
+def steering(value: object, name: str = "") -> object:
+    """Return a record of which every text that may be any text steers a terminal."""
+    if isinstance(value, dict):
+        return {key: steering(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [steering(one, name) for one in value]
+    return f"{value}{STEERING}" if isinstance(value, str) and name not in KEPT else value
+
+
+@pytest.fixture(scope="module")
+def own_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where `repro` has the local cloud that it starts; it ends with the tests."""
+    state = tmp_path_factory.mktemp("state")
+    yield state
+    environ = {**os.environ, "XDG_STATE_HOME": str(state)}
+    subprocess.run([PROGRAM, "local", "stop"], env=environ, check=True)
+
+
+@pytest.mark.parametrize("kind", READ_BY_REPRO)
+def test_repro_bears_hostile_texts_too(
+    run: Project, kind: str, own_cloud: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_STATE_HOME", str(own_cloud))
+    rewrite(run, kind, lambda body: json.dumps(steering(json.loads(body))).encode())
+    check_commands(run, [["repro", "a.tif"]], capsys)
+
+
 @pytest.mark.parametrize("raw", VALUES)
-@pytest.mark.parametrize("kind", ["run", "failure", "success", "heartbeat", "cursor"])
+@pytest.mark.parametrize("kind", DOCUMENTS + PACKED)
 def test_a_record_with_one_value_everywhere_ends_no_command_in_a_traceback(
     run: Project, kind: str, raw: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = places_of(run)[kind]
-    body = run.store.get(place)
-    # Every other value at once, then the others: some spoil the whole record, some do not.
-    every = range(len(places(json.loads(body))))
-    run.store.put(place, spoiled(body, dict.fromkeys(every, raw)))
+    def spoil(body: bytes) -> bytes:
+        return spoiled(body, dict.fromkeys(range(len(places(json.loads(body)))), raw))
+
+    rewrite(run, kind, spoil)
     check_commands(run, COMMANDS, capsys)
 
 
-@pytest.mark.parametrize("kind", ["run", "failure", "success", "heartbeat"])
+@pytest.mark.parametrize("kind", DOCUMENTS + PACKED)
 def test_texts_that_steer_a_terminal_reach_none(
     run: Project, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = places_of(run)[kind]
-    document = json.loads(run.store.get(place))
-    kept = {"v", "key", "name", "status", "state", "cause", "bucket", "on_clash", "prefix"}
-
-    def steering(value: object, name: str = "") -> object:
-        if isinstance(value, dict):
-            return {key: steering(one, key) for key, one in value.items()}
-        if isinstance(value, list):
-            return [steering(one, name) for one in value]
-        steers = isinstance(value, str) and name not in kept
-        return f"{value}\x1b[2J\x9b31m\u202e\r" if steers else value
-
-    run.store.put(place, json.dumps(steering(document)).encode())
+    rewrite(run, kind, lambda body: json.dumps(steering(json.loads(body))).encode())
     check_commands(run, COMMANDS, capsys)
 
 
+def test_what_a_set_up_has_printed_steers_no_terminal(
+    run: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(run, "setup", lambda _: b"\x1b]0;title\x07\xff\xc2\x9b31m\xe2\x80\xae\n\x00\r")
+    check_commands(run, [["logs", "--setup"], ["logs", "--setup", "--json"]], capsys)
+
+
 @pytest.mark.parametrize("body", [b"", b"[" * 100_000])
-@pytest.mark.parametrize("kind", ["run", "failure", "success", "heartbeat", "cursor"])
+@pytest.mark.parametrize("kind", DOCUMENTS)
 def test_garbage_in_place_of_a_record_ends_no_command_in_a_traceback(
     run: Project, kind: str, body: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,10 +178,12 @@ def test_garbage_in_place_of_a_record_ends_no_command_in_a_traceback(
     check_commands(run, COMMANDS, capsys)
 
 
-def test_garbage_in_place_of_the_manifest_ends_no_command_in_a_traceback(
-    run: Project, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("body", [b"\x1f\x8bnonsense", gzip.compress(b"[" * 100_000)])
+@pytest.mark.parametrize("kind", PACKED)
+def test_garbage_in_place_of_a_packed_record_ends_no_command_in_a_traceback(
+    run: Project, kind: str, body: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.store.put(run.layout.manifest_part(0), b"\x1f\x8bnonsense")
+    run.store.put(places_of(run)[kind], body)
     check_commands(run, COMMANDS, capsys)
 
 

@@ -122,6 +122,17 @@ def test_a_file_that_is_no_report_stays(
     assert page.read_text() == content
 
 
+def test_a_list_of_jobs_takes_the_place_of_no_other_file_and_nothing_is_sent(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.add("a.tif")
+    capsys.readouterr()
+    assert project.call("run", "--joblog", "inputs/a.tif") == 2
+    assert "stays as it is" in " ".join(capsys.readouterr().err.split())
+    assert (project.folder / "inputs" / "a.tif").read_text() == "content of a.tif"
+    assert list(project.store.list(project.layout.root.prefix)) == []
+
+
 def test_an_older_report_is_replaced(project: Project) -> None:
     prepared(project, "a.tif")
     assert project.call("report", "--out", "page.html") == 0

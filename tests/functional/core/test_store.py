@@ -169,9 +169,9 @@ def test_a_version_that_is_gone_counts_as_deleted(store: Store) -> None:
 def copying(store: Store, request: pytest.FixtureRequest) -> Store:
     """A store of which the client may ask for copies."""
     kind = request.node.callspec.params["store"]
-    if kind == "small cloud":
+    if kind.endswith("small cloud"):
         pytest.skip("it serves workers, which copy nothing")
-    if kind == "server" and "other_metadata" not in request.node.name:
+    if kind.endswith("server") and "other_metadata" not in request.node.name:
         # moto; so the caller looks at the ETag of what was made, too.
         request.applymarker(pytest.mark.xfail(reason="the conditions of a copy are not heeded"))
     return store

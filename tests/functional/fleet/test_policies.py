@@ -340,6 +340,7 @@ async def life(config: AgentConfig, instance: Instance, folder: Path) -> Shutdow
         work_dir=folder,
         open_store=lambda bucket: ThreadedStore(clients.store(bucket)),
         open_rare=clients.store,
+        open_client=services.opener(config, instance, RequestCounts()),
         queue=ThreadedQueue(clients.queue(config.queue_url)),
         dead_letters=ThreadedQueue(clients.queue(config.dead_letter_queue_url)),
         publish=services.make_publisher(config, instance, RequestCounts()),

@@ -106,7 +106,14 @@ def test_a_web_page_is_refused(door: Door, origin: str) -> None:
     assert door.ask(Origin=origin)[0] == 403
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[::1]", "0.0.0.0", ""])
+FOREIGN_HOSTS = [
+    "evil.example", "127.0.0.1.evil.example", "[::1]", "0.0.0.0", "", "127.1", "2130706433",
+    "localhost.", "a.localhost", "[::ffff:127.0.0.1]", "127.0.0.1:80, evil.example",
+    "me@127.0.0.1", "127.0.0.1:80/evil.example", "127.0.0.1:port",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
 def test_a_name_that_was_made_to_lead_here_is_refused(door: Door, host: str) -> None:
     assert door.ask(Host=host)[0] == 403
 

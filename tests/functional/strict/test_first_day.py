@@ -3,8 +3,9 @@
 import pytest
 from tests.functional.fleet.conftest import BUCKET
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
-from tests.strict_aws.rules.machines import EndedAtOnce, NewTemplate, offered
+from tests.strict_aws.rules.machines import EndedAtOnce, offered
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
+from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 
 from parallelize.fleet.clients import ComputeClients

@@ -24,6 +24,7 @@ from parallelize.local.facts import ROLE, InstanceFacts, Notices, metadata_of
 from parallelize.local.imds import MetadataServer
 from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.container_image import Image
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry, encode_part
@@ -98,6 +99,7 @@ class Bench:
         limits: Limits | None = None,
         environment: Mapping[str, str] | None = None,
         setup: Setup | None = None,
+        image: Image | None = None,
         **settings: Any,
     ) -> RunLayout:
         """Make a run, enqueue its inputs, and configure the instance for it."""
@@ -105,6 +107,7 @@ class Bench:
         run = Run(
             name=name, command=command, input=layout.input,
             output=layout.output, limits=limits or Limits(max_attempts=1), setup=setup,
+            image=image, v=2 if image else 1,
             environment=self._pack(layout, environment) if environment else None,
             created_at=datetime.now(UTC).isoformat(),
         )  # fmt: skip

@@ -9,7 +9,6 @@ from tests.strict_aws.rules.machines import (
     Architecture,
     EndedAtOnce,
     NewInstance,
-    NewTemplate,
     RegionTypes,
     RequiredTypes,
     SharedImage,
@@ -34,6 +33,7 @@ from tests.strict_aws.rules.storage import (
     RequesterPays,
     UnseenKey,
 )
+from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
 

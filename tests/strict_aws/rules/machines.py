@@ -1,8 +1,4 @@
-"""EC2: types that a region lacks, what is not there yet, and machines that end before they start.
-
-What is new is not known everywhere at once; AWS says so, and not for how long:
-https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
-"""
+"""EC2: types that a region lacks, machines that are not there yet, or end before they start."""
 
 from __future__ import annotations
 
@@ -17,8 +13,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 from moto.ec2.models.instances import StateReason
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule, World
-
-CONSISTENCY = "https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"
+from tests.strict_aws.rules.templates import CONSISTENCY, starts_machines
 
 
 @cache
@@ -40,11 +35,6 @@ class RegionTypes(Rule):
         kinds = offered(call.region)
         found = [one for one in result.get("InstanceTypes", ()) if one["InstanceType"] in kinds]
         return {**result, "InstanceTypes": found}
-
-
-def starts_machines(call: Call) -> bool:
-    """Whether machines may come of a call; a dry run has no other answer than an error."""
-    return call.name == "ec2.CreateFleet" and not call.get("DryRun")
 
 
 class RequiredTypes(Rule):
@@ -83,38 +73,6 @@ def _meets(kind: dict[str, Any], wanted: dict[str, Any]) -> bool:
     named = any(fnmatch(kind["InstanceType"], pattern) for pattern in allowed)
     burst = kind.get("BurstablePerformanceSupported") or kind.get("BareMetal")
     return within and named and not burst
-
-
-class NewTemplate(Rule):
-    """A launch template, or a version of one, is not known to CreateFleet at once."""
-
-    source = CONSISTENCY
-
-    seconds = 2.0
-
-    def before(self, call: Call) -> dict[str, Any] | None:
-        if not starts_machines(call):
-            return None
-        for config in call.get("LaunchTemplateConfigs") or ():
-            named = config["LaunchTemplateSpecification"]
-            key = (named["LaunchTemplateId"], str(named["Version"]))
-            if self.windows.is_open(key):
-                return {"Errors": [{
-                    "ErrorCode": "InvalidLaunchTemplateId.NotFound",
-                    "ErrorMessage": f"The specified launch template, with template ID {key[0]}, "
-                    "does not exist.",
-                }]}  # fmt: skip
-        return None
-
-    def watches(self, call: Call) -> bool:
-        return call.operation in {"CreateLaunchTemplate", "CreateLaunchTemplateVersion"}
-
-    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
-        made = result.get("LaunchTemplate") or result["LaunchTemplateVersion"]
-        version = str(made.get("VersionNumber", made.get("LatestVersionNumber")))
-        key = (made["LaunchTemplateId"], version)
-        self.windows.open(key, self.world.seconds(self.seconds))
-        return None
 
 
 class NewInstance(Rule):

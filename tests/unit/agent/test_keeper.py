@@ -214,7 +214,7 @@ def test_a_renewal_that_hangs_is_made_again_in_time() -> None:
         lease = calls.receive()
         lease.when_lost(lambda: lost.append("lost"))
         keeping = asyncio.create_task(calls.keeper.run())
-        await until(lambda: hanging.ended and not lease.due())
+        await until(lambda: hanging.ended and lease.due_in > 0)
         keeping.cancel()
         assert lost == []
 
@@ -271,3 +271,39 @@ def test_a_message_that_the_queue_has_given_to_another_is_not_claimed() -> None:
     renew(calls.keeper)
     assert not lease.valid
     assert len(calls.site.queue.bodies()) == 1
+
+
+def test_the_keeper_rests_until_a_lease_is_due_and_no_longer_than_a_round() -> None:
+    calls = Calls(NEVER)
+    assert calls.keeper.rest_seconds == NEVER.round_seconds
+    calls.receive()
+    assert calls.keeper.rest_seconds == NEVER.round_seconds
+    calls.clock.now += NEVER.renew_after - 1
+    assert calls.keeper.rest_seconds == 1
+
+
+def test_a_lease_that_could_not_be_renewed_is_tried_again_in_a_round() -> None:
+    """At once would be too often for a queue that fails at once."""
+    calls = Calls(NEVER)
+    calls.receive()
+    calls.queue.before = refused
+    calls.clock.now += NEVER.renew_after
+    renew(calls.keeper)
+    assert calls.keeper.rest_seconds == NEVER.round_seconds
+
+
+async def refused() -> None:
+    raise UnavailableError("SQS cannot be reached")
+
+
+def test_leases_that_are_due_soon_are_renewed_in_the_call_for_the_first() -> None:
+    calls = Calls(NEVER)
+    first = calls.receive("x")
+    calls.clock.now += NEVER.round_seconds / 2
+    second = calls.receive("y")
+    calls.clock.now += NEVER.round_seconds
+    third = calls.receive("z")
+    calls.clock.now = first.received + NEVER.renew_after
+    renew(calls.keeper)
+    assert first.due_in == second.due_in == NEVER.renew_after
+    assert third.due_in == 1.5 * NEVER.round_seconds

@@ -73,6 +73,20 @@ def run(job: JobFolder, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=job.scratch, capture_output=True, text=True, check=False)
 
 
+@needs_root
+@pytest.mark.parametrize("name", ["with blanks  and\ttabs", "a\\b#c,d", "l\nf", "ünï"])
+def test_the_folder_of_the_jobs_may_have_any_name(name: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/cache") as folder:
+        root = Path(folder)
+        root.chmod(0o711)
+        (root / name).mkdir()
+        space = ScratchSpace(root / name / "jobs", JobUsers.named(ACCOUNT))
+        job = made(space, "input.txt")
+        space.furnish(job, None)
+        done = run(job, "echo mine > /tmp/a && cat /var/tmp/a && df --output=fstype /dev/shm")
+        assert (done.stdout.split(), done.stderr) == (["mine", "Type", "tmpfs"], "")
+
+
 def test_without_a_second_user_nothing_is_put_before_the_command(tmp_path: Path) -> None:
     assert sandbox.job_prefix(None, tmp_path) == ()
 
@@ -82,8 +96,8 @@ def test_no_program_of_a_jobs_own_path_takes_part_in_keeping_it_apart(tmp_path: 
     programs = [word for word in words if word.rpartition("/")[2] in {"setpriv", "unshare"}]
     assert len(programs) == 4
     assert all(word.startswith("/") for word in programs)
-    (script,) = [word for word in words if "mount --bind" in word]
-    assert "/mount --bind" in script
+    (script,) = [word for word in words if "mount --all" in word]
+    assert "/mount --all" in script
 
 
 @needs_root

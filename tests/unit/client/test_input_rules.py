@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from parallelize.context import Context
+from parallelize.report.table import write_table
 from parallelize.runs.environment_zip import zip_folder
 from parallelize.runs.input_rules import InputRules, rules_of
 from parallelize.runs.inputs import Found, find_inputs
+from parallelize.runs.joblog import HEADER
 from parallelize.runs.own_files import products
 from parallelize.runs.remote_inputs import Selection, find_remote
 from parallelize.settings import resolve
@@ -134,6 +136,11 @@ def project(tmp_path: Path) -> Path:
     make(tmp_path, "my-report.html", content="<html>measured by hand</html>")
     make(tmp_path, ".results.parallelize-downloads.jsonl",
          content='{"parallelize": "downloads", "v": 1}\n')  # fmt: skip
+    make(tmp_path, "page.html", content=REPORT)
+    make(tmp_path, "jobs.log", content=HEADER + "1\tw1\n")
+    write_table([], tmp_path / "files.csv")
+    make(tmp_path, "seq.tsv", content="Seq\tLength\n")
+    make(tmp_path, "keys.csv", content="key,state\n")
     (tmp_path / "parallelize.toml").write_text("")
     return tmp_path
 
@@ -143,7 +150,8 @@ def test_a_project_does_not_take_its_own_files_and_results_for_inputs(
     project: Path, spec: str
 ) -> None:
     assert keys(found(project, spec)) == [
-        "a.csv", "data/b.csv", "doctor-visits.jsonl", "my-report.html", "outer.csv"
+        "a.csv", "data/b.csv", "doctor-visits.jsonl", "keys.csv", "my-report.html", "outer.csv",
+        "seq.tsv",
     ]  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.runs.joblog import command_of, joblog
+from parallelize.runs.joblog import command_of, joblog, write_lines
+from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile
 from parallelize_core.layout import Location
 from parallelize_core.manifest import Entry
@@ -75,3 +77,29 @@ def test_any_cell_is_one_word_on_one_line(cell: str) -> None:
         run("t", "{x}", template=True, columns=("x",)), [entry], {"k": result("k", 0)}
     )
     assert (line.count("\n"), line.count("\t")) == (1, 8)
+
+
+@pytest.mark.parametrize("mine", [b"notes\n", b"Seq\tHost\tmy own\n", b"\x89PNG\r\n\x1a\n", b"\n"])
+def test_a_file_that_is_no_list_of_jobs_stays(tmp_path: Path, mine: bytes) -> None:
+    file = tmp_path / "jobs.log"
+    file.write_bytes(mine)
+    with pytest.raises(UsageError, match="stays as it is"):
+        write_lines(file, ["new\n"])
+    assert file.read_bytes() == mine
+
+
+def test_an_older_list_and_an_empty_file_are_replaced(tmp_path: Path) -> None:
+    older, empty = tmp_path / "jobs.log", tmp_path / "empty.log"
+    older.write_text("".join(joblog(run("x"), [], {})) + "1\tw1\n")
+    empty.touch()
+    for file in (older, empty):
+        write_lines(file, joblog(run("x"), [], {}))
+        assert file.read_text() == "".join(joblog(run("x"), [], {}))
+
+
+def test_a_worker_of_any_name_makes_one_line_of_as_many_cells() -> None:
+    hostile = result("a", 0).model_copy(update={"worker": "w\t\n\x1b[2J"})
+    [_, line] = joblog(run("x"), [Entry(key="a", size=0, etag="")], {"a": hostile})
+    assert len(line.split("\t")) == 9
+    assert line.count("\n") == 1
+    assert "\x1b" not in line

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from parallelize.runs.environment_zip import zip_folder
 from parallelize.runs.recipe import NO_PART, recipe_of
+from parallelize_core.container_image import Image
 from parallelize_core.layout import Location
 from parallelize_core.run import (
     Dependencies,
@@ -25,13 +26,15 @@ from parallelize_core.run import (
     Then,
 )
 
+IMAGE = Image(name="docker://ghcr.io/x:1", digest=f"sha256:{'a' * 64}", repository="ghcr.io/x")
+
 RUN = Run(
     name="scans", command=("./job.sh", "--fast"), template=True, columns=("sample",),
     environment=Environment(bucket="b", key="k", identity="i", prefix="p"),
     dependencies=Dependencies(installer="uv", lock="uv.lock", python=">=3.11"),
     setup=Setup(command=("./setup.sh",)), input=Location("b", "in/"), output=Location("b", "out/"),
     naming=OutputNaming(name="{dir}/{stem}{suffix}", on_clash="fail", collect=("*.csv",)),
-    serve=Serve(), created_at="2026-11-01T00:00:00Z",
+    serve=Serve(), image=IMAGE, created_at="2026-11-01T00:00:00Z",
 )  # fmt: skip
 
 CHANGES: dict[str, list[Any]] = {
@@ -39,6 +42,11 @@ CHANGES: dict[str, list[Any]] = {
     "template": [False],
     "columns": [(), ("other",)],
     "environment": [None, Environment(bucket="b", key="k", identity="i")],
+    "image": [
+        None,
+        IMAGE.model_copy(update={"digest": f"sha256:{'b' * 64}"}),
+        IMAGE.model_copy(update={"network": True}),
+    ],
     "dependencies": [
         None,
         Dependencies(installer="pixi", lock="uv.lock", python=">=3.11"),
@@ -138,3 +146,8 @@ def test_how_a_zip_was_packed_is_no_part_of_it(tmp_path: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(entry, (1990, 1, 1 + len(made), 0, 0, 0)), "same")
     assert made[0].read_bytes() != made[1].read_bytes()
     assert digest(RUN, made[0]) == digest(RUN, made[1])
+
+
+def test_an_image_of_the_same_digest_is_the_same_wherever_it_comes_from() -> None:
+    moved = IMAGE.model_copy(update={"name": "other", "repository": "docker.io/library/x"})
+    assert digest(RUN.model_copy(update={"image": moved})) == digest(RUN)

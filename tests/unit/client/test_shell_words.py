@@ -46,6 +46,12 @@ from parallelize_core.errors import UsageError
         ("cd sub", "cd"),
         ("source venv/bin/activate", "source"),
         ("./job.sh --fast  # the slow way takes hours", "#"),
+        ("./job.sh --out a.{png,pdf}", "{png,pdf}"),
+        ("./job.sh --fold {1..5}", "{1..5}"),
+        ("exec ./job.sh", "exec"),
+        ("[[ -s in.csv ]]", "[["),
+        ("! ./job.sh", "!"),
+        ("until ./job.sh", "until"),
     ],
 )
 def test_a_word_for_a_shell_is_named(command: str, word: str) -> None:
@@ -66,6 +72,9 @@ def test_a_word_for_a_shell_is_named(command: str, word: str) -> None:
         "python3 -m tool --rate=0.5 --range 1-5 --tag a,b @file +x user~1 a#b",
         "./job.sh --env A=b --set x=y",
         "./job.sh --json '{\"a\": {}}'",
+        "./job.sh --out 'a.{png,pdf}' --fold \"{1..5}\"",
+        "./job.sh {name} {1/.} {//} x{}y",
+        "time ./job.sh",
     ],
 )
 def test_a_command_that_means_what_it_says_is_taken(command: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,10 +50,32 @@ def test_each_of_many_files_arrives_and_is_told_of_once(tmp_path: Path) -> None:
     assert {one.name: one.size for one in stored} == {str(n): n for n in range(200)}
 
 
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b", and further")
+
+
+def put_another_in_its_place(path: Path) -> None:
+    (path.parent / "newer").write_text("so near")
+    (path.parent / "newer").replace(path)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "grows": append,
+    "shrinks": lambda path: os.truncate(path, 2),
+    "as long as before": lambda path: path.write_text("so near"),
+    "another": put_another_in_its_place,
+}
+
+
 class WritingStore(AsyncInMemoryStore):
     """A bucket during whose writes somebody goes on writing the file."""
 
     path = Path()
+
+    def __init__(self, change: Callable[[Path], object]) -> None:
+        super().__init__()
+        self.change = change
 
     async def put(
         self,
@@ -62,16 +84,18 @@ class WritingStore(AsyncInMemoryStore):
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
-        with self.path.open("ab") as file:
-            file.write(b", and further")
+        self.change(self.path)
         return await super().put(key, body, condition, metadata)
 
 
-def test_a_file_that_changes_while_it_is_sent_is_named(tmp_path: Path) -> None:
-    store = WritingStore()
-    store.path = tmp_path / "growing.txt"
-    store.path.write_text("so far")
-    with pytest.raises(UsageError, match=r"growing\.txt changed while it was read"):
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_file_that_changes_while_it_is_sent_is_named(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    store = WritingStore(change)
+    store.path = tmp_path / "working.txt"
+    store.path.write_text("so far,")
+    with pytest.raises(UsageError, match=r"working\.txt changed while it was read"):
         send(store, outgoing(store.path))
 
 

@@ -1,6 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD, kind
 
 from parallelize.commands.doctor import called_besides
@@ -12,8 +14,11 @@ from parallelize.commands.findings import (
     judge_leftovers,
     judge_network,
     judge_quota,
+    judge_requests,
     judge_stack,
 )
+from parallelize.fleet import call_limits
+from parallelize.fleet.call_limits import CallLimits, find_call_limits
 from parallelize.fleet.facts import Quota
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.network import Network
@@ -80,6 +85,43 @@ class TestDisks:
         assert finding.verdict is Verdict.BAD
         assert finding.text == "200 of 51,200 GiB of gp3 storage are free; 250 are wanted"
         assert "gp3" in finding.fix
+
+
+class TestRequests:
+    def test_what_ec2_lets_start_at_once_is_good_with_the_quota_of_calls(self):
+        finding = judge_requests(CallLimits(50, 5.0), 1000)
+        assert finding.verdict is Verdict.GOOD
+        assert "1,000 machines at once, 2 a second after that" in finding.text
+        assert "CreateFleet 50 times at once, 5 times a second" in finding.text
+
+    def test_a_quota_that_cannot_be_read_is_said_and_stands_in_nobodys_way(self):
+        finding = judge_requests(None, 2)
+        assert finding.verdict is Verdict.GOOD
+        assert "the quota of CreateFleet's calls cannot be read" in finding.text
+
+    def test_thousands_take_their_time_and_it_is_said_how_long(self):
+        finding = judge_requests(None, 5000)
+        assert finding.verdict is Verdict.LOOK
+        assert "5,000 workers take about 33 minutes to start" in finding.text
+        assert "AWS Support" in finding.fix
+
+
+def test_the_limits_of_calls_are_found_by_their_names():
+    client = boto3.Session("a", "b", region_name="eu-west-1").client("service-quotas")
+    names = {call_limits.AT_ONCE: 50.0, call_limits.PER_SECOND: 5.0, "Other quota": 1.0}
+    with Stubber(client) as stub:
+        for number, (name, value) in enumerate(names.items()):
+            last = number == len(names) - 1
+            page = {"Quotas": [{"QuotaName": name, "Value": value}]}
+            stub.add_response("list_service_quotas", page if last else {**page, "NextToken": name})
+        assert find_call_limits(client) == CallLimits(50, 5.0)
+
+
+def test_limits_that_are_not_listed_are_not_known():
+    client = boto3.Session("a", "b", region_name="eu-west-1").client("service-quotas")
+    with Stubber(client) as stub:
+        stub.add_response("list_service_quotas", {"Quotas": []})
+        assert find_call_limits(client) is None
 
 
 def left(kind="machine", id_="i-1", run="scans", hours=2.0):

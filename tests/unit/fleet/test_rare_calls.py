@@ -21,6 +21,7 @@ from parallelize.commands import in_use, quota_request
 from parallelize.fleet import (
     alarms,
     autoscaling,
+    call_limits,
     dry_runs,
     early_end,
     execute,
@@ -95,6 +96,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     bucket.exists: lambda aws: bucket.exists(aws, "bucket"),
     bucket.region_of: lambda aws: bucket.region_of(aws, "bucket"),
     bucket.create: lambda aws: bucket.create(aws, "bucket", "eu-west-1", {}),
+    call_limits.find_call_limits: call_limits.find_call_limits,
     catalog.read_images: catalog.read_images,
     catalog.read_users: catalog.read_users,
     catalog.delete_image: lambda aws: catalog.delete_image(aws, IMAGE),
@@ -169,6 +171,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 }
 
 ANSWER_WITHOUT = {
+    call_limits.find_call_limits,
     early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, price_wait.wait,
     prices.on_demand,

@@ -165,7 +165,7 @@ def _show_runs(scene: Scene) -> None:
 
 def check_printed(printed: str) -> None:
     assert re.search(r"[^\n -~]", printed) is None or not re.search(
-        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]", printed
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", printed
     )
 
 

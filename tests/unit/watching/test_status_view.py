@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.unit.watching.scene import NOW, Scene, heartbeat
 
 from parallelize.console import WIDTH
-from parallelize.runs.status import RunStatus, Worker, status_of, worker_of
+from parallelize.runs.status import RunState, RunStatus, Worker, status_of, worker_of
 from parallelize.runs.view import as_json, changes, log_line, page
 from parallelize.runs.watch import LogView, watch
 from parallelize_core.heartbeat import WorkerState
@@ -55,6 +55,13 @@ def test_the_page_names_the_state_and_all_four_counts() -> None:
     text = "\n".join(page(busy()))
     assert "running" in text.splitlines()[0]
     assert "1 done · 1 running · 0 waiting · 1 failed" in text
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_the_state_is_told_in_words_that_need_no_explanation(state: RunState) -> None:
+    told = {"drained": "finished", "idle": "no active workers", "failed": "finished, some failed"}
+    head = page(replace(busy(), state=state))[0]
+    assert f"  {told.get(state, state)}  " in head
 
 
 def test_on_a_narrow_terminal_no_count_is_lost() -> None:

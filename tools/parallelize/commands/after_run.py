@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from parallelize.commands.report import write_report
-from parallelize.console import escape, say
+from parallelize.console import say
 from parallelize.context import Context
 from parallelize.runs.history import read_finished
-from parallelize.runs.joblog import joblog as joblog_lines
+from parallelize.runs.joblog import joblog, write_lines
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Snapshot
-from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.errors import ParallelizeError
 
 REPORTED_FILES = 100_000
 """Of more files nobody waits for a report unasked: all their results are read once more."""
@@ -33,12 +33,8 @@ def write_page(context: Context, total: int) -> Path | None:
 
 
 def write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
-    """Write what has become of each job; raise UsageError if it cannot be written."""
+    """Write what has become of each job; see `write_lines`."""
     store, layout = context.store, context.layout
     entries = all_jobs(store, layout, snapshot.run)
     results = read_finished(store, snapshot, entries)
-    try:
-        with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
-            text.writelines(joblog_lines(load_run(store, context), entries, results))
-    except OSError as error:
-        raise UsageError(f"{escape(str(file))} cannot be written", error.strerror) from None
+    write_lines(file, joblog(load_run(store, context), entries, results))

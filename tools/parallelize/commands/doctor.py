@@ -28,6 +28,7 @@ from parallelize.commands.findings import (
     judge_network,
     judge_permissions,
     judge_quota,
+    judge_requests,
     judge_stack,
     judge_versions,
     judge_volumes,
@@ -38,6 +39,7 @@ from parallelize.commands.quota_request import request_quota
 from parallelize.console import answer_json, say
 from parallelize.context import Context, open_context
 from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
+from parallelize.fleet.call_limits import find_call_limits
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Image, InstanceType
 from parallelize.fleet.leftovers import find_leftovers
@@ -194,6 +196,12 @@ def check_disks(context: Context) -> Finding:
     return judge_disks(limit * 1024, gather.gp3_gib(clients.ec2), wanted)
 
 
+def check_requests(context: Context) -> Finding:
+    """Compare how fast EC2 lets machines start with the workers that the settings ask for."""
+    limits = find_call_limits(FactClients.make(context.session).quotas)
+    return judge_requests(limits, context.settings.workers.count)
+
+
 def check_network(context: Context) -> Finding:
     """Look whether workers can reach S3 and SQS from their subnets, and what else they call."""
     ec2 = context.client("ec2")
@@ -322,6 +330,7 @@ CHECKS: dict[str, Check] = {
     "image": check_image,
     "quota": check_quota,
     "disks": check_disks,
+    "requests": check_requests,
     "network": check_network,
     "volumes": check_volumes,
     "permissions": check_permissions,

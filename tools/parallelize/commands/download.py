@@ -93,7 +93,7 @@ class Fetched:
 def download(
     folder: Path, /, *, dry_run: bool = False, json: bool = False, common: Common = NOTHING
 ) -> int:
-    """Fetch the outputs of all finished jobs into a folder, as the inputs' folders are."""
+    """Fetch the outputs of all finished jobs, keeping the input folder structure."""
     context = open_context(common)
     check_apart(context, folder)
     if dry_run:

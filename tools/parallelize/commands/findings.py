@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from parallelize.fleet import pacing
+from parallelize.fleet.call_limits import CallLimits
 from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.facts import Image, InstanceType, Quota
 from parallelize.fleet.leftovers import Leftover
@@ -139,6 +141,21 @@ def judge_disks(limit: int, used: int, wanted: int) -> Finding:
         return Finding("disks", Verdict.GOOD, text)
     fix = 'Service Quotas, Amazon EBS, "Storage for General Purpose SSD (gp3)"'
     return Finding("disks", Verdict.BAD, f"{text}; {wanted:,} are wanted", fix)
+
+
+def judge_requests(limits: CallLimits | None, wanted: int) -> Finding:
+    """Say how fast EC2 lets N workers start; `limits` of calls, None if they are not known."""
+    machines = f"{pacing.AT_ONCE:,} machines at once, {pacing.PER_SECOND:g} a second after that"
+    if seconds := pacing.seconds_for(wanted):
+        text = f"{wanted:,} workers take about {seconds / 60:.0f} minutes to start: {machines}"
+        fix = "larger machines, or AWS Support, for more tokens of RunInstances"
+        return Finding("requests", Verdict.LOOK, text, fix)
+    calls = (
+        f"CreateFleet {limits.at_once:,} times at once, {limits.per_second:g} times a second"
+        if limits
+        else "the quota of CreateFleet's calls cannot be read"
+    )
+    return Finding("requests", Verdict.GOOD, f"{machines}, by AWS's documents; {calls}")
 
 
 def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Finding:

@@ -178,8 +178,8 @@ def _decide(
     return replace(decision, redo={**decision.redo, **named})
 
 
-def show_plan(context: Context) -> None:
-    """Print what `prep` would do; reads, and changes nothing."""
+def show_plan(context: Context, again: Sequence[str] | None = None) -> None:
+    """Print what `prep` would do, as for `prepare`; reads, and changes nothing."""
     asked = read_asked(context)
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         if not has_bucket(context):
@@ -193,6 +193,7 @@ def show_plan(context: Context) -> None:
         renewed = is_renewal(context.store, context, draft)
         there = find_run(context.store, context.layout.run_json)
         found = compare_results(context.store, context.layout, there, plan.now)
+        named = {} if again is None else changed.again(context, again)
         same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
         plan = plan.without(_unneeded(context, plan, {one.entry.key for one in same}, ()))
     for bundle in stock_bundle.pack(context, machine_types(context)):
@@ -205,6 +206,8 @@ def show_plan(context: Context) -> None:
         say_plan("would replace the environment or the settings of the run: they have changed")
     for line in remarks(plan):
         say_plan(line)
+    if named:
+        say_plan(f"would process {plural(len(named), 'finished file')} again, as is asked for")
     for line in changed.planned(context, found):
         say_plan(line)
     if same:

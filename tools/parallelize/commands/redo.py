@@ -25,6 +25,7 @@ from parallelize.runs.results import decode_result
 from parallelize.runs.resume import resume
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
+from parallelize.wire import in_flight
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_cursor, read_parts
 from parallelize_core.merge import MERGE
@@ -55,7 +56,7 @@ def redo(
     clear_dead(queues.dead, results.keys())
     delay = DELAY_SECONDS if renewed else 0
     sent = 0
-    with progress("sent again", len(results)) as step:
+    with progress("sent again", len(results) + len(waiting)) as step:
         while chunk := list(itertools.islice(again, CHUNK)):
             sent += _send_chunk(context, chunk, results, queues.main, delay)
             for _ in chunk:
@@ -92,7 +93,7 @@ def _send_chunk(
 ) -> int:
     store, layout = context.store, context.layout
     done = [entry for entry in chunk if entry.key in results]
-    _keep(store, layout, done, results)
+    _keep(context, done, results)
     gone = dict(in_parallel(lambda entry: _take_away(store, layout, entry, results), done))
     taken = [entry for entry in chunk if gone.get(entry.key, True)]
     marks = (layout.failure, layout.silence)
@@ -101,17 +102,17 @@ def _send_chunk(
     return len(taken)
 
 
-def _keep(
-    store: Store, layout: RunLayout, entries: Iterable[Entry], etags: Mapping[str, str]
-) -> None:
+def _keep(context: Context, entries: Iterable[Entry], etags: Mapping[str, str]) -> None:
     """Keep results that are about to go, whole as records of attempts, and together."""
+    store, layout = context.store, context.layout
     places = [layout.result(entry.key) for entry in entries]
     bodies = {place: body for place, body in get_each(store, places) if body is not None}
     results = {place: decode_result(layout, place, body) for place, body in bodies.items()}
     good = [one for one in results.values() if one.status == "succeeded"]
     superseded.keep(store, layout, [(one, etags[one.key]) for one in good])
-    list(
-        in_parallel(lambda place: store.put(_record(layout, results[place]), bodies[place]), bodies)
+    records = [(_record(layout, result), bodies[place]) for place, result in results.items()]
+    context.transfer(
+        context.bucket, lambda bucket: in_flight(lambda record: bucket.put(*record), records)
     )
 
 

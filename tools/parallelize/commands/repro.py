@@ -22,13 +22,14 @@ from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
+from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of
 from parallelize_core.manifest import Entry, read_parts
 from parallelize_core.run import Environment, Run
 
 OUT = "repro"
-INPUT, OUTPUT, ENVIRONMENT = "input", "output", "environment.zip"
+INPUT, OUTPUT, ENVIRONMENT, IMAGE = "input", "output", "environment.zip", "image.tar"
 
 
 def repro(
@@ -49,8 +50,9 @@ def repro(
         }
         environment = run.environment
         archive = fetch_environment(context, environment, record, partial) if environment else None
+        image = fetch_image(context, run.image, record, partial) if run.image else None
     say(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
-    resolved = as_settings(context.resolved, run, archive, entry.number)
+    resolved = as_settings(context.resolved, run, archive, entry.number, image)
     if entry.files is None:
         done = one_file.process(resolved, entry.key, paths[entry.key], folder / OUTPUT)
     else:
@@ -93,18 +95,32 @@ def fetch_environment(
     return record.put(partial / ENVIRONMENT, ENVIRONMENT)
 
 
+def fetch_image(context: Context, image: Image, record: DownloadRecord, partial: Path) -> str:
+    """Return what `run.image` has to say for the very image of the run; one in files is fetched."""
+    if image.kind == "docker":
+        return f"{DOCKER}{image.repository}@{image.digest}"
+    context.store_of(image.bucket).get_file(image.key, partial / IMAGE)
+    return f"{image.kind}:{record.put(partial / IMAGE, IMAGE)}"
+
+
 def as_settings(
-    resolved: Resolved, run: Run, archive: Path | None, number: int | None = None
+    resolved: Resolved,
+    run: Run,
+    archive: Path | None,
+    number: int | None = None,
+    image: str | None = None,
 ) -> Resolved:
     """Return settings that make the same run of it, whatever parallelize.toml says now.
 
-    `number` is that of the job, if its command may have a place for it.
+    `number` is that of the job, if its command may have a place for it, `image` where its image is.
     """
     command = run.command if number is None else run.grammar.with_number(run.command, number)
     table = RunTable(
         name=run.name,
         command=as_text(command) if run.template else shlex.join(command),
         shell=False,
+        image=image,
+        network=run.image is not None and run.image.network,
         env=str(archive) if archive else None,
         env_prefix=run.environment.prefix if run.environment else "",
         dependencies=run.dependencies.lock if run.dependencies else "none",

@@ -39,9 +39,10 @@ from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Wo
 from parallelize.runs import one_liner, superseded
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
+from parallelize.runs.joblog import check_joblog
 from parallelize.runs.outdated import told_outdated
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Reader
+from parallelize.runs.snapshot import Snapshots
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
@@ -113,12 +114,14 @@ def _run(
             "--workers 2; or without any: parallelize prep, then parallelize enqueue",
         )  # fmt: skip
     folder = said.out or context.folder / OUT
+    if said.joblog:
+        check_joblog(said.joblog)
     if dry_run:
-        show_plan(context, folder)
+        show_plan(context, folder, said.again)
         return 0
     reader = make_reader(context)
     end, complete = carry_through(context, reader, folder, local=common.local, again=said.again)
-    machines = _await_departure(context, GOOD_BYE_SECONDS if common.local else 0)
+    machines = _await_shutdown(context, GOOD_BYE_SECONDS if common.local else 0)
     page = write_page(context, end.total)
     if said.joblog:
         write_joblog(context, reader.snapshot(), said.joblog)
@@ -147,7 +150,7 @@ def open_run(common: Common, flags: Mapping[str, object]) -> Context:
 
 def carry_through(
     context: Context,
-    reader: Reader,
+    reader: Snapshots,
     folder: Path,
     *,
     local: bool,
@@ -171,10 +174,10 @@ def carry_through(
         return end, _download(context, folder)
 
 
-def show_plan(context: Context, folder: Path) -> None:
+def show_plan(context: Context, folder: Path, again: Sequence[str] | None = None) -> None:
     """Print what `run` would do; changes nothing in S3, SQS and EC2."""
     check_apart(context, folder)
-    prep.show_plan(context)
+    prep.show_plan(context, again)
     count = plural(context.settings.workers.count, "worker")
     say_plan("would send the jobs that have no result to the queue")
     say_plan(f"would launch up to {count}; see: parallelize launch --dry-run")
@@ -183,7 +186,7 @@ def show_plan(context: Context, folder: Path) -> None:
         say_plan(f"would write {default_name(context.run)} in the current folder")
 
 
-def work_off(context: Context, reader: Reader, *, local: bool) -> RunStatus:
+def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
     """Enqueue and launch what is missing, and watch until the run is over or stands still."""
     status = status_of(reader.snapshot())
     if status.finished:
@@ -307,7 +310,7 @@ def _download(context: Context, folder: Path) -> bool:
     return not fetched.broken
 
 
-def _await_departure(context: Context, seconds: float) -> int:
+def _await_shutdown(context: Context, seconds: float) -> int:
     """Wait a little for the workers to leave; return how many are still there."""
     deadline = time.monotonic() + seconds
     while (there := living(context)) and time.monotonic() < deadline:
@@ -322,7 +325,7 @@ def _end_workers(context: Context) -> None:
         ec2 = context.client("ec2")
         instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
     # They hand back what they hold, so that the next command need not wait for their leases.
-    # By their own account: the emulated EC2 calls them terminated before they have left.
+    # As they report: the emulated EC2 calls them terminated before they have left.
     reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS
     while status_of(reader.snapshot()).alive and time.monotonic() < deadline:
         time.sleep(LOCAL_INTERVAL_SECONDS)

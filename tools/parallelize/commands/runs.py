@@ -38,7 +38,7 @@ def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
         # The user's ARN is for `--json`: a line has no room for it.
         who = one.owner.partition(" ")[0]
         counts = (f"{one.alive:,}", f"{one.done:,}", f"{one.failed:,}")
-        yield _row(one.name, created, one.state, *counts, seen, who)
+        yield _row(one.name, created, one.shown_state, *counts, seen, who)
 
 
 def _row(*cells: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import say
@@ -19,7 +20,7 @@ from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint
 from parallelize_core.aws_errors import may_have_happened, response_of, translated
 from parallelize_core.errors import ParallelizeError, UnavailableError, code_of
-from parallelize_core.outlast import NEW_TEMPLATE, outlast
+from parallelize_core.outlast import NAMED_TEMPLATE, NEW_TEMPLATE, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -141,7 +142,10 @@ def _specifications(
     plan: LaunchPlan, templates: Sequence[dict[str, Any]], ec2: EC2Client
 ) -> list[dict[str, str]]:
     """Make the templates, as far as they are not there, and return what names each."""
-    made = (ensure_template(plan, data, ec2) for data in templates)
+    made = [
+        outlast(NAMED_TEMPLATE, partial(ensure_template, plan, data, ec2), say)
+        for data in templates
+    ]
     return [{"LaunchTemplateId": template, "Version": version} for template, version in made]
 
 

@@ -7,7 +7,7 @@ place, and the last takes it to zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from parallelize.fleet.request import LaunchRequest
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError, code_of
 from parallelize_core.names import Names
-from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, outlast
+from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, GROUP_TEMPLATE, outlast
 from parallelize_core.pause import HELD_PROCESSES
 
 if TYPE_CHECKING:
@@ -103,14 +103,19 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     whole, name = dict(body), body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
-        outlast(DELETED_GROUP, lambda: _create(autoscaling, whole), say)
+        outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, whole)), say)
     else:
         _tag(autoscaling, whole.pop("Tags"))
         whole = _no_smaller(whole, found)
-        _update(autoscaling, **whole)
+        _from_template(partial(_update, autoscaling, **whole))
         resume(autoscaling, name)
     outlast(BUSY_GROUP, lambda: _settle(autoscaling, name), say)
     return int(whole["DesiredCapacity"])
+
+
+def _from_template(call: Callable[[], None]) -> None:
+    """Make a call that names a launch template, which may be new."""
+    outlast(GROUP_TEMPLATE, call, say)
 
 
 @translated("Auto Scaling")

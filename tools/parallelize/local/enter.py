@@ -12,7 +12,7 @@ from parallelize.local.disk import kept_in
 from parallelize.local.records import STATE_FILE
 from parallelize_core.errors import UsageError
 
-BRISK = {
+LOCAL_OVERRIDES = {
     "agent.lease": 20.0,
     # One server answers all workers, and renewals of leases wait with the rest.
     "agent.transfers": 8,
@@ -64,7 +64,7 @@ def _not_running() -> UsageError:
 def local_defaults(workers: int) -> dict[str, object]:
     """Return the settings that suit the local cloud, where `workers` share the CPUs."""
     return {
-        **BRISK,
+        **LOCAL_OVERRIDES,
         "workers.slots": max(1, (psutil.cpu_count() or 1) // max(1, workers)),
         # No stack has made one here, and the machines' consoles are files.
         "workers.log_group": "",

@@ -21,7 +21,9 @@ from parallelize.local.facts import PLAIN_TAG, WORKER_PATH, InstanceFacts, Notic
 from parallelize.local.imds import MetadataServer
 from parallelize.local.records import InstanceState, InstanceView
 from parallelize_core import installers
+from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.installers import OWN_VARIABLES, find_installer
+from parallelize_core.registry import AUTH_VARIABLE, own_auth_file
 
 
 def _own_path() -> str:
@@ -40,6 +42,14 @@ def _installers() -> dict[str, str]:
     }
     told = {installers.SETTINGS: json.dumps(caches | installers.settings_here())}
     return told | {name: path for name, path in found.items() if path}
+
+
+def _images() -> dict[str, str]:
+    """Return where agents find the images that are on this disk already, and this user's logins."""
+    return {
+        IMAGES_VARIABLE: str(user_cache_path("parallelize") / "images"),
+        AUTH_VARIABLE: str(own_auth_file(os.environ, Path.home())),
+    }
 
 
 class Instance:
@@ -141,6 +151,7 @@ class Instance:
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._metadata_server.endpoint,
             **_installers(),
+            **_images(),
         }
 
     @property

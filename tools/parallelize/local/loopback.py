@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 ADDRESS = "127.0.0.1"
 OUR_NAMES = {ADDRESS, "localhost"}
+
+_HOST = re.compile(r"(?P<name>[^\s,@/:]+)(?::\d{1,5})?")
+"""A name and a port, and nothing that two readers could read as two names."""
 
 CONNECTIONS = Path("/proc/net/tcp")
 """Both ends of each IPv4 connection, and whose it is. Only Linux has it.
@@ -46,10 +49,8 @@ def foreign(origin: str | None, hosts: Sequence[str], name: str = ADDRESS) -> st
 def is_ours(hosts: Sequence[str], name: str = ADDRESS) -> bool:
     """Whether a request names this machine, whatever the port: it may come through a tunnel."""
     names = OUR_NAMES if name in OUR_NAMES else {name}
-    try:
-        return [urlsplit(f"//{host}").hostname in names for host in hosts] == [True]
-    except ValueError:
-        return False
+    found = [_HOST.fullmatch(host) for host in hosts]
+    return [one is not None and one["name"].lower() in names for one in found] == [True]
 
 
 class OwnersOnly(TCPServer):

@@ -49,12 +49,12 @@ class Listed:
 
     @property
     def done(self) -> int:
-        """How many commands have succeeded, by the workers' own account."""
+        """How many commands have succeeded, as the workers report."""
         return sum(worker.beat.done for worker in self.workers)
 
     @property
     def failed(self) -> int:
-        """How many files have failed for good, by the workers' own account."""
+        """How many files have failed for good, as the workers report."""
         return sum(worker.beat.failed for worker in self.workers)
 
     @property
@@ -79,6 +79,11 @@ class Listed:
         if any(worker.overdue for worker in self.workers):
             return "overdue"
         return "quiet" if self.workers else "new"
+
+    @property
+    def shown_state(self) -> str:
+        """The state in words for people."""
+        return "inactive" if self.state == "quiet" else self.state
 
     @property
     def word(self) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 
 from parallelize.console import escape
+from parallelize_core.errors import UsageError
 from parallelize_core.files import files_of
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
@@ -20,6 +22,37 @@ HEADER = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tComm
 
 NEVER_RUN = -1
 """GNU parallel's exit value of a job that has none."""
+
+
+def check_joblog(file: Path) -> None:
+    """Raise UsageError if something is there that is no older list of jobs; it stays as it is."""
+    try:
+        if file.is_file() and file.stat().st_size and not _is_joblog(file):
+            raise UsageError(
+                f"{escape(str(file))} is no list of jobs, and stays as it is", None,
+                "move it away, or give another file with --joblog",
+            )  # fmt: skip
+    except OSError as error:
+        raise _unwritable(file, error) from None
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> None:
+    """Write a list of jobs; raise UsageError if it cannot be written, or must not."""
+    check_joblog(file)
+    try:
+        with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
+            text.writelines(lines)
+    except OSError as error:
+        raise _unwritable(file, error) from None
+
+
+def _is_joblog(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.readline(len(HEADER)) == HEADER.encode()
+
+
+def _unwritable(file: Path, error: OSError) -> UsageError:
+    return UsageError(f"{escape(str(file))} cannot be written", error.strerror)
 
 
 def joblog(run: Run, entries: Iterable[Entry], results: Mapping[str, Result]) -> Iterator[str]:
@@ -36,7 +69,7 @@ def _line(run: Run, number: int, entry: Entry, result: Result) -> str:
     made = sum(output.size for output in result.outputs)
     cells = (
         number,
-        result.worker,
+        escape(result.worker),
         f"{_seconds(result.started_at):.3f}",
         f"{result.usage.seconds:10.3f}",
         entry.size,

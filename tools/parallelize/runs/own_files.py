@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parallelize.context import Context
 from parallelize.runs.download_record import is_download_folder
+from parallelize.runs.joblog import HEADER as JOBLOG_HEADER
 from parallelize.settings import FILE_NAME
 
 FOLDERS = ("out", "check", "repro")
@@ -17,6 +18,7 @@ REPORT_END = "-report.html"
 _REPORT_TITLE = b"parallelize report</title>"
 TRANSCRIPT_START, TRANSCRIPT_END = "doctor-", ".jsonl"
 _TRANSCRIPT_HEAD = b'{"schema":1,"program":"parallelize '
+_TABLE_HEAD = b"key,state,attempts,handed_back,bytes_in,bytes_out,worker,"
 _HEAD_BYTES = 4096
 
 Identity = tuple[int, int]
@@ -27,6 +29,8 @@ class OwnFiles:
     """Tells such files and folders by what they are, under whatever path they are met."""
 
     identities: frozenset[Identity] = frozenset()
+    home: Path | None = None
+    """The project's folder: there, pages, tables and lists of jobs are known by their content."""
 
     def has(self, path: Path, *, is_folder: bool) -> bool:
         """Whether a file or a folder is one of them."""
@@ -36,7 +40,7 @@ class OwnFiles:
             return True
         if path.name.startswith(TRANSCRIPT_START) and is_transcript(path):
             return True
-        return self.is_one(path)
+        return self.is_one(path) or (path.parent == self.home and tells_of_a_run(path))
 
     def is_one(self, path: Path) -> bool:
         """Whether it is one of those that are known by their places."""
@@ -48,12 +52,12 @@ NOTHING_OWN = OwnFiles()
 
 def products(context: Context) -> OwnFiles:
     """Return what the project's runs have made."""
-    return _own(own_folders(context.folder))
+    return _own(own_folders(context.folder), context.folder)
 
 
 def with_paths(own: OwnFiles, paths: list[Path]) -> OwnFiles:
     """Return the same with these paths, those that exist, among them."""
-    return OwnFiles(own.identities | _own(paths).identities)
+    return replace(own, identities=own.identities | _own(paths).identities)
 
 
 def never_inputs(context: Context) -> OwnFiles:
@@ -62,7 +66,7 @@ def never_inputs(context: Context) -> OwnFiles:
     named = (settings.run.env, settings.workers.root_setup)
     made_of = [context.path(name) for name in named if name]
     files = [context.resolved.file or context.folder / FILE_NAME]
-    return _own([*own_folders(context.folder), *made_of, *files])
+    return _own([*own_folders(context.folder), *made_of, *files], context.folder)
 
 
 def own_folders(folder: Path) -> list[Path]:
@@ -80,6 +84,12 @@ def is_transcript(path: Path) -> bool:
     return path.suffix == TRANSCRIPT_END and _head(path).startswith(_TRANSCRIPT_HEAD)
 
 
+def tells_of_a_run(path: Path) -> bool:
+    """Whether a file of any name is what `report` or `run --joblog` has written, as text."""
+    head = _head(path)
+    return head.startswith((JOBLOG_HEADER.encode(), _TABLE_HEAD)) or _REPORT_TITLE in head
+
+
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file, none if it cannot be read."""
     try:
@@ -89,8 +99,8 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _own(paths: list[Path]) -> OwnFiles:
-    return OwnFiles(frozenset(_identities(paths)))
+def _own(paths: list[Path], home: Path | None = None) -> OwnFiles:
+    return OwnFiles(frozenset(_identities(paths)), home)
 
 
 def _identities(paths: list[Path]) -> Iterator[Identity]:

@@ -104,7 +104,7 @@ def _of_script(
     target = folder / "environment.zip"
     zip_script(context.folder, name, target)
     wanted = context.settings.run.dependencies in {AUTO, name}
-    if not (wanted and dependencies_of(context.folder / name)):
+    if context.settings.run.image or not (wanted and dependencies_of(context.folder / name)):
         yield _with_lock(context, Packing(target, own=False))
         return
     source = Source(Kind.SCRIPT, name)
@@ -136,6 +136,9 @@ def _locked(context: Context, folder: Path, *, keep: bool) -> Iterator[Locked | 
 def _wanted(context: Context, folder: Path) -> Source | None:
     """Return the list to install; one that nobody has named is left to run.setup, if that is."""
     run = context.settings.run
+    if run.image:
+        _leave_to_image(context, folder)
+        return None
     if run.setup and run.dependencies == AUTO:
         _tell_left_to_setup(folder)
         return None
@@ -144,6 +147,23 @@ def _wanted(context: Context, folder: Path) -> Source | None:
         say(f"{name} of the environment is no lock, so nothing of it is installed; "
             f"make one: conda-lock --file {name}")  # fmt: skip
     return source
+
+
+def _leave_to_image(context: Context, folder: Path) -> None:
+    """Say that nothing is installed: packages for this machine's Python are not the image's."""
+    wanted = context.settings.run.dependencies
+    if wanted not in {AUTO, "none"}:
+        raise UsageError(
+            f"run.dependencies names {escape(wanted)}, and run.image brings the packages",
+            "what workers install is for their own Python, and not for that of the image",
+            "install them in the image, and take run.dependencies out",
+        )
+    try:
+        found = find_source(folder, "", wanted)
+    except UsageError:
+        found = None
+    if found:
+        say(f"{escape(found.file)} of the environment is left to run.image: nothing is installed")
 
 
 def _tell_left_to_setup(folder: Path) -> None:

@@ -34,6 +34,7 @@ NO_PART = {
 
 _NO_PART_INSIDE = {
     "environment": {"bucket", "key", "identity"},  # the files stand for it
+    "image": {"name", "kind", "repository", "bucket", "key", "secret"},  # its digest does
     "dependencies": {"timeout_seconds"},
     "setup": {"timeout_seconds"},
     "serve": {"jobs", "growth_bytes"},

@@ -23,6 +23,7 @@ from parallelize.runs.command_check import (
     this_architecture,
     without_uv,
 )
+from parallelize.runs.container import choose_image
 from parallelize.runs.input_files import remote_location
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
@@ -60,6 +61,8 @@ class Draft:
     run: Run
     archive: Path | None
     recipe: Recipe
+    image_archive: Path | None = None
+    """The image, if it is in files."""
     numbered: bool = False
     """Whether the command has a place for the number of its job."""
 
@@ -118,21 +121,24 @@ def drafted(
             command = without_uv(command)
         command = _checked(context, command, setup, packing)
         then = _checked_then(context, then, setup, packing)
+        chosen = choose_image(context, Path(folder))
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
         knows_jobs = grammar is not None and grammar.extended
-        extended = not shape.plain or knows_jobs or settings.serve or then
+        extended = not shape.plain or knows_jobs or settings.serve or then or chosen
         update = {
             "v": 2 if extended else 1,
             "template": grammar is not None,
             "columns": shape.columns,
+            "image": chosen.image if chosen else None,
             "then": then,
         }
         has_number = grammar is not None and grammar.needs_number(command)
         run = run.model_copy(update=update)
         recipe = recipe_of(run, archive)
         run = run.model_copy(update={"recipe": recipe.digest})
-        yield Draft(run, archive, recipe, has_number)
+        image_archive = chosen.archive if chosen else None
+        yield Draft(run, archive, recipe, image_archive, has_number)
 
 
 def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
@@ -182,6 +188,9 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
             store.put_file(
                 wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
             )
+    if draft.image_archive and wanted.image and store.head(wanted.image.key) is None:
+        with draft.image_archive.open("rb") as file:
+            store.put_file(wanted.image.key, file)
     publish_recipe(store, context.layout, draft.recipe)
     condition = Condition(etag=head.etag) if head else IF_ABSENT
     written = store.put(context.layout.run_json, wanted.encode(), condition)
@@ -273,7 +282,8 @@ def _checked(
     with zipfile.ZipFile(packing.archive) as opened:
         packed_so = Packed(
             opened, settings.run.env or "", settings.run.env_prefix, packing.own,
-            not context.has_own_programs,
+            # What is in an image is not known here.
+            not (context.has_own_programs or settings.run.image),
         )  # fmt: skip
         if setup:
             check_command(setup, packed_so, machines, "run.setup")

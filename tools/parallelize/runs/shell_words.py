@@ -18,9 +18,15 @@ _EXPANSION = r"\$\(|\$\{|\$[\w@*#?!-]|`"
 _IN_DOUBLE_QUOTES = re.compile(rf"\\.|({_EXPANSION})", re.DOTALL)
 _BARE = re.compile(
     rf"{_EXPANSION}|\|\|?|&&|\d?>>?(?:&\d)?|<<?<?|&|;|[()*\n]|(?<!\S)~(?=[/\s]|$)|(?<=\s)#"
+    r"|\{[^{}\s]*(?:,|\.\.)[^{}\s]*\}"
 )
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z_]\w*=)")
-_BUILTINS = ("cd", "export", "source", ".", "if", "for", "while", "set", "ulimit", "eval")
+_BUILTINS = (
+    "cd", "pushd", "export", "unset", "declare", "alias", "source", ".", "eval", "exec", "set",
+    "ulimit", "umask", "trap", "read", "exit", "if", "for", "while", "until", "case", "function",
+    "[[", "{", "!",
+)  # fmt: skip
+"""First words that name no program."""
 _INPUT = re.compile(r"\$(?:1\b|\{1\b|[@*]|\{[@*]|\{?PARALLELIZE_INPUT\b)")
 
 

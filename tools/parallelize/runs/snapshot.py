@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from parallelize.bulk import list_each
 from parallelize.runs.cache import Cache
@@ -56,6 +57,13 @@ class Snapshot:
     silent: Silent = NONE_SILENT
     twins: Twins = NO_TWINS
     merge: Merge = Merge.NONE
+
+
+class Snapshots(Protocol):
+    """Takes snapshots of one run."""
+
+    def snapshot(self) -> Snapshot:
+        """Read the run as it is now; raise UsageError if there is no such run."""
 
 
 class Reader:

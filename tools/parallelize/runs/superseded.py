@@ -56,7 +56,7 @@ def sweep(context: Context, run: Run) -> None:
             and new.status == "succeeded"
         ]  # fmt: skip
         for _, old in settled:
-            _remove_surplus(context, run, old, current[old.key])
+            _remove_excess(context, run, old, current[old.key])
         if len(settled) == len(lines):
             store.delete([item.key])
 
@@ -69,7 +69,7 @@ def _current(
     return {result.key: result for result in read_listed(store, layout, there)}
 
 
-def _remove_surplus(context: Context, run: Run, old: Result, new: Result) -> None:
+def _remove_excess(context: Context, run: Run, old: Result, new: Result) -> None:
     named = {output.key for output in new.outputs}
     store = context.store_of(run.output.bucket)
     for output in old.outputs:

@@ -14,7 +14,7 @@ from parallelize.runs.memory_use import told_memory
 from parallelize.runs.merge import Merge
 from parallelize.runs.silent import told_silent
 from parallelize.runs.spending import told_spent
-from parallelize.runs.status import RunStatus, Worker
+from parallelize.runs.status import RunState, RunStatus, Worker
 from parallelize.runs.twins import NO_TWINS, told_twins
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -23,6 +23,13 @@ SCHEMA = 1
 BAR_CELLS = 20
 WORKERS_SHOWN = 12
 FAILED_SHOWN = 2
+
+SHOWN_STATES = {
+    RunState.RUNNING: "running",
+    RunState.IDLE: "no active workers",
+    RunState.DRAINED: "finished",
+    RunState.FAILED: "finished, some failed",
+}
 
 FIXED_COLUMNS = 64
 """Of a worker's line, all but what it does now."""
@@ -88,7 +95,7 @@ def _memory_json(beat: Heartbeat) -> dict[str, int] | None:
 
 def page(status: RunStatus, width: int = WIDTH) -> list[str]:
     """Return the lines of the whole picture, each of at most `width` columns."""
-    head = f"{status.run}  {plural(status.alive, 'worker')}  {status.state}"
+    head = f"{status.run}  {plural(status.alive, 'worker')}  {SHOWN_STATES[status.state]}"
     elapsed = f"  {show_duration(status.elapsed)} elapsed"
     lines = [
         head + elapsed.rjust(min(width, WIDTH) - len(head)),

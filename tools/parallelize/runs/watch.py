@@ -14,6 +14,7 @@ from rich.text import Text
 
 from parallelize.console import is_live, printable, say
 from parallelize.progress import LINE_SECONDS
+from parallelize.runs.notebook import notebook_view
 from parallelize.runs.status import RunStatus
 from parallelize.runs.view import changes, log_line, page
 
@@ -51,7 +52,10 @@ def watch(
 
 @contextmanager
 def open_view(footer: str = FOOTER) -> Iterator[View]:
-    """Give the view that suits what stderr is."""
+    """Give the view that suits what stderr is, or the notebook's."""
+    if notebook := notebook_view():
+        yield notebook
+        return
     if not is_live():
         yield LogView()
         return

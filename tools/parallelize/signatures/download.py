@@ -18,7 +18,7 @@ def download(
     json: Json = False,
     common: Common = NOTHING,
 ) -> int:
-    """Fetch the outputs of all finished jobs into a folder, as the inputs' folders are."""
+    """Fetch the outputs of all finished jobs, keeping the input folder structure."""
     from parallelize.commands import download as command
 
     return command.download(folder, dry_run=dry_run, json=json, common=common)

@@ -1,0 +1,1 @@
+"""Commands in an image of a registry: pulled, unpacked and entered without a daemon."""

@@ -1,0 +1,279 @@
+"""Becomes a command in the world of an image; a program of its own, started once for each job.
+
+    enter.py ROOT ENVIRON WORK TMP UID GID NETWORK BIND... -- COMMAND...
+
+ROOT is the image's unpacked files, ENVIRON the file with its variables (NAME=VALUE, each with a
+NUL behind it). WORK is the agent's folder: in the image there is nothing of it but the BINDs,
+`rw:PATH` or `ro:PATH`, each where it always is. TMP becomes /tmp and /var/tmp. UID and GID are who
+the command is to itself; NETWORK is 1 if it may use the machine's, else it has a loopback device
+and nothing else. An empty COMMAND is a trial: it ends well if a command could be started.
+
+It is the command's own process, so number, exit status and signals are the command's. Nothing of
+the image has a say before the last line: its variables are set, and its files looked at, when the
+machine's own files are out of reach and no capability is left. Where a path of the image leads is
+for the kernel to say, with the image as its root.
+
+It only uses what is loaded within a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+_NEWNS, _NEWIPC, _NEWUSER, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
+
+_NOSUID, _NODEV, _BIND, _REC, _SLAVE = 2, 4, 4096, 16384, 1 << 19
+_DETACH = 2
+
+_MOUNT_SETATTR, _AT_FDCWD, _RECURSIVE, _ATTR_RDONLY, _ATTR_NOSUID = 442, -100, 0x8000, 1, 2
+"""https://man7.org/linux/man-pages/man2/mount_setattr.2.html; since Linux 5.12."""
+
+_NO_NEW_PRIVS, _CAPBSET_DROP = 38, 24
+_CAPABILITY_VERSION = 0x20080522
+
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What an image without a PATH has: https://github.com/moby/moby, `oci.DefaultPathEnv`."""
+
+_DEVICES = {"null", "zero", "full", "random", "urandom", "tty"}
+_GPUS = ("nvidia", "kfd", "dri")
+_DEVICE_LINKS = {
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+}  # fmt: skip
+
+_OF_THE_NETWORK = ("/etc/resolv.conf", "/etc/hosts")
+"""What a command with a network finds as the machine has it."""
+
+_PYTHONS_OWN = "LC_CTYPE"
+"""Set by Python itself: https://peps.python.org/pep-0538/."""
+
+TRY_AGAIN, NOT_STARTED, NOT_FOUND = 75, 126, 127
+"""75 (EX_TEMPFAIL): it is not the command that has failed. The others are a shell's."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(words: Sequence[str]) -> int:
+    """Become the command; return an exit code if that cannot be done, or nothing is to be done."""
+    end = words.index("--")
+    root, environ, work, tmp, uid, gid, network, *binds = words[:end]
+    command = words[end + 1 :]
+    try:
+        with open(environ, "rb") as file:  # noqa: PTH123 - pathlib takes long to load
+            variables = _variables(file.read())
+        _enter(root, work, tmp, binds, with_network=network == "1")
+        _become(int(uid), int(gid))
+    except OSError as error:
+        return _failed(f"the image cannot be entered: {error}", TRY_AGAIN)
+    own = {name: value for name, value in os.environ.items() if name != _PYTHONS_OWN}
+    return _start(command, {**variables, **own}) if command else 0
+
+
+def _variables(content: bytes) -> dict[str, str]:
+    pairs = (os.fsdecode(line).partition("=") for line in content.split(b"\0") if line)
+    return {"PATH": _DEFAULT_PATH} | {name: value for name, _, value in pairs}
+
+
+def _start(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    program, refused = command[0], None
+    folders = [""] if "/" in program else [f"{folder}/" for folder in environ["PATH"].split(":")]
+    for folder in folders:
+        try:
+            # Not os.execvpe: it would load a module, and those of the machine are out of reach.
+            os.execve(folder + program, [*command], environ)  # noqa: S606
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            refused = refused or error.strerror
+    if refused:
+        return _failed(f"{program}: {refused}", NOT_STARTED)
+    return _failed(f"{program}: not found in the image", NOT_FOUND)
+
+
+def _failed(why: str, code: int) -> int:
+    os.write(2, f"parallelize: {why}\n".encode(errors="backslashreplace"))
+    return code
+
+
+def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network: bool) -> None:
+    """Make the world of the command, and leave that of the machine for good."""
+    here, user, group = os.getcwd(), os.getuid(), os.getgid()  # noqa: PTH109
+    texts = {path: _content(path) for path in _OF_THE_NETWORK if with_network}
+    _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
+    _call("unshare", _NEWUSER | _NEWNS | _NEWIPC | (0 if with_network else _NEWNET))
+    _map_ids(0, user, 0, group)
+    if not with_network:
+        _raise_loopback()
+    _mount(None, "/", _REC | _SLAVE)
+    shared = {path: _folder(path) for path in ("/proc", "/sys/devices")}
+    devices, names = _folder("/dev"), _devices()
+    temporary = _folder(tmp)
+    given = [(mode == "rw", path, _folder(path)) for mode, _, path in
+             (bind.partition(":") for bind in binds)]  # fmt: skip
+    old = _folder("/")
+    _mount(root, root, _BIND)
+    os.chdir(root)
+    # The old root lies over the new one then, and goes when nothing of it is needed any more.
+    _call("pivot_root", b".", b".")
+    for path, folder in shared.items():
+        _bind(folder, path, _REC)
+        _make_read_only(path)
+    _make_devices(devices, names)
+    for path in ("/tmp", "/var/tmp"):  # noqa: S108
+        _bind(temporary, path)
+    _mount_memory("/run", "mode=1777")
+    for path, text in texts.items():
+        _put_over(path, text)
+    _show_work(work, given)
+    _make_read_only("/", below=False)
+    os.fchdir(old)
+    _call("umount2", b".", _DETACH)
+    os.chdir(here)
+
+
+def _devices() -> list[str]:
+    """Return the names of the devices that are every command's business, if they are there."""
+    return [name for name in os.listdir("/dev")  # noqa: PTH208
+            if name in _DEVICES or name.startswith(_GPUS)]  # fmt: skip
+
+
+def _make_devices(devices: int, names: Sequence[str]) -> None:
+    _mount_memory("/dev", "mode=755,size=1m")
+    for name in names:
+        target = f"/dev/{name}"
+        os.fchdir(devices)
+        if os.path.isdir(name):  # noqa: PTH112
+            os.mkdir(target)  # noqa: PTH102
+        else:
+            os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC))
+        _mount(name, target, _BIND | _REC)
+    for folder in ("/dev/pts", "/dev/shm"):  # noqa: S108
+        os.mkdir(folder)  # noqa: PTH102
+    _mount("devpts", "/dev/pts", _NOSUID, "devpts", "newinstance,ptmxmode=0666,mode=620")
+    _mount_memory("/dev/shm", "mode=1777")  # noqa: S108
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, f"/dev/{name}")  # noqa: PTH211
+
+
+def _show_work(work: str, given: Sequence[tuple[bool, str, int]]) -> None:
+    """Show of the agent's folder what is the command's business."""
+    os.makedirs(work, exist_ok=True)  # noqa: PTH103
+    _mount_memory(work, "mode=755,size=1m")
+    for _, path, _ in given:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+    for writable, path, folder in given:
+        _bind(folder, path)
+        if not writable:
+            _make_read_only(path)
+    _make_read_only(work, below=False)
+
+
+def _put_over(path: str, content: bytes) -> None:
+    """Have a file of the image say something else."""
+    own = f"/run/{os.path.basename(path)}"  # noqa: PTH119
+    with open(own, "wb") as file:  # noqa: PTH123
+        file.write(content)
+    _mount(own, path, _BIND)
+
+
+def _content(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _become(uid: int, gid: int) -> None:
+    """Be a user that cannot undo any of it, by the number that the command is to see."""
+    _call("unshare", _NEWUSER)
+    _map_ids(uid, 0, gid, 0)
+    capability = 0
+    while _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0) == 0:
+        capability += 1
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    _call("capset", header, (ctypes.c_uint32 * 6)())
+
+
+def _map_ids(uid: int, outer_uid: int, gid: int, outer_gid: int) -> None:
+    status = _own_status()
+    texts = {
+        "setgroups": "deny",
+        "uid_map": f"{uid} {outer_uid} 1",
+        "gid_map": f"{gid} {outer_gid} 1",
+    }
+    for name, text in texts.items():
+        descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=status)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+_status: list[int] = []
+
+
+def _own_status() -> int:
+    """Return the folder in /proc that says who this process is; it can be written to for ever."""
+    if not _status:
+        _status.append(_folder("/proc/self"))
+    return _status[0]
+
+
+def _raise_loopback() -> None:
+    """Let the command speak to itself: the device is there, and down."""
+    descriptor = _libc.socket(2, 2, 0)  # AF_INET, SOCK_DGRAM
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "no socket for the loopback device")
+    request = b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, sys.byteorder) + bytes(22)
+    try:
+        fcntl.ioctl(descriptor, _SIOCSIFFLAGS, request)
+    finally:
+        os.close(descriptor)
+
+
+def _folder(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _bind(folder: int, target: str, flags: int = 0) -> None:
+    os.fchdir(folder)
+    _mount(".", target, _BIND | flags)
+
+
+def _mount_memory(path: str, options: str) -> None:
+    _mount("tmpfs", path, _NOSUID | _NODEV, "tmpfs", options)
+
+
+def _make_read_only(path: str, *, below: bool = True) -> None:
+    """Let nothing be written there, and `below`; set-user-ID bits do not count."""
+    attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    target = os.fsencode(path)
+    _call("syscall", _MOUNT_SETATTR, _AT_FDCWD, target, _RECURSIVE * below, attributes, size)
+
+
+def _mount(
+    source: str | None, target: str, flags: int, kind: str | None = None, options: str = ""
+) -> None:
+    encoded = (text and os.fsencode(text) for text in (source, target, kind))
+    try:
+        _call("mount", *encoded, ctypes.c_ulong(flags), options.encode() or None)
+    except OSError as error:
+        raise OSError(error.errno, f"{target}: {os.strerror(error.errno or 0)}") from None
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

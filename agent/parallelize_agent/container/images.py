@@ -1,0 +1,269 @@
+"""The images of this machine: each is pulled once, unpacked once, and shared by all jobs.
+
+<root>/
+    <digest>/rootfs/        the image's files, which nobody may write to
+    <digest>/environ        its variables
+    <digest>.ready          whole since this boot; its time is that of the last use
+    <digest>.lock           held by each agent that uses it, or by one that makes or removes it
+
+What is ready stays for the next agent on this machine, as in the local cloud, until the disk is
+needed for another image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from parallelize_agent.container import unpack
+from parallelize_agent.container.pull import Pulled, Puller
+from parallelize_agent.job.preparation import Preparer, Step
+from parallelize_agent.machine import host
+from parallelize_agent.process import isolation
+from parallelize_agent.process.isolation import Container
+from parallelize_core.container_image import Image
+from parallelize_core.errors import ServiceError, SetupError
+from parallelize_core.run import Run
+
+log = structlog.get_logger()
+
+MAX_ENTRIES = 2_000_000
+
+UNPACK_SECONDS = 60 * 60
+
+TRIAL_SECONDS = 60
+
+GROWTH = 3
+"""How many times its compressed size an image takes on the disk, at a guess, that included."""
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one image is, or will be."""
+
+    root: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """All of it."""
+        return self.root / self.name
+
+    @property
+    def mark(self) -> Path:
+        """What says that it is whole."""
+        return self.root / f"{self.name}.ready"
+
+    @property
+    def lock(self) -> Path:
+        """What its users hold."""
+        return self.root / f"{self.name}.lock"
+
+
+@dataclass
+class Images:
+    """The images below `root`, for an agent that works in `work`; safe to use from any thread.
+
+    What takes time is done in a thread of `files`. `reserve_bytes` of the disk stay free.
+    """
+
+    root: Path
+    work: Path
+    puller: Puller
+    preparer: Preparer
+    files: Executor
+    reserve_bytes: int = 0
+    boot_id: str = field(default_factory=host.boot_id)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ready: dict[str, Container] = {}
+        self._held: list[int] = []
+        self._ended = False
+
+    async def container(self, run: Run) -> Container | None:
+        """Return the run's image, ready for jobs; None if it has none. Raises as `provide` does."""
+        if run.image is None:
+            return None
+        if there := self._ready.get(run.image.digest):
+            return there.with_network(allowed=run.image.network)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.files, self.provide, run.image)
+
+    def provide(self, image: Image) -> Container:
+        """Return the image, unpacked; of several threads that want it one fetches it.
+
+        Raises SetupError if that cannot be done anywhere, or on this machine; UnavailableError if
+        the registry cannot be reached; ServiceError after `stop`.
+        """
+        with self._lock:
+            if image.digest not in self._ready:
+                self._ready[image.digest] = self._provided(image)
+            return self._ready[image.digest].with_network(allowed=image.network)
+
+    def stop(self) -> None:
+        """End what is under way, and begin nothing more."""
+        self._ended = True
+        self.puller.stop()
+
+    def release(self) -> None:
+        """Let go of all images, once no command uses them any more."""
+        while self._held:
+            os.close(self._held.pop())
+
+    def _provided(self, image: Image) -> Container:
+        self.root.mkdir(parents=True, exist_ok=True)
+        place = Place(self.root, image.short)
+        if not self._hold_ready(place):
+            with self._locked(place):
+                if not self._is_ready(place):
+                    self._make(place, image)
+            if not self._hold_ready(place):
+                raise ServiceError(f"the image {image.name} was removed as soon as it was there")
+        os.utime(place.mark)
+        return Container(place.folder / "rootfs", place.folder / "environ", self.work)
+
+    def _hold_ready(self, place: Place) -> bool:
+        """Use an image that is whole, from now until this process ends; answer whether it is."""
+        descriptor = os.open(place.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        if self._is_ready(place):
+            self._held.append(descriptor)
+            return True
+        os.close(descriptor)
+        return False
+
+    @contextmanager
+    def _locked(self, place: Place) -> Iterator[None]:
+        """Have an image alone, once its other users let it go."""
+        descriptor = os.open(place.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _try_lock(descriptor):
+                if self._ended:
+                    raise ServiceError("the image was not awaited: the worker leaves")
+                if self._is_ready(place):
+                    break  # another agent has made it, and uses it
+                time.sleep(_POLL_SECONDS)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _is_ready(self, place: Place) -> bool:
+        try:
+            return place.mark.read_text(encoding="ascii") == self.boot_id
+        except FileNotFoundError:
+            return False
+
+    def _make(self, place: Place, image: Image) -> None:
+        begun = time.monotonic()
+        place.mark.unlink(missing_ok=True)
+        isolation.remove(place.folder)  # an attempt that came to nothing
+        place.folder.mkdir(mode=0o755)
+        parts = place.folder / "parts"
+        parts.mkdir(mode=0o755)
+        try:
+            pulled = self.puller.pull(image, parts, lambda size: self._make_room(size, image))
+            pulled_after = time.monotonic() - begun
+            (place.folder / "environ").write_bytes(pulled.variables)
+            self._unpack(place, pulled, image)
+            isolation.remove(parts)
+            _open_for_all(place.folder)
+            self._try(place, image)
+        except BaseException:
+            isolation.remove(place.folder)
+            raise
+        place.mark.write_text(self.boot_id, encoding="ascii")
+        log.info(
+            "image ready",
+            image=image.name,
+            digest=image.digest,
+            pull_seconds=round(pulled_after, 3),
+            seconds=round(time.monotonic() - begun, 3),
+        )
+
+    def _unpack(self, place: Place, pulled: Pulled, image: Image) -> None:
+        rootfs = place.folder / "rootfs"
+        rootfs.mkdir(mode=0o755)
+        most = max(0, host.free_bytes(self.root) - self.reserve_bytes)
+        files = min(MAX_ENTRIES, os.statvfs(self.root).f_favail // 2 or MAX_ENTRIES)
+        command = (
+            sys.executable, "-I", "-S", unpack.__file__, str(rootfs), str(most), str(files),
+            str(self.work), *map(str, pulled.layers),
+        )  # fmt: skip
+        step = Step(
+            f"the unpacking of the image {image.name}", command, UNPACK_SECONDS, log="image"
+        )
+        self.preparer.prepare(rootfs, rootfs, step)
+
+    def _try(self, place: Place, image: Image) -> None:
+        """Raise SetupError if no command could be started here in any image."""
+        trial = Step("the entry into an image", (), TRIAL_SECONDS, log="entry")
+        container = Container(place.folder / "rootfs", place.folder / "environ", self.work)
+        made = self.work / "entry"
+        made.mkdir(exist_ok=True)
+        try:
+            self.preparer.prepare(made, made, trial, container.with_network(allowed=image.network))
+        finally:
+            isolation.remove(made)
+
+    def _make_room(self, size: int, image: Image) -> int:
+        """Remove images that nobody uses, the least recently used first, until there is room."""
+        wanted = GROWTH * size + self.reserve_bytes
+        for place in self._least_used():
+            if host.free_bytes(self.root) >= wanted:
+                break
+            self._remove(place)
+        free = host.free_bytes(self.root)
+        if free < wanted:
+            raise SetupError(
+                f"there is no room for the image {image.name}",
+                f"it has {size:,} bytes compressed, for which {wanted:,} should be free, and "
+                f"{free:,} are",
+                "increase workers.disk",
+            )
+        return free - self.reserve_bytes
+
+    def _least_used(self) -> list[Place]:
+        marks = sorted(self.root.glob("*.ready"), key=lambda mark: mark.stat().st_mtime)
+        return [Place(self.root, mark.stem) for mark in marks]
+
+    def _remove(self, place: Place) -> None:
+        descriptor = os.open(place.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if _try_lock(descriptor):
+                place.mark.unlink(missing_ok=True)
+                isolation.remove(place.folder)
+                log.info("image removed", digest=place.name)
+        finally:
+            os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open_for_all(folder: Path) -> None:
+    """Let the jobs' users look into every folder, which are the agent's alone by now."""
+    for _, _, _, descriptor in os.fwalk(folder):
+        os.fchmod(descriptor, 0o755)

@@ -1,0 +1,243 @@
+"""Unpacks the layers of an image; a program of its own, run with a job's rights and with fewer.
+
+    unpack.py ROOT MAX_BYTES MAX_ENTRIES WORK LAYER...
+
+Each LAYER is a tar file, compressed or not, the lowest first. The process makes ROOT its root
+before it reads the first of them, in a world without a network: whatever `..`, links or absolute
+names are in them, the kernel finds nothing outside. It is a user like any other, so nothing gets
+another owner; devices, pipes and sockets are left out, and so are set-user-ID bits. All files can
+be read by everybody, as all jobs share them, and be written to by nobody else.
+
+Names and whiteouts: https://github.com/opencontainers/image-spec/blob/main/layer.md
+"""
+
+from __future__ import annotations
+
+import bz2
+import ctypes
+import errno
+import gzip
+import lzma
+import os
+import posixpath
+import resource
+import shutil
+import stat
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+_NEWNS, _NEWUSER, _NEWNET = 0x20000, 0x10000000, 0x40000000
+
+WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+
+MEMORY_BYTES = 1024**3
+"""Headers of a tar file are read whole, however large they say that they are."""
+
+COPY_BYTES = 256 * 1024
+
+_FOLDERS = ("proc", "dev", "sys", "sys/devices", "tmp", "var", "var/tmp", "run", "etc")
+_FILES = ("etc/resolv.conf", "etc/hosts")
+"""What `enter` puts something over: it has to be there, and be no link."""
+
+
+class BadImageError(Exception):
+    """The image cannot be unpacked, as would be so everywhere."""
+
+
+class Budget:
+    """How much an image may still take."""
+
+    def __init__(self, max_bytes: int, max_entries: int) -> None:
+        self._max_bytes, self._max_entries = max_bytes, max_entries
+        self._bytes = self._entries = 0
+
+    def take(self, size: int) -> None:
+        """Take note of one entry more; raise BadImageError if that is too much."""
+        if size < 0:
+            raise BadImageError("a file of it has less than no bytes")
+        self._bytes += size
+        self._entries += 1
+        if self._bytes > self._max_bytes:
+            raise BadImageError(
+                f"it has more than the {self._max_bytes:,} bytes that may be unpacked here"
+            )
+        if self._entries > self._max_entries:
+            raise BadImageError(f"it has more than {self._max_entries:,} files")
+
+
+class Layer:
+    """One layer on its way into the root folder of this process."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._own: set[str] = set()
+        """What this layer has made: its whiteouts are about lower ones."""
+
+    def apply(self, archive: tarfile.TarFile) -> None:
+        """Do what the entries say, one after the other."""
+        while (entry := _next(archive)) is not None:
+            self._budget.take(entry.size if entry.isreg() else 0)
+            path = posixpath.normpath("/" + entry.name).replace("//", "/")
+            if path != "/":
+                self._apply(archive, entry, path)
+            # It remembers every entry, which it would need to read one twice.
+            archive.members = []  # type: ignore[attr-defined]
+
+    def _apply(self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str) -> None:
+        folder, name = posixpath.split(path)
+        if name == OPAQUE:
+            self._hide_all(folder)
+        elif name.startswith(WHITEOUT):
+            self._hide(folder, name.removeprefix(WHITEOUT))
+        elif entry.isdir() or entry.isreg() or entry.issym() or entry.islnk():
+            self._make_room(path, entry)
+            self._make(archive, entry, path)
+            self._own.add(path)
+
+    def _hide_all(self, folder: str) -> None:
+        if os.path.isdir(folder):  # noqa: PTH112
+            for name in os.listdir(folder):  # noqa: PTH208
+                self._hide(folder, name)
+
+    def _hide(self, folder: str, name: str) -> None:
+        path = posixpath.join(folder, name)
+        if name not in {"", ".", ".."} and path not in self._own:
+            _remove(path)
+
+    def _make_room(self, path: str, entry: tarfile.TarInfo) -> None:
+        os.makedirs(posixpath.dirname(path), mode=0o755, exist_ok=True)  # noqa: PTH103
+        if not (entry.isdir() and _is_folder(path)):
+            _remove(path)
+
+    def _make(self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str) -> None:
+        if entry.isdir():
+            os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
+        elif entry.issym():
+            os.symlink(entry.linkname, path)  # noqa: PTH211
+        elif entry.islnk():
+            os.link(posixpath.normpath("/" + entry.linkname), path, follow_symlinks=False)
+        else:
+            content = archive.extractfile(entry)
+            assert content  # noqa: S101 - it is a regular file
+            with content:
+                _write(path, content, entry)
+
+
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """Return the next entry, None after the last.
+
+    The last may be without the zeros that should fill its block, as umoci writes it; its content
+    has been read by then, and was whole.
+    """
+    try:
+        return archive.next()
+    except tarfile.ReadError:
+        if archive.offset == 0:
+            raise
+        return None
+
+
+def _write(path: str, content: IO[bytes], entry: tarfile.TarInfo) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123
+        shutil.copyfileobj(content, file, COPY_BYTES)
+        if file.tell() != entry.size:
+            raise BadImageError(f"{path!a} breaks off")
+        os.fchmod(descriptor, 0o555 if entry.mode & 0o111 else 0o444)
+        with suppress(OverflowError, OSError):  # a time that this system does not have
+            os.utime(descriptor, (entry.mtime, entry.mtime))
+
+
+def _remove(path: str) -> None:
+    if _is_folder(path):
+        shutil.rmtree(path)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def make_places(work: str) -> None:
+    """Make what is mounted over when a command enters: real folders, and two real files."""
+    parts = Path(work).parts[1:]
+    for folder in (*_FOLDERS, *("/".join(parts[: n + 1]) for n in range(len(parts)))):
+        if not _is_folder(f"/{folder}"):
+            _remove(f"/{folder}")
+            os.mkdir(f"/{folder}", mode=0o755)  # noqa: PTH102
+    for name in _FILES:
+        if not stat.S_ISREG(os.lstat(f"/{name}").st_mode) if os.path.lexists(f"/{name}") else True:
+            _remove(f"/{name}")
+            os.close(os.open(f"/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444))
+
+
+def _enter(root: str) -> None:
+    """Be in a world of which only the folder is left."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEWUSER | _NEWNS | _NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "this machine allows no user namespaces")
+    own = Path("/proc/self")
+    (own / "setgroups").write_text("deny", encoding="ascii")
+    (own / "uid_map").write_text(f"0 {user} 1", encoding="ascii")
+    (own / "gid_map").write_text(f"0 {group} 1", encoding="ascii")
+    os.chroot(root)
+    os.chdir("/")
+
+
+def _opened(files: Sequence[IO[bytes]]) -> Iterator[tarfile.TarFile]:
+    for file in files:
+        magic = file.read(6)
+        file.seek(0)
+        if magic[:4] == b"\x28\xb5\x2f\xfd":
+            raise BadImageError("a layer is compressed with zstd: push it again with gzip")
+        reader: IO[bytes] = gzip.GzipFile(fileobj=file) if magic[:2] == b"\x1f\x8b" else file  # type: ignore[assignment]
+        yield tarfile.open(fileobj=reader, mode="r|", errorlevel=2)  # noqa: SIM115
+
+
+def unpack(root: str, budget: Budget, work: str, layers: Sequence[str]) -> None:
+    """Unpack all layers; raise BadImageError or OSError if that cannot be done."""
+    os.umask(0o022)
+    files = [open(layer, "rb") for layer in layers]  # noqa: PTH123, SIM115 - out of reach below
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    _enter(root)
+    for archive in _opened(files):
+        Layer(budget).apply(archive)
+    make_places(work)
+
+
+def main(words: Sequence[str]) -> int:
+    """Unpack what the words say; return an exit code, and say on stderr what went wrong."""
+    root, max_bytes, max_entries, work, *layers = words
+    try:
+        unpack(root, Budget(int(max_bytes), int(max_entries)), work, layers)
+    except (BadImageError, tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+        return _failed(str(error))
+    except MemoryError:
+        return _failed(f"its headers need more than {MEMORY_BYTES:,} bytes of memory")
+    except OSError as error:
+        full = " (increase workers.disk)" if error.errno == errno.ENOSPC else ""
+        return _failed(f"{error}{full}")
+    return 0
+
+
+def _failed(why: str) -> int:
+    os.write(2, f"error: {why}\n".encode(errors="backslashreplace"))
+    return 1
+
+
+# tarfile loads these when it needs them, and then they are out of reach.
+_LOADED = (bz2, lzma)
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

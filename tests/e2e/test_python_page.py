@@ -1,0 +1,48 @@
+"""The snippets of docs/python.md are run, one after the other, as a reader would."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import REPOSITORY, only_local
+
+pytestmark = [only_local, pytest.mark.timeout(1200)]
+
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDS = re.compile(r"# needs (\w+)$", re.MULTILINE)
+
+
+def test_every_snippet_of_the_page_runs(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in BLOCK.findall((REPOSITORY / "docs/python.md").read_text()):
+        if block.startswith("#!"):
+            write_script(block)
+        elif all(importlib.util.find_spec(module) for module in NEEDS.findall(block)):
+            exec(compile(block, "docs/python.md", "exec"), names)
+
+    means = names["means"]
+    assert len({round(mean, 9) for mean in means}) == 10
+    assert names["collected"] != []
+    assert sorted(names["collected"]) == sorted(names["done"]) == sorted(means)
+    assert {"seed": "3", "steps": "100"} in names["tried"]
+    assert len(names["tried"]) == 6
+    assert names["copied"] == "3\n-4\n"
+    assert names["zipped"] == ["oslo.csv"]
+    assert [record["mean"] for record in names["records"]] == means
+    assert [record["seed"] for record in names["records"]] == list(range(10))
+
+
+def write_script(block: str) -> None:
+    place = Path(block.splitlines()[1].removeprefix("# "))
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(block)
+    place.chmod(0o755)

@@ -1,0 +1,48 @@
+"""Fixtures for workers whose jobs are in containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.functional.agent.bench import Bench
+from tests.functional.container.images import Made, Registry, serve_registry, shell_image
+
+from parallelize_agent.process import tree as process_tree
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _orphans() -> None:
+    """Do as the agent does at its start: daemons of commands become children of this process."""
+    process_tree.adopt_orphans()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with serve_registry(tmp_path_factory.mktemp("registry")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An image with a shell and a few programs, a variable, and a file of its own."""
+    folder = tmp_path_factory.mktemp("images") / "shell"
+    return shell_image(folder, env=["COLOUR=blue", "PATH=/own/bin:/bin"])
+
+
+@pytest.fixture
+def make(tmp_path: Path, registry: Registry, shell: Made) -> MakeBench:
+    """Make a bench whose jobs run a shell script in an image; `made` is another than the usual."""
+
+    def bench(script: str, made: Made = shell, *, network: bool = False, **more: Any) -> Bench:
+        name = f"test/{made.digest[-12:]}"
+        image = registry.image(made, name, network=network)
+        bench = Bench(tmp_path / "workers", script, image=image, version=2, **more)
+        bench.add({"x": b"input"})
+        return bench
+
+    return bench

@@ -1,0 +1,119 @@
+"""For Python callers: one command over many parameters, and what came of each.
+
+    import parallelize
+
+    items = [{"seed": seed} for seed in range(1000)]
+    outcomes = parallelize.map("./simulate.py", items, name="simulation", env="env/")
+    values = [outcome.value() for outcome in outcomes]
+
+Each item becomes an input file of JSON, which the command is called with as in any run; what it
+prints is its output. Files, rows and grids are jobs as they are on the command line. It is a run as
+that makes them: `parallelize status`, `failures`, `logs` and `report` work on it, and the same call
+goes on where an earlier one was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from parallelize.api.calls import Call
+from parallelize.api.executor import Executor
+from parallelize.api.outcome import JobError, Outcome, Outcomes
+from parallelize.api.sources import Files, opened
+from parallelize.api.streams import Stream
+from parallelize.options import Common
+
+__all__ = ["Executor", "JobError", "Outcome", "Outcomes", "Stream", "map", "stream"]
+
+
+def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its own
+    command: str,
+    items: Iterable[Any] | None = None,
+    *,
+    name: str,
+    files: Files | None = None,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+    grid: Mapping[str, object] | None = None,
+    env: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    local: bool = False,
+    retry: bool = False,
+    join: bool = False,
+    config: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Outcomes:
+    """Run `command` once for each of `items`, and return their outcomes in the same order.
+
+    In place of items there may be `files` (what `run.inputs` takes, or a list of paths), `rows`
+    (dictionaries, as lines of a sheet) or a `grid` of values by name, alone or times files or rows.
+
+    `name` is the run's. A job that an earlier call with this name has finished is not done
+    again, unless it has failed and `retry` is set; equal items are one job. `env` is the folder or
+    zip with what the command needs, `out` the folder for the outputs (NAME-out), `local` uses the
+    local cloud in place of AWS, `join` works on a run that another folder has made. `settings` are
+    others by their dotted names, such as {"run.timeout": "5m"}; what is not said is as in `config`
+    or the nearest parallelize.toml.
+
+    Progress goes to stderr, or to a notebook's cell. Raises UsageError for what cannot be a job,
+    and the other classes of `parallelize_core.errors` when the run cannot be carried out; a job
+    that fails raises nothing here. Not for several threads at once: for as long as it works,
+    `local` changes the variables of this process.
+    """
+    if items is not None and not (items := list(items)):
+        return Outcomes()
+    call = make_call(
+        command, name, env=env, workers=workers, out=out, local=local, retry=retry, join=join,
+        config=config, settings=settings,
+    )  # fmt: skip
+    found: dict[int, Outcome] = {}
+    with opened(items, files, rows, grid) as source:
+        call.carry(source, found.__setitem__)
+    return Outcomes(found[number] for number in sorted(found))
+
+
+def stream(  # noqa: PLR0913 - as `map`
+    command: str,
+    items: Iterable[Any] | None = None,
+    *,
+    name: str,
+    files: Files | None = None,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+    grid: Mapping[str, object] | None = None,
+    ordered: bool = False,
+    **options: Any,
+) -> Stream:
+    """Do as `map` does, and give each outcome as soon as its job has ended; see `Stream`.
+
+    With `ordered` they come in the order of what was asked for: each as soon as all before it have
+    ended. `options` are those of `map`.
+    """
+    call = make_call(command, name, **options)
+    return Stream(call, lambda: opened(items, files, rows, grid), ordered=ordered)
+
+
+def make_call(  # noqa: PLR0913 - as `map`
+    command: str,
+    name: str,
+    *,
+    env: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    local: bool = False,
+    retry: bool = False,
+    join: bool = False,
+    config: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Call:
+    """Return what `map` is called for, but for the jobs."""
+    common = Common(config=Path(config) if config else None, run=name, local=local, join=join)
+    flags = {
+        **(settings or {}),
+        "run.command": command,
+        "run.env": str(Path(env).absolute()) if env else None,
+        "workers.count": workers,
+    }
+    return Call(common, flags, Path(out or f"{name}-out"), retry)
