@@ -96,6 +96,7 @@ class JobMessage(Contract):
         Once it is tried with twice its peak, then with all that a worker has. If the peak is not
         known (0), that is all the first time.
         """
+        # Twice its peak, then all of a worker: there are no larger workers to send it to.
         room = 0 if self.alone else ROOM_PER_PEAK * peak_bytes
         again = self.next_attempt()
         return again.model_copy(update={"alone": True, "memory_bytes": room})
