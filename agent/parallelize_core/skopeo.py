@@ -15,7 +15,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests"""
 
 TRIES = "3"
-"""Of a copy, which goes on with what it lacks; whoever asks for less asks again."""
+"""Of a copy, which goes on with what it lacks; who asks for less asks again."""
 
 INSPECT_SECONDS = 120
 
@@ -35,7 +35,7 @@ _FINAL = re.compile(
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+)(:[0-9]+)?")
 
 Run = Callable[[Sequence[str], float], subprocess.CompletedProcess[bytes]]
-"""Runs a program for so many seconds, and has what it printed."""
+"""Runs a program for a number of seconds at most, and has what it printed."""
 
 
 def run_here(words: Sequence[str], seconds: float) -> subprocess.CompletedProcess[bytes]:

@@ -145,7 +145,8 @@ class Bench:
     def __init__(self, plan: Plan, folder: Path, cloud: LocalCloud, network: Network) -> None:
         self._plan = plan
         self._folder = folder
-        self._environ = cloud.child_environ(os.environ)
+        # Each run is executed, whatever another has made.
+        self._environ = cloud.child_environ(os.environ) | {"PARALLELIZE_RUN_REUSE": "false"}
         session = boto3.Session("local", cloud.state.secret, region_name=REGION)
         self._clients = Clients(
             session.client("s3", endpoint_url=cloud.endpoint),

@@ -73,3 +73,11 @@ def test_the_page_for_programs_has_each_exit_code_cause_and_state() -> None:
     assert first_cells(page, "state") == list(RunState)
     for code, meaning in EXIT_CODES.items():
         assert f"| {code} | {meaning.partition(';')[0]}" in page
+
+
+def test_every_page_is_listed_once_by_what_it_is_read_for() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    listed = re.findall(r"^\| \[([\w-]+\.md)\]\(\1\) \|", index, re.MULTILINE)
+    there = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert sorted(listed) == sorted(there)
+    assert re.findall("^## (.*)$", index, re.MULTILINE) == ["How to", "Look up", "Understand"]

@@ -58,8 +58,6 @@ class Budget:
 
     def take(self, size: int) -> None:
         """Take note of one entry more; raise BadImageError if that is too much."""
-        if size < 0:
-            raise BadImageError("a file of it has less than no bytes")
         self._bytes += size
         self._entries += 1
         if self._bytes > self._max_bytes:

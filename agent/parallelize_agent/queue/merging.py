@@ -139,11 +139,14 @@ class Merging:
     async def _made(self, run: Run, seen: Seen) -> tuple[MergeRecord, bytes]:
         """Return the record of what was seen, and the list that it names."""
         outputs = {key: kept async for key, kept in self._outputs(seen.results)}
-        entries = await self.in_thread(_entries, self.rare, self.layout)
-        lines = list(_lines(run, self.layout, entries, outputs))
+        return await self.in_thread(self._record, run, seen.digest, outputs)
+
+    def _record(self, run: Run, digest: str, outputs: Kept) -> tuple[MergeRecord, bytes]:
+        """Return the same; it blocks, as the manifest is read part by part."""
+        lines = list(_lines(run, self.layout, _entries(self.rare, self.layout), outputs))
         if run.naming.on_clash == "replace":
-            lines = await self.in_thread(self._last, run, lines)
-        return await self.in_thread(_record_of, lines, seen.digest)
+            lines = self._last(run, lines)
+        return _record_of(lines, digest)
 
     async def _store(self, seen: Seen, record: MergeRecord, body: bytes) -> bool:
         """Store list and record; say whether nobody else has written a record since the look."""

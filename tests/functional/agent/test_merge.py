@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, at_work, until
@@ -117,6 +119,21 @@ def test_of_many_workers_that_see_the_last_result_one_puts_it_on_the_queue(tmp_p
             worker.join()
     assert len(merged(bench)) == 20
     assert merges(bench) == 1
+
+
+def test_no_call_that_blocks_is_made_on_the_event_loop(tmp_path: Path) -> None:
+    on_loop: list[str] = []
+
+    def note(call: str) -> None:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            on_loop.append(call)
+
+    bench = bench_of(tmp_path)
+    bench.add({"a": b"one"})
+    bench.worker("w1", store=FaultyStore(bench.store, Faults(hook=note))).run()
+    assert bench.has_result(MERGE)
+    assert on_loop == []
 
 
 def test_it_waits_for_jobs_that_have_failed(tmp_path: Path) -> None:

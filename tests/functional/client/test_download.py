@@ -213,8 +213,9 @@ def test_repro_writes_over_no_file_of_the_users(project: Project, out: Path, nam
     assert (out / name).read_text() == "original"
 
 
+@pytest.mark.parametrize("content", [b"theirs", b"output A.CSV", b""])
 def test_an_output_that_another_run_has_replaced_is_told_as_that_and_not_made_once_more(
-    project: Project, out: Path, capsys: Captured
+    project: Project, out: Path, capsys: Captured, content: bytes
 ) -> None:
     project.add("a.txt", "b.txt")
     project.call("prep")
@@ -222,7 +223,7 @@ def test_an_output_that_another_run_has_replaced_is_told_as_that_and_not_made_on
     project.finish("b.txt", "b.csv")
     theirs = RunLayout(project.layout.base, "theirs")
     mark = {OWNER: owner_mark("a.txt"), OWNER_RUN: run_mark(theirs)}
-    project.store.put(project.layout.output.key("a.csv"), b"theirs", metadata=mark)
+    project.store.put(project.layout.output.key("a.csv"), content, metadata=mark)
     project.store.put(project.layout.output.key("b.csv"), b"spoilt")
     assert project.call("download", str(out)) == 1
     told = " ".join(capsys.readouterr().err.split())

@@ -156,6 +156,6 @@ def test_packages_are_left_to_the_image_and_that_is_said(
 
 
 def test_a_program_of_the_image_is_not_looked_for_here(project: Project) -> None:
-    configure(project, name=project.run, command="/home/app/bin/tool", image=PINNED)
+    configure(project, name=project.run, command="/opt/app/bin/tool", image=PINNED)
     assert project.call("prep") == 0
-    assert record(project)["command"] == ["/home/app/bin/tool"]
+    assert record(project)["command"] == ["/opt/app/bin/tool"]

@@ -114,11 +114,12 @@ def test_a_run_of_ones_own_has_another_name(ours: Project) -> None:
     assert ours.call("enqueue", "--run", f"{ours.run}-mine") == 0
 
 
+@pytest.mark.parametrize("before", [(), ("--dry-run",), ("--json",)], ids=" ".join)
 def test_outputs_of_another_project_are_downloaded_only_if_its_run_is_named(
-    ours: Project, tmp_path: Path
+    ours: Project, tmp_path: Path, before: tuple[str, ...]
 ) -> None:
     out = tmp_path / "out"
-    assert ours.call("download", str(out)) == 2
+    assert ours.call("download", str(out), *before) == 2
     assert not out.exists()
     assert ours.call("download", str(out), "--run", ours.run) == 1  # one file has failed
     assert (out / "day1.out").exists()

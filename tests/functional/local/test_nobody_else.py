@@ -20,6 +20,8 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.functional.local.helpers import client_arguments
 
+import parallelize
+import parallelize_agent
 from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Answer
 from parallelize.local.cloud import LocalCloud
@@ -94,6 +96,22 @@ def control(cloud: LocalCloud) -> Door:
 def door(request: pytest.FixtureRequest) -> Door:
     found: Door = request.getfixturevalue(request.param)
     return found
+
+
+SERVERS = {"local/server.py", "local/imds.py", "dashboard/server.py"}
+"""The modules of the doors."""
+
+
+def test_no_server_of_ours_is_left_out_here() -> None:
+    packages = [Path(module.__file__ or "").parent for module in (parallelize, parallelize_agent)]
+    opens = re.compile(r"HTTPServer\b|create_server\(|start_server\(|\.bind\(")
+    found = {
+        str(path.relative_to(package))
+        for package in packages
+        for path in package.rglob("*.py")
+        if opens.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == SERVERS
 
 
 def test_its_owner_gets_in(door: Door) -> None:

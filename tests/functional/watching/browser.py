@@ -34,6 +34,20 @@ def dump(address: str, width: int = 1280, *, dark: bool = False) -> str:
     return done.stdout
 
 
+def screenshot(address: str, place: Path, width: int, *, dark: bool) -> None:
+    """Write a picture of the top of a page, as a PNG."""
+    assert PROGRAM
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    subprocess.run(
+        [
+            PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            f"--window-size={width},{2 * width if width < 500 else 1600}", scheme,
+            f"--screenshot={place}", address,
+        ],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+
+
 def evaluate(page: str, script: str, folder: Path, width: int = 1280, *, dark: bool = False) -> Any:
     """Return what the body of an async function returns in a page that may have scripts."""
     put = (

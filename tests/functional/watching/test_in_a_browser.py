@@ -19,6 +19,9 @@ from parallelize.units import show_size
 
 pytestmark = needs_a_browser()
 
+WIDTHS = (390, 800, 1280)
+"""Of a phone, a tablet and a desk."""
+
 TABLE = """
 const root = document.getElementById("files-table");
 const names = () => [...root.querySelectorAll("tbody td.name")].map(cell => cell.textContent);
@@ -136,7 +139,7 @@ def test_sizes_and_times_are_written_as_everywhere_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 800, 1280])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_has_to_be_scrolled_sideways(tmp_path: Path, width: int, dark: bool) -> None:
     long = "a-folder-with-a-name/" * 9 + "and-a-file-of-which-nobody-knows-where-it-ends.tif"
     wide, dark_now = evaluate(
@@ -168,7 +171,7 @@ def going_on() -> Scene:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 800, 1280])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("path", ["", "scans/", "scans/files"])
 def test_no_page_of_the_dashboard_has_to_be_scrolled_sideways(
     tmp_path: Path, path: str, width: int, dark: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,9 +130,19 @@ def test_folders_nested_more_deeply_than_functions_are_gone_through(scratch: Pat
         subprocess.run(["rm", "-r", scratch / "d"], check=True)
 
 
-def test_a_file_that_cannot_be_delivered_is_not_taken_for_none(scratch: Path) -> None:
-    (scratch / "x.png").symlink_to("nothing.png")
-    with pytest.raises(OutputError, match="is a link to nothing"):
+UNDELIVERABLE: dict[str, Callable[[Path], object]] = {
+    "a link to nothing": lambda path: path.symlink_to("nothing.png"),
+    "a link to itself": lambda path: path.symlink_to("x.png"),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("put", UNDELIVERABLE.values(), ids=UNDELIVERABLE)
+def test_a_file_that_cannot_be_delivered_is_not_taken_for_none(
+    scratch: Path, put: Callable[[Path], object]
+) -> None:
+    put(scratch / "x.png")
+    with pytest.raises(OutputError, match=r"x\.png"):
         found(scratch, "*.png")
 
 

@@ -147,3 +147,12 @@ def test_the_json_has_a_schema_and_the_whole_reason() -> None:
     assert document["schema"] == 1
     assert document["runs"][0]["reason"] == "because " * 30
     assert document["runs"][0]["seen"] is None
+
+
+def test_a_run_without_workers_is_called_inactive_by_people_and_quiet_in_json() -> None:
+    store = InMemoryStore()
+    layout = add(store, "scans")
+    store.put(layout.heartbeat("i-1"), heartbeat("i-1", WorkerState.LEFT).encode())
+    _, line = listing(runs(store), NOW)
+    assert line.split()[2] == "inactive"
+    assert as_json(runs(store))["runs"][0]["state"] == "quiet"

@@ -162,7 +162,7 @@ def test_the_verdict_has_the_figures_of_status() -> None:
     assert [page.texts["b"][place] for place in range(3)] == [
         str(said["done"]), str(said["failed"]), "0",
     ]  # fmt: skip
-    assert "all ended (EC2 was asked)" in page.text
+    assert "all terminated (verified)" in page.text
     assert show_usd(said["cost_usd"]["estimate"])[:5] in page.text
     assert "at on-demand prices" in page.text
 

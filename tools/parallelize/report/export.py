@@ -43,6 +43,7 @@ def as_json(report: Report, *, files: bool = True) -> dict[str, Any]:
             "output": run.output.uri,
             "command": list(run.command),
             "environment": run.environment.identity if run.environment else None,
+            "container_image": run.image.digest if run.image else None,
             "created_at": run.created_at,
             "tags": dict(provenance.tags or {}),
             "settings": [asdict(setting) for setting in provenance.settings],

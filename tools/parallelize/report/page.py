@@ -180,7 +180,7 @@ def workers_note(report: Report) -> str:
     if report.status.alive:
         return f"{report.status.alive:,} about to leave"
     if report.still_there == 0:
-        return "all ended (EC2 was asked)"
+        return "all terminated (verified)"
     told = "0 active (self-reported)" if report.workers else "none has reported"
     return f"{told}; EC2 gave no answer"
 
@@ -266,6 +266,7 @@ def provenance(report: Report) -> Iterator[tuple[str, str]]:
         "command": " ".join(run.command),
         "set-up": " ".join(run.setup.command) if run.setup else "",
         "environment": f"SHA-256 {run.environment.identity}" if run.environment else "",
+        "container image": f"{run.image.name} ({run.image.digest})" if run.image else "",
         "inputs": run.input.uri,
         "outputs": run.output.uri,
         "region": made.region,
