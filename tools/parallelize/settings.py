@@ -340,9 +340,9 @@ def _unknown(key: str, source: str) -> UsageError:
 
 def _did_you_mean(key: str) -> str | None:
     known = (*KEYS, *TABLES, "schema")
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    # The right key in the wrong table is the other frequent slip.
-    near = near or [k for k in KEYS if k.partition(".")[2] == key.rpartition(".")[2]][:1]
+    # The right key in the wrong table is as frequent a slip as a letter.
+    same = [k for k in KEYS if k.partition(".")[2] == key.rpartition(".")[2]][:1]
+    near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else None
 
 

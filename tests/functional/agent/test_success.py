@@ -238,19 +238,21 @@ def test_without_a_recipe_it_says_nothing_of_that(make: MakeBench) -> None:
 
 
 def test_a_job_that_began_before_a_change_tells_of_what_it_began_with(make: MakeBench) -> None:
-    bench = make(COUNT)
+    bench = make(COUNT, config=SWIFT.model_copy(update={"run_refresh_seconds": 0}))
     gate = Gate(bench.folder)
     bench.use(f"{gate.wait}; {COUNT}")
     bench.add({"a.txt": b"12345"})
     run = bench.read_run().model_copy(update={"recipe": "old"})
     bench.store.put(bench.layout.run_json, run.encode())
     with at_work(bench.worker()):
-        until(lambda: gate.arrived() or None)
+        until(lambda: "a.txt" in gate.arrived() or None)
         newer = run.model_copy(update={"recipe": "new"})
         bench.store.put(bench.layout.run_json, newer.encode())
+        bench.add({"b.txt": b"12345"})
+        until(lambda: "b.txt" in gate.arrived() or None)
         gate.open()
-        until(lambda: bench.has_result("a.txt") or None)
-    assert bench.result("a.txt").recipe == "old"
+        until(lambda: (bench.has_result("a.txt") and bench.has_result("b.txt")) or None)
+    assert (bench.result("a.txt").recipe, bench.result("b.txt").recipe) == ("old", "new")
 
 
 def test_a_job_that_is_done_leaves_nothing_to_the_collector(make: MakeBench) -> None:
