@@ -16,9 +16,11 @@ import structlog
 
 from parallelize_agent.container.images import Images
 from parallelize_agent.container.pull import Puller
+from parallelize_agent.job.checkpointer import Checkpointer
+from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
-from parallelize_agent.job.job import Decision, Job
+from parallelize_agent.job.job import Decision, Job, Stage
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.job.preparation import Preparer
@@ -27,9 +29,10 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine import host
-from parallelize_agent.machine.group import STATE_PATH
-from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.instance import Instance, identify
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.memory.admission import Memory, memory_of_machine
+from parallelize_agent.memory.knowledge import Knowledge
 from parallelize_agent.notify.command import CommandRunner
 from parallelize_agent.notify.means import NO_MEANS, Means
 from parallelize_agent.notify.senders import Senders
@@ -60,13 +63,11 @@ from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.container_image import IMAGES_VARIABLE
-from parallelize_core.cost import hourly_usd
 from parallelize_core.errors import ServiceError, UnavailableError
-from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.store import AsyncStore, Store
-from parallelize_core.version import VERSION
 
 log = structlog.get_logger()
 
@@ -74,62 +75,6 @@ FILE_THREADS = 4
 """For folders, large files and the environment: more would only wait for one disk."""
 
 Notice = Callable[[], Coroutine[Any, Any, tuple[str, float]]]
-
-
-@dataclass(frozen=True)
-class Instance:
-    """What the metadata service says of the machine; empty where there is none.
-
-    `market` is "spot" or "on-demand"; `group_state` is empty outside an Auto Scaling group.
-    `has_address` says whether it has a public IPv4 address, which costs something.
-    """
-
-    worker: str
-    type: str = ""
-    zone: str = ""
-    market: str = ""
-    group_state: str = ""
-    region: str | None = None
-    has_address: bool = False
-    user_data: str = ""
-
-
-def no_instance() -> Instance:
-    """Return what is known of a machine outside EC2."""
-    return Instance(host.machine_name())
-
-
-def read_instance(metadata: Metadata) -> Instance:
-    """Ask the metadata service; raises ServiceError if it does not answer."""
-    return Instance(
-        worker=metadata.get("meta-data/instance-id") or host.machine_name(),
-        type=metadata.get("meta-data/instance-type") or "",
-        zone=metadata.get("meta-data/placement/availability-zone") or "",
-        market=metadata.get("meta-data/instance-life-cycle") or "",
-        group_state=metadata.get(STATE_PATH) or "",
-        region=metadata.get("meta-data/placement/region"),
-        has_address=bool(metadata.get("meta-data/public-ipv4")),
-        user_data=metadata.get("user-data") or "",
-    )
-
-
-def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
-    """Return what of a worker's heartbeat never changes."""
-    prices = config.hourly_usd
-    return Heartbeat(
-        worker=instance.worker,
-        state=WorkerState.STARTING,
-        started=time.time(),
-        seen=time.time(),
-        interval_seconds=config.heartbeat_seconds,
-        slots=slots,
-        type=instance.type,
-        zone=instance.zone,
-        market=instance.market,
-        agent_version=VERSION,
-        hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
-        max_cost_usd=config.max_cost_usd,
-    )
 
 
 @dataclass(frozen=True)
@@ -160,6 +105,7 @@ class Assembly:
     alive: Callable[[], None] = lambda: None
     clock: Callable[[], float] = boot_seconds
     now: Callable[[], float] = time.time
+    memory: Memory = field(default_factory=memory_of_machine)
     files: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(FILE_THREADS, "files")
     )
@@ -212,6 +158,7 @@ class Assembly:
         segments = SegmentWriter(
             self._records, config.layout, identity.worker, int(identity.started * 1000)
         )
+        knowledge = self._knowledge()
         stages = Stages(
             self._stage_in(),
             execute,
@@ -219,8 +166,9 @@ class Assembly:
             self._scratch,
             self.files,
             config.later_seconds,
+            knowledge.memory.kills,
         )
-        pipeline = Pipeline(stages, slots, slots + config.transfers, settled)
+        pipeline = Pipeline(stages, slots, slots + config.transfers, settled, knowledge.memory)
         worker = Worker(
             config=config,
             identity=identity,
@@ -235,6 +183,8 @@ class Assembly:
             execute=execute,
             scratch=self._scratch,
             pipeline=pipeline,
+            knowledge=knowledge,
+            checkpointer=self._checkpointer(pipeline),
             receiver=self._receiver(pipeline, fitness),
             breaker=breaker,
             fitness=fitness,
@@ -334,6 +284,14 @@ class Assembly:
         worker, keeper, claims = self.instance.worker, self._keeper, self._claims
         return Messages(self.queue, self.dead_letters, worker, keeper, claims, self._acknowledger)
 
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        store, name = self._open_patient(self.config.bucket), self.instance.worker
+        return Checkpoints(store, self.config.layout, name, self.files)
+
+    def _checkpointer(self, pipeline: Pipeline) -> Checkpointer:
+        return Checkpointer(lambda: pipeline.jobs(Stage.RUNNING), self._checkpoints, self._shutdown)
+
     def _stage_in(self) -> StageIn:
         return StageIn(
             self.config,
@@ -349,6 +307,7 @@ class Assembly:
             self.files,
             asyncio.Semaphore(self.config.transfers),
             host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
+            self._checkpoints,
         )
 
     def _stage_out(
@@ -364,6 +323,7 @@ class Assembly:
             asyncio.Semaphore(self.config.transfers),
             hourly_usd,
             file=segments.add,
+            checkpoints=self._checkpoints,
         )
 
     def _pauser(self, in_hand: Callable[[], int]) -> Pauser:
@@ -396,6 +356,14 @@ class Assembly:
             DrainRule(self.config),
             self._teller,
             Merging(self.config, self.queue, self._records, self._rare, self._run),
+        )
+
+    def _knowledge(self) -> Knowledge:
+        return Knowledge(
+            self.memory,
+            lambda: self._run.current.limits.memory_bytes or 0,
+            self._peers.memory_peaks,
+            self.config.heartbeat_seconds,
         )
 
     def _open_patient(self, bucket: str) -> AsyncStore:

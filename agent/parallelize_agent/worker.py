@@ -8,6 +8,7 @@ else that ends it, and is named in its last heartbeat.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -19,6 +20,7 @@ import structlog
 
 from parallelize_agent.container.images import Images
 from parallelize_agent.job import fault
+from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Fate, Job, Ran, Stage
@@ -29,6 +31,8 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine.root_setup import RootSetup
+from parallelize_agent.memory.knowledge import Knowledge
+from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.notify.teller import Teller
 from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.acknowledger import Acknowledger
@@ -76,13 +80,18 @@ class Stages:
     scratch: ScratchSpace
     files: Executor
     later_seconds: int
+    oom_kills: OomKills
 
     def decide(self, ran: Ran) -> Decision:
         """Say what the end of a command means."""
+        if ran.outcome.exit_code == -signal.SIGKILL and self.oom_kills.lately():
+            return fault.out_of_memory()
         return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
 
     async def clean_up(self, job: Job) -> None:
         """Remove what is left of a job on this machine."""
+        if job.staged and job.staged.kept and job.staged.kept.restore:
+            job.staged.kept.restore[0].unlink(missing_ok=True)
         folder = job.ran.folder if job.ran else job.staged.folder if job.staged else None
         if folder:
             loop = asyncio.get_running_loop()
@@ -111,6 +120,8 @@ class Worker:
     execute: Execute
     scratch: ScratchSpace
     pipeline: Pipeline
+    knowledge: Knowledge
+    checkpointer: Checkpointer
     receiver: Receiver
     breaker: CircuitBreaker
     fitness: Fitness
@@ -138,6 +149,8 @@ class Worker:
             self._watched("segments", self.segments.run()),
             self._watched("supervision", self._supervise()),
             self._watched("stall meter", self.meter.watch_stalls()),
+            self._watched("memory", self.knowledge.run()),
+            self._watched("checkpoints", self.checkpointer.run()),
         ]
         if self.notice:
             parts.append(self._watched("notices", self._await_notice(self.notice)))
@@ -189,6 +202,7 @@ class Worker:
             self.shutdown.decide(words(error), error=error)
         except Exception as error:
             log.warning("environment not ready", error=str(error) or repr(error))
+        await self.knowledge.look()
         self._ready = time.time()
         await self.receiver.run()
 
@@ -220,6 +234,8 @@ class Worker:
         while True:
             await asyncio.sleep(min(SUPERVISION_SECONDS, self.config.run_refresh_seconds or 0.1))
             self.meter.look()
+            self.knowledge.memory.kills.look()
+            self.pipeline.look_again()
             self._look_at_limits()
             if self.run_source.is_stale:
                 await self._read_run()
@@ -276,6 +292,8 @@ class Worker:
         """Take note of a job that has left the pipeline."""
         outcome = job.ran.outcome if job.ran else None
         self._counts = counted(self._counts, job.key, outcome, decision)
+        if outcome:
+            self.knowledge.note(job.received.message.size, outcome)
         log.info(
             "job settled",
             key=job.key,
@@ -313,6 +331,7 @@ class Worker:
                 "ready": self._ready,
                 "leaving": self._draining_since,
                 "peaks": self.meter.peaks,
+                "memory": self.knowledge.tell(self.pipeline.usable_slots),
                 "failed_in_row": self.fitness.failed_in_row,
                 "unfit": bool(reason and reason.unfit),
             }
@@ -352,6 +371,7 @@ class Worker:
         self.fitness.stop()
         margin = self.config.interruption_margin_seconds
         limit = self.run_source.current.limits.grace_seconds + margin
+        limit += self.checkpointer.reserve_seconds
         if not await self.pipeline.wait_until_empty(limit):
             log.warning("jobs left to their leases", jobs=len(self.pipeline.jobs()))
             self.pipeline.abandon()

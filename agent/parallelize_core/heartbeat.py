@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from parallelize_core.charges import Charges
 from parallelize_core.record import Contract, Moment, Record
@@ -39,6 +42,36 @@ class Peaks(Contract):
 SPOT_NOTICE = "spot notice"
 """How the reason of a worker begins whose machine AWS takes back."""
 
+SizeClass = Annotated[int, Field(ge=0, le=64)]
+PeakBin = Annotated[int, Field(ge=0, le=512)]
+SettledBin = Annotated[int, Field(ge=-16, le=128)]
+Count = Annotated[int, Field(gt=0, le=2**40)]
+
+
+class MemoryPeaks(Contract):
+    """How many of a worker's jobs came to which peak of memory: what others learn from.
+
+    `by_size` counts them by the size class of the input (the bits of its size) and a bin of 9 %
+    of the peak; `settled` by bins of the time that they took to come to it.
+    """
+
+    by_size: dict[SizeClass, dict[PeakBin, Count]] = Field(default={})
+    settled: dict[SettledBin, Count] = Field(default={})
+
+
+class MemoryUse(Contract):
+    """What a worker does with its memory, in bytes: `total` is all that its jobs may have.
+
+    `promised` is `run.memory_per_job`, 0 if there is none; else `expected` is what 95 % of its jobs
+    stay below, 0 before a few have ended. So many `slots` can be used at once.
+    """
+
+    total: int
+    promised: int = 0
+    expected: int = 0
+    slots: int = 0
+    peaks: MemoryPeaks = MemoryPeaks()
+
 
 class Heartbeat(Record):
     """What a worker reports of itself. `seen` and `started` are seconds since 1970, by its clock.
@@ -50,7 +83,8 @@ class Heartbeat(Record):
     of the whole run that it was given, `charges` what it has cost beside its machine. `market` is
     "spot" or "on-demand", empty if nobody knows.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
-    `unfit` says that it left because it, and not the work, is at fault.
+    `unfit` says that it left because it, and not the work, is at fault. `memory` says what its jobs
+    need; workers of former versions do not know.
     """
 
     worker: str
@@ -77,6 +111,7 @@ class Heartbeat(Record):
     ready: Moment | None = None
     leaving: Moment | None = None
     peaks: Peaks | None = None
+    memory: MemoryUse | None = None
     failed_in_row: int = 0
     unfit: bool = False
 

@@ -21,6 +21,12 @@ MAX_SETBACK_CHARACTERS = 200
 PLAIN = {"files", "variables", "number", "merge"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
+RARE = ("memory_bytes", "resumes")
+"""What a message has only if it says something, for the same reason."""
+
+ROOM_PER_PEAK = 2
+"""What ran out of memory is tried once more with this much room for each byte of its peak."""
+
 
 class JobMessage(Contract):
     """One attempt at one job of one run.
@@ -33,10 +39,12 @@ class JobMessage(Contract):
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
     `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
-    that SQS keeps a message invisible. `alone` says that no other job may run beside it: it ran
-    out of memory before. `failed_by` names the workers on which its command failed; with
-    `second_opinion`, none of these is to try it again while another lives. `setbacks` has the
-    reasons for which it was handed back without being charged, the oldest first.
+    that SQS keeps a message invisible. `alone` says that it ran out of memory
+    before, so no other job may run beside it; but with `memory_bytes`, others may as far as it
+    has that much (an agent that does not know this field runs it alone). `failed_by` names the
+    workers on which its command failed; with `second_opinion`, none of these is to try it again
+    while another lives. `setbacks` has the reasons for which it was handed back without being
+    charged, the oldest first. `resumes` says that there is a checkpoint to go on from.
     """
 
     v: Literal[1] = 1
@@ -47,6 +55,8 @@ class JobMessage(Contract):
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
     alone: bool = False
+    memory_bytes: int = Field(default=0, ge=0)
+    resumes: bool = False
     failed_by: tuple[str, ...] = ()
     second_opinion: bool = False
     setbacks: tuple[str, ...] = ()
@@ -58,7 +68,8 @@ class JobMessage(Contract):
     def encode(self) -> str:
         """Return the message body."""
         plain = self.files is None and self.number is None
-        return self.model_dump_json(exclude=PLAIN if plain else None)
+        usual = {name for name in RARE if not getattr(self, name)}
+        return self.model_dump_json(exclude=usual | (PLAIN if plain else set()))
 
     @classmethod
     def decode(cls, body: str) -> Self:
@@ -70,10 +81,25 @@ class JobMessage(Contract):
                 "a message on the queue is not a job", body, first_fault(error)
             ) from None
 
-    def next_attempt(self, *, alone: bool = False) -> Self:
+    @property
+    def needs_all(self) -> bool:
+        """Whether it needs all the memory that a worker has."""
+        return self.alone and not self.memory_bytes
+
+    def next_attempt(self) -> Self:
         """Return the message for the next attempt, after a failure that counts."""
-        update = {"attempt": self.attempt + 1, "alone": self.alone or alone}
-        return self.model_copy(update=update)
+        return self.model_copy(update={"attempt": self.attempt + 1})
+
+    def with_more_memory(self, peak_bytes: int) -> Self:
+        """Return the message for the next attempt of a job that ran out of memory with this peak.
+
+        Once it is tried with twice its peak, then with all that a worker has. If the peak is not
+        known (0), that is all the first time.
+        """
+        # Twice its peak, then all of a worker: there are no larger workers to send it to.
+        room = 0 if self.alone else ROOM_PER_PEAK * peak_bytes
+        again = self.next_attempt()
+        return again.model_copy(update={"alone": True, "memory_bytes": room})
 
     def with_failure_on(self, worker: str, *, second_opinion: bool = False) -> Self:
         """Return the message with `worker` among those on which the command failed."""
@@ -84,6 +110,10 @@ class JobMessage(Contract):
         """Return the message with one more reason for which it was handed back."""
         shown = reason[:MAX_SETBACK_CHARACTERS]
         return self.model_copy(update={"setbacks": (*self.setbacks, shown)})
+
+    def resuming(self) -> Self:
+        """Return the message that makes its receiver look for a checkpoint."""
+        return self.model_copy(update={"resumes": True})
 
     def parked(self) -> Self:
         """Return the message that makes its receiver look for a claim first."""

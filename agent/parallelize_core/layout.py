@@ -16,6 +16,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /silent/<key>
                              /log/<key>/<attempt>.<worker>.<time>.json, .log
                              /claim/<key>.json
+                             /checkpoint/<hash of key>/<worker>.<time>.tar, marker.json
                              /agent/<worker>.json
                              /setup/<worker>.<environment>.log
                              /notify.json
@@ -226,6 +227,10 @@ class RunLayout:
     def claim(self, key: str) -> str:
         """Return the key of the claim of a job that outlives its message."""
         return keys.shorten(self.root.key("claim", f"{key}.json"))
+
+    def checkpoint(self, key: str) -> Location:
+        """Return the folder of the checkpoint of a job; a hash, so that it is no other's parent."""
+        return self.root.below("checkpoint", hashlib.sha256(key.encode()).hexdigest())
 
     @property
     def setups(self) -> Location:

@@ -43,12 +43,14 @@ class Usage(Contract):
     """What an attempt used, with its processes' children.
 
     `peak_memory_bytes` is 0 if it is not known: without a cgroup of its own, a job that needs
-    less than the agent itself cannot be measured.
+    less than the agent itself cannot be measured. `peak_after_seconds` is when the attempt had come
+    to nine tenths of it.
     """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    peak_after_seconds: float = 0.0
 
 
 class Attempt(Record):

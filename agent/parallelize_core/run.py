@@ -63,6 +63,13 @@ class Serve(Contract):
     growth_bytes: int = Field(default=1024**3, gt=0)
 
 
+class Checkpointing(Contract):
+    """How often what a job leaves in its checkpoint folder is stored, and how much at the most."""
+
+    every_seconds: float = Field(default=10 * 60, gt=0)
+    limit_bytes: int = Field(default=5 * 1024**3, gt=0)
+
+
 class Then(Contract):
     """The merge: a last job over the results of all others, once each of these has one.
 
@@ -148,6 +155,7 @@ class Run(Record):
     serve: Serve | None = None
     then: Then | None = None
     limits: Limits = Limits()
+    checkpoints: Checkpointing = Checkpointing()
     created_at: IsoTime
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)

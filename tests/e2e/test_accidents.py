@@ -1,12 +1,16 @@
 """What happens to machines: each ends with every file processed, and none charged for it."""
 
+import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Shell, only_local, wait_until
+from tests.e2e.conftest import REPOSITORY, Shell, only_local, wait_until
+
+from parallelize.local.cloud import attach
 
 pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
 
@@ -120,3 +124,23 @@ def test_ctrl_c_ends_the_local_workers_and_the_same_command_goes_on(
     gate.touch()
     shell.run("run", "--local")
     assert shell.status()["done"] == FILES
+
+
+def test_a_job_with_a_checkpoint_goes_on_when_its_machine_is_taken_away(shell: Shell) -> None:
+    shutil.copytree(REPOSITORY / "examples" / "checkpoint", shell.folder, dirs_exist_ok=True)
+    (shell.folder / "inputs").mkdir()
+    (shell.folder / "inputs" / "n.txt").write_text("2000000")
+    shell.run("local", "start")
+    shell.run("prep", "--local")
+    shell.run("enqueue", "--local")
+    shell.run("launch", "1", "--local")
+    victim = shell.wait_for(lambda status: next(filter(_running, status["workers"]), None))
+    cloud = attach(Path(shell.environ["XDG_STATE_HOME"]) / "parallelize" / "local")
+    assert cloud
+    cloud.interrupt(victim["id"], 27)  # at once, and not when another command has started
+    shell.run("launch", "1", "--local", "--force")
+    shell.wait_for(lambda status: status["state"] == "drained")
+    shell.run("download", "out", "--local")
+    told = json.loads((shell.folder / "out" / "n.json").read_text())
+    assert told == {"primes": 148933, "parts": 2}
+    assert last_attempt(shell, "n.txt")["attempt"] == 1

@@ -23,8 +23,8 @@ MUTATIONS = (
         "charged-counts",
         "a charged failure uses up an attempt",
         JUDGE,
-        "return message if second else message.next_attempt(alone",
-        "return message if True else message.next_attempt(alone",
+        "if second:",
+        "if True:",
         (f"{FAILURES}test_a_failure_is_tried_again_and_every_attempt_leaves_a_record",),
     ),
     Mutation(

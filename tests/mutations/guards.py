@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import changes, faults, leases, life, merge, results
+from tests.mutations import changes, checkpoints, faults, leases, life, merge, results
 
 MUTATIONS = (
     *leases.MUTATIONS,
@@ -11,6 +11,7 @@ MUTATIONS = (
     *life.MUTATIONS,
     *merge.MUTATIONS,
     *changes.MUTATIONS,
+    *checkpoints.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (

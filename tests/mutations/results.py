@@ -194,7 +194,8 @@ MUTATIONS = (
         "result-before-dead-letter",
         "the failed result is written before the message becomes a dead letter",
         STAGE_OUT,
-        "        if await self._commit(received, run).put_result(result):\n"
+        "        held = await self._commit(received, run).put_result(result)\n"
+        "        await self._drop_checkpoint(received, ran)\n        if held:\n"
         "            await self.messages.dead_letter(received.lease, decision.message)\n",
         "        await self.messages.dead_letter(received.lease, decision.message)\n"
         "        if await self._commit(received, run).put_result(result):\n"

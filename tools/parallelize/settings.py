@@ -37,7 +37,7 @@ from parallelize.setting_types import (
 )
 from parallelize_core.errors import UsageError
 from parallelize_core.names import FIRST, checked_stack
-from parallelize_core.run import DEFAULT_OUTPUT_NAME, Serve
+from parallelize_core.run import DEFAULT_OUTPUT_NAME, Checkpointing, Serve
 
 FILE_NAME = "parallelize.toml"
 
@@ -76,6 +76,8 @@ class RunTable(Table):
     attempts: int = Field(default=3, ge=1)
     require_output: bool | None = None
     memory_per_job: Bytes | None = Field(default=None, gt=0)
+    checkpoint_every: Seconds = Field(default=Checkpointing().every_seconds, gt=0)
+    checkpoint_limit: Bytes = Field(default=Checkpointing().limit_bytes, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
     changed: Literal["ask", "redo", "keep", "fail"] = "ask"

@@ -15,13 +15,16 @@ from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
+import structlog
+
 from parallelize_agent.job import dependencies, fault
-from parallelize_agent.job.job import Decision, Job, Ran, Staged
+from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
 from parallelize_agent.job.merge import write_list
 from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import command_line, passed_on
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.job.serving import Serving
+from parallelize_agent.job.snapshot import Snapshot, SnapshotError
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
@@ -32,6 +35,8 @@ from parallelize_agent.process.short_turns import take_short_turns
 from parallelize_core import for_commands
 from parallelize_core.files import variable_name
 from parallelize_core.template import Given
+
+log = structlog.get_logger()
 
 NO_OUTPUTS = Outputs(())
 
@@ -84,6 +89,8 @@ class Execute:
             _write_new(folder.input, staged.content)
         elif not folder.inputs:
             self._scratch.make(folder)
+        if staged.kept:
+            staged.kept.put_back()
         if staged.received.message.merge:
             write_list(folder, staged.outputs)
         self._scratch.furnish(folder, staged.environment)
@@ -92,12 +99,12 @@ class Execute:
         folder = staged.folder
         self._scratch.reclaim(folder)
         outputs = self._outputs(staged, outcome)
-        log = outcome.log
+        log, snapshot = outcome.log, _snapshot(staged, outcome)
         files = () if isinstance(outputs, OutputError) else outputs.files
         if isinstance(log, bytes) and all(file.content is not None for file in files):
             self._scratch.remove(folder)
-            return Ran(staged, outcome, outputs, log, None)
-        return Ran(staged, outcome, outputs, log, folder)
+            return Ran(staged, outcome, outputs, log, None, snapshot)
+        return Ran(staged, outcome, outputs, log, folder, snapshot)
 
     def _serve(self, job: Job, staged: Staged) -> Ran | Decision:
         """Let the slot's process do the job; see `serving`."""
@@ -109,6 +116,8 @@ class Execute:
         except (OSError, ValueError) as error:
             return fault.of_start(error, staged.run.command[0])
         staged = replace(staged, folder=replace(staged.folder, user=home.user))
+        if staged.kept:
+            staged.kept.folder = staged.folder
         self._furnish(staged)
         command = self._command(staged, job.slots, None)
         turn = self._serving.turn(slot, staged, command, _told(staged))
@@ -139,7 +148,7 @@ class Execute:
             environ=environ | {"PYTHONPATH": path},
             marker=f"PARALLELIZE_SCRATCH={home.scratch}",
             grace_seconds=run.limits.grace_seconds,
-            memory_bytes=_memory_limit(staged),
+            memory_bytes=memory_limit(staged),
             read_only=self._environments if staged.environment else None,
         )
 
@@ -153,7 +162,7 @@ class Execute:
         return str(there)
 
     def _execute(self, job: Job, staged: Staged) -> Outcome | Decision:
-        cgroup = self._cgroups.create(_memory_limit(staged)) if self._cgroups else None
+        cgroup = self._cgroups.create(memory_limit(staged)) if self._cgroups else None
         try:
             command = self._command(staged, job.slots, cgroup)
             execution = Execution(command, staged.folder.stdout, staged.folder.log)
@@ -180,7 +189,7 @@ class Execute:
             marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
             timeout_seconds=run.limits.timeout_seconds,
             grace_seconds=run.limits.grace_seconds,
-            memory_bytes=_memory_limit(staged),
+            memory_bytes=memory_limit(staged),
             cgroup=cgroup,
             read_only=self._environments if staged.environment else None,
         )
@@ -191,6 +200,7 @@ class Execute:
             "PARALLELIZE_INPUT": next(iter(_arguments(staged)), ""),
             "PARALLELIZE_INPUT_KEY": message.key,
             "PARALLELIZE_ATTEMPT": str(message.attempt),
+            "PARALLELIZE_CHECKPOINT": str(folder.checkpoint),
         }
         if message.files is not None:
             environ["PARALLELIZE_FILES"] = str(folder.listing)
@@ -263,8 +273,21 @@ def _told(staged: Staged) -> dict[str, object]:
         "files": inputs,
         "vars": dict(_given(staged).columns),
         "scratch": str(folder.scratch),
+        "checkpoint": str(folder.checkpoint),
         "attempt": message.attempt,
     }
+
+
+def _snapshot(staged: Staged, outcome: Outcome) -> Snapshot | None:
+    """Pack what a command has left that is to go on: it was told to end, or says so itself."""
+    told = outcome.ending in {Ending.STOPPED, Ending.TIMEOUT}
+    if staged.kept is None or not (told or outcome.exit_code == os.EX_PROTOCOL):
+        return None
+    try:
+        return staged.kept.pack(os.geteuid())
+    except SnapshotError as error:
+        log.warning("checkpoint not stored", key=staged.received.key, error=str(error))
+        return None
 
 
 def _named(staged: Staged) -> tuple[str, ...]:
@@ -293,8 +316,3 @@ def _check_stdout(outcome: Outcome) -> None:
             f"not all of stdout was kept, so a line that names an output may be lost: "
             f"{outcome.stdout_lost}; print file names there, and the rest on stderr"
         )
-
-
-def _memory_limit(staged: Staged) -> int | None:
-    # What is alone on the worker may use all of it: one job's share was not enough.
-    return None if staged.received.message.alone else staged.run.limits.memory_bytes

@@ -69,6 +69,11 @@ def of_input(error: ParallelizeError, attempt: int) -> Decision:
     return failed(Cause.INPUT, why + advice, final=attempt >= MAX_INPUT_TRIES)
 
 
+def without_checkpoint(code: int) -> Decision:
+    """Return the decision on a command that wants to go on, and has left nothing new for that."""
+    return handed_back(f"exit {code}, and nothing new in PARALLELIZE_CHECKPOINT to go on from")
+
+
 def of_unknown(error: BaseException, delay_seconds: int = 0) -> Decision:
     """Return the decision on a job that met what nobody foresaw: it may work elsewhere."""
     return handed_back(_told(error), delay_seconds)
@@ -82,13 +87,18 @@ def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision
                 Cause.TIMEOUT, f"it ran longer than {limits.timeout_seconds:g} s (run.timeout)"
             )
         case Ending.MEMORY, _:
-            return failed(Cause.MEMORY, "it ran out of memory")
+            return out_of_memory()
         case Ending.STOPPED, _:
             return handed_back("it was stopped")
         case Ending.UNANSWERED, _:
             return open_to_doubt("the command gave no answer to this job (run.serve)")
         case _, code:
             return of_exit(code, later_seconds)
+
+
+def out_of_memory() -> Decision:
+    """Return the decision on a job that was ended for its memory, by its limit or the kernel."""
+    return failed(Cause.MEMORY, "it ran out of memory")
 
 
 def of_exit(code: int, later_seconds: int) -> Decision:
@@ -99,6 +109,9 @@ def of_exit(code: int, later_seconds: int) -> Decision:
         case os.EX_TEMPFAIL:
             why = f"the command asked for another try later (exit {code})"
             return handed_back(why, later_seconds, blameless=True)
+        case os.EX_PROTOCOL:
+            why = f"the command stored a checkpoint, to go on from it later (exit {code})"
+            return Decision(Fate.FAILED, Cause.INTERRUPTED, why, goes_on=True)
         case os.EX_DATAERR:
             why = f"the command says that its input is bad (exit {code})"
             return failed(Cause.COMMAND, why, final=True)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from parallelize_agent.job.checkpoints import Kept
 from parallelize_agent.job.outputs import OutputError, Outputs
 from parallelize_agent.job.scratch import JobFolder
+from parallelize_agent.job.snapshot import Snapshot
 from parallelize_agent.process.command import Execution, Outcome
 from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.leases import Lease
@@ -41,7 +43,8 @@ class Received:
     def first(self) -> bool:
         """Whether nobody has received the job before, as far as its message tells."""
         message = self.message
-        fresh = message.attempt == 1 and not (message.claimed or message.setbacks)
+        sent_again = message.claimed or message.setbacks or message.resumes
+        fresh = message.attempt == 1 and not sent_again
         return fresh and self.lease.message.receives == 1
 
 
@@ -60,6 +63,19 @@ class Staged:
     content: bytes | None
     outputs: tuple[ListedOutput, ...] = ()
     container: Container | None = None
+    kept: Kept | None = None
+    """Its checkpoint, where there are any."""
+
+
+def memory_limit(staged: Staged) -> int | None:
+    """Return what a job may have of memory, in bytes; None for as much as there is.
+
+    What is alone on the worker may use all of it: neither its share nor twice that was enough.
+    """
+    message, promised = staged.received.message, staged.run.limits.memory_bytes
+    if promised is None or message.needs_all:
+        return None
+    return max(promised, message.memory_bytes)
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,8 @@ class Ran:
     outputs: Outputs | OutputError
     log: bytes | Path
     folder: JobFolder | None
+    snapshot: Snapshot | None = None
+    """What it has left to go on from, if it is to go on."""
 
 
 class Fate(Enum):
@@ -96,7 +114,7 @@ class Decision:
     `final` forbids another attempt. `open` says that it may be this machine that is at fault, and
     `second_opinion` that another worker is to have the last word for that reason. A fresh message
     is delayed by `delay_seconds`. `blameless` says that a failure of the infrastructure is no
-    sign that this machine is broken.
+    sign that this machine is broken, `goes_on` that its command wants to go on from a checkpoint.
     """
 
     fate: Fate
@@ -107,6 +125,7 @@ class Decision:
     second_opinion: bool = False
     delay_seconds: int = 0
     blameless: bool = False
+    goes_on: bool = False
 
     @property
     def charged(self) -> bool:
@@ -149,6 +168,8 @@ class Job:
         self.staged: Staged | None = None
         self.ran: Ran | None = None
         self.slots: tuple[int, ...] = ()
+        self.alone = received.message.needs_all
+        """Whether no other job may run beside it."""
         self._execution: Execution | None = None
         received.lease.when_lost(lambda: self.stop(LOST))
 
@@ -157,10 +178,9 @@ class Job:
         """The key of its input."""
         return self.received.key
 
-    @property
-    def alone(self) -> bool:
-        """Whether no other job may run beside it."""
-        return self.received.message.alone
+    def used_bytes(self) -> int:
+        """Return the most memory that its command was seen to have at once so far."""
+        return self._execution.peak_bytes if self._execution else 0
 
     def stop(self, decision: Decision) -> None:
         """Decide from outside what becomes of it, and end what it does; the first stands."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from parallelize_agent.job import fault
-from parallelize_agent.job.job import Decision, Fate, Ran, Received
+from parallelize_agent.job.job import Decision, Fate, Ran, Received, memory_limit
 from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
@@ -61,7 +61,11 @@ class Judge:
         second = decision.second_opinion
         if decision.open:
             message = message.with_failure_on(self.worker, second_opinion=second)
-        return message if second else message.next_attempt(alone=decision.cause is Cause.MEMORY)
+        if second:
+            return message
+        if decision.cause is Cause.MEMORY:
+            return message.with_more_memory(_peak(ran))
+        return message.next_attempt()
 
     async def _as_final_or_not(self, message: JobMessage, decision: Decision) -> Decision:
         """Say whether a failure is final, or another worker is to have the last word."""
@@ -94,3 +98,10 @@ class Judge:
         if await self.breaker.admit(received.key, decision, said):
             return decision
         return fault.interrupted("the run is paused: too many failures")
+
+
+def _peak(ran: Ran | None) -> int:
+    """Return what a job had of memory when it ran out of it, at least what it was allowed."""
+    if ran is None:
+        return 0
+    return max(ran.outcome.usage.peak_memory_bytes, memory_limit(ran.staged) or 0)

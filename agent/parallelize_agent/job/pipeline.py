@@ -21,6 +21,7 @@ from parallelize_agent.job import fault
 from parallelize_agent.job.job import LOST, Decision, Job, Ran, Received, Stage, Staged
 from parallelize_agent.job.prefetch import Average, places_ahead
 from parallelize_agent.job.slots import Slots
+from parallelize_agent.memory.admission import Memory, Need
 from parallelize_agent.process.command import Ending
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.queue import BATCH
@@ -56,10 +57,18 @@ Settled = Callable[[Job, Decision], None]
 class Pipeline:
     """Takes jobs through their stages; `settled` hears of each at its end.
 
-    `most_leaving` bounds the jobs whose results are being stored.
+    `most_leaving` bounds the jobs whose results are being stored. With `memory`, no more jobs run
+    than that has room for.
     """
 
-    def __init__(self, stages: Stages, slots: int, most_leaving: int, settled: Settled) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        slots: int,
+        most_leaving: int,
+        settled: Settled,
+        memory: Memory | None = None,
+    ) -> None:
         self._do = stages
         self._settled = settled
         self._most_leaving = most_leaving
@@ -67,7 +76,8 @@ class Pipeline:
         self._alone: dict[Job, None] = {}
         """The jobs that have a slot or wait for one, and must be alone."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = Slots(slots)
+        self._memory = memory
+        self._slots = Slots(slots, memory)
         self._place = asyncio.Event()
         self._empty = asyncio.Event()
         self._run_seconds = Average()
@@ -87,11 +97,20 @@ class Pipeline:
         if len(self._jobs[Stage.LEAVING]) >= self._most_leaving or self._alone:
             return 0
         waiting = len(self._jobs[Stage.WAITING])
-        capacity = self._slots.count + self._places_ahead()
+        capacity = self._slots.usable + self._places_ahead()
         places = max(0, capacity - waiting - len(self._jobs[Stage.RUNNING]))
         # Few at a time cost a call each; but no slot is to wait for a larger batch.
         worth_a_call = min(BATCH, capacity // 2)
         return places if places >= worth_a_call or not waiting else 0
+
+    @property
+    def usable_slots(self) -> int:
+        """How many usual jobs may run at once on this machine's memory."""
+        return self._slots.usable
+
+    def look_again(self) -> None:
+        """See whether waiting jobs may start, as those that run were seen to need less."""
+        self._slots.look_again()
 
     def jobs(self, stage: Stage | None = None) -> list[Job]:
         """Return the jobs in a stage, or all."""
@@ -107,12 +126,14 @@ class Pipeline:
         if self._alone:
             return waiting[1:] if waiting and waiting[0].alone else waiting
         # Twice what would be received: a wavering estimate must not send jobs to and fro.
-        room = self._slots.count - len(self._jobs[Stage.RUNNING]) + 2 * self._places_ahead()
+        room = self._slots.usable - len(self._jobs[Stage.RUNNING]) + 2 * self._places_ahead()
         return waiting[max(0, room) :]
 
     def add(self, received: Received, shutdown: ShutdownReason | None = None) -> None:
         """Take a job in; if the worker shuts down already, only to hand it back."""
         job = Job(received)
+        if self._memory and self._memory.takes_all(received.message.memory_bytes):
+            job.alone = True
         if shutdown:
             job.stop(fault.interrupted(shutdown.reason))
         self._jobs[job.stage][job] = None
@@ -199,7 +220,8 @@ class Pipeline:
         return result
 
     async def _run(self, job: Job, staged: Staged) -> Ran | Decision:
-        job.slots = await self._slots.take(self._slots.count if job.alone else 1)
+        count = self._slots.count if job.alone else 1
+        job.slots = await self._slots.take(count, self._need(job, staged))
         try:
             self._move(job, Stage.RUNNING)
             self._begun[job] = time.monotonic()
@@ -210,6 +232,20 @@ class Pipeline:
         finally:
             self._begun.pop(job, None)
             self._slots.give(job.slots)
+
+    def _need(self, job: Job, staged: Staged) -> Need:
+        message = job.received.message
+        return Need(
+            message.size,
+            staged.run.limits.memory_bytes or 0,
+            message.memory_bytes,
+            job.used_bytes,
+            lambda: self._age(job),
+        )
+
+    def _age(self, job: Job) -> float:
+        now = time.monotonic()
+        return now - self._begun.get(job, now)
 
     async def _leave(self, job: Job, decision: Decision) -> None:
         try:
@@ -239,7 +275,7 @@ class Pipeline:
         average = self._run_seconds.value
         if average is not None and now >= self._ahead_until:
             paces = [max(average, now - begun) for begun in self._begun.values()]
-            paces += [average] * (self._slots.count - len(paces))
+            paces += [average] * (self._slots.usable - len(paces))
             self._ahead = places_ahead(paces, self._stage_in_seconds.value or 0)
             self._ahead_until = now + ESTIMATE_SECONDS
         return self._ahead

@@ -5,6 +5,7 @@
     scratch/                the command's working directory
         <entry>             each top-level entry of the environment: see furnishing
         .parallelize/input/ the input, under its own name
+        .parallelize/checkpoint/    what the next attempt finds again
         .parallelize/tmp/   TMPDIR, and /tmp where the job has a user of its own
         .parallelize/places what is mounted for such a job
 """
@@ -27,6 +28,8 @@ from parallelize_core.errors import UsageError
 
 PRIVATE = ".parallelize"
 """The one name in a scratch folder that no environment can have."""
+
+_FOLDERS = ("", f"/{PRIVATE}", *(f"/{PRIVATE}/{name}" for name in ("input", "tmp", "checkpoint")))
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ class JobFolder:
     def tmp(self) -> Path:
         """Where the command's temporary files go."""
         return self.scratch / PRIVATE / "tmp"
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """What the job leaves here, its next attempt finds here again."""
+        return self.scratch / PRIVATE / "checkpoint"
 
     @property
     def own_places(self) -> dict[str, Path]:
@@ -146,7 +154,7 @@ class ScratchSpace:
             with suppress(FileExistsError):
                 _make_private(str(folder.root.parent))
             _make_private(root)
-        for name in ("", f"/{PRIVATE}", f"/{PRIVATE}/input", f"/{PRIVATE}/tmp"):  # noqa: S108
+        for name in _FOLDERS:
             os.mkdir(f"{root}/scratch{name}")  # noqa: PTH102 - pathlib takes three times as long
         if folder.names is not None:
             _make_listed(folder)
@@ -160,7 +168,9 @@ class ScratchSpace:
             furnishing.put_into(folder.scratch)
         if folder.user:
             isolation.describe_places(folder.tmp)
+        isolation.share(folder.checkpoint, folder.user)
         isolation.give(folder.scratch, folder.user)
+        isolation.let_read(folder.checkpoint, folder.user)
 
     def reclaim(self, folder: JobFolder) -> None:
         """Take the scratch folder back from the job's user, once nothing of the job runs."""

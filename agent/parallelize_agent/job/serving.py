@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from parallelize_agent.job.job import Staged
+from parallelize_agent.job.job import Staged, memory_limit
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.command import Command
@@ -53,10 +53,9 @@ class Serving:
         Raises OSError if it cannot be started.
         """
         run = staged.run
-        # One that needs all the memory gets a process that may take it.
+        # One that may have more memory gets a process that may take it.
         kind = (
-            run.command, staged.environment, staged.container, run.limits,
-            staged.received.message.alone,
+            run.command, staged.environment, staged.container, run.limits, memory_limit(staged),
         )  # fmt: skip
         warm = self._warm.get(slot)
         if warm and (warm.kind != kind or not warm.process.is_sound()):

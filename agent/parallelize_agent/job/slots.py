@@ -1,29 +1,53 @@
-"""The places in which commands run, and the line of those who wait for one."""
+"""The places in which commands run, the memory for them, and the line of those who wait."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+
+from parallelize_agent.memory.admission import NOTHING_SAID, Memory, Need
+from parallelize_core.clock import boot_seconds
 
 
 class Slots:
     """Numbered from 0, and given in the order of asking.
 
     A job that needs several waits until they are free, and those behind it wait too, so it
-    cannot starve; nor can they, as the line is served in order.
+    cannot starve; nor can they, as the line is served in order. The same holds for one that waits
+    for `memory`; without that, slots are all that there is to wait for.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        memory: Memory | None = None,
+        clock: Callable[[], float] = boot_seconds,
+    ) -> None:
         self.count = count
+        self._memory = memory
+        self._clock = clock
+        self._began: float | None = None
+        self._promised = 0
+        self._needs: dict[int, Need] = {}
+        """What the jobs need that have slots, by the first of those."""
         self._free = list(range(count))
-        self._line: deque[tuple[int, asyncio.Future[tuple[int, ...]]]] = deque()
+        self._line: deque[tuple[int, Need, asyncio.Future[tuple[int, ...]]]] = deque()
 
-    async def take(self, need: int) -> tuple[int, ...]:
-        """Wait for `need` slots, at most all of them; to be given back with `give`."""
-        if not self._line and len(self._free) >= need:
-            return self._grant(need)
+    @property
+    def usable(self) -> int:
+        """How many usual jobs may run at once, as far as memory is known."""
+        if self._memory is None:
+            return self.count
+        return self._memory.capacity(self._promised, self.count, self._seconds)
+
+    async def take(self, need: int, memory: Need = NOTHING_SAID) -> tuple[int, ...]:
+        """Wait for `need` slots, at most all of them, and for memory; `give` gives them back."""
+        self._promised = memory.promised
+        if not self._line and self._fits(need, memory):
+            return self._grant(need, memory)
         turn: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        self._line.append((need, turn))
+        self._line.append((need, memory, turn))
         try:
             return await turn
         except asyncio.CancelledError:
@@ -34,18 +58,38 @@ class Slots:
 
     def give(self, slots: tuple[int, ...]) -> None:
         """Give back what `take` has given."""
+        self._needs.pop(slots[0], None)
         self._free = sorted((*self._free, *slots))
         self._serve()
 
-    def _grant(self, need: int) -> tuple[int, ...]:
+    def look_again(self) -> None:
+        """See whether there is memory by now: jobs were seen to take less than they might."""
+        self._serve()
+
+    @property
+    def _seconds(self) -> float:
+        """How long ago the first job began."""
+        return 0.0 if self._began is None else self._clock() - self._began
+
+    def _fits(self, need: int, memory: Need) -> bool:
+        if need > len(self._free):
+            return False
+        running = self._needs.values()
+        rule = self._memory
+        return rule is None or rule.admits(running, memory, self.count, self._seconds)
+
+    def _grant(self, need: int, memory: Need) -> tuple[int, ...]:
         granted, self._free = self._free[:need], self._free[need:]
+        self._needs[granted[0]] = memory
+        if self._began is None:
+            self._began = self._clock()
         return tuple(granted)
 
     def _serve(self) -> None:
         while self._line:
-            need, turn = self._line[0]
+            need, memory, turn = self._line[0]
             if not turn.cancelled():
-                if need > len(self._free):
+                if not self._fits(need, memory):
                     return
-                turn.set_result(self._grant(need))
+                turn.set_result(self._grant(need, memory))
             self._line.popleft()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from parallelize_agent.container.images import Images
 from parallelize_agent.job import fault
+from parallelize_agent.job.checkpoints import Checkpoints, Kept
 from parallelize_agent.job.commit import Commit
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.job import FINISHED, PARKED, Decision, Fate, Received, Staged
@@ -55,6 +56,7 @@ class StageIn:
     """How many inputs may be fetched at once."""
     room: int
     """How many bytes a job may take on the disk of this worker when it is the only one."""
+    checkpoints: Checkpoints | None = None
 
     async def __call__(self, received: Received, others: int) -> Staged | Decision:
         """Fetch what the job needs; `others` is the number of other jobs in hand."""
@@ -167,7 +169,22 @@ class StageIn:
             return fault.failed(
                 Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
-        return Staged(received, run, environment, folder, content, outputs)
+        staged = Staged(received, run, environment, folder, content, outputs)
+        return await self._with_checkpoint(staged)
+
+    async def _with_checkpoint(self, staged: Staged) -> Staged:
+        """Add what an earlier attempt has left; the first of a job has none."""
+        if self.checkpoints is None:
+            return staged
+        received = staged.received
+        kept = Kept(staged.run, received.message, received.lease, staged.folder)
+        if not received.first:
+            try:
+                await self.checkpoints.find(kept)
+            except BaseException:
+                await self._remove(staged.folder)
+                raise
+        return replace(staged, kept=kept)
 
     async def _inputs(
         self, received: Received, run: Run, folder: JobFolder

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from parallelize_agent.job import fault
+from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.commit import (
     AlreadyFinishedError,
     ClashError,
@@ -62,10 +63,12 @@ class StageOut:
     now: Callable[[], str] = utc_now
     file: File = unfiled
     """Hears of each result that S3 has stored, with its ETag."""
+    checkpoints: Checkpoints | None = None
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
         """Make a decision come true, or a second one if that fails; return the one that did."""
         try:
+            decision = await self._keep_checkpoint(ran, decision)
             return await self._bring_about(received, ran, decision)
         except LeaseLostError:
             second = LOST
@@ -105,6 +108,7 @@ class StageOut:
             case Fate.FAILED:
                 await self._try_again(received, ran, decision)
             case Fate.FINISHED:
+                await self._drop_checkpoint(received, ran)
                 await self.messages.acknowledge(received.lease)
             case Fate.PARKED:
                 message = received.message.parked()
@@ -115,6 +119,26 @@ class StageOut:
             case Fate.LOST:
                 self.messages.let_go(received.lease)
         return decision
+
+    async def _keep_checkpoint(self, ran: Ran | None, decision: Decision) -> Decision:
+        """Store what a job is to go on from, before its message is anybody else's to receive."""
+        if self.checkpoints is None or ran is None or ran.staged.kept is None:
+            return decision
+        if decision.fate is Fate.LOST and ran.snapshot:
+            ran.snapshot.remove()
+            return decision
+        fresh = await self.checkpoints.keep_last(ran.staged.kept, ran.snapshot)
+        if decision.goes_on and not fresh:
+            return fault.without_checkpoint(ran.outcome.exit_code)
+        if decision.cause is Cause.INTERRUPTED and fresh:
+            return replace(decision, blameless=True)
+        return decision
+
+    async def _drop_checkpoint(self, received: Received, ran: Ran | None) -> None:
+        """Delete the checkpoint of a job that has its result."""
+        kept = ran.staged.kept if ran else None
+        if self.checkpoints and (kept or not received.first):
+            await self.checkpoints.drop(received.key, kept)
 
     async def _succeed(self, received: Received, ran: Ran | None) -> None:
         assert ran  # noqa: S101 - a command ran
@@ -131,6 +155,7 @@ class StageOut:
         except LeaseLostError:
             await self._reconcile(received, commit)
             raise
+        await self._drop_checkpoint(received, ran)
         if held:
             await self.messages.acknowledge(received.lease)
         else:
@@ -146,7 +171,9 @@ class StageOut:
     async def _fail(self, received: Received, ran: Ran | None, decision: Decision) -> None:
         run = ran.staged.run if ran else self.run.current
         result = await self._result(received, ran, decision)
-        if await self._commit(received, run).put_result(result):
+        held = await self._commit(received, run).put_result(result)
+        await self._drop_checkpoint(received, ran)
+        if held:
             await self.messages.dead_letter(received.lease, decision.message)
         else:
             self.messages.let_go(received.lease)
@@ -160,6 +187,8 @@ class StageOut:
                 raise
             log.warning("attempt not recorded", key=received.key, error=str(error))
         again = self.judge.next_message(received.message, decision, ran)
+        if ran and ran.staged.kept and ran.staged.kept.stored:
+            again = again.resuming()
         await self.messages.replace(received.lease, again, self._delay(decision))
 
     def _delay(self, decision: Decision) -> int:

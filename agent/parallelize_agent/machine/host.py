@@ -6,6 +6,9 @@ import math
 import os
 import re
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -58,6 +61,45 @@ def gpus_of_slot(slot: int, gpus_per_job: int) -> str:
     """Return the CUDA_VISIBLE_DEVICES of a slot; slots count from 0."""
     first = slot * gpus_per_job
     return ",".join(str(number) for number in range(first, first + gpus_per_job))
+
+
+def memory_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return how much memory this process and its commands may have: a container has less."""
+    least = int(psutil.virtual_memory().total)
+    with suppress(OSError):
+        for line in own.read_text(encoding="ascii").splitlines():
+            if line.startswith("0::/"):
+                found = _memory_limits(root, root / line.removeprefix("0::/"))
+                least = int(min(least, *found))
+    return least
+
+
+def _memory_limits(root: Path, folder: Path) -> Iterator[float]:
+    """Go through the limits of a cgroup and those above it."""
+    yield math.inf
+    for level in (folder, *folder.parents):
+        if not level.is_relative_to(root):
+            return
+        with suppress(OSError, ValueError):  # "max" is no limit
+            yield int((level / "memory.max").read_text(encoding="ascii"))
+
+
+class AvailableMemory:
+    """What is free on this machine now, asked at most a few times a second."""
+
+    LOOK_SECONDS = 0.25
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._until = 0.0
+
+    def __call__(self) -> int:
+        """Return it in bytes; what the kernel can give up for others is free."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._bytes = int(psutil.virtual_memory().available)
+            self._until = now + self.LOOK_SECONDS
+        return self._bytes
 
 
 def free_bytes(folder: Path) -> int:

@@ -27,6 +27,9 @@ AGENT_MEMORY_BYTES = 256 * 1024**2
 JOB_OOM_SCORE = 500
 """Of all processes on the machine, those of jobs are the first to go when memory runs out."""
 
+OCCUPYING = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables")
+"""What of memory.stat cannot be given up while a job's processes live."""
+
 REMOVAL_SECONDS = 10
 """How long the kernel gets to bury killed processes; one that hangs in I/O takes longer."""
 
@@ -57,6 +60,26 @@ class JobCgroup:
         """The most memory that the job has had at once; None if the kernel does not count it."""
         text = self._read("memory.peak")
         return int(text) if text else None
+
+    @property
+    def occupied_bytes(self) -> int | None:
+        """What the job has now, without the files that the kernel keeps for it; None if unknown.
+
+        Those are given up before anything is ended.
+        """
+        counts = self._counts("memory.stat")
+        return sum(counts.get(name, 0) for name in OCCUPYING) if counts else None
+
+    def peak_of(self, seen_bytes: int) -> int:
+        """Return the job's peak; `seen_bytes` is what was seen, and may be less.
+
+        The kernel's own figure has the files that it keeps, so it may be more. If it has ended a
+        process, it had given up those before.
+        """
+        counted = self.peak_memory_bytes
+        if counted is None or (seen_bytes and not self.out_of_memory):
+            return min(seen_bytes, counted or seen_bytes)
+        return counted
 
     @property
     def cpu_seconds(self) -> float:

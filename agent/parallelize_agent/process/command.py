@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-import psutil
-
+from parallelize_agent.memory.usage import resident_bytes
 from parallelize_agent.process import tree as process_tree
 from parallelize_agent.process.capture import Capture, Kept, Lines, Tail
 from parallelize_agent.process.cgroup import JobCgroup
@@ -28,6 +27,8 @@ LOG_LIMIT_BYTES = 16 * 1024 * 1024
 
 READ_BYTES = 64 * 1024
 _MEMORY_SAMPLE_SECONDS = 0.5
+_SETTLED_SHARE = 0.9
+"""A command that has had this share of its peak has come to it, as far as that matters."""
 
 
 class Ending(Enum):
@@ -91,6 +92,12 @@ class Execution:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
         self._closed = False
+        self._watched: Watch | None = None
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that the command was seen to have at once so far."""
+        return self._watched.peak if self._watched else 0
 
     def stop(self) -> None:
         """End the command, at its start if it has not begun; does nothing once it has ended."""
@@ -114,7 +121,8 @@ class Execution:
                 os.close(self._wake)
 
     def _follow(self, stdout: Lines, log: Capture) -> Outcome:
-        return Watch(self._command, stdout, log, self._wake).run()
+        self._watched = watch = Watch(self._command, stdout, log, self._wake)
+        return watch.run()
 
 
 class Watch:
@@ -126,7 +134,11 @@ class Watch:
         self._log = log
         self._wake = wake
         self._stderr = Tail()
-        self._peak = 0
+        self.peak = 0
+        self._grew: list[tuple[float, int]] = []
+        """When it was seen to have more than before, in seconds since its start."""
+        self._sampled = 0.0
+        self._used = 0
         self._started = 0.0
         self._poll = select.poll()
         self._streams: dict[int, Callable[[bytes], None]] = {}
@@ -149,12 +161,18 @@ class Watch:
             self._take_the_rest()
         if command.cgroup and command.cgroup.out_of_memory:
             ending = Ending.MEMORY
-        usage = Usage(
-            seconds=round(time.monotonic() - self._started, 3),
+        return Outcome(ending, exit_code, self._usage(cpu_seconds, peak), self._stderr.text)
+
+    def _usage(self, cpu_seconds: float, peak: int) -> Usage:
+        seconds = time.monotonic() - self._started
+        peak = max(peak, self.peak)
+        enough = (at for at, size in self._grew if size >= _SETTLED_SHARE * peak)
+        return Usage(
+            seconds=round(seconds, 3),
             cpu_seconds=round(cpu_seconds, 3),
-            peak_memory_bytes=max(peak, self._peak),
+            peak_memory_bytes=peak,
+            peak_after_seconds=round(next(enough, seconds), 3),
         )
-        return Outcome(ending, exit_code, usage, self._stderr.text)
 
     def _watch(self, child: Child) -> None:
         # stdout first: what is said last, as a rule on stderr, is the end of the log then.
@@ -187,34 +205,39 @@ class Watch:
             return Ending.STOPPED
         if limit is not None and time.monotonic() - self._started >= limit:
             return Ending.TIMEOUT
-        return Ending.MEMORY if self._over_memory(child) else None
+        self._sample(child)
+        return Ending.MEMORY if self._over_memory() else None
 
-    def _pause_seconds(self) -> float | None:
+    def _pause_seconds(self) -> float:
         """Return for how long nothing but an event has to be looked at."""
         pauses = []
         if (limit := self._limit_seconds) is not None:
             pauses.append(self._started + limit - time.monotonic())
-        if self._watches_memory:
-            pauses.append(_MEMORY_SAMPLE_SECONDS)
-        return min(pauses) if pauses else None
+        pauses.append(_MEMORY_SAMPLE_SECONDS)
+        return min(pauses)
 
     @property
     def _limit_seconds(self) -> float | None:
         return self._command.timeout_seconds
 
-    @property
-    def _watches_memory(self) -> bool:
+    def _sample(self, child: Child) -> None:
+        """See what it has of memory, now and then; the files that it reads do not count."""
+        now = time.monotonic()
+        if now - max(self._sampled, self._started) < _MEMORY_SAMPLE_SECONDS:
+            return
+        self._sampled = now
         cgroup = self._command.cgroup
-        limited = cgroup is not None and cgroup.limits_memory
-        return self._command.memory_bytes is not None and not limited
+        known = cgroup.occupied_bytes if cgroup else None
+        self._used = resident_bytes(child.pid) if known is None else known
+        if self._used > self.peak:
+            self.peak = self._used
+            self._grew.append((now - self._started, self._used))
 
-    def _over_memory(self, child: Child) -> bool:
-        limit = self._command.memory_bytes
-        if limit is None or not self._watches_memory:
-            return False
-        used = _resident_bytes(child.pid)
-        self._peak = max(self._peak, used)
-        return used > limit
+    def _over_memory(self) -> bool:
+        """Whether it has more than it may, and no kernel sees to that."""
+        limit, cgroup = self._command.memory_bytes, self._command.cgroup
+        limited = cgroup is not None and cgroup.limits_memory
+        return limit is not None and not limited and self._used > limit
 
     def _read(self, descriptor: int) -> int:
         """Take what a pipe has; return how much that was, 0 at its end."""
@@ -246,7 +269,7 @@ class Watch:
         finally:
             exit_code, cpu_seconds, peak = child.reap()
         if cgroup:
-            return exit_code, cgroup.cpu_seconds, cgroup.peak_memory_bytes or peak
+            return exit_code, cgroup.cpu_seconds, cgroup.peak_of(max(peak, self.peak))
         return exit_code, cpu_seconds, peak
 
     def _take_the_rest(self) -> None:
@@ -257,20 +280,3 @@ class Watch:
             with suppress(BlockingIOError):
                 while left > 0 and (taken := self._read(descriptor)):
                     left -= taken
-
-
-def _resident_bytes(pid: int) -> int:
-    """Return the memory of a process and its descendants; those that end meanwhile count 0."""
-    try:
-        parent = psutil.Process(pid)
-        family = [parent, *parent.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    return sum(_resident(process) for process in family)
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0

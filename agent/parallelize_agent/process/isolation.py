@@ -159,6 +159,18 @@ def give(folder: Path, user: JobUser | None) -> None:
     os.chown(folder, user.number, os.getegid())
 
 
+def share(folder: Path, user: JobUser | None) -> None:
+    """Have what is written below `folder` belong to the folder's group; before `give`."""
+    if user is not None:
+        folder.chmod(stat.S_ISGID | stat.S_IRWXU | stat.S_IRWXG)
+
+
+def let_read(folder: Path, user: JobUser | None) -> None:
+    """Make the agent's group that of `folder`, which was given away; after `give`."""
+    if user is not None:
+        os.chown(folder, user.number, os.getegid())
+
+
 def take_back(folder: Path, user: JobUser | None) -> None:
     """Make `folder` and everything in it the agent's own again, readable and removable.
 

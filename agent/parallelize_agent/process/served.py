@@ -33,7 +33,6 @@ from parallelize_agent.process.command import (
     Watch,
 )
 from parallelize_agent.process.tree import Child
-from parallelize_core.result import Usage
 
 END_SECONDS = 2.0
 """How long a process without a job may take to end once its stdin is closed."""
@@ -157,8 +156,8 @@ class ServedProcess:
     def peak_bytes(self) -> int:
         """The most memory that it has ever occupied."""
         cgroup = self.command.cgroup
-        known = cgroup.peak_memory_bytes if cgroup else None
-        return known or _status_bytes(self.child.pid, "VmHWM:")
+        seen = _status_bytes(self.child.pid, "VmHWM:")
+        return cgroup.peak_of(seen) if cgroup else seen
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that was used since this was asked last."""
@@ -218,7 +217,7 @@ class Turn(Execution):
         self._request = request
 
     def _follow(self, stdout: Lines, log: Capture) -> Outcome:
-        watch = _TurnWatch(self._command, stdout, log, self._wake)
+        self._watched = watch = _TurnWatch(self._command, stdout, log, self._wake)
         return watch.serve(self._process, self._request)
 
 
@@ -272,11 +271,7 @@ class _TurnWatch(Watch):
         return replace(outcome, ending=ending, exit_code=code)
 
     def _outcome(self, ending: Ending, code: int, peak: int) -> Outcome:
-        usage = Usage(
-            seconds=round(time.monotonic() - self._started, 3),
-            cpu_seconds=round(self._process.cpu_seconds(), 3),
-            peak_memory_bytes=max(peak, self._peak),
-        )
+        usage = self._usage(self._process.cpu_seconds(), peak)
         return Outcome(ending, code, usage, self._stderr.text)
 
     @property

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from parallelize_core.errors import DecodeError, MissingError
-from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.heartbeat import Heartbeat, MemoryPeaks, WorkerState
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import AsyncStore, Store
 
@@ -18,6 +18,9 @@ log = structlog.get_logger()
 ALL_DONE = "every job has its result"
 ALL_SENT_DONE = "every job that was sent has its result"
 """Why the leader leaves once it has compared manifest and results."""
+
+MOST_ASKED = 20
+"""Workers whose peaks of memory are looked at: they do the same work, and each look costs."""
 
 
 class Peers:
@@ -59,6 +62,18 @@ class Peers:
             if self._serves(beat):
                 return self._worker <= beat.worker
         return True
+
+    async def memory_peaks(self) -> list[MemoryPeaks]:
+        """Return what a few other workers tell of their jobs' memory, also of those that left."""
+        found: list[MemoryPeaks] = []
+        looked_at = 0
+        async for beat in self._others():
+            looked_at += 1
+            if beat.memory and beat.memory.peaks.settled:
+                found.append(beat.memory.peaks)
+            if looked_at >= MOST_ASKED:
+                break
+        return found
 
     async def found_done(self, within_seconds: float) -> str:
         """Return why the last leader has left, if it has found the run done; empty if not.

@@ -15,8 +15,11 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, Literal, TypeVar
 
-from parallelize_agent.assembly import Assembly, Instance, Notice
+from parallelize_agent.assembly import Assembly, Notice
+from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
+from parallelize_agent.memory.admission import Memory
+from parallelize_agent.memory.peaks import PeakModel
 from parallelize_agent.notify.means import Means, Patience
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_agent.worker import Worker
@@ -31,6 +34,7 @@ from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Message, Queue, QueueCounts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import (
+    Checkpointing,
     Dependencies,
     Environment,
     Limits,
@@ -180,6 +184,15 @@ class ThreadedStore:
         await asyncio.to_thread(self.store.delete, keys)
 
 
+PLENTY = 2**40
+"""What a worker believes to have of memory: no test waits until something is known of its jobs."""
+
+
+def memory_of(size: int) -> Memory:
+    """Return a machine's memory of so many bytes, all of which stay free."""
+    return Memory(size, PeakModel(), lambda: size)
+
+
 @dataclass
 class Gate:
     """Commands wait here until the test lets them pass; `wait` is their part in shell."""
@@ -237,6 +250,7 @@ class Bench:
     version: Literal[1, 2] = 1
     """2 lets jobs be more than a file each."""
     serve: Serve | None = None
+    checkpoints: Checkpointing = field(default_factory=Checkpointing)
     image: Image | None = None
     means: Means = LOCAL
     then: Then | None = None
@@ -272,6 +286,7 @@ class Bench:
             output=self.layout.output,
             limits=self.limits,
             serve=self.serve,
+            checkpoints=self.checkpoints,
             image=self.image,
             then=self.then,
             naming=self.naming,
@@ -344,6 +359,7 @@ class Bench:
         open_store: Callable[[str], AsyncStore] | None = None,
         alive: Callable[[], None] = lambda: None,
         notice: Notice | None = None,
+        memory: Memory | None = None,
     ) -> LiveWorker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
         own = store or self.store
@@ -362,6 +378,7 @@ class Bench:
             now=now,
             alive=alive,
             notice=notice,
+            memory=memory or memory_of(PLENTY),
         )
         return LiveWorker(assembly)
 

@@ -21,7 +21,8 @@ from tests.functional.fleet.iam import allows, as_list, unused
 from parallelize import stack
 from parallelize.fleet.permissions import Where, asks
 from parallelize_agent import services
-from parallelize_agent.assembly import Assembly, Instance
+from parallelize_agent.assembly import Assembly
+from parallelize_agent.machine.instance import Instance
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.charges import RequestCounts
 from parallelize_core.clients import Clients, make_session

@@ -102,3 +102,22 @@ def test_a_message_of_another_version_is_refused_and_says_so() -> None:
 def test_the_next_attempt_is_the_same_job() -> None:
     first = JobMessage(run="r", key="k", size=1, etag="e")
     assert first.next_attempt() == JobMessage(run="r", key="k", size=1, etag="e", attempt=2)
+
+
+def test_what_ran_out_of_memory_gets_twice_its_peak_and_then_all_of_a_worker() -> None:
+    message = JobMessage(run="r", key="x", size=1)
+    second = message.with_more_memory(10**9)
+    assert (second.attempt, second.memory_bytes, second.needs_all) == (2, 2 * 10**9, False)
+    assert second.alone, "an agent that does not know the field runs it alone"
+    third = JobMessage.decode(second.encode()).with_more_memory(2 * 10**9)
+    assert (third.attempt, third.memory_bytes, third.needs_all) == (3, 0, True)
+
+
+def test_what_ran_out_of_memory_with_an_unknown_peak_gets_all_of_a_worker() -> None:
+    assert JobMessage(run="r", key="x", size=1).with_more_memory(0).needs_all
+
+
+def test_a_message_says_nothing_of_memory_and_checkpoints_if_there_is_nothing_to_say() -> None:
+    message = JobMessage(run="r", key="x", size=1)
+    assert not {"memory_bytes", "resumes"} & json.loads(message.encode()).keys()
+    assert JobMessage.decode(message.resuming().encode()).resumes

@@ -75,4 +75,5 @@ def _worker_json(account: WorkerAccount) -> dict[str, Any]:
         "hourly_usd": None if account.usd is None else beat.hourly_usd,
         "usd": account.usd,
         "peaks": beat.peaks.model_dump() if beat.peaks else None,
+        "memory": beat.memory.model_dump(exclude={"peaks"}) if beat.memory else None,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from parallelize.runs.memory_use import told_memory
 from parallelize.units import show_size
 from parallelize_core.heartbeat import Heartbeat, Peaks
 
@@ -13,6 +14,8 @@ FEW, MUCH = 0.4, 0.9
 
 def hints_on(beats: Sequence[Heartbeat]) -> Iterator[str]:
     """Say what other machines, or settings, would do as well or better."""
+    if told := told_memory(beats):
+        yield f"Memory was the limit: {told}. Machines with more of it per processor use all slots."
     peaks = [beat.peaks for beat in beats if beat.peaks is not None]
     if not peaks:
         return

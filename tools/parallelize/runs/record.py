@@ -38,6 +38,7 @@ from parallelize.transfers import SHA256, sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import (
+    Checkpointing,
     Environment,
     Limits,
     Origin,
@@ -337,12 +338,17 @@ def _record(context: Context, command: Words, setup: Words | None, packing: Pack
         naming=_naming(settings.output),
         serve=_serve(settings.run),
         limits=limits,
+        checkpoints=_checkpoints(settings.run),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
 def _serve(table: RunTable) -> Serve | None:
     return Serve(jobs=table.serve_jobs, growth_bytes=table.serve_growth) if table.serve else None
+
+
+def _checkpoints(table: RunTable) -> Checkpointing:
+    return Checkpointing(every_seconds=table.checkpoint_every, limit_bytes=table.checkpoint_limit)
 
 
 def _naming(table: OutputTable) -> OutputNaming:

@@ -10,6 +10,7 @@ from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
+from parallelize.runs.memory_use import told_memory
 from parallelize.runs.merge import Merge
 from parallelize.runs.silent import told_silent
 from parallelize.runs.spending import told_spent
@@ -80,10 +81,16 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "seen": iso(beat.seen),
         "zone": beat.zone,
         "slots": beat.slots,
+        "memory": _memory_json(beat),
         "running": list(beat.running),
         "handed_back": beat.handed_back,
         "reason": beat.reason,
     }
+
+
+def _memory_json(beat: Heartbeat) -> dict[str, int] | None:
+    told = {"total", "promised", "expected", "slots"}
+    return beat.memory.model_dump(include=told) if beat.memory else None
 
 
 def page(status: RunStatus, width: int = WIDTH) -> list[str]:
@@ -95,6 +102,7 @@ def page(status: RunStatus, width: int = WIDTH) -> list[str]:
         f"  files   {bar(status)} {counts(status)}",
         *_rate_line(status),
         *_cost_line(status),
+        *_memory_line(status),
         *_worker_lines(status, width),
         *_lost_lines(status),
         *_failure_line(status),
@@ -181,6 +189,11 @@ def _cost_line(status: RunStatus) -> list[str]:
     if status.cost_to_finish:
         parts.append(f"{show_usd(status.cost_to_finish)} to finish")
     return [f"  cost    {' · '.join(parts)}", f"          {told_spent(status.spent)}"]
+
+
+def _memory_line(status: RunStatus) -> Iterator[str]:
+    if told := told_memory([worker.beat for worker in status.workers if worker.alive]):
+        yield f"  memory  {told}"
 
 
 def _worker_lines(status: RunStatus, width: int) -> Iterator[str]:

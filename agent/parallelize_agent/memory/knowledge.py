@@ -1,0 +1,68 @@
+"""What this worker knows of its jobs' memory, what it asks others, and what it tells of that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from parallelize_agent.memory.admission import Memory
+from parallelize_agent.process.command import Ending, Outcome
+from parallelize_core.heartbeat import MemoryPeaks, MemoryUse
+
+log = structlog.get_logger()
+
+ENOUGH = 50
+"""With so many results of its own, a worker asks no others."""
+
+LOOK_SECONDS = 10.0
+"""How long a look at what others know may take."""
+
+
+@dataclass
+class Knowledge:
+    """Learns from results; `promised` tells the run's memory_per_job in bytes, 0 for none.
+
+    `ask` returns what others tell, which is looked at every `interval_seconds`.
+    """
+
+    memory: Memory
+    promised: Callable[[], int]
+    ask: Callable[[], Awaitable[Sequence[MemoryPeaks]]]
+    interval_seconds: float
+
+    async def run(self) -> None:
+        """Ask others now and then, until this worker knows enough itself."""
+        while self.memory.model.own < ENOUGH:
+            await asyncio.sleep(self.interval_seconds)
+            await self.look()
+
+    async def look(self) -> None:
+        """Ask others once, if there is anything to learn; that they cannot be asked is no harm."""
+        if self.promised():
+            return
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                self.memory.model.learn_from(await self.ask())
+        except Exception as error:
+            log.warning("peaks of others not read", error=str(error) or repr(error))
+
+    def note(self, size_bytes: int, outcome: Outcome) -> None:
+        """Learn from a command that has ended: one that was stopped or failed shows too little."""
+        done = outcome.ending is Ending.EXITED and outcome.exit_code == 0
+        if done or outcome.ending is Ending.MEMORY:
+            usage = outcome.usage
+            self.memory.model.add(size_bytes, usage.peak_memory_bytes, usage.peak_after_seconds)
+
+    def tell(self, usable_slots: int) -> MemoryUse:
+        """Return what the heartbeat says of it."""
+        usual = self.memory.model.overall
+        return MemoryUse(
+            total=self.memory.total,
+            promised=self.promised(),
+            expected=round(usual.p95) if usual else 0,
+            slots=usable_slots,
+            peaks=self.memory.model.told,
+        )

@@ -1,0 +1,195 @@
+"""What a job will probably need of memory, learned from the peaks of those before it.
+
+Peaks are counted by the size class of the input, in bins of 9 %: that is short enough for a
+heartbeat, and the counts of several workers can be added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from parallelize_core.heartbeat import MemoryPeaks
+
+FEW = 5
+"""With fewer results of a size class, what is known of others says more."""
+
+BINS_PER_DOUBLING = 8
+
+UNMEASURED_BYTES = 64 * 1024**2
+"""What a job counts whose peak is below that of the agent, and so is not known."""
+
+QUANTILE = 0.95
+
+SETTLED_BINS_PER_DOUBLING = 4
+"""Of the times after which jobs had come to their peak."""
+
+SETTLED_KNOWN = 20
+"""With fewer results, no job counts as one that has come to its peak."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one job of many takes, in bytes: the mean of their peaks, its variance, and the p95."""
+
+    mean: float
+    variance: float = 0.0
+    p95: float = 0.0
+
+    @classmethod
+    def exactly(cls, size: float) -> Expected:
+        """Return what takes this and no more."""
+        return cls(size, 0.0, size)
+
+    def times(self, factor: float) -> Expected:
+        """Return the same for something larger."""
+        return Expected(self.mean * factor, self.variance * factor**2, self.p95 * factor)
+
+
+def size_class(size_bytes: int) -> int:
+    """Return the class of an input: each reaches to twice the size of the one before."""
+    return size_bytes.bit_length()
+
+
+class Histogram:
+    """Peaks of one size class; not changed once it is made."""
+
+    def __init__(self, bins: Mapping[int, int]) -> None:
+        self.bins = bins
+        self.total = sum(bins.values())
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What the next job takes; the fewer are known, the wider it is taken to vary."""
+        mean, square = _moments(self.bins)
+        variance = square / max(1, self.total - 1) * (1 + 4 / self.total) ** 2
+        return Expected(mean, variance, _edge(_quantile_bin(self.bins) + 1))
+
+
+class PeakModel:
+    """The peaks of this worker's jobs, and what others have told of theirs."""
+
+    def __init__(self) -> None:
+        self._own: dict[int, Counter[int]] = {}
+        self._others: dict[int, Counter[int]] = {}
+        self._own_settled = Counter[int]()
+        self._others_settled = Counter[int]()
+        self._settled: Counter[int] | None = None
+        self._known: dict[int, Histogram] = {}
+        self._all: Histogram | None = None
+        self.own = 0
+        """How many results of its own it has."""
+
+    def add(self, size_bytes: int, peak_bytes: int, settled_seconds: float) -> None:
+        """Learn from a job whose command has ended well, or ran out of memory.
+
+        `settled_seconds` after its start it had come to its peak.
+        """
+        number = _bin(peak_bytes or UNMEASURED_BYTES)
+        self._own.setdefault(size_class(size_bytes), Counter())[number] += 1
+        self._own_settled[_settled_bin(settled_seconds)] += 1
+        self.own += 1
+        self._forget()
+
+    def learn_from(self, others: Iterable[MemoryPeaks]) -> None:
+        """Take what other workers know in the place of what they told before."""
+        self._others, self._others_settled = {}, Counter()
+        for told in others:
+            for kind, bins in told.by_size.items():
+                self._others.setdefault(kind, Counter()).update(bins)
+            self._others_settled.update(told.settled)
+        self._forget()
+
+    @property
+    def told(self) -> MemoryPeaks:
+        """What to tell others: this worker's own peaks."""
+        by_size = {kind: dict(bins) for kind, bins in self._own.items()}
+        return MemoryPeaks(by_size=by_size, settled=dict(self._own_settled))
+
+    def growing(self, age_seconds: float) -> float:
+        """Return which share of the jobs of this age has not come to its peak yet."""
+        if self._settled is None:
+            self._settled = self._own_settled + self._others_settled
+        total = self._settled.total()
+        if total < SETTLED_KNOWN:
+            return 1.0
+        now = _settled_bin(age_seconds)
+        return sum(count for number, count in self._settled.items() if number >= now) / total
+
+    def _forget(self) -> None:
+        self._known, self._all, self._settled = {}, None, None
+
+    @property
+    def overall(self) -> Expected | None:
+        """What a job of any size takes; None before a few results."""
+        if self._all is None:
+            found: Counter[int] = Counter()
+            for bins in (*self._own.values(), *self._others.values()):
+                found.update(bins)
+            self._all = Histogram(found)
+        return self._all.expected if self._all.total >= FEW else None
+
+    def expected(self, size_bytes: int) -> Expected | None:
+        """Return what a job of this input takes; None before a few results of any size."""
+        kind = size_class(size_bytes)
+        if (known := self._histogram(kind)) and known.total >= FEW:
+            return known.expected
+        return self._of_others(kind)
+
+    def _of_others(self, kind: int) -> Expected | None:
+        """Return what is expected of a size class by what is known of the next, or of all."""
+        nearest = min(self._classes(), key=lambda other: abs(other - kind), default=None)
+        found = self._histogram(nearest) if nearest is not None else None
+        if nearest is None or found is None:
+            return self.overall
+        # A larger input is taken to need more in proportion, until a few tell.
+        return found.expected.times(2.0 ** max(0, kind - nearest))
+
+    def _classes(self) -> list[int]:
+        """Return the size classes that have a few results."""
+        kinds = self._own.keys() | self._others.keys()
+        return [kind for kind in sorted(kinds) if (h := self._histogram(kind)) and h.total >= FEW]
+
+    def _histogram(self, kind: int) -> Histogram | None:
+        if kind not in self._known:
+            found = self._own.get(kind, Counter()) + self._others.get(kind, Counter())
+            if not found:
+                return None
+            self._known[kind] = Histogram(found)
+        return self._known[kind]
+
+
+def _quantile_bin(bins: Mapping[int, int]) -> int:
+    """Return the bin that the p95 is in."""
+    left = math.ceil(QUANTILE * sum(bins.values()))
+    for number in sorted(bins):
+        left -= bins[number]
+        if left <= 0:
+            return number
+    raise AssertionError("there is at least one value")
+
+
+def _settled_bin(seconds: float) -> int:
+    return math.floor(math.log2(max(0.25, seconds)) * SETTLED_BINS_PER_DOUBLING)
+
+
+def _moments(bins: Mapping[int, int]) -> tuple[float, float]:
+    """Return the mean, and the sum of the squared distances from it."""
+    values = [(_middle(number), count) for number, count in bins.items()]
+    mean = sum(value * count for value, count in values) / sum(bins.values())
+    return mean, sum((value - mean) ** 2 * count for value, count in values)
+
+
+def _bin(peak_bytes: int) -> int:
+    return math.floor(math.log2(max(1, peak_bytes)) * BINS_PER_DOUBLING)
+
+
+def _edge(number: int) -> float:
+    return float(2.0 ** (number / BINS_PER_DOUBLING))
+
+
+def _middle(number: int) -> float:
+    return _edge(number) * float(2.0 ** (0.5 / BINS_PER_DOUBLING))

@@ -1,0 +1,71 @@
+"""How well memory is used with no setting, beside the best fixed number of slots.
+
+    python -m tests.bench.memory [--seeds 3]      in simulated time, by the shipped rule
+    python -m tests.bench.memory --real           with real processes, a twentieth of the size
+
+Jobs have mapsnap's distribution of memory: median 1.8 GB, p99 5.7 GB, whatever their input. When
+there is no memory left, the kernel ends the largest job. "Best" is the fixed number of slots that
+does most in a second, found by trying each with the same jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.bench.memory import real
+from tests.bench.memory.real import say
+from tests.bench.memory.simulation import Machine, Outcome, by_the_rule, fixed, mapsnap, simulate
+
+from parallelize_agent.memory.peaks import PeakModel
+
+GB = 10**9
+MACHINES = (Machine(8, 32 * GB), Machine(16, 32 * GB), Machine(64, 128 * GB), Machine(64, 256 * GB))
+GROWTHS = (0.0, 0.3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.memory")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--jobs", type=int, default=200, help="of the real runs")
+    options = parser.parse_args()
+    if options.real:
+        real.compare(options.jobs)
+        return
+    say("cpus memory growth seed | best slots killed | killed failed most at once | of the best")
+    for machine in MACHINES:
+        for growth in GROWTHS:
+            for seed in range(1, options.seeds + 1):
+                show(machine, growth, seed)
+
+
+def show(machine: Machine, growth: float, seed: int) -> None:
+    """Print a line for one machine and one order of the jobs."""
+    slots, best = best_fixed(machine, growth, seed)
+    learned = with_no_setting(machine, growth, seed)
+    say(
+        f"{machine.cpus:4} {machine.memory // GB:3} GB {growth:6} {seed:4} | "
+        f"{slots:10} {best.killed:6} | {learned.killed:6} {learned.failed:6} {learned.most:12} | "
+        f"{learned.rate / best.rate:8.0%}"
+    )
+
+
+def with_no_setting(machine: Machine, growth: float, seed: int, jobs: int = 1000) -> Outcome:
+    """Do the jobs as a worker does that knows nothing at first."""
+    model = PeakModel()
+    return simulate(machine, mapsnap(seed, jobs, growth), by_the_rule(machine, model), model)
+
+
+def best_fixed(machine: Machine, growth: float, seed: int, jobs: int = 1000) -> tuple[int, Outcome]:
+    """Return the number of slots that does most in a second, and what came of it."""
+    least = max(1, machine.cpus // 2)
+    outcomes = {
+        slots: simulate(machine, mapsnap(seed, jobs, growth), fixed(slots), PeakModel())
+        for slots in range(least, machine.cpus + 1, max(1, machine.cpus // 32))
+    }
+    best = max(outcomes, key=lambda slots: outcomes[slots].rate)
+    return best, outcomes[best]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Memory that nobody has set: 1,000 jobs like mapsnap's, by the shipped rule in simulated time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.bench.memory.__main__ import with_no_setting
+from tests.bench.memory.simulation import Machine, by_the_rule, fixed, mapsnap, simulate
+
+from parallelize_agent.memory.peaks import PeakModel
+
+GB = 10**9
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.3])
+def test_of_a_thousand_jobs_none_fails_few_are_killed_and_the_machine_is_used(
+    growth: float,
+) -> None:
+    machine = Machine(16, 32 * GB)
+    found = with_no_setting(machine, growth, seed=1)
+    # The best fixed numbers of slots, which `python -m tests.bench.memory` finds by trying all.
+    best = max(
+        simulate(machine, mapsnap(1, growth=growth), fixed(slots), PeakModel()).rate
+        for slots in (12, 13)
+    )
+    assert (found.done, found.failed) == (1000, 0)
+    assert found.killed <= 10
+    assert found.rate >= 0.9 * best
+
+
+@settings(max_examples=15)
+@given(
+    seed=st.integers(0, 10**6),
+    cpus=st.integers(1, 64),
+    memory=st.integers(24, 256),
+    growth=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    seconds=st.sampled_from([1.0, 60.0, 600.0]),
+)
+def test_on_any_machine_that_can_hold_its_largest_job_every_job_ends_well(
+    seed: int, cpus: int, memory: int, growth: float, seconds: float
+) -> None:
+    machine, model = Machine(cpus, memory * GB), PeakModel()
+    works = mapsnap(seed, 100, growth, seconds)
+    found = simulate(machine, works, by_the_rule(machine, model), model)
+    assert (found.done, found.failed) == (100, 0)
