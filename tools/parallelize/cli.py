@@ -136,8 +136,9 @@ def make_app() -> App:
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print the script that lets a shell complete commands, flags, runs, files and machines.
 
-    bash reads it from ~/.local/share/bash-completion/completions/parallelize, fish from
-    ~/.config/fish/completions/parallelize.fish, zsh as _parallelize in a folder of its fpath.
+    bash reads it from ~/.local/share/bash-completion/completions/parallelize,
+    fish from ~/.config/fish/completions/parallelize.fish, zsh as _parallelize in
+    a folder of its fpath.
 
     Args:
         shell: The shell that it is for.

@@ -38,7 +38,7 @@ from parallelize_core.run import Run
 
 log = structlog.get_logger()
 
-MAX_ENTRIES = 2_000_000
+MAX_ENTRIES = 1_000_000
 
 UNPACK_SECONDS = 60 * 60
 

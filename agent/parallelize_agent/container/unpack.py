@@ -35,7 +35,7 @@ _NEWNS, _NEWUSER, _NEWNET = 0x20000, 0x10000000, 0x40000000
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 
-MEMORY_BYTES = 1024**3
+MEMORY_BYTES = 512 * 1024**2
 """Headers of a tar file are read whole, however large they say that they are."""
 
 COPY_BYTES = 256 * 1024
@@ -200,7 +200,7 @@ def _opened(files: Sequence[IO[bytes]]) -> Iterator[tarfile.TarFile]:
         if magic[:4] == b"\x28\xb5\x2f\xfd":
             raise BadImageError("a layer is compressed with zstd: push it again with gzip")
         reader: IO[bytes] = gzip.GzipFile(fileobj=file) if magic[:2] == b"\x1f\x8b" else file  # type: ignore[assignment]
-        yield tarfile.open(fileobj=reader, mode="r|", errorlevel=2)  # noqa: SIM115
+        yield tarfile.open(fileobj=reader, mode="r|", bufsize=COPY_BYTES, errorlevel=2)  # noqa: SIM115
 
 
 def unpack(root: str, budget: Budget, work: str, layers: Sequence[str]) -> None:

@@ -156,6 +156,8 @@ def test_packages_are_left_to_the_image_and_that_is_said(
 
 
 def test_a_program_of_the_image_is_not_looked_for_here(project: Project) -> None:
-    configure(project, name=project.run, command="/opt/app/bin/tool", image=PINNED)
+    """Nor is its place judged: a home folder of the image is on each worker."""
+    program = f"{Path.home()}/bin/tool"
+    configure(project, name=project.run, command=program, image=PINNED)
     assert project.call("prep") == 0
-    assert record(project)["command"] == ["/opt/app/bin/tool"]
+    assert record(project)["command"] == [program]

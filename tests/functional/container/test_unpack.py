@@ -256,6 +256,7 @@ def test_it_is_done_with_the_rights_of_a_job(root: Path, tmp_path: Path) -> None
         os.chown(place / "root", user.number, user.number)
         os.chown(place / "tmp", user.number, user.number)
         words = [unpack.__file__, f"{place}/root", "1000", "10", WORK, f"{place}/layer"]
+        isolation.describe_places(place / "tmp")
         prefix = isolation.job_prefix(user, place / "tmp")
         subprocess.run([*prefix, "/usr/bin/python3", "-I", "-S", *words], check=True, cwd=place)
         assert (place / "root" / "a").stat().st_uid == user.number

@@ -15,6 +15,7 @@ import pytest
 from cyclopts import App
 
 from parallelize import cli
+from parallelize.console import WIDTH
 from parallelize.examples import EXAMPLES
 
 SLOW = ("boto3", "botocore", "jinja2", "moto", "pydantic", "asyncio", "humanize", "psutil", "flask")
@@ -61,6 +62,14 @@ def test_the_help_of_a_command_ends_with_two_examples(
     *_, head, first, second = capsys.readouterr().out.rstrip().splitlines()
     assert head == "Examples:"
     assert (first.strip(), second.strip()) == EXAMPLES[command]
+
+
+@pytest.mark.parametrize("command", WORK)
+def test_no_line_of_a_command_s_explanation_is_broken_a_second_time(command: str) -> None:
+    function = WORK[command].default_command
+    assert function is not None
+    _, *paragraphs = (inspect.getdoc(function) or "").partition("Args:")[0].split("\n\n")
+    assert [line for text in paragraphs for line in text.splitlines() if len(line) >= WIDTH] == []
 
 
 def test_there_are_examples_of_commands_only() -> None:

@@ -21,7 +21,8 @@ def dashboard(
 ) -> None:
     """Show the run in a browser, on this machine only, until ctrl-C; print the address.
 
-    It shows, and changes nothing. The address has a token, without which nobody can read.
+    It shows, and changes nothing. The address has a token, without which nobody
+    can read.
     """
     from parallelize.commands import dashboard as command
 

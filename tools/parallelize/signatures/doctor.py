@@ -37,8 +37,9 @@ def doctor(
 ) -> int:
     """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
 
-    With --local: whether the local cloud runs, its image, and what is left in it. With --live:
-    make things on the account under a random name, use them, delete them, and say what is left.
+    With --local: whether the local cloud runs, its image, and what is left in it.
+    With --live: make things on the account under a random name, use them, delete
+    them, and say what is left.
     """
     from parallelize.commands import doctor as command
 

@@ -76,8 +76,9 @@ def launch(
 ) -> int | None:
     """Start COUNT workers for the run.
 
-    Refuses an empty queue, more workers than files, and what is above quota or cost limit.
-    With --when-below it starts nothing before the price is right, and ctrl-C ends the wait.
+    Refuses an empty queue, more workers than files, and what is above quota or
+    cost limit. With --when-below it starts nothing before the price is right, and
+    ctrl-C ends the wait.
     """
     from parallelize.commands import launch as command
 

@@ -29,7 +29,8 @@ def repro(
 ) -> int:
     """Process one file of the run again on this machine, with the run's own environment.
 
-    The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it fails.
+    The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it
+    fails.
     """
     from parallelize.commands import repro as command
 

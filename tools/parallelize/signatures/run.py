@@ -47,8 +47,9 @@ def run(
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
 
-    Exits with 0 when every file has succeeded, with 1 when some have not. One that produced no
-    output, of several, counts as a success only with run.require_output = false.
+    Exits with 0 when every file has succeeded, with 1 when some have not. One
+    that produced no output, of several, counts as a success only with
+    run.require_output = false.
     """
     from parallelize.commands import run as command
 

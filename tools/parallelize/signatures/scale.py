@@ -18,7 +18,8 @@ def scale(
 ) -> int | None:
     """Start or end workers until the run has COUNT of them.
 
-    Idle workers leave first. A worker that leaves hands its unfinished files back, uncharged.
+    Idle workers leave first. A worker that leaves hands its unfinished files
+    back, uncharged.
     """
     from parallelize.commands import scale as command
 

@@ -8,7 +8,8 @@ from typing import Literal
 def use(cloud: Literal["local", "aws"], /) -> None:
     """Remember which cloud commands use that do not say so.
 
-    PARALLELIZE_LOCAL=true or =false decides for one shell, --local for one command.
+    PARALLELIZE_LOCAL=true or =false decides for one shell, --local for one
+    command.
 
     Args:
         cloud: `local`, as if every command had --local; or `aws`.
