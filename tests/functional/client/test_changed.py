@@ -303,6 +303,16 @@ def test_what_gave_way_is_removed_once_there_is_something_new(done: Project) -> 
     assert kept(done) == []
 
 
+def test_a_success_that_made_nothing_replaces_no_old_output(done: Project) -> None:
+    done.write_script(ANOTHER)
+    assert done.call("prep", "--changed", "redo") == 0
+    for name in FILES:
+        done.finish(name)
+    assert done.call("prep") == 0
+    assert done.store.head(done.layout.output.key("a.txt.csv")) is not None
+    assert kept(done) == [*FILES]
+
+
 def test_an_output_of_another_job_in_the_place_of_an_old_one_stays(done: Project) -> None:
     done.write_script(ANOTHER)
     assert done.call("prep", "--changed", "redo") == 0

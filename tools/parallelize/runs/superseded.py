@@ -13,6 +13,7 @@ from secrets import token_hex
 
 from parallelize.context import Context
 from parallelize.runs.results import list_results, read_listed
+from parallelize.runs.silent import among
 from parallelize_core.layout import RunLayout
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Result
@@ -53,12 +54,17 @@ def sweep(context: Context, run: Run) -> None:
             (etag, old)
             for etag, old in lines
             if (new := current.get(old.key)) and listed[layout.result(old.key)] != etag
-            and new.status == "succeeded"
+            and _replaces(run, new)
         ]  # fmt: skip
         for _, old in settled:
             _remove_excess(context, run, old, current[old.key])
         if len(settled) == len(lines):
             store.delete([item.key])
+
+
+def _replaces(run: Run, new: Result) -> bool:
+    """Whether there is something new: a success that made nothing is doubtful."""
+    return new.status == "succeeded" and not among(run, [new]).count
 
 
 def _current(
