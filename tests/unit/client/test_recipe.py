@@ -16,6 +16,7 @@ from parallelize.runs.recipe import NO_PART, recipe_of
 from parallelize_core.container_image import Image
 from parallelize_core.layout import Location
 from parallelize_core.run import (
+    Checkpointing,
     Dependencies,
     Environment,
     Limits,
@@ -69,12 +70,19 @@ SAME: dict[str, Any] = {
     "forgiven_silent": 3, "resumed_at": "2026-11-02T00:00:00Z", "origin": "x", "owner": "y",
     "v": 2, "limits": Limits(timeout_seconds=1, max_attempts=9), "input": Location("c", "d/"),
     "output": Location("c", "e/"), "recipe": "r", "renewed": True,
-    "then": Then(command=("./merge.py",)),
+    "then": Then(command=("./merge.py",)), "checkpoints": Checkpointing(every_seconds=1),
 }  # fmt: skip
 
 
 def digest(run: Run, archive: Path | None = None) -> str:
     return recipe_of(run, archive).digest
+
+
+def test_what_a_run_does_not_use_is_not_in_its_recipe_so_that_a_new_version_changes_none() -> None:
+    plain = RUN.model_copy(update={"image": None, "serve": None, "setup": None, "columns": ()})
+    assert {*recipe_of(plain, None).settings} == {
+        "command", "template", "environment", "dependencies", "naming",
+    }  # fmt: skip
 
 
 def test_each_field_of_a_run_is_either_in_its_recipe_or_known_to_be_no_part_of_it() -> None:

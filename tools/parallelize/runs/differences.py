@@ -13,6 +13,8 @@ from parallelize.units import show_size
 from parallelize_core.files import InputFile, files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, decode_part, part_places
+from parallelize_core.record import Contract
+from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 _SETTINGS = {
@@ -30,10 +32,19 @@ def between_recipes(old: Recipe, new: Recipe) -> Iterator[str]:
     """Say what differs between two recipes."""
     names = [*dict.fromkeys([*old.settings, *new.settings])]
     for name in names:
-        before, now = old.settings.get(name), new.settings.get(name)
+        before, now = _setting(old, name), _setting(new, name)
         if before != now:
             yield from _of_setting(name, before, now)
     yield from _of_files(old.files, new.files)
+
+
+def _setting(recipe: Recipe, name: str) -> Any:
+    """Return a setting as it was, its defaults included, which are not written down."""
+    said = recipe.settings.get(name)
+    default = Run.model_fields[name].default if name in Run.model_fields else None
+    if isinstance(default, Contract):
+        return {**default.model_dump(mode="json"), **(said or {})}
+    return default if said is None else said
 
 
 def _of_setting(name: str, before: Any, now: Any) -> Iterator[str]:

@@ -26,6 +26,7 @@ NO_PART = {
     "v", "name", "created_at", "origin", "owner",  # which run it is
     "paused", "forgiven", "forgiven_silent", "resumed_at",  # what has happened to it
     "limits",  # whether a job ends well, and not what it then delivers
+    "checkpoints",  # how often, and not what
     "input", "output",  # where: jobs name their files, and outputs have names of their own
     "then",  # done once, to all outputs; see content_key
     "recipe", "renewed",
@@ -62,7 +63,8 @@ class Recipe(Record):
 def recipe_of(run: Run, archive: Path | None) -> Recipe:
     """Return the recipe of a run with the environment of this zip."""
     exclude: Any = {**dict.fromkeys(NO_PART, True), **_NO_PART_INSIDE}
-    settings = run.model_dump(mode="json", exclude=exclude)
+    # What a later version adds changes no recipe until it is used.
+    settings = run.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     if "{run" in run.naming.name:
         settings["name"] = run.name
     return Recipe(settings=settings, files=dict(_files(archive)) if archive else {})
