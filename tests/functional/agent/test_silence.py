@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.functional.agent.bench import SWIFT, at_work
 from tests.functional.agent.conftest import MakeBench
 
@@ -27,13 +28,17 @@ def test_a_run_whose_first_files_leave_no_output_is_paused_with_the_name_of_what
     assert bench.read_run().paused in reason
 
 
+@pytest.mark.parametrize(("command", "workers"), [
+    (UNNAMED, 4), (UNNAMED, 1), ("sleep 0.1", 4), ("sleep 0.1; echo made.txt is done", 2),
+    ("sleep 0.1; mkdir -p a/b; touch a/b/c >&2", 3),
+])  # fmt: skip
 def test_no_more_than_half_beyond_the_first_twenty_are_taken_for_done_and_no_job_is_lost(
-    make: MakeBench,
+    make: MakeBench, command: str, workers: int
 ) -> None:
-    bench = make(UNNAMED, limits=DOUBTING, config=QUICK)
+    bench = make(command, limits=DOUBTING, config=QUICK)
     bench.add(FILES)
-    with at_work(*(bench.worker(f"w{n}") for n in range(4))) as workers:
-        for worker in workers:
+    with at_work(*(bench.worker(f"w{n}") for n in range(workers))) as together:
+        for worker in together:
             worker.join()
     done = {key for key in FILES if bench.has_result(key)}
     assert 20 <= len(done) <= 30

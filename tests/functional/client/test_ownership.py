@@ -98,15 +98,20 @@ def test_a_run_can_be_joined_and_that_is_remembered(ours: Project, capsys: Captu
     assert ours.call("clean", "--yes") == 0
 
 
+@pytest.mark.parametrize("command", CHANGES, ids=" ".join)
 def test_one_run_that_was_joined_opens_no_other_of_that_project(
-    ours: Project, theirs: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    ours: Project, theirs: Project, monkeypatch: pytest.MonkeyPatch, capsys: Captured,
+    command: tuple[str, ...],
+) -> None:  # fmt: skip
     other = f"{ours.run}-b"
     monkeypatch.chdir(theirs.folder)
     assert theirs.call("prep", "--run", other) == 0
+    assert theirs.call("enqueue", "--run", other) == 0
     monkeypatch.chdir(ours.folder)
     assert ours.call("stop", "--join") == 0
-    assert ours.call("stop", "--run", other) == 2
+    capsys.readouterr()
+    assert ours.call(*command, "--run", other) == 2
+    assert f"run {other} is another project's" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_of_ones_own_has_another_name(ours: Project) -> None:
