@@ -33,6 +33,11 @@ until grep -q '^Ready' "$state/server.log"; do
   fi
   sleep 0.2
 done
+# Not what records say, which is the same in every store: those tests also look at the runs of all
+# others, and LocalStack keeps an object of a worker that was killed while it sent it, with a length
+# and no content.
 CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q -n 2 --dist worksteal \
   tests/conformance tests/e2e/test_accidents.py \
-  tests/functional/client --ignore=tests/functional/client/test_image.py tests/functional/core "$@"
+  tests/functional/client tests/functional/core \
+  --ignore=tests/functional/client/test_image.py \
+  --ignore=tests/functional/client/test_hostile_bucket.py "$@"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.conformance.other_server import other_server
 from tests.functional.client.conftest import Project, cut_off
 
 from parallelize.commands.prep import prepare
@@ -113,7 +114,7 @@ def test_what_is_not_to_be_copied_is_executed(
 def test_another_command_has_nothing_to_copy(
     done: Project, second: RunLayout, capsys: Captured
 ) -> None:
-    done.write_script("#!/bin/sh\n# another\n")
+    done.write_script(f"#!/bin/sh\n# another of {done.run} alone\n")
     assert prepared(done, capsys, second)["copied"] == 0
     assert executed(done, second) == set(FILES)
 
@@ -161,6 +162,7 @@ def test_a_result_that_does_not_say_what_it_is_of_is_not_copied(
     assert prepared(done, capsys, second)["copied"] == 0
 
 
+@pytest.mark.xfail(other_server() is not None, reason="LocalStack overwrites it all the same")
 def test_an_object_in_the_place_of_an_output_is_left_alone(
     done: Project, second: RunLayout, capsys: Captured
 ) -> None:
