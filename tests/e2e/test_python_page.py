@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import REPOSITORY, only_local
+from tests.e2e.conftest import PROGRAM, REPOSITORY, only_local
 
 pytestmark = [only_local, pytest.mark.timeout(1200)]
 
@@ -16,11 +18,20 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = re.compile(r"# needs (\w+)$", re.MULTILINE)
 
 
-def test_every_snippet_of_the_page_runs(
+@pytest.fixture
+def own_cloud(
     tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environ.items():
+) -> Iterator[None]:
+    """A local cloud of the page's own: the runs of other tests may be called as its are."""
+    state = str(tmp_path / "state")
+    for name, value in {**environ, "XDG_STATE_HOME": state}.items():
         monkeypatch.setenv(name, value)
+    yield
+    subprocess.run([PROGRAM, "local", "stop"], check=True)
+
+
+@pytest.mark.usefixtures("own_cloud")
+def test_every_snippet_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in BLOCK.findall((REPOSITORY / "docs/python.md").read_text()):

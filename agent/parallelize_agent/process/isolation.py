@@ -160,9 +160,13 @@ def give(folder: Path, user: JobUser | None) -> None:
 
 
 def share(folder: Path, user: JobUser | None) -> None:
-    """Have what is written below `folder` belong to the folder's group; before `give`."""
+    """Let the group of `folder` list it; before `give`.
+
+    What a job writes there is its own, and the agent reads of it what everybody may read. The
+    agent's unit may make no file that hands on its group (`RestrictSUIDSGID`).
+    """
     if user is not None:
-        folder.chmod(stat.S_ISGID | stat.S_IRWXU | stat.S_IRWXG)
+        folder.chmod(stat.S_IRWXU | stat.S_IRWXG)
 
 
 def let_read(folder: Path, user: JobUser | None) -> None:

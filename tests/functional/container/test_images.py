@@ -19,6 +19,7 @@ from tests.functional.container.images import (
     entry,
     layer,
     make_image,
+    needs_a_user_for_jobs,
     needs_registry,
 )
 
@@ -149,9 +150,6 @@ def test_an_agent_that_leaves_ends_the_wait_for_another(
     os.close(lock)
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's job")
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that the users of jobs reach, as on a machine of the image."""
@@ -163,7 +161,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     isolation.remove(folder)
 
 
-@needs_root
+@needs_a_user_for_jobs
 def test_on_a_machine_with_users_for_jobs_it_is_nobodys_to_write_and_everybodys_to_read(
     images: MakeImages, registry: Registry, tmp_path: Path, machine: Path
 ) -> None:
@@ -178,7 +176,7 @@ def test_on_a_machine_with_users_for_jobs_it_is_nobodys_to_write_and_everybodys_
         assert status.st_mode & 0o044 == 0o044, path
 
 
-@needs_root
+@needs_a_user_for_jobs
 def test_a_job_in_a_container_is_its_own_user_and_reaches_no_other_job(
     images: MakeImages, registry: Registry, shell: Made, machine: Path
 ) -> None:

@@ -14,7 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.functional.container.images import entry, folder, hard_link, layer, link
+from tests.functional.container.images import (
+    entry,
+    folder,
+    hard_link,
+    layer,
+    link,
+    needs_a_user_for_jobs,
+)
 
 from parallelize_agent.container import unpack
 from parallelize_agent.process import isolation
@@ -243,7 +250,7 @@ def test_what_is_mounted_over_is_a_real_folder_or_file_whatever_the_image_has(
     assert (root.parent / "secret").read_text() == "untouched"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's job")
+@needs_a_user_for_jobs
 def test_it_is_done_with_the_rights_of_a_job(root: Path, tmp_path: Path) -> None:
     """As on a machine of the image: not even a fault of the unpacking could reach the agent."""
     user = JobUsers.named("daemon").take()

@@ -22,8 +22,10 @@ from tests.functional.local.helpers import (
 
 from parallelize.local.cloud import LocalCloud
 from parallelize.local.records import REGION
+from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.errors import UsageError
 from parallelize_core.installers import OWN_VARIABLES, SETTINGS
+from parallelize_core.registry import AUTH_VARIABLE
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -84,7 +86,8 @@ def test_an_agent_is_told_what_it_is(cloud: LocalCloud, found: dict[str, Any]) -
 def test_an_agent_has_only_what_a_machine_has(cloud: LocalCloud, found: dict[str, Any]) -> None:
     environ = found["environ"]
     # The locale coercion of the interpreter may add LC_CTYPE; a machine has installers on its PATH.
-    assert set(environ) - {"LC_CTYPE", SETTINGS, *OWN_VARIABLES.values()} == {
+    images = {IMAGES_VARIABLE, AUTH_VARIABLE}  # where a machine's are is known to its agent
+    assert set(environ) - {"LC_CTYPE", SETTINGS, *OWN_VARIABLES.values(), *images} == {
         "PATH",
         "HOME",
         "LANG",

@@ -117,7 +117,7 @@ def test_a_worker_computes_from_its_message_what_the_client_does_from_the_manife
         not (entry.plain and (entry.variables or entry.merge))
     )  # a job with variables has files, or none
     [body] = first_messages("run", [entry])
-    message = JobMessage.decode(body).next_attempt(alone=True).with_failure_on("w").parked()
+    message = JobMessage.decode(body).with_more_memory(1).with_failure_on("w").parked()
     assert content_key(run, message) == content_key(run, entry)
 
 
