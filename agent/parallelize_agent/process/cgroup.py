@@ -73,13 +73,20 @@ class JobCgroup:
     def peak_of(self, seen_bytes: int) -> int:
         """Return the job's peak; `seen_bytes` is what was seen, and may be less.
 
-        The kernel's own figure has the files that it keeps, so it may be more. If it has ended a
-        process, it had given up those before.
+        The kernel's own figure has the files that it keeps, so it may be more: those that it still
+        keeps at the end are taken off. If it has ended a process, it had given up those before.
         """
         counted = self.peak_memory_bytes
-        if counted is None or (seen_bytes and not self.out_of_memory):
-            return min(seen_bytes, counted or seen_bytes)
-        return counted
+        if counted is None:
+            return seen_bytes
+        if self.out_of_memory:
+            return counted
+        return min(counted, max(seen_bytes, counted - self._kept_bytes))
+
+    @property
+    def _kept_bytes(self) -> int:
+        counts = self._counts("memory.stat")
+        return counts.get("file", 0) - counts.get("shmem", 0)
 
     @property
     def cpu_seconds(self) -> float:

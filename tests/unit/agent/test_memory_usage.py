@@ -67,7 +67,7 @@ def job(folder: Path, **files: str) -> JobCgroup:
 
 def test_files_that_the_kernel_caches_are_not_what_a_job_takes(tmp_path: Path) -> None:
     stat = "anon 1000\nfile 500000\nshmem 24\nslab_unreclaimable 6\n"
-    cgroup = job(tmp_path, memory_stat=stat, memory_peak="501030")
+    cgroup = job(tmp_path, memory_stat=stat, memory_peak="501006")
     assert cgroup.occupied_bytes == 1030
     assert cgroup.peak_of(1030) == 1030
 
@@ -78,6 +78,11 @@ def test_the_kernels_own_peak_counts_where_nothing_was_seen_or_the_job_was_kille
     assert job(tmp_path, memory_peak="501030").peak_of(0) == 501030
     killed = job(tmp_path, memory_peak="501030", memory_events="oom 1\noom_kill 1\n")
     assert killed.peak_of(1030) == 501030
+
+
+def test_what_a_job_has_had_between_two_looks_counts_too(tmp_path: Path) -> None:
+    stat = "anon 0\nfile 3000\nshmem 0\n"  # as it is when all its processes have ended
+    assert job(tmp_path, memory_stat=stat, memory_peak="63000").peak_of(200) == 60000
 
 
 def test_a_sample_that_is_above_the_kernels_peak_is_not_believed(tmp_path: Path) -> None:
