@@ -22,7 +22,7 @@ from parallelize_agent.reporting.pauser import (
     Pauser,
     first_keys,
     has_room,
-    has_unmarked_result,
+    has_unmarked,
 )
 from parallelize_agent.reporting.peers import Peers
 from parallelize_core.errors import DecodeError, MissingError
@@ -147,9 +147,11 @@ class CircuitBreaker:
         """Say so if FIRST files were tried, and none has succeeded, since the run was resumed."""
         if self._any_success:
             return None
+        # Before the marks: a job that fails meanwhile would have a result, and none of them.
+        results = await first_keys(self.records, self.layout.results.prefix)
         marks = await first_keys(self.records, self.layout.failures.prefix)
         names = {*map(self.layout.failures.relative, marks)}
-        if len(marks) == MOST_LISTED or await has_unmarked_result(self.records, self.layout, names):
+        if len(marks) == MOST_LISTED or has_unmarked(results, self.layout, names):
             self._any_success = True
             return None
         tried = {self.layout.failure(key), *marks, *await self._charged(run)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -78,15 +78,12 @@ async def has_room(
     return False
 
 
-async def has_unmarked_result(
-    records: AsyncStore, layout: RunLayout, marks: Collection[str]
-) -> bool:
-    """Whether a file has a result and none of `marks`, which are the names of files.
+def has_unmarked(results: Sequence[str], layout: RunLayout, marks: Collection[str]) -> bool:
+    """Whether one of these results is of a file that has none of `marks`, the names of files.
 
-    Marks are made before results, so their numbers alone do not tell. A result whose key was
+    Marks are made before results, so those have to be listed after these. A result whose key was
     shortened does not name its file, and is left out.
     """
-    results = await first_keys(records, layout.results.prefix, len(marks) + 1)
     named = (key for key in results if len(key.encode()) < keys.MAX_S3_KEY_BYTES - len(".json"))
     found = (layout.results.relative(key).removesuffix(".json") for key in named)
     return len(results) > len(marks) or not all(name in marks for name in found)

@@ -16,7 +16,7 @@ from parallelize_agent.reporting.pauser import (
     Pauser,
     first_keys,
     has_room,
-    has_unmarked_result,
+    has_unmarked,
 )
 from parallelize_core.halt import FIRST
 from parallelize_core.layout import RunLayout
@@ -70,12 +70,14 @@ class SilenceBreaker:
     async def _has_any_output(self) -> bool:
         """Whether a file of the run has succeeded with an output: it has a result and no mark."""
         layout = self.layout
+        # Before the marks: a job that ends meanwhile would have a result, and none of them.
+        results = await first_keys(self.records, layout.results.prefix)
         silent = await first_keys(self.records, layout.silences.prefix)
         failed = await first_keys(self.records, layout.failures.prefix)
         marks = {*map(layout.silences.relative, silent), *map(layout.failures.relative, failed)}
         # With this many marks somebody has looked at the run often enough.
         many = max(len(silent), len(failed)) >= MOST_LISTED
-        self._any_output = many or await has_unmarked_result(self.records, layout, marks)
+        self._any_output = many or has_unmarked(results, layout, marks)
         return self._any_output
 
     async def _is_at_its_end(self) -> bool:

@@ -12,7 +12,7 @@ from parallelize_core.run import Limits, OutputNaming
 QUICK = SWIFT.model_copy(update={"run_refresh_seconds": 0.1})
 DOUBTING = Limits(grace_seconds=0.2, halt_if_silent=True)
 FILES = {f"f{n:02}": b"" for n in range(60)}
-UNNAMED = "sleep 0.1; touch made.txt"
+UNNAMED = "sleep 0.3; touch made.txt"
 """A script that writes a file and says nothing of it."""
 
 
@@ -29,8 +29,8 @@ def test_a_run_whose_first_files_leave_no_output_is_paused_with_the_name_of_what
 
 
 @pytest.mark.parametrize(("command", "workers"), [
-    (UNNAMED, 4), (UNNAMED, 1), ("sleep 0.1", 4), ("sleep 0.1; echo made.txt is done", 2),
-    ("sleep 0.1; mkdir -p a/b; touch a/b/c >&2", 3),
+    (UNNAMED, 4), (UNNAMED, 1), ("sleep 0.3", 4), ("sleep 0.3; echo made.txt is done", 2),
+    ("sleep 0.3; mkdir -p a/b; touch a/b/c >&2", 3),
 ])  # fmt: skip
 def test_no_more_than_half_beyond_the_first_twenty_are_taken_for_done_and_no_job_is_lost(
     make: MakeBench, command: str, workers: int
