@@ -22,7 +22,7 @@ from parallelize_agent.reporting.pauser import (
     Pauser,
     first_keys,
     has_room,
-    has_unmarked,
+    has_unmarked_result,
 )
 from parallelize_agent.reporting.peers import Peers
 from parallelize_core.errors import DecodeError, MissingError
@@ -147,16 +147,21 @@ class CircuitBreaker:
         """Say so if FIRST files were tried, and none has succeeded, since the run was resumed."""
         if self._any_success:
             return None
-        # Before the marks: a job that fails meanwhile would have a result, and none of them.
-        results = await first_keys(self.records, self.layout.results.prefix)
-        marks = await first_keys(self.records, self.layout.failures.prefix)
-        names = {*map(self.layout.failures.relative, marks)}
-        if len(marks) == MOST_LISTED or has_unmarked(results, self.layout, names):
+        failed = await self._failed()
+        if len(failed) == MOST_LISTED or await has_unmarked_result(
+            self.records, self.layout, failed, self._failed
+        ):
             self._any_success = True
             return None
+        marks = map(self.layout.failures.key, failed)
         tried = {self.layout.failure(key), *marks, *await self._charged(run)}
         count = len(tried) - run.forgiven
         return f"the first {count:,} files have all failed" if count >= FIRST else None
+
+    async def _failed(self) -> set[str]:
+        """Return the names of files that have failed for good."""
+        marks = await first_keys(self.records, self.layout.failures.prefix)
+        return {*map(self.layout.failures.relative, marks)}
 
     async def _charged(self, run: Run) -> set[str]:
         """Return the marks of the files with a failure of their own since the run was resumed."""

@@ -78,11 +78,24 @@ async def has_room(
     return False
 
 
-def has_unmarked(results: Sequence[str], layout: RunLayout, marks: Collection[str]) -> bool:
-    """Whether one of these results is of a file that has none of `marks`, the names of files.
+async def has_unmarked_result(
+    records: AsyncStore,
+    layout: RunLayout,
+    marks: Collection[str],
+    list_again: Callable[[], Awaitable[Collection[str]]],
+) -> bool:
+    """Whether a file has a result and none of `marks`, which are the names of files."""
+    results = await first_keys(records, layout.results.prefix, len(marks) + 1)
+    if not _any_unmarked(results, layout, marks):
+        return False
+    # Or a job has ended meanwhile. Its mark was made before its result, so it is there by now.
+    return _any_unmarked(results, layout, await list_again())
 
-    Marks are made before results, so those have to be listed after these. A result whose key was
-    shortened does not name its file, and is left out.
+
+def _any_unmarked(results: Sequence[str], layout: RunLayout, marks: Collection[str]) -> bool:
+    """Say so by names and by numbers, as jobs may have a mark and no result yet.
+
+    A result whose key was shortened does not name its file, and only counts.
     """
     named = (key for key in results if len(key.encode()) < keys.MAX_S3_KEY_BYTES - len(".json"))
     found = (layout.results.relative(key).removesuffix(".json") for key in named)

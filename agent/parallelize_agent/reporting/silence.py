@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parallelize_agent.reporting.pauser import (
-    MOST_LISTED,
     Pauser,
     first_keys,
     has_room,
-    has_unmarked,
+    has_unmarked_result,
 )
 from parallelize_core.halt import FIRST
 from parallelize_core.layout import RunLayout
@@ -69,16 +68,16 @@ class SilenceBreaker:
 
     async def _has_any_output(self) -> bool:
         """Whether a file of the run has succeeded with an output: it has a result and no mark."""
+        marks = await self._marks()
+        self._any_output = await has_unmarked_result(self.records, self.layout, marks, self._marks)
+        return self._any_output
+
+    async def _marks(self) -> set[str]:
+        """Return the names of files that have failed, or succeeded without an output."""
         layout = self.layout
-        # Before the marks: a job that ends meanwhile would have a result, and none of them.
-        results = await first_keys(self.records, layout.results.prefix)
         silent = await first_keys(self.records, layout.silences.prefix)
         failed = await first_keys(self.records, layout.failures.prefix)
-        marks = {*map(layout.silences.relative, silent), *map(layout.failures.relative, failed)}
-        # With this many marks somebody has looked at the run often enough.
-        many = max(len(silent), len(failed)) >= MOST_LISTED
-        self._any_output = many or has_unmarked(results, layout, marks)
-        return self._any_output
+        return {*map(layout.silences.relative, silent), *map(layout.failures.relative, failed)}
 
     async def _is_at_its_end(self) -> bool:
         """Whether this worker has all that is left: the queue's counts lag behind small runs."""

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.agent.workers import LAYOUT, Scene
 
 from parallelize_agent.job import fault
+from parallelize_core.halt import FIRST
 from parallelize_core.result import Cause
 from parallelize_core.run import Limits
 from parallelize_core.store import ObjectInfo
@@ -66,6 +67,45 @@ def test_a_look_costs_the_same_however_many_results_there_are(halt: str | None) 
     scene.records = CountingStore(scene.store)
     assert admitted(scene, *(f"f{number}" for number in range(4))) == [True] * 4
     assert scene.records.yielded <= 10
+
+
+class MeanwhileStore(AsyncInMemoryStore):
+    """While results are about to be listed, one more job ends: first its mark is there."""
+
+    mark = LAYOUT.failure("late")
+
+    async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
+        if prefix == LAYOUT.results.prefix:
+            self.store.put(self.mark, b"")
+            self.store.put(LAYOUT.result("late"), b"{}")
+        async for item in super().list(prefix, folder_only=folder_only):
+            yield item
+
+
+def test_a_failure_that_is_recorded_during_a_look_is_not_taken_for_a_success() -> None:
+    scene = Scene()
+    for number in range(FIRST):
+        scene.store.put(LAYOUT.failure(f"f{number}"), b"")
+        scene.store.put(LAYOUT.result(f"f{number}"), b"{}")
+    scene.records = MeanwhileStore(scene.store)
+    admitted(scene, "next")
+    assert "files have all failed" in scene.opened[0]
+
+
+def test_a_success_without_output_during_a_look_is_not_taken_for_one_with() -> None:
+    scene = Scene(limits=Limits(halt_if_silent=True))
+    for number in range(FIRST):
+        scene.store.put(LAYOUT.silence(f"f{number}"), b"")
+        scene.store.put(LAYOUT.result(f"f{number}"), b"{}")
+    scene.records = MeanwhileStore(scene.store)
+    scene.records.mark = LAYOUT.silence("late")
+
+    async def run() -> bool:
+        await scene.run.refresh()
+        return await scene.silence().admit("next", [])
+
+    assert asyncio.run(run())
+    assert "produced no output" in scene.opened[0]
 
 
 def test_failures_from_before_the_run_was_resumed_do_not_pause_it_again() -> None:

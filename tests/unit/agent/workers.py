@@ -78,7 +78,9 @@ class Scene:
     def breaker(self) -> CircuitBreaker:
         return CircuitBreaker(LAYOUT, self.records, self.run, self.peers, self.pauser())
 
+    def silence(self) -> SilenceBreaker:
+        return SilenceBreaker(LAYOUT, self.records, self.pauser())
+
     async def judge(self) -> Judge:
         await self.run.refresh()
-        silence = SilenceBreaker(LAYOUT, self.records, self.pauser())
-        return Judge("w1", self.run, self.peers, self.fitness(), self.breaker(), silence)
+        return Judge("w1", self.run, self.peers, self.fitness(), self.breaker(), self.silence())
