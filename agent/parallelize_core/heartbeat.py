@@ -63,7 +63,7 @@ class MemoryUse(Contract):
     """What a worker does with its memory, in bytes: `total` is all that its jobs may have.
 
     `promised` is `run.memory_per_job`, 0 if there is none; else `expected` is what 95 % of its jobs
-    stay below, 0 before a few have ended. So many `slots` can be used at once.
+    stay below, 0 before a few have ended. `slots` can be used at once.
     """
 
     total: int

@@ -156,7 +156,7 @@ def prepare(bench: Bench, how: str, seconds: float, files: int) -> list[str]:
 
 
 def take_away(cloud: LocalCloud, every: float, over: threading.Event) -> None:
-    """Give each machine a notice on which a job has been running for so many seconds."""
+    """Give each machine a notice on which a job has been running for this number of seconds."""
     told: set[str] = set()
     while not over.wait(0.2):
         for machine in cloud.instances():

@@ -2,7 +2,7 @@
 
     python -m tests.image.boot_time [BOOTS]
 
-As root, with the packages of tests/image/install-packages.sh. A tree is provisioned for it; each
+As root, with the packages of tests/install-packages.sh. A tree is provisioned for it; each
 boot is a container of its own; the answer is the median, and systemd's own account of one boot.
 """
 

@@ -136,7 +136,7 @@ def test_the_exposure_of_the_agents_unit_is_no_more_than_stated(worker_tree: Pat
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_has_no_complaint(script: Path) -> None:
     if shutil.which("shellcheck") is None:
-        pytest.skip("needs shellcheck: tests/image/install-packages.sh")
+        pytest.skip("needs shellcheck: tests/install-packages.sh")
     answer = subprocess.run(
         ["shellcheck", "--shell=sh", "--external-sources", "--source-path=SCRIPTDIR", script],
         capture_output=True,

@@ -34,7 +34,7 @@ FindLogin = Callable[[str, str], Login | None]
 """Finds out how to log in: at which host, with which secret."""
 
 Room = Callable[[int], int]
-"""Makes room on the disk for so many bytes; returns how many there may be at most."""
+"""Makes room on the disk for a number of bytes; returns how many there may be at most."""
 
 _FIX = (
     "have skopeo on the machine image (parallelize image build puts it there), or install it by "

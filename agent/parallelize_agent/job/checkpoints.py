@@ -62,7 +62,7 @@ class Speed:
         self._measured = now if self._measured is None else (self._measured + now) / 2
 
     def seconds_for(self, size: int) -> float:
-        """Return how long it will take to send so many bytes."""
+        """Return how many seconds it will take to send this number of bytes."""
         return size / (self._measured or ASSUMED_BYTES_PER_SECOND)
 
 

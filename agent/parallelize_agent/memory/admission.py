@@ -31,7 +31,7 @@ COLD_BYTES = 4 * 1024**3
 """... or one for each 4 GiB, if that is more: few jobs take so much."""
 
 COLD_GROWTH = 1.25
-"""With each second there may be so many times as many: all slots are used within seven."""
+"""How many times as many there may be after each second: all slots are used within seven."""
 
 COLD_MARGIN = 2.0
 """A job of which nothing is known may come to take twice what it has been seen to take."""

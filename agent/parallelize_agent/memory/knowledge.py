@@ -15,7 +15,7 @@ from parallelize_core.heartbeat import MemoryPeaks, MemoryUse
 log = structlog.get_logger()
 
 ENOUGH = 50
-"""With so many results of its own, a worker asks no others."""
+"""With this number of results of its own, a worker asks no others."""
 
 LOOK_SECONDS = 10.0
 """How long a look at what others know may take."""

@@ -82,7 +82,7 @@ def compare(jobs: int) -> None:
 
 
 def run(jobs: int, slots: int | None) -> Outcome:
-    """Do the jobs with so many slots, or as memory allows."""
+    """Do the jobs with this number of slots, or as memory allows."""
     chance = random.Random(1)
     with TemporaryDirectory(prefix="memory-") as name:
         folder = Path(name)

@@ -111,7 +111,7 @@ def mapsnap(seed: int, jobs: int = 1000, growth: float = 0.3, seconds: float = 6
 
 
 Admits = Callable[[Collection[Running], Running, float, int], bool]
-"""Whether one more may start beside those that run, at a time, with so many bytes free."""
+"""Whether one more may start beside those that run, at a time, with this number of bytes free."""
 
 
 def by_the_rule(machine: Machine, model: PeakModel) -> Admits:

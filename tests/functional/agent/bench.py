@@ -189,7 +189,7 @@ PLENTY = 2**40
 
 
 def memory_of(size: int) -> Memory:
-    """Return a machine's memory of so many bytes, all of which stay free."""
+    """Return a machine's memory of this size in bytes, all of which stay free."""
     return Memory(size, PeakModel(), lambda: size)
 
 

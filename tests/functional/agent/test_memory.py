@@ -65,6 +65,7 @@ def test_a_worker_learns_from_what_others_tell_of_their_jobs(make: MakeBench) ->
     bench.add({"later": b""}, send=False)
     with at_work(bench.worker("w2")) as (other,):
         until(lambda: (use := other.worker.describe().memory) and use.expected)
+        assert [bench.result(f"{n}").worker for n in range(6)] == ["w1"] * 6, "it had none itself"
 
 
 def test_a_job_that_must_be_alone_has_no_other_beside_it(make: MakeBench, gate: Gate) -> None:
@@ -108,8 +109,9 @@ def test_what_waits_behind_a_job_that_is_alone_is_handed_back_for_others(
         until(gate.arrived)
         with at_work(bench.worker("w2")):
             until(lambda: gate.arrived() == {"hog", "next"})
-        gate.open()
+            gate.open()
         worker.join()
+    assert (bench.result("hog").worker, bench.result("next").worker) == ("w1", "w2")
 
 
 def test_a_worker_that_leaves_hands_back_what_waits_to_be_alone(

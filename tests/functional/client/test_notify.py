@@ -36,7 +36,7 @@ def test_a_command_is_stored_as_its_words(
     assert stored(project) == Notify(command=("./tell.sh", "--to", "the lab"))
 
 
-def test_whoever_wants_to_hear_nothing_any_more_is_not_told(
+def test_who_wants_to_hear_nothing_any_more_is_not_told(
     told: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PARALLELIZE_RUN_NOTIFY")

@@ -40,7 +40,7 @@ needs_a_user_for_jobs = pytest.mark.skipif(
 )
 needs_registry = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in TOOLS),
-    reason="tests/functional/container/install-packages.sh was not run",
+    reason="tests/install-packages.sh was not run",
 )
 
 

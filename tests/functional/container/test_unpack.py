@@ -187,7 +187,7 @@ def test_millions_of_files_end_at_the_limit(root: Path, unpacked: Unpack) -> Non
 
 
 def test_a_header_that_wants_all_memory_is_refused(root: Path, unpacked: Unpack) -> None:
-    """The size of a header's text is believed by whoever reads it whole."""
+    """The size of a header's text is believed by a program that reads it whole."""
     info = tarfile.TarInfo("././@PaxHeader")
     info.type, info.size = tarfile.XHDTYPE, 2 * unpack.MEMORY_BYTES
     zeros = gzip.compress(bytes(16 * 1024**2))

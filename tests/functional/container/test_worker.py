@@ -128,7 +128,7 @@ def test_the_machine_is_out_of_sight(make: MakeBench, tmp_path: Path) -> None:
     said = log(bench)
     assert "secret: No such file" in said.replace("'", "")
     assert "of the machine" not in said
-    assert "/proc/1/environ" in said  # refused, whoever asks
+    assert "/proc/1/environ" in said  # refused to all
     assert not {"vda", "sda", "mem", "kmsg"} & set(said.split())
 
 

@@ -16,7 +16,7 @@ def missing(programs: tuple[str, ...]) -> str | None:
     if os.geteuid() != 0:
         return "needs root, for chroots and network namespaces"
     if lacking := [name for name in programs if shutil.which(name) is None]:
-        return f"needs {', '.join(lacking)}: tests/image/install-packages.sh"
+        return f"needs {', '.join(lacking)}: tests/install-packages.sh"
     if cgroup2() is None:
         return "needs cgroup v2, at /sys/fs/cgroup or /sys/fs/cgroup/unified"
     return None

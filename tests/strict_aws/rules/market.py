@@ -56,7 +56,7 @@ class SpotPrices(Rule):
         self._prices: dict[tuple[str, str], list[tuple[float, str]]] = {}
 
     def from_now(self, kind: str, zone: str, *prices: tuple[float, float]) -> None:
-        """Let a pool cost these USD an hour, each from so many seconds after now."""
+        """Let a pool cost these USD an hour, each from a number of seconds after now."""
         now = self.world.clock.now()
         self._prices[kind, zone] = [(now + after, f"{usd:.6f}") for after, usd in prices]
 

@@ -1,4 +1,4 @@
-"""EC2's token buckets: so many calls, or machines, at once, and a few a second after that."""
+"""EC2's token buckets: how many calls, or machines, at once, and how many a second after that."""
 
 from __future__ import annotations
 

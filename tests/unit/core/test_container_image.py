@@ -42,7 +42,7 @@ def test_what_names_no_image_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("repository", ["--help", "dir:/etc", "ghcr.io", "a/b/../c", "x/y z", "/x"])
 def test_a_record_cannot_have_skopeo_read_something_else(repository: str) -> None:
-    """Whoever may write to the bucket may have written it."""
+    """Anybody who may write to the bucket may have written it."""
     with pytest.raises(ValidationError):
         Image(name="x", digest=DIGEST, repository=repository)
 

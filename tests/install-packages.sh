@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what tests/image needs on a Debian machine, and R for a recipe of docs/dependencies.md;
-# without root those tests are skipped.
+# Installs what tests of the machine image and of containers need on a Debian machine: what builds and
+# boots an image, what pulls one for a job, a registry to pull it from, and R for a recipe of
+# docs/dependencies.md. Without root, and without them, those tests are skipped.
 set -eu
 
-packages="mmdebstrap systemd-container iproute2 dnsmasq-base qemu-system-x86 qemu-utils seabios \
+packages="skopeo docker-registry umoci mmdebstrap systemd-container iproute2 dnsmasq-base qemu-system-x86 qemu-utils seabios \
 	e2fsprogs zstd openssh-client nftables packer shellcheck r-base-core"
 
 # shellcheck disable=SC2086  # a list of words
@@ -12,7 +13,7 @@ if dpkg-query --show --showformat='${db:Status-Status}\n' $packages 2>/dev/null 
 	exit 0
 fi
 if [ "$(id -u)" -ne 0 ]; then
-	echo "not root: the tests of the machine image will be skipped" >&2
+	echo "not root: the tests of the machine image and of containers will be skipped" >&2
 	exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
