@@ -142,14 +142,7 @@ class Assembly:
         def describe() -> Heartbeat:
             return worker.describe()
 
-        heartbeat = HeartbeatWriter(
-            self._records,
-            config.layout,
-            describe,
-            config.heartbeat_seconds,
-            Metrics(config, self._rare, self.publish).publish_in_thread,
-            last_seconds=config.interruption_margin_seconds,
-        )
+        heartbeat = self._heartbeat(describe)
         fitness = Fitness(self._peers, config.max_unfit, self._end_as_unfit, heartbeat.beat)
         pauser = self._pauser(lambda: worker.pipeline.size)
         breaker = self._breaker(pauser)
@@ -197,6 +190,17 @@ class Assembly:
             notice=self.notice,
         )
         return worker
+
+    def _heartbeat(self, describe: Callable[[], Heartbeat]) -> HeartbeatWriter:
+        config = self.config
+        return HeartbeatWriter(
+            self._records,
+            config.layout,
+            describe,
+            config.heartbeat_seconds,
+            Metrics(config, self._rare, self.publish).publish_in_thread,
+            last_seconds=config.interruption_margin_seconds,
+        )
 
     # What several parts share, each made once.
 

@@ -12,7 +12,7 @@ from tests.image.harness import tree
 
 SCRIPTS = sorted([
     *(tree.REPOSITORY / "packer" / "provision").glob("*.sh"),
-    *(tree.REPOSITORY / "tests" / "image").glob("*.sh"),
+    *(tree.REPOSITORY / "tests").glob("*.sh"),
     tree.REPOSITORY / "systemd" / "poweroff", tree.REPOSITORY / "systemd" / "deadline",
     tree.REPOSITORY / "systemd" / "scratch",
 ])  # fmt: skip

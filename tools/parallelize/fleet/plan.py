@@ -127,7 +127,6 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         "rates": charged.rates(disk, facts.prepared_usd) if charged else None,
     }  # fmt: skip
     agent = request.agent.model_copy(update=known)
-    groups = by_image(pools, images)
 
     def templates(market: Market | None, images: Iterable[Image]) -> tuple[dict[str, Any], ...]:
         return tuple(
@@ -141,6 +140,11 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         wanted = {image: some for image, some in by_image(asked[market], images).items() if some}
         body = fleet_request(request, market, count, list(wanted.values()), purpose)
         return FleetPlan(market, count, templates(market, wanted), body)
+
+    def group() -> GroupPlan:
+        groups = by_image(pools, images)
+        order = {pool.type.name: n for n, some in enumerate(groups.values()) for pool in some}
+        return GroupPlan(templates(None, groups), order, _group_body(request, pools, facts.work))
 
     persistent = request.fleet == "persistent"
     return LaunchPlan(
@@ -157,17 +161,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         if persistent
         else tuple(fleet(market, count, market) for market, count in shares(request)),
         fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
-        group=GroupPlan(
-            templates(None, groups),
-            {
-                pool.type.name: number
-                for number, group in enumerate(groups.values())
-                for pool in group
-            },
-            _group_body(request, pools, facts.work),
-        )
-        if persistent
-        else None,
+        group=group() if persistent else None,
         hourly_usd=price,
         beside=beside,
         dear=too_dear(asked["spot"], request.below),
