@@ -94,6 +94,12 @@ def test_what_does_not_go_together_is_refused(asked: dict[str, Any]) -> None:
         map("true", name="x", **asked)
 
 
+@pytest.mark.parametrize("begin", [map, stream, Executor])
+def test_an_option_that_there_is_none_of_is_refused_at_once(begin: Any) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument: worker"):
+        begin("true", name="n", worker=2)
+
+
 def test_rows_become_a_sheet_beside_the_caller_that_is_gone_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

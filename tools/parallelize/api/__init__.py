@@ -14,17 +14,14 @@ goes on where an earlier one was interrupted.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from parallelize.api.calls import Call
+from parallelize.api.calls import Options, make_call
 from parallelize.api.executor import Executor
 from parallelize.api.outcome import JobError, Outcome, Outcomes
 from parallelize.api.sources import Files, opened
 from parallelize.api.streams import Stream
-from parallelize.options import Common
 
 __all__ = ["Executor", "JobError", "Outcome", "Outcomes", "Stream", "map", "stream"]
 
@@ -37,14 +34,7 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
     files: Files | None = None,
     rows: Iterable[Mapping[str, Any]] | None = None,
     grid: Mapping[str, object] | None = None,
-    env: str | os.PathLike[str] | None = None,
-    workers: int | None = None,
-    out: str | os.PathLike[str] | None = None,
-    local: bool = False,
-    retry: bool = False,
-    join: bool = False,
-    config: str | os.PathLike[str] | None = None,
-    settings: Mapping[str, object] | None = None,
+    **options: Unpack[Options],
 ) -> Outcomes:
     """Run `command` once for each of `items`, and return their outcomes in the same order.
 
@@ -63,12 +53,9 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
     that fails raises nothing here. Not for several threads at once: for as long as it works,
     `local` changes the variables of this process.
     """
+    call = make_call(command, name, **options)
     if items is not None and not (items := list(items)):
         return Outcomes()
-    call = make_call(
-        command, name, env=env, workers=workers, out=out, local=local, retry=retry, join=join,
-        config=config, settings=settings,
-    )  # fmt: skip
     found: dict[int, Outcome] = {}
     with opened(items, files, rows, grid) as source:
         call.carry(source, found.__setitem__)
@@ -84,7 +71,7 @@ def stream(  # noqa: PLR0913 - as `map`
     rows: Iterable[Mapping[str, Any]] | None = None,
     grid: Mapping[str, object] | None = None,
     ordered: bool = False,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Stream:
     """Do as `map` does, and give each outcome as soon as its job has ended; see `Stream`.
 
@@ -93,27 +80,3 @@ def stream(  # noqa: PLR0913 - as `map`
     """
     call = make_call(command, name, **options)
     return Stream(call, lambda: opened(items, files, rows, grid), ordered=ordered)
-
-
-def make_call(  # noqa: PLR0913 - as `map`
-    command: str,
-    name: str,
-    *,
-    env: str | os.PathLike[str] | None = None,
-    workers: int | None = None,
-    out: str | os.PathLike[str] | None = None,
-    local: bool = False,
-    retry: bool = False,
-    join: bool = False,
-    config: str | os.PathLike[str] | None = None,
-    settings: Mapping[str, object] | None = None,
-) -> Call:
-    """Return what `map` is called for, but for the jobs."""
-    common = Common(config=Path(config) if config else None, run=name, local=local, join=join)
-    flags = {
-        **(settings or {}),
-        "run.command": command,
-        "run.env": str(Path(env).absolute()) if env else None,
-        "workers.count": workers,
-    }
-    return Call(common, flags, Path(out or f"{name}-out"), retry)

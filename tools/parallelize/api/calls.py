@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from parallelize.api.outcome import Outcome, outcome_of
 from parallelize.api.sources import Source, Task
@@ -25,6 +26,40 @@ from parallelize_core.result import Result
 
 Tell = Callable[[int, Outcome], None]
 """Hears of the task with this number."""
+
+
+class Options(TypedDict, total=False):
+    """What a call may say beside its command, its name and its jobs; see `map`."""
+
+    env: str | os.PathLike[str] | None
+    workers: int | None
+    out: str | os.PathLike[str] | None
+    local: bool
+    retry: bool
+    join: bool
+    config: str | os.PathLike[str] | None
+    settings: Mapping[str, object] | None
+
+
+def make_call(command: str, name: str, **options: Unpack[Options]) -> Call:
+    """Return the call of a run of this name; TypeError for an option that there is none of."""
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument: {', '.join(sorted(unknown))}")
+    env, config, local = options.get("env"), options.get("config"), options.get("local", False)
+    common = Common(
+        config=Path(config) if config else None,
+        run=name,
+        local=local,
+        join=options.get("join", False),
+    )
+    flags = {
+        **(options.get("settings") or {}),
+        "run.command": command,
+        "run.env": str(Path(env).absolute()) if env else None,
+        "workers.count": options.get("workers"),
+    }
+    folder = Path(options.get("out") or f"{name}-out")
+    return Call(common, flags, folder, options.get("retry", False))
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from parallelize.api.calls import Call
+from parallelize.api.calls import Options, make_call
 from parallelize.api.outcome import JobError, Outcome
 from parallelize.api.sources import Items
 from parallelize.commands.enqueue import send_jobs
@@ -33,10 +33,8 @@ class Executor:
     and asyncio.wrap_future makes them awaitable.
     """
 
-    def __init__(self, command: str, *, name: str, **options: Any) -> None:
-        from parallelize.api import make_call  # noqa: PLC0415 - which imports this
-
-        self._call: Call = make_call(command, name, **options)
+    def __init__(self, command: str, *, name: str, **options: Unpack[Options]) -> None:
+        self._call = make_call(command, name, **options)
         self._folder = TemporaryDirectory(prefix="parallelize-")
         self._items = Items(Path(self._folder.name))
         self._waiting: list[tuple[Any, Future[Outcome]]] = []
