@@ -45,3 +45,13 @@ def facts(**changes):
 
 def request(**changes):
     return replace(REQUEST, **changes)
+
+
+def only_fleet(plan):
+    (fleet,) = plan.fleets
+    return fleet
+
+
+def overrides(fleet):
+    (config,) = fleet.body["LaunchTemplateConfigs"]
+    return config["Overrides"]
