@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,8 @@ from tests.functional.container.images import (
     entry,
     layer,
     make_image,
-    needs_a_user_for_jobs,
     needs_registry,
+    needs_root,
 )
 
 from parallelize_agent.container.images import Images
@@ -150,18 +149,7 @@ def test_an_agent_that_leaves_ends_the_wait_for_another(
     os.close(lock)
 
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that the users of jobs reach, as on a machine of the image."""
-    # The Python of these tests may be in a folder that is nobody else's business.
-    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
-    folder = Path(f"/var/cache/parallelize-test-{os.getpid()}")
-    folder.mkdir(mode=0o711)
-    yield folder
-    isolation.remove(folder)
-
-
-@needs_a_user_for_jobs
+@needs_root
 def test_on_a_machine_with_users_for_jobs_it_is_nobodys_to_write_and_everybodys_to_read(
     images: MakeImages, registry: Registry, tmp_path: Path, machine: Path
 ) -> None:
@@ -176,7 +164,7 @@ def test_on_a_machine_with_users_for_jobs_it_is_nobodys_to_write_and_everybodys_
         assert status.st_mode & 0o044 == 0o044, path
 
 
-@needs_a_user_for_jobs
+@needs_root
 def test_a_job_in_a_container_is_its_own_user_and_reaches_no_other_job(
     images: MakeImages, registry: Registry, shell: Made, machine: Path
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from tests.functional.container.images import (
     hard_link,
     layer,
     link,
-    needs_a_user_for_jobs,
+    needs_root,
 )
 
 from parallelize_agent.container import unpack
@@ -250,22 +249,16 @@ def test_what_is_mounted_over_is_a_real_folder_or_file_whatever_the_image_has(
     assert (root.parent / "secret").read_text() == "untouched"
 
 
-@needs_a_user_for_jobs
-def test_it_is_done_with_the_rights_of_a_job(root: Path, tmp_path: Path) -> None:
+@needs_root
+def test_it_is_done_with_the_rights_of_a_job(machine: Path) -> None:
     """As on a machine of the image: not even a fault of the unpacking could reach the agent."""
     user = JobUsers.named("daemon").take()
-    # Below /tmp, which the job has one of its own of, it would be out of reach.
-    place = Path(f"/var/cache/parallelize-test-{os.getpid()}")
-    (place / "root").mkdir(parents=True)
-    (place / "layer").write_bytes(layer(entry("a", b"x"), entry("su", b"", mode=0o4755)))
-    (place / "tmp").mkdir()
-    try:
-        os.chown(place / "root", user.number, user.number)
-        os.chown(place / "tmp", user.number, user.number)
-        words = [unpack.__file__, f"{place}/root", "1000", "10", WORK, f"{place}/layer"]
-        isolation.describe_places(place / "tmp")
-        prefix = isolation.job_prefix(user, place / "tmp")
-        subprocess.run([*prefix, "/usr/bin/python3", "-I", "-S", *words], check=True, cwd=place)
-        assert (place / "root" / "a").stat().st_uid == user.number
-    finally:
-        shutil.rmtree(place)
+    (machine / "layer").write_bytes(layer(entry("a", b"x"), entry("su", b"", mode=0o4755)))
+    for name in ("root", "tmp"):
+        (machine / name).mkdir()
+        os.chown(machine / name, user.number, user.number)
+    words = [unpack.__file__, f"{machine}/root", "1000", "10", WORK, f"{machine}/layer"]
+    isolation.describe_places(machine / "tmp")
+    prefix = isolation.job_prefix(user, machine / "tmp")
+    subprocess.run([*prefix, sys.executable, "-I", "-S", *words], check=True, cwd=machine)
+    assert (machine / "root" / "a").stat().st_uid == user.number
