@@ -23,6 +23,8 @@ from parallelize_core.queue import Queue
 
 BIN = Path(sys.executable).parent
 NAMES = ("a.txt", "d/b.txt", "d/ü ñ.txt", "fails.txt")
+COMMAND_SECONDS = 120
+"""A command that takes longer is stuck; what it has said until then is part of the report."""
 UNUSUAL = (
     "-rf", " a  b ", "100%", "%2e%2e%2Fc+d", "back\\slash", "quote'\"<&>]]>", "key=value;x",
     "$(touch pwned)`id`|*?[a]", "#fragment?query", "~", "...", "CASE", "case",
@@ -64,6 +66,7 @@ class Project:
             env=self.environ,
             capture_output=True,
             text=True,
+            timeout=COMMAND_SECONDS,
         )
 
     def must(self, *words: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 
 import pytest
 from tests.image.harness.container import Container
+from tests.image.harness.crash import CRASH, starts
 from tests.image.harness.machine import (
     Boot,
     dropin,
@@ -44,14 +45,10 @@ def test_a_worker_drains_the_queue_and_powers_off(boot: Boot, services: Bench) -
 
 
 def test_an_agent_that_keeps_crashing_is_given_up_after_four_starts(
-    boot: Boot, services: Bench
+    boot: Boot, services: Bench, tmp_path: Path
 ) -> None:
-    crash = (
-        "[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo broken >&2; exit 1'\nRestartSec=100ms\n"
-    )
-    console = wait_for_power_off(boot(dropin(AGENT, crash)))
-    assert len(re.findall(r"^sh\[\d+\]: broken", console, re.MULTILINE)) == 4
-    assert "Start request repeated too quickly" in console
+    console = wait_for_power_off(boot(dropin(AGENT, CRASH)))
+    assert starts(tmp_path) == 4, console
     assert "parallelize: broken" in console
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.image.harness import needs, plain
 from tests.image.harness.container import Container, containers
+from tests.image.harness.crash import CRASH, starts
 from tests.image.harness.machine import environment, wait_for_power_off
 from tests.image.harness.network import private_network
 from tests.image.harness.plain import System
@@ -31,13 +31,6 @@ SYSTEMS = {
 LOOK = 'id -un >seen; sha256sum "$1" | cut -c -8 >>seen; cat /etc/motd.root >>seen; echo seen'
 
 KEY = "bootstrap/agent.zip"
-
-CRASH = """
-[Service]
-ExecStart=
-ExecStart=/bin/sh -c 'echo broken >&2; exit 1'
-RestartSec=100ms
-"""
 
 
 @pytest.fixture(params=SYSTEMS.values(), ids=SYSTEMS.keys())
@@ -110,7 +103,7 @@ def test_under_a_systemd_without_restart_mode_a_crashing_agent_has_its_four_star
     with containers() as started:
         started.append(Container(plain_tree, tmp_path, tuple(environment(outside.environment))))
         console = wait_for_power_off(started[0])
-    assert len(re.findall(r"^sh\[\d+\]: broken", console, re.MULTILINE)) == 4
+    assert starts(tmp_path) == 4, console
     assert "parallelize: broken" in console
 
 
