@@ -6,7 +6,7 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 
 WORKER, PIPELINE = f"{AGENT}worker.py", f"{AGENT}job/pipeline.py"
 RECEIVER, DRAIN = f"{AGENT}queue/receiver.py", f"{AGENT}queue/drain.py"
-REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/commands/enqueue.py"
+REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/operations/enqueue.py"
 PEERS = f"{AGENT}reporting/peers.py"
 SHUTDOWN, COMMAND = f"{AGENT}shutdown.py", f"{AGENT}process/command.py"
 RECEIVING, LEAVING = "functional/agent/test_receiving.py::", "functional/agent/test_shutdown.py::"
