@@ -33,8 +33,8 @@ from tests.bench.questions.page import FIGURES, write
 from tests.bench.small_cloud.process import CloudProcess, small_cloud
 
 COMMAND_SECONDS = 0.2
-FEW = 20
-"""Files for what takes a second for each."""
+FEW = 6
+"""Files for what takes some seconds for each."""
 
 SLOW = '#!/bin/sh\ntouch "$PWD/begun"\nsleep 2\n' + NO_OP.removeprefix("#!/bin/sh\n")
 
@@ -76,7 +76,7 @@ class Questions:
         """What the commands want of the CPU that is taken, in percent."""
         ours = COMPUTE.format(seconds=COMMAND_SECONDS)
         theirs = starters.COMPUTE.format(seconds=COMMAND_SECONDS)
-        for name, taken in self._each(cloud, ours, theirs, max(FEW, self.files // 10)):
+        for name, taken in self._each(cloud, ours, theirs, max(20, self.files // 10)):
             shares = [100 * COMMAND_SECONDS * one.count / one.cpu_seconds for one in taken]
             yield Figure(SHARE, name, "%", tuple(shares), more_is_better=True)
 
