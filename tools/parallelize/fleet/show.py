@@ -1,10 +1,11 @@
-"""A launch plan in words."""
+"""A launch plan, and what came of it, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
+from parallelize.fleet.execute import LaunchOutcome
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.placement import BEST
@@ -54,6 +55,15 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")
     return lines
+
+
+def describe_outcome(outcome: LaunchOutcome) -> list[str]:
+    """Return the lines that tell what came of a launch, beside the names of what was made."""
+    if not outcome.group:
+        return [f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}"]
+    if outcome.size > outcome.asked:
+        return [f"it has {outcome.size:,} workers already; parallelize scale ends some"]
+    return []
 
 
 def _network(plan: LaunchPlan) -> str:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from parallelize import settings
-from parallelize.console import escape, say, say_plan
+from parallelize.console import confirm, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.plan import plan_launch
 from parallelize.live import machine as life
@@ -22,7 +22,6 @@ from parallelize.live.transcript import Header, Transcript
 from parallelize.live.trial import Kind, Probe, Seen, Trial, random_name
 from parallelize.local.enter import local_defaults
 from parallelize.operations import enqueue, launch, prep
-from parallelize.operations.clean import confirm
 from parallelize.operations.findings import Finding, Verdict, line
 from parallelize.operations.run import unheard_interrupts
 from parallelize.options import Common
@@ -65,8 +64,7 @@ def _launch(context: Context) -> None:
     request = launch.make_request(context, queues, 1)
     plan = plan_launch(launch.read_facts(context, queues, request), request)
     outcome = launch.start(plan, context)
-    if error := outcome.error():
-        raise error
+    outcome.check()
 
 
 WORK = life.Work(prep.prepare, enqueue.send_jobs, _launch)

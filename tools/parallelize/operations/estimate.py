@@ -110,8 +110,7 @@ def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
     plan = plan_launch(facts, request)
     queues.main.send([entry.message(context.run).encode() for entry in chosen])
     outcome = start(plan, context)
-    if error := outcome.error():
-        raise error
+    outcome.check()
     say(f"{plural(len(chosen), 'random file')} on one worker")
     return plan
 

@@ -177,7 +177,8 @@ def carry_through(
 def show_plan(context: Context, folder: Path, again: Sequence[str] | None = None) -> None:
     """Print what `run` would do; changes nothing in S3, SQS and EC2."""
     check_apart(context, folder)
-    prep.show_plan(context, again)
+    for line in prep.planned(context, again):
+        say_plan(line)
     count = plural(context.settings.workers.count, "worker")
     say_plan("would send the jobs that have no result to the queue")
     say_plan(f"would launch up to {count}; see: parallelize launch --dry-run")

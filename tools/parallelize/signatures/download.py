@@ -1,4 +1,4 @@
-"""The parameters of `parallelize download`."""
+"""`parallelize download DIR`: fetch the outputs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer_json, say, say_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 
 
@@ -19,6 +20,19 @@ def download(
     common: Common = NOTHING,
 ) -> int:
     """Fetch the outputs of all finished jobs, keeping the input folder structure."""
-    from parallelize.operations import download as command
+    from parallelize.context import open_context
+    from parallelize.operations import download as operation
+    from parallelize.runs.apart import check_apart
 
-    return command.download(folder, dry_run=dry_run, json=json, common=common)
+    context = open_context(common)
+    check_apart(context, folder)
+    if dry_run:
+        for line in operation.planned(operation.make_plan(context, folder), folder):
+            say_plan(line)
+        return 0
+    done = operation.fetch(context, folder)
+    for line in operation.told(done, context.hint):
+        say(line)
+    if json:
+        answer_json(done.as_json(context.run))
+    return done.exit_code

@@ -1,64 +1,82 @@
-"""The parameters of `parallelize launch`."""
+"""`parallelize launch N`: start workers for the run."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json
+from parallelize_core.errors import UsageError
 
 
-def launch(
-    count: Annotated[int | None, Parameter(help="How many. [default: workers.count]")] = None,
-    *,
-    type_: Annotated[
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Machines:
+    """What the workers are, where the settings say otherwise; None means not given."""
+
+    types: Annotated[
         tuple[str, ...] | None,
         Parameter(name="--type", help="A machine type; may be repeated. [default: workers.types]"),
-    ] = None,
+    ] = None
     market: Annotated[
         Literal["spot", "on-demand"] | None,
         Parameter(help="Which market to ask. [default: workers.market]"),
-    ] = None,
+    ] = None
     on_demand: Annotated[
         int | None,
         Parameter(
             help="How many of the workers are on-demand, for the tail. [default: workers.on_demand]"
         ),
-    ] = None,
+    ] = None
     fallback: Annotated[
         bool | None,
         Parameter(
             help="Start on-demand what the spot market does not give. [default: workers.fallback]"
         ),
-    ] = None,
+    ] = None
     fleet: Annotated[
         Literal["one-time", "persistent"] | None,
         Parameter(
             help="persistent: an Auto Scaling group that replaces lost workers. "
             "[default: workers.fleet]"
         ),
-    ] = None,
+    ] = None
     autoscale: Annotated[
         bool | None,
         Parameter(
             help="persistent: follow the queue, from and to zero. [default: workers.autoscale]"
         ),
-    ] = None,
+    ] = None
     ami: Annotated[
         str | None,
         Parameter(
             help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME. "
             "[default: workers.ami]"
         ),
-    ] = None,
+    ] = None
     max_price: Annotated[
         float | None,
         Parameter(help="USD an hour for one spot worker. [default: workers.max_price]"),
-    ] = None,
+    ] = None
     max_cost: Annotated[
         float | None, Parameter(help="USD for the whole run. [default: workers.max_cost]")
-    ] = None,
+    ] = None
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {f"workers.{name}": given for name, given in vars(self).items()}
+
+
+AS_SET = Machines()
+
+
+def launch(
+    count: Annotated[int | None, Parameter(help="How many. [default: workers.count]")] = None,
+    *,
+    machines: Machines = AS_SET,
     when_below: Annotated[
         float | None,
         Parameter(
@@ -73,30 +91,35 @@ def launch(
     force: Force = False,
     json: Json = False,
     common: Common = NOTHING,
-) -> int | None:
+) -> None:
     """Start COUNT workers for the run.
 
     Refuses an empty queue, more workers than files, and what is above quota or
     cost limit. With --when-below it starts nothing before the price is right, and
     ctrl-C ends the wait.
     """
-    from parallelize.operations import launch as command
+    from parallelize.context import open_context
+    from parallelize.fleet.show import describe_outcome, describe_plan
+    from parallelize.operations import launch as operation
 
-    return command.launch(
-        count,
-        type_=type_,
-        market=market,
-        on_demand=on_demand,
-        fallback=fallback,
-        fleet=fleet,
-        autoscale=autoscale,
-        ami=ami,
-        max_price=max_price,
-        max_cost=max_cost,
-        when_below=when_below,
-        print_config=print_config,
-        dry_run=dry_run,
-        force=force,
-        json=json,
-        common=common,
-    )
+    if count is not None and count < 1:
+        raise UsageError("launch takes a number of workers, at least 1")
+    context = open_context(common, {"workers.count": count, **machines.flags()})
+    if print_config:
+        answer(operation.find_config(context).encode(indent=2))
+        return
+    plan = operation.make_plan(context, below=when_below, force=force)
+    if dry_run:
+        for line in describe_plan(plan):
+            say_plan(line)
+        say("nothing was created")
+        return
+    launched = operation.launch(context, plan)
+    if json:
+        answer_json(launched.as_json())
+    else:
+        for line in describe_outcome(launched.outcome):
+            say(line)
+        for name in launched.outcome.names:
+            answer(name)
+    launched.outcome.check()

@@ -1,4 +1,4 @@
-"""The parameters of `parallelize prep`."""
+"""`parallelize prep`: upload inputs and environment, and list the jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer_json, say, say_plan
 from parallelize.options import (
     NO_WORK,
     NOT_SAID,
@@ -31,13 +32,15 @@ def prep(
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""
-    from parallelize.operations import prep as command
+    from parallelize.context import open_context
+    from parallelize.operations import prep as operation
 
-    command.prep(
-        work=work,
-        create_bucket=create_bucket,
-        finished=finished,
-        dry_run=dry_run,
-        json=json,
-        common=common,
-    )
+    context = open_context(common, {**work.flags(), **finished.flags()})
+    if dry_run:
+        for line in operation.planned(context):
+            say_plan(line)
+        return
+    done = operation.prepare(context, create_bucket=create_bucket)
+    say(done.line)
+    if json:
+        answer_json(done.as_json())

@@ -1,4 +1,4 @@
-"""The parameters of `parallelize scale`."""
+"""`parallelize scale N`: bring the number of the run's workers to N."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer, say, say_plan
 from parallelize.options import NOTHING, Common, DryRun, Force
+from parallelize_core.errors import UsageError
 
 
 def scale(
@@ -15,12 +17,29 @@ def scale(
     dry_run: DryRun = False,
     force: Force = False,
     common: Common = NOTHING,
-) -> int | None:
+) -> None:
     """Start or end workers until the run has COUNT of them.
 
     Idle workers leave first. A worker that leaves hands its unfinished files
     back, uncharged.
     """
-    from parallelize.operations import scale as command
+    from parallelize.context import open_context
+    from parallelize.fleet.show import describe_outcome
+    from parallelize.operations import scale as operation
 
-    return command.scale(count, dry_run=dry_run, force=force, common=common)
+    if count < 0:
+        raise UsageError("scale takes a number of workers, 0 or more")
+    context = open_context(common)
+    scaling = operation.make_plan(context, count, force=force)
+    if dry_run:
+        for line in operation.planned(scaling):
+            say_plan(line)
+        if scaling.launch and not scaling.group:
+            say("nothing was created")
+        return
+    if outcome := operation.scale(context, scaling):
+        for line in describe_outcome(outcome):
+            say(line)
+        for name in outcome.names:
+            answer(name)
+        outcome.check()
