@@ -1,4 +1,4 @@
-"""The parameters of `parallelize check`."""
+"""`parallelize check FILE`: one file, on this machine, exactly as a worker would process it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.options import COMMON, NO_WORK, Json, Work
+from parallelize.console import answer, answer_json, say
+from parallelize.options import COMMON, NO_WORK, Common, Json, Work
 
 
 def check(
@@ -29,6 +30,16 @@ def check(
 
     Exits with 0 if it succeeds, with 1 if it fails or produces no output.
     """
-    from parallelize.operations import check as command
+    from parallelize.context import open_context
+    from parallelize.operations.check import check as process
+    from parallelize.operations.one_file import sentences
 
-    return command.check(file, out=out, work=work, json=json, config=config)
+    done = process(open_context(Common(config=config), work.flags()), file, out)
+    for line in sentences(done):
+        say(line)
+    if json:
+        answer_json(done.as_json())
+    else:
+        for path in done.outputs:
+            answer(str(path))
+    return done.exit_code

@@ -1,11 +1,13 @@
-"""The parameters of `parallelize dashboard`."""
+"""`parallelize dashboard`: the run in a browser, on this machine, as it goes on."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer, say
 from parallelize.options import NOTHING, SWITCH, Common
 
 ANY_PORT = 0
@@ -24,6 +26,15 @@ def dashboard(
     It shows, and changes nothing. The address has a token, without which nobody
     can read.
     """
-    from parallelize.operations import dashboard as command
+    from parallelize.context import open_context
+    from parallelize.operations import dashboard as operation
 
-    command.dashboard(port=port, open_=open_, common=common)
+    context = open_context(common)
+    if not operation.has_begun(context):
+        say(f'there is no run "{context.run}" yet; its page will show it as soon as there is')
+    with operation.listening(context, common, port) as server:
+        url = f"{server.url}{context.run}/"
+        answer(url)
+        say("ctrl-C ends it; it looks at the run only while a browser asks")
+        with operation.door(url, say) if open_ else nullcontext():
+            server.serve_forever()

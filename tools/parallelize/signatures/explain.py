@@ -1,4 +1,4 @@
-"""The parameters of `parallelize explain`."""
+"""`parallelize explain FILE`: is its result up to date, and if not, what differs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.completers import complete_file
+from parallelize.console import answer, answer_json
 from parallelize.options import NO_WORK, NOTHING, Common, Json, Work
 
 
@@ -22,6 +23,12 @@ def explain(
     common: Common = NOTHING,
 ) -> None:
     """Say whether a file's outputs are up to date, and which part differs if they are not."""
-    from parallelize.operations import explain as command
+    from parallelize.context import open_context
+    from parallelize.operations.explain import explain_job
 
-    command.explain(file, work=work, json=json, common=common)
+    found = explain_job(open_context(common, work.flags()), file)
+    if json:
+        answer_json({"schema": 1, **vars(found)})
+        return
+    for line in found.lines():
+        answer(line)

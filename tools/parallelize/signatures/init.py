@@ -1,4 +1,4 @@
-"""The parameters of `parallelize init`."""
+"""`parallelize init`: a folder to begin with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer, escape, say, say_plan
 from parallelize.options import SWITCH, DryRun
 
 
@@ -20,6 +21,15 @@ def init(
     dry_run: DryRun = False,
 ) -> None:
     """Make parallelize.toml, a script and a folder for the inputs."""
-    from parallelize.operations import init as command
+    from parallelize.operations import init as operation
 
-    command.init(folder, example=example, dry_run=dry_run)
+    contents = operation.contents_for(folder, example=example)
+    if dry_run:
+        for name in contents:
+            say_plan(f"would write {escape(str(folder / name))}")
+        return
+    operation.make(folder, contents, example=example)
+    where = "" if folder == Path() else f"cd {escape(str(folder))} && "
+    say("next:" if example else "next: put files into inputs/, then:")
+    say(f"  {where}parallelize run --local")
+    answer(str(folder / "parallelize.toml"))

@@ -1,7 +1,8 @@
-"""The parameters of `parallelize kill`."""
+"""`parallelize kill`: end the run's machines now, and say what is left."""
 
 from __future__ import annotations
 
+from parallelize.console import answer_json, say, say_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 
 
@@ -10,6 +11,19 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
 
     Nothing that does not carry the run's tag is touched. It may be repeated.
     """
-    from parallelize.operations import kill as command
+    from parallelize.context import open_context
+    from parallelize.operations import kill as operation
 
-    command.kill(dry_run=dry_run, json=json, common=common)
+    context = open_context(common)
+    if dry_run:
+        for line in operation.planned(context):
+            say_plan(line)
+        return
+    operation.check_owner(context)
+    statement = operation.terminate_run(context)
+    for line in operation.sentences(statement):
+        say(line)
+    if json:
+        answer_json(operation.record(statement))
+    if not statement.clear:
+        raise operation.unclear(statement)

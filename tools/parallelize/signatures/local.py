@@ -1,4 +1,4 @@
-"""The parameters of `parallelize local …`."""
+"""`parallelize local …`: the local cloud for a whole shell, and accidents at will."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from parallelize.completers import complete_machine
+from parallelize.console import answer, answer_json, escape, say
 from parallelize.examples import epilogue
 from parallelize.local.disk import DEFAULT_QUOTA_BYTES
 from parallelize.options import Json
@@ -38,7 +39,9 @@ def start(
     """Start it, and print what leads a shell to it: eval "$(parallelize local start)"."""
     from parallelize.operations import local
 
-    local.start(port=port, quota_bytes=int(quota * GB))
+    for line in local.exports(local.start(port=port, quota_bytes=int(quota * GB))):
+        answer(line)
+    say(f"{local.NOT_AWS}\nstop it with: parallelize local stop")
 
 
 @app.command(help_epilogue=epilogue("local stop"))
@@ -46,7 +49,10 @@ def stop() -> None:
     """Stop it; its machines are gone, and its files and queues are there at the next start."""
     from parallelize.operations import local
 
-    local.stop()
+    if local.stop():
+        say("the local cloud has stopped; `parallelize local start` brings its runs back")
+    else:
+        say("no local cloud is running")
 
 
 @app.command(help_epilogue=epilogue("local status"))
@@ -54,7 +60,12 @@ def status(*, json: Json = False) -> None:
     """Show whether it runs, and its machines."""
     from parallelize.operations import local
 
-    local.status(json=json)
+    found = local.look()
+    if json:
+        answer_json(found.as_json())
+        return
+    for line in found.lines():
+        answer(line)
 
 
 @app.command(help_epilogue=epilogue("local interrupt"))
@@ -64,14 +75,16 @@ def interrupt(
     seconds: Annotated[float, Parameter(help="How long it has until it is taken.")] = 120.0,
 ) -> None:
     """Give a machine a spot notice."""
-    from parallelize.operations import local
+    from parallelize.operations.local import running_cloud
 
-    local.interrupt(machine, seconds=seconds)
+    running_cloud().interrupt(machine, seconds)
+    say(f"{escape(machine)} will be gone in {seconds:g} s, and has been told")
 
 
 @app.command(help_epilogue=epilogue("local kill"))
 def kill(machine: MachineId) -> None:
     """Pull a machine's plug."""
-    from parallelize.operations import local
+    from parallelize.operations.local import running_cloud
 
-    local.kill(machine)
+    running_cloud().kill(machine)
+    say(f"{escape(machine)} is gone")

@@ -1,13 +1,16 @@
-"""The parameters of `parallelize logs`."""
+"""`parallelize logs FILE`: what happened at each attempt at a file, and what it printed."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import chain
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from parallelize.completers import complete_file
+from parallelize.console import answer, answer_json
 from parallelize.options import NOTHING, SWITCH, Common, Json
+from parallelize_core.errors import NothingToDoError, UsageError
 
 
 def logs(
@@ -23,6 +26,26 @@ def logs(
     common: Common = NOTHING,
 ) -> None:
     """Print the record and the log of every attempt at a file."""
-    from parallelize.operations import logs as command
+    from parallelize.context import open_context
+    from parallelize.runs.attempts import read_attempts, read_setups, report, setup_lines
+    from parallelize.runs.ownership import tell_whose
 
-    command.logs(file, setup=setup, attempt=attempt, json=json, common=common)
+    context = open_context(common)
+    tell_whose(context)
+    if setup:
+        found = read_setups(context.store, context.layout)
+        if not found:
+            raise NothingToDoError("no set-up has ended on a worker yet", fix="parallelize status")
+        records: list[dict[str, Any]] = [{"name": name, "log": log} for name, log in found.items()]
+        lines = setup_lines(found)
+    elif file is None:
+        raise UsageError("which file?", fix="parallelize logs FILE, or: parallelize logs --setup")
+    else:
+        attempts = read_attempts(context, file, attempt)
+        records = [one.model_dump(mode="json") for one in attempts]
+        lines = chain.from_iterable(map(report, attempts))
+    if json:
+        answer_json(records)
+        return
+    for line in lines:
+        answer(line)

@@ -1,4 +1,4 @@
-"""The parameters of `parallelize repro`."""
+"""`parallelize repro FILE`: a job of the run again, here, with its own input and environment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.completers import complete_file
+from parallelize.console import answer, answer_json, say
 from parallelize.options import NOTHING, Common, Json
 
 
@@ -32,6 +33,19 @@ def repro(
     The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it
     fails.
     """
-    from parallelize.operations import repro as command
+    from parallelize.context import open_context
+    from parallelize.operations.one_file import sentences
+    from parallelize.operations.repro import repro as process
+    from parallelize.runs.ownership import tell_whose
 
-    return command.repro(file, out=out, json=json, common=common)
+    context = open_context(common)
+    tell_whose(context)
+    done = process(context, file, out)
+    for line in sentences(done):
+        say(line)
+    if json:
+        answer_json(done.as_json())
+    else:
+        for path in done.outputs:
+            answer(str(path))
+    return done.exit_code

@@ -1,4 +1,4 @@
-"""The parameters of `parallelize retry`."""
+"""`parallelize retry`: send failed jobs again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.completers import complete_file
+from parallelize.console import answer_json, say, say_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
 
 
@@ -35,6 +36,15 @@ def retry(
     gone or spoilt. If the environment or the command has changed here, the new
     one is used.
     """
-    from parallelize.operations import retry as command
+    from parallelize.context import open_context
+    from parallelize.operations import retry as operation
 
-    command.retry(*files, again=again, silent=silent, dry_run=dry_run, json=json, common=common)
+    context = open_context(common)
+    if dry_run:
+        for line in operation.planned(context, files, again=again, silent=silent):
+            say_plan(line)
+        return
+    done = operation.retry_jobs(context, files, again=again, silent=silent)
+    say(done.line)
+    if json:
+        answer_json({"schema": 1, **vars(done)})

@@ -1,4 +1,4 @@
-"""The parameters of `parallelize run`."""
+"""`parallelize run`: all of it. Prepare, enqueue, launch, watch, download."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.options import (
     NO_WORK,
     NOT_SAID,
@@ -51,17 +52,25 @@ def run(
     that produced no output, of several, counts as a success only with
     run.require_output = false.
     """
-    from parallelize.operations import run as command
+    from parallelize.operations import run as operation
+    from parallelize.runs.joblog import check_joblog
 
-    return command.run(
-        *words,
-        out=out,
-        workers=workers,
-        joblog=joblog,
-        again=again,
-        work=work,
-        finished=finished,
-        dry_run=dry_run,
-        json=json,
-        common=common,
-    )
+    with operation.understood(words, work, common, again=again) as asked:
+        flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
+        context = operation.open_run(asked.common, flags)
+        operation.check_count(context)
+        folder = out or context.folder / operation.OUT
+        if joblog:
+            check_joblog(joblog)
+        if dry_run:
+            for line in operation.planned(context, folder, asked.again):
+                say_plan(line)
+            return 0
+        ended = operation.run(context, folder, local=common.local, again=asked.again, log=joblog)
+    for line in ended.lines:
+        say(line)
+    if json:
+        answer_json(ended.as_json())
+    else:
+        answer(str(folder))
+    return ended.exit_code

@@ -1,4 +1,4 @@
-"""The parameters of `parallelize status`."""
+"""`parallelize status`: how the run is doing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import answer, answer_json, columns
 from parallelize.options import NOTHING, SWITCH, Common, Json
 
 
@@ -21,6 +22,23 @@ def status(
 
     With --watch --json, each look is a line of JSON.
     """
-    from parallelize.operations import status as command
+    from parallelize.context import open_context
+    from parallelize.operations.status import make_look
+    from parallelize.runs.ownership import tell_whose
+    from parallelize.runs.view import as_json, page
+    from parallelize.runs.watch import open_view, watch
 
-    command.status(watch_=watch_, json=json, common=common)
+    context = open_context(common)
+    tell_whose(context)
+    look = make_look(context)
+    limit = context.settings.workers.max_cost
+    if watch_ and json:
+        watch(look, lambda now: answer_json(as_json(now, limit)), lambda now: now.finished)
+    elif watch_:
+        with open_view() as view:
+            watch(look, view, lambda now: now.finished)
+    elif json:
+        answer_json(as_json(look(), limit))
+    else:
+        for line in page(look(), columns()):
+            answer(line)

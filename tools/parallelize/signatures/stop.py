@@ -1,4 +1,4 @@
-"""The parameters of `parallelize stop`."""
+"""`parallelize stop`: drain the run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from parallelize.console import say, say_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun
 
 
@@ -19,6 +20,23 @@ def stop(
 
     `parallelize enqueue` lets the run go on.
     """
-    from parallelize.operations import stop as command
+    from parallelize.context import open_context
+    from parallelize.operations import stop as operation
+    from parallelize.units import plural
 
-    command.stop(wait=wait, dry_run=dry_run, common=common)
+    context = open_context(common)
+    before = operation.find(context)
+    if dry_run:
+        for line in operation.planned(context, before):
+            say_plan(line)
+        return
+    operation.drain(context, before)
+    say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")
+    if wait:
+        for line in operation.await_all(context, before):
+            say(line)
+    elif before.machines:
+        there = plural(len(before.machines), "worker")
+        say(f"{there} still there; parallelize status --watch{context.hint}")
+    else:
+        say("left: no machine (checked)")

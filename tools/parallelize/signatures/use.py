@@ -1,8 +1,12 @@
-"""The parameters of `parallelize use`."""
+"""`parallelize use`: which cloud commands use unless they say."""
 
 from __future__ import annotations
 
+import os
 from typing import Literal
+
+from parallelize.choice import VARIABLE, remember
+from parallelize.console import say
 
 
 def use(cloud: Literal["local", "aws"], /) -> None:
@@ -14,6 +18,7 @@ def use(cloud: Literal["local", "aws"], /) -> None:
     Args:
         cloud: `local`, as if every command had --local; or `aws`.
     """
-    from parallelize.operations import use as command
-
-    command.use(cloud)
+    remember(local=cloud == "local")
+    say(f"from now on commands use {'the local cloud' if cloud == 'local' else 'AWS'}")
+    if VARIABLE in os.environ:
+        say(f"but not in this shell, where {VARIABLE} is set: unset {VARIABLE}")
