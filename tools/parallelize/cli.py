@@ -1,8 +1,8 @@
 """The command line: the list of commands, and the one place where errors are printed.
 
-A command is a function of its own module in `commands`: its parameters, its help, one operation that
-it calls, and what is printed of the outcome. To add one, add a line to COMMANDS, two to `examples`,
-and the function. It
+A command is a function of its own module in `commands`: its parameters, its help, one operation
+that it calls, and what is printed of the outcome. To add one, add a line to COMMANDS, two to
+`examples`, and the function. It
 
 - takes its own parameters, then keyword-only flags; `common: Common = NOTHING` gives it --config,
   --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
@@ -12,9 +12,9 @@ and the function. It
 - prints its answer with `console.answer`, everything else with `console.say`,
 - returns an exit code, or None for 0.
 
-Whatever goes wrong is raised as one of the classes of `parallelize_core.errors`; calls of AWS are in
-`aws_errors.translated`. A group of commands is a cyclopts App in a module, named like a function:
-"module:app". What a command's own help says is the docstring of its function.
+Whatever goes wrong is raised as one of the classes of `parallelize_core.errors`; calls of AWS are
+in `aws_errors.translated`. A group of commands is a cyclopts App in a module, named like a
+function: "module:app". What a command's own help says is the docstring of its function.
 """
 
 from __future__ import annotations
