@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from parallelize.console import answer_json, confirm, say, say_plan
 from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
 from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from parallelize.context import Context
+    from parallelize.operations.findings import Finding
 
 
 def doctor(
@@ -45,27 +49,16 @@ def doctor(
     """
     from parallelize.context import open_context
     from parallelize.operations import doctor as operation
-    from parallelize.operations import doctor_live, quota_request
     from parallelize.operations.findings import line
 
-    if live:
-        with doctor_live.plan(common, machine=machine) as rehearsal:
-            for words in rehearsal.words:
-                (say_plan if dry_run else say)(words)
-            if dry_run:
-                return 0
-            confirm("Do it?", yes=yes)
-            findings = doctor_live.rehearse(rehearsal, transcript)
-    elif machine or transcript:
+    if (machine or transcript) and not live:
         raise UsageError("--machine and --transcript go with --live")
-    elif vcpus is not None:
-        context = open_context(common)
-        request = quota_request.plan_request(context, vcpus)
+    if live:
+        findings = _rehearse(common, transcript, machine=machine, dry_run=dry_run, yes=yes)
         if dry_run:
-            say_plan(f"would ask AWS {request.words} in {context.region}")
             return 0
-        say(f"asked AWS {request.words}: {quota_request.send(context, request)}")
-        say("it answers within minutes to days; parallelize doctor shows the quota that holds")
+    elif vcpus is not None:
+        _request_quota(open_context(common), vcpus, dry_run=dry_run)
         return 0
     else:
         findings = operation.diagnose(open_context(common), local=common.local)
@@ -74,3 +67,28 @@ def doctor(
     if json:
         answer_json(operation.as_json(findings))
     return operation.exit_code(findings)
+
+
+def _rehearse(
+    common: Common, transcript: Path | None, *, machine: bool, dry_run: bool, yes: bool
+) -> list[Finding]:
+    from parallelize.operations import doctor_live
+
+    with doctor_live.plan(common, machine=machine) as rehearsal:
+        for words in rehearsal.words:
+            (say_plan if dry_run else say)(words)
+        if dry_run:
+            return []
+        confirm("Do it?", yes=yes)
+        return doctor_live.rehearse(rehearsal, transcript)
+
+
+def _request_quota(context: Context, vcpus: int, *, dry_run: bool) -> None:
+    from parallelize.operations import quota_request
+
+    plan = quota_request.plan_request(context, vcpus)
+    if dry_run:
+        say_plan(f"would ask AWS {plan.words} in {context.region}")
+        return
+    say(f"asked AWS {plan.words}: {quota_request.send(context, plan)}")
+    say("it answers within minutes to days; parallelize doctor shows the quota that holds")
