@@ -90,8 +90,8 @@ MUTATIONS = (
         "last-heartbeat-is-insisted-on",
         "the last heartbeat is tried again until it is written",
         f"{AGENT}reporting/heartbeat.py",
-        "                while not await self._write(self.describe()):",
-        "                while await self._write(self.describe()) is None:",
+        "                await patiently(self._write_now)",
+        "                await self._write_now()",
         (f"{SUCCESS}test_the_last_heartbeat_is_written_although_the_store_refuses_it_at_first",),
     ),
     Mutation(
