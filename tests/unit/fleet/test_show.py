@@ -9,7 +9,7 @@ from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.rates import shipped
-from parallelize.fleet.show import describe_leftovers, describe_plan, usd
+from parallelize.fleet.show import describe_leftovers, describe_plan
 from parallelize.settings import DEFAULT_TYPES
 from parallelize_core.config import MAX_USER_DATA_BYTES
 
@@ -93,13 +93,6 @@ def test_every_line_of_a_plan_fits_beside_its_mark(changes):
         addresses=True,
     )
     assert all(len(line) + DRY_RUN_COLUMNS <= 80 for line in lines(given, **changes))
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"), [(0.0, "$0.00"), (0.00003, "less than $0.01"), (1234.5, "$1,234.50")]
-)
-def test_money(amount, text):
-    assert usd(amount) == text
 
 
 def test_leftovers_are_told_with_age_and_cost():

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from parallelize.bulk import get_each
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs import reuse
@@ -21,7 +20,7 @@ from parallelize.runs.merge import merge_entry
 from parallelize.runs.outdated import Comparison, Outdated, Reason
 from parallelize.runs.record import find_run
 from parallelize.runs.results import list_results
-from parallelize.runs.snapshot import decode_heartbeat
+from parallelize.runs.snapshot import read_heartbeats
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import CENT, plural, show_duration, show_usd
 from parallelize_core.cost import spent_usd
@@ -147,9 +146,7 @@ def told(context: Context, done: Sequence[Outdated]) -> list[str]:
 
 def _cost(context: Context, done: Sequence[Outdated]) -> str:
     seconds = sum(one.seconds for one in done)
-    places = (item.key for item in context.store.list(context.layout.agents.prefix))
-    beats = (decode_heartbeat("", body) for _, body in get_each(context.store, places) if body)
-    usd = spent_usd(beat for beat in beats if beat)
+    usd = spent_usd(read_heartbeats(context.store, context.layout))
     so_far = f"; the whole run has cost about {show_usd(usd)} so far" if usd >= CENT else ""
     return f"their commands took {show_duration(seconds)} in all{so_far}"
 

@@ -25,15 +25,14 @@ from parallelize.queues import Queues, delete_queues
 from parallelize.runs import old_versions
 from parallelize.runs.old_versions import Version
 from parallelize.runs.ownership import place_elsewhere
+from parallelize.runs.snapshot import read_heartbeats
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
-    DecodeError,
     MissingError,
     NothingToDoError,
     ParallelizeError,
     UsageError,
 )
-from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import ObjectInfo, Store
 
@@ -210,15 +209,7 @@ def delete_versions(context: Context, *, keep_outputs: bool) -> int:
 
 def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
     """Return the workers whose heartbeat is fresh; `now` in seconds since 1970."""
-    alive = []
-    for item in store.list(layout.agents.prefix):
-        try:
-            heartbeat = Heartbeat.decode(store.get(item.key))
-        except (MissingError, DecodeError):
-            continue
-        if heartbeat.alive(now):
-            alive.append(heartbeat.worker)
-    return alive
+    return [beat.worker for beat in read_heartbeats(store, layout) if beat.alive(now)]
 
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:

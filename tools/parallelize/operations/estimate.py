@@ -13,7 +13,6 @@ from typing import Any
 from parallelize.context import Context
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.show import usd
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.status import make_reader
 from parallelize.queues import make_queues
@@ -24,11 +23,11 @@ from parallelize.runs.results import read_results
 from parallelize.runs.spending import NOT_COUNTED
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.watch import open_view, watch
-from parallelize.units import plural, show_duration, show_size
+from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.cost import spent
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.manifest import Entry, finished, read_parts
+from parallelize_core.manifest import Entry, finished, read_entries
 
 COUNTED = "machines, addresses, disks, requests, metrics and log"
 
@@ -77,12 +76,8 @@ def choose(context: Context, count: int) -> Sample:
             paused, "parallelize enqueue resumes it",
         )  # fmt: skip
     done = finished(store, layout)
-    open_jobs = [
-        entry
-        for part in read_parts(store, layout)
-        for entry in part.entries
-        if layout.result(entry.key) not in done
-    ]
+    jobs = read_entries(store, layout)
+    open_jobs = [job for job in jobs if layout.result(job.key) not in done]
     if not open_jobs:
         raise NothingToDoError("every file of the run has a result", None, "parallelize status")
     chosen = random.sample(open_jobs, min(count, len(open_jobs)))
@@ -176,7 +171,7 @@ def _span(hours: Range) -> str:
 def _money(cost: Range | None) -> str:
     if cost is None:
         return "not known"
-    low, high = usd(cost.low), usd(cost.high)
+    low, high = show_usd(cost.low), show_usd(cost.high)
     return f"{low if low == high else f'{low} to {high}'} for the rest"
 
 

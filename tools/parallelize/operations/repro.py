@@ -23,7 +23,7 @@ from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry, read_entries
 from parallelize_core.run import Environment, Run
 
 OUT = "repro"
@@ -56,8 +56,7 @@ def repro(context: Context, file: str, out: Path | None = None) -> one_file.Done
 
 def find_entry(context: Context, file: str) -> Entry:
     """Return the one line of the manifest that `file` means."""
-    parts = read_parts(context.store, context.layout)
-    entries = {entry.key: entry for part in parts for entry in part.entries}
+    entries = {entry.key: entry for entry in read_entries(context.store, context.layout)}
     return entries[find_key(entries, file, key_of_path(context, file))]
 
 
