@@ -88,7 +88,7 @@ def measure_recovery(
     run = BenchRun.make(cloud, script)
     consumer.send(run, 1)
     with consumer.at_work(run, core) as first:
-        first.wait_for(lambda: run.stats()["in_flight"] > 0)
+        first.wait_for(lambda: run.stats()["leased"] > 0)
         time.sleep(1)  # so that its command has begun
         ended = time.monotonic()
         if told:

@@ -1,7 +1,7 @@
 """What starts commands itself, without a queue in a service: from its start to its end.
 
 Each gets a script that takes a number, reads `input` and leaves `out/NUMBER`. The loop that is
-like dsub's fetches the input and stores the output by the AWS CLI, for each file anew.
+like dsub's fetches the input and stores the output of each file by the AWS CLI.
 """
 
 from __future__ import annotations
