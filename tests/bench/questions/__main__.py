@@ -36,7 +36,7 @@ COMMAND_SECONDS = 0.2
 FEW = 6
 """Files for what takes some seconds for each."""
 
-SLOW = '#!/bin/sh\ntouch "$PWD/begun"\nsleep 2\n' + NO_OP.removeprefix("#!/bin/sh\n")
+SLOW = '#!/bin/sh\ntouch "$PWD/begun"\nsleep 5\n' + NO_OP.removeprefix("#!/bin/sh\n")
 
 
 @dataclass(frozen=True)
