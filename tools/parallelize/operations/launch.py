@@ -26,6 +26,7 @@ from parallelize.fleet.facts import Facts, Interruptions, Work
 from parallelize.fleet.gather import Place, gather
 from parallelize.fleet.placement import ask
 from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.plan_json import plan_as_json
 from parallelize.fleet.pool_choice import steers
 from parallelize.fleet.pool_history import history
 from parallelize.fleet.request import LaunchRequest, shares
@@ -85,6 +86,8 @@ def launch(  # noqa: PLR0913 - each is a flag of its own
     plan = make_plan()
     if dry_run:
         show(plan, dry_run=True)
+        if json:
+            answer_json(plan_as_json(plan))
         return None
     check_ours(context)
     began = time.monotonic()
