@@ -1,4 +1,4 @@
-"""What the job of `doctor --live --machine` tells of the metadata service, and what is made of it."""
+"""What the job of `doctor --live --machine` tells of the metadata service, and what that means."""
 
 import subprocess
 import sys
