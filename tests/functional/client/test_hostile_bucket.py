@@ -226,6 +226,7 @@ def test_records_of_a_chain_that_are_garbage_hide_nothing_of_the_run(
         store.put(place, _steered(store.get(place)) if steered else body)
     check_commands(chained, OF_CHAINS, capsys)
     assert chained.call("status") == 0
+    assert chained.call("prep", "--changed", "keep") == 0
     assert chained.call("download", "elsewhere", "--json") in {0, 1}
     assert "b.csv" in {path.name for path in Path("elsewhere").iterdir()}
 
