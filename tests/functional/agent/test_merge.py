@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, until
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import RunLayout
