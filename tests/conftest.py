@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,27 @@ for name in [*os.environ]:
     if name.startswith(("AWS_", "PARALLELIZE_")):
         del os.environ[name]
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+HERE = Path(__file__).parent
+REAL_PROCESSES = [HERE / name for name in ("e2e", "image", "conformance", "functional")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a test of real processes that fails a second try, which the summary tells (RERUN).
+
+    Ten thousand of them on a machine that is busy with other things: one that misses its moment
+    would hide what all others say. A second failure counts.
+    """
+    for item in items:
+        if any(folder in item.path.parents for folder in REAL_PROCESSES):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the first try of a test was about that passed at the second."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("_", f"the first try of {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -30,9 +30,9 @@ from tests.chaos.proxy import Door, Network, Trouble
 from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
 from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
 
-from parallelize.commands.enqueue import Sender
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize.local.records import REGION
+from parallelize.operations.enqueue import Sender
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig, DrainSettings

@@ -89,6 +89,7 @@ class Project:
         """Have an agent process what is on the queue."""
         (self.folder / "agent.json").write_text(agent_config(self).encode())
         agent = self.run("--config", "agent.json", program="parallelize-agent")
+        sys.stdout.write(agent.stderr)
         assert agent.returncode == 0, agent.stderr
 
     def fetched(self) -> dict[str, str]:

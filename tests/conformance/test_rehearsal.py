@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tests.conformance.other_server import other_server
 
-from parallelize.commands.doctor_live import Rehearsal, free_of_machines, rehearse
 from parallelize.context import open_context
 from parallelize.live import objects, queues
+from parallelize.operations.doctor_live import Rehearsal, free_of_machines, rehearse
 from parallelize.options import NOTHING
 
 OTHERWISE = {

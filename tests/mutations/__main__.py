@@ -103,7 +103,7 @@ class Copy:
         # Not from caches: a mutation may leave the file's size and its second as they were.
         paths = os.pathsep.join(str(self.root / name) for name in ("agent", "tools"))
         variables = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-        words = ("-m", "pytest", until, "-q", "-p", "no:cacheprovider")
+        words = ("-m", "pytest", until, "-q", "-p", "no:cacheprovider", "--force-reruns=0")
         return subprocess.run(
             [sys.executable, *words, f"--timeout={MOST_SECONDS}", *(f"tests/{t}" for t in tests)],
             check=False,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutations.mutation import AGENT, CORE, Mutation
 
-CHANGED = "tools/parallelize/commands/changed.py"
-REDO = "tools/parallelize/commands/redo.py"
+CHANGED = "tools/parallelize/operations/changed.py"
+REDO = "tools/parallelize/operations/redo.py"
 RECORD = "tools/parallelize/runs/record.py"
 REUSE = "tools/parallelize/runs/reuse.py"
 SUPERSEDED = "tools/parallelize/runs/superseded.py"

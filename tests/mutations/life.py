@@ -6,7 +6,7 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 
 WORKER, PIPELINE = f"{AGENT}worker.py", f"{AGENT}job/pipeline.py"
 RECEIVER, DRAIN = f"{AGENT}queue/receiver.py", f"{AGENT}queue/drain.py"
-REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/commands/enqueue.py"
+REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/operations/enqueue.py"
 PEERS = f"{AGENT}reporting/peers.py"
 SHUTDOWN, COMMAND = f"{AGENT}shutdown.py", f"{AGENT}process/command.py"
 RECEIVING, LEAVING = "functional/agent/test_receiving.py::", "functional/agent/test_shutdown.py::"
@@ -90,8 +90,8 @@ MUTATIONS = (
         "last-heartbeat-is-insisted-on",
         "the last heartbeat is tried again until it is written",
         f"{AGENT}reporting/heartbeat.py",
-        "                while not await self._write(self.describe()):",
-        "                while await self._write(self.describe()) is None:",
+        "                await patiently(self._write_now)",
+        "                await self._write_now()",
         (f"{SUCCESS}test_the_last_heartbeat_is_written_although_the_store_refuses_it_at_first",),
     ),
     Mutation(

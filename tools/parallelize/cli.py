@@ -1,7 +1,7 @@
 """The command line: the list of commands, and the one place where errors are printed.
 
 A command is a function with its parameters and its help in `signatures`, and one of the same name
-in `commands` that does the work and is imported when it is called: so help and completion are
+in `operations` that does the work and is imported when it is called: so help and completion are
 quick. To add one, add a line to COMMANDS, two to `examples`, and both functions. The first
 
 - takes its own parameters, then keyword-only flags; `common: Common = NOTHING` gives it --config,

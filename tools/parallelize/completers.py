@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cyclopts.completion import CompletionContext
 
-ANSWERS = "parallelize.commands.completing"
+ANSWERS = "parallelize.operations.completing"
 """Imported at the key only, for help to be quick."""
 
 FLAGS = ("config", "run", "bucket", "stack", "region", "profile", "local")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import operator
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
+from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
@@ -59,13 +60,19 @@ class HeartbeatWriter:
         It is tried again for a while if the store does not take it: `status` would otherwise
         show a worker that has left as one at work, until it is overdue.
         """
+        patiently = AsyncRetrying(
+            retry=retry_if_result(operator.not_),
+            wait=wait_random_exponential(multiplier=0.2, max=2),
+        )
         try:
             async with asyncio.timeout(self.last_seconds):
-                while not await self._write(self.describe()):
-                    await asyncio.sleep(random.uniform(0.1, 2))  # noqa: S311 - no secret
+                await patiently(self._write_now)
                 await self.after(self.describe())
         except TimeoutError:
             log.warning("the last heartbeat was not written")
+
+    async def _write_now(self) -> bool:
+        return await self._write(self.describe())
 
     async def _write(self, heartbeat: Heartbeat) -> bool:
         try:

@@ -18,9 +18,9 @@ import pytest
 from tests.conformance.other_server import endpoints
 
 from parallelize import cli
-from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
 from parallelize.local.cloud import local_cloud
+from parallelize.operations.prep import ensure_bucket
 from parallelize.options import Common
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import find_run

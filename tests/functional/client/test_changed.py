@@ -10,10 +10,10 @@ from io import StringIO
 import pytest
 from tests.functional.client.conftest import Project, cut_off
 
-from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.prep import prepare
-from parallelize.commands.redo import redo_late
 from parallelize.context import Context, open_context
+from parallelize.operations.enqueue import send_jobs
+from parallelize.operations.prep import prepare
+from parallelize.operations.redo import redo_late
 from parallelize.options import Common
 from parallelize.runs import superseded
 from parallelize.runs.record import load_run

@@ -8,7 +8,7 @@ import time
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.commands.clean import await_good_byes, make_plan, remove
+from parallelize.operations.clean import await_good_byes, make_plan, remove
 from parallelize_core.errors import MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout

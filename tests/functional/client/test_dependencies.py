@@ -15,7 +15,7 @@ import pytest
 from tests.functional.client.conftest import Project
 from tests.functional.wheels import Index, serve
 
-from parallelize.commands.repro import as_settings
+from parallelize.operations.repro import as_settings
 from parallelize.runs.record import find_run, load_run
 from parallelize_core.run import Dependencies, Run
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.commands.enqueue import send_jobs
+from parallelize.operations.enqueue import send_jobs
 from parallelize.queues import make_queues
 from parallelize_core import pause
 from parallelize_core.config import AgentConfig, DrainSettings

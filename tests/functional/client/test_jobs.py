@@ -7,8 +7,8 @@ import json
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.commands.check import find_job
 from parallelize.context import open_context
+from parallelize.operations.check import find_job
 from parallelize.options import Common
 from parallelize_core.errors import UsageError
 from parallelize_core.job import JobMessage

@@ -7,9 +7,9 @@ import time
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.commands.run import LOOKS_ALONE, Judge, launch_missing, living
-from parallelize.commands.status import make_reader
 from parallelize.fleet import instances
+from parallelize.operations.run import LOOKS_ALONE, Judge, launch_missing, living
+from parallelize.operations.status import make_reader
 from parallelize.runs.status import status_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.pause import pause

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.commands.prep import ensure_bucket
 from parallelize.context import Context, open_context
+from parallelize.operations.prep import ensure_bucket
 from parallelize.options import Common
 from parallelize.queues import PLACE, OthersQueueError, find_place, make_queues, place_tag
 from parallelize_core.layout import Location, RunLayout

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project, cut_off
 
-from parallelize.commands.prep import prepare
-from parallelize.commands.runs import listing
 from parallelize.context import open_context
+from parallelize.operations.prep import prepare
+from parallelize.operations.runs import listing
 from parallelize.options import Common
 from parallelize.project import PROJECT_FILE
 from parallelize.queues import PLACE, place_tag

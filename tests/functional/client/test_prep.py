@@ -10,8 +10,8 @@ import pytest
 from tests.conformance.other_server import endpoints
 from tests.functional.client.conftest import Project, cut_off
 
-from parallelize.commands.prep import prepare
 from parallelize.context import open_context
+from parallelize.operations.prep import prepare
 from parallelize.options import Common
 from parallelize.runs.record import find_run, load_run
 from parallelize_core.manifest import read_parts

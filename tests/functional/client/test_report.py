@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.commands.report import listed_prices
+from parallelize.operations.report import listed_prices
 from parallelize.project import PROJECT_FILE
 from parallelize_core.heartbeat import Heartbeat
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.functional.client.conftest import Project, cut_off, with_store
 
-from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.logs import read_attempts
-from parallelize.commands.retry import retry_jobs
+from parallelize.operations.enqueue import send_jobs
+from parallelize.operations.logs import read_attempts
+from parallelize.operations.retry import retry_jobs
 from parallelize.runs.record import drafted, load_run, publish
 from parallelize.runs.results import failed_results, read_result
 from parallelize_core.config import DrainSettings

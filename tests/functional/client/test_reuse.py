@@ -10,9 +10,9 @@ import pytest
 from tests.conformance.other_server import other_server
 from tests.functional.client.conftest import Project, cut_off
 
-from parallelize.commands.prep import prepare
-from parallelize.commands.retry import retry_jobs
 from parallelize.context import open_context
+from parallelize.operations.prep import prepare
+from parallelize.operations.retry import retry_jobs
 from parallelize.options import Common
 from parallelize.runs.results import read_result
 from parallelize_core.layout import RunLayout

@@ -5,9 +5,9 @@ import pytest
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
-from parallelize.commands.findings import Verdict, judge_permissions
 from parallelize.fleet.dry_runs import Answers
 from parallelize.fleet.permissions import Ask, principal, refused
+from parallelize.operations.findings import Verdict, judge_permissions
 
 USER = "arn:aws:iam::123456789012:user/ana"
 ROLE = "arn:aws:iam::123456789012:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_dev_1"

@@ -5,9 +5,9 @@ import base64
 import pytest
 from tests.functional.fleet.conftest import BUCKET
 
-from parallelize.commands.run import launch_missing
-from parallelize.commands.status import make_reader
 from parallelize.context import open_context
+from parallelize.operations.run import launch_missing
+from parallelize.operations.status import make_reader
 from parallelize.options import Common
 from parallelize.runs.status import status_of
 from parallelize_agent.machine.group import leave

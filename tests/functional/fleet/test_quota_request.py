@@ -5,7 +5,7 @@ import pytest
 from botocore.stub import Stubber
 from tests.functional.fleet.conftest import REGION
 
-from parallelize.commands.quota_request import QuotaRequest, plan_quota, send_quota_request
+from parallelize.operations.quota_request import QuotaRequest, plan_quota, send_quota_request
 from parallelize_core.errors import NothingToDoError, UsageError
 
 SPOT = "L-34B43A08"

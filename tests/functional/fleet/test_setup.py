@@ -11,9 +11,9 @@ from moto.cloudformation.models import cloudformation_backends
 from tests.functional.fleet.calls import recorded
 
 from parallelize import cli, stack
-from parallelize.commands.setup import stack_parameters
 from parallelize.context import open_context
 from parallelize.fleet.alarms import dead_letters_alarm, old_message_alarm, topic_arn
+from parallelize.operations.setup import stack_parameters
 from parallelize.options import Common
 from parallelize.stack.deploy import Stack
 from parallelize_core.names import Names

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.strict_aws.rules.machines import EndedAtOnce
 
-from parallelize.commands.doctor_live import WORK, rehearse, with_a_machine
 from parallelize.live import machine
+from parallelize.operations.doctor_live import WORK, rehearse, with_a_machine
 from parallelize.options import NOTHING
 from parallelize_core.errors import UsageError
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from tests.functional.fleet.conftest import Account
 
-from parallelize.commands.doctor_live import Rehearsal, free_of_machines, rehearse
 from parallelize.context import open_context
 from parallelize.live import fleets, objects, queues, watching
 from parallelize.live.rehearsal import KINDS
 from parallelize.live.trial import Kind
+from parallelize.operations.doctor_live import Rehearsal, free_of_machines, rehearse
 from parallelize.options import NOTHING
 from parallelize.runs.own_files import products
 from parallelize_core.errors import AccessError, ServiceError, UsageError

@@ -10,7 +10,7 @@ from tests.functional.fleet.iam import allows
 from tests.functional.strict.test_second_stack import policies
 
 from parallelize import stack
-from parallelize.commands.setup import with_listable
+from parallelize.operations.setup import with_listable
 from parallelize_core.config import AgentConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")

@@ -6,8 +6,8 @@ import pytest
 from tests.functional.fleet.conftest import BUCKET
 from tests.functional.strict.test_second_stack import policies
 
-from parallelize.commands.volume_grant import ensure_grant
 from parallelize.context import open_context
+from parallelize.operations.volume_grant import ensure_grant
 from parallelize.options import Common
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")

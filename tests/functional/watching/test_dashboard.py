@@ -15,13 +15,13 @@ import pytest
 from tests.unit.watching.scene import LAYOUT, Scene
 
 from parallelize import cli
-from parallelize.commands.prep import ensure_bucket
 from parallelize.context import open_context
 from parallelize.dashboard.live import Place
 from parallelize.dashboard.server import HEADERS, Dashboard
 from parallelize.dashboard.site import Site
 from parallelize.local.cloud import start
 from parallelize.local.loopback import is_ours
+from parallelize.operations.prep import ensure_bucket
 from parallelize.options import Common
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.testing import InMemoryStore

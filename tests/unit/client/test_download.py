@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.download import still_stored, told_refusals
+from parallelize.operations.download import still_stored, told_refusals
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.fetching import Fetcher, is_there
 from parallelize.runs.known_contents import KnownContents

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.enqueue import (
+from parallelize.operations.enqueue import (
     CHUNK,
     Sender,
     check_names,

@@ -101,7 +101,7 @@ def test_every_parameter_is_explained(command: str, function: Callable[..., Any]
 def test_a_command_takes_the_parameters_of_its_signature(
     command: str, function: Callable[..., Any]
 ) -> None:
-    module = function.__module__.replace("signatures", "commands")
+    module = function.__module__.replace("signatures", "operations")
     work = getattr(import_module(module), function.__name__)
     taken = set(inspect.signature(work).parameters)
     given = {

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.commands.local import machine_lines
 from parallelize.local.records import InstanceState, InstanceView
+from parallelize.operations.local import machine_lines
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from parallelize import cli
-from parallelize.commands.check import find_input
-from parallelize.commands.repro import as_settings
 from parallelize.context import Context
+from parallelize.operations.check import find_input
+from parallelize.operations.repro import as_settings
 from parallelize.runs.record import drafted
 from parallelize.settings import Resolved, resolve
 from parallelize_core.errors import UsageError

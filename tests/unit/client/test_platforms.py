@@ -65,7 +65,7 @@ def test_on_windows_it_is_said_what_to_use(words: list[str]) -> None:
 
 
 def test_on_macos_the_local_cloud_is_said_to_need_linux() -> None:
-    before = "import parallelize.commands.run"
+    before = "import parallelize.operations.run"
     done = python(AS_ON.format(before=before, platform="darwin", words=["run", "--local"]))
     assert done.returncode == 2
     assert "the local cloud runs on Linux only" in done.stderr

@@ -7,9 +7,9 @@ import boto3
 import pytest
 
 from parallelize import cli
-from parallelize.commands.local import exports
 from parallelize.local.cloud import LocalCloud
 from parallelize.local.records import CloudState
+from parallelize.operations.local import exports
 from parallelize.region import check_bucket, check_name
 from parallelize_core.errors import UsageError
 

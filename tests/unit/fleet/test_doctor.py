@@ -5,8 +5,13 @@ import pytest
 from botocore.stub import Stubber
 from tests.unit.fleet.examples import IMAGE, SPOT_STANDARD, kind
 
-from parallelize.commands.doctor import called_besides
-from parallelize.commands.findings import (
+from parallelize.fleet import call_limits
+from parallelize.fleet.call_limits import CallLimits, find_call_limits
+from parallelize.fleet.facts import Quota
+from parallelize.fleet.leftovers import Leftover
+from parallelize.fleet.network import Network
+from parallelize.operations.doctor import called_besides
+from parallelize.operations.findings import (
     Verdict,
     judge_clock,
     judge_disks,
@@ -17,11 +22,6 @@ from parallelize.commands.findings import (
     judge_requests,
     judge_stack,
 )
-from parallelize.fleet import call_limits
-from parallelize.fleet.call_limits import CallLimits, find_call_limits
-from parallelize.fleet.facts import Quota
-from parallelize.fleet.leftovers import Leftover
-from parallelize.fleet.network import Network
 from parallelize.settings import WorkersTable
 
 KINDS = [kind()]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.fleet.examples import facts, request
 
-from parallelize.commands.estimate import hourly_usd, request_usd, sentences
 from parallelize.fleet.plan import plan_launch
+from parallelize.operations.estimate import hourly_usd, request_usd, sentences
 from parallelize.runs.forecast import forecast, mean_range, percentiles
 from parallelize_core.charges import Charges
 from parallelize_core.heartbeat import Heartbeat, WorkerState

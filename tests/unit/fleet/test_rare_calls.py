@@ -17,7 +17,6 @@ from tests.unit.fleet.examples import facts, request
 import parallelize.fleet
 import parallelize.image
 from parallelize import bucket, queues
-from parallelize.commands import in_use, quota_request
 from parallelize.fleet import (
     alarms,
     autoscaling,
@@ -47,6 +46,7 @@ from parallelize.fleet.pool_choice import Dear
 from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
+from parallelize.operations import in_use, quota_request
 from parallelize.stack.deploy import Stack
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.names import Names

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.commands.scale import ScalePlan, check_gone, plan_scale
 from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.termination import Compute
+from parallelize.operations.scale import ScalePlan, check_gone, plan_scale
 from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.names import Names

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 from tests.unit.fleet.examples import SPOT_STANDARD, ZONES, facts, pool, pools, request
 
-from parallelize.commands.launch import show
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Quota, Work
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.rates import shipped
 from parallelize.fleet.show import describe_leftovers, describe_plan, usd
+from parallelize.operations.launch import show
 from parallelize.settings import DEFAULT_TYPES
 from parallelize_core.config import MAX_USER_DATA_BYTES
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.unit.watching.report_scene import gathered
 from tests.unit.watching.scene import LAYOUT, NOW, Scene, failure, heartbeat, result
 
-from parallelize.commands import failures as failures_command
-from parallelize.commands import logs, runs
 from parallelize.console import answer, answer_json, say
 from parallelize.dashboard.page import draw
+from parallelize.operations import failures as failures_command
+from parallelize.operations import logs, runs
 from parallelize.report.data import make_report
 from parallelize.report.export import as_json as report_json
 from parallelize.report.page import render

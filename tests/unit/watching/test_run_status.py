@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
-from parallelize.commands.status import with_flags
 from parallelize.context import Context
+from parallelize.operations.status import with_flags
 from parallelize.runs.status import RunState, status_of
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError

@@ -11,13 +11,13 @@ from typing import TypedDict, Unpack
 
 from parallelize.api.outcome import Outcome, outcome_of
 from parallelize.api.sources import Source, Task
-from parallelize.commands.download import fetch
-from parallelize.commands.prep import prepare
-from parallelize.commands.retry import retry_jobs
-from parallelize.commands.run import carry_through, open_run
-from parallelize.commands.status import make_reader
 from parallelize.context import Context
 from parallelize.explain import explain
+from parallelize.operations.download import fetch
+from parallelize.operations.prep import prepare
+from parallelize.operations.retry import retry_jobs
+from parallelize.operations.run import carry_through, open_run
+from parallelize.operations.status import make_reader
 from parallelize.options import Common
 from parallelize.runs.results import failed_results, read_results
 from parallelize.runs.snapshot import Snapshot, Snapshots

@@ -14,9 +14,9 @@ from typing import Any, Self, Unpack
 from parallelize.api.calls import Options, make_call
 from parallelize.api.outcome import JobError, Outcome
 from parallelize.api.sources import Items
-from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.prep import prepare
 from parallelize.context import Context
+from parallelize.operations.enqueue import send_jobs
+from parallelize.operations.prep import prepare
 from parallelize_core.errors import NothingToDoError
 
 

@@ -29,6 +29,6 @@ def check(
 
     Exits with 0 if it succeeds, with 1 if it fails or produces no output.
     """
-    from parallelize.commands import check as command
+    from parallelize.operations import check as command
 
     return command.check(file, out=out, work=work, json=json, config=config)

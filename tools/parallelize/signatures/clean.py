@@ -13,6 +13,6 @@ def clean(
     common: Common = NOTHING,
 ) -> None:
     """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
-    from parallelize.commands import clean as command
+    from parallelize.operations import clean as command
 
     command.clean(what=what, dry_run=dry_run, json=json, common=common)

@@ -13,6 +13,6 @@ app = App(name="config", help="Show the settings.", help_epilogue=epilogue("conf
 @app.command(help_epilogue=epilogue("config show"))
 def show(*, json: Json = False, common: Common = NOTHING) -> None:
     """Print each setting, its value, and where it came from."""
-    from parallelize.commands import config
+    from parallelize.operations import config
 
     config.show(json=json, common=common)

@@ -24,6 +24,6 @@ def dashboard(
     It shows, and changes nothing. The address has a token, without which nobody
     can read.
     """
-    from parallelize.commands import dashboard as command
+    from parallelize.operations import dashboard as command
 
     command.dashboard(port=port, open_=open_, common=common)

@@ -41,7 +41,7 @@ def doctor(
     With --live: make things on the account under a random name, use them, delete
     them, and say what is left.
     """
-    from parallelize.commands import doctor as command
+    from parallelize.operations import doctor as command
 
     return command.doctor(
         vcpus=vcpus,

@@ -19,6 +19,6 @@ def download(
     common: Common = NOTHING,
 ) -> int:
     """Fetch the outputs of all finished jobs, keeping the input folder structure."""
-    from parallelize.commands import download as command
+    from parallelize.operations import download as command
 
     return command.download(folder, dry_run=dry_run, json=json, common=common)

@@ -17,6 +17,6 @@ def enqueue(
     common: Common = NOTHING,
 ) -> None:
     """Put the jobs that have no result on the queue; nothing is put there twice."""
-    from parallelize.commands import enqueue as command
+    from parallelize.operations import enqueue as command
 
     command.enqueue(limit=limit, dry_run=dry_run, json=json, common=common)

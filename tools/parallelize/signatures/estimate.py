@@ -17,6 +17,6 @@ def estimate(
     common: Common = NOTHING,
 ) -> None:
     """Run a random sample on one worker, and forecast time, cost and memory of the rest."""
-    from parallelize.commands import estimate as command
+    from parallelize.operations import estimate as command
 
     command.estimate(sample=sample, dry_run=dry_run, json=json, common=common)

@@ -22,6 +22,6 @@ def explain(
     common: Common = NOTHING,
 ) -> None:
     """Say whether a file's outputs are up to date, and which part differs if they are not."""
-    from parallelize.commands import explain as command
+    from parallelize.operations import explain as command
 
     command.explain(file, work=work, json=json, common=common)

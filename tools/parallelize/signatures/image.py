@@ -38,7 +38,7 @@ def build(
     common: Common = NOTHING,
 ) -> None:
     """Make an image with this version's agent; needs Packer. Prints the image's id."""
-    from parallelize.commands import image
+    from parallelize.operations import image
 
     image.build(
         base=base,
@@ -54,7 +54,7 @@ def build(
 @app.command(name="list", help_epilogue=epilogue("image list"))
 def list_(*, json: Json = False, common: Common = NOTHING) -> None:
     """List this account's images that have an agent inside, the newest first."""
-    from parallelize.commands import image
+    from parallelize.operations import image
 
     image.list_(json=json, common=common)
 
@@ -70,6 +70,6 @@ def prune(
     common: Common = NOTHING,
 ) -> None:
     """Delete old images and their snapshots; never one that a template or machine uses."""
-    from parallelize.commands import image
+    from parallelize.operations import image
 
     image.prune(keep=keep, dry_run=dry_run, yes=yes, common=common)

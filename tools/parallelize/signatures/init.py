@@ -20,6 +20,6 @@ def init(
     dry_run: DryRun = False,
 ) -> None:
     """Make parallelize.toml, a script and a folder for the inputs."""
-    from parallelize.commands import init as command
+    from parallelize.operations import init as command
 
     command.init(folder, example=example, dry_run=dry_run)

@@ -10,6 +10,6 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
 
     Nothing that does not carry the run's tag is touched. It may be repeated.
     """
-    from parallelize.commands import kill as command
+    from parallelize.operations import kill as command
 
     command.kill(dry_run=dry_run, json=json, common=common)

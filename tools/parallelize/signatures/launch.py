@@ -80,7 +80,7 @@ def launch(
     cost limit. With --when-below it starts nothing before the price is right, and
     ctrl-C ends the wait.
     """
-    from parallelize.commands import launch as command
+    from parallelize.operations import launch as command
 
     return command.launch(
         count,

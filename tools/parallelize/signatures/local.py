@@ -36,7 +36,7 @@ def start(
     ] = DEFAULT_QUOTA_BYTES / GB,
 ) -> None:
     """Start it, and print what leads a shell to it: eval "$(parallelize local start)"."""
-    from parallelize.commands import local
+    from parallelize.operations import local
 
     local.start(port=port, quota_bytes=int(quota * GB))
 
@@ -44,7 +44,7 @@ def start(
 @app.command(help_epilogue=epilogue("local stop"))
 def stop() -> None:
     """Stop it; its machines are gone, and its files and queues are there at the next start."""
-    from parallelize.commands import local
+    from parallelize.operations import local
 
     local.stop()
 
@@ -52,7 +52,7 @@ def stop() -> None:
 @app.command(help_epilogue=epilogue("local status"))
 def status(*, json: Json = False) -> None:
     """Show whether it runs, and its machines."""
-    from parallelize.commands import local
+    from parallelize.operations import local
 
     local.status(json=json)
 
@@ -64,7 +64,7 @@ def interrupt(
     seconds: Annotated[float, Parameter(help="How long it has until it is taken.")] = 120.0,
 ) -> None:
     """Give a machine a spot notice."""
-    from parallelize.commands import local
+    from parallelize.operations import local
 
     local.interrupt(machine, seconds=seconds)
 
@@ -72,6 +72,6 @@ def interrupt(
 @app.command(help_epilogue=epilogue("local kill"))
 def kill(machine: MachineId) -> None:
     """Pull a machine's plug."""
-    from parallelize.commands import local
+    from parallelize.operations import local
 
     local.kill(machine)

@@ -23,6 +23,6 @@ def logs(
     common: Common = NOTHING,
 ) -> None:
     """Print the record and the log of every attempt at a file."""
-    from parallelize.commands import logs as command
+    from parallelize.operations import logs as command
 
     command.logs(file, setup=setup, attempt=attempt, json=json, common=common)

@@ -31,7 +31,7 @@ def prep(
     common: Common = NOTHING,
 ) -> None:
     """Upload the inputs and the environment, and write the list of jobs."""
-    from parallelize.commands import prep as command
+    from parallelize.operations import prep as command
 
     command.prep(
         work=work,

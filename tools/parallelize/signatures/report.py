@@ -29,6 +29,6 @@ def report(
 
     It needs no network to be read. While the run goes on, it tells how far it is.
     """
-    from parallelize.commands import report as command
+    from parallelize.operations import report as command
 
     command.report(out=out, open_=open_, table=table, json=json, common=common)

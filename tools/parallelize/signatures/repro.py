@@ -32,6 +32,6 @@ def repro(
     The run itself is not changed. Exits with 0 if it succeeds here, with 1 if it
     fails.
     """
-    from parallelize.commands import repro as command
+    from parallelize.operations import repro as command
 
     return command.repro(file, out=out, json=json, common=common)

@@ -35,6 +35,6 @@ def retry(
     gone or spoilt. If the environment or the command has changed here, the new
     one is used.
     """
-    from parallelize.commands import retry as command
+    from parallelize.operations import retry as command
 
     command.retry(*files, again=again, silent=silent, dry_run=dry_run, json=json, common=common)

@@ -51,7 +51,7 @@ def run(
     that produced no output, of several, counts as a success only with
     run.require_output = false.
     """
-    from parallelize.commands import run as command
+    from parallelize.operations import run as command
 
     return command.run(
         *words,

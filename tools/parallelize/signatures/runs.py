@@ -11,6 +11,6 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
     It reads no results: done and failed are what the workers say, `status` counts
     exactly.
     """
-    from parallelize.commands import runs as command
+    from parallelize.operations import runs as command
 
     command.runs(json=json, common=common)

@@ -21,6 +21,6 @@ def scale(
     Idle workers leave first. A worker that leaves hands its unfinished files
     back, uncharged.
     """
-    from parallelize.commands import scale as command
+    from parallelize.operations import scale as command
 
     return command.scale(count, dry_run=dry_run, force=force, common=common)

@@ -27,7 +27,7 @@ def setup(
     common: Common = NOTHING,
 ) -> None:
     """Make or change what parallelize needs in the AWS account, as one CloudFormation stack."""
-    from parallelize.commands import setup as command
+    from parallelize.operations import setup as command
 
     command.setup(
         email=email,

@@ -21,6 +21,6 @@ def status(
 
     With --watch --json, each look is a line of JSON.
     """
-    from parallelize.commands import status as command
+    from parallelize.operations import status as command
 
     command.status(watch_=watch_, json=json, common=common)

@@ -19,6 +19,6 @@ def stop(
 
     `parallelize enqueue` lets the run go on.
     """
-    from parallelize.commands import stop as command
+    from parallelize.operations import stop as command
 
     command.stop(wait=wait, dry_run=dry_run, common=common)

@@ -14,6 +14,6 @@ def use(cloud: Literal["local", "aws"], /) -> None:
     Args:
         cloud: `local`, as if every command had --local; or `aws`.
     """
-    from parallelize.commands import use as command
+    from parallelize.operations import use as command
 
     command.use(cloud)

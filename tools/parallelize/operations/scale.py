@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from parallelize.commands.launch import carry_out, find_queues, make_request, read_facts, show
 from parallelize.console import say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import group as groups
@@ -18,6 +17,7 @@ from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.termination import Compute, await_gone, look
+from parallelize.operations.launch import carry_out, find_queues, make_request, read_facts, show
 from parallelize.options import NOTHING, Common
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.snapshot import Reader

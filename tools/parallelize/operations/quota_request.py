@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from parallelize.commands.machine_types import machine_types
 from parallelize.console import say, say_plan
 from parallelize.context import Context
 from parallelize.fleet import gather, quotas
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Market
+from parallelize.operations.machine_types import machine_types
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import NothingToDoError, UsageError
 

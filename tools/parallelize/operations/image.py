@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from parallelize.commands.clean import confirm
 from parallelize.console import DRY_RUN, answer, answer_json, escape, say
 from parallelize.context import Context, open_context
 from parallelize.image import catalog, packer
 from parallelize.image.catalog import WorkerImage
 from parallelize.image.packer import ImageRequest
+from parallelize.operations.clean import confirm
 from parallelize.options import NOTHING, Common
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 
 from parallelize import stack
 from parallelize.bucket import exists
-from parallelize.commands.clean import confirm
-from parallelize.commands.in_use import check_unused
-from parallelize.commands.volume_grant import ensure_grant, find_volume_key, take_grant_back
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.gather import find_subnets
+from parallelize.operations.clean import confirm
+from parallelize.operations.in_use import check_unused
+from parallelize.operations.volume_grant import ensure_grant, find_volume_key, take_grant_back
 from parallelize.options import NOTHING, Common
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from parallelize.commands.prep_plan import make_plan
 from parallelize.console import answer, answer_json, escape, shown
 from parallelize.context import Context, open_context
+from parallelize.operations.prep_plan import make_plan
 from parallelize.options import NO_WORK, NOTHING, Common, Work
 from parallelize.runs.differences import between_inputs, between_recipes, version_of
 from parallelize.runs.jobs.wanted import read_asked

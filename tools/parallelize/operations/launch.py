@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from parallelize.commands.machine_types import machine_types, requirements
-from parallelize.commands.stock_bundle import pack, send
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import price_wait
@@ -32,6 +30,8 @@ from parallelize.fleet.pool_choice import steers
 from parallelize.fleet.pool_history import history
 from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
+from parallelize.operations.machine_types import machine_types, requirements
+from parallelize.operations.stock_bundle import pack, send
 from parallelize.options import NOTHING, Common
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config

@@ -14,27 +14,27 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from parallelize.commands import prep
-from parallelize.commands.after_run import write_joblog, write_page
-from parallelize.commands.download import (
-    SOME_FAILED,
-    check_folder,
-    fetch,
-    healing,
-    told_refusals,
-)
-from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.launch import find_queues, make_request, read_facts, start
-from parallelize.commands.local import NOT_AWS
-from parallelize.commands.redo import redo_late
-from parallelize.commands.report import default_name
-from parallelize.commands.status import make_reader, with_flags
 from parallelize.console import answer, answer_json, escape, say, say_plan
 from parallelize.context import Context, check_local, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.hung import hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
+from parallelize.operations import prep
+from parallelize.operations.after_run import write_joblog, write_page
+from parallelize.operations.download import (
+    SOME_FAILED,
+    check_folder,
+    fetch,
+    healing,
+    told_refusals,
+)
+from parallelize.operations.enqueue import send_jobs
+from parallelize.operations.launch import find_queues, make_request, read_facts, start
+from parallelize.operations.local import NOT_AWS
+from parallelize.operations.redo import redo_late
+from parallelize.operations.report import default_name
+from parallelize.operations.status import make_reader, with_flags
 from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
 from parallelize.runs import one_liner, superseded
 from parallelize.runs.apart import check_apart

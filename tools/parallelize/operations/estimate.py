@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from parallelize.commands.launch import find_queues, make_request, read_facts, start
-from parallelize.commands.status import make_reader
 from parallelize.console import answer, answer_json, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.show import usd
+from parallelize.operations.launch import find_queues, make_request, read_facts, start
+from parallelize.operations.status import make_reader
 from parallelize.options import NOTHING, Common
 from parallelize.queues import make_queues
 from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from parallelize.commands.kill import record, sentences, terminate_run, unclear
 from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
@@ -21,6 +20,7 @@ from parallelize.fleet.leftovers import find_leftovers
 from parallelize.fleet.prices import on_demand
 from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
+from parallelize.operations.kill import record, sentences, terminate_run, unclear
 from parallelize.options import NOTHING, WHAT, Common, What
 from parallelize.queues import Queues, delete_queues
 from parallelize.runs import old_versions

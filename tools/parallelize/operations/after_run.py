@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parallelize.commands.report import write_report
 from parallelize.console import say
 from parallelize.context import Context
+from parallelize.operations.report import write_report
 from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog, write_lines
 from parallelize.runs.merge import all_jobs

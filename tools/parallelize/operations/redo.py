@@ -12,9 +12,9 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from parallelize.bulk import get_each
-from parallelize.commands.retry import DELAY_SECONDS, clear_dead
 from parallelize.console import say
 from parallelize.context import Context
+from parallelize.operations.retry import DELAY_SECONDS, clear_dead
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs import superseded

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
-from parallelize.commands.status import count_queue
 from parallelize.console import answer, say
 from parallelize.context import Context, open_context
 from parallelize.dashboard.live import Place
@@ -21,6 +20,7 @@ from parallelize.dashboard.site import Site
 from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
 from parallelize.hints import repeat_flags
+from parallelize.operations.status import count_queue
 from parallelize.options import NOTHING, Common
 from parallelize.runs.record import find_run
 from parallelize.runs.stall_diagnosis import told_by_ec2

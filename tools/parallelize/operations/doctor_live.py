@@ -11,10 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from parallelize import settings
-from parallelize.commands import enqueue, launch, prep
-from parallelize.commands.clean import confirm
-from parallelize.commands.findings import Finding, Verdict, line
-from parallelize.commands.run import unheard_interrupts
 from parallelize.console import escape, say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet.plan import plan_launch
@@ -25,6 +21,10 @@ from parallelize.live.rehearsal import KINDS, PROBES, Left, take_away, try_all
 from parallelize.live.transcript import Header, Transcript
 from parallelize.live.trial import Kind, Probe, Seen, Trial, random_name
 from parallelize.local.enter import local_defaults
+from parallelize.operations import enqueue, launch, prep
+from parallelize.operations.clean import confirm
+from parallelize.operations.findings import Finding, Verdict, line
+from parallelize.operations.run import unheard_interrupts
 from parallelize.options import Common
 from parallelize.runs.own_files import TRANSCRIPT_END, TRANSCRIPT_START
 from parallelize_core.errors import UsageError

@@ -16,12 +16,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parallelize import bucket, region
-from parallelize.commands import changed, stock_bundle
-from parallelize.commands.machine_types import machine_types
-from parallelize.commands.prep_plan import Plan, make_plan, remarks
-from parallelize.commands.redo import redo
 from parallelize.console import answer_json, say, say_plan, say_plans, shown
 from parallelize.context import Context, open_context
+from parallelize.operations import changed, stock_bundle
+from parallelize.operations.machine_types import machine_types
+from parallelize.operations.prep_plan import Plan, make_plan, remarks
+from parallelize.operations.redo import redo
 from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
 from parallelize.progress import progress
 from parallelize.runs import reuse, superseded

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from parallelize.commands import clean, prep
-from parallelize.commands.download import SOME_FAILED, fetch
-from parallelize.commands.enqueue import send_jobs
-from parallelize.commands.logs import read_setups, report, setup_lines
-from parallelize.commands.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
-from parallelize.commands.status import make_reader
 from parallelize.console import answer, answer_json, escape, say, shown
 from parallelize.context import Context
 from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
+from parallelize.operations import clean, prep
+from parallelize.operations.download import SOME_FAILED, fetch
+from parallelize.operations.enqueue import send_jobs
+from parallelize.operations.logs import read_setups, report, setup_lines
+from parallelize.operations.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
+from parallelize.operations.status import make_reader
 from parallelize.runs.attempts import read_records
 from parallelize.runs.inputs import Found, LocalInput
 from parallelize.runs.jobs.source import Shape

@@ -16,9 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from parallelize.bucket import exists
-from parallelize.commands import doctor_live
-from parallelize.commands.clean import live_workers
-from parallelize.commands.findings import (
+from parallelize.console import answer_json, say
+from parallelize.context import Context, open_context
+from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
+from parallelize.fleet.call_limits import find_call_limits
+from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.facts import Image, InstanceType
+from parallelize.fleet.leftovers import find_leftovers
+from parallelize.hints import repeat_flags
+from parallelize.local.cloud import attach
+from parallelize.operations import doctor_live
+from parallelize.operations.clean import live_workers
+from parallelize.operations.findings import (
     Finding,
     Verdict,
     judge_clock,
@@ -34,17 +43,8 @@ from parallelize.commands.findings import (
     judge_volumes,
     line,
 )
-from parallelize.commands.machine_types import machine_types
-from parallelize.commands.quota_request import request_quota
-from parallelize.console import answer_json, say
-from parallelize.context import Context, open_context
-from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
-from parallelize.fleet.call_limits import find_call_limits
-from parallelize.fleet.clients import ComputeClients, FactClients
-from parallelize.fleet.facts import Image, InstanceType
-from parallelize.fleet.leftovers import find_leftovers
-from parallelize.hints import repeat_flags
-from parallelize.local.cloud import attach
+from parallelize.operations.machine_types import machine_types
+from parallelize.operations.quota_request import request_quota
 from parallelize.options import NOTHING, Common
 from parallelize.runs import old_versions
 from parallelize.settings import WorkersTable

@@ -9,10 +9,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from parallelize.commands import one_file
-from parallelize.commands.download import check_folder
 from parallelize.console import say, shown
 from parallelize.context import Context, open_context
+from parallelize.operations import one_file
+from parallelize.operations.download import check_folder
 from parallelize.options import NOTHING, Common
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord

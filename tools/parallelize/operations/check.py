@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from parallelize.commands import one_file
-from parallelize.commands.download import check_place
 from parallelize.console import escape, say, shown
 from parallelize.context import Context, open_context
+from parallelize.operations import one_file
+from parallelize.operations.download import check_place
 from parallelize.options import NO_WORK, Common, Work
 from parallelize.runs.apart import check_apart
 from parallelize.runs.input_files import remote_files, remote_location

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from parallelize.commands.config import rows
-from parallelize.commands.status import make_reader
 from parallelize.console import answer, answer_json, escape, say
 from parallelize.context import Context, open_context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.prices import on_demand, price_list_region
+from parallelize.operations.config import rows
+from parallelize.operations.status import make_reader
 from parallelize.options import NOTHING, Common
 from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from parallelize.commands.kill import sentences
 from parallelize.console import say, say_plan
 from parallelize.context import Context, open_context
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, check, look
+from parallelize.operations.kill import sentences
 from parallelize.options import NOTHING, Common
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run

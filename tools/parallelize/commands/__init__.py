@@ -1,1 +1,0 @@
-"""The commands, a module each, and what only commands share with one another."""
