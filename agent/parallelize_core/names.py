@@ -66,6 +66,15 @@ class Names:
         return self.queue
 
     @property
+    def of_each_lane(self) -> tuple[Names, ...]:
+        """The names of all lanes that the run may have."""
+        return tuple(map(self.of_lane, Lane))
+
+    def run_of(self, name: str) -> str:
+        """Return the run of the queue or the group that is called so."""
+        return re.sub(r"^_[a-z]+-", "", name.removeprefix(f"{self.stack}-"))
+
+    @property
     def _of_lane(self) -> str:
         return "" if self.lane is Lane.MAIN else f"_{self.lane}-"
 

@@ -36,7 +36,7 @@ def topic_arn(partition: str, region: str, account: str, names: Names) -> str:
 
 def alarm_names(names: Names) -> list[str]:
     """Return the names of a run's alarms."""
-    return [f"{names.queue}-old-message", f"{names.queue}-dead-letters"]
+    return [f"{names.queue}-old-message", f"{names.dead_letter_queue}-letters"]
 
 
 def old_message_alarm(names: Names, topic: str) -> dict[str, Any]:
@@ -98,6 +98,7 @@ def watch_queue(
 
 
 @translated("CloudWatch")
-def forget_queue(cloudwatch: CloudWatchClient, names: Names) -> None:
+def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
     """Delete the run's alarms; that there are none is no error."""
-    cloudwatch.delete_alarms(AlarmNames=alarm_names(names))
+    found = [alarm for each in names for alarm in alarm_names(each)]
+    cloudwatch.delete_alarms(AlarmNames=list(dict.fromkeys(found)))

@@ -13,6 +13,7 @@ from parallelize.console import say
 from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Market
 from parallelize_core.aws_errors import translated
+from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 from parallelize_core.outlast import REFUSED_CALLS, outlast
 
@@ -53,6 +54,7 @@ class Machine:
     launched: datetime
     group: str = ""
     image: str = ""
+    lane: Lane = Lane.MAIN
     reason: str = ""
     """Why EC2 has ended it: a code and words, empty while it has not.
 
@@ -113,6 +115,7 @@ def _machine(item: Any) -> Machine:
         launched=item["LaunchTime"],
         group=given.get("aws:autoscaling:groupName", ""),
         image=item.get("ImageId", ""),
+        lane=next((lane for lane in Lane if lane == given.get(tags.LANE)), Lane.MAIN),
         reason=_reason(item),
     )
 

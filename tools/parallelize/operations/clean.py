@@ -157,11 +157,11 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     compute = look(ComputeClients.make(context.session), context.names)
     machines = tuple(machine.id for machine in compute.machines)
     versions = sum(1 for _ in _old_versions(context, keep_outputs=keep_outputs))
-    if not (objects or queues or machines or compute.group or versions):
+    if not (objects or queues or machines or compute.groups or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
     strangers = tuple(worker for worker in alive if worker not in machines)
-    group = compute.group.name if compute.group else ""
+    group = " and ".join(group.name for group in compute.groups)
     return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group, versions)
 
 

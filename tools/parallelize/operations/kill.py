@@ -95,7 +95,7 @@ def unclear(statement: Statement) -> ServiceError:
 def _show(compute: Compute) -> None:
     for machine in compute.machines:
         say_plan(f"would end {machine.id} {machine.type} {machine.market} {machine.zone}")
-    if compute.group:
-        say_plan(f"would delete the Auto Scaling group {compute.group.name}")
-    if not compute.machines and not compute.group:
+    for group in compute.groups:
+        say_plan(f"would delete the Auto Scaling group {group.name}")
+    if not compute.machines and not compute.groups:
         say_plan(f"run {compute.run} has no machine and no group")

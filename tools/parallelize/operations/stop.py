@@ -29,8 +29,8 @@ def stop(*, wait: bool = False, dry_run: bool = False, common: Common = NOTHING)
     before = look(clients, context.names)
     there = plural(len(before.machines), "worker")
     if dry_run:
-        if before.group:
-            say_plan(f"would hold the Auto Scaling group {before.group.name}")
+        for group in before.groups:
+            say_plan(f"would hold the Auto Scaling group {group.name}")
         say_plan(f"would ask {there} of run {context.run} to leave")
         return
     drain(context, clients, before)
@@ -46,8 +46,8 @@ def stop(*, wait: bool = False, dry_run: bool = False, common: Common = NOTHING)
 def drain(context: Context, clients: ComputeClients, compute: Compute) -> None:
     """Ask all workers of the run to leave, and let nothing take their place."""
     # The group first: a worker that leaves at once must not be replaced.
-    if compute.group:
-        groups.hold(clients.autoscaling, compute.group.name)
+    for group in compute.groups:
+        groups.hold(clients.autoscaling, group.name)
     pause(context.store, context.layout, f"stopped with parallelize stop at {utc_now()[:19]}Z")
 
 
