@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.functional.agent.bench import Bench, Gate, at_work, memory_of, until
+from tests.functional.agent.bench import Bench, Gate, memory_of, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.reporting.peers import ALL_DONE
 from parallelize_core.errors import MissingError
