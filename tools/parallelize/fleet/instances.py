@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -72,6 +72,11 @@ def find(ec2: EC2Client, names: Names, states: Sequence[str] = LIVE) -> list[Mac
     """Return the machines of a run, or of all, in the given states, oldest first."""
     wanted = [*tags.filters(names), {"Name": "instance-state-name", "Values": list(states)}]
     return sorted(map(_machine, _describe(ec2, wanted)), key=lambda machine: machine.launched)
+
+
+def of_lane(machines: Iterable[Machine], names: Names) -> list[Machine]:
+    """Return those of a run's machines that serve the lane that is meant."""
+    return [machine for machine in machines if machine.lane is names.lane]
 
 
 @translated("EC2")
