@@ -55,7 +55,7 @@ def setup(
         operation.delete(context, there)
         say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
         return
-    given = {**_pairs(set_), **_alarms(email, phone)}
+    given = operation.given_parameters(set_, Email=email, Phone=phone)
     if dry_run:
         for line in operation.planned(context, there, given):
             say_plan(line)
@@ -63,20 +63,6 @@ def setup(
         _show(operation.find_outputs(there), json=False)
     else:
         say("the stack is as it should be; nothing to change")
-
-
-def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
-    return {
-        name: value for name, value in (("Email", email), ("Phone", phone)) if value is not None
-    }
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for name, sign, _ in pairs:
-        if not name or not sign:
-            raise UsageError("--set takes NAME=VALUE", fix="parallelize setup --print-template")
-    return {name: value for name, _, value in pairs}
 
 
 def _show(outputs: Mapping[str, str], *, json: bool) -> None:

@@ -6,7 +6,7 @@ need only the two managed policies that it makes. See docs/aws-setup.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from parallelize import stack
 from parallelize.bucket import exists
@@ -24,6 +24,7 @@ from parallelize_core.errors import (
     NothingToDoError,
     ParallelizeError,
     ServiceError,
+    UsageError,
 )
 
 DELETING = "DELETE_IN_PROGRESS"
@@ -41,6 +42,16 @@ KEY = "VolumeKeyArn"
 def find_stack(context: Context) -> Stack:
     """Return the stack of the settings, which need not exist."""
     return Stack(context.client("cloudformation"), context.names.stack)
+
+
+def given_parameters(words: Iterable[str], **named: str | None) -> dict[str, str]:
+    """Return the parameters in words like NAME=VALUE, and those that have flags of their own."""
+    pairs = [word.partition("=") for word in words]
+    for name, sign, _ in pairs:
+        if not name or not sign:
+            raise UsageError("--set takes NAME=VALUE", fix="parallelize setup --print-template")
+    flags = {name: value for name, value in named.items() if value is not None}
+    return {**{name: value for name, _, value in pairs}, **flags}
 
 
 def planned(context: Context, there: Stack, given: Mapping[str, str]) -> Iterator[str]:
