@@ -44,7 +44,7 @@ class Received:
     def first(self) -> bool:
         """Whether nobody has received the job before, as far as its message tells."""
         message = self.message
-        sent_again = message.claimed or message.setbacks or message.resumes
+        sent_again = message.claimed or message.setbacks or message.resumes or message.interrupted
         fresh = message.attempt == 1 and not sent_again
         return fresh and self.lease.message.receives == 1
 

@@ -65,6 +65,7 @@ def test_what_is_interrupted_twice_goes_on_in_the_steady_lane(make: MakeBench, g
     gate.open()
     assert bench.worker("w3", lane=Lane.STEADY).run().reason == ALL_DONE
     assert bench.result("x").attempt == 1, "an interruption is charged to nobody"
+    assert len(bench.attempts("x")) == 2, "the third start was the last"
 
 
 def test_what_two_workers_were_lost_with_goes_to_the_steady_lane(make: MakeBench) -> None:
@@ -76,6 +77,18 @@ def test_what_two_workers_were_lost_with_goes_to_the_steady_lane(make: MakeBench
     assert "another lane (steady)" in bench.run("w1").reason
     assert [job.interrupted for job in bench.waiting_in(Lane.STEADY)] == [2]
     assert not bench.has_result("x")
+
+
+def test_what_a_lost_worker_has_finished_is_not_done_again_in_the_steady_lane(
+    make: MakeBench,
+) -> None:
+    bench = make("true", lanes=BOTH)
+    bench.add({"x": b""})
+    bench.run("w1")
+    bench.lane_queues[Lane.STEADY].send([bench.message("x").after_interruptions(2).encode()])
+    assert bench.worker("w2", lane=Lane.STEADY).run().reason == ALL_DONE
+    assert bench.result("x").worker == "w1"
+    assert bench.heartbeat("w2").done == 0
 
 
 def test_without_lanes_a_job_stays_where_it_is(make: MakeBench) -> None:

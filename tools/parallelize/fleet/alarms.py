@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
 from parallelize_core.aws_errors import translated
+from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ def alarm_names(names: Names) -> list[str]:
 
 def old_message_alarm(names: Names, topic: str) -> dict[str, Any]:
     """Return the PutMetricAlarm request for the age of the oldest message of a run's queue."""
-    run = names.run
+    run, lane = names.run, "" if names.lane is Lane.MAIN else f" --lane {names.lane}"
     days = TOO_OLD_SECONDS // 86400
     return {
         "AlarmName": alarm_names(names)[0],
         "AlarmDescription": (
             f"A file of run {run} has waited for {days} days. `parallelize status --run {run}` "
-            f"says why; `parallelize scale N --run {run}` for more workers, or "
+            f"says why; `parallelize scale N --run {run}{lane}` for more workers, or "
             f"`parallelize kill --run {run}` if nobody wants the rest. {RUNBOOK}#old-message"
         ),
         "MetricName": "ApproximateAgeOfOldestMessage",
