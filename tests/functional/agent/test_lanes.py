@@ -23,10 +23,13 @@ FAR_AHEAD = 2**33
 """A time at which no heartbeat of these tests is overdue, in seconds since 1970."""
 
 HOG = (
-    f"size=$(( PARALLELIZE_ATTEMPT == 1 ? 40 : 400 )); exec {sys.executable} -c "
-    '"import time; x = bytearray($size * 2**20); time.sleep(1.2)"'
+    f"set -- - 40 400 5; shift $PARALLELIZE_ATTEMPT; exec {sys.executable} -c "
+    '"import time; x = bytearray($1 * 2**20); time.sleep(1.2)"'
 )
-"""At first a little more than its share, and then far more than twice that."""
+"""More than its share of 30 MiB, then more than twice that, and little in the third attempt.
+
+How much of it is seen before it is ended depends on the moment, and so does what it gets next.
+"""
 
 BOTH = (Lane.LARGE, Lane.STEADY)
 
@@ -46,7 +49,8 @@ def test_what_runs_out_of_memory_twice_ends_in_the_large_lane(make: MakeBench) -
     left = bench.run("small")
     assert "another lane (large)" in left.reason
     (job,) = bench.waiting_in(Lane.LARGE)
-    assert (job.attempt, job.alone, job.memory_bytes > 300 * MIB) == (3, True, True)
+    assert (job.attempt, job.alone) == (3, True)
+    assert job.memory_bytes >= 4 * 30 * MIB, "twice its peak, which was more than twice its share"
     assert bench.worker("large", lane=Lane.LARGE, memory=memory_of(2**40)).run().reason == ALL_DONE
     assert [record.cause for record in bench.attempts("x")] == [Cause.MEMORY, Cause.MEMORY]
     assert (bench.result("x").status, bench.result("x").worker) == ("succeeded", "large")
