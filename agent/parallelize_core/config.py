@@ -64,7 +64,8 @@ class AgentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     WHOSE: ClassVar[tuple[str, ...]] = (
-        "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
+        "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "lane",
+        "fleet",
     )  # fmt: skip
 
     v: Literal[1] = 1

@@ -15,7 +15,7 @@ import structlog
 
 from parallelize_agent.reporting.peers import Peers
 from parallelize_core.clock import boot_seconds
-from parallelize_core.errors import AccessError, MissingError
+from parallelize_core.errors import AccessError, MissingError, ParallelizeError
 from parallelize_core.job import JobMessage
 from parallelize_core.lane import Lane
 from parallelize_core.layout import RunLayout
@@ -57,8 +57,12 @@ class Tail:
         """Whether one more of the last jobs is to go to the steady lane."""
         now = self.clock()
         if self._looked is None or now - self._looked >= TAIL_SECONDS:
-            self._looked = now
-            self._room = await self._find_room()
+            self._looked, self._room = now, 0
+            try:
+                self._room = await self._find_room()
+            except ParallelizeError as error:
+                # No job is handed back for that: it can be done here as well.
+                log.warning("the end of the run is not looked for", error=str(error))
         self._room -= 1
         return self._room >= 0
 

@@ -126,3 +126,12 @@ def test_a_lane_whose_workers_cannot_be_started_ends_no_run(steady: Project) -> 
     )  # fmt: skip
     assert look(steady, Judge(context)) == [False] * LOOKS_ALONE
     assert len([line for line in said if "no workers for the steady lane" in line]) == 1
+
+
+def test_for_what_waits_in_a_lane_no_other_workers_are_started(steady: Project) -> None:
+    queue = steady.context.queues.main
+    queue.delete([message.receipt for message in queue.receive(10, 0, 60)])
+    queues = steady.context.queues
+    queues.of(Lane.STEADY).send([JobMessage(run=steady.run, key="b.txt", size=1).encode()])
+    beat(steady, "w-1", WorkerState.LEFT)
+    assert started(steady) == 0

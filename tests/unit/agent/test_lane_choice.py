@@ -9,6 +9,7 @@ import pytest
 
 from parallelize_agent.queue.lanes import Lanes, Tail
 from parallelize_agent.reporting.peers import Peers
+from parallelize_core.errors import UnavailableError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage
 from parallelize_core.lane import Lane
@@ -65,6 +66,7 @@ class End:
     waiting: int = 0
     now: float = 0.0
     asked: list[str] = field(default_factory=list)
+    broken: bool = False
 
     def __post_init__(self) -> None:
         store = InMemoryStore()
@@ -78,6 +80,8 @@ class End:
 
     async def _count(self, lane: Lane) -> QueueCounts:
         self.asked.append(lane)
+        if self.broken:
+            raise UnavailableError("SQS is unavailable")
         return QueueCounts(self.left if lane is Lane.MAIN else self.waiting, 0, 0)
 
     async def _total(self) -> int:
@@ -106,6 +110,10 @@ def test_what_waits_there_already_takes_its_slots() -> None:
 def test_without_a_steady_worker_nothing_is_moved_nor_counted() -> None:
     end = End(10, slots=0)
     assert (end.take(9), end.asked) == (0, [])
+
+
+def test_a_look_that_fails_moves_nothing_and_breaks_nothing() -> None:
+    assert End(10, slots=4, broken=True).take(9) == 0
 
 
 def test_a_look_is_made_again_after_a_while_only() -> None:

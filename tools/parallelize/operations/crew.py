@@ -71,7 +71,7 @@ class LaneStarter:
 
     def _start(self, status: RunStatus, one: LaneStatus) -> None:
         try:
-            launch_missing(self._context.in_lane(one.lane), status, one.waiting)
+            launch_missing(self._context.in_lane(one.lane), status)
         except ParallelizeError as error:
             self._given_up.add(one.lane)
             self._context.tell(f"no workers for the {one.lane} lane: {error}")
@@ -109,13 +109,20 @@ def members(context: Context) -> int:
     return sum(bool(one.group) for one in instances.of_lane(billed(context), context.names))
 
 
-def launch_missing(context: Context, status: RunStatus, left: int | None = None) -> bool:
-    """Bring the workers to the number that is wanted, or that there are files for.
+def left_in(lane: Lane, status: RunStatus) -> int:
+    """Return how many files are left for the workers of a lane, or will be sent to it."""
+    lanes = {one.lane: one.waiting + one.at_work for one in status.lanes}
+    if lane is not Lane.MAIN:
+        return lanes.get(lane, 0)
+    return status.left - sum(count for other, count in lanes.items() if other is not lane)
 
-    `left` says how many that are, if it is not all that are left. Returns whether workers that
-    were there before count among them.
+
+def launch_missing(context: Context, status: RunStatus) -> bool:
+    """Bring the workers of a lane to the number that is wanted, or that there are files for.
+
+    Returns whether workers that were there before count among them.
     """
-    wanted = min(context.settings.workers.count, status.left if left is None else left)
+    wanted = min(context.settings.workers.count, left_in(context.lane, status))
     missing = wanted - staying(context, status)
     if missing <= 0:
         return True
