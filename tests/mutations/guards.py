@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import changes, checkpoints, faults, leases, life, merge, results
+from tests.mutations import changes, checkpoints, faults, lanes, leases, life, merge, results
 
 MUTATIONS = (
     *leases.MUTATIONS,
@@ -12,6 +12,7 @@ MUTATIONS = (
     *merge.MUTATIONS,
     *changes.MUTATIONS,
     *checkpoints.MUTATIONS,
+    *lanes.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (
