@@ -4,7 +4,7 @@ A content is packed with gzip, and each time it is written under a name within t
 else has. So what is written once more is another version of the object, with another ETag, and
 what is done to one version never concerns the next. `docs/protocol.md` says what that is for.
 
-Whoever may write to the bucket may have written a content: it counts only if its checksum is right.
+Anybody who may write to the bucket may have written a content: only its checksum says what it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from parallelize_core.layout import Location
 from parallelize_core.store import ALWAYS, Condition, Store
 
 _CHUNK_BYTES = 1024 * 1024
-_LEVEL = 6
+_LEVEL = 1
+"""Of gzip's levels the quickest: what is large in an environment is seldom text."""
+
 _LOOKS = 5
 """How often a content is looked for in both of its places, while a sweep puts it back."""
 

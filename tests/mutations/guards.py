@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import changes, checkpoints, faults, leases, life, merge, results
+from tests.mutations import changes, checkpoints, faults, leases, life, merge, results, stored_once
 
 MUTATIONS = (
     *leases.MUTATIONS,
@@ -12,6 +12,7 @@ MUTATIONS = (
     *merge.MUTATIONS,
     *changes.MUTATIONS,
     *checkpoints.MUTATIONS,
+    *stored_once.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (
