@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.functional.agent.bench import SWIFT, until
+from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.job.environment_files import FileSite
 from parallelize_core import contents
@@ -185,3 +188,29 @@ def test_an_environment_is_a_zip_or_a_list() -> None:
         Environment(**both, key="k", list_key="l")
     with pytest.raises(ValueError, match="a zip or a list"):
         Environment(**both, key=None)
+
+
+def test_a_running_worker_fetches_the_one_file_that_has_changed(
+    make: MakeBench, tmp_path: Path
+) -> None:
+    bucket = Bucket()
+    bench = make(
+        "true", store=bucket,
+        config=SWIFT.model_copy(update={"run_refresh_seconds": 0}),
+    )  # fmt: skip
+    site = Site(tmp_path)
+    site.store = bucket
+    script = b'#!/bin/sh\nname="${1##*/}.out"\ncat model "$1" >"$name"\necho "$name"\n'
+    bench.environment = site.environment({"job.sh": script, "model": b"one "})
+    bench.write_run()
+    bench.add({"a": b"a"})
+    with at_work(bench.worker()):
+        until(lambda: bench.has_result("a") or None)
+        bench.environment = site.environment({"job.sh": script, "model": b"two "})
+        bench.write_run()
+        before = len(bucket.fetched)
+        bench.add({"b": b"b"})
+        until(lambda: bench.has_result("b") or None)
+    assert (bench.output("a.out"), bench.output("b.out")) == (b"one a", b"two b")
+    contents_fetched = [key for key in bucket.fetched[before:] if "/.shared/" in f"/{key}"]
+    assert contents_fetched == [SHARED.key(hashlib.sha256(b"two ").hexdigest())]
