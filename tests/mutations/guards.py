@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.mutations import changes, checkpoints, faults, lanes, leases, life, merge, results
+from tests.mutations import (
+    changes, checkpoints, faults, lanes, leases, life, merge, results, stored_once,
+)  # fmt: skip
 
 MUTATIONS = (
     *leases.MUTATIONS,
@@ -13,6 +15,7 @@ MUTATIONS = (
     *changes.MUTATIONS,
     *checkpoints.MUTATIONS,
     *lanes.MUTATIONS,
+    *stored_once.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (

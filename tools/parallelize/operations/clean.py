@@ -26,6 +26,7 @@ from parallelize.runs import old_versions
 from parallelize.runs.old_versions import Version
 from parallelize.runs.ownership import place_elsewhere
 from parallelize.runs.snapshot import read_heartbeats
+from parallelize.runs.sweep import sweep_shared
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
     MissingError,
@@ -101,6 +102,7 @@ def clean(context: Context, plan: Plan) -> Cleaned:
     statement, queues = remove(context, plan)
     for line in sentences(statement) if not plan.elsewhere else ():
         context.tell(line)
+    sweep_shared(context)
     versions = delete_versions(context, keep_outputs=plan.keep_outputs)
     return Cleaned(plan, statement, queues, versions)
 
