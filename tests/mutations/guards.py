@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from tests.mutations import (
-    changes, checkpoints, faults, lanes, leases, life, merge, results, stored_once,
+    changes,
+    checkpoints,
+    faults,
+    lanes,
+    leases,
+    life,
+    merge,
+    results,
+    stored_once,
 )  # fmt: skip
 
 MUTATIONS = (
