@@ -117,6 +117,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: lambda aws: group.find_all(aws, RUN),
     group.last_refusal: lambda aws: group.last_refusal(aws, "group"),
+    group.find_of_run: lambda aws: group.find_of_run(aws, RUN),
     group.hold: lambda aws: group.hold(aws, "group"),
     group.resume: lambda aws: group.resume(aws, "group"),
     group.resize: lambda aws: group.resize(aws, "group", 1),
@@ -144,6 +145,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
     queues.find_place: lambda aws: queues.find_place(aws, RUN),
     queues.find_queues: lambda aws: queues.find_queues(aws, RUN),
+    queues.count_lanes: lambda aws: queues.count_lanes(aws, RUN),
     queues.make_queues: lambda aws: queues.make_queues(aws, RUN, {}),
     queues.delete_queues: lambda aws: queues.delete_queues(aws, RUN),
     quota_request.plan_quota: lambda aws: quota_request.plan_quota(

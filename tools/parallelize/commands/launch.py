@@ -7,8 +7,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json, say, say_plan
-from parallelize.options import AS_SET, NOTHING, SWITCH, Common, DryRun, Force, Json, Machines
+from parallelize.options import (
+    AS_SET,
+    NOTHING,
+    SWITCH,
+    Common,
+    DryRun,
+    Force,
+    Json,
+    LaneName,
+    Machines,
+)
 from parallelize_core.errors import UsageError
+from parallelize_core.lane import Lane
 
 
 def launch(
@@ -25,6 +36,7 @@ def launch(
     print_config: Annotated[
         bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
     ] = False,
+    lane: LaneName = "main",
     dry_run: DryRun = False,
     force: Force = False,
     json: Json = False,
@@ -43,7 +55,8 @@ def launch(
 
     if count is not None and count < 1:
         raise UsageError("launch takes a number of workers, at least 1")
-    context = open_context(common, {"workers.count": count, **machines.flags()})
+    flags = {"workers.count": count, **machines.flags()}
+    context = open_context(common, flags).in_lane(Lane(lane))
     if print_config:
         answer(operation.find_config(context).encode(indent=2))
         return

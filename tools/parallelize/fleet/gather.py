@@ -43,7 +43,7 @@ def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Fact
     wanted = tuple(dict.fromkeys(kind.architecture for kind in types))
     owners = images.Owners(place.account, place.ami_owner)
     found = images.find_images(ec2, clients.ssm, place.ami, wanted, owners)
-    machines = instances.find(ec2, names, instances.BILLED)
+    machines = instances.of_lane(instances.find(ec2, names, instances.BILLED), names)
     return Facts(
         account=place.account,
         region=place.region,

@@ -34,7 +34,8 @@ NO_PART = {
 """Fields of a run that are no part of its recipe. Whatever a run comes to have is, if not here."""
 
 _NO_PART_INSIDE = {
-    "environment": {"bucket", "key", "identity"},  # the files stand for it
+    # The files stand for it, however they are sent.
+    "environment": {"bucket", "key", "identity", "list_key", "shared"},
     "image": {"name", "kind", "repository", "bucket", "key", "secret"},  # its digest does
     "dependencies": {"timeout_seconds"},
     "setup": {"timeout_seconds"},
