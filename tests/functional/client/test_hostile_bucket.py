@@ -231,6 +231,27 @@ def test_records_of_a_chain_that_are_garbage_hide_nothing_of_the_run(
     assert "b.csv" in {path.name for path in Path("elsewhere").iterdir()}
 
 
+ODD_OUTPUTS = ["../x", "", "a\nb", "x" * 2000, "/etc/passwd", "\x1b[2J", "a/"]
+
+
+def test_odd_outputs_of_the_run_before_are_named_and_the_others_are_inputs(
+    run: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = run.layout.result("b.tif")
+    made = Result.decode(run.store.get(place))
+    (good,) = made.outputs
+    odd = [good.model_copy(update={"key": key}) for key in ODD_OUTPUTS]
+    less = good.model_copy(update={"key": "less.csv", "size": -1})
+    spoiled = made.model_copy(update={"outputs": (*odd, good, less)})
+    run.store.put(place, spoiled.encode())
+    words = ("prep", "--run", f"{run.run}-next", "--inputs", f"run:{run.run}")
+    assert run.call(*words) == 0
+    said = capsys.readouterr().err
+    assert "1 input, 1 new" in said
+    assert f"{len(odd) + 1} objects cannot be processed" in said
+    assert not STEERS.search(said)
+
+
 def _steered(body: bytes) -> bytes:
     return json.dumps(steering(json.loads(body))).encode()
 

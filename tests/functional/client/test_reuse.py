@@ -143,6 +143,24 @@ def test_an_output_that_is_no_longer_what_its_result_names_is_not_copied(
     assert executed(done, second) == inputs(done, second) == {"a.txt"}
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"key": "x" * 2000}, {"size": -1}, {"sha256": "\u00e9"}],
+    ids=["long name", "no size", "no checksum"],
+)
+def test_a_result_that_no_worker_has_written_so_is_not_copied_and_stops_nothing(
+    done: Project, second: RunLayout, capsys: Captured, odd: dict[str, object]
+) -> None:
+    made = read_result(done.store, done.layout, "a.txt")
+    assert made is not None
+    outputs = tuple(output.model_copy(update=odd) for output in made.outputs)
+    spoiled = made.model_copy(update={"outputs": outputs})
+    done.store.put(done.layout.result("a.txt"), spoiled.encode())
+    told = prepared(done, capsys, second)
+    assert (told["copied"], told["uploaded"]) == (1, 1)
+    assert executed(done, second) == {"a.txt"}
+
+
 def test_a_failure_and_a_success_without_output_are_tried_anew(
     done: Project, second: RunLayout, capsys: Captured
 ) -> None:

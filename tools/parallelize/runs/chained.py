@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from parallelize.context import Context
 from parallelize.runs.input_rules import InputRules
-from parallelize.runs.inputs import RUN
+from parallelize.runs.inputs import RUN, Refused, refusal
 from parallelize.runs.merge import all_jobs, without_old_merge
 from parallelize.runs.remote_inputs import RemoteFound
 from parallelize.runs.results import list_results, read_listed, still_stored
 from parallelize.units import plural
+from parallelize_core import keys
 from parallelize_core.errors import MissingError, UsageError
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.manifest import Entry
@@ -78,20 +79,32 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
     inputs = [entry.key for entry in all_jobs(store, layout, before.run)]
     results = _results(store, layout, inputs)
     outputs = _outputs(context.store_of(before.run.output.bucket), before.run, results)
-    entries, left_out = [], []
+    entries, left_out, refused = [], [], []
     for output in outputs:
         if rules.leaves_out(output.key):
             left_out.append(output.key)
+        elif why := _why_not(output):
+            refused.append(Refused(output.key, why))
         else:
             entries.append(Entry(key=output.key, size=output.size, etag=output.etag))
     told = unfinished(before, inputs, results)
+    if refused and not entries:
+        raise refusal(refused)
     if not entries:
         raise UsageError(
             f"run {before.run.name} has no outputs that could be inputs",
             told or f"{plural(len(left_out), 'output')} left out",
             "wait until it has made some: parallelize status --run " + before.run.name,
         )
-    return RemoteFound(tuple(entries), tuple(left_out)), told
+    return RemoteFound(tuple(entries), tuple(left_out), tuple(refused)), told
+
+
+def _why_not(output: Output) -> str | None:
+    """Say why an output cannot be an input: no worker stores it so, but anybody may write records.
+
+    None if it can.
+    """
+    return keys.refusal(output.key) or ("it has no size" if output.size < 0 else None)
 
 
 def unfinished(before: Before, inputs: Sequence[str], results: Mapping[str, Result]) -> str:

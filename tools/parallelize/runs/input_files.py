@@ -55,7 +55,7 @@ def remote_files(context: Context) -> InputFiles:
     rules = rules_of(context, None)
     if is_chained(context.settings.run.inputs):
         found, told = chained_files(context, rules)
-        return InputFiles(found.entries, left_out=found.left_out, unfinished=told)
+        return InputFiles(found.entries, (), (), found.left_out, found.refused, told)
     chosen = select(context)
     store = context.store_of(chosen.location.bucket)
     with reading(context, store.bucket):

@@ -7,6 +7,7 @@ names. The new result says where it comes from. It costs neither an upload nor a
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record import Draft, find_run
 from parallelize.runs.results import list_results, read_listed, read_result
 from parallelize.transfers import in_parallel
+from parallelize_core import keys
 from parallelize_core.clock import utc_now
 from parallelize_core.content_key import content_key
 from parallelize_core.errors import AccessError, DecodeError
@@ -33,6 +35,8 @@ COPIER = "copied"
 """What stands for a worker in results that nobody has executed here."""
 
 _SEGMENT = 1000
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,20 @@ def _in_run(
 
 def _can_be_copied(result: Result) -> bool:
     """Whether a result is worth it; a success that left nothing is doubtful, and is tried again."""
-    sizes = [output.size for output in result.outputs]
-    return result.status == "succeeded" and bool(sizes) and max(sizes) <= MAX_COPIED_BYTES
+    return (
+        result.status == "succeeded"
+        and bool(result.outputs)
+        and all(map(_is_sound, result.outputs))
+    )
+
+
+def _is_sound(output: Output) -> bool:
+    """Whether S3 copies it in one call, and a worker has written it: anybody may write records."""
+    return (
+        keys.refusal(output.key) is None
+        and 0 <= output.size <= MAX_COPIED_BYTES
+        and _SHA256.fullmatch(output.sha256) is not None
+    )
 
 
 def copy(context: Context, run: Run, found: Iterable[Found]) -> list[Result]:
