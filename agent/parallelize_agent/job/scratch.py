@@ -132,7 +132,7 @@ class ScratchSpace:
         self.remove(folder)
         if why:
             raise UsageError(
-                "this machine cannot keep jobs apart, so none is run",
+                "this machine cannot isolate jobs, so it runs none",
                 why,
                 f"this needs user namespaces, setpriv and unshare, and a work folder that is not "
                 f"below {' or '.join(isolation.OWN_PLACES)}",

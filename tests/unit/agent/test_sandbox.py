@@ -53,7 +53,7 @@ def user() -> JobUser:
 
 @pytest.fixture
 def space() -> Iterator[ScratchSpace]:
-    """Scratch folders with users, in a place that is no job's own."""
+    """Scratch folders with users, in a place that is not a job's own."""
     with tempfile.TemporaryDirectory(dir="/var/cache") as folder:
         Path(folder).chmod(0o711)
         yield ScratchSpace(Path(folder) / "jobs", JobUsers.named(ACCOUNT))

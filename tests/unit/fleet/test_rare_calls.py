@@ -235,7 +235,7 @@ def test_an_answer_without_sense_ends_in_no_error_but_ours(
     try:
         CALLS[call](NonsenseClient(answer))
     except ParallelizeError as error:
-        assert not isinstance(error, AccessError)  # noqa: PT017 - it may also be no error
+        assert not isinstance(error, AccessError)  # noqa: PT017 - it may also be not an error
 
 
 def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:

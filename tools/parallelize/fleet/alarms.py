@@ -99,5 +99,5 @@ def watch_queue(
 
 @translated("CloudWatch")
 def forget_queue(cloudwatch: CloudWatchClient, names: Names) -> None:
-    """Delete the run's alarms; that there are none is no error."""
+    """Delete the run's alarms; that there are none is not an error."""
     cloudwatch.delete_alarms(AlarmNames=alarm_names(names))

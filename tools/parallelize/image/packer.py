@@ -90,7 +90,7 @@ def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
 def find_source(given: Path | None) -> Path:
     """Return the source tree; raise UsageError if there is none.
 
-    The template is no part of the installed package: an image is made from a checkout, so that
+    The template is not part of the installed package: an image is made from a checkout, so that
     what is inside is what can be read there.
     """
     source = given or Path(__file__).parents[3]

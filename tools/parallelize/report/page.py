@@ -174,7 +174,7 @@ def _left_note(report: Report) -> str:
 def workers_note(report: Report) -> str:
     """Say whether the machines have ended, and who says so."""
     if report.status.left and report.status.alive:
-        return f"{report.status.alive:,} at work"
+        return f"{report.status.alive:,} active"
     if report.still_there:
         return f"{plural(report.still_there, 'machine')} still there"
     if report.status.alive:

@@ -85,7 +85,7 @@ def no_run(layout: RunLayout) -> UsageError:
 def find_run(store: Store, key: str) -> Run | None:
     """Read run.json, or answer None if there is none.
 
-    Raises DecodeError if it is no such record, or that of a run of another name.
+    Raises DecodeError if it is not such a record, or that of a run of another name.
     """
     place = f"s3://{store.bucket}/{key}"
     try:
