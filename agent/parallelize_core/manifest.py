@@ -204,6 +204,11 @@ def read_parts(store: Store, layout: RunLayout) -> Iterator[Part]:
         yield read_part(number, store.get(key), f"s3://{store.bucket}/{key}", corrected)
 
 
+def read_entries(store: Store, layout: RunLayout) -> Iterator[Entry]:
+    """Go through all jobs of the manifest, in order."""
+    return (entry for part in read_parts(store, layout) for entry in part.entries)
+
+
 def part_places(store: Store, layout: RunLayout) -> Iterator[tuple[int, str]]:
     """Return the numbers of the manifest's parts and the keys of their objects, in order."""
     for item in store.list(layout.manifest.prefix):

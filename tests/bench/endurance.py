@@ -25,7 +25,9 @@ from typing import IO, Any
 
 import psutil
 import structlog
-from tests.functional.agent.bench import SWIFT, Bench, PromptQueue, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, until
+from tests.functional.agent.live import at_work
+from tests.functional.agent.threaded import PromptQueue
 
 from parallelize_agent.process import tree as process_tree
 from parallelize_core.config import DrainSettings

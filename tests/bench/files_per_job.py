@@ -19,7 +19,8 @@ from types import FrameType
 from typing import Any
 
 import structlog
-from tests.functional.agent.bench import SWIFT, Bench, LiveWorker
+from tests.functional.agent.bench import SWIFT, Bench
+from tests.functional.agent.live import LiveWorker
 from tests.functional.core.transport.scripted import answer, calling, served
 
 from parallelize_agent.process import tree

@@ -28,7 +28,7 @@ from tests.chaos.merged import check_merge
 from tests.chaos.project import Expected, make_project
 from tests.chaos.proxy import Door, Network, Trouble
 from tests.chaos.schedule import NETWORK, Fault, Kind, make_schedule
-from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
+from tests.functional.agent.threaded import ThreadedQueue, ThreadedStore
 
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize.local.records import REGION

@@ -38,7 +38,7 @@ def test_a_server_does_what_the_project_counts_on_but_for_what_is_known(
     monkeypatch.chdir(tmp_path)
     probes = {queues.CHECK: queues.probe, objects.CHECK: objects.probe}
     context = free_of_machines(open_context(NOTHING)).context
-    findings = rehearse(Rehearsal(context, probes, (queues.KIND, objects.KIND), ()), None, yes=True)
+    findings = rehearse(Rehearsal(context, probes, (queues.KIND, objects.KIND), ()), None)
     server = "LocalStack" if other_server() else "local cloud"
     assert {one.text for one in findings if one.verdict != "good"} == OTHERWISE[server]
     assert findings[-1].text == "nothing (looked for: queue, bucket)"

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.functional.agent.bench import SWIFT, Bench, LiveWorker, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, until
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import LiveWorker, at_work
 from tests.functional.core.transport.scripted import calling, served, trickle
 
 from parallelize_core.errors import ArchivedError, MissingError

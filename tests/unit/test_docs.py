@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize.runs.agent_config import agent_settings, drain_settings
 from parallelize.runs.status import RunState
 from parallelize.settings import KEYS, Settings, resolve
-from parallelize.signatures.exit_codes import EXIT_CODES
 from parallelize_core.config import AgentConfig
 from parallelize_core.result import Cause
 

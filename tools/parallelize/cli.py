@@ -1,21 +1,20 @@
 """The command line: the list of commands, and the one place where errors are printed.
 
-A command is a function with its parameters and its help in `signatures`, and one of the same name
-in `operations` that does the work and is imported when it is called: so help and completion are
-quick. To add one, add a line to COMMANDS, two to `examples`, and both functions. The first
+A command is a function of its own module in `commands`: its parameters, its help, one operation
+that it calls, and what is printed of the outcome. To add one, add a line to COMMANDS, two to
+`examples`, and the function. It
 
 - takes its own parameters, then keyword-only flags; `common: Common = NOTHING` gives it --config,
-  --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others.
-
-The second
-
-- calls `context.open_context(common, {"dotted.setting": flag})`,
+  --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
+- imports what works when it is called, so that help and completion are quick,
+- calls `context.open_context(common, {"dotted.setting": flag})`, and with that a function of
+  `operations`, which returns values and prints nothing,
 - prints its answer with `console.answer`, everything else with `console.say`,
-- raises the classes of `parallelize_core.errors`; calls of AWS are in `aws_errors.translated`,
 - returns an exit code, or None for 0.
 
-A group of commands is a cyclopts App in a module, named like a function: "module:app". What a
-command's own help says is the docstring of its function in `signatures`.
+Whatever goes wrong is raised as one of the classes of `parallelize_core.errors`; calls of AWS are
+in `aws_errors.translated`. A group of commands is a cyclopts App in a module, named like a
+function: "module:app". What a command's own help says is the docstring of its function.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ def make_app() -> App:
         result_action="return_value",
     )
     for command in COMMANDS:
-        target = f"parallelize.signatures.{command.target}" if command.target else completion
+        target = f"parallelize.commands.{command.target}" if command.target else completion
         # A group of commands is an App of its own, which has its examples itself.
         examples = (
             {} if command.target.endswith(":app") else {"help_epilogue": epilogue(command.name)}

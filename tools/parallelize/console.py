@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
-from parallelize_core.errors import ParallelizeError
+from parallelize_core.errors import ParallelizeError, UsageError
 
 WIDTH = 80
 UNLIMITED = 100_000
@@ -105,13 +105,32 @@ def say_plan(text: str) -> None:
         print(f"{DRY_RUN} {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def say_plans(lines: Iterable[str]) -> None:
-    """Tell the first of many like lines, and how many more there are."""
+def few(lines: Iterable[str]) -> list[str]:
+    """Return the first of many like lines, and how many more there are."""
     every = list(lines)
-    for line in every[:PLANNED]:
-        say_plan(line)
-    if len(every) > PLANNED:
-        say_plan(f"… and {len(every) - PLANNED:,} more")
+    more = [f"… and {len(every) - PLANNED:,} more"] if len(every) > PLANNED else []
+    return [*every[:PLANNED], *more]
+
+
+def ask(question: str, before: str = "") -> str | None:
+    """Ask the person, and return the answer; None, and nothing printed, if nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    if before:
+        say(before)
+    print(f"{question} ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    return sys.stdin.readline().strip().lower()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, where there is somebody to answer; raise UsageError unless the answer is yes."""
+    if yes:
+        return
+    reply = ask(f"{question} [y/N]")
+    if reply is None:
+        raise UsageError("cannot ask for confirmation", "stdin is not a terminal", "--yes")
+    if reply not in {"y", "yes"}:
+        raise UsageError("the answer was not yes, so nothing was done")
 
 
 def answer(text: str) -> None:

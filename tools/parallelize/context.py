@@ -32,7 +32,7 @@ from platformdirs import user_config_path
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.bulk import WireStore
-from parallelize.console import escape, say
+from parallelize.console import ask, escape, say
 from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.images import AUTO
 from parallelize.fleet.tags import run_tags
@@ -81,6 +81,10 @@ class Context:
     """Whether a run that another project has made is meant, and may be changed."""
     home: Path | None = None
     """Where the project's id is kept, if not in its folder."""
+    tell: Callable[[str], None] = say
+    """Hears what an operation has to say as it goes on."""
+    ask: Callable[[str, str], str | None] = ask
+    """Answers a question, after a text; None if nobody can be asked."""
 
     @property
     def settings(self) -> Settings:

@@ -128,6 +128,67 @@ NO_WORK = Work()
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class Machines:
+    """What the workers are, where the settings say otherwise; None means not given."""
+
+    types: Annotated[
+        tuple[str, ...] | None,
+        Parameter(name="--type", help="A machine type; may be repeated. [default: workers.types]"),
+    ] = None
+    market: Annotated[
+        Literal["spot", "on-demand"] | None,
+        Parameter(help="Which market to ask. [default: workers.market]"),
+    ] = None
+    on_demand: Annotated[
+        int | None,
+        Parameter(
+            help="How many of the workers are on-demand, for the tail. [default: workers.on_demand]"
+        ),
+    ] = None
+    fallback: Annotated[
+        bool | None,
+        Parameter(
+            help="Start on-demand what the spot market does not give. [default: workers.fallback]"
+        ),
+    ] = None
+    fleet: Annotated[
+        Literal["one-time", "persistent"] | None,
+        Parameter(
+            help="persistent: an Auto Scaling group that replaces lost workers. "
+            "[default: workers.fleet]"
+        ),
+    ] = None
+    autoscale: Annotated[
+        bool | None,
+        Parameter(
+            help="persistent: follow the queue, from and to zero. [default: workers.autoscale]"
+        ),
+    ] = None
+    ami: Annotated[
+        str | None,
+        Parameter(
+            help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME. "
+            "[default: workers.ami]"
+        ),
+    ] = None
+    max_price: Annotated[
+        float | None,
+        Parameter(help="USD an hour for one spot worker. [default: workers.max_price]"),
+    ] = None
+    max_cost: Annotated[
+        float | None, Parameter(help="USD for the whole run. [default: workers.max_cost]")
+    ] = None
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {f"workers.{name}": given for name, given in vars(self).items()}
+
+
+AS_SET = Machines()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class What:
     """What may go: `keep_outputs` spares the outputs, `yes` the question.
 

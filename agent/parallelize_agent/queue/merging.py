@@ -31,7 +31,7 @@ from parallelize_agent.job.run_source import RunSource
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ChangedError, DecodeError, MissingError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry, read_entries
 from parallelize_core.merge import MERGE, ListedOutput, MergeRecord, digest_of, is_current
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.result import Output, Result
@@ -242,7 +242,7 @@ def _is_merged(store: Store, layout: RunLayout, record: MergeRecord, digest: str
 
 
 def _entries(store: Store, layout: RunLayout) -> Iterator[Entry]:
-    return (entry for part in read_parts(store, layout) for entry in part.entries)
+    return read_entries(store, layout)
 
 
 def _decoded(body: bytes) -> Result | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import threading
 import time
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+from tests.functional.agent.live import LiveWorker
+from tests.functional.agent.threaded import Clock, PromptQueue, ThreadedQueue, ThreadedStore
 
 from parallelize_agent.assembly import Assembly, Notice
 from parallelize_agent.machine.instance import Instance
@@ -22,7 +20,6 @@ from parallelize_agent.memory.admission import Memory
 from parallelize_agent.memory.peaks import PeakModel
 from parallelize_agent.notify.means import Means, Patience
 from parallelize_agent.shutdown import ShutdownReason
-from parallelize_agent.worker import Worker
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.container_image import Image
@@ -31,7 +28,7 @@ from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
-from parallelize_core.queue import Message, Queue, QueueCounts
+from parallelize_core.queue import Queue
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import (
     Checkpointing,
@@ -44,7 +41,7 @@ from parallelize_core.run import (
     Setup,
     Then,
 )
-from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Store
+from parallelize_core.store import AsyncStore, Store
 from parallelize_core.testing import InMemoryQueue, InMemoryStore
 
 T = TypeVar("T")
@@ -88,100 +85,6 @@ def until(condition: Callable[[], T | None], seconds: float = 20) -> T:
 def no_clients(service: str, _: str) -> Any:
     """Stand for AWS where no other service is to be asked."""
     raise AssertionError(f"{service} was asked")
-
-
-class Clock:
-    """Seconds since boot, which a test can let pass at once."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return boot_seconds() + self.ahead
-
-
-class PromptQueue(InMemoryQueue):
-    """A queue whose long polls are short."""
-
-    def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
-        waited = super().receive(limit, 0, lease_seconds)
-        if not waited and wait_seconds:
-            time.sleep(0.05)
-            waited = super().receive(limit, 0, lease_seconds)
-        return waited
-
-
-class ThreadedQueue:
-    """`queue`, for an event loop, whose calls may block as long as a test likes."""
-
-    def __init__(self, queue: Queue) -> None:
-        self.queue = queue
-
-    async def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
-        await asyncio.to_thread(self.queue.send, bodies, delay_seconds)
-
-    async def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
-        return await asyncio.to_thread(self.queue.receive, limit, wait_seconds, lease_seconds)
-
-    async def extend(self, receipts: Sequence[str], lease_seconds: int) -> list[str]:
-        return await asyncio.to_thread(self.queue.extend, receipts, lease_seconds)
-
-    async def delete(self, receipts: Sequence[str]) -> None:
-        await asyncio.to_thread(self.queue.delete, receipts)
-
-    async def counts(self) -> QueueCounts:
-        return await asyncio.to_thread(self.queue.counts)
-
-
-class ThreadedStore:
-    """`store`, for an event loop, whose calls may block as long as a test likes."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.bucket = store.bucket
-
-    async def get(self, key: str) -> bytes:
-        return await asyncio.to_thread(self.store.get, key)
-
-    async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
-        with NamedTemporaryFile() as file:
-            path = Path(file.name)
-            size = await asyncio.to_thread(self.store.get_file, key, path, etag)
-            return path.read_bytes() if size <= limit else None
-
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        return await asyncio.to_thread(self.store.get_file, key, path, etag)
-
-    async def head(self, key: str) -> ObjectInfo | None:
-        return await asyncio.to_thread(self.store.head, key)
-
-    async def put(
-        self,
-        key: str,
-        body: bytes,
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        return await asyncio.to_thread(self.store.put, key, body, condition, metadata)
-
-    async def put_file(
-        self,
-        key: str,
-        file: IO[bytes],
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        return await asyncio.to_thread(self.store.put_file, key, file, condition, metadata)
-
-    async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
-        found = await asyncio.to_thread(
-            lambda: list(self.store.list(prefix, folder_only=folder_only))
-        )
-        for item in found:
-            yield item
-
-    async def delete(self, keys: Iterable[str]) -> None:
-        await asyncio.to_thread(self.store.delete, keys)
 
 
 PLENTY = 2**40
@@ -416,87 +319,3 @@ class Bench:
     def waiting(self) -> list[JobMessage]:
         """Return the jobs on the queue, whether or not somebody has them."""
         return [JobMessage.decode(body) for body in self.queue.bodies()]
-
-
-class LiveWorker:
-    """A worker on an event loop of its own, and what a test in another thread may do with it."""
-
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._made = threading.Event()
-        self.worker: Worker | None = None
-
-    def run(self) -> ShutdownReason:
-        """Run it to its end."""
-        return asyncio.run(self._run())
-
-    async def _run(self) -> ShutdownReason:
-        self._loop = asyncio.get_running_loop()
-        try:
-            self.worker = await self._assembly.worker()
-        finally:
-            self._made.set()
-        return await self.worker.run()
-
-    def describe(self) -> Heartbeat:
-        """Return its account of itself."""
-        return self._there().describe()
-
-    @property
-    def decided(self) -> ShutdownReason | None:
-        """Its decision to shut down, if there is one."""
-        return self._there().shutdown.decided
-
-    def shut_down(
-        self, reason: str, seconds: float | None = None, *, imposed: bool = False
-    ) -> None:
-        """Have it shut down."""
-        decide = partial(self._there().shutdown.decide, reason, seconds, imposed=imposed)
-        assert self._loop
-        # It may have ended by itself.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(decide)
-
-    def _there(self) -> Worker:
-        assert self._made.wait(20)
-        assert self.worker
-        return self.worker
-
-
-class Background:
-    """A worker in a thread."""
-
-    def __init__(self, worker: LiveWorker) -> None:
-        self.worker = worker
-        self.departure: ShutdownReason | None = None
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def leave(self, seconds: float | None = 0, reason: str = "the test says so") -> ShutdownReason:
-        """Have it leave, and wait until it has."""
-        self.worker.shut_down(reason, seconds)
-        return self.join()
-
-    def join(self, seconds: float = 30) -> ShutdownReason:
-        self._thread.join(seconds)
-        assert self.departure, "it has not left in time"
-        return self.departure
-
-    def _run(self) -> None:
-        self.departure = self.worker.run()
-
-
-@contextmanager
-def at_work(*workers: LiveWorker) -> Iterator[Sequence[Background]]:
-    """Let workers run in the background, and make sure that they have left in the end."""
-    backgrounds = [Background(worker) for worker in workers]
-    for background in backgrounds:
-        background.start()
-    try:
-        yield backgrounds
-    finally:
-        for background in backgrounds:
-            background.leave()

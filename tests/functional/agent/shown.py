@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.functional.agent.bench import Bench
 
-from parallelize.operations.failures import listing
+from parallelize.runs.failed import listing
 from parallelize.runs.results import failed_results
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.status import status_of

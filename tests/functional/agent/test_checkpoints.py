@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import Bench, Gate, at_work, until
+from tests.functional.agent.bench import Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.job.checkpointer import SLACK
 from parallelize_core.checkpoint import Checkpoint

@@ -24,9 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.worker import LAST_POLL_SECONDS
 from parallelize_core.heartbeat import WorkerState

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.bench import Gate, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.functional.agent.bench import SWIFT, at_work
+from tests.functional.agent.bench import SWIFT
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 
 from parallelize_core.pause import pause, resume
 from parallelize_core.run import Limits

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.bench import Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyStore
+from tests.functional.agent.live import at_work
 
 GARBAGE = [b"", b"\xff\xfe", b'{"status": "unheard of"}', b"[" * 100_000]
 

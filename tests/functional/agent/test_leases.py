@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import psutil
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Clock, Gate, LiveWorker, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import LiveWorker, at_work
+from tests.functional.agent.threaded import Clock
 
 from parallelize_core.config import AgentConfig
 from parallelize_core.result import Cause

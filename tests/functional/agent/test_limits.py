@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.functional.agent.bench import Gate, at_work, until
+from tests.functional.agent.bench import Gate, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.process.command import LOG_LIMIT_BYTES
 from parallelize_core.result import Cause

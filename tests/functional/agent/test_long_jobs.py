@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.queue.claims import SKEW_SECONDS, ClaimRecord
 from parallelize_core.config import AgentConfig

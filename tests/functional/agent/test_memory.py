@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.functional.agent.bench import Gate, at_work, memory_of, until
+from tests.functional.agent.bench import Gate, memory_of, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_core.result import Cause
 from parallelize_core.run import Limits

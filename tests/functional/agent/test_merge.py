@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, until
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_core.config import AgentConfig
 from parallelize_core.layout import RunLayout

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from tests.functional.agent.bench import SWIFT, Bench, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 from tests.functional.core.transport.certificates import Authority
 from tests.functional.webhook import Webhook, webhook
 

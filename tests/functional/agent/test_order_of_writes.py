@@ -10,9 +10,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Clock, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
+from tests.functional.agent.threaded import Clock
 
 from parallelize_core.result import Output, Result
 from parallelize_core.testing import InMemoryQueue

@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.job import prefetch
 from parallelize_agent.reporting.peers import ALL_DONE

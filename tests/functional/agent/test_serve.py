@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import Bench, Gate, at_work, until
+from tests.functional.agent.bench import Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 
 from parallelize_core.result import Cause
 from parallelize_core.run import Limits, Serve

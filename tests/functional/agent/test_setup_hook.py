@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.machine.root_setup import RootSetup
 from parallelize_core.errors import SetupError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
+from tests.functional.agent.live import at_work
 
 from parallelize_core.result import Cause
 

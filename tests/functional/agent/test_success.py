@@ -6,9 +6,10 @@ import gc
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import HOURLY_USD, SWIFT, Gate, at_work, until
+from tests.functional.agent.bench import HOURLY_USD, SWIFT, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_agent.job.job import Job
 from parallelize_core.charges import Rates

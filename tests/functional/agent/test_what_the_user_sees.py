@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Gate, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
 from tests.functional.agent.shown import failures_page, status_page
 
 from parallelize_core.errors import (

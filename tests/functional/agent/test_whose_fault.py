@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tests.functional.agent.bench import SWIFT, Bench, at_work, until
+from tests.functional.agent.bench import SWIFT, Bench, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import at_work
 
 from parallelize_core.errors import ArchivedError, MissingError
 from parallelize_core.heartbeat import WorkerState

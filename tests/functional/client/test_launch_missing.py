@@ -8,7 +8,7 @@ import pytest
 from tests.functional.client.conftest import Project
 
 from parallelize.fleet import instances
-from parallelize.operations.run import LOOKS_ALONE, Judge, launch_missing, living
+from parallelize.operations.crew import LOOKS_ALONE, Judge, billed, launch_missing
 from parallelize.operations.status import make_reader
 from parallelize.runs.status import status_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -24,9 +24,9 @@ def enqueued(project: Project) -> Project:
 
 
 def started(project: Project) -> int:
-    before = living(project.context)
+    before = len(billed(project.context))
     launch_missing(project.context, status_of(make_reader(project.context).snapshot()))
-    return living(project.context) - before
+    return len(billed(project.context)) - before
 
 
 def beat(project: Project, worker: str, state: WorkerState) -> None:
@@ -73,7 +73,7 @@ def test_workers_that_leave_before_they_see_the_new_jobs_are_replaced_once(
 ) -> None:
     judge = relied_on(enqueued)
     assert look(enqueued, judge) == [False] * LOOKS_ALONE
-    assert living(enqueued.context) == 2
+    assert len(billed(enqueued.context)) == 2
 
     ec2 = enqueued.context.client("ec2")
     instances.terminate(ec2, [one.id for one in instances.find(ec2, enqueued.context.names)])
@@ -82,11 +82,11 @@ def test_workers_that_leave_before_they_see_the_new_jobs_are_replaced_once(
 
 def test_workers_launched_by_this_command_are_not_replaced(enqueued: Project) -> None:
     assert look(enqueued, Judge(enqueued.context, relied=False))[-1]
-    assert living(enqueued.context) == 0
+    assert len(billed(enqueued.context)) == 0
 
 
 def test_nobody_is_launched_for_a_run_that_was_paused_meanwhile(enqueued: Project) -> None:
     judge = relied_on(enqueued)
     pause(enqueued.store, enqueued.layout, "tired")
     assert look(enqueued, judge)[-1]
-    assert living(enqueued.context) == 0
+    assert len(billed(enqueued.context)) == 0

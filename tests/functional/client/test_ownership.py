@@ -11,11 +11,10 @@ from tests.functional.client.conftest import Project, cut_off
 
 from parallelize.context import open_context
 from parallelize.operations.prep import prepare
-from parallelize.operations.runs import listing
 from parallelize.options import Common
 from parallelize.project import PROJECT_FILE
 from parallelize.queues import PLACE, place_tag
-from parallelize.runs.catalog import Catalog
+from parallelize.runs.catalog import Catalog, listing
 from parallelize.runs.record import load_run
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Background, Bench, until
+from tests.functional.agent.bench import SWIFT, Bench, until
+from tests.functional.agent.live import Background
 from tests.functional.container.conftest import MakeBench
 from tests.functional.container.images import (
     Made,

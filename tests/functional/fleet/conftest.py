@@ -17,7 +17,7 @@ from moto import mock_aws
 from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
-from tests.functional.agent.bench import ThreadedQueue, ThreadedStore
+from tests.functional.agent.threaded import ThreadedQueue, ThreadedStore
 from tests.strict_aws.layer import Layer
 
 from parallelize import cli

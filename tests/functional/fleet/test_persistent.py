@@ -6,7 +6,7 @@ import pytest
 from tests.functional.fleet.conftest import BUCKET
 
 from parallelize.context import open_context
-from parallelize.operations.run import launch_missing
+from parallelize.operations.crew import launch_missing
 from parallelize.operations.status import make_reader
 from parallelize.options import Common
 from parallelize.runs.status import status_of

@@ -36,7 +36,7 @@ def test_a_machine_that_does_nothing_is_ended_after_a_quarter_of_an_hour(
     account, vendors, queues_by_the_clock, transcript
 ):
     with with_a_machine(NOTHING) as rehearsal:
-        findings = rehearse(rehearsal, transcript, yes=True)
+        findings = rehearse(rehearsal, transcript)
     assert ("bad", "machine", "0 of 3 files processed") in told(findings)
     assert ("bad", "machine", "its last state: running, no reason") in told(findings)
     assert findings[-1].text.startswith("nothing (looked for: Auto Scaling group, machine, volume")
@@ -48,7 +48,7 @@ def test_ec2s_reason_for_a_machine_that_it_ends_is_told(
 ):
     account.strict.rule(EndedAtOnce).end_next(EndedAtOnce.VOLUMES)
     with with_a_machine(NOTHING) as rehearsal:
-        findings = rehearse(rehearsal, transcript, yes=True)
+        findings = rehearse(rehearsal, transcript)
     broke_off = next(one.text for one in findings if one.check == "machine")
     assert "the quota of volumes in eu-west-1 is used up" in broke_off
     assert left(account) == []
@@ -66,7 +66,7 @@ def test_ctrl_c_leaves_nothing_wherever_it_comes(
     steps = {name: getattr(WORK, name) for name in ("prepare", "enqueue", "launch")}
     work = machine.Work(**{**steps, step: interrupted})
     with with_a_machine(NOTHING, work) as rehearsal, pytest.raises(KeyboardInterrupt):
-        rehearse(rehearsal, transcript, yes=True)
+        rehearse(rehearsal, transcript)
     assert left(account) == []
 
 
@@ -74,7 +74,7 @@ def test_the_transcript_has_the_machines_states_and_not_its_user_data(
     account, vendors, queues_by_the_clock, transcript
 ):
     with with_a_machine(NOTHING) as rehearsal:
-        rehearse(rehearsal, transcript, yes=True)
+        rehearse(rehearsal, transcript)
     text = transcript.read_text()
     assert '"operation":"DescribeInstances"' in text
     assert '"Name":"running"' in text

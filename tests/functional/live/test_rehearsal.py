@@ -165,7 +165,7 @@ def test_after_ctrl_c_everything_is_deleted_and_said_to_be(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rehearse(trying(queues=interrupted), None, yes=True)
+        rehearse(trying(queues=interrupted), None)
     assert "good  left         nothing (looked for" in capsys.readouterr().err
     assert left(account) == []
 
@@ -178,7 +178,7 @@ def test_a_second_ctrl_c_does_not_stop_the_deletion(account, queues_by_the_clock
     kinds = (Kind("statue", find, find), queues.KIND)
     rehearsal = Rehearsal(trying().context, {"queues": queues.probe}, kinds, ())
     try:
-        rehearse(rehearsal, None, yes=True)
+        rehearse(rehearsal, None)
     except KeyboardInterrupt:
         pytest.fail("the deletion was interrupted")
     assert left(account) == []
@@ -195,7 +195,7 @@ def test_ctrl_c_between_two_steps_leaves_nothing(account, vendors, queues_by_the
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rehearse(trying(some=interrupted), None, yes=True)
+        rehearse(trying(some=interrupted), None)
     assert left(account) == []
 
 
@@ -206,7 +206,7 @@ def test_a_step_that_fails_does_not_stop_the_others_and_leaves_nothing(
         yield queues.use_at_once(trial)
         raise ServiceError("SQS is out of order")
 
-    findings = rehearse(trying(queues=failing, watching=watching.probe), None, yes=True)
+    findings = rehearse(trying(queues=failing, watching=watching.probe), None)
     told = [(one.verdict, one.check, one.text) for one in findings]
     assert ("bad", "queues", "broke off: SQS is out of order") in told
     assert ("good", "watching", "a line of the log is taken") in told
@@ -219,7 +219,7 @@ def test_an_answer_that_makes_no_sense_ends_its_probe_alone(account, queues_by_t
         yield queues.use_at_once(trial)
         yield {}["nothing"]
 
-    findings = rehearse(trying(queues=puzzled, watching=watching.probe), None, yes=True)
+    findings = rehearse(trying(queues=puzzled, watching=watching.probe), None)
     assert [one.text for one in findings if one.check == "queues"][1:] == [
         "broke off: what AWS answers makes no sense"
     ]
@@ -230,7 +230,7 @@ def test_what_cannot_be_deleted_is_named(account, queues_by_the_clock):
     stubborn = Kind("statue", lambda _: ["liberty"], lambda *_: None)
     kinds = (stubborn, queues.KIND)
     rehearsal = Rehearsal(trying().context, {"queues": queues.probe}, kinds, ())
-    findings = rehearse(rehearsal, None, yes=True)
+    findings = rehearse(rehearsal, None)
     assert [(one.verdict, one.text) for one in findings if one.check == "left"] == [
         ("bad", "statue liberty")
     ]
@@ -246,7 +246,7 @@ def test_what_cannot_be_deleted_yet_is_tried_again(account, queues_by_the_clock)
         there.remove(name)
 
     rehearsal = Rehearsal(trying().context, {}, (Kind("statue", lambda _: [*there], delete),), ())
-    (finding,) = rehearse(rehearsal, None, yes=True)
+    (finding,) = rehearse(rehearsal, None)
     assert (finding.verdict, finding.text) == ("good", "nothing (looked for: statue)")
 
 
@@ -255,7 +255,7 @@ def test_what_nobody_may_delete_is_not_waited_for(account, queues_by_the_clock):
         raise AccessError("not allowed")
 
     rehearsal = Rehearsal(trying().context, {}, (Kind("statue", lambda _: ["x"], delete),), ())
-    (finding,) = rehearse(rehearsal, None, yes=True)
+    (finding,) = rehearse(rehearsal, None)
     assert (finding.verdict, finding.text) == ("bad", "statue x: not allowed")
     assert account.strict.world.clock.slept == 0
 
@@ -265,14 +265,14 @@ def test_what_cannot_be_looked_for_is_said(account, queues_by_the_clock):
         raise UsageError("nobody may look")
 
     rehearsal = Rehearsal(trying().context, {}, (Kind("statue", find, find),), ())
-    (finding,) = rehearse(rehearsal, None, yes=True)
+    (finding,) = rehearse(rehearsal, None)
     assert (finding.verdict, finding.text) == ("bad", "statue: nobody may look")
 
 
 def test_the_transcript_is_no_input_of_the_project_that_it_lies_in(
     account, queues_by_the_clock, tmp_path
 ):
-    rehearse(trying(queues=queues.probe), None, yes=True)
+    rehearse(trying(queues=queues.probe), None)
     (path,) = tmp_path.glob("doctor-*.jsonl")
     assert products(open_context(NOTHING)).has(path, is_folder=False)
 

@@ -3,7 +3,7 @@
 import pytest
 from tests.functional.fleet.calls import needs, recorded_answers, template_contents
 from tests.functional.fleet.iam import allows
-from tests.functional.fleet.test_policies import LIFE
+from tests.functional.fleet.test_needed_rights import LIFE
 
 from parallelize_core.names import Names
 

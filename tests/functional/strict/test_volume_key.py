@@ -7,7 +7,7 @@ from tests.functional.fleet.conftest import BUCKET
 from tests.functional.strict.test_second_stack import policies
 
 from parallelize.context import open_context
-from parallelize.operations.volume_grant import ensure_grant
+from parallelize.operations.setup import ensure_grant
 from parallelize.options import Common
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
@@ -61,7 +61,7 @@ def test_a_group_whose_role_may_not_use_the_key_has_no_machine(account, older, p
 
 def test_setup_lets_auto_scaling_use_the_key_once(account, key, parallelize):
     assert parallelize("setup", "--yes")[0] == 0
-    ensure_grant(open_context(Common()), key, dry_run=False)
+    ensure_grant(open_context(Common()), key)
     (grant,) = account.client("kms").list_grants(KeyId=key)["Grants"]
     assert grant["GranteePrincipal"].endswith("/AWSServiceRoleForAutoScaling")
     assert parallelize("launch", "1", *PERSISTENT)[0] == 0

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.parsers import ResponseParserError
 
 from parallelize import cli
+from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize.explain import explain
-from parallelize.signatures.exit_codes import EXIT_CODES
 from parallelize_core import errors
 from parallelize_core.aws_errors import translate, translated
 

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -95,20 +94,6 @@ def test_an_example_is_a_command_line_that_is_understood(line: str) -> None:
 def test_every_parameter_is_explained(command: str, function: Callable[..., Any]) -> None:
     arguments = COMMANDS[command].assemble_argument_collection(parse_docstring=True)
     assert [one.name for one in arguments if one.show and not one.parameter.help] == []
-
-
-@pytest.mark.parametrize(("command", "function"), list(functions()))
-def test_a_command_takes_the_parameters_of_its_signature(
-    command: str, function: Callable[..., Any]
-) -> None:
-    module = function.__module__.replace("signatures", "operations")
-    work = getattr(import_module(module), function.__name__)
-    taken = set(inspect.signature(work).parameters)
-    given = {
-        "quota_bytes" if name == "quota" else name
-        for name in inspect.signature(function).parameters
-    }
-    assert given == taken
 
 
 @pytest.mark.parametrize(("command", "function"), list(functions()))

@@ -8,9 +8,8 @@ from tests.unit.watching.scene import Scene, failure
 
 from parallelize.cli import make_app
 from parallelize.console import WIDTH, fit
-from parallelize.operations.failures import listing
 from parallelize.runs.ending import end_lines
-from parallelize.runs.failed import as_json, group, label, last_words, see_one, summary
+from parallelize.runs.failed import as_json, group, label, last_words, listing, see_one, summary
 from parallelize.runs.status import status_of
 from parallelize_core.result import Cause
 

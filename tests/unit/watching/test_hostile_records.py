@@ -15,13 +15,11 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene, failure, heartbeat, re
 
 from parallelize.console import answer, answer_json, say
 from parallelize.dashboard.page import draw
-from parallelize.operations import failures as failures_command
-from parallelize.operations import logs, runs
 from parallelize.report.data import make_report
 from parallelize.report.export import as_json as report_json
 from parallelize.report.page import render
-from parallelize.runs import failed, view
-from parallelize.runs.attempts import read_records
+from parallelize.runs import catalog, failed, view
+from parallelize.runs.attempts import read_records, report
 from parallelize.runs.catalog import Catalog
 from parallelize.runs.catalog import as_json as runs_json
 from parallelize.runs.history import HistoryReader
@@ -136,11 +134,11 @@ def _show_files(scene: Scene) -> None:
     for name in ("a.tif", "b.tif"):
         for record in read_records(scene.store, LAYOUT, name):
             answer_json(record.model_dump(mode="json"))
-            for line in logs.report(record):
+            for line in report(record):
                 answer(line)
     found = failed_results(scene.store, LAYOUT)
     answer_json([failed.as_json(one) for one in found])
-    for line in (*failures_command.listing(found), *failed.summary(found)):
+    for line in (*failed.listing(found), *failed.summary(found)):
         answer(line)
 
 
@@ -159,7 +157,7 @@ def _show_dashboard(scene: Scene) -> None:
 def _show_runs(scene: Scene) -> None:
     found = Catalog(scene.store, LAYOUT.base, clock=lambda: NOW).runs()
     answer_json(runs_json(found))
-    for line in runs.listing(found, NOW):
+    for line in catalog.listing(found, NOW):
         answer(line)
 
 

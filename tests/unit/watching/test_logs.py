@@ -1,8 +1,7 @@
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene, failure
 
-from parallelize.operations.logs import report
-from parallelize.runs.attempts import read_records
+from parallelize.runs.attempts import read_records, report
 from parallelize_core.errors import NothingToDoError
 from parallelize_core.result import Usage
 

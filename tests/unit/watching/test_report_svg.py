@@ -13,22 +13,9 @@ from tests.unit.watching.scene import NOW, Scene
 
 from parallelize.console import escape
 from parallelize.report.data import Execution, Report
-from parallelize.report.svg import (
-    LANES,
-    LEFT,
-    MAX_BARS,
-    RIGHT,
-    WIDTH,
-    Goal,
-    Span,
-    bin_edges,
-    finished_chart,
-    histogram,
-    lanes_chart,
-    nice_levels,
-    round_duration,
-    span_of,
-)
+from parallelize.report.drawing import LEFT, RIGHT, WIDTH, Span, nice_levels, round_duration
+from parallelize.report.lanes import LANES, MAX_BARS, lanes_chart
+from parallelize.report.svg import Goal, bin_edges, finished_chart, histogram, span_of
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.record import MAX_NUMBER
 from parallelize_core.result import Cause

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from parallelize.report.data import Report
+from parallelize.report.lanes import LANES
 from parallelize.report.page import VERDICTS, Tile, charts, environment, failure_groups, tiles
-from parallelize.report.svg import LANES
 from parallelize.report.table import columns
 from parallelize.runs.catalog import Listed
 from parallelize.runs.failed import group, label, see_one

@@ -66,6 +66,11 @@ class LaunchOutcome:
         alive = len(self.started) - len(self.ended)
         return 0 if self.group else max(0, self.asked - alive)
 
+    @property
+    def names(self) -> list[str]:
+        """What was made: the group that starts machines by itself, or the machines."""
+        return [self.group] if self.group else [machine.id for machine in self.started]
+
     def error(self) -> ParallelizeError | None:
         """Say why machines are missing, or answer None if none is."""
         if not self.missing:
@@ -76,6 +81,11 @@ class LaunchOutcome:
         if self.ended:
             return early_end.explain(self.region, self.asked, self.ended)
         return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
+
+    def check(self) -> None:
+        """Raise what explains missing machines, if any are."""
+        if error := self.error():
+            raise error
 
 
 def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:

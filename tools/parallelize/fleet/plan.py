@@ -103,6 +103,40 @@ class LaunchPlan:
     """How likely the spot market is to give the machines; None if EC2 was not asked."""
 
 
+@dataclass(frozen=True)
+class _Calls:
+    """The bodies of the calls that start workers; the request's agent knows what it costs."""
+
+    facts: Facts
+    request: LaunchRequest
+    asked: Asked
+    images: tuple[Image, ...]
+
+    def fleet(self, market: Market, count: int, purpose: str) -> FleetPlan:
+        some = by_image(self.asked[market], self.images)
+        wanted = {image: pools for image, pools in some.items() if pools}
+        body = fleet_request(self.request, market, count, list(wanted.values()), purpose)
+        return FleetPlan(market, count, self._templates(market, wanted), body)
+
+    def group(self, pools: Sequence[Pool]) -> GroupPlan:
+        groups = by_image(pools, self.images)
+        order = {pool.type.name: n for n, some in enumerate(groups.values()) for pool in some}
+        body = _group_body(self.request, pools, self.facts.work)
+        return GroupPlan(self._templates(None, groups), order, body)
+
+    def _templates(
+        self, market: Market | None, images: Iterable[Image]
+    ) -> tuple[dict[str, Any], ...]:
+        groups = self.facts.security_groups
+        return tuple(
+            launch_template(self.request, image, groups, market, self.user_data(image))
+            for image in images
+        )
+
+    def user_data(self, image: Image) -> str:
+        return _user_data(self.request, self.request.agent, image)
+
+
 def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     """Return the plan for a launch.
 
@@ -128,24 +162,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     }  # fmt: skip
     agent = request.agent.model_copy(update=known)
 
-    def templates(market: Market | None, images: Iterable[Image]) -> tuple[dict[str, Any], ...]:
-        return tuple(
-            launch_template(
-                request, image, facts.security_groups, market, _user_data(request, agent, image)
-            )
-            for image in images
-        )
-
-    def fleet(market: Market, count: int, purpose: str) -> FleetPlan:
-        wanted = {image: some for image, some in by_image(asked[market], images).items() if some}
-        body = fleet_request(request, market, count, list(wanted.values()), purpose)
-        return FleetPlan(market, count, templates(market, wanted), body)
-
-    def group() -> GroupPlan:
-        groups = by_image(pools, images)
-        order = {pool.type.name: n for n, some in enumerate(groups.values()) for pool in some}
-        return GroupPlan(templates(None, groups), order, _group_body(request, pools, facts.work))
-
+    calls = _Calls(facts, replace(request, agent=agent), asked, images)
     persistent = request.fleet == "persistent"
     return LaunchPlan(
         request,
@@ -156,12 +173,12 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         facts.security_groups,
         facts.absent,
         unfit(facts, images),
-        _user_data(request, agent, images[0]),
+        calls.user_data(images[0]),
         fleets=()
         if persistent
-        else tuple(fleet(market, count, market) for market, count in shares(request)),
-        fallback=fleet("on-demand", request.count, "fallback") if request.fallback else None,
-        group=group() if persistent else None,
+        else tuple(calls.fleet(market, count, market) for market, count in shares(request)),
+        fallback=calls.fleet("on-demand", request.count, "fallback") if request.fallback else None,
+        group=calls.group(pools) if persistent else None,
         hourly_usd=price,
         beside=beside,
         dear=too_dear(asked["spot"], request.below),

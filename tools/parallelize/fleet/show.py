@@ -1,10 +1,11 @@
-"""A launch plan in words."""
+"""A launch plan, and what came of it, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from parallelize.fleet import quotas
+from parallelize.fleet.execute import LaunchOutcome
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.placement import BEST
@@ -13,7 +14,7 @@ from parallelize.fleet.pool_history import WINDOW_HOURS
 from parallelize.fleet.request import shares
 from parallelize.fleet.stock import Bundle
 from parallelize.fleet.template import disk_of
-from parallelize.units import plural, show_size
+from parallelize.units import plural, show_size, show_usd
 
 TYPES_SHOWN = 2
 POOLS_SHOWN = 3
@@ -54,6 +55,15 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
     if plan.fallback:
         lines.append("  fallback on-demand for what the spot market does not give")
     return lines
+
+
+def describe_outcome(outcome: LaunchOutcome) -> list[str]:
+    """Return the lines that tell what came of a launch, beside the names of what was made."""
+    if not outcome.group:
+        return [f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}"]
+    if outcome.size > outcome.asked:
+        return [f"it has {outcome.size:,} workers already; parallelize scale ends some"]
+    return []
 
 
 def _network(plan: LaunchPlan) -> str:
@@ -114,12 +124,7 @@ def describe_leftovers(found: Sequence[Leftover]) -> list[str]:
 
 
 def _worth(one: Leftover) -> str:
-    return "" if one.usd is None else f", at most {usd(one.usd)}"
-
-
-def usd(amount: float) -> str:
-    """Return an amount of money; what is less than a cent is not shown as nothing."""
-    return f"${amount:,.2f}" if amount >= 0.005 or not amount else "less than $0.01"
+    return "" if one.usd is None else f", at most {show_usd(one.usd)}"
 
 
 def _types(plan: LaunchPlan) -> str:
@@ -149,7 +154,7 @@ def _price(plan: LaunchPlan) -> str:
     if plan.hourly_usd is None:
         text = "not known"
     else:
-        low, high = (usd(amount) for amount in plan.hourly_usd)
+        low, high = (show_usd(amount) for amount in plan.hourly_usd)
         text = f"{low if low == high else f'{low} to {high}'}/h together now"
     stops = [f"${request.max_cost:.2f}"] if request.max_cost else []
     if request.agent.max_runtime_seconds:
@@ -187,7 +192,7 @@ def _beside(plan: LaunchPlan) -> list[str]:
     if plan.beside is None:
         return []
     kinds = {"addresses": plan.beside.addresses, "disks": plan.beside.disks}
-    parts = [f"{usd(amount)}/h {name}" for name, amount in kinds.items() if amount]
+    parts = [f"{show_usd(amount)}/h {name}" for name, amount in kinds.items() if amount]
     return [
         f"  beside   {', '.join(parts)}",
         "           and requests, metrics and log as they come",

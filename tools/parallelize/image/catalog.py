@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import escape
 from parallelize.fleet import tags
 from parallelize_core.aws_errors import translated
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
+
+SCHEMA = 1
 
 BASE_TAG = "parallelize:base"
 
@@ -108,3 +111,23 @@ def _snapshots(mappings: Iterable[Any]) -> Iterable[str]:
     for mapping in mappings:
         if snapshot := mapping.get("Ebs", {}).get("SnapshotId"):
             yield snapshot
+
+
+def line_of(image: WorkerImage) -> str:
+    """Return an image in one line."""
+    used = f"used by {len(image.users)}" if image.users else ""
+    words = (image.id, image.created[:10], escape(image.version), escape(image.base),
+             image.architecture, used)  # fmt: skip
+    return "  ".join(word for word in words if word)
+
+
+def record(image: WorkerImage) -> dict[str, object]:
+    """Return an image as a machine may read it."""
+    return {
+        "id": image.id,
+        "created": image.created,
+        "version": image.version,
+        "base": image.base,
+        "architecture": image.architecture,
+        "users": list(image.users),
+    }

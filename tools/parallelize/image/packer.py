@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parallelize.console import say
+from parallelize.context import Context
 from parallelize_core.errors import ServiceError, UsageError
 
 PACKER = "packer"
@@ -141,3 +143,13 @@ def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> No
             "what it said is above; nothing of a failed build is kept in AWS",
             "fix it and repeat: parallelize image build",
         )
+
+
+def packer_environ(context: Context) -> dict[str, str]:
+    """Return this process's environment, with the profile and region of the settings."""
+    profile = context.settings.aws.profile
+    return {
+        **os.environ,
+        "AWS_REGION": context.region,
+        **({"AWS_PROFILE": profile} if profile else {}),
+    }

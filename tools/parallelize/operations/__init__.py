@@ -1,1 +1,5 @@
-"""What each command does, and what only commands share with one another."""
+"""What commands and Python callers have done: plans, their execution, outcomes, all as values.
+
+Nothing here prints, but how far a long step is (`progress`, `runs.watch`). What else there is to
+say meanwhile, an operation tells its context.
+"""

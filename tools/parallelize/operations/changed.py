@@ -6,14 +6,12 @@ an error before it has changed anything.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from parallelize.bulk import get_each
-from parallelize.console import escape, say, shown
+from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs import reuse
 from parallelize.runs.failed import quoted
@@ -22,7 +20,7 @@ from parallelize.runs.merge import merge_entry
 from parallelize.runs.outdated import Comparison, Outdated, Reason
 from parallelize.runs.record import find_run
 from parallelize.runs.results import list_results
-from parallelize.runs.snapshot import decode_heartbeat
+from parallelize.runs.snapshot import read_heartbeats
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import CENT, plural, show_duration, show_usd
 from parallelize_core.cost import spent_usd
@@ -31,6 +29,8 @@ from parallelize_core.run import Run
 
 _NAMED = 3
 """How many of the changed inputs are named."""
+
+QUESTION = "process them again, or keep their outputs? [redo/keep/STOP]"
 
 _ANSWERS = {"r": "redo", "redo": "redo", "k": "keep", "keep": "keep"}
 
@@ -63,13 +63,16 @@ def decide(context: Context, found: Comparison) -> Decision:
         return Decision({one.key: one.etag for one in found.outdated})
     if said == "keep":
         if found.done:
-            say(f"{plural(len(found.done), 'finished file')} out of date: their outputs are kept")
+            context.tell(
+                f"{plural(len(found.done), 'finished file')} out of date: their outputs are kept"
+            )
         return Decision(keep=True)
     if not found.done:
         return Decision()
     lines = told(context, found.done)
-    if said == "ask" and sys.stdin.isatty() and sys.stderr.isatty():
-        return _asked(found, lines)
+    reply = context.ask(QUESTION, "\n  ".join(lines)) if said == "ask" else None
+    if reply is not None:
+        return _decided(found, reply)
     head, *rest = lines
     raise UsageError(head, "\n".join(rest), _ways(found.done))
 
@@ -92,11 +95,8 @@ def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> 
     return {key: listed[place] for key, place in places if place in listed}
 
 
-def _asked(found: Comparison, lines: Sequence[str]) -> Decision:
-    say("\n  ".join(lines))
-    question = "process them again, or keep their outputs? [redo/keep/STOP] "
-    print(question, end="", file=sys.stderr, flush=True)  # noqa: T201
-    match _ANSWERS.get(sys.stdin.readline().strip().lower()):
+def _decided(found: Comparison, reply: str) -> Decision:
+    match _ANSWERS.get(reply):
         case "redo":
             return Decision({one.key: one.etag for one in found.outdated})
         case "keep":
@@ -111,8 +111,11 @@ def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[st
     copied = reuse.copy(context, run, same)
     origins = Counter(result.copied_from for result in copied)
     for origin, count in origins.most_common():
-        say(f"the outputs of {plural(count, 'file')} are copied from run {escape(origin)}: "
-            "the same command on the same input (--no-reuse executes it)")  # fmt: skip
+        files = plural(count, "file")
+        context.tell(
+            f"the outputs of {files} are copied from run {escape(origin)}: "
+            "the same command on the same input (--no-reuse executes it)"
+        )
     return {result.key for result in copied}
 
 
@@ -143,9 +146,7 @@ def told(context: Context, done: Sequence[Outdated]) -> list[str]:
 
 def _cost(context: Context, done: Sequence[Outdated]) -> str:
     seconds = sum(one.seconds for one in done)
-    places = (item.key for item in context.store.list(context.layout.agents.prefix))
-    beats = (decode_heartbeat("", body) for _, body in get_each(context.store, places) if body)
-    usd = spent_usd(beat for beat in beats if beat)
+    usd = spent_usd(read_heartbeats(context.store, context.layout))
     so_far = f"; the whole run has cost about {show_usd(usd)} so far" if usd >= CENT else ""
     return f"their commands took {show_duration(seconds)} in all{so_far}"
 

@@ -1,4 +1,4 @@
-"""`parallelize check FILE`: one file, on this machine, exactly as a worker would process it.
+"""Processing one file on this machine, exactly as a worker would process it.
 
 Nothing of the run is looked at or changed. What is tried is what parallelize.toml says now.
 """
@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from parallelize.console import escape, say, shown
-from parallelize.context import Context, open_context
+from parallelize.console import escape, shown
+from parallelize.context import Context
 from parallelize.operations import one_file
 from parallelize.operations.download import check_place
-from parallelize.options import NO_WORK, Common, Work
 from parallelize.runs.apart import check_apart
 from parallelize.runs.input_files import remote_files, remote_location
 from parallelize.runs.inputs import local_inputs
@@ -28,43 +27,30 @@ from parallelize_core.files import S3, InputFile
 OUT = "check"
 
 
-def check(
-    file: Path,
-    /,
-    *,
-    out: Path | None = None,
-    work: Work = NO_WORK,
-    json: bool = False,
-    config: Path | None = None,
-) -> int:
-    """Process one file here, in the local cloud, and show what the command printed."""
-    context = open_context(Common(config=config), work.flags())
+def check(context: Context, file: Path, out: Path | None = None) -> one_file.Done:
+    """Process one file, or job, of the settings here; its outputs go below `out`."""
     folder = out or context.folder / OUT
     shape = shape_of(context)
     if not shape.plain:
-        return _check_job(context, shape, str(file), folder, json=json)
+        return _check_job(context, shape, str(file), folder)
     key, path = find_input(context, file)
-    check_apart(context, folder)
-    check_place(folder)
-    _say_begin(key)
-    done = one_file.process(context.resolved, key, path, folder)
-    return one_file.tell(done, json=json)
+    _begin(context, key, folder)
+    return one_file.process(context.resolved, key, path, folder)
 
 
-def _check_job(context: Context, shape: Shape, name: str, folder: Path, *, json: bool) -> int:
+def _check_job(context: Context, shape: Shape, name: str, folder: Path) -> one_file.Done:
     """Process one job that is more than a file, as `check` does."""
     job, files = find_job(context, name)
-    check_apart(context, folder)
-    check_place(folder)
-    _say_begin(job.name)
+    _begin(context, job.name, folder)
     with TemporaryDirectory(prefix="parallelize-") as fetched:
         here = {**files, **_fetched(context, job, files, Path(fetched))}
-        done = one_file.process_job(context.resolved, job, shape.columns, here, folder)
-    return one_file.tell(done, json=json)
+        return one_file.process_job(context.resolved, job, shape.columns, here, folder)
 
 
-def _say_begin(name: str) -> None:
-    say(f"{shown(name, 60)}: here, as a worker would; nothing is sent to AWS")
+def _begin(context: Context, name: str, folder: Path) -> None:
+    check_apart(context, folder)
+    check_place(folder)
+    context.tell(f"{shown(name, 60)}: here, as a worker would; nothing is sent to AWS")
 
 
 def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:

@@ -1,4 +1,4 @@
-"""`parallelize clean`: take away what a run has made; compute first, then queues, then objects.
+"""Taking away what a run has made; compute first, then queues, then objects.
 
 The user's own inputs and outputs, which lie outside the run, stay. It can be repeated until
 nothing is left, and says so when nothing is.
@@ -6,14 +6,14 @@ nothing is left, and says so when nothing is.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown
-from parallelize.context import Context, open_context
+from parallelize.console import escape, few, shown
+from parallelize.context import Context
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.leftovers import find_leftovers
@@ -21,20 +21,18 @@ from parallelize.fleet.prices import on_demand
 from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.operations.kill import record, sentences, terminate_run, unclear
-from parallelize.options import NOTHING, WHAT, Common, What
 from parallelize.queues import Queues, delete_queues
 from parallelize.runs import old_versions
 from parallelize.runs.old_versions import Version
-from parallelize.runs.ownership import check_origin, place_elsewhere
+from parallelize.runs.ownership import place_elsewhere
+from parallelize.runs.snapshot import read_heartbeats
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
-    DecodeError,
     MissingError,
     NothingToDoError,
     ParallelizeError,
     UsageError,
 )
-from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import ObjectInfo, Store
 
@@ -66,37 +64,45 @@ class Plan:
         return sum(item.size for item in self.objects)
 
 
-def clean(
-    *, what: What = WHAT, dry_run: bool = False, json: bool = False, common: Common = NOTHING
-) -> None:
-    """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
-    context = open_context(common)
-    if dry_run:
-        show_plan(context, keep_outputs=what.keep_outputs)
-        return
-    check_origin(context)
-    plan = make_plan(context, keep_outputs=what.keep_outputs)
-    _show(plan, context, dry_run=False)
-    check_workers(plan, context.run, force=what.force)
-    confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
+@dataclass(frozen=True)
+class Cleaned:
+    """What went, by which plan, and what is left of the machines."""
+
+    plan: Plan
+    statement: Statement
+    queues: list[str]
+    versions: int
+
+    @property
+    def line(self) -> str:
+        """What went of S3, in words."""
+        more = f" with {plural(self.versions, 'version')}" if self.versions else ""
+        objects = plural(len(self.plan.objects), "object")
+        return f"run {self.statement.run}: {objects} deleted{more}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        objects = {"objects": len(self.plan.objects), "bytes": self.plan.bytes}
+        return {**record(self.statement), "deleted": {**objects, "queues": self.queues}}
+
+
+def planned(context: Context, *, keep_outputs: bool) -> Iterator[str]:
+    """Say what `clean` would do, and what any run has left; changes nothing."""
+    try:
+        plan = make_plan(context, keep_outputs=keep_outputs)
+        yield from told(plan, context, will="would")
+    except NothingToDoError as nothing:
+        yield nothing.what
+    yield from few(leftovers_of_other_runs(context))
+
+
+def clean(context: Context, plan: Plan) -> Cleaned:
+    """Do what the plan says, and delete the older versions that the bucket keeps."""
     statement, queues = remove(context, plan)
     for line in sentences(statement) if not plan.elsewhere else ():
-        say(line)
+        context.tell(line)
     versions = delete_versions(context, keep_outputs=plan.keep_outputs)
-    more = f" with {plural(versions, 'version')}" if versions else ""
-    say(f"run {context.run}: {plural(len(plan.objects), 'object')} deleted{more}")
-    if json:
-        deleted = {"objects": len(plan.objects), "bytes": plan.bytes, "queues": queues}
-        answer_json({**record(statement), "deleted": deleted})
-
-
-def show_plan(context: Context, *, keep_outputs: bool) -> None:
-    """Print what `clean` would do, and what any run has left; changes nothing."""
-    try:
-        _show(make_plan(context, keep_outputs=keep_outputs), context, dry_run=True)
-    except NothingToDoError as nothing:
-        say_plan(nothing.what)
-    say_plans(leftovers_of_other_runs(context))
+    return Cleaned(plan, statement, queues, versions)
 
 
 def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
@@ -182,7 +188,9 @@ def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
         if not old_versions.keeps_versions(s3, context.bucket):
             return
     except ParallelizeError as error:
-        say(f"whether the bucket keeps older versions could not be read ({escape(error.what)})")
+        context.tell(
+            f"whether the bucket keeps older versions could not be read ({escape(error.what)})"
+        )
         return
     for version in old_versions.find(s3, layout.root):
         if not (keep_outputs and version.key.startswith(layout.output.prefix)):
@@ -201,15 +209,7 @@ def delete_versions(context: Context, *, keep_outputs: bool) -> int:
 
 def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
     """Return the workers whose heartbeat is fresh; `now` in seconds since 1970."""
-    alive = []
-    for item in store.list(layout.agents.prefix):
-        try:
-            heartbeat = Heartbeat.decode(store.get(item.key))
-        except (MissingError, DecodeError):
-            continue
-        if heartbeat.alive(now):
-            alive.append(heartbeat.worker)
-    return alive
+    return [beat.worker for beat in read_heartbeats(store, layout) if beat.alive(now)]
 
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:
@@ -222,17 +222,6 @@ def check_workers(plan: Plan, run: str, *, force: bool) -> None:
         )
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask, where there is somebody to answer; raise UsageError unless the answer is yes."""
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("cannot ask for confirmation", "stdin is not a terminal", "--yes")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise UsageError("the answer was not yes, so nothing was done")
-
-
 def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
     # Listed again: workers have written since the plan was made.
     objects = _objects(store, layout, keep_outputs=keep_outputs)
@@ -241,20 +230,25 @@ def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
     store.delete([layout.run_json])
 
 
-def _show(plan: Plan, context: Context, *, dry_run: bool) -> None:
-    size = show_size(plan.bytes)
+def told(plan: Plan, context: Context, *, will: str) -> list[str]:
+    """Say what a plan does; `will` is the verb of each step."""
     lines = [f"end worker {name}" for name in plan.machines]
     lines += [f"delete the Auto Scaling group {plan.group}"] if plan.group else []
-    lines += [f"delete {plural(len(plan.objects), 'object')}, {size}, of {context.layout.root.uri}"]
+    objects, size = plural(len(plan.objects), "object"), show_size(plan.bytes)
+    lines += [f"delete {objects}, {size}, of {context.layout.root.uri}"]
     if plan.versions:
         lines.append(f"delete {plural(plan.versions, 'older version')} that the bucket keeps")
     if plan.queues:
         count = plan.queues.main.counts().total
         lines.append(f"delete both queues, with {plural(count, 'message')}")
-    tell, will = (say_plan, "would") if dry_run else (say, "will")
-    if plan.elsewhere:
-        tell(f"queues and machines stay: they belong to the run in s3://{escape(plan.elsewhere)}")
-    for line in lines:
-        tell(f"{will} {line}")
-    for name in plan.strangers:
-        tell(f"worker {shown(name)} is alive, and not on EC2")
+    return [
+        *_staying(plan),
+        *(f"{will} {line}" for line in lines),
+        *(f"worker {shown(name)} is alive, and not on EC2" for name in plan.strangers),
+    ]
+
+
+def _staying(plan: Plan) -> list[str]:
+    if not plan.elsewhere:
+        return []
+    return [f"queues and machines stay: they belong to the run in s3://{escape(plan.elsewhere)}"]

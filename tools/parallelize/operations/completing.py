@@ -10,7 +10,7 @@ from parallelize.context import open_context
 from parallelize.local import cloud as local_cloud
 from parallelize.options import Common
 from parallelize_core.layout import RUN_NAME
-from parallelize_core.manifest import read_parts
+from parallelize_core.manifest import read_entries
 
 MOST = 200
 """Nobody reads more candidates than these."""
@@ -29,8 +29,7 @@ def runs(begun: str, flags: Mapping[str, Any]) -> list[str]:
 def files(begun: str, flags: Mapping[str, Any]) -> list[str]:
     """Return the keys of the run's inputs."""
     context = open_context(Common(**flags))
-    parts = read_parts(context.store, context.layout)
-    keys = (entry.key for part in parts for entry in part.entries)
+    keys = (entry.key for entry in read_entries(context.store, context.layout))
     return _beginning(begun, islice(keys, MOST_READ))
 
 

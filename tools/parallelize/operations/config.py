@@ -1,12 +1,11 @@
-"""`parallelize config show`: every setting, its value, and where it came from."""
+"""Every setting, its value, and where it came from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from parallelize.console import answer, answer_json, shown
-from parallelize.context import open_context
-from parallelize.options import NOTHING, Common
+from parallelize.console import shown
 from parallelize.settings import KEYS, Resolved
 
 
@@ -22,16 +21,11 @@ def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
     return found
 
 
-def show(*, json: bool = False, common: Common = NOTHING) -> None:
-    """Print each setting, its value, and where it came from."""
-    context = open_context(common)
-    found = rows(context.resolved, context.run)
-    if json:
-        answer_json({"schema": 1, "settings": found})
-        return
+def listing(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Return a line for each of such records."""
     for row in found:
         value = "-" if row["value"] is None else shown(str(_plain(row["value"])), 36)
-        answer(f"{row['key']:<20} {value:<36} {shown(row['source'], 22)}".rstrip())
+        yield f"{row['key']:<20} {value:<36} {shown(row['source'], 22)}".rstrip()
 
 
 def _plain(value: Any) -> Any:

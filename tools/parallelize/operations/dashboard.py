@@ -1,4 +1,4 @@
-"""`parallelize dashboard`: the run in a browser, on this machine, as it goes on."""
+"""The run in a browser, on this machine, as it goes on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import os
 import shlex
 import tempfile
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
-from parallelize.console import answer, say
-from parallelize.context import Context, open_context
+from parallelize.context import Context
 from parallelize.dashboard.live import Place
 from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Site
@@ -21,12 +20,10 @@ from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
 from parallelize.hints import repeat_flags
 from parallelize.operations.status import count_queue
-from parallelize.options import NOTHING, Common
+from parallelize.options import Common
 from parallelize.runs.record import find_run
 from parallelize.runs.stall_diagnosis import told_by_ec2
 from parallelize_core.errors import ParallelizeError, UsageError
-
-ANY_PORT = 0
 
 DOOR = """<!doctype html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer">
@@ -34,18 +31,9 @@ DOOR = """<!doctype html>
 """
 
 
-def dashboard(*, port: int = ANY_PORT, open_: bool = False, common: Common = NOTHING) -> None:
-    """Show the run in a browser, on this machine only, until ctrl-C; print the address."""
-    context = open_context(common)
-    # Now, so that what is wrong is told here and not in a browser.
-    if find_run(context.store, context.layout.run_json) is None:
-        say(f'there is no run "{context.run}" yet; its page will show it as soon as there is')
-    with listening(Site(place_of(context, common)), port) as server:
-        url = f"{server.url}{context.run}/"
-        answer(url)
-        say("ctrl-C ends it; it looks at the run only while a browser asks")
-        with door(url) if open_ else nullcontext():
-            server.serve_forever()
+def has_begun(context: Context) -> bool:
+    """Whether there is the run, or a part of it; raises what is wrong, before a browser asks."""
+    return find_run(context.store, context.layout.run_json) is not None
 
 
 def place_of(context: Context, common: Common) -> Place:
@@ -75,10 +63,10 @@ def place_of(context: Context, common: Common) -> Place:
 
 
 @contextmanager
-def listening(site: Site, port: int) -> Iterator[Dashboard]:
+def listening(context: Context, common: Common, port: int) -> Iterator[Dashboard]:
     """Give a server that has its port; raise UsageError if it cannot have it."""
     try:
-        server = Dashboard(site, port)
+        server = Dashboard(Site(place_of(context, common)), port)
     except (OSError, OverflowError) as error:
         raise UsageError(
             f"port {port} cannot be used", str(error), "leave out --port, or give another"
@@ -88,7 +76,7 @@ def listening(site: Site, port: int) -> Iterator[Dashboard]:
 
 
 @contextmanager
-def door(url: str) -> Iterator[None]:
+def door(url: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Show the address in a browser, by way of a file that only this user can read.
 
     Were it an argument of the browser's, every user of the machine could see it, token and all.
@@ -100,12 +88,12 @@ def door(url: str) -> Iterator[None]:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(DOOR.format(url=url))
         # A browser of the terminal returns only when it is left, and is to be served until then.
-        Thread(target=_show, args=(path,), daemon=True).start()
+        Thread(target=_show, args=(path, tell), daemon=True).start()
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _show(path: Path) -> None:
+def _show(path: Path, tell: Callable[[str], None]) -> None:
     if not webbrowser.open(path.as_uri()):
-        say("no browser could be started; open the address by hand")
+        tell("no browser could be started; open the address by hand")

@@ -1,4 +1,4 @@
-"""`parallelize doctor`: look for what would stand in the way of a run on AWS, and what to do.
+"""Looking for what would stand in the way of a run on AWS, and what to do.
 
 Each check reads what it needs and has `findings` judge it; a check that cannot be made is itself a
 finding, and never ends the others.
@@ -12,12 +12,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from parallelize.bucket import exists
-from parallelize.console import answer_json, say
-from parallelize.context import Context, open_context
+from parallelize.context import Context
 from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
 from parallelize.fleet.call_limits import find_call_limits
 from parallelize.fleet.clients import ComputeClients, FactClients
@@ -25,7 +23,6 @@ from parallelize.fleet.facts import Image, InstanceType
 from parallelize.fleet.leftovers import find_leftovers
 from parallelize.hints import repeat_flags
 from parallelize.local.cloud import attach
-from parallelize.operations import doctor_live
 from parallelize.operations.clean import live_workers
 from parallelize.operations.findings import (
     Finding,
@@ -41,11 +38,8 @@ from parallelize.operations.findings import (
     judge_stack,
     judge_versions,
     judge_volumes,
-    line,
 )
 from parallelize.operations.machine_types import machine_types
-from parallelize.operations.quota_request import request_quota
-from parallelize.options import NOTHING, Common
 from parallelize.runs import old_versions
 from parallelize.settings import WorkersTable
 from parallelize.stack.deploy import Stack
@@ -56,46 +50,22 @@ from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.version import VERSION
 
 
-def doctor(  # noqa: PLR0913 - each is a flag of its own
-    *,
-    vcpus: int | None = None,
-    dry_run: bool = False,
-    live: bool = False,
-    machine: bool = False,
-    transcript: Path | None = None,
-    yes: bool = False,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> int:
-    """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers."""
-    if live:
-        with doctor_live.plan(common, machine=machine) as rehearsal:
-            if dry_run:
-                doctor_live.show(rehearsal)
-                return 0
-            return conclude(doctor_live.rehearse(rehearsal, transcript, yes=yes), json=json)
-    if machine or transcript:
-        raise UsageError("--machine and --transcript go with --live")
-    context = open_context(common)
-    if vcpus is not None:
-        request_quota(context, vcpus, dry_run=dry_run)
-        return 0
+def diagnose(context: Context, *, local: bool) -> list[Finding]:
+    """Make all checks of AWS, or of the local cloud; fixes have the flags that were given."""
     given = shlex.split(context.hint)
-    findings = [
-        replace(finding, fix=repeat_flags(finding.fix, given))
-        for finding in examine(context, LOCAL_CHECKS if common.local else CHECKS)
-    ]
-    for finding in findings:
-        say(line(finding))
-    return conclude(findings, json=json)
+    found = examine(context, LOCAL_CHECKS if local else CHECKS)
+    return [replace(one, fix=repeat_flags(one.fix, given)) for one in found]
 
 
-def conclude(findings: Sequence[Finding], *, json: bool) -> int:
-    """Print the findings as JSON if that is wanted, and return the exit code."""
-    if json:
-        answer_json({"schema": 1, "findings": [asdict(finding) for finding in findings]})
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Return the exit code that tells of the bad ones."""
     bad = [finding.check for finding in findings if finding.verdict is Verdict.BAD]
     return ACCESS if bad == [CREDENTIALS] else USAGE if bad else 0
+
+
+def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return findings as JSON has them."""
+    return {"schema": 1, "findings": [asdict(finding) for finding in findings]}
 
 
 Check = Callable[[Context], Finding]

@@ -1,4 +1,4 @@
-"""`parallelize doctor --live`: ask, run the probes of `parallelize.live`, say what is left."""
+"""Running the probes of `parallelize.live`, and seeing what is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from parallelize import settings
-from parallelize.console import escape, say, say_plan
+from parallelize.console import escape
 from parallelize.context import Context, open_context
 from parallelize.fleet.plan import plan_launch
 from parallelize.live import machine as life
@@ -22,7 +22,6 @@ from parallelize.live.transcript import Header, Transcript
 from parallelize.live.trial import Kind, Probe, Seen, Trial, random_name
 from parallelize.local.enter import local_defaults
 from parallelize.operations import enqueue, launch, prep
-from parallelize.operations.clean import confirm
 from parallelize.operations.findings import Finding, Verdict, line
 from parallelize.operations.run import unheard_interrupts
 from parallelize.options import Common
@@ -65,8 +64,7 @@ def _launch(context: Context) -> None:
     request = launch.make_request(context, queues, 1)
     plan = plan_launch(launch.read_facts(context, queues, request), request)
     outcome = launch.start(plan, context)
-    if error := outcome.error():
-        raise error
+    outcome.check()
 
 
 WORK = life.Work(prep.prepare, enqueue.send_jobs, _launch)
@@ -123,37 +121,30 @@ def in_words(lines: Sequence[str], context: Context) -> list[str]:
     return [one.format(**given) for one in lines]
 
 
-def show(rehearsal: Rehearsal) -> None:
-    """Print what would be done."""
-    for words in rehearsal.words:
-        say_plan(words)
+def rehearse(rehearsal: Rehearsal, path: Path | None) -> list[Finding]:
+    """Try, and take everything away; return what was seen, and last what is left.
 
-
-def rehearse(rehearsal: Rehearsal, path: Path | None, *, yes: bool) -> list[Finding]:
-    """Ask, try, and take everything away; return what was seen, and last what is left.
-
-    Ctrl-C ends the probes, not the deletion: it goes on to its end, and then KeyboardInterrupt.
+    Each is told as soon as it is known. Ctrl-C ends the probes, not the deletion: it goes on to its
+    end, and then KeyboardInterrupt.
     """
     path = path or Path(f"{TRANSCRIPT_START}{rehearsal.context.run}{TRANSCRIPT_END}")
-    for words in rehearsal.words:
-        say(words)
-    confirm("Do it?", yes=yes)
+    tell = rehearsal.context.tell
     findings: list[Finding] = []
 
-    def tell(finding: Finding) -> None:
+    def found(finding: Finding) -> None:
         findings.append(finding)
-        say(line(finding))
+        tell(line(finding))
 
     with _create(path) as file:
         trial = listening(rehearsal.context, file)
         try:
-            try_all(trial, rehearsal.probes, lambda seen: tell(_finding(seen)))
+            try_all(trial, rehearsal.probes, lambda seen: found(_finding(seen)))
         finally:
             with unheard_interrupts():
-                say("deleting all that was made; ctrl-C does not stop this")
+                tell("deleting all that was made; ctrl-C does not stop this")
                 for finding in finish(trial, rehearsal.kinds):
-                    tell(finding)
-                say(f"the transcript, without account numbers and secrets, is {escape(str(path))}")
+                    found(finding)
+                tell(f"the transcript, without account numbers and secrets, is {escape(str(path))}")
     return findings
 
 
@@ -168,7 +159,7 @@ def listening(context: Context, file: TextIO) -> Trial:
 
 def finish(trial: Trial, kinds: Sequence[Kind]) -> list[Finding]:
     """Take everything away, and say what is left."""
-    return judge_left(take_away(trial, say, kinds), kinds)
+    return judge_left(take_away(trial, trial.context.tell, kinds), kinds)
 
 
 def _finding(seen: Seen) -> Finding:

@@ -1,4 +1,4 @@
-"""`parallelize download DIR`: fetch what the succeeded jobs left, and check every byte of it.
+"""Downloading what the succeeded jobs left, and checking every byte of it.
 
 The results say what there is, not the output prefix: an output whose result was never written is
 not one. A file appears under its name only when it is whole and its checksum is right, so one that
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import indent
 
-from parallelize.console import answer_json, escape, say, say_plan, say_plans, shown, some
-from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common
-from parallelize.runs.apart import check_apart
+from parallelize.console import escape, few, shown, some
+from parallelize.context import Context
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
 from parallelize.runs.fetching import Fetcher, is_there
@@ -89,20 +87,21 @@ class Fetched:
         plan = self.plan
         return SOME_FAILED if self.broken or plan.failed or plan.silent.count else 0
 
-
-def download(
-    folder: Path, /, *, dry_run: bool = False, json: bool = False, common: Common = NOTHING
-) -> int:
-    """Fetch the outputs of all finished jobs, keeping the input folder structure."""
-    context = open_context(common)
-    check_apart(context, folder)
-    if dry_run:
-        return _show_plan(make_plan(context, folder), folder)
-    done = fetch(context, folder)
-    _tell(done, context.hint)
-    if json:
-        answer_json(_record(context.run, done))
-    return done.exit_code
+    def as_json(self, run: str) -> dict[str, object]:
+        """Return it as JSON has it."""
+        refused = [{"key": r.key, "why": r.why, "redo": r.redo or None} for r in self.broken]
+        return {
+            "schema": 1,
+            "run": run,
+            "to": str(self.folder),
+            "downloaded": self.fetched,
+            "present": self.present,
+            "refused": refused,
+            "failed": self.plan.failed,
+            "missing": self.plan.missing,
+            "without_output": self.plan.silent.count,
+            "outdated": self.plan.outdated,
+        }
 
 
 def check_folder(folder: Path) -> None:
@@ -242,52 +241,40 @@ def _umask() -> int:
     return mask
 
 
-def _show_plan(plan: Plan, folder: Path) -> int:
+def planned(plan: Plan, folder: Path) -> Iterator[str]:
+    """Say what of a plan would be downloaded."""
     with known_contents() as known:
         missing = [one for one in plan.outputs if not is_there(folder / one.key, one, known)]
     record = DownloadRecord(folder)
     kept = {one.key: why for one in missing if (why := record.refusal(one.key))}
-    say_plans(
+    yield from few(
         f"would download {shown(one.key, 44)}  {show_size(one.size)}"
         for one in missing
         if one.key not in kept
     )
     for refusal in (*plan.refused, *(Refusal(key, why) for key, why in kept.items())):
-        say_plan(f"would refuse {shown(refusal.key)}\n  {refusal.why}")
-    say_plan(f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without result")
-    return 0
+        yield f"would refuse {shown(refusal.key)}\n  {refusal.why}"
+    yield f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without result"
 
 
-def _tell(done: Fetched, hint: str) -> None:
+def told_trouble(done: Fetched, hint: str) -> list[str]:
+    """Say what did not arrive, and how to get it; `hint` ends each command."""
+    return [*told_refusals(done.broken), *healing(done.broken, hint)]
+
+
+def told(done: Fetched, hint: str) -> Iterator[str]:
+    """Say what was done, and what is missing still; `hint` ends each command."""
     plan = done.plan
-    for line in (*told_refusals(done.broken), *healing(done.broken, hint)):
-        say(line)
-    say(
+    yield from told_trouble(done, hint)
+    yield (
         f"{plural(done.fetched, 'output')} downloaded to {escape(str(done.folder))}, "
         f"{done.present:,} there already"
     )
-    for line in told_outdated(plan.outdated, hint):
-        say(line)
-    for line in (*told_silent(plan.silent), *advice(plan.silent)):
-        say(line)
+    yield from told_outdated(plan.outdated, hint)
+    yield from (*told_silent(plan.silent), *advice(plan.silent))
     if plan.silent.count:
-        say(f"once more: parallelize retry --silent{hint}, then parallelize run{hint}")
+        yield f"once more: parallelize retry --silent{hint}, then parallelize run{hint}"
     if plan.failed or plan.missing:
-        say(f"still missing: {plan.failed:,} failed, {plan.missing:,} without a result")
+        yield f"still missing: {plan.failed:,} failed, {plan.missing:,} without a result"
         first = f"parallelize retry{hint}, then " if plan.failed else ""
-        say(f"again:     {first}parallelize run{hint}")
-
-
-def _record(run: str, done: Fetched) -> dict[str, object]:
-    return {
-        "schema": 1,
-        "run": run,
-        "to": str(done.folder),
-        "downloaded": done.fetched,
-        "present": done.present,
-        "refused": [{"key": r.key, "why": r.why, "redo": r.redo or None} for r in done.broken],
-        "failed": done.plan.failed,
-        "missing": done.plan.missing,
-        "without_output": done.plan.silent.count,
-        "outdated": done.plan.outdated,
-    }
+        yield f"again:     {first}parallelize run{hint}"

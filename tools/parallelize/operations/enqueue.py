@@ -1,4 +1,4 @@
-"""`parallelize enqueue`: put the jobs without a result on the queue, each of them once.
+"""Putting the jobs without a result on the queue, each of them once.
 
 A first call sends the whole manifest, chunk by chunk, and the cursors remember how far. So
 a second call sends nothing while messages wait, and one that was cut off goes on behind the chunks
@@ -16,9 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from string import Formatter
 
-from parallelize.console import answer_json, escape, say, say_plan, shown
-from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common
+from parallelize.console import escape, shown
+from parallelize.context import Context
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
@@ -71,22 +70,11 @@ class Enqueued:
     again: int
     finished: int
 
-
-def enqueue(
-    *, limit: int | None = None, dry_run: bool = False, json: bool = False, common: Common = NOTHING
-) -> None:
-    """Put the jobs that have no result on the queue; nothing is put there twice."""
-    if limit is not None and limit < 1:
-        raise UsageError("--limit is at least 1")
-    context = open_context(common)
-    if dry_run:
-        show_plan(context, limit)
-        return
-    done = send_jobs(context, limit)
-    again = f", {done.again:,} of them again" if done.again else ""
-    say(f"run {done.run}: {plural(done.sent, 'job')} sent{again}, {done.finished:,} finished")
-    if json:
-        answer_json({"schema": 1, **done.__dict__})
+    @property
+    def line(self) -> str:
+        """It in words."""
+        again = f", {self.again:,} of them again" if self.again else ""
+        return f"run {self.run}: {plural(self.sent, 'job')} sent{again}, {self.finished:,} finished"
 
 
 def send_jobs(
@@ -278,15 +266,15 @@ def check_names(run: Run, keys: Sequence[str]) -> None:
     )
 
 
-def show_plan(context: Context, limit: int | None) -> None:
-    """Print how many jobs would be sent."""
+def planned(context: Context, limit: int | None) -> Iterator[str]:
+    """Say how many jobs would be sent."""
     store, layout = context.store, context.layout
     run = load_run(store, context)
     done = finished(store, layout)
     waiting = waiting_jobs(run, store, layout, done).total()
     count = min(waiting, limit or waiting)
-    say_plan(f"would send {plural(count, 'job')} to the queue of run {context.run}")
-    say_plan(f"{plural(len(done), 'job')} have a result already")
+    yield f"would send {plural(count, 'job')} to the queue of run {context.run}"
+    yield f"{plural(len(done), 'job')} have a result already"
 
 
 def settled_counts(

@@ -1,4 +1,4 @@
-"""`parallelize estimate --sample N`: run N random files for real, and tell what the rest takes.
+"""Running random files for real, to tell what the rest takes.
 
 The sample is part of the run: its files have their results afterwards, and are not done again.
 """
@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from parallelize.console import answer, answer_json, say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.context import Context
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.show import usd
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.status import make_reader
-from parallelize.options import NOTHING, Common
 from parallelize.queues import make_queues
 from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast
 from parallelize.runs.ownership import adopt, check_ours
@@ -26,11 +23,11 @@ from parallelize.runs.results import read_results
 from parallelize.runs.spending import NOT_COUNTED
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.watch import open_view, watch
-from parallelize.units import plural, show_duration, show_size
+from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.cost import spent
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.manifest import Entry, finished, read_parts
+from parallelize_core.manifest import Entry, finished, read_entries
 
 COUNTED = "machines, addresses, disks, requests, metrics and log"
 
@@ -38,23 +35,26 @@ LOOKS_ALONE = 3
 """How often in a row there must be no living worker before the sample is given up."""
 
 
-def estimate(
-    *, sample: int = 20, dry_run: bool = False, json: bool = False, common: Common = NOTHING
-) -> None:
-    """Run a random sample on one worker, and forecast time, cost and memory of the rest."""
-    if sample < 1:
-        raise UsageError("--sample is at least 1")
-    context = open_context(common)
-    check_ours(context)
-    chosen, left = choose(context, sample)
-    if dry_run:
-        files = plural(len(chosen), "random file")
-        say_plan(f"would run {files} on one worker, for real; {left:,} would be left")
-        return
+@dataclass(frozen=True)
+class Sample:
+    """The files to run, and how many are left after them."""
+
+    entries: tuple[Entry, ...]
+    left: int
+
+    @property
+    def files(self) -> str:
+        """How many they are, in words."""
+        return plural(len(self.entries), "random file")
+
+
+def estimate(context: Context, sample: Sample) -> Forecast:
+    """Run a sample on one worker, and forecast time, cost and memory of the rest."""
     adopt(context)
-    plan = _start(context, chosen)
-    heartbeats = _await(context, chosen)
-    results = list(read_results(context.store, context.layout, [entry.key for entry in chosen]))
+    plan = _start(context, sample)
+    heartbeats = _await(context, sample.entries)
+    keys = [entry.key for entry in sample.entries]
+    results = list(read_results(context.store, context.layout, keys))
     if not results:
         raise ServiceError(
             "the sample has no result", "its worker left before", "parallelize status"
@@ -62,18 +62,13 @@ def estimate(
     workers = context.settings.workers.count
     slots = workers * max((beat.slots for beat in heartbeats), default=1)
     price = hourly_usd(heartbeats, plan)
-    told = forecast(
-        results, left, slots, None if price is None else price * workers, request_usd(heartbeats)
-    )
-    if json:
-        answer_json(as_json(told))
-    else:
-        for line in sentences(told, workers):
-            answer(line)
+    together = None if price is None else price * workers
+    return forecast(results, sample.left, slots, together, request_usd(heartbeats))
 
 
-def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
-    """Return random files without a result, and how many will be left after them."""
+def choose(context: Context, count: int) -> Sample:
+    """Choose random files of a run of ours without a result."""
+    check_ours(context)
     store, layout = context.store, context.layout
     if paused := load_run(store, context).paused:
         raise NothingToDoError(
@@ -81,19 +76,15 @@ def choose(context: Context, sample: int) -> tuple[list[Entry], int]:
             paused, "parallelize enqueue resumes it",
         )  # fmt: skip
     done = finished(store, layout)
-    open_jobs = [
-        entry
-        for part in read_parts(store, layout)
-        for entry in part.entries
-        if layout.result(entry.key) not in done
-    ]
+    jobs = read_entries(store, layout)
+    open_jobs = [job for job in jobs if layout.result(job.key) not in done]
     if not open_jobs:
         raise NothingToDoError("every file of the run has a result", None, "parallelize status")
-    chosen = random.sample(open_jobs, min(sample, len(open_jobs)))
-    return chosen, len(open_jobs) - len(chosen)
+    chosen = random.sample(open_jobs, min(count, len(open_jobs)))
+    return Sample(tuple(chosen), len(open_jobs) - len(chosen))
 
 
-def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
+def _start(context: Context, sample: Sample) -> LaunchPlan:
     """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
     make_queues(context.clients.sqs, context.names, context.queue_tags)
     queues = find_queues(context)
@@ -106,13 +97,12 @@ def _start(context: Context, chosen: Sequence[Entry]) -> LaunchPlan:
     request = replace(
         make_request(context, queues, 1), fleet="one-time", autoscale=False, on_demand=0
     )
-    facts = replace(read_facts(context, queues, request), work=Work(len(chosen)))
+    facts = replace(read_facts(context, queues, request), work=Work(len(sample.entries)))
     plan = plan_launch(facts, request)
-    queues.main.send([entry.message(context.run).encode() for entry in chosen])
+    queues.main.send([entry.message(context.run).encode() for entry in sample.entries])
     outcome = start(plan, context)
-    if error := outcome.error():
-        raise error
-    say(f"{plural(len(chosen), 'random file')} on one worker")
+    outcome.check()
+    context.tell(f"{sample.files} on one worker")
     return plan
 
 
@@ -181,7 +171,7 @@ def _span(hours: Range) -> str:
 def _money(cost: Range | None) -> str:
     if cost is None:
         return "not known"
-    low, high = usd(cost.low), usd(cost.high)
+    low, high = show_usd(cost.low), show_usd(cost.high)
     return f"{low if low == high else f'{low} to {high}'} for the rest"
 
 

@@ -1,14 +1,13 @@
-"""`parallelize explain FILE`: is its result up to date, and if not, what differs."""
+"""Whether the result of a file is up to date, and if not, what differs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from parallelize.console import answer, answer_json, escape, shown
-from parallelize.context import Context, open_context
+from parallelize.console import escape, shown
+from parallelize.context import Context
 from parallelize.operations.prep_plan import make_plan
-from parallelize.options import NO_WORK, NOTHING, Common, Work
 from parallelize.runs.differences import between_inputs, between_recipes, version_of
 from parallelize.runs.jobs.wanted import read_asked
 from parallelize.runs.merge import all_jobs
@@ -30,21 +29,12 @@ class Explained:
     differences: tuple[str, ...] = ()
     copied_from: str = ""
 
-
-def explain(
-    file: str, /, *, work: Work = NO_WORK, json: bool = False, common: Common = NOTHING
-) -> None:
-    """Say whether a file's outputs are up to date, and which part differs if they are not."""
-    context = open_context(common, work.flags())
-    found = explain_job(context, file)
-    if json:
-        answer_json({"schema": 1, **found.__dict__})
-        return
-    answer(f"{shown(found.key)}: {found.state}")
-    for line in found.differences:
-        answer(f"  {line}")
-    if found.copied_from:
-        answer(f"  its outputs are copies of those of {escape(found.copied_from)}")
+    def lines(self) -> Iterator[str]:
+        """Say it in lines."""
+        yield f"{shown(self.key)}: {self.state}"
+        yield from (f"  {line}" for line in self.differences)
+        if self.copied_from:
+            yield f"  its outputs are copies of those of {escape(self.copied_from)}"
 
 
 def explain_job(context: Context, file: str) -> Explained:

@@ -1,4 +1,4 @@
-"""`parallelize init`: a folder to begin with. Nothing that is there is written over."""
+"""A folder to begin with. Nothing that is there is written over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from parallelize.console import answer, escape, say, say_plan, some
+from parallelize.console import escape, some
 from parallelize_core.errors import UsageError
 
 TOML = """\
@@ -64,21 +64,18 @@ echo "$name.size"
 """
 
 
-def init(folder: Path = Path(), /, *, example: bool = False, dry_run: bool = False) -> None:
-    """Make parallelize.toml, a script and a folder for the inputs."""
-    contents = dict(example_files() if example else blank_files())
-    check_absent(folder, contents)
-    if dry_run:
-        for name in contents:
-            say_plan(f"would write {escape(str(folder / name))}")
-        return
+def make(folder: Path, contents: Mapping[str, bytes], *, example: bool) -> None:
+    """Write a project into a folder; one that is not the example gets a place for its inputs."""
     write(folder, contents)
     if not example:
         (folder / "inputs").mkdir(exist_ok=True)
-    where = "" if folder == Path() else f"cd {escape(str(folder))} && "
-    say("next:" if example else "next: put files into inputs/, then:")
-    say(f"  {where}parallelize run --local")
-    answer(str(folder / "parallelize.toml"))
+
+
+def contents_for(folder: Path, *, example: bool) -> dict[str, bytes]:
+    """Return the names and contents of a project; UsageError if one of them is in the folder."""
+    contents = dict(example_files() if example else blank_files())
+    check_absent(folder, contents)
+    return contents
 
 
 def blank_files() -> Iterator[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""`parallelize kill`: end the run's machines now, and only those, and say what is left.
+"""Ending the run's machines now, and only those, and saying what is left.
 
 `clean` begins with the same:
 
@@ -8,36 +8,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from parallelize.console import answer_json, escape, say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.console import escape
+from parallelize.context import Context
 from parallelize.fleet.clients import ComputeClients
-from parallelize.fleet.termination import Compute, Statement, look, terminate
-from parallelize.options import NOTHING, Common
+from parallelize.fleet.termination import Statement, look, terminate
 from parallelize.queues import OthersQueueError
 from parallelize.runs.ownership import OthersRunError, check_origin, check_place
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError, ServiceError
 
 
-def kill(*, dry_run: bool = False, json: bool = False, common: Common = NOTHING) -> None:
-    """End the run's workers now. Files in work go back to the queue within a lease."""
-    context = open_context(common)
-    if dry_run:
-        _show(look(ComputeClients.make(context.session), context.names))
-        return
-    _check_owner(context)
-    statement = terminate_run(context)
-    for line in sentences(statement):
-        say(line)
-    if json:
-        answer_json(record(statement))
-    if not statement.clear:
-        raise unclear(statement)
-
-
-def _check_owner(context: Context) -> None:
+def check_owner(context: Context) -> None:
     """Raise UsageError for another's run; if S3 or SQS cannot say, the bill comes first."""
     for check in (check_place, check_origin):
         try:
@@ -45,7 +29,7 @@ def _check_owner(context: Context) -> None:
         except (OthersRunError, OthersQueueError):
             raise
         except ParallelizeError as error:
-            say(f"whose run it is could not be read ({escape(str(error))})")
+            context.tell(f"whose run it is could not be read ({escape(str(error))})")
 
 
 def terminate_run(context: Context) -> Statement:
@@ -92,10 +76,12 @@ def unclear(statement: Statement) -> ServiceError:
     )
 
 
-def _show(compute: Compute) -> None:
+def planned(context: Context) -> Iterator[str]:
+    """Say what `kill` would end."""
+    compute = look(ComputeClients.make(context.session), context.names)
     for machine in compute.machines:
-        say_plan(f"would end {machine.id} {machine.type} {machine.market} {machine.zone}")
+        yield f"would end {machine.id} {machine.type} {machine.market} {machine.zone}"
     if compute.group:
-        say_plan(f"would delete the Auto Scaling group {compute.group.name}")
+        yield f"would delete the Auto Scaling group {compute.group.name}"
     if not compute.machines and not compute.group:
-        say_plan(f"run {compute.run} has no machine and no group")
+        yield f"run {compute.run} has no machine and no group"

@@ -1,22 +1,18 @@
-"""`parallelize launch N`: start workers, after working out what they are and what they cost.
+"""Starting workers, after working out what they are and what they cost.
 
-Other commands use the same steps:
-
-    request = make_request(context, queues, count)
-    plan = plan_launch(read_facts(context, queues, request), request)   # nothing is changed yet
-    outcome = start(plan, context)
+plan = make_plan(context)           # nothing is changed yet
+launched = launch(context, plan)    # tells what it does, and waits for its price
+outcome = start(plan, context)      # for other operations, which make their own plans
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-from parallelize.console import answer, answer_json, say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.context import Context
 from parallelize.fleet import price_wait
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
@@ -32,106 +28,94 @@ from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
 from parallelize.operations.machine_types import machine_types, requirements
 from parallelize.operations.stock_bundle import pack, send
-from parallelize.options import NOTHING, Common
 from parallelize.queues import Queues
 from parallelize.runs.agent_config import agent_config
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
-from parallelize.units import plural
-from parallelize_core.errors import MissingError, NothingToDoError, UsageError
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import MissingError, NothingToDoError
 
 
-def launch(  # noqa: PLR0913 - each is a flag of its own
-    count: int | None = None,
-    *,
-    type_: tuple[str, ...] | None = None,
-    market: Literal["spot", "on-demand"] | None = None,
-    on_demand: int | None = None,
-    fallback: bool | None = None,
-    fleet: Literal["one-time", "persistent"] | None = None,
-    autoscale: bool | None = None,
-    ami: str | None = None,
-    max_price: float | None = None,
-    max_cost: float | None = None,
-    when_below: float | None = None,
-    print_config: bool = False,
-    dry_run: bool = False,
-    force: bool = False,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> int | None:
-    """Start COUNT workers (default: workers.count) for the run."""
-    flags = {
-        "workers.count": count, "workers.types": type_, "workers.market": market,
-        "workers.on_demand": on_demand, "workers.fallback": fallback, "workers.fleet": fleet,
-        "workers.autoscale": autoscale, "workers.ami": ami, "workers.max_price": max_price,
-        "workers.max_cost": max_cost,
-    }  # fmt: skip
-    if count is not None and count < 1:
-        raise UsageError("launch takes a number of workers, at least 1")
-    context = open_context(common, flags)
+@dataclass(frozen=True)
+class Launched:
+    """What was started, by which plan, and how many seconds it took until the price was right."""
+
+    plan: LaunchPlan
+    outcome: LaunchOutcome
+    waited: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        plan, outcome = self.plan, self.outcome
+        return {
+            "schema": 1,
+            "asked": outcome.asked,
+            "group": outcome.group or None,
+            "waited_seconds": round(self.waited),
+            "placement_score": plan.placement.score if plan.placement else None,
+            "started": [vars(machine) for machine in outcome.started],
+        }
+
+
+def make_plan(context: Context, *, below: float | None = None, force: bool = False) -> LaunchPlan:
+    """Return the plan for the workers of the settings; changes nothing.
+
+    With `below`, only what costs less than this many USD an hour is asked for.
+    """
     queues = find_queues(context)
-    if print_config:
-        answer(agent_config(context, queues).encode(indent=2))
-        return None
+    asked = make_request(context, queues, context.settings.workers.count, force=force)
+    request = replace(asked, below=below)
+    return plan_launch(scored(context, read_facts(context, queues, request), request), request)
 
-    def make_plan() -> LaunchPlan:
-        asked = make_request(context, queues, context.settings.workers.count, force=force)
-        request = replace(asked, below=when_below)
-        return plan_launch(scored(context, read_facts(context, queues, request), request), request)
 
-    plan = make_plan()
-    if dry_run:
-        show(plan, dry_run=True)
-        return None
+def launch(context: Context, plan: LaunchPlan) -> Launched:
+    """Start the machines of a plan, as soon as their price is right if the plan says so."""
     check_ours(context)
     began = time.monotonic()
-    plan = await_price(context, queues, plan, make_plan)
-    return carry_out(plan, context, json=json, waited=time.monotonic() - began)
+    plan = await_price(context, plan)
+    waited = time.monotonic() - began
+    return Launched(plan, carry_out(plan, context), waited)
 
 
-def await_price(
-    context: Context, queues: Queues, plan: LaunchPlan, make_plan: Callable[[], LaunchPlan]
-) -> LaunchPlan:
+def await_price(context: Context, plan: LaunchPlan) -> LaunchPlan:
     """Return a plan that need not wait for a price, made when it can be carried out.
 
     Raises what planning does: the run may be done, or paused, before the price is right.
     """
+    queue, asked = find_queues(context).main, plan.request
 
     def is_over() -> bool:
-        return not queues.main.counts().total or bool(load_run(context.store, context).paused)
+        return not queue.counts().total or bool(load_run(context.store, context).paused)
 
     try:
         while plan.dear:
-            show(plan, dry_run=False)
-            say("nothing is started before; ctrl-C ends the wait")
-            price_wait.wait(context.client("ec2"), plan.dear, is_over, say)
-            plan = make_plan()
+            _tell(plan, context)
+            context.tell("nothing is started before; ctrl-C ends the wait")
+            price_wait.wait(context.client("ec2"), plan.dear, is_over, context.tell)
+            plan = make_plan(context, below=asked.below, force=asked.force)
     except KeyboardInterrupt:
-        say("interrupted; nothing was started")
+        context.tell("interrupted; nothing was started")
         raise
     return plan
 
 
-def carry_out(
-    plan: LaunchPlan, context: Context, *, json: bool = False, waited: float = 0.0
-) -> int:
-    """Start the machines, say what came of it, and return the exit code.
-
-    `waited` seconds have passed until their price was right.
-    """
-    show(plan, dry_run=False)
+def carry_out(plan: LaunchPlan, context: Context) -> LaunchOutcome:
+    """Start the machines; those that are missing are in the outcome, not an exception."""
+    _tell(plan, context)
     try:
-        outcome = start(plan, context)
+        return start(plan, context)
     except KeyboardInterrupt:
-        say(f"interrupted; workers may have started: parallelize scale N{context.hint} counts them")
+        context.tell(
+            f"interrupted; workers may have started: parallelize scale N{context.hint} counts them"
+        )
         raise
-    _report(plan, outcome, waited, json=json)
-    if error := outcome.error():
-        raise error
-    return 0
+
+
+def _tell(plan: LaunchPlan, context: Context) -> None:
+    for line in describe_plan(plan):
+        context.tell(line)
 
 
 def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
@@ -219,6 +203,11 @@ def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:
     return replace(facts, placement=ask(context.client("ec2"), context.region, types, count))
 
 
+def find_config(context: Context) -> AgentConfig:
+    """Return what the workers of the run are told; NothingToDoError before it has queues."""
+    return agent_config(context, find_queues(context))
+
+
 def find_queues(context: Context) -> Queues:
     """Return the run's queues; raise NothingToDoError if nothing was enqueued yet."""
     try:
@@ -254,34 +243,3 @@ def work_of(snapshot: Snapshot, waiting: int) -> Work:
         unsent=max(0, snapshot.total - max(snapshot.sent, finished)),
         paused=snapshot.run.paused,
     )
-
-
-def show(plan: LaunchPlan, *, dry_run: bool) -> None:
-    """Print a plan on stderr."""
-    for line in describe_plan(plan):
-        (say_plan if dry_run else say)(line)
-    if dry_run:
-        say("nothing was created")
-
-
-def _report(plan: LaunchPlan, outcome: LaunchOutcome, waited: float, *, json: bool) -> None:
-    if json:
-        answer_json(
-            {
-                "schema": 1,
-                "asked": outcome.asked,
-                "group": outcome.group or None,
-                "waited_seconds": round(waited),
-                "placement_score": plan.placement.score if plan.placement else None,
-                "started": [vars(machine) for machine in outcome.started],
-            }
-        )
-        return
-    if outcome.group:
-        answer(outcome.group)
-        if outcome.size > outcome.asked:
-            say(f"it has {outcome.size:,} workers already; parallelize scale ends some")
-        return
-    say(f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}")
-    for machine in outcome.started:
-        answer(machine.id)

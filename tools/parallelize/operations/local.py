@@ -1,13 +1,15 @@
-"""`parallelize local …`: the local cloud for a whole shell, and accidents at will."""
+"""The local cloud for a whole shell."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import humanize
 
-from parallelize.console import answer, answer_json, escape, say
+from parallelize.console import escape
 from parallelize.local import cloud as local_cloud
 from parallelize.local.cloud import OUR_AWS_VARIABLES, LocalCloud
 from parallelize.local.disk import Kept, kept_in
@@ -24,52 +26,58 @@ IN_THE_WAY = (
 )  # fmt: skip
 
 
-def start(*, port: int, quota_bytes: int) -> None:
-    """Start it, and print what leads a shell to it."""
-    options = ("--quota-bytes", str(quota_bytes))
-    cloud = local_cloud.start(port=port, daemon_options=options)
-    for line in exports(cloud):
-        answer(line)
-    say(f"{NOT_AWS}\nstop it with: parallelize local stop")
+@dataclass(frozen=True)
+class LocalStatus:
+    """The local cloud, if it runs, its machines, and what it keeps on disk."""
+
+    cloud: LocalCloud | None
+    machines: Sequence[InstanceView]
+    kept: Kept | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "schema": SCHEMA,
+            "running": self.cloud is not None,
+            "endpoint": self.cloud.endpoint if self.cloud else None,
+            "instances": [machine.model_dump(mode="json") for machine in self.machines],
+            "kept": asdict(self.kept) if self.kept else None,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Say it in lines; of the machines that have ended only the last."""
+        if self.cloud is None:
+            yield "no local cloud is running"
+        if self.kept and self.kept.objects:
+            yield kept_line(self.kept)
+        if self.cloud is None:
+            return
+        yield f"running at {self.cloud.endpoint}, {plural(len(self.machines), 'machine')} so far"
+        ended = [one for one in self.machines if one.state == "terminated"]
+        for machine in [one for one in self.machines if one not in ended] + ended[-ENDED_SHOWN:]:
+            yield from machine_lines(machine)
+        if len(ended) > ENDED_SHOWN:
+            yield f"  and {len(ended) - ENDED_SHOWN:,} that ended before"
 
 
-def stop() -> None:
-    """Stop it; its machines are gone, and its files and queues are there at the next start."""
+def start(*, port: int, quota_bytes: int) -> LocalCloud:
+    """Start the local cloud, unless it runs."""
+    return local_cloud.start(port=port, daemon_options=("--quota-bytes", str(quota_bytes)))
+
+
+def stop() -> bool:
+    """Stop it, if it runs; say whether it did."""
     cloud = local_cloud.attach()
-    if cloud is None:
-        say("no local cloud is running")
-        return
-    local_cloud.stop(cloud)
-    say("the local cloud has stopped; `parallelize local start` brings its runs back")
+    if cloud:
+        local_cloud.stop(cloud)
+    return cloud is not None
 
 
-def status(*, json: bool = False) -> None:
-    """Show whether it runs, and its machines."""
+def look() -> LocalStatus:
+    """Return how the local cloud is doing."""
     cloud = local_cloud.attach()
     machines = cloud.instances() if cloud else []
-    kept = kept_in(local_cloud.default_state_dir())
-    if json:
-        answer_json({
-            "schema": SCHEMA,
-            "running": cloud is not None,
-            "endpoint": cloud.endpoint if cloud else None,
-            "instances": [machine.model_dump(mode="json") for machine in machines],
-            "kept": asdict(kept) if kept else None,
-        })  # fmt: skip
-        return
-    if cloud is None:
-        answer("no local cloud is running")
-    if kept and kept.objects:
-        answer(kept_line(kept))
-    if cloud is None:
-        return
-    answer(f"running at {cloud.endpoint}, {plural(len(machines), 'machine')} so far")
-    ended = [machine for machine in machines if machine.state == "terminated"]
-    for machine in [one for one in machines if one not in ended] + ended[-ENDED_SHOWN:]:
-        for line in machine_lines(machine):
-            answer(line)
-    if len(ended) > ENDED_SHOWN:
-        answer(f"  and {len(ended) - ENDED_SHOWN:,} that ended before")
+    return LocalStatus(cloud, machines, kept_in(local_cloud.default_state_dir()))
 
 
 def kept_line(kept: Kept) -> str:
@@ -89,18 +97,6 @@ def machine_lines(machine: InstanceView) -> list[str]:
         f"  {machine.id}  {machine.state:<10}  {machine.type}{agent}",
         f"    console {escape(str(machine.console))}",
     ]
-
-
-def interrupt(machine: str, *, seconds: float) -> None:
-    """Give a machine a spot notice."""
-    running_cloud().interrupt(machine, seconds)
-    say(f"{escape(machine)} will be gone in {seconds:g} s, and has been told")
-
-
-def kill(machine: str) -> None:
-    """Pull a machine's plug."""
-    running_cloud().kill(machine)
-    say(f"{escape(machine)} is gone")
 
 
 def exports(cloud: LocalCloud) -> list[str]:

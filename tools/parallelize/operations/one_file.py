@@ -14,19 +14,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from parallelize.console import answer, answer_json, escape, say, shown
+from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
 from parallelize.operations import clean, prep
+from parallelize.operations.crew import Judge, launch_missing
 from parallelize.operations.download import SOME_FAILED, fetch
 from parallelize.operations.enqueue import send_jobs
-from parallelize.operations.logs import read_setups, report, setup_lines
-from parallelize.operations.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS, Judge, launch_missing
+from parallelize.operations.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS
 from parallelize.operations.status import make_reader
-from parallelize.runs.attempts import read_records
+from parallelize.runs.attempts import read_records, read_setups, report, setup_lines
 from parallelize.runs.inputs import Found, LocalInput
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, JobSpec, Listed
@@ -57,6 +58,11 @@ class Done:
         """1 unless it succeeded with an output, if one is to be expected, and each was written."""
         failed = self.result.status == "failed" or self.broken or self.silent.count
         return SOME_FAILED if failed else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        result = self.result.model_dump(mode="json")
+        return {"schema": SCHEMA, "result": result, "outputs": [*map(str, self.outputs)]}
 
 
 def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
@@ -95,7 +101,7 @@ def _given_up(context: Context, status: RunStatus) -> ServiceError:
     """Show what a set-up has printed, as nothing stays of the run; return the error."""
     setups = read_setups(context.store, context.layout)
     for line in setup_lines(setups):
-        say(line)
+        context.tell(line)
     last = max((worker.beat for worker in status.workers), key=lambda beat: beat.seen, default=None)
     return ServiceError(
         "the worker exited before finishing the file",
@@ -105,28 +111,19 @@ def _given_up(context: Context, status: RunStatus) -> ServiceError:
     )  # fmt: skip
 
 
-def tell(done: Done, *, json: bool) -> int:
-    """Print the record and the log on stderr, the outputs' paths on stdout; return the code."""
-    for line in report(done.result):
-        say(line)
+def sentences(done: Done) -> Iterator[str]:
+    """Give the record and the log, and what is wrong with it, in lines."""
+    yield from report(done.result)
     if missing := only_here(done.result):
         names = ", ".join(map(escape, missing))
-        say(
+        yield (
             f"only this machine has, and a worker does not: {names}\n"
             "list its package in the environment, or have run.setup install it: "
             "docs/dependencies.md"
         )
-    for line in (*told_silent(done.silent), *advice(done.silent)):
-        say(line)
+    yield from (*told_silent(done.silent), *advice(done.silent))
     for refusal in done.broken:
-        say(f"not written: {shown(refusal.key)}\n  {refusal.why}")
-    if json:
-        result = done.result.model_dump(mode="json")
-        answer_json({"schema": SCHEMA, "result": result, "outputs": [*map(str, done.outputs)]})
-    else:
-        for path in done.outputs:
-            answer(str(path))
-    return done.exit_code
+        yield f"not written: {shown(refusal.key)}\n  {refusal.why}"
 
 
 def only_here(result: Result) -> list[str]:

@@ -1,4 +1,4 @@
-"""`parallelize prep`: check everything, send inputs and environment, write the manifest.
+"""Preparing a run: check everything, send inputs and environment, write the manifest.
 
 Nothing is sent before everything is checked. What is there already is not sent again, so an
 interrupted `prep` is repeated. If workers are to start from a vendor's plain image, the agent for
@@ -12,17 +12,17 @@ sends it; those that have succeeded are done again only if that is what the user
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from parallelize import bucket, region
-from parallelize.console import answer_json, say, say_plan, say_plans, shown
-from parallelize.context import Context, open_context
+from parallelize.console import few, shown
+from parallelize.context import Context
 from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
 from parallelize.operations.redo import redo
-from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
 from parallelize.progress import progress
 from parallelize.runs import reuse, superseded
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
@@ -71,29 +71,18 @@ class Prepared:
     outdated: Collection[str] = ()
     """The ETags of the results that were found to be out of date."""
 
+    @property
+    def line(self) -> str:
+        """It in words."""
+        return (
+            f"run {self.run}: {plural(self.inputs, self.noun)}, {self.added:,} new, "
+            f"{self.uploaded:,} uploaded ({show_size(self.uploaded_bytes)})"
+        )
 
-def prep(  # noqa: PLR0913 - each is a flag of its own
-    *,
-    work: Work = NO_WORK,
-    create_bucket: bool = False,
-    finished: Finished = NOT_SAID,
-    dry_run: bool = False,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> None:
-    """Upload the inputs and the environment, and write the list of jobs."""
-    context = open_context(common, {**work.flags(), **finished.flags()})
-    if dry_run:
-        show_plan(context)
-        return
-    done = prepare(context, create_bucket=create_bucket)
-    say(
-        f"run {done.run}: {plural(done.inputs, done.noun)}, {done.added:,} new, "
-        f"{done.uploaded:,} uploaded ({show_size(done.uploaded_bytes)})"
-    )
-    if json:
-        told = {name: value for name, value in done.__dict__.items() if name not in _NOT_TOLD}
-        answer_json({"schema": 1, **told})
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        told = {name: value for name, value in vars(self).items() if name not in _NOT_TOLD}
+        return {"schema": 1, **told}
 
 
 def prepare(
@@ -121,7 +110,7 @@ def prepare(
         decision = _decide(context, plan, found, again)
         plan = plan.keeping(decision.redo) if decision.keep else plan
         for line in remarks(plan):
-            say(line)
+            context.tell(line)
         same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
         adopt(context)
         copied = changed.copy_same(context, draft.run, same)
@@ -133,7 +122,7 @@ def prepare(
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
         renewed = publish(store, context, draft) and known is not None
         if renewed:
-            say(CHANGED)
+            context.tell(CHANGED)
         store_notify(context)
         waiting = () if decision.keep else found.waiting
         sent = redo(context, decision.redo, waiting, renewed=renewed)
@@ -178,15 +167,14 @@ def _decide(
     return replace(decision, redo={**decision.redo, **named})
 
 
-def show_plan(context: Context, again: Sequence[str] | None = None) -> None:
-    """Print what `prep` would do, as for `prepare`; reads, and changes nothing."""
+def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[str]:
+    """Say what `prepare` would do; reads, and changes nothing."""
     asked = read_asked(context)
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         if not has_bucket(context):
-            say_plan(f"would need the bucket {context.bucket}, which does not exist yet")
-            say_plan(
-                f"would upload {plural(len(asked.found.inputs if asked.found else ()), 'file')}"
-            )
+            files = asked.found.inputs if asked.found else ()
+            yield f"would need the bucket {context.bucket}, which does not exist yet"
+            yield f"would upload {plural(len(files), 'file')}"
             return
         check_ours(context)
         plan = make_plan(context, context.store, draft, asked)
@@ -196,25 +184,27 @@ def show_plan(context: Context, again: Sequence[str] | None = None) -> None:
         named = {} if again is None else changed.again(context, again)
         same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
         plan = plan.without(_unneeded(context, plan, {one.entry.key for one in same}, ()))
-    for bundle in stock_bundle.pack(context, machine_types(context)):
-        if not bundle.sent:
-            say_plan(f"would upload {stock_bundle.describe(bundle)}")
-    say_plans(
-        f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
-    )
+    yield from _planned_uploads(context, plan)
     if renewed:
-        say_plan("would replace the environment or the settings of the run: they have changed")
-    for line in remarks(plan):
-        say_plan(line)
+        yield "would replace the environment or the settings of the run: they have changed"
+    yield from remarks(plan)
     if named:
-        say_plan(f"would process {plural(len(named), 'finished file')} again, as is asked for")
-    for line in changed.planned(context, found):
-        say_plan(line)
+        yield f"would process {plural(len(named), 'finished file')} again, as is asked for"
+    yield from changed.planned(context, found)
     if same:
-        say_plan(f"would copy the outputs of {plural(len(same), 'file')} from another run")
+        yield f"would copy the outputs of {plural(len(same), 'file')} from another run"
     size = show_size(plan.bytes)
     noun = "input" if asked.shape.plain else "job"
-    say_plan(f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send")
+    yield f"would add {plural(plan.new, noun)} to run {context.run}, {size} to send"
+
+
+def _planned_uploads(context: Context, plan: Plan) -> Iterator[str]:
+    for bundle in stock_bundle.pack(context, machine_types(context)):
+        if not bundle.sent:
+            yield f"would upload {stock_bundle.describe(bundle)}"
+    yield from few(
+        f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
+    )
 
 
 def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
@@ -294,4 +284,4 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
             "parallelize setup, or: parallelize prep --create-bucket",
         )  # fmt: skip
     bucket.create(s3, name, context.region, context.settings.aws.tags)
-    say(f"made the bucket {name}")
+    context.tell(f"made the bucket {name}")

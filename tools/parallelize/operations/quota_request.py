@@ -1,11 +1,10 @@
-"""`parallelize doctor --request-quota N`: ask AWS for more vCPUs."""
+"""Asking AWS for more vCPUs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from parallelize.console import say, say_plan
 from parallelize.context import Context
 from parallelize.fleet import gather, quotas
 from parallelize.fleet.clients import FactClients
@@ -27,19 +26,23 @@ class QuotaRequest:
     now: int | None
     wanted: int
 
+    @property
+    def words(self) -> str:
+        """What is asked for, in words."""
+        now = "not known" if self.now is None else str(self.now)
+        return f"for {self.wanted} {self.market} vCPUs ({self.code}, now {now})"
 
-def request_quota(context: Context, vcpus: int, *, dry_run: bool) -> None:
-    """Ask AWS for a higher quota; raises NothingToDoError if it is as high already."""
-    workers = context.settings.workers
-    clients = FactClients.make(context.session)
-    plan = plan_quota(clients.quotas, workers.market, machine_types(context)[0], vcpus)
-    now = "not known" if plan.now is None else str(plan.now)
-    text = f"for {plan.wanted} {plan.market} vCPUs ({plan.code}, now {now})"
-    if dry_run:
-        say_plan(f"would ask AWS {text} in {context.region}")
-        return
-    say(f"asked AWS {text}: {send_quota_request(clients.quotas, plan)}")
-    say("it answers within minutes to days; parallelize doctor shows the quota that holds")
+
+def plan_request(context: Context, vcpus: int) -> QuotaRequest:
+    """Return what to ask AWS for; raises NothingToDoError if the quota is as high already."""
+    quotas_of_aws = FactClients.make(context.session).quotas
+    kind = machine_types(context)[0]
+    return plan_quota(quotas_of_aws, context.settings.workers.market, kind, vcpus)
+
+
+def send(context: Context, plan: QuotaRequest) -> str:
+    """Ask AWS for a higher quota, and return how the request stands."""
+    return send_quota_request(FactClients.make(context.session).quotas, plan)
 
 
 def plan_quota(client: ServiceQuotasClient, market: Market, kind: str, wanted: int) -> QuotaRequest:

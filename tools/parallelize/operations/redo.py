@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from parallelize.bulk import get_each
-from parallelize.console import say
 from parallelize.context import Context
 from parallelize.operations.retry import DELAY_SECONDS, clear_dead
 from parallelize.progress import progress
@@ -63,7 +62,7 @@ def redo(
                 step()
     if results:
         resume(context, load_run(context.store, context))
-        say(f"run {context.run}: {plural(sent, 'job')} sent again")
+        context.tell(f"run {context.run}: {plural(sent, 'job')} sent again")
     return sent
 
 
@@ -142,5 +141,5 @@ def redo_late(context: Context, known: Collection[str]) -> bool:
         if one.etag not in known and one.reason is not Reason.UNKNOWN
     }
     if late:
-        say(f"{plural(len(late), 'job')} had begun before the change")
+        context.tell(f"{plural(len(late), 'job')} had begun before the change")
     return redo(context, late, (), renewed=True) > 0

@@ -1,30 +1,26 @@
-"""`parallelize report`: the whole run on one page, to keep and to pass on."""
+"""The whole run on one page, to keep and to pass on."""
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from parallelize.console import answer, answer_json, escape, say
-from parallelize.context import Context, open_context
+from parallelize.console import escape
+from parallelize.context import Context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.prices import on_demand, price_list_region
 from parallelize.operations.config import rows
 from parallelize.operations.status import make_reader
-from parallelize.options import NOTHING, Common
 from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
-from parallelize.report.export import as_json
 from parallelize.report.page import render
-from parallelize.report.table import check_form, is_table, write_table
+from parallelize.report.table import is_table, write_table
 from parallelize.runs.history import read_attempts, read_finished
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.own_files import REPORT_END, is_report
-from parallelize.runs.ownership import say_whose
 from parallelize.runs.snapshot import Snapshot
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
@@ -39,41 +35,22 @@ PROMPT_SECONDS = 5.0
 """What EC2 and the price list add is not worth a longer wait."""
 
 
-def report(
-    *,
-    out: Path | None = None,
-    open_: bool = False,
-    table: Path | None = None,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> None:
-    """Write one HTML page on the run: files, workers, times, failures, cost, provenance."""
-    if (json or table) and (out or open_):
-        flag = "--json" if json else "--table"
-        raise UsageError(f"{flag} writes no page", None, "leave out --out and --open")
-    if table:
-        check_form(table)
-    context = open_context(common)
-    say_whose(context)
-    if json:
-        answer_json(as_json(make_report(gather(context))))
-        return
-    if table:
-        files = make_report(gather(context)).files
-        elsewhere = f"{context.hint} --table FILE"
-        _write(table, is_table, lambda partial: write_table(files, partial), elsewhere)
-        answer(str(table))
-        return
-    path = write_report(context, out)
-    answer(str(path))
-    if open_ and not webbrowser.open(path.resolve().as_uri()):
-        say("no browser could be started; open the file by hand")
+def make(context: Context) -> Report:
+    """Read all of the run, and return what its page tells."""
+    return make_report(gather(context))
+
+
+def write_files(context: Context, table: Path) -> None:
+    """Write what became of all files into a table; see `check_form`."""
+    files = make(context).files
+    elsewhere = f"{context.hint} --table FILE"
+    _write(table, is_table, lambda partial: write_table(files, partial), elsewhere)
 
 
 def write_report(context: Context, out: Path | None = None) -> Path:
     """Write the page, in the current folder unless `out` says where else; return its path."""
     path = out or Path(default_name(context.run))
-    return write_page(make_report(gather(context)), path, context.hint)
+    return write_page(make(context), path, context.hint)
 
 
 def default_name(run: str) -> str:

@@ -1,4 +1,4 @@
-"""`parallelize repro FILE`: a job of the run again, here, with its own input and environment.
+"""Processing a job of the run again, here, with its own input and environment.
 
 The input, the environment's zip, the command and the limits are those of the run as S3 has them,
 whatever has become of the files on this machine.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from parallelize.console import say, shown
-from parallelize.context import Context, open_context
+from parallelize.console import shown
+from parallelize.context import Context
 from parallelize.operations import one_file
 from parallelize.operations.download import check_folder
-from parallelize.options import NOTHING, Common
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.jobs.spec import FileRef, JobSpec
-from parallelize.runs.ownership import say_whose
 from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
 from parallelize.runs.which import find_key, key_of_path
@@ -25,19 +23,15 @@ from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry, read_entries
 from parallelize_core.run import Environment, Run
 
 OUT = "repro"
 INPUT, OUTPUT, ENVIRONMENT, IMAGE = "input", "output", "environment.zip", "image.tar"
 
 
-def repro(
-    file: str, /, *, out: Path | None = None, json: bool = False, common: Common = NOTHING
-) -> int:
-    """Process one file of the run again on this machine, with the run's own environment."""
-    context = open_context(common)
-    say_whose(context)
+def repro(context: Context, file: str, out: Path | None = None) -> one_file.Done:
+    """Process one job of the run here; its input, environment and outputs go below `out`."""
     run = load_run(context.store, context)
     entry = find_entry(context, file)
     folder = (out or Path(OUT)).absolute()
@@ -51,21 +45,18 @@ def repro(
         environment = run.environment
         archive = fetch_environment(context, environment, record, partial) if environment else None
         image = fetch_image(context, run.image, record, partial) if run.image else None
-    say(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
+    context.tell(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
     resolved = as_settings(context.resolved, run, archive, entry.number, image)
     if entry.files is None:
-        done = one_file.process(resolved, entry.key, paths[entry.key], folder / OUTPUT)
-    else:
-        refs = tuple(FileRef(file.key, file.column) for file in entry.files)
-        job = JobSpec(entry.key, refs, entry.variables)
-        done = one_file.process_job(resolved, job, run.columns, paths, folder / OUTPUT)
-    return one_file.tell(done, json=json)
+        return one_file.process(resolved, entry.key, paths[entry.key], folder / OUTPUT)
+    refs = tuple(FileRef(file.key, file.column) for file in entry.files)
+    job = JobSpec(entry.key, refs, entry.variables)
+    return one_file.process_job(resolved, job, run.columns, paths, folder / OUTPUT)
 
 
 def find_entry(context: Context, file: str) -> Entry:
     """Return the one line of the manifest that `file` means."""
-    parts = read_parts(context.store, context.layout)
-    entries = {entry.key: entry for part in parts for entry in part.entries}
+    entries = {entry.key: entry for entry in read_entries(context.store, context.layout)}
     return entries[find_key(entries, file, key_of_path(context, file))]
 
 
@@ -82,7 +73,9 @@ def fetch_input(
     if head is None:
         raise UsageError(f"the input {shown(file.key)} is no longer in {run.input.uri}")
     if head.etag != file.etag:
-        say(f"{shown(file.key, 50)} has changed since it was prepared: this is the new one")
+        context.tell(
+            f"{shown(file.key, 50)} has changed since it was prepared: this is the new one"
+        )
     store.get_file(place, partial / INPUT, head.etag)
     return record.put(partial / INPUT, f"{INPUT}/{file.path}")
 

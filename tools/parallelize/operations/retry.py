@@ -1,4 +1,4 @@
-"""`parallelize retry`: give jobs another go, with what the settings say now.
+"""Giving jobs another go, with what the settings say now.
 
 Failed ones, or named ones whose outputs are gone or are not what the job wrote; with --again any.
 The order for each job: its result is filed among the records of its attempts and goes, then the
@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from parallelize.console import answer_json, say, say_plan, shown
-from parallelize.context import Context, open_context
-from parallelize.options import NOTHING, Common
+from parallelize.console import shown
+from parallelize.context import Context
 from parallelize.queues import make_queues
 from parallelize.runs.failed import quoted
 from parallelize.runs.jobs.plan import with_files
@@ -52,26 +51,10 @@ class Retried:
     sent: int
     run_renewed: bool
 
-
-def retry(
-    *files: str,
-    again: bool = False,
-    silent: bool = False,
-    dry_run: bool = False,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> None:
-    """Send failed jobs again: all of them, or those of the named files."""
-    context = open_context(common)
-    if dry_run:
-        run = load_run(context.store, context)
-        for job in _chosen(context, run, files, again=again, silent=silent):
-            say_plan(f"would send {shown(job.key)} again")
-        return
-    done = retry_jobs(context, files, again=again, silent=silent)
-    say(f"run {done.run}: {plural(done.sent, 'job')} sent again")
-    if json:
-        answer_json({"schema": 1, **done.__dict__})
+    @property
+    def line(self) -> str:
+        """It in words."""
+        return f"run {self.run}: {plural(self.sent, 'job')} sent again"
 
 
 @dataclass(frozen=True)
@@ -80,6 +63,15 @@ class Job:
 
     key: str
     result: Result | None
+
+
+def planned(
+    context: Context, files: Sequence[str], *, again: bool = False, silent: bool = False
+) -> list[str]:
+    """Say which jobs `retry_jobs` would send; it raises the same."""
+    run = load_run(context.store, context)
+    chosen = _chosen(context, run, files, again=again, silent=silent)
+    return [f"would send {shown(job.key)} again" for job in chosen]
 
 
 def retry_jobs(
@@ -99,7 +91,9 @@ def retry_jobs(
     for start in range(0, len(jobs), 100):
         sent += _send_again(context, run, jobs[start : start + 100], queues.main)
     if sent < len(jobs):
-        say(f"{plural(len(jobs) - sent, 'job')} left alone: another client has retried them")
+        context.tell(
+            f"{plural(len(jobs) - sent, 'job')} left alone: another client has retried them"
+        )
     # Now that their marks are gone, they are no failures that would halt the run again.
     resume(context, run)
     return Retried(context.run, sent, renewed)
@@ -245,7 +239,9 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
         check_same_places(draft.run, there)
         renewed = publish(store, context, draft)
     if renewed:
-        say("the environment or the settings of the run have changed: the new ones are used")
+        context.tell(
+            "the environment or the settings of the run have changed: the new ones are used"
+        )
     return renewed
 
 

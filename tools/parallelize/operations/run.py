@@ -1,7 +1,7 @@
-"""`parallelize run`: all of it. Prepare, enqueue, launch, watch, download.
+"""All of a run: prepare, enqueue, launch, watch, download.
 
-It is made of the other commands, and does only what is missing: called again after an
-interruption, or after `retry`, it goes on where the run stands.
+It is made of other operations, and does only what is missing: called again after an interruption,
+or after `retry`, it goes on where the run stands.
 """
 
 from __future__ import annotations
@@ -11,44 +11,36 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from parallelize.console import answer, answer_json, escape, say, say_plan
+from parallelize.console import escape
 from parallelize.context import Context, check_local, open_context
 from parallelize.fleet import instances
-from parallelize.fleet.hung import hung
-from parallelize.fleet.plan import plan_launch
 from parallelize.local import cloud as local_cloud
 from parallelize.operations import prep
-from parallelize.operations.after_run import write_joblog, write_page
-from parallelize.operations.download import (
-    SOME_FAILED,
-    check_folder,
-    fetch,
-    healing,
-    told_refusals,
-)
+from parallelize.operations.crew import Judge, billed, launch_missing
+from parallelize.operations.download import SOME_FAILED, check_folder, fetch, told_trouble
 from parallelize.operations.enqueue import send_jobs
-from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.local import NOT_AWS
 from parallelize.operations.redo import redo_late
-from parallelize.operations.report import default_name
+from parallelize.operations.report import default_name, write_report
 from parallelize.operations.status import make_reader, with_flags
-from parallelize.options import NO_WORK, NOT_SAID, NOTHING, Common, Finished, Work
+from parallelize.options import Common, Work
 from parallelize.runs import one_liner, superseded
 from parallelize.runs.apart import check_apart
 from parallelize.runs.ending import end_lines
-from parallelize.runs.joblog import check_joblog
+from parallelize.runs.history import read_finished
+from parallelize.runs.joblog import joblog, write_lines
+from parallelize.runs.merge import all_jobs
 from parallelize.runs.outdated import told_outdated
 from parallelize.runs.record import load_run
-from parallelize.runs.snapshot import Snapshots
+from parallelize.runs.snapshot import Snapshot, Snapshots
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.units import plural
-from parallelize_core.errors import NothingToDoError, UsageError
-from parallelize_core.heartbeat import WorkerState
+from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
@@ -60,83 +52,88 @@ IDLE_SECONDS = 30 * 60
 LATE_ROUNDS = 3
 """How often jobs are done again that had begun before a change: once, unless there are others."""
 
-LOOKS_ALONE = 3
-"""How often in a row there must be neither heartbeat nor machine before a run stands still."""
-
 GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the end can say that they have."""
 
+REPORTED_FILES = 100_000
+"""Of more files nobody waits for a report unasked: all their results are read once more."""
 
-def run(  # noqa: PLR0913 - each is a flag of its own
-    *words: str,
-    out: Path | None = None,
-    workers: int | None = None,
-    joblog: Path | None = None,
-    again: bool = False,
-    work: Work = NO_WORK,
-    finished: Finished = NOT_SAID,
-    dry_run: bool = False,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> int:
-    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS."""
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for: of which run, and settings that are more than a flag.
+
+    `again` are the finished files to process once more: all of them if it is empty, none if None.
+    """
+
+    common: Common
+    settings: Mapping[str, object]
+    again: Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run stands, whether all that it has made arrived, and what to say of it."""
+
+    status: RunStatus
+    complete: bool
+    folder: Path
+    page: Path | None
+    lines: Sequence[str]
+    max_cost: float | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every file has succeeded and arrived."""
+        # One file is somebody's first try, and `check` says more of it; many are a result.
+        doubtful = self.status.silent.count > 0 and self.status.total > 1
+        all_well = self.status.state is RunState.DRAINED and self.complete and not doubtful
+        return 0 if all_well else SOME_FAILED
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        page = self.page and str(self.page)
+        return {**as_json(self.status, self.max_cost), "out": str(self.folder), "report": page}
+
+
+@contextmanager
+def understood(words: Sequence[str], work: Work, common: Common, *, again: bool) -> Iterator[Asked]:
+    """Give what is asked for in words like those of GNU parallel; files that it needs are there."""
     has_inputs = bool(work.inputs or work.grid)
     named = again and not has_inputs and one_liner.BEFORE_FILES not in words
     line = one_liner.parse(() if named else words, has_inputs=has_inputs)
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
-        flags = {**work.flags(), **finished.flags(), **settings, "workers.count": workers}
-        redone = (words if named else ()) if again else None
-        return _run(common, flags, Said(out, joblog, redone), dry_run=dry_run, json=json)
+        yield Asked(common, settings, (words if named else ()) if again else None)
 
 
-@dataclass(frozen=True)
-class Said:
-    """What is said beside settings.
+def run(
+    context: Context,
+    folder: Path,
+    *,
+    local: bool,
+    again: Sequence[str] | None = None,
+    log: Path | None = None,
+) -> Ended:
+    """Carry a run through, and write the page on it, and the list of its jobs into `log`."""
+    reader = make_reader(context)
+    end, complete = carry_through(context, reader, folder, local=local, again=again)
+    machines = _await_shutdown(context, GOOD_BYE_SECONDS if local else 0)
+    page = _write_page(context, end.total)
+    if log:
+        write_joblog(context, reader.snapshot(), log)
+    lines = list(end_lines(end, reader.snapshot().failures, machines, context.hint, page))
+    return Ended(end, complete, folder, page, lines, context.settings.workers.max_cost)
 
-    `out` and `joblog` are where the outputs and the list of jobs go; None for the usual place, and
-    for nowhere. `again` are the finished files to process once more; all of them if it is empty.
-    """
 
-    out: Path | None = None
-    joblog: Path | None = None
-    again: Sequence[str] | None = None
-
-
-def _run(
-    common: Common, flags: Mapping[str, object], said: Said, *, dry_run: bool, json: bool
-) -> int:
-    context = open_run(common, flags)
+def check_count(context: Context) -> None:
+    """Raise UsageError unless there are to be workers."""
     if context.settings.workers.count < 1:
         raise UsageError(
             "run needs at least one worker", None,
             "--workers 2; or without any: parallelize prep, then parallelize enqueue",
         )  # fmt: skip
-    folder = said.out or context.folder / OUT
-    if said.joblog:
-        check_joblog(said.joblog)
-    if dry_run:
-        show_plan(context, folder, said.again)
-        return 0
-    reader = make_reader(context)
-    end, complete = carry_through(context, reader, folder, local=common.local, again=said.again)
-    machines = _await_shutdown(context, GOOD_BYE_SECONDS if common.local else 0)
-    page = write_page(context, end.total)
-    if said.joblog:
-        write_joblog(context, reader.snapshot(), said.joblog)
-    for line in end_lines(end, reader.snapshot().failures, machines, context.hint, page):
-        say(line)
-    if json:
-        limit = context.settings.workers.max_cost
-        report = page and str(page)
-        answer_json({**as_json(end, limit), "out": str(folder), "report": report})
-    else:
-        answer(str(folder))
-    # One file is somebody's first try, and `check` says more of it; many are a result.
-    doubtful = end.silent.count > 0 and end.total > 1
-    all_well = end.state is RunState.DRAINED and complete and not doubtful
-    return 0 if all_well else SOME_FAILED
 
 
 def open_run(common: Common, flags: Mapping[str, object]) -> Context:
@@ -144,8 +141,10 @@ def open_run(common: Common, flags: Mapping[str, object]) -> Context:
     if common.local:
         check_local(common)
         local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
-        say(NOT_AWS)
-    return open_context(common, flags)
+    context = open_context(common, flags)
+    if common.local:
+        context.tell(NOT_AWS)
+    return context
 
 
 def carry_through(
@@ -174,23 +173,23 @@ def carry_through(
         return end, _download(context, folder)
 
 
-def show_plan(context: Context, folder: Path, again: Sequence[str] | None = None) -> None:
-    """Print what `run` would do; changes nothing in S3, SQS and EC2."""
+def planned(context: Context, folder: Path, again: Sequence[str] | None = None) -> Iterator[str]:
+    """Say what `run` would do; changes nothing in S3, SQS and EC2."""
     check_apart(context, folder)
-    prep.show_plan(context, again)
+    yield from prep.planned(context, again)
     count = plural(context.settings.workers.count, "worker")
-    say_plan("would send the jobs that have no result to the queue")
-    say_plan(f"would launch up to {count}; see: parallelize launch --dry-run")
-    say_plan(f"would download the outputs to {escape(str(folder))}")
+    yield "would send the jobs that have no result to the queue"
+    yield f"would launch up to {count}; see: parallelize launch --dry-run"
+    yield f"would download the outputs to {escape(str(folder))}"
     if context.settings.report.html:
-        say_plan(f"would write {default_name(context.run)} in the current folder")
+        yield f"would write {default_name(context.run)} in the current folder"
 
 
 def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
     """Enqueue and launch what is missing, and watch until the run is over or stands still."""
     status = status_of(reader.snapshot())
     if status.finished:
-        say(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
+        context.tell(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
         return status
     _enqueue(context)
     relied = launch_missing(context, status)
@@ -202,95 +201,11 @@ def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
         )
 
 
-class Judge:
-    """Says when there is nothing more to wait for: the end, a pause, or nobody left to work.
-
-    With `relied`, workers that were there before count among those wanted. They may have decided
-    to leave before they could see the new jobs: if all have left, others are launched, once.
-    """
-
-    def __init__(self, context: Context, *, relied: bool = False) -> None:
-        self._context = context
-        self._relied = relied
-        self._looks_alone = 0
-
-    def __call__(self, status: RunStatus) -> bool:
-        """Whether that is so."""
-        if status.finished:
-            return True
-        if status.state is not RunState.IDLE or at_work(self._context, status):
-            self._looks_alone = 0
-            return False
-        self._looks_alone += 1
-        return self._looks_alone >= LOOKS_ALONE and not self._launched_others(status)
-
-    def _launched_others(self, status: RunStatus) -> bool:
-        if not self._relied or load_run(self._context.store, self._context).paused:
-            return False
-        self._relied, self._looks_alone = False, 0
-        say("the workers that were there have left")
-        launch_missing(self._context, status)
-        return True
-
-
-def at_work(context: Context, status: RunStatus) -> int:
-    """Count the machines that work for the run, or will: those that hang do not."""
-    machines = instances.find(context.client("ec2"), context.names, instances.BILLED)
-    beats = [worker.beat for worker in status.workers]
-    return len(machines) - len(hung(machines, beats, status.taken_at))
-
-
-def staying(context: Context, status: RunStatus) -> int:
-    """Count the workers that can be counted on for what is left: not those that leave or hang."""
-    machines = instances.find(context.client("ec2"), context.names, instances.BILLED)
-    hanging = hung(machines, [worker.beat for worker in status.workers], status.taken_at)
-    there = {one.id for one in machines} | {one.id for one in status.workers if one.alive}
-    leaving = {
-        one.id for one in status.workers if one.ended or one.beat.state is WorkerState.DRAINING
-    }
-    return len(there - leaving - {one.id for one in hanging})
-
-
-def living(context: Context) -> int:
-    """Count the run's machines that EC2 knows as starting or running."""
-    return len(instances.find(context.client("ec2"), context.names, instances.BILLED))
-
-
-def members(context: Context) -> int:
-    """Count the machines of the run's group, if it has one."""
-    machines = instances.find(context.client("ec2"), context.names, instances.BILLED)
-    return sum(bool(machine.group) for machine in machines)
-
-
 def _enqueue(context: Context) -> None:
     try:
         send_jobs(context)
     except NothingToDoError as nothing:
-        say(nothing.what)
-
-
-def launch_missing(context: Context, status: RunStatus) -> bool:
-    """Bring the workers to the number that is wanted, or that there are files for.
-
-    Returns whether workers that were there before count among them.
-    """
-    wanted = min(context.settings.workers.count, status.left)
-    missing = wanted - staying(context, status)
-    if missing <= 0:
-        return True
-    queues = find_queues(context)
-    # A group is told its size, of which it has some already.
-    there = members(context) if context.settings.workers.fleet == "persistent" else 0
-    request = make_request(context, queues, there + missing)
-    plan = plan_launch(read_facts(context, queues, request), request)
-    outcome = start(plan, context)
-    error = outcome.error()
-    if error and not outcome.started:
-        raise error
-    say(f"{plural(len(outcome.started) or missing, 'worker')} launched")
-    if error:
-        say(f"not all of them: {error}")
-    return missing < wanted
+        context.tell(nothing.what)
 
 
 def _download(context: Context, folder: Path) -> bool:
@@ -298,22 +213,41 @@ def _download(context: Context, folder: Path) -> bool:
     try:
         fetched = fetch(context, folder)
     except NothingToDoError as nothing:
-        say(nothing.what)
+        context.tell(nothing.what)
         return True
-    told = (
-        told_refusals(fetched.broken),
-        healing(fetched.broken, context.hint),
-        told_outdated(fetched.plan.outdated, context.hint),
-    )
-    for line in chain(*told):
-        say(line)
+    for line in told_trouble(fetched, context.hint):
+        context.tell(line)
+    for line in told_outdated(fetched.plan.outdated, context.hint):
+        context.tell(line)
     return not fetched.broken
+
+
+def _write_page(context: Context, total: int) -> Path | None:
+    """Write the page on the run, if it is wanted; without one the run is no worse."""
+    if not context.settings.report.html:
+        return None
+    if total > REPORTED_FILES:
+        context.tell(f"a report on this many files takes a while: parallelize report{context.hint}")
+        return None
+    try:
+        return write_report(context)
+    except (OSError, ParallelizeError) as error:
+        context.tell(f"no report: {error}".replace("\n", "\n  "))
+        return None
+
+
+def write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
+    """Write what has become of each job; see `write_lines`."""
+    store, layout = context.store, context.layout
+    entries = all_jobs(store, layout, snapshot.run)
+    results = read_finished(store, snapshot, entries)
+    write_lines(file, joblog(load_run(store, context), entries, results))
 
 
 def _await_shutdown(context: Context, seconds: float) -> int:
     """Wait a little for the workers to leave; return how many are still there."""
     deadline = time.monotonic() + seconds
-    while (there := living(context)) and time.monotonic() < deadline:
+    while (there := len(billed(context))) and time.monotonic() < deadline:
         time.sleep(LOCAL_INTERVAL_SECONDS)
     return there
 
@@ -321,7 +255,7 @@ def _await_shutdown(context: Context, seconds: float) -> int:
 def _end_workers(context: Context) -> None:
     # A second ctrl-C may cut the wait short, but leaves no worker that nobody has told.
     with unheard_interrupts():
-        say("ending the local workers; they hand back what they hold")
+        context.tell("ending the local workers; they hand back what they hold")
         ec2 = context.client("ec2")
         instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
     # They hand back what they hold, so that the next command need not wait for their leases.
@@ -351,9 +285,11 @@ def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
             try:
                 _end_workers(context)
             except KeyboardInterrupt:
-                say("not waited for: the local workers leave in a few seconds")
+                context.tell("not waited for: the local workers leave in a few seconds")
                 raise
-            say("the local workers have ended; the same command goes on from here")
+            context.tell("the local workers have ended; the same command goes on from here")
         else:
-            say(f"detached; the workers go on. See: parallelize status --watch{context.hint}")
+            context.tell(
+                f"detached; the workers go on. See: parallelize status --watch{context.hint}"
+            )
         raise

@@ -1,4 +1,4 @@
-"""`parallelize scale N`: bring the number of the run's workers to N, up or down.
+"""Bringing the number of the run's workers to N, up or down.
 
 Machines that hang do no work, so they are not counted: they are ended, and replaced by the others.
 """
@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from parallelize.console import say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.execute import LaunchOutcome
 from parallelize.fleet.hung import HUNG_SECONDS, hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import LaunchPlan, plan_launch
+from parallelize.fleet.show import describe_plan
 from parallelize.fleet.termination import Compute, await_gone, look
-from parallelize.operations.launch import carry_out, find_queues, make_request, read_facts, show
-from parallelize.options import NOTHING, Common
+from parallelize.operations.launch import carry_out, find_queues, make_request, read_facts
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.snapshot import Reader
 from parallelize.units import plural
-from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 
@@ -50,30 +50,58 @@ class ScalePlan:
         return (*self.hung, *self.leaving)
 
 
-def scale(
-    count: int, *, dry_run: bool = False, force: bool = False, common: Common = NOTHING
-) -> int | None:
-    """Start or end workers until the run has COUNT of them."""
-    if count < 0:
-        raise UsageError("scale takes a number of workers, 0 or more")
-    context = open_context(common)
+@dataclass(frozen=True)
+class Scaling:
+    """A run's machines as they are, what is to become of them, and the launch of more."""
+
+    compute: Compute
+    plan: ScalePlan
+    launch: LaunchPlan | None = None
+    """None if there are to be no more; a group starts them by itself."""
+
+    @property
+    def group(self) -> str:
+        """The name of the run's group, empty if it has none."""
+        return self.compute.group.name if self.compute.group else ""
+
+
+def make_plan(context: Context, count: int, *, force: bool = False) -> Scaling:
+    """Look at the run's machines, and return how there can be `count`; changes nothing."""
     check_ours(context)
-    clients = ComputeClients.make(context.session)
-    compute = look(clients, context.names)
+    compute = look(ComputeClients.make(context.session), context.names)
     found = Reader(context.store, context.layout).snapshot()
     plan = plan_scale(compute.machines, found.heartbeats, count, found.taken_at)
-    if not plan.more:
-        _shrink(clients, compute, plan, dry_run=dry_run)
+    more = _plan_launch(context, plan, force=force) if plan.more else None
+    return Scaling(compute, plan, more)
+
+
+def planned(scaling: Scaling) -> list[str]:
+    """Say what would be done."""
+    plan = scaling.plan
+    lines = [f"would end {one.id} {one.type} {one.zone}{_why(one, plan)}" for one in plan.ended]
+    if scaling.launch is None:
+        return lines
+    if scaling.group:
+        return [*lines, f"would let the group {scaling.group} grow to {plan.grouped}"]
+    return [*lines, *describe_plan(scaling.launch)]
+
+
+def _why(machine: Machine, plan: ScalePlan) -> str:
+    return "  (silent: it hangs)" if machine in plan.hung else ""
+
+
+def scale(context: Context, scaling: Scaling) -> LaunchOutcome | None:
+    """Start or end workers as was planned; return what came of a launch, if there was one."""
+    clients, plan = ComputeClients.make(context.session), scaling.plan
+    _end(context, clients, plan)
+    if scaling.launch is None:
+        _shrink(context, clients, scaling)
         return None
-    launch = _plan_launch(context, plan, force=force)
-    _end(clients, plan, dry_run=dry_run)
-    if compute.group:
-        _grow(clients, compute.group, plan, dry_run=dry_run)
-        return None
-    if dry_run:
-        show(launch, dry_run=True)
-        return None
-    return carry_out(launch, context)
+    if not scaling.group:
+        return carry_out(scaling.launch, context)
+    groups.resize(clients.autoscaling, scaling.group, plan.grouped)
+    context.tell(f"the group {scaling.group} starts {plural(plan.more, 'worker')}")
+    return None
 
 
 def plan_scale(
@@ -120,39 +148,25 @@ def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPla
     return plan_launch(read_facts(context, queues, request), request)
 
 
-def _grow(clients: ComputeClients, group: groups.Group, plan: ScalePlan, *, dry_run: bool) -> None:
-    if dry_run:
-        say_plan(f"would let the group {group.name} grow to {plan.grouped}")
-        return
-    groups.resize(clients.autoscaling, group.name, plan.grouped)
-    say(f"the group {group.name} starts {plural(plan.more, 'worker')}")
-
-
-def _end(clients: ComputeClients, plan: ScalePlan, *, dry_run: bool) -> None:
-    for machine in plan.ended:
-        why = "  (silent: it hangs)" if machine in plan.hung else ""
-        if dry_run:
-            say_plan(f"would end {machine.id} {machine.type} {machine.zone}{why}")
-        elif why:
-            say(f"{machine.id} was not heard of for {HUNG_SECONDS // 60} minutes, and is ended")
-    if dry_run:
-        return
+def _end(context: Context, clients: ComputeClients, plan: ScalePlan) -> None:
+    for machine in plan.hung:
+        minutes = HUNG_SECONDS // 60
+        context.tell(f"{machine.id} was not heard of for {minutes} minutes, and is ended")
     groups.release(clients.autoscaling, [one.id for one in plan.ended if one.group])
     instances.terminate(clients.ec2, [one.id for one in plan.ended if not one.group])
 
 
-def _shrink(clients: ComputeClients, compute: Compute, plan: ScalePlan, *, dry_run: bool) -> None:
-    _end(clients, plan, dry_run=dry_run)
-    if dry_run:
-        return
-    if compute.group:
+def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None:
+    """Wait until the machines that were ended are gone; ServiceError if they stay."""
+    plan = scaling.plan
+    if scaling.group:
         # What its alarms or a lost worker may bring back is limited by the new size.
-        groups.limit(clients.autoscaling, compute.group.name, plan.grouped)
-    say(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
-    await_gone(clients, compute.names, {machine.id for machine in plan.ended})
-    left = look(clients, compute.names)
+        groups.limit(clients.autoscaling, scaling.group, plan.grouped)
+    context.tell(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
+    await_gone(clients, context.names, {machine.id for machine in plan.ended})
+    left = look(clients, context.names)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
-    say(f"left: {plural(alive, 'machine')} of run {compute.run} (checked)")
+    context.tell(f"left: {plural(alive, 'machine')} of run {context.run} (checked)")
     check_gone(plan, left)
 
 

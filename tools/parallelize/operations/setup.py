@@ -1,4 +1,4 @@
-"""`parallelize setup`: the account's side of things, once: bucket, roles, policies, alarms.
+"""The account's side of things, once: bucket, roles, policies, alarms.
 
 It is one CloudFormation stack. An administrator deploys it; the people who submit and launch then
 need only the two managed policies that it makes. See docs/aws-setup.md.
@@ -6,18 +6,15 @@ need only the two managed policies that it makes. See docs/aws-setup.md.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from parallelize import stack
 from parallelize.bucket import exists
-from parallelize.console import answer, answer_json, escape, say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize.fleet import volume_key
 from parallelize.fleet.gather import find_subnets
-from parallelize.operations.clean import confirm
 from parallelize.operations.in_use import check_unused
-from parallelize.operations.volume_grant import ensure_grant, find_volume_key, take_grant_back
-from parallelize.options import NOTHING, Common
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
@@ -30,6 +27,11 @@ from parallelize_core.errors import (
     UsageError,
 )
 
+DELETING = "DELETE_IN_PROGRESS"
+
+Sure = Callable[[str], None]
+"""Asks a question, and raises UsageError unless the answer is yes."""
+
 POLICIES = ("SubmitterPolicy", "LauncherPolicy")
 """The stack's policies for people, as its template calls them."""
 
@@ -37,94 +39,83 @@ KEY = "VolumeKeyArn"
 """The parameter with the account's own key of volumes."""
 
 
-def setup(  # noqa: PLR0913 - each is a flag of its own
-    *,
-    email: str | None = None,
-    phone: str | None = None,
-    set_: tuple[str, ...] = (),
-    print_template: bool = False,
-    outputs: bool = False,
-    delete: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
-    yes: bool = False,
-    json: bool = False,
-    common: Common = NOTHING,
-) -> None:
-    """Make or change what parallelize needs in the AWS account, as one CloudFormation stack."""
-    if print_template:
-        answer(stack.template().rstrip())
-        return
-    if common.local:
-        raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
-    context = open_context(common)
-    there = Stack(context.client("cloudformation"), context.names.stack)
-    if outputs:
-        _show_outputs(there, json=json)
-    elif delete:
-        _check_there(there)
-        check_unused(context, force=force)
-        _check_policies_free(context, there)
-        _delete(context, there, dry_run=dry_run, yes=yes)
-    else:
-        given = {**_pairs(set_), **_alarms(email, phone)}
-        _deploy(context, there, given, dry_run=dry_run, yes=yes)
+def find_stack(context: Context) -> Stack:
+    """Return the stack of the settings, which need not exist."""
+    return Stack(context.client("cloudformation"), context.names.stack)
 
 
-def _deploy(
-    context: Context, there: Stack, given: Mapping[str, str], *, dry_run: bool, yes: bool
-) -> None:
-    if not _make_way(context, there, dry_run=dry_run, yes=yes):
+def given_parameters(words: Iterable[str], **named: str | None) -> dict[str, str]:
+    """Return the parameters in words like NAME=VALUE, and those that have flags of their own."""
+    pairs = [word.partition("=") for word in words]
+    for name, sign, _ in pairs:
+        if not name or not sign:
+            raise UsageError("--set takes NAME=VALUE", fix="parallelize setup --print-template")
+    flags = {name: value for name, value in named.items() if value is not None}
+    return {**{name: value for name, _, value in pairs}, **flags}
+
+
+def planned(context: Context, there: Stack, given: Mapping[str, str]) -> Iterator[str]:
+    """Say what `deploy` would change."""
+    status = there.status()
+    if status == DELETING:
+        yield f"would wait until the stack {there.name} is gone, and make it again"
         return
-    parameters = with_listable({**stack_parameters(context, there), **given}, there.parameters())
-    if parameters.get("CreateBucket") == "false":
-        say(f"bucket {context.bucket} is there already; its policy is its owner's matter")
+    if _has_failed(context, there, status):
+        yield f"would delete the stack {there.name}, and make it again"
+        return
+    parameters = _parameters(context, there, given)
+    with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
+        yield from changes.lines
+    if key := parameters.get(KEY):
+        yield from _planned_grant(context, key)
+    context.tell("nothing was changed")
+
+
+def deploy(context: Context, there: Stack, given: Mapping[str, str], sure: Sure) -> bool:
+    """Make or change the stack; say whether it was changed."""
+    _make_way(context, there, sure)
+    parameters = _parameters(context, there, given)
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
         for line in changes.lines:
-            say_plan(line) if dry_run else say(line)
-        if changes.lines and not dry_run:
-            confirm(f"Make these changes in account {context.account}?", yes=yes)
-            changes.execute(_teller(there))
-    _outside_the_stack(context, parameters, dry_run=dry_run)
-    if dry_run:
-        say("nothing was changed")
-    elif changes.lines:
-        _show_outputs(there, json=False)
-    else:
-        say("the stack is as it should be; nothing to change")
-
-
-def _outside_the_stack(context: Context, parameters: Mapping[str, str], *, dry_run: bool) -> None:
-    """See to what the stack's parameters need, and no stack can make."""
+            context.tell(line)
+        if changes.lines:
+            sure(f"Make these changes in account {context.account}?")
+            changes.execute(_teller(context, there))
     if key := parameters.get(KEY):
-        ensure_grant(context, key, dry_run=dry_run)
-    if (phone := parameters.get("Phone")) and not dry_run:
-        say_sandbox(context, phone)
+        ensure_grant(context, key)
+    if phone := parameters.get("Phone"):
+        tell_sandbox(context, phone)
+    return bool(changes.lines)
 
 
-def _make_way(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> bool:
-    """Take a stack away that only stands in the way; answer whether one can be planned now.
+def _parameters(context: Context, there: Stack, given: Mapping[str, str]) -> dict[str, str]:
+    parameters = with_listable({**stack_parameters(context, there), **given}, there.parameters())
+    if parameters.get("CreateBucket") == "false":
+        context.tell(f"bucket {context.bucket} is there already; its policy is its owner's matter")
+    return parameters
+
+
+def _make_way(context: Context, there: Stack, sure: Sure) -> None:
+    """Take a stack away that only stands in the way.
 
     Raises ServiceError for one that has to be waited for or looked at.
     """
     status = there.status()
-    if status == "DELETE_IN_PROGRESS":
-        if dry_run:
-            say_plan(f"would wait until the stack {there.name} is gone, and make it again")
-            return False
-        there.delete(_teller(there))
-        return True
+    if status == DELETING:
+        there.delete(_teller(context, there))
+    elif _has_failed(context, there, status):
+        sure(f"Delete what is left of it in account {context.account}?")
+        there.delete(_teller(context, there))
+
+
+def _has_failed(context: Context, there: Stack, status: str | None) -> bool:
+    """Whether a stack can only be made again; tells why. ServiceError if nothing can be done."""
     check_free(there.name, status)
     if standing(status) is not Standing.FAILED:
-        return True
-    say(f"the stack {there.name} has failed: {status}")
-    if why := there.reason():
-        say(escape(why))
-    if dry_run:
-        say_plan(f"would delete the stack {there.name}, and make it again")
         return False
-    confirm(f"Delete what is left of it in account {context.account}?", yes=yes)
-    there.delete(_teller(there))
+    context.tell(f"the stack {there.name} has failed: {status}")
+    if why := there.reason():
+        context.tell(escape(why))
     return True
 
 
@@ -144,8 +135,8 @@ def check_free(name: str, status: str | None) -> None:
         )
 
 
-def _teller(there: Stack) -> Callable[[str], None]:
-    return lambda state: say(f"stack {there.name}: {state}")
+def _teller(context: Context, there: Stack) -> Callable[[str], None]:
+    return lambda state: context.tell(f"stack {there.name}: {state}")
 
 
 def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
@@ -191,7 +182,7 @@ def with_listable(given: dict[str, str], told: Mapping[str, str]) -> dict[str, s
     return {"ListableBuckets": ",".join(sorted(buckets)), **given}
 
 
-def say_sandbox(context: Context, phone: str) -> None:
+def tell_sandbox(context: Context, phone: str) -> None:
     """Say if SMS reaches nobody yet: a new account's goes to numbers that it has verified only.
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html
@@ -200,10 +191,12 @@ def say_sandbox(context: Context, phone: str) -> None:
         with translated("SNS"):
             answer = context.client("sns").get_sms_sandbox_account_status()
     except ParallelizeError as error:
-        say(f"whether SMS reaches {escape(phone)} could not be read ({escape(error.what)})")
+        context.tell(
+            f"whether SMS reaches {escape(phone)} could not be read ({escape(error.what)})"
+        )
         return
     if answer["IsInSandbox"]:
-        say(
+        context.tell(
             "this account's SMS reaches verified numbers only; for this one:\n"
             f"  aws sns create-sms-sandbox-phone-number --phone-number {escape(phone)}\n"
             "  aws sns verify-sms-sandbox-phone-number --one-time-password CODE"
@@ -211,21 +204,8 @@ def say_sandbox(context: Context, phone: str) -> None:
         )
 
 
-def _alarms(email: str | None, phone: str | None) -> dict[str, str]:
-    return {
-        name: value for name, value in (("Email", email), ("Phone", phone)) if value is not None
-    }
-
-
-def _pairs(words: tuple[str, ...]) -> dict[str, str]:
-    pairs = [word.partition("=") for word in words]
-    for name, sign, _ in pairs:
-        if not name or not sign:
-            raise UsageError("--set takes NAME=VALUE", fix="parallelize setup --print-template")
-    return {name: value for name, _, value in pairs}
-
-
-def _show_outputs(there: Stack, *, json: bool) -> None:
+def find_outputs(there: Stack) -> dict[str, str]:
+    """Return what the stack has made; NothingToDoError if there is none."""
     found = there.outputs()
     if found is None:
         status = there.status()
@@ -234,17 +214,15 @@ def _show_outputs(there: Stack, *, json: bool) -> None:
             f"there is one that was not made: {status}" if status else None,
             "parallelize setup",
         )
-    if json or not sys.stdout.isatty():
-        answer_json(found)
-        return
-    for name, value in found.items():
-        answer(f"{name:<16} {value}")
+    return found
 
 
-def _check_there(there: Stack) -> None:
-    """Raise NothingToDoError if there is no stack, in whatever state."""
+def check_deletable(context: Context, there: Stack, *, force: bool) -> None:
+    """Raise if there is no stack, in whatever state, or it is in use; see `check_unused`."""
     if there.status() is None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
+    check_unused(context, force=force)
+    _check_policies_free(context, there)
 
 
 def _check_policies_free(context: Context, there: Stack) -> None:
@@ -254,16 +232,66 @@ def _check_policies_free(context: Context, there: Stack) -> None:
     try:
         check_free_policies(context.client("iam"), policies)
     except AccessError as error:
-        say(f"who holds the stack's policies could not be read ({error.what})")
+        context.tell(f"who holds the stack's policies could not be read ({error.what})")
 
 
-def _delete(context: Context, there: Stack, *, dry_run: bool, yes: bool) -> None:
-    if dry_run:
-        say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
-        return
-    confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
+def delete(context: Context, there: Stack) -> None:
+    """Take the stack away, and what was made outside of it."""
     key = there.parameters().get(KEY)
-    there.delete(_teller(there))
+    there.delete(_teller(context, there))
     if key:
         take_grant_back(context, key)
-    say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
+
+
+def find_volume_key(context: Context) -> str | None:
+    """Return the account's own default key of volumes, "" for AWS's; None if it cannot be read."""
+    try:
+        return volume_key.find_key(context.client("ec2"), context.client("kms"))
+    except ParallelizeError as error:
+        context.tell(f"which key encrypts volumes could not be read ({escape(error.what)})")
+        return None
+
+
+def grant_name(context: Context) -> str:
+    """Return what the stack's grant on the key is called."""
+    return f"{context.names.stack}-autoscaling"
+
+
+def ensure_grant(context: Context, key: str) -> None:
+    """Let Auto Scaling use the key, if it may not yet; a refusal says how to do it otherwise."""
+    kms, role = context.client("kms"), volume_key.scaling_role(key, context.account)
+    try:
+        if volume_key.grants(kms, key, role):
+            return
+        volume_key.ensure_role(context.client("iam"))
+        volume_key.grant(kms, key, role, grant_name(context))
+    except ParallelizeError as error:
+        context.tell(_not_granted(key, error))
+        return
+    context.tell(f"Auto Scaling may use the key {key}")
+
+
+def _planned_grant(context: Context, key: str) -> Iterator[str]:
+    role = volume_key.scaling_role(key, context.account)
+    try:
+        if volume_key.grants(context.client("kms"), key, role):
+            return
+    except ParallelizeError as error:
+        context.tell(_not_granted(key, error))
+        return
+    yield f"would let Auto Scaling use the key {key}"
+
+
+def _not_granted(key: str, error: ParallelizeError) -> str:
+    return (
+        f"Auto Scaling may not use the key {key} ({escape(error.what)});\n"
+        "  --fleet persistent needs it: docs/aws-setup.md#a-key-of-your-own-for-volumes"
+    )
+
+
+def take_grant_back(context: Context, key: str) -> None:
+    """Take the stack's grant back; what cannot be is said."""
+    try:
+        volume_key.revoke(context.client("kms"), key, grant_name(context))
+    except ParallelizeError as error:
+        context.tell(f"the grant {grant_name(context)} on {key} stays ({escape(error.what)})")

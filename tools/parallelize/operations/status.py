@@ -1,38 +1,36 @@
-"""`parallelize status`: how the run is doing."""
+"""How a run is doing."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from parallelize.console import answer, answer_json, columns, escape, say
-from parallelize.context import Context, open_context
+from parallelize.console import escape
+from parallelize.context import Context
 from parallelize.hints import repeat_flags
-from parallelize.options import NOTHING, Common
 from parallelize.queues import find_place, find_queues, place_tag
-from parallelize.runs.ownership import place_elsewhere, say_whose
+from parallelize.runs.ownership import place_elsewhere
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.stall_diagnosis import with_stall_diagnosis
 from parallelize.runs.status import RunStatus, status_of
-from parallelize.runs.view import as_json, page
-from parallelize.runs.watch import open_view, watch
 from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.queue import QueueCounts
 
 
-def status(*, watch_: bool = False, json: bool = False, common: Common = NOTHING) -> None:
-    """Show how many files are done, running, waiting and failed, and what the workers do."""
-    context = open_context(common)
-    say_whose(context)
+def make_look(context: Context) -> Callable[[], RunStatus]:
+    """Return what looks how the run is doing, and why if it stands still.
+
+    Tells if the queues and machines of its name are another run's, which explain nothing.
+    """
     elsewhere = ""
     with suppress(AccessError):
         elsewhere = place_elsewhere(context)
     if elsewhere:
-        say(
-            f"queues and machines called {context.run} belong to the run in s3://{escape(elsewhere)}"
-        )
+        place = escape(elsewhere)
+        context.tell(f"queues and machines called {context.run} belong to the run in s3://{place}")
     reader = make_reader(context)
 
     def look() -> RunStatus:
@@ -42,17 +40,7 @@ def status(*, watch_: bool = False, json: bool = False, common: Common = NOTHING
             now = with_stall_diagnosis(context, now)
         return with_flags(context, now)
 
-    limit = context.settings.workers.max_cost
-    if watch_ and json:
-        watch(look, lambda now: answer_json(as_json(now, limit)), lambda now: now.finished)
-    elif watch_:
-        with open_view() as view:
-            watch(look, view, lambda now: now.finished)
-    elif json:
-        answer_json(as_json(look(), limit))
-    else:
-        for line in page(look(), columns()):
-            answer(line)
+    return look
 
 
 def with_flags(context: Context, status: RunStatus) -> RunStatus:

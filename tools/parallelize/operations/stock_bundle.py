@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from platformdirs import user_cache_path
 
-from parallelize.console import say
 from parallelize.context import Context
 from parallelize.fleet.bundle import make_bundle, wheel_folder
 from parallelize.fleet.distributions import Distribution, distribution, is_stock
@@ -36,7 +35,7 @@ def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
 def _pack_one(context: Context, system: Distribution, architecture: str) -> Bundle:
     wanted = (system.python, architecture, user_cache_path("parallelize"))
     if not wheel_folder(*wanted).is_dir():
-        say(f"pip fetches the agent's libraries for {system.title}, once")
+        context.tell(f"pip fetches the agent's libraries for {system.title}, once")
     body = make_bundle(*wanted)
     sha256 = hashlib.sha256(body).hexdigest()
     key = context.layout.root.key("bootstrap", f"{sha256}.zip")
@@ -54,7 +53,7 @@ def send(context: Context, bundles: Sequence[Bundle]) -> None:
     """Put the bundles into the run's bucket, unless they are there."""
     for bundle in bundles:
         if not bundle.sent:
-            say(f"sending {describe(bundle)}")
+            context.tell(f"sending {describe(bundle)}")
             context.store.put_file(bundle.key, io.BytesIO(bundle.body))
 
 

@@ -1,16 +1,15 @@
-"""`parallelize stop`: drain the run. Workers finish what they do, take nothing new, and leave."""
+"""Draining a run: workers finish what they do, take nothing new, and leave."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
-from parallelize.console import say, say_plan
-from parallelize.context import Context, open_context
+from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, check, look
 from parallelize.operations.kill import sentences
-from parallelize.options import NOTHING, Common
 from parallelize.runs.ownership import check_ours
 from parallelize.runs.record import load_run
 from parallelize.units import plural
@@ -20,40 +19,35 @@ from parallelize_core.pause import pause
 POLL_SECONDS = 5.0
 
 
-def stop(*, wait: bool = False, dry_run: bool = False, common: Common = NOTHING) -> None:
-    """Let the run's workers finish what they have begun, and leave; the queue stays as it is."""
-    context = open_context(common)
-    clients = ComputeClients.make(context.session)
+def find(context: Context) -> Compute:
+    """Return the machines and the group of a run that is ours, and has begun."""
     load_run(context.store, context)
     check_ours(context)
-    before = look(clients, context.names)
-    there = plural(len(before.machines), "worker")
-    if dry_run:
-        if before.group:
-            say_plan(f"would hold the Auto Scaling group {before.group.name}")
-        say_plan(f"would ask {there} of run {context.run} to leave")
-        return
-    drain(context, clients, before)
-    say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")
-    if wait:
-        _wait(context, clients, {machine.id for machine in before.machines})
-    elif before.machines:
-        say(f"{there} still there; parallelize status --watch{context.hint}")
-    else:
-        say("left: no machine (checked)")
+    return look(ComputeClients.make(context.session), context.names)
 
 
-def drain(context: Context, clients: ComputeClients, compute: Compute) -> None:
+def planned(context: Context, compute: Compute) -> Iterator[str]:
+    """Say what `drain` would do."""
+    if compute.group:
+        yield f"would hold the Auto Scaling group {compute.group.name}"
+    there = plural(len(compute.machines), "worker")
+    yield f"would ask {there} of run {context.run} to leave"
+
+
+def drain(context: Context, compute: Compute) -> None:
     """Ask all workers of the run to leave, and let nothing take their place."""
     # The group first: a worker that leaves at once must not be replaced.
     if compute.group:
+        clients = ComputeClients.make(context.session)
         groups.hold(clients.autoscaling, compute.group.name)
     pause(context.store, context.layout, f"stopped with parallelize stop at {utc_now()[:19]}Z")
 
 
-def _wait(context: Context, clients: ComputeClients, ids: set[str]) -> None:
+def await_all(context: Context, compute: Compute) -> list[str]:
+    """Wait until the run has no machine, and return what is left, in words."""
+    clients = ComputeClients.make(context.session)
     while (left := look(clients, context.names)).machines:
-        say(f"{plural(len(left.machines), 'worker')} still there")
+        context.tell(f"{plural(len(left.machines), 'worker')} still there")
         time.sleep(POLL_SECONDS)
-    for line in sentences(check(clients, context.names, ids)):
-        say(line)
+    ids = {machine.id for machine in compute.machines}
+    return sentences(check(clients, context.names, ids))

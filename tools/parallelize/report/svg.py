@@ -1,53 +1,35 @@
-"""The charts of a report: pure functions from numbers to SVG, without a library.
-
-Colours are classes that the page's style sheet gives, so that they follow light and dark. Names
-come from outside: `text` makes each of them one harmless line of markup.
-"""
+"""The charts of a report over time, and of times: pure functions from numbers to SVG."""
 
 from __future__ import annotations
 
-import html
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from parallelize.console import escape
 from parallelize.report.data import Execution, Interruption, WorkerAccount
+from parallelize.report.drawing import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Span,
+    label,
+    levels,
+    picture,
+    px,
+    rect,
+    scale,
+    show_seconds,
+    text,
+    time_axis,
+)
 from parallelize.units import plural, show_duration
-
-WIDTH = 960
-LEFT, RIGHT = 56, 16
-"""Margins for the labels of the axes, in the units of the picture."""
 
 CURVE_POINTS = 300
 """A curve with more would look the same."""
 
-MAX_BARS = 3000
-"""In all lanes together: beyond, neighbours are drawn as one, so that the page stays small."""
-
 LABEL_WIDTH = 130
-LANES = 24
 BINS = 30
-
-_TIME_STEPS = (
-    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
-    172800, 604800,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Span:
-    """The time that a chart shows, in seconds since 1970."""
-
-    begin: float
-    end: float
-
-    def x(self, when: float) -> float:
-        """Return where a time lies."""
-        share = (when - self.begin) / max(1e-9, self.end - self.begin)
-        return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
 
 @dataclass(frozen=True)
@@ -66,11 +48,6 @@ def span_of(workers: Sequence[WorkerAccount], executions: Sequence[Execution]) -
     return Span(min(times), max(*times, min(times) + 1)) if times else None
 
 
-def text(name: str) -> str:
-    """Return a name as markup that is one harmless line."""
-    return html.escape(escape(name))
-
-
 def finished_chart(
     span: Span,
     executions: Sequence[Execution],
@@ -87,19 +64,19 @@ def finished_chart(
     failed = sorted(one.end for one in executions if one.final and one.cause is not None)
     top, height, strip = 12, 190, 48
     most = max(goal.total, len(done), len(failed), 1)
-    y = _scale(most, top, height)
+    y = scale(most, top, height)
     strip_top = top + height + 22
     bottom = strip_top + strip
     parts = [
-        *_levels(most, y),
-        *_time_axis(span, top, bottom),
+        *levels(most, y),
+        *time_axis(span, top, bottom),
         _curve(span, now, done, y, "done"),
         _curve(span, now, failed, y, "failed") if failed else "",
         *_expected(span, now, goal, (len(done), goal.total - len(failed)), y),
         _worker_steps(span, now, workers, (strip_top, strip)),
         *(_mark(span, one, top, bottom) for one in interruptions),
     ]
-    return _picture(bottom + 24, "Files finished over time, and workers", parts)
+    return picture(bottom + 24, "Files finished over time, and workers", parts)
 
 
 def _until_goal(span: Span, goal: Goal) -> Span:
@@ -117,10 +94,10 @@ def _expected(
         return
     done, total = counts
     there = done + (total - done) * (span.end - now) / (goal.end - now)
-    begin = f"M{_n(span.x(now))} {_n(y(done))}"
-    yield f'<path class="rule" d="{begin}L{_n(span.x(span.end))} {_n(y(there))}"/>'
+    begin = f"M{px(span.x(now))} {px(y(done))}"
+    yield f'<path class="rule" d="{begin}L{px(span.x(span.end))} {px(y(there))}"/>'
     told = f"about {show_duration(goal.end - now)} left"
-    yield _label(span.x(span.end) - 4, y(there) + 16, told, "end")
+    yield label(span.x(span.end) - 4, y(there) + 16, told, "end")
 
 
 def _curve(
@@ -131,8 +108,8 @@ def _curve(
     for number in range(1, CURVE_POINTS + 1):
         when = span.begin + (now - span.begin) * number / CURVE_POINTS
         points.append((span.x(when), y(bisect_right(times, when))))
-    line = " ".join(f"{_n(x)},{_n(at)}" for x, at in points)
-    ends = f"{_n(points[-1][0])},{_n(y(0))} {_n(points[0][0])},{_n(y(0))}"
+    line = " ".join(f"{px(x)},{px(at)}" for x, at in points)
+    ends = f"{px(points[-1][0])},{px(y(0))} {px(points[0][0])},{px(y(0))}"
     return (
         f'<polygon class="area {kind}" points="{line} {ends}"/>'
         f'<polyline class="line {kind}" points="{line}"/>'
@@ -150,14 +127,14 @@ def _worker_steps(
         count += change
         counts.append((when, count))
     most = max((count for _, count in counts), default=0) or 1
-    y = _scale(most, top, height)
-    steps = "".join(f"H{_n(span.x(when))}V{_n(y(count))}" for when, count in _thinned(counts))
-    start = f"M{_n(span.x(span.begin))} {_n(y(0))}"
+    y = scale(most, top, height)
+    steps = "".join(f"H{px(span.x(when))}V{px(y(count))}" for when, count in _thinned(counts))
+    start = f"M{px(span.x(span.begin))} {px(y(0))}"
     return (
-        f'<path class="area workers" d="{start}{steps}H{_n(span.x(now))}V{_n(y(0))}Z"/>'
-        + _label(LEFT - 8, y(most) + 9, f"{most:,}", "end")
-        + _label(LEFT - 8, y(0), "0", "end")
-        + _label(LEFT, top - 5, "workers", strong=True)
+        f'<path class="area workers" d="{start}{steps}H{px(span.x(now))}V{px(y(0))}Z"/>'
+        + label(LEFT - 8, y(most) + 9, f"{most:,}", "end")
+        + label(LEFT - 8, y(0), "0", "end")
+        + label(LEFT, top - 5, "workers", strong=True)
     )
 
 
@@ -170,122 +147,9 @@ def _mark(span: Span, one: Interruption, top: float, bottom: float) -> str:
     x = span.x(one.at)
     return (
         f'<g class="mark"><title>{text(one.worker)}: {text(one.reason or "interrupted")}</title>'
-        f'<path d="M{_n(x)} {_n(top)}V{_n(bottom)}"/>'
-        f'<path class="flag" d="M{_n(x)} {_n(top)}l5 -9h-10z"/></g>'
+        f'<path d="M{px(x)} {px(top)}V{px(bottom)}"/>'
+        f'<path class="flag" d="M{px(x)} {px(top)}l5 -9h-10z"/></g>'
     )
-
-
-@dataclass(frozen=True)
-class Lane:
-    """Where a worker is drawn; what is less than `cell` apart is drawn as one."""
-
-    span: Span
-    top: float
-    height: float
-    cell: float
-
-    def box(self, kind: str, begin: float, end: float, title: str) -> str:
-        """Draw a phase of the worker's life over the whole height; nothing if it has no length."""
-        if end <= begin:
-            return ""
-        x, width = self.span.x(begin), self.span.x(end) - self.span.x(begin)
-        return _rect(kind, (x, self.top, width, self.height), f"{title}, {_took(end - begin)}")
-
-
-def lanes_chart(
-    span: Span, workers: Sequence[WorkerAccount], executions: Sequence[Execution]
-) -> str:
-    """Draw a lane for each of the first workers: its life, and the files in its slots."""
-    shown = workers[:LANES]
-    ran: dict[str, list[Execution]] = {}
-    for one in executions:
-        ran.setdefault(one.worker, []).append(one)
-    rows = [_rows(ran.get(worker.beat.worker, ()), worker.beat.slots) for worker in shown]
-    cell = max(1.0, (WIDTH - LEFT - RIGHT) * sum(map(len, rows)) / MAX_BARS)
-    parts, top = [], 6.0
-    for account, found in zip(shown, rows, strict=True):
-        height = max(14.0, min(8.0 * len(found), 48.0))
-        parts.append(_draw_lane(Lane(span, top + 14, height, cell), account, found))
-        top += height + 24
-    return _picture(top + 20, "What each worker did", [*_time_axis(span, 6, top), *parts])
-
-
-def _rows(executions: Sequence[Execution], slots: int) -> list[list[Execution]]:
-    """Spread what a worker ran over its slots.
-
-    Which slot it was is not recorded, and ends are a little late, by the way out of the output.
-    So what overlaps although it cannot have done so goes to the row that is free first.
-    """
-    rows: list[list[Execution]] = []
-    for one in sorted(executions, key=lambda one: one.begin):
-        row = min(rows, key=lambda row: row[-1].end, default=None)
-        if row is None or (row[-1].end > one.begin and len(rows) < slots):
-            rows.append([one])
-        else:
-            row.append(one)
-    return rows
-
-
-def _draw_lane(lane: Lane, account: WorkerAccount, rows: list[list[Execution]]) -> str:
-    beat = account.beat
-    bars = list(_life(lane, account))
-    thick = lane.height / max(1, len(rows))
-    for number, row in enumerate(rows):
-        top = lane.top + number * thick
-        bars += [_bar(lane.span, block, top, thick) for block in _blocks(lane, row)]
-    told = f"{plural(beat.done, 'file')}, {account.busy:.0%} busy, {account.worker.state}"
-    return (
-        _label(LEFT, lane.top - 4, f"{beat.worker} · {beat.type or 'type not known'}", strong=True)
-        + _label(WIDTH - RIGHT, lane.top - 4, told, "end")
-        + "".join(bars)
-    )
-
-
-def _life(lane: Lane, account: WorkerAccount) -> Iterator[str]:
-    phases = account.phases
-    ready = phases.first_file or phases.leaving or phases.seen
-    if phases.launched:
-        yield lane.box("boot", phases.launched, phases.started, "booting")
-    yield lane.box("ready", phases.started, ready, "getting ready")
-    yield lane.box("idle", ready, phases.leaving or phases.seen, "active")
-    if phases.leaving:
-        yield lane.box("draining", phases.leaving, phases.seen, f"leaving: {account.beat.reason}")
-
-
-def _blocks(lane: Lane, row: Sequence[Execution]) -> Iterator[list[Execution]]:
-    """Put together what is too near to be told apart."""
-    block: list[Execution] = []
-    for one in row:
-        if block and lane.span.x(one.end) - lane.span.x(block[0].begin) > lane.cell:
-            yield block
-            block = []
-        block.append(one)
-    if block:
-        yield block
-
-
-def _bar(span: Span, block: Sequence[Execution], top: float, height: float) -> str:
-    x, end = span.x(block[0].begin), span.x(max(one.end for one in block))
-    gap = 0.4 if end - x > 2 else 0.0
-    box = (x, top, max(0.8, end - x - gap), height * 0.85)
-    return _rect(_kind(block), box, _bar_title(block))
-
-
-def _kind(block: Sequence[Execution]) -> str:
-    causes = {one.cause for one in block}
-    if causes == {None} or len(causes) > 1:
-        return "done"
-    return "failed" if all(cause.charged for cause in causes if cause) else "back"
-
-
-def _bar_title(block: Sequence[Execution]) -> str:
-    first = block[0]
-    if len(block) == 1:
-        how = "" if first.cause is None else f", {first.how}"
-        return f"{first.key}, {show_seconds(first.end - first.begin)}{how}"
-    failed = sum(one.cause is not None for one in block)
-    told = f", {failed:,} without success" if failed else ""
-    return f"{len(block):,} files{told}: {first.key} to {block[-1].key}"
 
 
 def histogram(seconds: Sequence[float], p50: float, p95: float) -> str:
@@ -295,13 +159,13 @@ def histogram(seconds: Sequence[float], p50: float, p95: float) -> str:
     for value in seconds:
         counts[min(len(counts) - 1, max(0, bisect_right(edges, value) - 1))] += 1
     top, height = 32, 160
-    y = _scale(max(counts), top, height)
+    y = scale(max(counts), top, height)
     parts = [
-        *_levels(max(counts), y),
+        *levels(max(counts), y),
         *_bins(edges, counts, y),
         *_rules([("median", p50), ("95 %", p95)], edges, top, y(0)),
     ]
-    return _picture(top + height + 24, "Seconds per file", parts)
+    return picture(top + height + 24, "Seconds per file", parts)
 
 
 def _bins(
@@ -312,9 +176,9 @@ def _bins(
         if count:
             box = (LEFT + number * wide + 0.5, y(count), wide - 1, y(0) - y(count))
             between = f"{show_seconds(edges[number])} to {show_seconds(edges[number + 1])}"
-            yield _rect("done", box, f"{plural(count, 'file')}: {between}")
+            yield rect("done", box, f"{plural(count, 'file')}: {between}")
     for number in range(0, len(edges), max(1, len(edges) // 8)):
-        yield _label(LEFT + number * wide, y(0) + 15, show_seconds(edges[number]), "middle")
+        yield label(LEFT + number * wide, y(0) + 15, show_seconds(edges[number]), "middle")
 
 
 def _rules(
@@ -324,8 +188,8 @@ def _rules(
     for row, (name, value) in enumerate(reversed(values)):
         x, y = LEFT + _share(value, edges) * (WIDTH - LEFT - RIGHT), top - 5 - 13 * row
         anchor, shift = ("end", -4) if x > WIDTH - LABEL_WIDTH else ("start", 4)
-        yield f'<path class="rule" d="M{_n(x)} {_n(y - 9)}V{_n(bottom)}"/>'
-        yield _label(x + shift, y, f"{name} {show_seconds(value)}", anchor, strong=True)
+        yield f'<path class="rule" d="M{px(x)} {px(y - 9)}V{px(bottom)}"/>'
+        yield label(x + shift, y, f"{name} {show_seconds(value)}", anchor, strong=True)
 
 
 def bin_edges(seconds: Sequence[float]) -> list[float]:
@@ -345,75 +209,3 @@ def _share(value: float, edges: Sequence[float]) -> float:
     place = min(len(edges) - 2, max(0, bisect_right(edges, value) - 1))
     within = (value - edges[place]) / (edges[place + 1] - edges[place])
     return (place + min(1.0, max(0.0, within))) / (len(edges) - 1)
-
-
-def _took(seconds: float) -> str:
-    return show_duration(seconds) if seconds >= 1 else show_seconds(seconds)
-
-
-def show_seconds(seconds: float) -> str:
-    """Return a time with the digits that tell: `0.043 s`, `1.2 s`, `57m`."""
-    if seconds >= 100:
-        return show_duration(seconds)
-    digits = 0 if seconds >= 10 else 1 if seconds >= 1 else 2 if seconds >= 0.1 else 3
-    return f"{seconds:.{digits}f} s"
-
-
-def _time_axis(span: Span, top: float, bottom: float) -> Iterator[str]:
-    length = span.end - span.begin
-    step = next((step for step in _TIME_STEPS if length / step <= 9), _TIME_STEPS[-1])
-    step *= max(1, math.ceil(length / step / 9))
-    for passed in range(0, int(length) + 1, step):
-        x = span.x(span.begin + passed)
-        yield f'<path class="grid" d="M{_n(x)} {_n(top)}V{_n(bottom)}"/>'
-        yield _label(x, bottom + 15, round_duration(passed), "middle")
-
-
-def round_duration(seconds: float) -> str:
-    """Return a time without a last part of nothing: `5m` and not `5m00s`."""
-    return re.sub(r"(?<=[a-z])00[a-z]$", "", show_duration(seconds))
-
-
-def _levels(most: int, y: Callable[[float], float]) -> Iterator[str]:
-    # The last is the whole; one just below it would be written over it.
-    round_ones = [count for count in nice_levels(most) if count < 0.93 * most]
-    for count in (*round_ones, most):
-        yield f'<path class="grid" d="M{LEFT} {_n(y(count))}H{WIDTH - RIGHT}"/>'
-        yield _label(LEFT - 8, y(count) + 4, f"{count:,}", "end")
-
-
-def nice_levels(most: int) -> list[int]:
-    """Return up to six round counts from 0 to at most `most`."""
-    rough = max(1.0, most / 5)
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(int(power * one) for one in (1, 2, 5, 10) if power * one >= rough)
-    return list(range(0, most + 1, step))
-
-
-def _scale(most: int, top: float, height: float) -> Callable[[float], float]:
-    return lambda value: top + height * (1 - value / most)
-
-
-def _label(x: float, y: float, told: str, anchor: str = "start", *, strong: bool = False) -> str:
-    kind = "label strong" if strong else "label"
-    place = f'x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"'
-    return f'<text class="{kind}" {place}>{text(told)}</text>'
-
-
-def _rect(kind: str, box: tuple[float, float, float, float], title: str) -> str:
-    x, y, width, height = map(_n, box)
-    place = f'x="{x}" y="{y}" width="{width}" height="{height}"'
-    return f'<rect class="{kind}" {place}><title>{text(title)}</title></rect>'
-
-
-def _picture(height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-label="{title}">'
-        + "".join(parts)
-        + "</svg>"
-    )
-
-
-def _n(value: float) -> str:
-    """Return a coordinate in as few characters as do."""
-    return f"{value:.1f}".rstrip("0").rstrip(".")

@@ -1,14 +1,21 @@
-"""Reading the attempts at one input, with their logs."""
+"""Reading the attempts at one input, and what set-ups have printed; and showing them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from parallelize.console import shown
+from parallelize.console import escape, shown
+from parallelize.context import Context
+from parallelize.runs.failed import label
+from parallelize.runs.merge import all_jobs
+from parallelize.runs.record import load_run
 from parallelize.runs.results import read_result
-from parallelize_core.errors import DecodeError, MissingError, NothingToDoError
+from parallelize.runs.silent import not_delivered
+from parallelize.runs.which import find_key, key_of_path
+from parallelize.units import show_size
+from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
-from parallelize_core.result import Attempt, Cause
+from parallelize_core.result import Attempt, Cause, Result
 from parallelize_core.store import Store
 
 
@@ -56,3 +63,58 @@ def _with_log(store: Store, record: Attempt) -> Attempt:
     except MissingError:
         text = f"(the log {record.log_key} is gone)"
     return record.model_copy(update={"log": text})
+
+
+def setup_lines(found: Mapping[str, str]) -> Iterator[str]:
+    """Return the lines that show what set-ups have printed, by their names."""
+    for name, text in found.items():
+        yield f"set-up {shown(name, 60)}"
+        for line in text.splitlines() or ["(it printed nothing)"]:
+            yield f"  | {_harmless(line)}"
+
+
+def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
+    """Read what set-ups have printed, by worker and environment."""
+    keys = sorted(item.key for item in store.list(layout.setups.prefix))
+    names = (layout.setups.relative(key).removesuffix(".log") for key in keys)
+    texts = (store.get(key).decode("utf-8", errors="replace") for key in keys)
+    return dict(zip(names, texts, strict=True))
+
+
+def read_attempts(context: Context, file: str, number: int | None = None) -> list[Attempt]:
+    """Read the attempts at a file, or the one of this number; see `find_key` and `read_records`.
+
+    Raises UsageError if there is none of this number.
+    """
+    store, layout = context.store, context.layout
+    run = load_run(store, context)
+    known = [entry.key for entry in all_jobs(store, layout, run)]
+    found = read_records(store, layout, find_key(known, file, key_of_path(context, file)))
+    if wanted := [record for record in found if number in {None, record.attempt}]:
+        return wanted
+    raise UsageError(
+        f"there is no attempt {number} at {shown(found[0].key)}",
+        f"there are: {', '.join(map(str, sorted({r.attempt for r in found})))}",
+    )
+
+
+def report(record: Attempt) -> Iterator[str]:
+    """Return the lines that tell of one attempt: a head, our message, the log itself."""
+    usage = record.usage
+    yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
+    memory = f"  peak memory {show_size(usage.peak_memory_bytes)}" * bool(usage.peak_memory_bytes)
+    yield f"  began {record.started_at}  took {usage.seconds:,.1f} s{memory}"
+    if record.message and record.message != label(record):
+        yield f"  {escape(record.message)}"
+    if isinstance(record, Result):
+        yield from (f"  output {shown(o.key, 50)}  {show_size(o.size)}" for o in record.outputs)
+        if left := not_delivered(record):
+            yield f"  {left}"
+    if record.log:
+        yield from (f"  | {_harmless(line)}" for line in record.log.splitlines())
+    else:
+        yield "  (it printed nothing)"
+
+
+def _harmless(line: str) -> str:
+    return escape(line.expandtabs())

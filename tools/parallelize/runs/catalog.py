@@ -7,17 +7,18 @@ costs does not grow with the number of files. How many of those have a result is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parallelize.console import shown
 from parallelize.runs.cache import Cache
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.record import find_run
 from parallelize.runs.snapshot import decode_heartbeat
 from parallelize.runs.status import Worker, worker_of
 from parallelize.transfers import in_parallel
-from parallelize.units import iso
+from parallelize.units import iso, show_duration
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RUN_NAME, Location, RunLayout
@@ -25,6 +26,9 @@ from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 SCHEMA = 1
+
+OWNER_WIDTH = 9
+"""What is left of 80 columns; all of it is in the JSON."""
 
 FEW_THREADS = 4
 """Each of them has the heartbeats of a run read by as many as `transfers` likes."""
@@ -153,3 +157,24 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
         "command": list(listed.run.command) if listed.run else None,
         "reason": listed.word,
     }
+
+
+def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
+    """Return a head, and a line for each run; `now` is seconds since 1970."""
+    yield _row("run", "created", "state", "alive", "done", "failed", "seen", "owner")
+    for one in found:
+        created = one.created_at[:10]
+        seen = "" if one.seen is None else show_duration(now - one.seen)
+        # The user's ARN is for `--json`: a line has no room for it.
+        who = one.owner.partition(" ")[0]
+        counts = (f"{one.alive:,}", f"{one.done:,}", f"{one.failed:,}")
+        yield _row(one.name, created, one.shown_state, *counts, seen, who)
+
+
+def _row(*cells: str) -> str:
+    widths = (20, 10, 10, 5, 7, 6, 6, OWNER_WIDTH)
+    name, created, state, alive, done, failed, seen, owner = (
+        shown(cell, width) for cell, width in zip(cells, widths, strict=True)
+    )
+    counts = f"{alive:>5} {done:>7} {failed:>6} {seen:>6}"
+    return f"{name:<20} {created:<10} {state:<10} {counts} {owner}".rstrip()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parallelize.console import escape, say
+from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.transfers import sha256_of
 from parallelize_core import skopeo
@@ -76,7 +76,7 @@ def _of_registry(context: Context, text: str) -> Image:
     named = Reference.parse(text)
     digest = named.digest or _resolved(context, named)
     if not named.digest:
-        say(f"image: {escape(text)} is {digest}")
+        context.tell(f"image: {escape(text)} is {digest}")
     run = context.settings.run
     return Image(
         name=text,

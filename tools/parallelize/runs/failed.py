@@ -14,6 +14,7 @@ from parallelize.console import WIDTH, escape, shown
 from parallelize_core.result import Attempt, Cause, Result
 
 GROUPS_SHOWN = 10
+NAMES_SHOWN = 10
 
 LONGEST_TO_PASTE = 36
 """Characters of a name that a command may have and still fit in a line with its options."""
@@ -138,3 +139,22 @@ def see_one(key: str, hint: str) -> str:
     return (
         f"parallelize logs{hint} -- {name}" if key[0] == "-" else f"parallelize logs {name}{hint}"
     )
+
+
+def listing(results: Sequence[Result], width: int = WIDTH) -> list[str]:
+    """Return each group with the names of its files, in lines of at most `width` columns."""
+    lines = []
+    for item in group(results):
+        lines.append(f"{len(item.keys):,}  {item.label}  {shown(item.words, width - 20)}")
+        lines += [f"   {shown(key, width - 3)}" for key in item.keys[:NAMES_SHOWN]]
+        if len(item.keys) > NAMES_SHOWN:
+            lines.append(f"   and {len(item.keys) - NAMES_SHOWN:,} more (all: --json)")
+    return lines
+
+
+def next_steps(results: Sequence[Result], hint: str) -> list[str]:
+    """Return how to see one failure, and how to try again; `hint` ends each command."""
+    return [
+        f"see one:   {see_one(results[0].key, hint)}",
+        f"again:     parallelize retry{hint}, then parallelize launch{hint}",
+    ]

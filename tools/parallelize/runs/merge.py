@@ -8,7 +8,7 @@ from enum import StrEnum
 from parallelize.runs.results import read_result
 from parallelize.runs.versions import Versions, with_one
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, read_parts
+from parallelize_core.manifest import Entry, read_entries
 from parallelize_core.merge import MERGE, ResultsDigest, digest_of, is_current, read_record
 from parallelize_core.result import Result
 from parallelize_core.run import Run
@@ -101,8 +101,7 @@ def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) ->
 
 def all_jobs(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
     """Return the jobs of the manifest, and the merge behind them, once it was put on the queue."""
-    jobs = [entry for part in read_parts(store, layout) for entry in part.entries]
-    return [*jobs, *merge_entry(store, layout, run)]
+    return [*read_entries(store, layout), *merge_entry(store, layout, run)]
 
 
 def merge_entry(store: Store, layout: RunLayout, run: Run) -> list[Entry]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 
-from parallelize.console import say
 from parallelize.context import Context
 from parallelize.fleet.alarms import topic_arn
 from parallelize.setting_types import EMAIL, WEBHOOK
@@ -38,9 +37,9 @@ def notify_of(context: Context) -> Notify | None:
     if not EMAIL.fullmatch(target):
         return Notify(command=tuple(shlex.split(target)))
     if context.elsewhere:
-        say("run.notify: no e-mail will come, as there is no stack with a topic here")
+        context.tell("run.notify: no e-mail will come, as there is no stack with a topic here")
         return None
-    say(
+    context.tell(
         f"run.notify: the e-mail goes to all who get the stack's alarms. If {target} does not yet: "
         f"parallelize setup --email {target}"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from parallelize.console import escape, say, shown
+from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.queues import find_place, others_queue, place_tag
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
@@ -72,12 +72,12 @@ def place_elsewhere(context: Context) -> str:
     return "" if place in {None, place_tag(context.layout.root)} else place
 
 
-def say_whose(context: Context) -> None:
+def tell_whose(context: Context) -> None:
     """Say in a line if the run that is looked at is another project's."""
     there = find_origin(context.store, context.layout)
     with suppress(UsageError):  # who cannot tell what is their own may look all the same
         if there and not context.project.owns(context.run, there.id):
-            say(f"run {context.run} is another project's, made by {_named(there)}")
+            context.tell(f"run {context.run} is another project's, made by {_named(there)}")
 
 
 def reserve(context: Context) -> None:
@@ -121,8 +121,8 @@ def _check(context: Context, there: Origin | None) -> None:
     if not context.join:
         raise another(context, there)
     if not context.project.join(context.run, there.id):
-        say("this folder cannot be written to: give --join with each command")
-    say(f"run {context.run} of {shown(there.owner)}: joined")
+        context.tell("this folder cannot be written to: give --join with each command")
+    context.tell(f"run {context.run} of {shown(there.owner)}: joined")
 
 
 def _named(origin: Origin) -> str:

@@ -11,7 +11,7 @@ from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import read_parts
+from parallelize_core.manifest import read_entries
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.segment import read_segment
 from parallelize_core.store import Store
@@ -115,7 +115,7 @@ def _marked(
     shortened = {mark for mark in marks if len(mark.encode()) >= keys.MAX_S3_KEY_BYTES - 3}
     found = [folder.relative(mark) for mark in marks - shortened]
     if shortened:
-        known = (entry.key for part in read_parts(store, layout) for entry in part.entries)
+        known = (entry.key for entry in read_entries(store, layout))
         found += [key for key in known if mark_of(key) in shortened]
     return sorted(found)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.runs.inputs import LINES, Found, LocalInput, is_sheet
-from parallelize.runs.jobs.grid import Grid, Times
 from parallelize.runs.jobs.groups import (
     FOLDER,
     Grouped,
@@ -20,7 +20,7 @@ from parallelize.runs.jobs.groups import (
 )
 from parallelize.runs.jobs.rows import LINE, LineJobs, read_rows
 from parallelize.runs.jobs.sheet import Lines, Sheet
-from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
+from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed, below, row_name
 from parallelize.units import parse_size
 from parallelize_core.errors import UsageError
 from parallelize_core.files import variable_name
@@ -45,6 +45,46 @@ class Rows:
 
     jobs: Jobs
     found: Found
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Variables and the values that each of them takes; the last changes fastest."""
+
+    axes: Mapping[str, tuple[str, ...]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the variables."""
+        return tuple(self.axes)
+
+    def __iter__(self) -> Iterator[JobSpec]:
+        """Go through all combinations, a job of each."""
+        for values in itertools.product(*self.axes.values()):
+            variables = dict(zip(self.axes, values, strict=True))
+            name = row_name(variables, ())
+            yield JobSpec(name, (), variables, name)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Other jobs, each with every combination of a grid."""
+
+    jobs: Jobs
+    grid: Grid
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all variables and files."""
+        return (*self.jobs.columns, *self.grid.columns)
+
+    def __iter__(self) -> Iterator[JobSpec]:
+        """Go through all combinations, those of one job after those of another."""
+        for job in self.jobs:
+            for point in self.grid:
+                variables = {**job.variables, **point.variables}
+                where = f"{job.where or job.name}, {point.name}"
+                yield JobSpec(below(job.name, point.name), job.files, variables, where)
 
 
 def shape_of(context: Context) -> Shape:

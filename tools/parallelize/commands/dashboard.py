@@ -1,0 +1,40 @@
+"""`parallelize dashboard`: the run in a browser, on this machine, as it goes on."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, say
+from parallelize.options import NOTHING, SWITCH, Common
+
+ANY_PORT = 0
+
+
+def dashboard(
+    *,
+    port: Annotated[int, Parameter(help="The loopback port; 0 takes a free one.")] = ANY_PORT,
+    open_: Annotated[
+        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
+    ] = False,
+    common: Common = NOTHING,
+) -> None:
+    """Show the run in a browser, on this machine only, until ctrl-C; print the address.
+
+    It shows, and changes nothing. The address has a token, without which nobody
+    can read.
+    """
+    from parallelize.context import open_context
+    from parallelize.operations import dashboard as operation
+
+    context = open_context(common)
+    if not operation.has_begun(context):
+        say(f'there is no run "{context.run}" yet; its page will show it as soon as there is')
+    with operation.listening(context, common, port) as server:
+        url = f"{server.url}{context.run}/"
+        answer(url)
+        say("ctrl-C ends it; it looks at the run only while a browser asks")
+        with operation.door(url, say) if open_ else nullcontext():
+            server.serve_forever()

@@ -1,0 +1,33 @@
+"""`parallelize failures`: which files failed, and why."""
+
+from __future__ import annotations
+
+from parallelize.console import answer, answer_json, columns, say
+from parallelize.options import NOTHING, Common, Json
+
+
+def failures(*, json: Json = False, common: Common = NOTHING) -> None:
+    """List the files that failed, grouped by how they ended; tell of those without an output."""
+    from parallelize.context import open_context
+    from parallelize.runs.failed import as_json, listing, next_steps
+    from parallelize.runs.ownership import tell_whose
+    from parallelize.runs.record import load_run
+    from parallelize.runs.results import failed_results
+    from parallelize.runs.silent import advice, find_silent, told_silent
+
+    context = open_context(common)
+    run = load_run(context.store, context)
+    tell_whose(context)
+    found = failed_results(context.store, context.layout)
+    if json:
+        answer_json([as_json(result) for result in found])
+        return
+    if not found:
+        say("no file has failed")
+    for line in listing(found, columns()):
+        answer(line)
+    for line in next_steps(found, context.hint) if found else ():
+        say(line)
+    silent = find_silent(context.store, context.layout, run)
+    for line in (*told_silent(silent), *advice(silent)):
+        say(line)

@@ -1,0 +1,50 @@
+"""`parallelize retry`: send failed jobs again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.completers import complete_file
+from parallelize.console import answer_json, say, say_plan
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
+
+
+def retry(
+    *files: Annotated[
+        str,
+        Parameter(
+            name="FILE",
+            help="Inputs, or ends of their keys; none: all that failed.",
+            completer=complete_file,
+        ),
+    ],
+    again: Annotated[
+        bool, SWITCH, Parameter(help="Also files that have succeeded, or have no result yet.")
+    ] = False,
+    silent: Annotated[
+        bool, SWITCH, Parameter(help="Also the files that succeeded but produced no output.")
+    ] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Send failed jobs again: all of them, or those of the named files.
+
+    A named file that has succeeded is taken if it has no output, or if one is
+    gone or spoilt. If the environment or the command has changed here, the new
+    one is used.
+    """
+    from parallelize.context import open_context
+    from parallelize.operations import retry as operation
+
+    context = open_context(common)
+    if dry_run:
+        for line in operation.planned(context, files, again=again, silent=silent):
+            say_plan(line)
+        return
+    done = operation.retry_jobs(context, files, again=again, silent=silent)
+    say(done.line)
+    if json:
+        answer_json({"schema": 1, **vars(done)})

@@ -1,0 +1,76 @@
+"""`parallelize run`: all of it. Prepare, enqueue, launch, watch, download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.options import (
+    NO_WORK,
+    NOT_SAID,
+    NOTHING,
+    SWITCH,
+    Common,
+    DryRun,
+    Finished,
+    Json,
+    Work,
+)
+
+
+def run(
+    *words: Annotated[
+        str,
+        Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel; see --again."),
+    ],
+    out: Annotated[
+        Path | None, Parameter(help="Where the outputs go. [default: out/ beside parallelize.toml]")
+    ] = None,
+    workers: Annotated[
+        int | None, Parameter(help="How many machines. [default: workers.count]")
+    ] = None,
+    joblog: Annotated[
+        Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
+    ] = None,
+    again: Annotated[
+        bool,
+        SWITCH,
+        Parameter(help="Process finished files once more: those named as WORDS, else all."),
+    ] = False,
+    work: Work = NO_WORK,
+    finished: Finished = NOT_SAID,
+    dry_run: DryRun = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> int:
+    """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
+
+    Exits with 0 when every file has succeeded, with 1 when some have not. One
+    that produced no output, of several, counts as a success only with
+    run.require_output = false.
+    """
+    from parallelize.operations import run as operation
+    from parallelize.runs.joblog import check_joblog
+
+    with operation.understood(words, work, common, again=again) as asked:
+        flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
+        context = operation.open_run(asked.common, flags)
+        operation.check_count(context)
+        folder = out or context.folder / operation.OUT
+        if joblog:
+            check_joblog(joblog)
+        if dry_run:
+            for line in operation.planned(context, folder, asked.again):
+                say_plan(line)
+            return 0
+        ended = operation.run(context, folder, local=common.local, again=asked.again, log=joblog)
+    for line in ended.lines:
+        say(line)
+    if json:
+        answer_json(ended.as_json())
+    else:
+        answer(str(folder))
+    return ended.exit_code

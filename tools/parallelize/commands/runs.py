@@ -1,0 +1,29 @@
+"""`parallelize runs`: which runs lie in the bucket."""
+
+from __future__ import annotations
+
+import time
+
+from parallelize.console import answer, answer_json, say
+from parallelize.options import NOTHING, Common, Json
+
+
+def runs(*, json: Json = False, common: Common = NOTHING) -> None:
+    """List the runs of the bucket, the newest first, and whether anybody works on them.
+
+    It reads no results: done and failed are what the workers say, `status` counts
+    exactly.
+    """
+    from parallelize.context import open_context
+    from parallelize.runs.catalog import Catalog, as_json, listing
+
+    context = open_context(common)
+    found = Catalog(context.store, context.base).runs()
+    if json:
+        answer_json(as_json(found))
+        return
+    if not found:
+        say(f"there are no runs in {context.base.uri}")
+        return
+    for line in listing(found, time.time()):
+        answer(line)

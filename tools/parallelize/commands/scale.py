@@ -1,0 +1,45 @@
+"""`parallelize scale N`: bring the number of the run's workers to N."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, say, say_plan
+from parallelize.options import NOTHING, Common, DryRun, Force
+from parallelize_core.errors import UsageError
+
+
+def scale(
+    count: Annotated[int, Parameter(help="How many workers there shall be.")],
+    *,
+    dry_run: DryRun = False,
+    force: Force = False,
+    common: Common = NOTHING,
+) -> None:
+    """Start or end workers until the run has COUNT of them.
+
+    Idle workers leave first. A worker that leaves hands its unfinished files
+    back, uncharged.
+    """
+    from parallelize.context import open_context
+    from parallelize.fleet.show import describe_outcome
+    from parallelize.operations import scale as operation
+
+    if count < 0:
+        raise UsageError("scale takes a number of workers, 0 or more")
+    context = open_context(common)
+    scaling = operation.make_plan(context, count, force=force)
+    if dry_run:
+        for line in operation.planned(scaling):
+            say_plan(line)
+        if scaling.launch and not scaling.group:
+            say("nothing was created")
+        return
+    if outcome := operation.scale(context, scaling):
+        for line in describe_outcome(outcome):
+            say(line)
+        for name in outcome.names:
+            answer(name)
+        outcome.check()

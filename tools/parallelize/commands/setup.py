@@ -1,0 +1,73 @@
+"""`parallelize setup`: the account's side of things, once: bucket, roles, policies, alarms."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json, confirm, say, say_plan
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
+from parallelize_core.errors import UsageError
+
+
+def setup(
+    *,
+    email: Annotated[str | None, Parameter(help="Who is told of alarms.")] = None,
+    phone: Annotated[str | None, Parameter(help="A number for alarms by SMS.")] = None,
+    set_: Annotated[
+        tuple[str, ...],
+        Parameter(name="--set", help="Another parameter: NAME=VALUE.", show_default=False),
+    ] = (),
+    print_template: Annotated[bool, SWITCH, Parameter(help="Print it, do nothing.")] = False,
+    outputs: Annotated[bool, SWITCH, Parameter(help="Print what the stack made.")] = False,
+    delete: Annotated[bool, SWITCH, Parameter(help="Take the stack away.")] = False,
+    force: Annotated[bool, SWITCH, Parameter(help="Delete though queues hold messages.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Make or change what parallelize needs in the AWS account, as one CloudFormation stack."""
+    from parallelize import stack
+    from parallelize.context import open_context
+    from parallelize.operations import setup as operation
+
+    if print_template:
+        answer(stack.template().rstrip())
+        return
+    if common.local:
+        raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
+    context = open_context(common)
+    there = operation.find_stack(context)
+    if outputs:
+        _show(operation.find_outputs(there), json=json)
+        return
+    if delete:
+        operation.check_deletable(context, there, force=force)
+        if dry_run:
+            say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
+            return
+        confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
+        operation.delete(context, there)
+        say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
+        return
+    given = operation.given_parameters(set_, Email=email, Phone=phone)
+    if dry_run:
+        for line in operation.planned(context, there, given):
+            say_plan(line)
+    elif operation.deploy(context, there, given, partial(confirm, yes=yes)):
+        _show(operation.find_outputs(there), json=False)
+    else:
+        say("the stack is as it should be; nothing to change")
+
+
+def _show(outputs: Mapping[str, str], *, json: bool) -> None:
+    if json or not sys.stdout.isatty():
+        answer_json(outputs)
+        return
+    for name, value in outputs.items():
+        answer(f"{name:<16} {value}")

@@ -1,0 +1,44 @@
+"""`parallelize status`: how the run is doing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import answer, answer_json, columns
+from parallelize.options import NOTHING, SWITCH, Common, Json
+
+
+def status(
+    *,
+    watch_: Annotated[
+        bool, SWITCH, Parameter(name="--watch", help="Go on until every file has a result.")
+    ] = False,
+    json: Json = False,
+    common: Common = NOTHING,
+) -> None:
+    """Show how many files are done, running, waiting and failed, and what the workers do.
+
+    With --watch --json, each look is a line of JSON.
+    """
+    from parallelize.context import open_context
+    from parallelize.operations.status import make_look
+    from parallelize.runs.ownership import tell_whose
+    from parallelize.runs.view import as_json, page
+    from parallelize.runs.watch import open_view, watch
+
+    context = open_context(common)
+    tell_whose(context)
+    look = make_look(context)
+    limit = context.settings.workers.max_cost
+    if watch_ and json:
+        watch(look, lambda now: answer_json(as_json(now, limit)), lambda now: now.finished)
+    elif watch_:
+        with open_view() as view:
+            watch(look, view, lambda now: now.finished)
+    elif json:
+        answer_json(as_json(look(), limit))
+    else:
+        for line in page(look(), columns()):
+            answer(line)

@@ -1,0 +1,42 @@
+"""`parallelize stop`: drain the run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from parallelize.console import say, say_plan
+from parallelize.options import NOTHING, SWITCH, Common, DryRun
+
+
+def stop(
+    *,
+    wait: Annotated[bool, SWITCH, Parameter(help="Return when all workers have left.")] = False,
+    dry_run: DryRun = False,
+    common: Common = NOTHING,
+) -> None:
+    """Let the run's workers finish what they have begun, and leave; the queue stays as it is.
+
+    `parallelize enqueue` lets the run go on.
+    """
+    from parallelize.context import open_context
+    from parallelize.operations import stop as operation
+    from parallelize.units import plural
+
+    context = open_context(common)
+    before = operation.find(context)
+    if dry_run:
+        for line in operation.planned(context, before):
+            say_plan(line)
+        return
+    operation.drain(context, before)
+    say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")
+    if wait:
+        for line in operation.await_all(context, before):
+            say(line)
+    elif before.machines:
+        there = plural(len(before.machines), "worker")
+        say(f"{there} still there; parallelize status --watch{context.hint}")
+    else:
+        say("left: no machine (checked)")
