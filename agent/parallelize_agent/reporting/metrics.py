@@ -102,7 +102,7 @@ class Lead:
     def beside(self, other: Heartbeat) -> Lead:
         """Return what is left when another worker comes first.
 
-        It tells the figures. It keeps a limit only if it was given one, and that is no higher:
+        It tells the figures. It keeps a limit only if it was given one, and not a higher one:
         workers of several launches have the settings of their own launch.
         """
         kept = self.limit and other.max_cost_usd and other.max_cost_usd <= self.limit

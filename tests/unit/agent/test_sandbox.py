@@ -176,7 +176,7 @@ def test_a_machine_that_can_keep_jobs_apart_passes_the_check(space: ScratchSpace
 
 @needs_root
 def test_a_work_folder_that_jobs_would_not_find_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot keep jobs apart"):
+    with pytest.raises(UsageError, match="cannot isolate jobs"):
         ScratchSpace(tmp_path / "jobs", JobUsers.named(ACCOUNT)).check()
 
 

@@ -44,10 +44,10 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there of a run; `strangers` are live workers on machines that are not EC2's."""
+    """What is there of a run; `unmanaged` are live workers on machines that are not EC2's."""
 
     machines: tuple[str, ...]
-    strangers: tuple[str, ...]
+    unmanaged: tuple[str, ...]
     queues: Queues | None
     objects: tuple[ObjectInfo, ...]
     keep_outputs: bool = False
@@ -166,9 +166,9 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     if not (objects or queues or machines or compute.group or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
-    strangers = tuple(worker for worker in alive if worker not in machines)
+    unmanaged = tuple(worker for worker in alive if worker not in machines)
     group = compute.group.name if compute.group else ""
-    return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group, versions)
+    return Plan(machines, unmanaged, queues, tuple(objects), keep_outputs, group, versions)
 
 
 def _nothing(context: Context) -> NothingToDoError:
@@ -214,10 +214,10 @@ def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:
     """Raise UsageError if workers are at the run that nobody here can end, unless forced."""
-    if plan.strangers and not force:
+    if plan.unmanaged and not force:
         raise UsageError(
-            f"{plural(len(plan.strangers), 'worker')} of run {run} still at work, not on EC2",
-            f"for example {shown(plan.strangers[0])}; without the run's data it can only fail",
+            f"{plural(len(plan.unmanaged), 'worker')} of run {run} still at work, not on EC2",
+            f"for example {shown(plan.unmanaged[0])}; without the run's data it can only fail",
             "parallelize stop   first, or end it there; --force deletes all the same",
         )
 
@@ -244,7 +244,7 @@ def told(plan: Plan, context: Context, *, will: str) -> list[str]:
     return [
         *_staying(plan),
         *(f"{will} {line}" for line in lines),
-        *(f"worker {shown(name)} is alive, and not on EC2" for name in plan.strangers),
+        *(f"worker {shown(name)} is alive, and not on EC2" for name in plan.unmanaged),
     ]
 
 

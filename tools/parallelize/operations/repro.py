@@ -16,9 +16,9 @@ from parallelize.operations.download import check_folder
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.jobs.spec import FileRef, JobSpec
+from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
-from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError

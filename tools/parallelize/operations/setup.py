@@ -13,8 +13,8 @@ from parallelize.bucket import exists
 from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.fleet import volume_key
-from parallelize.fleet.gather import find_subnets
-from parallelize.operations.in_use import check_unused
+from parallelize.fleet.describe import find_subnets
+from parallelize.operations.usage_check import check_unused
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
