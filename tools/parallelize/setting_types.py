@@ -94,7 +94,7 @@ def halt_limit(value: object) -> object:
     if value is None or (text := str(value).strip()) == "":
         return None
     if not re.fullmatch(HALT, text):
-        raise ValueError(f'"{value}" halts no run; write a number of files, or a share like "5%"')
+        raise ValueError(f'"{value}" is not a limit; write a number of files, or a share like "5%"')
     return text
 
 

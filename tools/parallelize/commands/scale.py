@@ -12,7 +12,7 @@ from parallelize_core.errors import UsageError
 
 
 def scale(
-    count: Annotated[int, Parameter(help="How many workers there shall be.")],
+    count: Annotated[int, Parameter(help="The number of workers to have.")],
     *,
     dry_run: DryRun = False,
     force: Force = False,

@@ -216,7 +216,7 @@ def check_workers(plan: Plan, run: str, *, force: bool) -> None:
     """Raise UsageError if workers are at the run that nobody here can end, unless forced."""
     if plan.unmanaged and not force:
         raise UsageError(
-            f"{plural(len(plan.unmanaged), 'worker')} of run {run} still at work, not on EC2",
+            f"{plural(len(plan.unmanaged), 'worker')} of run {run} still active, not on EC2",
             f"for example {shown(plan.unmanaged[0])}; without the run's data it can only fail",
             "parallelize stop   first, or end it there; --force deletes all the same",
         )

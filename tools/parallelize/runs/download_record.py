@@ -62,10 +62,10 @@ class DownloadRecord:
         if not os.path.lexists(target):
             return None
         if not stat.S_ISREG(target.lstat().st_mode):
-            return f"{_what(target)} of this name is there that no download has made; {_MOVE}"
+            return f"{_what(target)} of this name exists that no download made; {_MOVE}"
         written = self._written(name)
         if not written:
-            return f"a file of this name is there that no download has written; {_MOVE}"
+            return f"a file of this name exists that no download wrote; {_MOVE}"
         if sha256_of(target) not in written:
             return f"the file there was changed after its download; {_MOVE}"
         return None
@@ -196,6 +196,6 @@ def _what(path: Path) -> str:
 
 def _not_ours(path: Path) -> UsageError:
     return UsageError(
-        f"{escape(str(path))} is not a record of downloads", "that name is kept for one",
+        f"{escape(str(path))} is not a record of downloads", "that name is reserved for one",
         "move it away, or give another folder",
     )  # fmt: skip
