@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.console_blocks import named, runs
-from tests.e2e.conftest import Shell, only_local
+from tests.e2e.conftest import PROGRAM, Shell, only_local
 
 pytestmark = [pytest.mark.timeout(400), only_local]
 
@@ -123,24 +124,29 @@ def test_a_change_is_told_and_done_and_a_second_run_copies(changing: Shell) -> N
     assert without_numbers(told.splitlines()) == without_numbers(explain.printed())
 
 
-@runs("a place for the input")
-def test_a_line_has_a_place_for_the_input(shell: Shell) -> None:
-    (shell.folder / "photos").mkdir()
-    for name in ("a.jpg", "b.jpg"):
-        (shell.folder / "photos" / name).write_text("picture")
+@pytest.fixture
+def alone(shell: Shell) -> Iterator[Shell]:
+    """A shell with no local cloud yet; one that it starts has its PATH, with a stand-in in it."""
     program(shell.folder / "bin" / "convert", '#!/bin/sh\n[ "$3" = "50%" ] && cp "$1" "$4"\n')
     path = f"{shell.folder / 'bin'}:{shell.environ['PATH']}"
-    shell.type(*named("a place for the input").typed(), PATH=path)
-    assert (shell.folder / "out" / "photos" / "a.png").read_text() == "picture"
+    own = {"PATH": path, "XDG_STATE_HOME": str(shell.folder / "state")}
+    yield Shell(shell.folder, {**shell.environ, **own})
+    subprocess.run([PROGRAM, "local", "stop"], env={**shell.environ, **own}, check=False)
+
+
+@runs("a place for the input")
+def test_a_line_has_a_place_for_the_input(alone: Shell) -> None:
+    (alone.folder / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (alone.folder / "photos" / name).write_text("picture")
+    alone.type(*named("a place for the input").typed())
+    assert (alone.folder / "out" / "photos" / "a.png").read_text() == "picture"
 
 
 @runs("the local cloud")
-def test_a_local_cloud_is_started_interrupted_and_stopped(
-    shell: Shell, environ: dict[str, str]
-) -> None:
-    project(shell, "#!/bin/sh\nexec sleep 120\n", "a.txt", "b.txt")
-    own = Shell(shell.folder, {**environ, "XDG_STATE_HOME": str(shell.folder / "state")})
+def test_a_local_cloud_is_started_interrupted_and_stopped(alone: Shell) -> None:
+    project(alone, "#!/bin/sh\nexec sleep 120\n", "a.txt", "b.txt")
     start, launch, *rest = named("the local cloud").typed()
-    machine, _ = own.type(start, launch).stdout.split()
-    done = own.type(start, *(line.replace("i-0a1b", machine) for line in rest))
+    machine, _ = alone.type(start, launch).stdout.split()
+    done = alone.type(start, *(line.replace("i-0a1b", machine) for line in rest))
     assert machine in done.stdout
