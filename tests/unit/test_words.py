@@ -22,7 +22,7 @@ REFUSED = {
 
 PROSE = re.compile(
     r"\b(?:whoever|anew|mend(?:s|ing)?|so many (?:more|seconds|days|jobs|files)|for ever"
-    r"|at the most|as a rule|time and again|of its own accord|goes off"
+    r"|at the most|as a rule|time and again|of its own accord|goes off|bur(?:y|ied)|beside machines"
     r"|(?:that|what|which|it) (?:is|are) no (?!longer|more|other|need|one|way|room|reason)\w+)\b"
 )
 """What native readers stumble over, in messages, docstrings and pages."""

@@ -47,7 +47,7 @@ class FleetPlan:
 
 @dataclass(frozen=True)
 class Beside:
-    """What machines of a launch have beside themselves, in USD an hour for all of them.
+    """What is charged besides the machines of a launch, in USD an hour for all of them.
 
     `source` says where the prices are from.
     """
@@ -96,7 +96,7 @@ class LaunchPlan:
     beside: Beside | None
     """What their addresses and disks cost; None where nothing is charged."""
     dear: Dear | None
-    """What has to become cheaper before anything starts; None if nothing has to."""
+    """The price that must fall before anything starts; None if none."""
     left_out: tuple[Interruptions, ...]
     """Why pools of the spot market are not asked that could be."""
     placement: Placement | None

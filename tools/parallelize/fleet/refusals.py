@@ -1,4 +1,4 @@
-"""Launches that would only cost money, or cannot be meant: refused before anything is looked up."""
+"""Launches that would only cost money, or cannot be intended: refused before any look-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a machine image is made: the plan, as data, and what carries it out."""
+"""How a machine image is built: the plan as data, and its execution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INSTALL_PACKER = "install it: https://developer.hashicorp.com/packer/install"
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What an image is to be; packages and requirements are for the jobs."""
+    """The options of an image; packages and requirements are for the jobs."""
 
     version: str
     region: str
@@ -49,7 +49,7 @@ class BuildPlan:
 
     @property
     def lines(self) -> list[str]:
-        """The commands as one would type them."""
+        """The commands as a person would type them."""
         return [shlex.join(command) for command in self.commands]
 
 

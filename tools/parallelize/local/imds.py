@@ -142,4 +142,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: an agent asks every few seconds."""
+        """Log nothing: an agent asks every few seconds."""

@@ -1,4 +1,4 @@
-"""What downloads have written into a folder, so that nothing else there is ever written over.
+"""The record of a folder's downloads, so that no other file is ever overwritten.
 
 The record lies beside the folder, so that nothing but outputs is in there: a line of JSON for each
 file, with its SHA-256, written just before the file takes its place. A file there whose content is
@@ -26,7 +26,7 @@ from parallelize_core.errors import UsageError
 from parallelize_core.keys import MAX_FILE_NAME_BYTES
 
 RECORD = ".parallelize-downloads.jsonl"
-"""What a record is called; beside a folder `out` it is `.out` and this."""
+"""The suffix of a record's name: beside a folder `out` it is `.out` and this."""
 
 PARTIAL = ".parallelize-"
 """How the folder of unfinished downloads begins."""

@@ -1,4 +1,4 @@
-"""What has become of each job, in the columns of GNU parallel's `--joblog`.
+"""The outcome of each job, in the columns of GNU parallel's `--joblog`.
 
 https://www.gnu.org/software/parallel/parallel.html
 """

@@ -1,4 +1,4 @@
-"""Which input a person means: by its key, by the end of it, or by a path."""
+"""Finds the input that a person names: by its key, the end of it, or a path."""
 
 from __future__ import annotations
 
