@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.console_blocks import ROOT, Block, blocks, blocks_of, pages, summary
-from tests.e2e import test_examples, test_pages
+from tests.e2e import test_dependencies, test_examples, test_pages
 
 from parallelize import cli
 
@@ -24,7 +24,7 @@ def test_a_block_is_run_or_says_why_not(block: Block) -> None:
 def test_each_block_that_is_run_has_the_one_test_that_types_it() -> None:
     typed = [
         name
-        for module in (test_examples, test_pages)
+        for module in (test_dependencies, test_examples, test_pages)
         for test in vars(module).values()
         for mark in getattr(test, "pytestmark", [])
         if mark.name == "runs_blocks"
