@@ -25,6 +25,7 @@ from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.isolation import Container, Shared
 from parallelize_core.errors import ServiceError, SetupError
+from parallelize_core.store import Store
 
 log = structlog.get_logger()
 
@@ -45,6 +46,18 @@ _FRAME = re.compile("^\\s*[\xd7\u2570\u251c\u2502\u2500\u25b6 ]+")
 
 Keep = Callable[[str, Kept], None]
 """Keeps what a step has printed: a name for it, and the file."""
+
+
+def store_printed(store: Store, key: str, printed: Kept) -> None:
+    """Store what a step has printed, if that can be; to be called in a thread."""
+    try:
+        if isinstance(printed, bytes):
+            store.put(key, printed)
+        else:
+            with printed.open("rb") as file:
+                store.put_file(key, file)
+    except Exception as error:
+        log.warning("output of the set-up not kept", error=str(error) or repr(error))
 
 
 @dataclass(frozen=True)
