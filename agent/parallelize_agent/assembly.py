@@ -390,7 +390,7 @@ class Assembly:
         self._shutdown.decide(words(error), 0, error, unfit=True)
 
     def _charges(self, hours: float) -> Charges | None:
-        """Return what this worker has cost beside its machine, None if no rates are known."""
+        """Return what this worker has cost besides its machine, None if no rates are known."""
         rates, has_address = self.config.rates, self.instance.has_address
         return charges(rates, self.counts, hours, has_address=has_address) if rates else None
 

@@ -110,9 +110,9 @@ class StageIn:
     async def _elsewhere(self, received: Received) -> Decision | None:
         """Say so if the job is one for another worker, or for those of another lane."""
         if await self._is_for_another(received):
-            return Decision(Fate.PASSED_ON)
+            return Decision(DecisionKind.PASSED_ON)
         lane = await self.lanes.lane_at_receive(received.message)
-        return None if lane is self.lanes.own else Decision(Fate.MOVED, lane=lane)
+        return None if lane is self.lanes.own else Decision(DecisionKind.MOVED, lane=lane)
 
     async def _is_finished(self, received: Received) -> bool:
         records = self.open_store(self.config.bucket)

@@ -124,9 +124,9 @@ class StageOut:
             case DecisionKind.PASSED_ON:
                 delay = self.config.recovery_seconds
                 await self.messages.replace(received.lease, received.message, delay)
-            case Fate.MOVED:
+            case DecisionKind.MOVED:
                 await self.messages.replace(received.lease, received.message, 0, decision.lane)
-            case Fate.LOST:
+            case DecisionKind.LOST:
                 self.messages.let_go(received.lease)
         return decision
 

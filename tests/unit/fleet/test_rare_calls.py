@@ -182,7 +182,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 ANSWER_WITHOUT = {
     call_limits.find_call_limits,
     early_end.watch,
-    gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, price_wait.wait,
+    describe.find_limit, describe.find_quotas, permissions.principal, placement.ask,
+    price_wait.wait,
     prices.on_demand, prices.told,
     quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip

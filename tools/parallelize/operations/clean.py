@@ -48,7 +48,7 @@ class Plan:
     """What is there of a run; `unmanaged` are live workers on machines that are not EC2's."""
 
     machines: tuple[str, ...]
-    strangers: tuple[str, ...]
+    unmanaged: tuple[str, ...]
     queues: RunCounts | None
     objects: tuple[ObjectInfo, ...]
     keep_outputs: bool = False
@@ -168,9 +168,9 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     if not (objects or queues or machines or compute.groups or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
-    strangers = tuple(worker for worker in alive if worker not in machines)
+    unmanaged = tuple(worker for worker in alive if worker not in machines)
     group = " and ".join(group.name for group in compute.groups)
-    return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group, versions)
+    return Plan(machines, unmanaged, queues, tuple(objects), keep_outputs, group, versions)
 
 
 def _nothing(context: Context) -> NothingToDoError:
@@ -241,8 +241,8 @@ def told(plan: Plan, context: Context, *, will: str) -> list[str]:
     if plan.versions:
         lines.append(f"delete {plural(plan.versions, 'older version')} that the bucket keeps")
     if plan.queues:
-        which = "the queues of all lanes" if plan.queues.lanes else "both queues"
-        lines.append(f"delete {which}, with {plural(plan.queues.total, 'message')}")
+        queues = "the queues of all lanes" if plan.queues.lanes else "both queues"
+        lines.append(f"delete {queues}, with {plural(plan.queues.total, 'message')}")
     return [
         *_staying(plan),
         *(f"{will} {line}" for line in lines),

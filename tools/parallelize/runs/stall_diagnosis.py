@@ -109,7 +109,7 @@ def _group(clients: ComputeClients, names: Names, status: RunStatus) -> str | No
         if set(HELD_PROCESSES) & set(group.suspended):
             return _held(status)
         if refusal := groups.last_refusal(clients.autoscaling, group.name):
-            return f"AWS gives its fleet no worker: {escape(refusal)}"
+            return f"AWS starts no worker for its fleet: {escape(refusal)}"
     return None
 
 
