@@ -7,8 +7,8 @@ import gc
 
 def main() -> None:
     """Run the agent and exit."""
-    # What is loaded at the start stays: the collector would go through it time and again, which is
-    # a twentieth of the start. It begins when the worker is put together.
+    # What is loaded at the start stays, and the collector would scan it again and again: a
+    # twentieth of the start. Collection begins when the worker is put together.
     gc.disable()
     from parallelize_agent.cli import main as run  # noqa: PLC0415 - see above
 

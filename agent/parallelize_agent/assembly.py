@@ -1,4 +1,4 @@
-"""Putting a worker together: the one place where its parts are built and passed to each other."""
+"""Assembles a worker: the one place where its parts are built and passed to each other."""
 
 from __future__ import annotations
 
@@ -390,11 +390,11 @@ class Assembly:
         self._shutdown.decide(words(error), 0, error, unfit=True)
 
     def _charges(self, hours: float) -> Charges | None:
-        """Return what this worker has cost beside its machine, None if no rates are known."""
+        """Return what this worker has cost besides its machine, None if no rates are known."""
         rates, has_address = self.config.rates, self.instance.has_address
         return charges(rates, self.counts, hours, has_address=has_address) if rates else None
 
     def _keep_log(self, environment: str, printed: Kept) -> None:
-        """Keep what a set-up has printed; called in a thread."""
+        """Store what a set-up printed; called in a thread."""
         key = self.config.layout.setup_log(self.instance.worker, environment)
         store_printed(self.open_rare(self.config.bucket), key, printed)

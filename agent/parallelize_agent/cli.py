@@ -42,7 +42,7 @@ from parallelize_core.version import VERSION
 log = structlog.get_logger()
 
 GARBAGE = 20_000
-"""Objects that the collector looks at as soon as there are this many more: a few milliseconds."""
+"""The collector runs after this many new objects: a few milliseconds."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     # The copy of the log ends after the last line, which may tell of a crash.
     with ExitStack() as at_end:
         code = _live(arguments, at_end)
-    # At once: a call to AWS that hangs in a thread must not keep the machine.
+    # At once: a call to AWS that hangs in a thread must not keep the machine running.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -125,7 +125,7 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
     tree.adopt_orphans()
     take_short_turns()
     named = arguments.work_dir or os.environ.get("STATE_DIRECTORY")
-    # A folder made for nothing would outlive every agent that is killed.
+    # A folder made too early would outlive every agent that is killed.
     with nullcontext(named) if named else TemporaryDirectory(prefix="parallelize-") as work_dir:
         reason = asyncio.run(_work(config, instance, metadata, Path(work_dir).resolve(), counts))
     _leave_group(config, instance, reason)
@@ -178,7 +178,7 @@ async def _work(
 
 
 def _time_of(config: AgentConfig, watch: NoticeWatch) -> Notice:
-    """Return what waits for a notice, and says how much time it leaves to running jobs."""
+    """Return what waits for a notice and says how much time it leaves running jobs."""
 
     async def notice() -> tuple[str, float]:
         found = await watch.first()
@@ -191,7 +191,7 @@ def _time_of(config: AgentConfig, watch: NoticeWatch) -> Notice:
 
 def _heed_signals(worker: Worker, config: AgentConfig) -> None:
     def terminate() -> None:
-        why = "it was told to stop (SIGTERM)"
+        why = "it was asked to stop (SIGTERM)"
         worker.shutdown.decide(why, config.stop_grace_seconds, imposed=True)
 
     loop = asyncio.get_running_loop()
@@ -200,7 +200,7 @@ def _heed_signals(worker: Worker, config: AgentConfig) -> None:
 
 
 def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -> None:
-    """Say why there will be no worker, so that `status` can tell, and leave the group."""
+    """Record why there will be no worker, for `status`, and leave the group."""
     heartbeat = identify(config, instance).model_copy(
         update={"state": WorkerState.FAILED, "reason": words(error)}
     )
@@ -214,7 +214,7 @@ def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -
 
 def _leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
     # A machine that is being taken away, that a person ends, or whose time is up may be replaced;
-    # one that leaves of its own accord must not be, whether its work is over or it cannot work.
+    # one that leaves by itself must not be, whether its work is over or it cannot work.
     if reason.imposed or not _is_member(config, instance):
         return
     services.leave_group(config, instance, reason)

@@ -32,7 +32,7 @@ def words(error: ParallelizeError) -> str:
 
 
 class Shutdown:
-    """The decision to shut down, on the event loop; a later one can only make it sooner."""
+    """The decision to shut down, on the event loop; a later one can only bring the end forward."""
 
     def __init__(self, clock: Callable[[], float] = boot_seconds) -> None:
         self._clock = clock

@@ -23,7 +23,7 @@ from parallelize_agent.job import fault
 from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
-from parallelize_agent.job.job import Decision, Fate, Job, Ran, Stage
+from parallelize_agent.job.job import Decision, DecisionKind, Job, Ran, Stage
 from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.job.preparation import Keep
 from parallelize_agent.job.run_source import RunSource
@@ -83,7 +83,7 @@ class Stages:
     oom_kills: OomKills
 
     def decide(self, ran: Ran) -> Decision:
-        """Say what the end of a command means."""
+        """Return the decision on how a command ended."""
         if ran.outcome.exit_code == -signal.SIGKILL and self.oom_kills.lately():
             return fault.out_of_memory()
         return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
@@ -176,11 +176,11 @@ class Worker:
                 await self.segments.write()
 
     async def _watched(self, name: str, part: Coroutine[Any, Any, None]) -> None:
-        """Run a part; whatever it dies of is the orderly end of the worker."""
+        """Run a part; if it dies, for any reason, the worker shuts down in order."""
         try:
             await part
         except Exception as error:
-            log.exception("a part has died", part=name)
+            log.exception("a part died", part=name)
             failure = ServiceError(
                 f"the agent's {name} stopped working", repr(error), "see the agent's log"
             )
@@ -277,7 +277,7 @@ class Worker:
             await self.teller.tell_paused()
 
     async def _await_telling(self, telling: asyncio.Task[None]) -> None:
-        """Let people be told while there is time; another worker does what is cut off here."""
+        """Send the notification while there is time; another worker goes on if it is cut off."""
         while not telling.done() and self.shutdown.time_left() != 0:
             await asyncio.wait({telling}, timeout=SUPERVISION_SECONDS)
 
@@ -289,7 +289,7 @@ class Worker:
             self.heartbeat.beat()
 
     def settled(self, job: Job, decision: Decision) -> None:
-        """Take note of a job that has left the pipeline."""
+        """Record a job that has left the pipeline."""
         outcome = job.ran.outcome if job.ran else None
         self._counts = counted(self._counts, job.key, outcome, decision)
         if outcome:
@@ -298,19 +298,19 @@ class Worker:
             "job settled",
             key=job.key,
             attempt=job.received.message.attempt,
-            fate=decision.fate.name.lower(),
+            decision=decision.kind.name.lower(),
             cause=decision.cause,
             why=decision.message or None,
             seconds=outcome.usage.seconds if outcome else None,
         )
-        if decision.fate is Fate.SUCCEEDED:
+        if decision.kind is DecisionKind.SUCCEEDED:
             self.fitness.note_success()
             self.breaker.note_success()
         elif decision.setback and not decision.final:
             self.fitness.note_not_done(job.key, decision.message)
 
     def describe(self) -> Heartbeat:
-        """Return the worker's account of itself."""
+        """Return the worker's heartbeat."""
         reason = self.shutdown.decided
         why = reason.reason if reason else PREPARING * (self._ready is None)
         error = reason.error if reason else None
@@ -351,7 +351,7 @@ class Worker:
         return WorkerState.FAILED if reason.error else WorkerState.LEFT
 
     async def _shut_down(self, receiving: asyncio.Task[None]) -> None:
-        """Shut down in the only order that loses nothing; no step may take for ever.
+        """Shut down in the only order that loses nothing; no step may take forever.
 
         The receiver has seen the decision; its last poll may still bring messages, so it is
         awaited before the pipeline is emptied for good. Deletes come after the results they

@@ -43,7 +43,7 @@ class Member:
 def read_members(path: Path, max_bytes: int) -> list[Member]:
     """Check a zip and list what is in it.
 
-    Raises UsageError if it is no zip, is broken, would hold more than `max_bytes` unpacked, or
+    Raises UsageError if it is not a zip file, is broken, would unpack to more than `max_bytes`, or
     has an entry that is refused.
     """
     try:

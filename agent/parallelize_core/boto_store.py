@@ -175,7 +175,7 @@ class S3Store:
             yield from found
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
         pending = list(keys)
         for start in range(0, len(pending), DELETE_BATCH):
             self._delete(pending[start : start + DELETE_BATCH])
@@ -282,7 +282,7 @@ class S3Store:
             parts = at_once(self._pool, send, parts_of(file.seek(0, os.SEEK_END)))
             return self._complete(name, parts, condition)
         except BaseException as error:
-            # Parts without an object cost money for ever, so they go whatever the reason was.
+            # Parts without an object cost money forever, so they go whatever the reason was.
             # If that fails too, the bucket's lifecycle rule removes them; say the first reason.
             with suppress(ParallelizeError), self._asked(key):
                 self._client.abort_multipart_upload(**name)

@@ -46,7 +46,7 @@ class Charges(Contract):
     """What a worker has cost beside its machine until its heartbeat, in USD.
 
     `metrics_hour_usd` is what its run's metrics cost in each hour in which some worker publishes
-    them, however many do; it is no part of `total`.
+    them, however many do; it is not part of `total`.
     """
 
     address_usd: float = 0.0

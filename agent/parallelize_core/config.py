@@ -40,7 +40,7 @@ class AgentConfig(BaseModel):
 
     `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
     as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
-    launch (see `cost.price_key`), `rates` those of all that is charged beside machines; at
+    launch (see `cost.price_key`), `rates` those of all that is charged besides machines; at
     `max_cost_usd` for the whole run it is paused. `metrics` says whether figures for alarms go to
     CloudWatch, `log_group` where a copy of the agent's own log goes; empty for nowhere.
 

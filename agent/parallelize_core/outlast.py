@@ -124,9 +124,9 @@ def outlast(
 ) -> T:
     """Return what a call gives, made again for as long as it only says what passes.
 
-    `early` tells an answer that is no error and comes too early all the same. `tell` is told once
-    what is waited for, if it takes more than some seconds. Raises what the call raises: another
-    error at once, this one after `passing.seconds`.
+    `early` recognizes an answer that is not an error but comes too early. `tell` is called once
+    with what is waited for, if it takes more than some seconds. Raises what the call raises:
+    another error at once, this one after `passing.seconds`.
     """
     begun = time.monotonic()
     telling = [tell]

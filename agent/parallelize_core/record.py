@@ -28,7 +28,7 @@ def _known(text: str) -> str:
 
 
 IsoTime = Annotated[str, AfterValidator(_known)]
-"""A time in ISO 8601, empty if it is not known; what is no time tells nothing, and is empty too."""
+"""A time in ISO 8601, empty if it is not known or cannot be read as a time."""
 
 
 _NUMBERS = (int, float)  # `int | float` would be made for each field of each record

@@ -83,7 +83,7 @@ class Serve(Contract):
 
 
 class Checkpointing(Contract):
-    """How often what a job leaves in its checkpoint folder is stored, and how much at the most."""
+    """How often what a job leaves in its checkpoint folder is stored, and how much at most."""
 
     every_seconds: float = Field(default=10 * 60, gt=0)
     limit_bytes: int = Field(default=5 * 1024**3, gt=0)

@@ -163,7 +163,7 @@ class AsyncS3Store:
                 return
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
         pending = [*keys]
         if len(pending) > SINGLE_DELETES:
             where = self._requests.where(pending[0])

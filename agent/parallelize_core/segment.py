@@ -46,7 +46,7 @@ def read_segment(
 ) -> Iterator[tuple[str, Result]]:
     """Return those results of a segment whose ETags are wanted, or all, each with its ETag.
 
-    Raises DecodeError for what is no segment, or breaks off.
+    Raises DecodeError for what is not a segment, or breaks off.
     """
     for line in _unpacked(body):
         if not line.startswith(_HEAD):

@@ -103,7 +103,7 @@ class Store(Protocol):
         """List what follows `prefix` up to the next /, each once, without what lies below."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
 
     def delete_version(self, key: str, etag: str) -> bool:
         """Delete an object if it is still this version; say whether there is none now.
@@ -164,7 +164,7 @@ class AsyncStore(Protocol):
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
 
 
 def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:

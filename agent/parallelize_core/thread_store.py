@@ -73,7 +73,7 @@ class ThreadStore:
         return self._rest().folders(prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
         self._wait(self._store.delete(keys))
 
     def delete_version(self, key: str, etag: str) -> bool:

@@ -3,8 +3,8 @@
 . ./distribution.sh
 
 if [ "${STOCK:-false}" = true ]; then
-	# Only what is lacking: a worker's subnet may have no way to a mirror. And it is cloud-init
-	# that runs this, so waiting for its end would be for ever.
+	# Only what is missing: a worker's subnet may have no way to a mirror. And it is cloud-init
+	# that runs this, so waiting for its end would take forever.
 	if ! { command -v nft && command -v "$python"; } >/dev/null; then
 		install_packages nftables "$python"
 	fi

@@ -123,7 +123,7 @@ def paper_work(parts: Parts) -> None:
         result.encode()
         segment.encode_line(result, MD5)
     with parts.timed("line of the log"):
-        log.info("job settled", key=message.key, attempt=1, fate="succeeded", seconds=1.0)
+        log.info("job settled", key=message.key, attempt=1, decision="succeeded", seconds=1.0)
 
 
 async def ways(parts: Parts, rounds: int) -> None:

@@ -42,7 +42,7 @@ class Kind(StrEnum):
     BUSY_S3 = "busy-s3"  # S3 answers every request with 503, SQS is well
     CORRUPT = "corrupt"  # a TLS record is not what was sent
     TRICKLE = "trickle"  # answers come a byte at a time
-    GARBLE = "garble"  # answers are no HTTP, or have a body that is none
+    GARBLE = "garble"  # answers are not HTTP, or have a body that is none
 
     OUTAGE = "outage"  # once, for all agents: S3 answers every request with 503
     FORBIDDEN = "forbidden"  # S3 refuses one input, always; by the project, not by the schedule

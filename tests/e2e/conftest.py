@@ -60,6 +60,16 @@ class Shell:
         assert process.returncode == code, f"{words}: {process.returncode}\n{stdout}\n{stderr}"
         return stdout
 
+    def type(self, *lines: str, code: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Type lines into one bash, which ends at the first error; return what is printed."""
+        done = subprocess.run(
+            ["bash", "-c", "\n".join(["set -e", *lines])], cwd=self.folder, check=False, text=True,
+            env={**self.environ, "BROWSER": "true", **environ}, capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == code, f"{lines}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
     def json(self, *words: str) -> Any:
         return json.loads(self.run(*words, "--json"))
 

@@ -100,7 +100,7 @@ def test_an_impatient_second_ctrl_c_leaves_no_worker_at_work(shell: Shell, gate:
     wait_until((shell.folder / "begun").exists)
     process.send_signal(signal.SIGINT)
     assert process.stderr
-    while "ending the local workers" not in (line := process.stderr.readline()):
+    while "stopping the local workers" not in (line := process.stderr.readline()):
         assert line, "it ended without a word"
     process.send_signal(signal.SIGINT)
     process.communicate()

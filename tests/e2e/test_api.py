@@ -18,7 +18,7 @@ SCRIPT = """\
 #!/usr/bin/env python3
 import json, pathlib, sys
 item = json.loads(pathlib.Path(sys.argv[1]).read_text())
-answer = {"root": item["n"] ** 0.5}   # a complex number is no JSON
+answer = {"root": item["n"] ** 0.5}   # a complex number is not JSON
 pathlib.Path("answer.json").write_text(json.dumps(answer))
 print("answer.json")
 """

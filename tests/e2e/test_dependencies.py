@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.console_blocks import named, runs
 from tests.e2e.conftest import Shell, only_local
 from tests.functional.wheels import Index, serve
 
@@ -68,3 +69,23 @@ def test_check_shows_why_dependencies_cannot_be_installed(scripted: Shell, index
     assert "the installation of the dependencies in pylock.toml has failed" in said
     assert "what its set-up printed is above" in said
     assert "| error: " in said
+
+
+@runs("packages")
+def test_what_the_page_on_packages_has_typed_locks_them_and_says_so(
+    shell: Shell, index: Index
+) -> None:
+    for name in ("numpy", "pillow"):
+        index.add(name, "1.0", {f"{name}.py": ""})
+    for folder in ("env", "inputs"):
+        (shell.folder / folder).mkdir()
+    (shell.folder / "env" / "requirements.txt").write_text("numpy\npillow\n")
+    (shell.folder / "inputs" / "a.png").write_text("picture")
+    job = shell.folder / "env" / "job.py"
+    job.write_text("#!/usr/bin/env python3\nimport numpy, pillow, sys\nprint(sys.argv[1])\n")
+    job.chmod(0o755)
+    (shell.folder / "parallelize.toml").write_text('[run]\ncommand = "./job.py"\nenv = "env/"\n')
+    typed = shell.type(*named("packages").typed(), UV_DEFAULT_INDEX=index.simple)
+    # A line that is too long for the terminal is broken.
+    printed = " ".join(f"{typed.stdout} {typed.stderr}".split())
+    assert [line for line in named("packages").printed() if line not in printed] == []

@@ -34,7 +34,7 @@ MAX_UNPACKED_BYTES = 100_000
 
 
 def _text(data: bytes) -> str:
-    """Any bytes as a text, those that are no UTF-8 as lone surrogates."""
+    """Any bytes as a text, those that are not UTF-8 as lone surrogates."""
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -101,7 +101,7 @@ def boot(memory_bytes: int | None, disk: Path, tree: Path, folder: Path) -> Ende
 
 
 def test_the_machine_switches_itself_off(ended: Ended) -> None:
-    assert "parallelize: the agent has ended (success); this machine goes off" in ended.console
+    assert "parallelize: the agent has ended (success); this machine powers off" in ended.console
     assert "reboot: Power down" in ended.console
 
 

@@ -89,7 +89,7 @@ def test_a_machine_with_shutdown_off_outlives_its_agent(boot: Boot, services: Be
     wait_for(machine, "ConditionPathExists=!/run/parallelize/keep-alive")
     assert len(services.results(layout)) == 1
     assert machine.process.poll() is None
-    assert "goes off" not in read_console(machine)
+    assert "powers off" not in read_console(machine)
 
 
 @pytest.mark.parametrize(

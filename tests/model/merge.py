@@ -99,7 +99,7 @@ class SyncStore:
 
 
 class PromptStageIn(StageIn):
-    """Has the files of a merge at once: what is fetched is no part of the model."""
+    """Has the files of a merge at once: what is fetched is not part of the model."""
 
     async def _inputs(
         self, received: Received, run: Run, folder: JobFolder

@@ -29,7 +29,7 @@ NEW = RunLayout(BASE, "new")
 BODY = b"one line of a script\n"
 
 SENDING, SWEEPING = 4, 13
-"""How many calls they make at the most."""
+"""How many calls they make at most."""
 
 Sweep = Callable[[Any], None]
 Send = Callable[[Any, Path], None]

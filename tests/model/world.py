@@ -55,7 +55,7 @@ class World:
     failed_on: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
     filed: frozenset[bytes] = frozenset()
-    """Lines of segments, as if each were read for ever from the moment that it was filed."""
+    """Lines of segments, as if each were read forever from the moment that it was filed."""
 
     def find(self, key: str) -> Stored | None:
         """Return an object."""

@@ -93,7 +93,7 @@ MUTATIONS = (
     ),
     Mutation(
         "tenth-setback",
-        "the tenth setback fails the file, so that no job circulates for ever",
+        "the tenth setback fails the file, so that no job circulates forever",
         JUDGE,
         "if decision.setback and len(message.setbacks) + 1 >= fault.MAX_SETBACKS:",
         "if decision.setback and len(message.setbacks) + 1 >= 100:",

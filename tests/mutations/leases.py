@@ -12,7 +12,7 @@ KEEPER = "unit/agent/test_keeper.py::"
 MODEL = "model/test_protocol.py::test_a_job_ends_with_one_true_result"
 
 BETWEEN = """\
-        # A message that comes for the first time is no duplicate as a rule, and the result's
+        # A message that comes for the first time is rarely a duplicate, and the result's
         # condition finds out in any case.
 """
 

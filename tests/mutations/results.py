@@ -247,7 +247,7 @@ MUTATIONS = (
     ),
     Mutation(
         "other-runs-messages",
-        "a message of another run is no job of this one",
+        "a message of another run is not a job of this one",
         RECEIVER,
         "        if job.run != self.config.run:",
         "        if not job.run:",
@@ -255,7 +255,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no-job-is-kept",
-        "a message that is no job becomes a dead letter with the reason",
+        "a message that is not a job becomes a dead letter with the reason",
         RECEIVER,
         '            await self.messages.reject(lease, f"{error.what}: {error.why}")\n',
         "            self.messages.let_go(lease)\n",

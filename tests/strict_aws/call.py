@@ -1,4 +1,4 @@
-"""A request to AWS as a rule sees it, and the answers that a rule can give."""
+"""A request to AWS usually sees it, and the answers that a rule can give."""
 
 from __future__ import annotations
 

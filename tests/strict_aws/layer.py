@@ -97,7 +97,7 @@ class Layer:
         return None
 
     def after(self, call: Call, reply: Reply) -> Reply:
-        """Return AWS's answer in the place of the emulator's; the very same if it is."""
+        """Return AWS's answer in the place of the emulator's; exactly the same if it is."""
         for rule in self.rules:
             try:
                 reply = _look(rule, call, reply)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize.runs.agent_config import agent_settings, drain_settings
 from parallelize.runs.status import RunState
@@ -13,6 +15,7 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.result import Cause
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 SETTING = re.compile(r"^\| `(\w+\.\w+)` \| (`.+?`|-) \|", re.MULTILINE)
 NONE = "-"
@@ -80,4 +83,29 @@ def test_every_page_is_listed_once_by_what_it_is_read_for() -> None:
     listed = re.findall(r"^\| \[([\w-]+\.md)\]\(\1\) \|", index, re.MULTILINE)
     there = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert sorted(listed) == sorted(there)
-    assert re.findall("^## (.*)$", index, re.MULTILINE) == ["How to", "Look up", "Understand"]
+    groups = ["Tutorial", "How-to guides", "Reference", "Explanation"]
+    assert re.findall("^## (.*)$", index, re.MULTILINE) == groups
+
+
+def test_each_how_to_guide_is_one_click_away_from_the_readme() -> None:
+    guides = (ROOT / "docs/README.md").read_text().partition("## How-to")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| \[([\w-]+\.md)\]", guides, re.MULTILINE)
+    tasks = (ROOT / "README.md").read_text().partition("## Find your task")[2].partition("\n## ")[0]
+    assert [page for page in listed if f"(docs/{page}" not in tasks] == []
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", line.lower()) for line in lines]
+    return {line.replace(" ", "-") for line in plain}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: page.name)
+def test_each_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", page.read_text())
+    for target, anchor in links:
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), target
+        if anchor:
+            assert anchor in headings(there), f"{target}#{anchor}"

@@ -74,7 +74,7 @@ def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> Non
 _LIFECYCLE: Any = {
     "Rules": [
         {
-            # Parts of an upload that was cut off are invisible, and cost money for ever.
+            # Parts of an upload that was cut off are invisible, and cost money forever.
             "ID": "abort-incomplete-uploads",
             "Status": "Enabled",
             "Filter": {"Prefix": ""},

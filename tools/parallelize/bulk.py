@@ -104,7 +104,7 @@ class WireStore:
         return self._rare.folders(prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
         self._rare.delete(keys)
 
     def delete_version(self, key: str, etag: str) -> bool:

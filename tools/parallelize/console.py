@@ -20,7 +20,7 @@ from parallelize_core.errors import ParallelizeError, UsageError
 
 WIDTH = 80
 UNLIMITED = 100_000
-"""Columns of what is no terminal."""
+"""Columns of what is not a terminal."""
 
 PLANNED = 20
 """How many of its like steps a plan names; a million lines are read by nobody."""

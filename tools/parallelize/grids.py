@@ -23,7 +23,7 @@ def parse_grid(value: object) -> dict[str, list[str]]:
         if not sign:
             raise ValueError(f'"{part}" is not NAME=VALUES; write lr=0.1,0.01 or seed=1..5')
         if name in made:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} is given twice")
         made[_checked(name)] = expanded(values)
     return made
 

@@ -57,9 +57,9 @@ class Common:
             show_env_var=False,
         ),
     ] = False
-    join: Annotated[
-        bool, SWITCH, Parameter(help="Work on a run that another folder or user has made.")
-    ] = False
+    join: Annotated[bool, SWITCH, Parameter(help="Use a run that another folder or user made.")] = (
+        False
+    )
 
     def flags(self) -> dict[str, object]:
         """Return the settings that these flags stand for."""
@@ -141,18 +141,16 @@ class Machines:
     ] = None
     market: Annotated[
         Literal["spot", "on-demand"] | None,
-        Parameter(help="Which market to ask. [default: workers.market]"),
+        Parameter(help="The market to buy from. [default: workers.market]"),
     ] = None
     on_demand: Annotated[
         int | None,
-        Parameter(
-            help="How many of the workers are on-demand, for the tail. [default: workers.on_demand]"
-        ),
+        Parameter(help="How many of the workers are on-demand. [default: workers.on_demand]"),
     ] = None
     fallback: Annotated[
         bool | None,
         Parameter(
-            help="Start on-demand what the spot market does not give. [default: workers.fallback]"
+            help="Start on-demand if the spot market has too few. [default: workers.fallback]"
         ),
     ] = None
     fleet: Annotated[
@@ -199,7 +197,7 @@ class What:
     `force` lets the data go although workers that are not EC2's, and so not ended, need it.
     """
 
-    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Leave the outputs.")] = False
+    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Keep the outputs.")] = False
     force: Force = False
     yes: Yes = False
 

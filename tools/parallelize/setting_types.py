@@ -94,7 +94,7 @@ def halt_limit(value: object) -> object:
     if value is None or (text := str(value).strip()) == "":
         return None
     if not re.fullmatch(HALT, text):
-        raise ValueError(f'"{value}" halts no run; write a number of files, or a share like "5%"')
+        raise ValueError(f'"{value}" is not a limit; write a number of files, or a share like "5%"')
     return text
 
 
@@ -121,9 +121,9 @@ def _webhook(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("this is no web address") from None
+        raise ValueError("this is not a web address") from None
     if not host or not re.fullmatch("[!-~]+", url):
-        raise ValueError("this is no web address")
+        raise ValueError("this is not a web address")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
         raise ValueError("a webhook has an https:// address (on this machine, http:// as well)")
     if parts.username is not None or parts.password is not None:

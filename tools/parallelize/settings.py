@@ -384,7 +384,7 @@ def _check_text(key: str, item: Given) -> None:
     if found := next((text for text in _texts(item.value) if "\0" in text), None):
         raise UsageError(
             f"{item.source}: {key} has a NUL character", escape(found),
-            "no file, no program and no variable can be called so: take it out",
+            "no file, program or variable can have one: remove it",
         )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ _CAPABILITY_VERSION = 0x20080522
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What an image without a PATH has: https://github.com/moby/moby, `oci.DefaultPathEnv`."""
+"""The PATH of an image that sets none: https://github.com/moby/moby, `oci.DefaultPathEnv`."""
 
 _DEVICES = {"null", "zero", "full", "random", "urandom", "tty"}
 _GPUS = ("nvidia", "kfd", "dri")
@@ -48,7 +48,7 @@ _DEVICE_LINKS = {
 }  # fmt: skip
 
 _OF_THE_NETWORK = ("/etc/resolv.conf", "/etc/hosts")
-"""What a command with a network finds as the machine has it."""
+"""What a command with a network shares with the machine."""
 
 _PYTHONS_OWN = "LC_CTYPE"
 """Set by Python itself: https://peps.python.org/pep-0538/."""
@@ -85,7 +85,7 @@ def _start(command: Sequence[str], environ: Mapping[str, str]) -> int:
     folders = [""] if "/" in program else [f"{folder}/" for folder in environ["PATH"].split(":")]
     for folder in folders:
         try:
-            # Not os.execvpe: it would load a module, and those of the machine are out of reach.
+            # Not os.execvpe: it would import a module, and the machine's are out of reach.
             os.execve(folder + program, [*command], environ)  # noqa: S606
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -102,7 +102,7 @@ def _failed(why: str, code: int) -> int:
 
 
 def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network: bool) -> None:
-    """Make the world of the command, and leave that of the machine for good."""
+    """Build the command's namespaces, and leave the machine's for good."""
     here, user, group = os.getcwd(), os.getuid(), os.getgid()  # noqa: PTH109
     texts = {path: _content(path) for path in _OF_THE_NETWORK if with_network}
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -138,7 +138,7 @@ def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network
 
 
 def _devices() -> list[str]:
-    """Return the names of the devices that are every command's business, if they are there."""
+    """Return the names of the devices that every command may use, if they exist."""
     return [name for name in os.listdir("/dev")  # noqa: PTH208
             if name in _DEVICES or name.startswith(_GPUS)]  # fmt: skip
 
@@ -162,7 +162,7 @@ def _make_devices(devices: int, names: Sequence[str]) -> None:
 
 
 def _show_work(work: str, given: Sequence[tuple[bool, str, int]]) -> None:
-    """Show of the agent's folder what is the command's business."""
+    """Mount the parts of the agent's folder that the command may see."""
     os.makedirs(work, exist_ok=True)  # noqa: PTH103
     _mount_memory(work, "mode=755,size=1m")
     for _, path, _ in given:
@@ -175,7 +175,7 @@ def _show_work(work: str, given: Sequence[tuple[bool, str, int]]) -> None:
 
 
 def _put_over(path: str, content: bytes) -> None:
-    """Have a file of the image say something else."""
+    """Replace the content of a file of the image."""
     own = f"/run/{os.path.basename(path)}"  # noqa: PTH119
     with open(own, "wb") as file:  # noqa: PTH123
         file.write(content)
@@ -191,7 +191,7 @@ def _content(path: str) -> bytes:
 
 
 def _become(uid: int, gid: int) -> None:
-    """Be a user that cannot undo any of it, by the number that the command is to see."""
+    """Become a user that cannot undo any of it, with the number that the command sees."""
     _call("unshare", _NEWUSER)
     _map_ids(uid, 0, gid, 0)
     capability = 0
@@ -220,14 +220,14 @@ _status: list[int] = []
 
 
 def _own_status() -> int:
-    """Return the folder in /proc that says who this process is; it can be written to for ever."""
+    """Return the folder in /proc that says who this process is; it can be written to forever."""
     if not _status:
         _status.append(_folder("/proc/self"))
     return _status[0]
 
 
 def _raise_loopback() -> None:
-    """Let the command speak to itself: the device is there, and down."""
+    """Bring the loopback device up: it is there, and down."""
     descriptor = _libc.socket(2, 2, 0)  # AF_INET, SOCK_DGRAM
     if descriptor < 0:
         raise OSError(ctypes.get_errno(), "no socket for the loopback device")

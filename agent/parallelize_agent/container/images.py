@@ -45,14 +45,14 @@ UNPACK_SECONDS = 60 * 60
 TRIAL_SECONDS = 60
 
 GROWTH = 3
-"""How many times its compressed size an image takes on the disk, at a guess, that included."""
+"""The estimated disk space of an image, as a multiple of its compressed size, which is included."""
 
 _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one image is, or will be."""
+    """The paths of one image, present or not."""
 
     root: Path
     name: str
@@ -64,12 +64,12 @@ class Place:
 
     @property
     def mark(self) -> Path:
-        """What says that it is whole."""
+        """The marker that says it is complete."""
         return self.root / f"{self.name}.ready"
 
     @property
     def lock(self) -> Path:
-        """What its users hold."""
+        """The lock that its users hold."""
         return self.root / f"{self.name}.lock"
 
 
@@ -115,12 +115,12 @@ class Images:
             return self._ready[image.digest].with_network(allowed=image.network)
 
     def stop(self) -> None:
-        """End what is under way, and begin nothing more."""
+        """Stop what is running, and start nothing more."""
         self._ended = True
         self.puller.stop()
 
     def release(self) -> None:
-        """Let go of all images, once no command uses them any more."""
+        """Release all images, once no command uses them."""
         while self._held:
             os.close(self._held.pop())
 
@@ -137,7 +137,7 @@ class Images:
         return Container(place.folder / "rootfs", place.folder / "environ", self.work)
 
     def _hold_ready(self, place: Place) -> bool:
-        """Use an image that is whole, from now until this process ends; answer whether it is."""
+        """Use an image, if it is complete, until this process ends; return whether it is."""
         descriptor = os.open(place.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -152,7 +152,7 @@ class Images:
 
     @contextmanager
     def _locked(self, place: Place) -> Iterator[None]:
-        """Have an image alone, once its other users let it go."""
+        """Take an image exclusively, once its other users release it."""
         descriptor = os.open(place.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while not _try_lock(descriptor):
@@ -174,7 +174,7 @@ class Images:
     def _make(self, place: Place, image: Image) -> None:
         begun = time.monotonic()
         place.mark.unlink(missing_ok=True)
-        isolation.remove(place.folder)  # an attempt that came to nothing
+        isolation.remove(place.folder)  # what a failed attempt left
         place.folder.mkdir(mode=0o755)
         parts = place.folder / "parts"
         parts.mkdir(mode=0o755)
@@ -264,6 +264,6 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _open_for_all(folder: Path) -> None:
-    """Let the jobs' users look into every folder, which are the agent's alone by now."""
+    """Let the jobs' users read every folder; so far only the agent can."""
     for _, _, _, descriptor in os.fwalk(folder):
         os.fchmod(descriptor, 0o755)

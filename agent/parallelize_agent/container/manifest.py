@@ -1,4 +1,4 @@
-"""What a pulled image says of itself, read with suspicion: anybody may have made it."""
+"""A pulled image's manifest and configuration, read as hostile input: anyone may have made it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=[^\0]*", re.DOTALL)
 
 @dataclass(frozen=True)
 class Blob:
-    """A part of an image: its digest, and how many bytes it says that it has."""
+    """A part of an image: its digest, and the size that it claims, in bytes."""
 
     digest: str
     size: int
 
     @property
     def name(self) -> str:
-        """The file that skopeo puts it into."""
+        """The name of the file that skopeo writes it to."""
         return self.digest.removeprefix("sha256:")
 
 
@@ -44,14 +44,14 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
-        """All that it consists of."""
+        """The configuration and all layers."""
         return (self.config, *self.layers)
 
 
 def instance(text: bytes) -> str | None:
     """Return the digest of this machine's image in a list for several processors.
 
-    None if it is no list. Raises SetupError if there is none for this machine.
+    None if it is not a list. Raises SetupError if there is none for this machine.
     """
     manifests = _object(text).get("manifests")
     if manifests is None:
@@ -68,7 +68,7 @@ def instance(text: bytes) -> str | None:
 
 
 def read_manifest(text: bytes) -> Manifest:
-    """Read a manifest; raise SetupError for what is none, or beyond all measure."""
+    """Read a manifest; raise SetupError if it is not one, or exceeds the limits."""
     document = _object(text)
     layers = _list(document.get("layers"))
     if len(layers) > MAX_LAYERS:
@@ -80,7 +80,7 @@ def read_manifest(text: bytes) -> Manifest:
 
 
 def check_blobs(folder: Path, manifest: Manifest) -> None:
-    """Raise SetupError unless each part has the content that its digest promises."""
+    """Raise SetupError unless each part matches its digest."""
     for blob in {blob.digest: blob for blob in manifest.blobs}.values():
         with (folder / blob.name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -108,7 +108,7 @@ def read_variables(config: bytes) -> bytes:
 
 
 def _architecture() -> str:
-    """Return what images call this machine's processor."""
+    """Return this machine's architecture, as images name it."""
     machine = platform.machine().lower()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
@@ -124,15 +124,15 @@ def _object(text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _odd(f"what it says is no JSON: {error}") from None
+        raise _odd(f"it is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise _odd("what it says is no JSON object")
+        raise _odd("it is not a JSON object")
     return document
 
 
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise _odd("it has no list where one belongs")
+        raise _odd("a list is missing in it")
     return value
 
 
@@ -140,8 +140,8 @@ def _blob(value: object) -> Blob:
     match value:
         case {"digest": str(digest), "size": int(size)} if _DIGEST.fullmatch(digest) and size >= 0:
             return Blob(digest, size)
-    raise _odd("a part of it has no digest or no size")
+    raise _odd("one of its parts has no digest or no size")
 
 
 def _odd(why: str) -> SetupError:
-    return SetupError("the image is not one that can be used", why, "build it again, and push it")
+    return SetupError("the image cannot be used", why, "build it again, and push it")

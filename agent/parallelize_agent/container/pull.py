@@ -56,7 +56,7 @@ class Pulled:
 
     @property
     def variables(self) -> bytes:
-        """What the image says of a command's variables."""
+        """The image configuration, which has the command's variables."""
         return read_variables((self.folder / self.manifest.config.name).read_bytes())
 
 
@@ -96,7 +96,7 @@ class Puller:
         return Pulled(folder, manifest)
 
     def stop(self) -> None:
-        """End what is being pulled, and pull nothing more."""
+        """Stop the pull that is running, and start no other."""
         with self._lock:
             self._ended = True
             if self._running:

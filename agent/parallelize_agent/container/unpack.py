@@ -42,22 +42,22 @@ COPY_BYTES = 256 * 1024
 
 _FOLDERS = ("proc", "dev", "sys", "sys/devices", "tmp", "var", "var/tmp", "run", "etc")
 _FILES = ("etc/resolv.conf", "etc/hosts")
-"""What `enter` puts something over: it has to be there, and be no link."""
+"""What `enter` puts something over: it has to be there, and not be a link."""
 
 
 class BadImageError(Exception):
-    """The image cannot be unpacked, as would be so everywhere."""
+    """The image cannot be unpacked, on any machine."""
 
 
 class Budget:
-    """How much an image may still take."""
+    """What is left of the limits for one image."""
 
     def __init__(self, max_bytes: int, max_entries: int) -> None:
         self._max_bytes, self._max_entries = max_bytes, max_entries
         self._bytes = self._entries = 0
 
     def take(self, size: int) -> None:
-        """Take note of one entry more; raise BadImageError if that is too much."""
+        """Count one more entry; raise BadImageError beyond the limits."""
         self._bytes += size
         self._entries += 1
         if self._bytes > self._max_bytes:
@@ -77,7 +77,7 @@ class Layer:
         """What this layer has made: its whiteouts are about lower ones."""
 
     def apply(self, archive: tarfile.TarFile) -> None:
-        """Do what the entries say, one after the other."""
+        """Apply the entries in order."""
         while (entry := _next(archive)) is not None:
             self._budget.take(entry.size if entry.isreg() else 0)
             path = posixpath.normpath("/" + entry.name).replace("//", "/")
@@ -167,7 +167,7 @@ def _is_folder(path: str) -> bool:
 
 
 def make_places(work: str) -> None:
-    """Make what is mounted over when a command enters: real folders, and two real files."""
+    """Make the mount points of `enter`: real folders, and two real files."""
     parts = Path(work).parts[1:]
     for folder in (*_FOLDERS, *("/".join(parts[: n + 1]) for n in range(len(parts)))):
         if not _is_folder(f"/{folder}"):
@@ -180,7 +180,7 @@ def make_places(work: str) -> None:
 
 
 def _enter(root: str) -> None:
-    """Be in a world of which only the folder is left."""
+    """Enter namespaces in which only the folder is left."""
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.getuid(), os.getgid()
     if libc.unshare(_NEWUSER | _NEWNS | _NEWNET) != 0:
@@ -215,7 +215,7 @@ def unpack(root: str, budget: Budget, work: str, layers: Sequence[str]) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Unpack what the words say; return an exit code, and say on stderr what went wrong."""
+    """Unpack as the arguments say; return an exit code, with the error on stderr."""
     root, max_bytes, max_entries, work, *layers = words
     try:
         unpack(root, Budget(int(max_bytes), int(max_entries)), work, layers)

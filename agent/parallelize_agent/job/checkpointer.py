@@ -1,4 +1,4 @@
-"""When checkpoints of running jobs are stored: every now and then, and in time before the end."""
+"""When checkpoints of running jobs are stored: periodically, and in time before a shutdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 
 SLACK = 1.25
-"""How much longer than measured the last checkpoints may take to be sent."""
+"""Safety factor on the time to upload the last checkpoints."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Checkpointer:
     _tasks: set[asyncio.Task[bool]] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Store what is due until the worker shuts down, and then in time for the end."""
+        """Store what is due until the worker shuts down, then everything in time for the end."""
         try:
             while self.shutdown.time_left() is None:
                 self._keep_due()
@@ -91,7 +91,7 @@ class Checkpointer:
 
 
 def _sizes(running: Sequence[Kept]) -> dict[Kept, int]:
-    """Return how large checkpoints are, of those that can be seen."""
+    """Return the sizes of the checkpoints that can be read."""
     found: dict[Kept, int] = {}
     for kept in running:
         try:

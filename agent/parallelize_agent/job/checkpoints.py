@@ -36,26 +36,26 @@ log = structlog.get_logger()
 MARKER = "marker.json"
 
 TRIES = 3
-"""How often the marker is written while another attempt's late write gets in between."""
+"""How often to retry the marker's write when another attempt's late write gets in between."""
 
 AT_ONCE = 4
 """Archives that are sent side by side; large ones are sent in parts side by side anyway."""
 
 ASSUMED_BYTES_PER_SECOND = 20e6
-"""How fast archives are sent, until that was measured."""
+"""Assumed upload speed of archives before any was measured."""
 
 MEASURED_BYTES = 1024**2
-"""A smaller archive says more of latency than of speed."""
+"""Smaller archives measure latency, not speed."""
 
 
 class Speed:
-    """How fast archives are sent, by the recent ones."""
+    """The upload speed of recent archives."""
 
     def __init__(self) -> None:
         self._measured: float | None = None
 
     def note(self, size: int, seconds: float) -> None:
-        """Take an archive into account that was sent."""
+        """Record the upload of an archive."""
         if size < MEASURED_BYTES:
             return
         now = size / max(seconds, 0.001)
@@ -97,17 +97,17 @@ class Kept:
 
     @property
     def identity(self) -> str:
-        """What it is a checkpoint of."""
+        """What identifies the job that it belongs to."""
         return identity_of(self.run, self.message)
 
     def close(self) -> None:
-        """Let nothing be stored any more while the job runs: it has ended."""
+        """Stop storing: the job has ended."""
         self.closed = True
         if self.storing:
             self.storing.cancel()
 
     def new_archive(self) -> Path:
-        """Return where the next archive goes on this disk: beside the job's folders."""
+        """Return the path of the next archive, beside the job's folders."""
         root = self.folder.root
         return root.with_name(f"{root.name}.checkpoint{next(self.numbers)}")
 
@@ -161,7 +161,7 @@ class Checkpoints:
                 await self._find(kept)
                 return
             except (MissingError, ChangedError) as error:
-                # An attempt that has lost its lease may have put another in its place just now.
+                # An attempt that lost its lease may just have replaced it.
                 log.warning("checkpoint not there", key=kept.message.key, error=str(error))
             except DecodeError as error:
                 log.warning("checkpoint not read", key=kept.message.key, error=str(error))
@@ -240,7 +240,7 @@ class Checkpoints:
                 made.remove()
 
     async def drop(self, key: str, kept: Kept | None) -> None:
-        """Delete all that there is of a job's checkpoint: it has its result."""
+        """Delete a job's checkpoint: the job has its result."""
         if kept:
             kept.close()
             if not kept.any:
@@ -248,7 +248,7 @@ class Checkpoints:
         try:
             prefix = self.layout.checkpoint(key).prefix
             found = [item.key async for item in self.store.list(prefix)]
-            # The marker first: what is half deleted is no checkpoint.
+            # The marker first: what is half deleted is not a checkpoint.
             await self.store.delete(sorted(found, key=lambda name: not name.endswith(MARKER)))
         except ServiceError as error:
             log.warning("checkpoint not deleted", key=key, error=str(error))
@@ -303,6 +303,6 @@ class Checkpoints:
 
 
 def _remove(packing: asyncio.Future[Snapshot | None]) -> None:
-    """Remove an archive that nobody waits for any more."""
+    """Remove an archive that is no longer needed."""
     if not packing.cancelled() and not packing.exception() and (made := packing.result()):
         made.remove()

@@ -43,15 +43,15 @@ File = Callable[[Result, str], None]
 
 
 def unfiled(result: Result, etag: str) -> None:
-    """Leave a result out of the segments."""
+    """Ignore a result: the default without segments."""
 
 
 class AlreadyFinishedError(Exception):
-    """Another worker has finished the job meanwhile; its result stands."""
+    """Another worker has finished the job; its result stands."""
 
 
 class ClashError(OutputError):
-    """Another input has an output of the same name already."""
+    """Another input already has an output of the same name."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Commit:
     folder: str | None = None
     """Of the job's outputs; by default that of `key`."""
     merge: Merge | None = None
-    """What else has to hold, if the job is a merge."""
+    """A further check before each write, if the job is a merge."""
 
     async def put_outputs(self, files: Sequence[OutputFile]) -> tuple[Output, ...]:
         """Store the files; raise OutputError if one clashes with another input's output."""
@@ -88,7 +88,7 @@ class Commit:
         return tuple([await self._put_output(name, file) for name, file in names.items()])
 
     async def put_attempt(self, attempt: Attempt) -> None:
-        """Leave a record of an attempt that is not the job's last."""
+        """Store the record of an attempt that is not the job's last."""
         await self._check()
         place = self.layout.attempt(self.key, attempt.attempt, attempt.worker, attempt.started_at)
         await self.records.put(place, attempt.encode())

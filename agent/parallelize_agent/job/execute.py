@@ -209,7 +209,7 @@ class Execute:
         return environ
 
     def _place(self, staged: Staged, folder: JobFolder, slots: tuple[int, ...]) -> dict[str, str]:
-        """Return the variables that say where a command is, and nothing of a job."""
+        """Return the variables of a command's place, without those of a job."""
         run = staged.run
         environ = passed_on(staged.container) | {
             "HOME": str(folder.scratch / PRIVATE),
@@ -264,7 +264,7 @@ def _arguments(staged: Staged) -> tuple[str, ...]:
 
 
 def _told(staged: Staged) -> dict[str, object]:
-    """Return what a warm command is told of a job."""
+    """Return a job as a warm command is sent it."""
     message, folder = staged.received.message, staged.folder
     inputs = [str(path) for path in folder.inputs]
     return {

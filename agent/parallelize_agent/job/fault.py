@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from parallelize_agent.job.job import SUCCEEDED, Decision, Fate
+from parallelize_agent.job.job import SUCCEEDED, Decision, DecisionKind
 from parallelize_agent.process.command import Ending, Outcome
 from parallelize_core.errors import (
     ChangedError,
@@ -21,30 +21,30 @@ from parallelize_core.result import Cause
 from parallelize_core.run import Limits
 
 MAX_INPUT_TRIES = 2
-"""An input that S3 refuses twice is given up: asking again costs money and changes nothing."""
+"""An input that S3 refuses twice fails: asking again costs money and changes nothing."""
 
 MAX_SETBACKS = 10
-"""A job that was handed back so often, for whatever uncharged reasons, is given up."""
+"""A job that was returned to the queue this often, for any uncharged reasons, fails."""
 
 OF_THE_FILE = (MissingError, ChangedError, RefusedError)
-"""What S3 says of one object, and would say on any worker."""
+"""S3's errors about one object, the same on any worker."""
 
 _COMMAND_ERRNOS = {
     errno.E2BIG, errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT,
     errno.ENOEXEC, errno.ENOTDIR, errno.EPERM, errno.EINVAL,
 }  # fmt: skip
-"""A start that fails so would fail anywhere; with any other error, the host is at fault."""
+"""Start errors that would occur anywhere; with any other, the host is at fault."""
 
 
 def failed(cause: Cause, message: str, *, final: bool = False) -> Decision:
     """Return the decision on a failed attempt."""
-    return Decision(Fate.FAILED, cause, message, final)
+    return Decision(DecisionKind.FAILED, cause, message, final)
 
 
 def handed_back(why: str, delay_seconds: int = 0, *, blameless: bool = False) -> Decision:
     """Return the decision on a job that this worker could not do, and another may."""
     return Decision(
-        Fate.FAILED,
+        DecisionKind.FAILED,
         Cause.INFRASTRUCTURE,
         why,
         delay_seconds=delay_seconds,
@@ -54,7 +54,7 @@ def handed_back(why: str, delay_seconds: int = 0, *, blameless: bool = False) ->
 
 def open_to_doubt(why: str, *, final: bool = False) -> Decision:
     """Return the decision on a command that failed: it may be the command, or this machine."""
-    return Decision(Fate.FAILED, Cause.COMMAND, why, final, open=True)
+    return Decision(DecisionKind.FAILED, Cause.COMMAND, why, final, open=True)
 
 
 def interrupted(why: str) -> Decision:
@@ -70,17 +70,17 @@ def of_input(error: ParallelizeError, attempt: int) -> Decision:
 
 
 def without_checkpoint(code: int) -> Decision:
-    """Return the decision on a command that wants to go on, and has left nothing new for that."""
+    """Return the decision on a command that asked to go on but left no new checkpoint."""
     return handed_back(f"exit {code}, and nothing new in PARALLELIZE_CHECKPOINT to go on from")
 
 
 def of_unknown(error: BaseException, delay_seconds: int = 0) -> Decision:
-    """Return the decision on a job that met what nobody foresaw: it may work elsewhere."""
+    """Return the decision on a job with an unexpected error: it may work elsewhere."""
     return handed_back(_told(error), delay_seconds)
 
 
 def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision:
-    """Say what the end of a command means."""
+    """Return the decision on how a command ended."""
     match outcome.ending, outcome.exit_code:
         case Ending.TIMEOUT, _:
             return failed(
@@ -111,7 +111,7 @@ def of_exit(code: int, later_seconds: int) -> Decision:
             return handed_back(why, later_seconds, blameless=True)
         case os.EX_PROTOCOL:
             why = f"the command stored a checkpoint, to go on from it later (exit {code})"
-            return Decision(Fate.FAILED, Cause.INTERRUPTED, why, goes_on=True)
+            return Decision(DecisionKind.FAILED, Cause.INTERRUPTED, why, goes_on=True)
         case os.EX_DATAERR:
             why = f"the command says that its input is bad (exit {code})"
             return failed(Cause.COMMAND, why, final=True)
@@ -120,7 +120,7 @@ def of_exit(code: int, later_seconds: int) -> Decision:
 
 
 def of_start(error: Exception, program: str) -> Decision:
-    """Say what it means that a command could not be started."""
+    """Return the decision on a command that could not be started."""
     if isinstance(error, ValueError):  # a NUL in a word of the command
         return failed(Cause.COMMAND, f"{program!a} cannot be started: {error}", final=True)
     if isinstance(error, OSError) and error.errno in _COMMAND_ERRNOS:

@@ -1,4 +1,4 @@
-"""What of the environment a job finds in its scratch folder.
+"""How the environment appears in a job's scratch folder.
 
 Files and large folders are links into the environment, which nobody may write to. A small folder
 is the job's own copy: programs like to write their results into a folder that came with them,
@@ -20,7 +20,7 @@ MAX_COPIED = 32
 """Files and folders that are copied for each job, at most; each takes about 10 us."""
 
 MAX_COPIED_BYTES = 256 * 1024
-"""What those may hold in all; it stays in memory."""
+"""The total size of those copies; it stays in memory."""
 
 INSTALLED = {b".venv", b".conda", b".pixi", b".python"}
 """What the installers of dependencies make: links however small, as no program writes there."""
@@ -79,7 +79,7 @@ class Furnishing:
             os.symlink(target, root + name)  # noqa: PTH211
 
     def _copy(self, folder: bytes, name: bytes) -> bool:
-        """Take in a folder to be copied; answer False, and leave it, if it is too large."""
+        """Add a folder to be copied; return False, and leave it out, if it is too large."""
         tree = Furnishing()
         room = MAX_COPIED_BYTES - self._bytes
         for path, status in _walk(folder):
@@ -113,7 +113,7 @@ class Furnishing:
 
 
 class CameAlong:
-    """Tells what a scratch folder has of the environment from what a job has made."""
+    """Tells the environment's entries in a scratch folder from what a job has made."""
 
     def __init__(self, scratch: bytes, environment: Path | None) -> None:
         self._scratch = scratch

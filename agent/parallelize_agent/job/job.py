@@ -97,7 +97,7 @@ class Ran:
     """What it has left to go on from, if it is to go on."""
 
 
-class Fate(Enum):
+class DecisionKind(Enum):
     """What becomes of a job here, in a sentence each."""
 
     SUCCEEDED = "the command succeeded: its outputs and its result are to be stored"
@@ -120,7 +120,7 @@ class Decision:
     `lane` is where a job goes that is moved.
     """
 
-    fate: Fate
+    kind: DecisionKind
     cause: Cause | None = None
     message: str = ""
     final: bool = False
@@ -151,10 +151,10 @@ class Decision:
         return replace(self, final=True)
 
 
-SUCCEEDED = Decision(Fate.SUCCEEDED)
-FINISHED = Decision(Fate.FINISHED)
-PARKED = Decision(Fate.PARKED)
-LOST = Decision(Fate.LOST)
+SUCCEEDED = Decision(DecisionKind.SUCCEEDED)
+FINISHED = Decision(DecisionKind.FINISHED)
+PARKED = Decision(DecisionKind.PARKED)
+LOST = Decision(DecisionKind.LOST)
 
 
 class Stage(Enum):
@@ -192,7 +192,7 @@ class Job:
         return self._execution.peak_bytes if self._execution else 0
 
     def stop(self, decision: Decision) -> None:
-        """Decide from outside what becomes of it, and end what it does; the first stands."""
+        """Decide from outside what becomes of it, and stop it; the first decision stands."""
         if self.stopped is None or decision is LOST:
             self.stopped = decision
         if self.stage is Stage.WAITING and self.task:

@@ -1,4 +1,4 @@
-"""From what happened to a job here to what becomes of it in the run.
+"""Turns what happened to a job here into what becomes of it in the run.
 
 A command that fails may be at fault, or this machine may be; a file that has used up its attempts
 fails for good, unless it has failed on one worker only and another can give a second opinion; a
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from parallelize_agent.job import fault
-from parallelize_agent.job.job import Decision, Fate, Ran, Received, memory_limit
+from parallelize_agent.job.job import Decision, DecisionKind, Ran, Received, memory_limit
 from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.queue.lanes import Lanes
@@ -38,9 +38,9 @@ class Judge:
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
         """Return what becomes of the job, with `final` only if it fails for good."""
-        if decision.fate is Fate.SUCCEEDED and ran and isinstance(ran.outputs, Outputs):
+        if decision.kind is DecisionKind.SUCCEEDED and ran and isinstance(ran.outputs, Outputs):
             return await self._unless_silent(received, ran.outputs, decision)
-        if decision.fate is not Fate.FAILED:
+        if decision.kind is not DecisionKind.FAILED:
             return decision
         if decision.open and not await self.fitness.may_charge(decision.message):
             decision = fault.handed_back(
@@ -106,7 +106,7 @@ class Judge:
 
 
 def _peak(ran: Ran | None) -> int:
-    """Return what a job had of memory when it ran out of it, at least what it was allowed."""
+    """Return a job's memory when it ran out, at least its limit."""
     if ran is None:
         return 0
     return max(ran.outcome.usage.peak_memory_bytes, memory_limit(ran.staged) or 0)

@@ -1,4 +1,4 @@
-"""What is different about the merge: the list it is given, and that its results may be out of date.
+"""What is special about the merge: its input is a list, and its results may be out of date.
 
 While a merge runs, a job may be done again. Then another merge is due, over another list, and what
 this one would write is of no use any more; so it looks at the record before each write. The look
@@ -28,7 +28,7 @@ _DICT = TypeAdapter(dict[str, object])
 
 
 class SupersededError(LeaseLostError):
-    """Another merge, over other results, has taken the place of this one."""
+    """A newer merge, over other results, has replaced this one."""
 
 
 @dataclass(frozen=True)

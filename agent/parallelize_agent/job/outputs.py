@@ -1,4 +1,4 @@
-"""Which files a command has left: the lines of its stdout that name files or folders, and globs.
+"""Finds a command's outputs: lines of its stdout that name files or folders, and globs.
 
 A line that names nothing there, or only what the environment brought along, is a remark and
 stays in the log. A line that names something outside the scratch folder is an error: such a
@@ -53,7 +53,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutputError(Exception):
-    """The command's own fault in what it named; the text is for the user."""
+    """The command named something that is not an output; the text is for the user."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def find_outputs(
 
     `places` says where folders lie that had another name for the command, such as its own /tmp.
     The files that are `unprinted` outputs come after those. Raises OutputError for a path outside
-    the scratch folder, for anything that is no regular file or cannot be read, and for a name that
-    cannot be part of a key.
+    the scratch folder, for anything that is not a regular file or cannot be read, and for a name
+    that cannot be part of a key.
     """
     search = _Search(scratch, environment, places, unprinted.given)
     with BytesIO(stdout) if isinstance(stdout, bytes) else stdout.open("rb") as lines:
@@ -247,7 +247,7 @@ class _Search:
         )
 
     def _is_remark(self, path: bytes, real: bytes) -> bool:
-        # The scratch folder itself is no output either: a line "." is as good as none.
+        # The scratch folder itself is not an output either: a line "." counts as no output.
         if real == self._root or self._came_along.unchanged(real, path):
             return True
         if self._came_along.is_inside(real):
@@ -286,7 +286,7 @@ class _Search:
         if not _is_below(real, self._root):
             raise _refused(name, "is a link that leads outside the scratch folder")
         if not stat.S_ISREG(mode):
-            raise _refused(name, "is no regular file")
+            raise _refused(name, "is not a regular file")
         try:
             self._found[name] = self._read(name, real)
         except OSError as error:
@@ -355,7 +355,7 @@ def _entries(folder: bytes, name: bytes) -> list[os.DirEntry[bytes]]:
 
 
 def _whole(file: FileIO, limit: int) -> bytes | None:
-    """Return what is in a file of at most `limit` bytes; None, and nothing read, if it has more."""
+    """Read a file of at most `limit` bytes; None, without reading, if it is larger."""
     size = os.fstat(file.fileno()).st_size
     if size > limit:
         return None

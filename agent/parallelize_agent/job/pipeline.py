@@ -105,11 +105,11 @@ class Pipeline:
 
     @property
     def usable_slots(self) -> int:
-        """How many usual jobs may run at once on this machine's memory."""
+        """How many typical jobs may run at once in this machine's memory."""
         return self._slots.usable
 
     def look_again(self) -> None:
-        """See whether waiting jobs may start, as those that run were seen to need less."""
+        """Start waiting jobs if the running ones turned out to need less."""
         self._slots.look_again()
 
     def jobs(self, stage: Stage | None = None) -> list[Job]:
@@ -184,7 +184,7 @@ class Pipeline:
             self._look_around()
 
     async def _work(self, job: Job) -> Decision:
-        """Take a job as far as it comes, and say what becomes of it."""
+        """Take a job through the stages as far as possible; return the decision."""
         try:
             staged = await self._stage_in(job)
             if isinstance(staged, Decision):
@@ -201,7 +201,7 @@ class Pipeline:
             job.task.uncancel()
             return job.stopped
         except Exception as error:
-            log.exception("a stage broke", key=job.key)
+            log.exception("a stage raised an error", key=job.key)
             return fault.of_unknown(error)
 
     def _decide(self, job: Job, ran: Ran) -> Decision:

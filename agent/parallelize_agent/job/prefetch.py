@@ -1,4 +1,4 @@
-"""How many jobs an agent takes beyond those that it runs.
+"""How many jobs an agent prefetches.
 
 Fetching the next inputs while the slots are busy hides the transfer. Whatever is held but not
 run is missing elsewhere at the end of a run, so no more is held than can be started soon.

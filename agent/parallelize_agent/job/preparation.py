@@ -144,7 +144,7 @@ class Preparer:
         if outcome.ending is not Ending.EXITED or outcome.exit_code:
             self.stop()
             raise _failed(step, _how(outcome, step), words)
-        log.info("set-up ended well", step=step.title, seconds=outcome.usage.seconds)
+        log.info("set-up succeeded", step=step.title, seconds=outcome.usage.seconds)
 
 
 def reason(log: Kept) -> str:
@@ -213,7 +213,7 @@ def _how(outcome: Outcome, step: Step) -> str:
 
 def _failed(step: Step, how: str, words: str) -> SetupError:
     return SetupError(
-        f"{step.title} has failed: {how}",
+        f"{step.title} failed: {how}",
         words or "it printed nothing",
         "parallelize logs --setup",
     )

@@ -1,4 +1,4 @@
-"""run.json, read again every few seconds: it may be fixed or paused while agents work."""
+"""run.json, read again every few seconds: it may change or be paused while agents work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parallelize_core.store import AsyncStore
 
 
 class RunSource:
-    """The run as it was when it was last read; `max_age_seconds` says how old that may be."""
+    """The run as last read; `max_age_seconds` limits its age."""
 
     def __init__(
         self,

@@ -122,7 +122,7 @@ class ScratchSpace:
         self._shelves = [root / f"{number:02d}" for number in range(100)]
 
     def check(self) -> None:
-        """Raise UsageError if this machine cannot keep jobs apart, although it should."""
+        """Raise UsageError if this machine cannot isolate jobs, although it should."""
         if self._users is None:
             return
         folder = self.reserve("check")
@@ -132,7 +132,7 @@ class ScratchSpace:
         self.remove(folder)
         if why:
             raise UsageError(
-                "this machine cannot keep jobs apart, so none is run",
+                "this machine cannot isolate jobs, so it runs none",
                 why,
                 f"this needs user namespaces, setpriv and unshare, and a work folder that is not "
                 f"below {' or '.join(isolation.OWN_PLACES)}",

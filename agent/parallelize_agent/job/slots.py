@@ -1,4 +1,4 @@
-"""The places in which commands run, the memory for them, and the line of those who wait."""
+"""The slots in which commands run, their memory, and the queue of waiting jobs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Slots:
         self._serve()
 
     def look_again(self) -> None:
-        """See whether there is memory by now: jobs were seen to take less than they might."""
+        """Check again whether memory is free: jobs turned out to take less than expected."""
         self._serve()
 
     @property

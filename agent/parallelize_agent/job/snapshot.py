@@ -68,7 +68,7 @@ class Content:
 
 
 def look(folder: Path, owner: int) -> Content:
-    """Return what is in a folder that belongs to the user `owner`; raises SnapshotError."""
+    """List a folder that belongs to the user `owner`; raises SnapshotError."""
     with _errors(), _opened(folder) as top:
         entries = tuple(_entries(top, owner))
     facts = hashlib.sha256()

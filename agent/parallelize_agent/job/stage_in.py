@@ -1,4 +1,4 @@
-"""The first stage: is this job to be done here, and if so, fetch what it needs."""
+"""The first stage: decide whether this job is done here, and if so, fetch what it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parallelize_agent.job import fault
 from parallelize_agent.job.checkpoints import Checkpoints, Kept
 from parallelize_agent.job.commit import Commit
 from parallelize_agent.job.environment import Environments
-from parallelize_agent.job.job import FINISHED, PARKED, Decision, Fate, Received, Staged
+from parallelize_agent.job.job import FINISHED, PARKED, Decision, DecisionKind, Received, Staged
 from parallelize_agent.job.merge import Merge, files_of_merge
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
@@ -94,7 +94,7 @@ class StageIn:
             return FINISHED  # there is another by now, with a message of its own
         if message.claimed and not await self.claims.take_over(message.key):
             return PARKED
-        # A message that comes for the first time is no duplicate as a rule, and the result's
+        # A message that comes for the first time is rarely a duplicate, and the result's
         # condition finds out in any case.
         if not received.first and await self._is_finished(received):
             return FINISHED
@@ -110,9 +110,9 @@ class StageIn:
     async def _elsewhere(self, received: Received) -> Decision | None:
         """Say so if the job is one for another worker, or for those of another lane."""
         if await self._is_for_another(received):
-            return Decision(Fate.PASSED_ON)
+            return Decision(DecisionKind.PASSED_ON)
         lane = await self.lanes.lane_at_receive(received.message)
-        return None if lane is self.lanes.own else Decision(Fate.MOVED, lane=lane)
+        return None if lane is self.lanes.own else Decision(DecisionKind.MOVED, lane=lane)
 
     async def _is_finished(self, received: Received) -> bool:
         records = self.open_store(self.config.bucket)

@@ -22,7 +22,15 @@ from parallelize_agent.job.commit import (
     File,
     unfiled,
 )
-from parallelize_agent.job.job import FINISHED, LOST, SUCCEEDED, Decision, Fate, Ran, Received
+from parallelize_agent.job.job import (
+    FINISHED,
+    LOST,
+    SUCCEEDED,
+    Decision,
+    DecisionKind,
+    Ran,
+    Received,
+)
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.merge import Merge
 from parallelize_agent.job.outputs import OutputError, Outputs
@@ -98,27 +106,27 @@ class StageOut:
     ) -> Decision:
         """Do what the decision says, once it was judged; return it as it was judged."""
         decision = await self.judge(received, ran, decision)
-        match decision.fate:
-            case Fate.SUCCEEDED:
+        match decision.kind:
+            case DecisionKind.SUCCEEDED:
                 async with self.at_once:
                     await self._succeed(received, ran)
-            case Fate.FAILED if decision.final:
+            case DecisionKind.FAILED if decision.final:
                 async with self.at_once:
                     await self._fail(received, ran, decision)
-            case Fate.FAILED:
+            case DecisionKind.FAILED:
                 await self._try_again(received, ran, decision)
-            case Fate.FINISHED:
+            case DecisionKind.FINISHED:
                 await self._drop_checkpoint(received, ran)
                 await self.messages.acknowledge(received.lease)
-            case Fate.PARKED:
+            case DecisionKind.PARKED:
                 message = received.message.parked()
                 await self.messages.replace(received.lease, message, MAX_DELAY_SECONDS)
-            case Fate.PASSED_ON:
+            case DecisionKind.PASSED_ON:
                 delay = self.config.recovery_seconds
                 await self.messages.replace(received.lease, received.message, delay)
-            case Fate.MOVED:
+            case DecisionKind.MOVED:
                 await self.messages.replace(received.lease, received.message, 0, decision.lane)
-            case Fate.LOST:
+            case DecisionKind.LOST:
                 self.messages.let_go(received.lease)
         return decision
 
@@ -126,7 +134,7 @@ class StageOut:
         """Store what a job is to go on from, before its message is anybody else's to receive."""
         if self.checkpoints is None or ran is None or ran.staged.kept is None:
             return decision
-        if decision.fate is Fate.LOST and ran.snapshot:
+        if decision.kind is DecisionKind.LOST and ran.snapshot:
             ran.snapshot.remove()
             return decision
         fresh = await self.checkpoints.keep_last(ran.staged.kept, ran.snapshot)
@@ -224,7 +232,7 @@ class StageOut:
         decision: Decision,
         outputs: tuple[Output, ...] = (),
     ) -> Result:
-        succeeded = decision.fate is Fate.SUCCEEDED
+        succeeded = decision.kind is DecisionKind.SUCCEEDED
         # As the command has seen it: run.json may have changed since.
         run = ran.staged.run if ran else self.run.current
         return Result(

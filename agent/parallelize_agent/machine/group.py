@@ -1,6 +1,6 @@
 """Leaving an Auto Scaling group: lower it by one, so that nothing takes this worker's place.
 
-Otherwise the group would replace each worker whose work is over, for ever. A worker that is
+Otherwise the group would replace each worker whose work is over, forever. A worker that is
 interrupted, or whose time is up, does not do this: its work is not over, and it should be replaced.
 
 A group that follows the queue would also wake up for the files that a paused run leaves there, and
@@ -48,7 +48,7 @@ def is_member(persistent: bool, at_start: str, look: Callable[[], str | None]) -
     `persistent` says how it was launched, `at_start` what the metadata service said of its state
     in a group when the agent started, empty for nothing, and `look` what it says now. The service
     may know that state only later, or not at all; a worker that took this for "no group" would
-    leave its place, and the group would replace it for ever.
+    leave its place, and the group would replace it forever.
     """
     try:
         state = look()

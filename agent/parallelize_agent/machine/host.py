@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, disk, GPUs."""
+"""This machine's cores, memory, disk and GPUs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _memory_limits(root: Path, folder: Path) -> Iterator[float]:
     for level in (folder, *folder.parents):
         if not level.is_relative_to(root):
             return
-        with suppress(OSError, ValueError):  # "max" is no limit
+        with suppress(OSError, ValueError):  # "max" is not a limit
             yield int((level / "memory.max").read_text(encoding="ascii"))
 
 

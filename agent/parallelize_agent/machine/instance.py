@@ -33,7 +33,7 @@ class Instance:
 
 
 def no_instance() -> Instance:
-    """Return what is known of a machine outside EC2."""
+    """Return the facts of a machine outside EC2."""
     return Instance(host.machine_name())
 
 

@@ -24,7 +24,7 @@ SPOT_NOTICE_SECONDS = 120
 
 @dataclass(frozen=True)
 class Notice:
-    """The machine goes; `seconds` are left, None if nobody says how many."""
+    """The machine is taken away; `seconds` are left, None if not announced."""
 
     reason: str
     seconds: float | None
@@ -75,7 +75,7 @@ class NoticeWatch:
         return notice
 
     def _log_rebalance(self) -> None:
-        """Say that AWS would rather have the machine back: a hint, often long before a notice."""
+        """Log a rebalance recommendation: a hint, often long before a notice."""
         text = self._metadata.get("meta-data/events/recommendations/rebalance")
         if text and text != self._rebalance:
             log.warning("rebalance recommendation", text=text[:200])

@@ -1,4 +1,4 @@
-"""What only root may prepare on a machine. The agent is not root: it asks, and waits.
+"""Machine set-up that only root may do. The agent is not root: it asks, and waits.
 
 It asks by touching a file that a path unit of the image watches (systemd/parallelize-setup.path).
 What is then run as root is the script in the machine's user data, which the unit reads again from
@@ -70,7 +70,7 @@ class RootSetup:
             return
         said = reason(self.log) if self.log else ""
         raise SetupError(
-            f"the machine's set-up as root has failed: {status}",
+            f"the machine's set-up as root failed: {status}",
             said or "it printed nothing",
             "parallelize logs --setup; fix the script that workers.root_setup names, launch again",
         )

@@ -1,4 +1,4 @@
-"""What the agent tells systemd: that it is ready, that it lives, and when the machine may go off.
+"""What the agent tells systemd: that it is ready, is alive, and when the machine may power off.
 
 Each function does nothing where there is no systemd, so the agent calls them everywhere.
 """
@@ -32,17 +32,17 @@ def notify(state: str) -> None:
 
 
 def ready(status: str) -> None:
-    """Say that start-up is over; `status` is one line for `systemctl status`."""
+    """Report that start-up is over; `status` is one line for `systemctl status`."""
     notify(f"READY=1\nSTATUS={status}")
 
 
 def watchdog(status: str) -> None:
-    """Say that the agent still does its work. Silence gets it killed and started again."""
+    """Report that the agent still works. Without this, systemd kills and restarts it."""
     notify(f"WATCHDOG=1\nSTATUS={status}")
 
 
 def stopping(status: str) -> None:
-    """Say that the agent is leaving, and why."""
+    """Report that the agent is leaving, and why."""
     notify(f"STOPPING=1\nSTATUS={status}")
 
 
@@ -51,7 +51,7 @@ def write_power_off_policy(
 ) -> None:
     """Leave word for the units that switch the machine off, which run as root and read no more.
 
-    Without `shutdown` the machine outlives its agent; with `max_runtime_seconds` it goes off that
+    Without `shutdown` the machine outlives its agent; with `max_runtime_seconds` it powers off that
     long after this call even if the agent can no longer see to it.
     """
     if not (folder := environ.get("RUNTIME_DIRECTORY")):

@@ -1,1 +1,1 @@
-"""Telling people of the end of a run: once, by whichever worker leaves first."""
+"""Notifies people of the end of a run: once, by whichever worker leaves first."""

@@ -66,13 +66,13 @@ class Teller:
     async def _tell(self, event: Event) -> None:
         """Tell people, unless they do not want to know, or were told before.
 
-        Whatever goes wrong is logged, and delays the end of the worker by minutes at the most.
+        Whatever goes wrong is logged, and delays the end of the worker by minutes at most.
         """
         try:
             if notify := await self._read():
                 await self._tell_once(notify, event)
         except Exception as error:
-            log.warning("people not told", error=_harmless(error))
+            log.warning("notification not sent", error=_harmless(error))
 
     async def _read(self) -> Notify | None:
         try:

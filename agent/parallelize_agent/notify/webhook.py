@@ -75,7 +75,7 @@ def _connection(parts: SplitResult, *, on_loopback: bool) -> HTTPConnection:
         return HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS)
     if parts.scheme == "http" and on_loopback:
         return HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
-    raise ServiceError("the webhook is no https:// address", None, "correct run.notify")
+    raise ServiceError("the webhook is not an https:// address", None, "fix run.notify")
 
 
 def _check_status(status: int) -> None:
@@ -84,5 +84,7 @@ def _check_status(status: int) -> None:
     said = f"the webhook answered {status}"
     if status >= 500 or status in TRY_LATER:
         raise UnavailableError(said)
-    redirect = "redirects are not followed: name the last address" if status < 400 else None
+    redirect = (
+        "redirects are not followed: set run.notify to the final address" if status < 400 else None
+    )
     raise ServiceError(said, redirect)

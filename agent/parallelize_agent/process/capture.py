@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 8 * 1024
 """Twice Linux's PATH_MAX: a path with colours around it may be longer than a path."""
 
 IN_MEMORY_BYTES = 64 * 1024
-"""What a command prints as a rule is less, and takes no file then. A result holds as much."""
+"""A command usually prints less, which takes no file. A result holds as much."""
 
 Kept = bytes | Path
 """What is kept of a stream: the content itself if it is small, else the file that holds it."""
@@ -37,14 +37,14 @@ class Tail:
 
     @property
     def text(self) -> str:
-        """The tail as text; bytes that are no UTF-8 become U+FFFD."""
+        """The tail as text; bytes that are not UTF-8 become U+FFFD."""
         return self.data.decode("utf-8", errors="replace")
 
 
 class Spool:
     """What was written: in memory while it is small, in the file `path` from then on.
 
-    A disk that does not take something is no error: `lost` says why. A command that fills the
+    A disk that does not take something is not an error: `lost` says why. A command that fills the
     disk must not be taken for a machine that is broken, or it would be tried again without end.
     """
 
@@ -138,7 +138,7 @@ class Lines:
 
     A NUL ends a line, as no path has one. Lines longer than any path are left out, but for what
     comes after their last carriage return, as progress bars precede it. A line that is repeated
-    is left out as a rule. Memory is bounded, whatever is printed.
+    is usually left out. Memory is bounded, whatever is printed.
     """
 
     def __init__(self, path: Path) -> None:

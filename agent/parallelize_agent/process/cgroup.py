@@ -31,7 +31,7 @@ OCCUPYING = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables"
 """What of memory.stat cannot be given up while a job's processes live."""
 
 REMOVAL_SECONDS = 10
-"""How long the kernel gets to bury killed processes; one that hangs in I/O takes longer."""
+"""How long the kernel gets to reap killed processes; one that hangs in I/O takes longer."""
 
 _ENTER = f'echo {JOB_OOM_SCORE} >/proc/self/oom_score_adj; echo 0 >"$0" && exec "$@"'
 
@@ -110,7 +110,7 @@ class JobCgroup:
         while self.folder.exists():
             try:
                 self.folder.rmdir()
-            except OSError as error:  # EBUSY until the last process has been buried
+            except OSError as error:  # EBUSY until the last process is reaped
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"processes in {self.folder} do not die") from error
                 time.sleep(0.005)

@@ -175,7 +175,7 @@ class Watch:
         )
 
     def _watch(self, child: Child) -> None:
-        # stdout first: what is said last, as a rule on stderr, is the end of the log then.
+        # stdout first: the last words are usually on stderr, and then end the log.
         self._streams = {child.stdout: self._stdout.write, child.stderr: self._stderr.write}
         for descriptor in (child.pidfd, self._wake, *self._streams):
             self._poll.register(descriptor, select.POLLIN)

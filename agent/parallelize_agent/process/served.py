@@ -2,7 +2,7 @@
 
 It is given a line of JSON on stdin for each job, and answers on stdout: the names of outputs, a
 line each, and then one line of JSON that says {"job": NUMBER, "done": true} or {"job": NUMBER,
-"failed": CODE}. The number is the request's: what comes twice for one job is no answer to the next.
+"failed": CODE}. The number is the request's: a second answer to one job is not one to the next.
 What it prints from one answer to the next is the later job's log. It may print {"ready": true}
 before its first job: that job's time runs from then on.
 
@@ -86,7 +86,7 @@ class Answers:
         self._rest += data
 
     def take_rest(self) -> bytes:
-        """Return what is no whole line."""
+        """Return what is not a whole line."""
         rest, self._rest = self._rest, b""
         return rest
 

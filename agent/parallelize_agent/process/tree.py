@@ -89,7 +89,7 @@ class Child:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def ends_within(self, seconds: float | None) -> bool:
-        """Wait for its end, for ever if there is no limit; answer whether it came."""
+        """Wait for its end, forever if there is no limit; answer whether it came."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(None if seconds is None else seconds * 1000))

@@ -1,4 +1,4 @@
-"""Is it over? What an agent without a job makes of the queue's three counts.
+"""Is the run over? What an idle agent concludes from the queue's three counts.
 
 One empty receive means nothing, and the counts are approximate: they may need a minute to
 settle. So this rule only ever proposes; the manifest and the results have the last word.
@@ -22,7 +22,7 @@ class Step(Enum):
     CHECK = "the queue seems empty: has every job that was sent a result? The leader looks"
     HAND_OVER = "others hold the last messages: leave, unless this agent is the keeper"
     LEAVE_TO_LANE = "all that is left is in lanes that feed no other: leave it to their workers"
-    GIVE_UP = "there was nothing to do for too long: leave"
+    GIVE_UP = "it was idle for too long: leave"
 
 
 class DrainRule:
@@ -62,7 +62,7 @@ class DrainRule:
         return self.empty_seconds >= 2 * usual
 
     def next_step(self, counts: QueueCounts, left_in: Collection[Lane] = ()) -> Step:
-        """Say what to do after an empty receive with no job in hand.
+        """Return what to do after an empty receive, without a job.
 
         `left_in` are the other lanes with messages; it is looked at if this one has none.
         """

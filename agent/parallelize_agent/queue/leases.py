@@ -29,7 +29,7 @@ MARGIN_PER_LEASE = 1 / 12
 end inside it."""
 
 MAX_ROUND_SECONDS = 5.0
-"""How long the keeper rests at the most."""
+"""How long the keeper rests at most."""
 
 
 class LeaseLostError(Exception):

@@ -226,7 +226,7 @@ def look(store: Store, layout: RunLayout, then: Then) -> Seen:
 
 
 def read_record(store: Store, layout: RunLayout) -> tuple[MergeRecord | None, str | None]:
-    """Return the record of the merge, and a version that is no younger than it.
+    """Return the record of the merge, and a version at most as new.
 
     There is no record, but a version, if somebody has written something else in its place.
     """

@@ -59,7 +59,7 @@ class Messages:
         await self.acknowledge(lease)
 
     async def reject(self, lease: Lease, reason: str) -> None:
-        """Move a message that is no job to where somebody can look at it."""
+        """Move a message that is not a job to where somebody can look at it."""
         try:
             await self.dead_letter(lease, reason)
         except Exception as error:

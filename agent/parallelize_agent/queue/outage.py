@@ -188,7 +188,7 @@ class OutlastingStore:
         return self.store.list(prefix, folder_only=folder_only)
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are no error."""
+        """Delete objects; those that do not exist are not an error."""
         names = list(keys)
         await self.outage.outlast(lambda: self.store.delete(names))
 

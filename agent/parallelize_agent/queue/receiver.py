@@ -85,7 +85,7 @@ class Receiver:
                 self._odd_rounds += 1
                 if self._odd_rounds > MAX_ODD_ROUNDS:
                     raise
-                log.exception("a round broke")
+                log.exception("a receive round failed")
                 await self.shutdown.wait(WAIT_SECONDS)
 
     async def _round(self) -> None:
@@ -171,7 +171,7 @@ class Receiver:
         step = self.drain.next_step(counts, left)
         if step is Step.GIVE_UP:
             why = f"; {self._refused}" if self._refused else ""
-            self.shutdown.decide(f"no work for too long (agent.max_idle){why}")
+            self.shutdown.decide(f"idle for too long (agent.max_idle){why}")
         elif step is Step.HAND_OVER and not await self.peers.leads():
             self.shutdown.decide("other workers have the last files")
         elif step is Step.LEAVE_TO_LANE:

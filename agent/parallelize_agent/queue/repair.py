@@ -1,6 +1,6 @@
 """Sending again what the queue has lost: jobs that were sent, and have neither result nor message.
 
-Messages expire after 14 days at the most, and SQS may lose one; the manifest knows better.
+Messages expire after 14 days at most, and SQS may lose one; the manifest knows better.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a worker tells others: heartbeat, metrics, limits of the whole run, and its log."""
+"""What a worker reports: heartbeat, metrics, limits of the whole run, and its log."""

@@ -60,13 +60,13 @@ class CircuitBreaker:
     """The records of attempts that were read, and the mark of the file if it was charged."""
 
     def note_success(self) -> None:
-        """Take note of a job that succeeded here."""
+        """Record a job that succeeded here."""
         self._succeeded += 1
         self._any_success = True
         self._in_a_row = 0
 
     async def note_attempt(self, key: str) -> None:
-        """Take note of a failure that is the job's own, and after which it is tried again."""
+        """Record a failure that is the job's own, and after which it is tried again."""
         if reason := await self._all_in_vain(self.run.current, key):
             await self.pauser.pause(reason)
 

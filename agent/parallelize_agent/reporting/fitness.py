@@ -19,10 +19,10 @@ from parallelize_core.errors import ServiceError
 log = structlog.get_logger()
 
 SUSPECT_AFTER = 3
-"""A worker is suspect after this many failed commands, if none has succeeded on it."""
+"""A worker is suspect after this many failed commands without a success."""
 
 ASK_SECONDS = 1.0
-"""How often a suspect worker looks how others fare."""
+"""How often a suspect worker checks how others do."""
 
 PATIENCE_SECONDS = 600.0
 """How long a suspect worker waits for others that are still at their first commands."""
@@ -32,7 +32,7 @@ SECOND_SICK_SECONDS = 60.0
 
 
 class _Others(Enum):
-    """How the commands of other workers fare, in a sentence each."""
+    """How the commands of other workers do, in a sentence each."""
 
     NONE = "no other worker lives, so nobody can tell"
     SUCCEED = "they have succeeded elsewhere"
@@ -69,11 +69,11 @@ class Fitness:
 
     @property
     def suspect(self) -> bool:
-        """Whether it is being found out if this machine is sick; it receives nothing meanwhile."""
+        """Whether this machine is suspected to be sick; it receives nothing meanwhile."""
         return self._judging is not None and not self._judging.done()
 
     def note_success(self) -> None:
-        """Take note of a job that succeeded."""
+        """Record a job that succeeded."""
         self._not_done.clear()
         if not self._succeeded:
             self._succeeded = True
@@ -81,7 +81,7 @@ class Fitness:
             self._changed()
 
     def note_not_done(self, key: str, reason: str) -> None:
-        """Take note of a job that could not be done for a reason of machine or network."""
+        """Record a job that could not be done for a reason of machine or network."""
         self._not_done.add(key)
         if len(self._not_done) >= self._max_unfit and not self.sick:
             self._fall_sick(
@@ -144,7 +144,7 @@ class Fitness:
                 unknown = True
                 busy |= bool(beat.running)
         if fail:
-            # One that has nothing to do may have nothing to say for ever.
+            # One that has nothing to do may have nothing to say forever.
             return _Others.DIVIDED if busy else _Others.FAIL
         return _Others.UNKNOWN if unknown else _Others.NONE
 

@@ -1,4 +1,4 @@
-"""Tells S3 now and then how this worker is, for `status` and for the choice of the leader."""
+"""Reports this worker's state to S3, for `status` and to choose the leader."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HeartbeatWriter:
         self._wake = asyncio.Event()
 
     def beat(self) -> None:
-        """Write soon: something has changed."""
+        """Write soon: something changed."""
         self._wake.set()
 
     async def run(self) -> None:

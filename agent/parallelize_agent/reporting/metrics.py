@@ -80,7 +80,7 @@ class Publisher:
         self._refused = False
 
     def __call__(self, figures: Sequence[Measurement]) -> None:
-        """Send figures; what goes wrong is logged, and never stops the work."""
+        """Send metrics; errors are logged, and never stop the work."""
         if self._refused:
             return
         data = [{"MetricName": figure.name, "Value": figure.value} for figure in figures]
@@ -89,12 +89,12 @@ class Publisher:
             self._client.put_metric_data(Namespace=self._namespace, MetricData=data)  # type: ignore[arg-type]
         except Exception as error:
             self._refused = code_of(error) in {"AccessDenied", "404"}
-            log.warning("figures not sent", error=str(error), again=not self._refused)
+            log.warning("metrics not sent", error=str(error), again=not self._refused)
 
 
 @dataclass(frozen=True)
 class Lead:
-    """What a worker does for the whole run: it keeps its cost limit, and publishes its figures."""
+    """What a worker does for the whole run: enforce its cost limit, and publish its metrics."""
 
     limit: float | None = None
     publish: Publish | None = None
@@ -102,7 +102,7 @@ class Lead:
     def beside(self, other: Heartbeat) -> Lead:
         """Return what is left when another worker comes first.
 
-        It tells the figures. It keeps a limit only if it was given one, and that is no higher:
+        It tells the figures. It keeps a limit only if it was given one, and not a higher one:
         workers of several launches have the settings of their own launch.
         """
         kept = self.limit and other.max_cost_usd and other.max_cost_usd <= self.limit
@@ -132,7 +132,7 @@ class Metrics:
                 await asyncio.to_thread(self.publish, heartbeat)
 
     def publish(self, heartbeat: Heartbeat) -> None:
-        """Publish what is new; what goes wrong is logged, and never stops the work."""
+        """Publish what is new; errors are logged, and never stop the work."""
         try:
             if self._publish:
                 self._publish(of_worker(heartbeat, self._before))

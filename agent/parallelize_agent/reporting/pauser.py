@@ -24,7 +24,7 @@ MOST_LISTED = 1000
 
 STEPS_BACK = 3
 STEP_BACK_SECONDS = 0.5
-"""How often, and for how long at the most, a job waits that is one of too many at once."""
+"""How often, and for how long at most, a job waits if too many come at once."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _any_unmarked(results: Sequence[str], layout: RunLayout, marks: Collection[s
 
 
 async def first_keys(records: AsyncStore, prefix: str, most: int = MOST_LISTED) -> list[str]:
-    """Return the first keys below a prefix, `most` of them at the most."""
+    """Return the first keys below a prefix, at most `most`."""
     found: list[str] = []
     async for item in records.list(prefix):
         found.append(item.key)

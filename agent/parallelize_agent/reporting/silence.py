@@ -38,7 +38,7 @@ class SilenceBreaker:
     _any_output: bool = False
 
     def note_output(self) -> None:
-        """Take note of a job that has succeeded with an output."""
+        """Record a job that succeeded with an output."""
         self._any_output = True
 
     async def admit(self, key: str, left: Sequence[str]) -> bool:

@@ -1,10 +1,10 @@
-"""What a worker has done so far, counted."""
+"""Counts of what a worker has done so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from parallelize_agent.job.job import Decision, Fate
+from parallelize_agent.job.job import Decision, DecisionKind
 from parallelize_agent.process.command import Outcome
 
 
@@ -27,18 +27,18 @@ def counted(counts: Counts, key: str, outcome: Outcome | None, decision: Decisio
     """Return the counts with one more job, whose command ended with `outcome` if it began."""
     seconds = outcome.usage.seconds if outcome else 0.0
     counts = replace(counts, busy_seconds=round(counts.busy_seconds + seconds, 3))
-    match decision.fate:
-        case Fate.SUCCEEDED:
+    match decision.kind:
+        case DecisionKind.SUCCEEDED:
             return replace(counts, done=counts.done + 1)
-        case Fate.FAILED if decision.charged or decision.final:
+        case DecisionKind.FAILED if decision.charged or decision.final:
             return replace(
                 counts,
                 failed=counts.failed + decision.final,
                 last_failure=f"{key}: {decision.message}",
             )
-        case Fate.FAILED:
+        case DecisionKind.FAILED:
             return replace(counts, handed_back=counts.handed_back + 1)
-        case Fate.LOST:
+        case DecisionKind.LOST:
             return replace(counts, lost=counts.lost + 1)
         case _:
             return counts

@@ -79,7 +79,7 @@ _PASSING_ERRORS = {
 
 
 class ReplyError(Exception):
-    """An answer that is no success; `code` is without prefix and suffix."""
+    """An answer that is not a success; `code` is without prefix and suffix."""
 
     def __init__(self, reply: Reply) -> None:
         code, self.message = _words(reply)

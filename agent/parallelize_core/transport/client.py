@@ -31,7 +31,7 @@ T = TypeVar("T")
 _WITH_LENGTH = {"DELETE", "POST", "PUT"}
 
 MAX_REFUSAL_BYTES = 1024 * 1024
-"""What is read of an answer that is no success: S3's and SQS's have hundreds of bytes."""
+"""What is read of an answer that is not a success: S3's and SQS's have hundreds of bytes."""
 
 EXPECT_BYTES = 1024 * 1024
 """From this length on a server is asked before a body is sent.
@@ -269,7 +269,7 @@ class Client:
 
 
 async def _refusal(answer: Answer) -> bytes:
-    """Return the body of an answer that is no success, or as much of it as is of use."""
+    """Return the body of an answer that is not a success, or as much of it as is of use."""
     body = b""
     while len(body) < MAX_REFUSAL_BYTES and (chunk := await answer.chunk()):
         body += chunk

@@ -28,7 +28,7 @@ _BUFFER_BYTES = 1024 * 1024
 
 
 class BrokenAnswerError(ConnectionError):
-    """An answer that breaks off, or that is no HTTP."""
+    """An answer that breaks off, or that is not HTTP."""
 
 
 class PatienceError(TimeoutError):
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
             self.abort(error)
         except Exception as error:  # whatever a parser raises, the answer is not to be trusted
             if not answer.ended:
-                broken = BrokenAnswerError(f"an answer that is no HTTP: {error}")
+                broken = BrokenAnswerError(f"an answer that is not HTTP: {error}")
                 broken.__cause__ = error
                 self.abort(broken)
                 return

@@ -105,7 +105,7 @@ class Uploads:
         return await each(self._parts, parts_of(size), send)
 
     def _abort(self, client: Client, key: str, upload: str) -> None:
-        """Remove the parts, which would cost money for ever; nobody waits for it.
+        """Remove the parts, which would cost money forever; nobody waits for it.
 
         If that fails, the bucket's lifecycle rule removes them.
         """

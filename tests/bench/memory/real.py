@@ -34,7 +34,7 @@ SCALE = 20
 MACHINE_BYTES = 32 * 10**9 // SCALE
 CPUS = 16
 SECONDS = 8
-"""What a job takes as a rule: long beside the half second in which it is looked at."""
+"""What a job usually takes: long beside the half second in which it is looked at."""
 
 SPREAD = math.log(5.7 / 1.8) / 2.326
 

@@ -174,7 +174,7 @@ def test_a_delete_that_fails_oddly_leaves_no_lease_that_is_renewed_for_ever(
 
     def break_deletes(call: str) -> None:
         if call == "delete":
-            raise ValueError("the answer is no JSON")
+            raise ValueError("the answer is not JSON")
 
     worker = bench.worker("w1", queue=FaultyQueue(bench.queue, Faults(break_deletes)))
     with at_work(worker) as (background,):
@@ -321,7 +321,7 @@ def test_a_transfer_that_never_ends_does_not_keep_a_worker_from_leaving(
     hanging = HangingStore(bench.store, f"get {bench.layout.input.key('stuck')}")
     with at_work(bench.worker("w1", open_store=lambda _: hanging)) as (worker,):
         until(lambda: hanging.hangs and bench.has_result("x"))
-        worker.worker.shut_down("it was told to stop (SIGTERM)", 0, imposed=True)
+        worker.worker.shut_down("it was asked to stop (SIGTERM)", 0, imposed=True)
         worker.join()
     assert [(job.key, job.attempt) for job in bench.waiting()] == [("stuck", 1)]
     assert bench.queue.counts().visible == 1, "it is handed back, and not left to its lease"

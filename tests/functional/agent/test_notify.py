@@ -285,7 +285,7 @@ def test_a_record_of_how_to_tell_that_cannot_be_read_is_not_logged(make: MakeBen
     bench.add({"a": b""})
     with capture_logs() as lines:
         assert bench.run().reason == "every job has its result"
-    assert "people not told" in [line["event"] for line in lines]
+    assert "notification not sent" in [line["event"] for line in lines]
     assert "secret-part" not in json.dumps(lines, default=str)
 
 

@@ -172,7 +172,7 @@ def test_an_environment_that_is_broken_ends_the_agent_and_status_can_say_why(
     site: Site, ended: Ended
 ) -> None:
     site.prepare("true", "x")
-    site.store.put("env.zip", b"this is no zip")
+    site.store.put("env.zip", b"this is not a zip file")
     code, lines = ended(site.start())
     assert code == 2
     beat = site.heartbeat()

@@ -130,7 +130,7 @@ def test_one_who_is_not_the_keeper_sends_nothing(make: MakeBench) -> None:
     bench = make("true", config=config)
     bench.add({"x": b""}, send=False)
     other_worker(bench, "w0")
-    assert bench.run("w1").reason == "no work for too long (agent.max_idle)"
+    assert bench.run("w1").reason == "idle for too long (agent.max_idle)"
     assert bench.queue.bodies() == []
 
 
@@ -169,7 +169,7 @@ def test_a_worker_leaves_after_max_idle_whatever_the_counts_say(make: MakeBench)
     )
     bench.add({"x": b""})
     bench.queue.receive(1, 0, 600)
-    assert bench.run().reason == "no work for too long (agent.max_idle)"
+    assert bench.run().reason == "idle for too long (agent.max_idle)"
 
 
 def test_work_that_comes_late_keeps_a_worker_from_leaving(make: MakeBench) -> None:

@@ -100,7 +100,7 @@ def test_a_failing_set_up_is_the_workers_fault_and_no_jobs(make: MakeBench) -> N
     assert [job.attempt for job in bench.waiting()] == [1]
     heartbeat = bench.heartbeat()
     assert heartbeat.state is WorkerState.FAILED
-    assert heartbeat.reason == "the set-up ./setup.sh has failed: exit 3: no such package"
+    assert heartbeat.reason == "the set-up ./setup.sh failed: exit 3: no such package"
     assert heartbeat.fix == "parallelize logs --setup"
 
 
@@ -125,7 +125,7 @@ def test_a_set_up_has_a_time_limit(make: MakeBench) -> None:
     bench = bench_with(make, "exec sleep 60", setup=slow)
     departure = bench.run()
     assert departure.error
-    assert departure.error.what == "the set-up ./setup.sh has failed: it ran longer than 0.3 s"
+    assert departure.error.what == "the set-up ./setup.sh failed: it ran longer than 0.3 s"
 
 
 def test_a_worker_that_has_to_leave_does_not_wait_for_its_set_up(
@@ -204,7 +204,6 @@ def test_a_machine_that_root_could_not_set_up_takes_no_job(make: MakeBench, tmp_
     departure = bench.run()
     assert isinstance(departure.error, SetupError)
     assert bench.heartbeat().reason == (
-        "the machine's set-up as root has failed: exit-code 100: "
-        "E: Unable to locate package samtool"
+        "the machine's set-up as root failed: exit-code 100: E: Unable to locate package samtool"
     )
     assert [job.attempt for job in bench.waiting()] == [1]

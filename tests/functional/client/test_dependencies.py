@@ -228,7 +228,7 @@ def test_a_lock_of_conda_packages_goes_to_its_installer(
 def test_a_conda_list_that_is_no_lock_is_told(listed: Project, capsys: Captured) -> None:
     write(listed, "environment.yml", "dependencies: [gdal]\n")
     assert prepared(listed).dependencies is None
-    assert "environment.yml of the environment is no lock" in capsys.readouterr().err
+    assert "environment.yml of the environment is not a lock" in capsys.readouterr().err
 
 
 def test_two_lists_are_not_guessed_between(listed: Project, capsys: Captured) -> None:

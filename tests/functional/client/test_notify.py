@@ -84,8 +84,8 @@ def test_the_page_on_a_run_does_not_have_the_secret_either(told: Project) -> Non
     [
         (f"http://hooks.example.org/{SECRET}", "a webhook has an https:// address"),
         (f"https://ana:{SECRET}@hooks.example.org/", "no user name and no password"),
-        (f"https:///{SECRET}", "this is no web address"),
-        (f"https://hooks.example.org:x/{SECRET}", "this is no web address"),
+        (f"https:///{SECRET}", "this is not a web address"),
+        (f"https://hooks.example.org:x/{SECRET}", "this is not a web address"),
         (f"htps://hooks.example.org/{SECRET}", "a webhook has an https:// address"),
         (f"./tell '{SECRET}", "this command cannot be read"),
         (" ", "it is empty"),

@@ -69,7 +69,7 @@ def test_killing_workers_that_work_is_not_proposed(account, parallelize, old_wor
         beat(account, worker, seen=time.time())
     _, found = findings(parallelize)
     assert found["leftovers"]["verdict"] == "good"
-    assert "2 machines at work" in found["leftovers"]["text"]
+    assert "2 machines working" in found["leftovers"]["text"]
     assert found["leftovers"]["fix"] == ""
 
 

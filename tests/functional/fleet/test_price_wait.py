@@ -133,7 +133,7 @@ def test_a_look_that_fails_for_a_while_is_made_again(
     [
         (("0",), "takes a price in USD an hour, above 0"),
         (("0.05", "--market", "on-demand"), "waits for spot prices, and no spot worker"),
-        (("0.05", "--fleet", "persistent"), "waits for no price"),
+        (("0.05", "--fleet", "persistent"), "cannot wait"),
     ],
 )
 def test_what_cannot_be_waited_for_is_refused_at_once(scans, parallelize, words, told):

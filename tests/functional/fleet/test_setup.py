@@ -291,7 +291,7 @@ def test_setup_says_that_the_policy_of_a_bucket_that_was_there_is_not_its_own(
     account, parallelize, monkeypatch
 ):
     _, _, err = parallelize("setup", "--dry-run")
-    assert "bucket bucket is there already; its policy is its owner's matter" in err
+    assert "bucket bucket exists already; its policy is left to its owner" in err
     monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
     _, _, err = parallelize("setup", "--dry-run")
     assert "is there already" not in err

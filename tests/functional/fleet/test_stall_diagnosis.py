@@ -57,7 +57,7 @@ def test_a_worker_that_ec2_does_not_know_any_more_is_gone(scans, parallelize):
     beat(scans, machine["InstanceId"], datetime.now(UTC).timestamp() - 600)
     assert why(scans) is None  # overdue, but there
     scans.client("ec2").terminate_instances(InstanceIds=[machine["InstanceId"]])
-    assert "is gone without a word" in why(scans)
+    assert "is gone without a last heartbeat" in why(scans)
 
 
 def test_a_machine_that_is_there_and_silent_for_too_long_hangs(scans, parallelize):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from parallelize.local.message_index import MessageIndex, State
-from parallelize.local.timetable import SMALLEST_REBUILD, Timetable
+from parallelize.local.schedule import SMALLEST_REBUILD, Schedule
 
 RETENTION = 40
 seconds = st.integers(min_value=0, max_value=15)
@@ -119,8 +119,8 @@ TestQueueHistory = QueueHistory.TestCase
 TestQueueHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_a_timetable_forgets_what_is_rescheduled_and_discarded() -> None:
-    table: Timetable[str] = Timetable()
+def test_a_schedule_forgets_what_is_rescheduled_and_discarded() -> None:
+    table: Schedule[str] = Schedule()
     for time in range(10_000):
         table.set("lease", time)
         table.set("other", time)

@@ -12,7 +12,7 @@ from tests.unit.fleet.examples import kind
 
 from parallelize import stack
 from parallelize.bucket import auto_name
-from parallelize.fleet import gather
+from parallelize.fleet import describe
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.permissions import Where, asks
 from parallelize.fleet.prices import price_list_region
@@ -81,7 +81,7 @@ def test_prices_in_yuan_are_not_taken_for_dollars(account):
     assert price_list_region("cn-north-1") == "cn-northwest-1"
     ec2 = account.client("ec2")
     clients = FactClients(ec2, ec2, ec2, account.client("pricing"))
-    subnets = gather.find_subnets(ec2, ())
-    pools = gather.find_pools(clients, "cn-north-1", subnets, [kind("c7i.xlarge")])
+    subnets = describe.find_subnets(ec2, ())
+    pools = describe.find_pools(clients, "cn-north-1", subnets, [kind("c7i.xlarge")])
     assert pools
     assert {pool.spot_usd for pool in pools} == {None}

@@ -53,7 +53,7 @@ def user() -> JobUser:
 
 @pytest.fixture
 def space() -> Iterator[ScratchSpace]:
-    """Scratch folders with users, in a place that is no job's own."""
+    """Scratch folders with users, in a place that is not a job's own."""
     with tempfile.TemporaryDirectory(dir="/var/cache") as folder:
         Path(folder).chmod(0o711)
         yield ScratchSpace(Path(folder) / "jobs", JobUsers.named(ACCOUNT))
@@ -176,7 +176,7 @@ def test_a_machine_that_can_keep_jobs_apart_passes_the_check(space: ScratchSpace
 
 @needs_root
 def test_a_work_folder_that_jobs_would_not_find_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot keep jobs apart"):
+    with pytest.raises(UsageError, match="cannot isolate jobs"):
         ScratchSpace(tmp_path / "jobs", JobUsers.named(ACCOUNT)).check()
 
 

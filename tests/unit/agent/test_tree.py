@@ -109,7 +109,7 @@ def test_a_command_that_cannot_be_started_leaves_nothing(tmp_path: Path) -> None
 
 
 RESTLESS = {
-    "execs itself for ever": '[ -s pid ] || echo $$ > pid; exec sh "$0"',
+    "execs itself forever": '[ -s pid ] || echo $$ > pid; exec sh "$0"',
     "goes, and leaves its work to a child": """
         [ "$1" ] && exec sleep 1000
         echo $$ > pid; sh "$0" last &

@@ -47,7 +47,7 @@ def test_a_webhook_may_lead_to_the_internet_and_to_a_private_network(address: st
     [("http://127.0.0.1:1/x", False), ("ftp://127.0.0.1/x", True), ("file:///etc/passwd", True)],
 )
 def test_only_https_is_spoken(url: str, on_loopback: bool) -> None:
-    with pytest.raises(ServiceError, match="no https:// address"):
+    with pytest.raises(ServiceError, match="not an https:// address"):
         post(url, {}, on_loopback=on_loopback)
 
 

@@ -82,7 +82,7 @@ def test_a_file_that_no_download_has_written_stays(tmp_path: Path, name: str) ->
     outputs = [put(store, name), put(store, "other.txt")]
     fetched, (refusal,) = fetch_all(store, tmp_path, outputs)
     assert (fetched, refusal.key) == (1, name)
-    assert "no download has written" in refusal.why
+    assert "no download wrote" in refusal.why
     assert (tmp_path / name).read_bytes() == b"CONTENT"
 
 
@@ -110,7 +110,7 @@ def test_a_folder_where_an_output_should_be_stays(tmp_path: Path) -> None:
     store = InMemoryStore()
     (tmp_path / "a.txt").mkdir()
     _, (refusal,) = fetch_all(store, tmp_path, [put(store, "a.txt")])
-    assert refusal.why.startswith("a folder of this name is there")
+    assert refusal.why.startswith("a folder of this name exists")
     assert (tmp_path / "a.txt").is_dir()
 
 
@@ -182,7 +182,7 @@ def test_a_link_in_place_of_an_output_stays_and_is_not_followed(tmp_path: Path) 
     output = put(store, "a.txt")
     assert not is_there(folder / "a.txt", output, KnownContents(None))
     _, (refusal,) = fetch_all(store, folder, [output])
-    assert refusal.why.startswith("a link of this name is there")
+    assert refusal.why.startswith("a link of this name exists")
     assert (folder / "a.txt").is_symlink()
     assert outside.read_bytes() == b"content"
 

@@ -324,7 +324,7 @@ def test_a_cursor_whose_answer_was_lost_is_known_again(nth: int) -> None:
 def test_another_senders_cursor_is_not_taken_for_ones_own() -> None:
     store, _ = store_with(3)
     hold = take(store, 1000.0)
-    # Somebody else has taken the right at the very same time, so only the holder tells.
+    # Somebody else has taken the right at exactly the same time, so only the holder tells.
     theirs = hold.cursor.model_copy(update={"holder": "another"})
     store.put(hold.key, theirs.encode())
     with pytest.raises(ServiceError, match="another enqueue"):

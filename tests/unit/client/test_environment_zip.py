@@ -98,7 +98,7 @@ def test_an_ignored_link_need_not_lead_anywhere(tmp_path: Path) -> None:
 def test_a_link_in_a_circle_is_refused(tmp_path: Path) -> None:
     env = environment(tmp_path)
     (env / "lib" / "up").symlink_to(env)
-    with pytest.raises(UsageError, match="link to a folder that it lies in"):
+    with pytest.raises(UsageError, match="links to a folder that contains it"):
         zip_folder(env, tmp_path / "z.zip")
 
 

@@ -136,7 +136,7 @@ def a_dangling_link(folder: Path) -> str:
 def a_circle(folder: Path) -> str:
     make(folder, "in/a/file")
     (folder / "in" / "a" / "up").symlink_to(folder / "in")
-    return "a/up: it is a link to a folder that it lies in"
+    return "a/up: it links to a folder that contains it"
 
 
 def a_pipe(folder: Path) -> str:

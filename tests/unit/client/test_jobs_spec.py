@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.core.strategies import accepted_key
 
 from parallelize.runs.jobs.spec import FileRef, below, row_name, shown_name, value_name
-from parallelize.runs.which import find_key
+from parallelize.runs.key_lookup import find_key
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
 

@@ -47,7 +47,7 @@ def test_a_command_without_a_place_is_no_template(text: str) -> None:
 def test_what_gnu_parallel_has_besides_is_refused_with_what_there_is(
     text: str, unknown: str
 ) -> None:
-    with pytest.raises(UsageError, match="nothing takes the place of") as caught:
+    with pytest.raises(UsageError, match="is not a known placeholder") as caught:
         split_template(text.replace("UNKNOWN", unknown))
     assert unknown in caught.value.what
     assert "{/.}" in (caught.value.fix or "")
@@ -55,7 +55,7 @@ def test_what_gnu_parallel_has_besides_is_refused_with_what_there_is(
 
 @pytest.mark.parametrize("unknown", ["{%}", "{-1}"])
 def test_an_unknown_placeholder_of_a_shells_word_is_refused_too(unknown: str) -> None:
-    with pytest.raises(UsageError, match="nothing takes the place of"):
+    with pytest.raises(UsageError, match="is not a known placeholder"):
         split_template(as_text(["tool", f"n={unknown}", "{}"]))
 
 

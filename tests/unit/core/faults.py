@@ -65,7 +65,7 @@ BREAKDOWNS: tuple[Exception, ...] = (
 
 
 class Raising:
-    """Stands in for a client of AWS: answers as told, and raises whatever is no answer."""
+    """Stands in for a client of AWS: answers as told, and raises whatever is not an answer."""
 
     def __init__(self, otherwise: Exception, **answers: Any) -> None:
         self._otherwise = otherwise

@@ -132,7 +132,7 @@ class TestLeftovers:
     def test_a_worker_at_work_is_none(self):
         finding = judge_leftovers([left()], ours={"scans"}, working={"i-1"})
         assert finding.verdict is Verdict.GOOD
-        assert "1 machine at work" in finding.text
+        assert "1 machine working" in finding.text
         assert not finding.fix
 
     def test_a_machine_without_a_sign_of_life_is_one(self):

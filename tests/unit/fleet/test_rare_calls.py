@@ -21,10 +21,10 @@ from parallelize.fleet import (
     alarms,
     autoscaling,
     call_limits,
+    describe,
     dry_runs,
     early_end,
     execute,
-    gather,
     group,
     images,
     instances,
@@ -46,7 +46,7 @@ from parallelize.fleet.pool_choice import Dear
 from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
-from parallelize.operations import in_use, quota_request
+from parallelize.operations import quota_request, usage_check
 from parallelize.stack.deploy import Stack
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.names import Names
@@ -59,7 +59,7 @@ TYPE = facts().pools[0].type
 DEAR = Dear(facts().pools, 0.01)
 ASK = permissions.Ask(("sqs:SendMessage",), "*")
 CALLER = "arn:aws:sts::123456789012:assumed-role/lab/me"
-PLACE = gather.Place("123456789012", "eu-west-1", (), ("c7i.xlarge",), "auto")
+PLACE = describe.Place("123456789012", "eu-west-1", (), ("c7i.xlarge",), "auto")
 GROUP = {
     "AutoScalingGroupName": "parallelize-run",
     "DesiredCapacity": 1,
@@ -104,15 +104,19 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     early_end.watch: lambda aws: early_end.watch(aws, RUN, ["i-1"]),
     execute.execute: lambda aws: execute.execute(PLAN, compute_clients(aws)),
     execute.ensure_template: lambda aws: execute.ensure_template(PLAN, {}, aws),
-    gather.gather: lambda aws: gather.gather(fact_clients(aws), PLACE, Work(1), RUN),
-    gather.find_subnets: lambda aws: gather.find_subnets(aws, ()),
-    gather.find_security_groups: lambda aws: gather.find_security_groups(aws, [SUBNET], RUN),
-    gather.check_security_groups: lambda aws: gather.check_security_groups(aws, ["g"], [SUBNET]),
-    gather.find_types: lambda aws: gather.find_types(aws, ["c7i.xlarge"]),
-    gather.find_pools: lambda aws: gather.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
-    gather.find_quotas: lambda aws: gather.find_quotas(fact_clients(aws), [TYPE]),
-    gather.gp3_gib: gather.gp3_gib,
-    gather.find_limit: lambda aws: gather.find_limit(aws, "L-1216C47A"),
+    describe.describe_launch: lambda aws: describe.describe_launch(
+        fact_clients(aws), PLACE, Work(1), RUN
+    ),
+    describe.find_subnets: lambda aws: describe.find_subnets(aws, ()),
+    describe.find_security_groups: lambda aws: describe.find_security_groups(aws, [SUBNET], RUN),
+    describe.check_security_groups: lambda aws: describe.check_security_groups(
+        aws, ["g"], [SUBNET]
+    ),
+    describe.find_types: lambda aws: describe.find_types(aws, ["c7i.xlarge"]),
+    describe.find_pools: lambda aws: describe.find_pools(fact_clients(aws), "r", [SUBNET], [TYPE]),
+    describe.find_quotas: lambda aws: describe.find_quotas(fact_clients(aws), [TYPE]),
+    describe.gp3_gib: describe.gp3_gib,
+    describe.find_limit: lambda aws: describe.find_limit(aws, "L-1216C47A"),
     group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: lambda aws: group.find_all(aws, RUN),
@@ -128,7 +132,9 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     images.find_images: lambda aws: images.find_images(aws, aws, "auto", ["x86_64"]),
     images.newest: lambda aws: images.newest(aws, "x86_64"),
     images.by_id: lambda aws: images.by_id(aws, "ami-12345678"),
-    in_use.runs_with_messages: lambda aws: in_use.runs_with_messages(aws, RUN.of_all_runs),
+    usage_check.runs_with_messages: lambda aws: usage_check.runs_with_messages(
+        aws, RUN.of_all_runs
+    ),
     instances.find: lambda aws: instances.find(aws, RUN),
     instances.vcpus_in_use: instances.vcpus_in_use,
     instances.terminate: lambda aws: instances.terminate(aws, ["i-1"]),
@@ -176,7 +182,8 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
 ANSWER_WITHOUT = {
     call_limits.find_call_limits,
     early_end.watch,
-    gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, price_wait.wait,
+    describe.find_limit, describe.find_quotas, permissions.principal, placement.ask,
+    price_wait.wait,
     prices.on_demand, prices.told,
     quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
@@ -238,7 +245,7 @@ def test_an_answer_without_sense_ends_in_no_error_but_ours(
     try:
         CALLS[call](NonsenseClient(answer))
     except ParallelizeError as error:
-        assert not isinstance(error, AccessError)  # noqa: PT017 - it may also be no error
+        assert not isinstance(error, AccessError)  # noqa: PT017 - it may also be not an error
 
 
 def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:
@@ -255,7 +262,7 @@ def _modules() -> Iterator[ModuleType]:
     for package in (parallelize.fleet, parallelize.image):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
-    yield from (bucket, queues, in_use, quota_request)
+    yield from (bucket, queues, quota_request, usage_check)
 
 
 def _taking_clients(module: ModuleType) -> Iterator[Callable[..., Any]]:

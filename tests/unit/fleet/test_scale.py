@@ -63,7 +63,7 @@ def test_workers_that_aws_does_not_end_are_an_error_and_those_that_go_are_none()
     plan = ScalePlan(1, leaving=(machine("stays"), machine("goes")))
     gone = Compute(Names("scans"), (machine("goes", state="stopping"), machine("wanted")), None)
     check_gone(plan, gone)
-    with pytest.raises(ServiceError, match="1 worker that was told to leave is still there"):
+    with pytest.raises(ServiceError, match="1 worker that was asked to leave is still there"):
         check_gone(plan, Compute(Names("scans"), (machine("stays"), machine("wanted")), None))
 
 

@@ -182,7 +182,7 @@ def test_a_run_in_mid_way_says_so_and_why_it_does_not_get_on() -> None:
     machines = {"i-1": machine("i-1", "running")}
     text = Page(render(report_on(scene, machines=machines))).text
     assert "still going on" in text
-    assert "1 at work" in text
+    assert "1 active" in text
     scene.describe(paused="the first 20 files have all failed")
     assert "the run is paused" in Page(render(report_on(scene))).text
 

@@ -201,7 +201,7 @@ def test_watching_ends_with_the_status_that_ends_it() -> None:
 def test_the_page_repeats_the_last_words_of_a_worker_to_their_end() -> None:
     scene = Scene()
     scene.prepare("a")
-    last = "the set-up ./setup.sh has failed: exit 1: E: Unable to locate package samtool"
+    last = "the set-up ./setup.sh failed: exit 1: E: Unable to locate package samtool"
     scene.beat("i-1", state=WorkerState.FAILED, reason=last)
     shown = " ".join(line.strip() for line in page(status_of(scene.snapshot())))
     assert last in shown

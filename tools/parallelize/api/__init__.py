@@ -1,4 +1,4 @@
-"""For Python callers: one command over many parameters, and what came of each.
+"""For Python callers: run one command over many parameters, and return each outcome.
 
     import parallelize
 

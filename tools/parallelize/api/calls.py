@@ -1,4 +1,4 @@
-"""Carrying a run through for a Python caller, who is told of each job as soon as it has ended."""
+"""Executes a run for a Python caller, and reports each job as soon as it has ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Tell = Callable[[int, Outcome], None]
 
 
 class Options(TypedDict, total=False):
-    """What a call may say beside its command, its name and its jobs; see `map`."""
+    """The options of a call besides its command, name and jobs; see `map`."""
 
     env: str | os.PathLike[str] | None
     workers: int | None
@@ -42,7 +42,7 @@ class Options(TypedDict, total=False):
 
 
 def make_call(command: str, name: str, **options: Unpack[Options]) -> Call:
-    """Return the call of a run of this name; TypeError for an option that there is none of."""
+    """Return the call of a run of this name; TypeError for an unknown option."""
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"unexpected keyword argument: {', '.join(sorted(unknown))}")
     env, config, local = options.get("env"), options.get("config"), options.get("local", False)
@@ -72,13 +72,13 @@ class Call:
     retry: bool = False
 
     def carry(self, source: Source, tell: Tell) -> None:
-        """Do all that is asked for, and tell of each task at the end, once."""
+        """Do all that is asked for, and report each task once, at the end."""
         self._carry(source, tell, live=False)
 
     def follow(
         self, source: Source, tell: Tell, join: Callable[[Context], bool] = lambda _: False
     ) -> None:
-        """Do all that is asked for, and tell of each task as soon as its job has ended, once.
+        """Do all that is asked for, and report each task once, as soon as its job has ended.
 
         `join` is called at each look, and may add to the source; it says whether it has.
         """
@@ -108,7 +108,7 @@ class Call:
 
 @dataclass
 class Following:
-    """Takes snapshots of a run, and tells of the tasks whose jobs have ended since the last."""
+    """Takes snapshots of a run, and reports the tasks whose jobs have ended since the last."""
 
     context: Context
     source: Source
@@ -183,7 +183,7 @@ def explained() -> Iterator[None]:
 
 @contextmanager
 def variables_kept() -> Iterator[None]:
-    """Set the variables of this process back at the end: `local` changes them."""
+    """Restore the variables of this process at the end: `local` changes them."""
     before = dict(os.environ)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What came of one job, for Python callers, and of many together."""
+"""The outcome of one job, for Python callers, and of many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class JobError(ParallelizeError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one job: its outputs here, or why there are none.
+    """The outcome of one job: its outputs here, or why there are none.
 
     `item` is what was asked for: an item, a row, or a file's name. `parameters` are the job's
     variables by name: those of its row or grid, or the item itself if it is a dictionary.
@@ -37,7 +37,7 @@ class Outcome:
     parameters: Mapping[str, Any]
 
     def value(self) -> Any:
-        """Return what is in the job's one output of JSON.
+        """Return the content of the job's one JSON output.
 
         Raises JobError if the job has not succeeded, UsageError if there is not one such output.
         """

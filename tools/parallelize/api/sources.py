@@ -53,7 +53,7 @@ class Items:
     _tasks: list[Task] = field(default_factory=list)
 
     def add(self, item: Any) -> Task:
-        """Write one more; raise UsageError if it is no JSON."""
+        """Write one more; raise UsageError if it is not JSON."""
         body = _encoded(len(self._tasks), item)
         key = f"{hashlib.sha256(body).hexdigest()[:16]}/{INPUT}"
         path = self.folder / key

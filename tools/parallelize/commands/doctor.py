@@ -22,20 +22,20 @@ def doctor(
         int | None,
         Parameter(
             name="--request-quota",
-            help="Ask AWS for N vCPUs in the market of the settings.",
+            help="Request a quota of N vCPUs for workers.market.",
         ),
     ] = None,
     dry_run: Annotated[
         bool, SWITCH, Parameter(help="With --request-quota or --live: say what would be done.")
     ] = False,
     live: Annotated[
-        bool, SWITCH, Parameter(help="Try what no emulator shows; at most $0.001. Asks first.")
+        bool, SWITCH, Parameter(help="Try real AWS calls; at most $0.001. Asks first.")
     ] = False,
     machine: Annotated[
         bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
     ] = False,
     transcript: Annotated[
-        Path | None, Parameter(help="With --live: where its calls are written down.")
+        Path | None, Parameter(help="With --live: the file that records its calls.")
     ] = None,
     yes: Yes = False,
     json: Json = False,
@@ -91,4 +91,4 @@ def _request_quota(context: Context, vcpus: int, *, dry_run: bool) -> None:
         say_plan(f"would ask AWS {plan.words} in {context.region}")
         return
     say(f"asked AWS {plan.words}: {quota_request.send(context, plan)}")
-    say("it answers within minutes to days; parallelize doctor shows the quota that holds")
+    say("AWS answers within minutes to days; parallelize doctor shows the current quota")

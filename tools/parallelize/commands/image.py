@@ -18,7 +18,7 @@ DEFAULT_BASE = "debian-13"
 DEFAULT_ARCHITECTURE = "amd64"
 DEFAULT_KEEP = 3
 
-app = App(name="image", help="Make the workers' machine image.", help_epilogue=epilogue("image"))
+app = App(name="image", help="Build the workers' machine image.", help_epilogue=epilogue("image"))
 
 
 @app.command(help_epilogue=epilogue("image build"))

@@ -12,7 +12,7 @@ from parallelize.options import SWITCH, DryRun
 
 
 def init(
-    folder: Annotated[Path, Parameter(name="DIR", help="The folder; made if need be.")] = Path(),
+    folder: Annotated[Path, Parameter(name="DIR", help="The folder; created if missing.")] = Path(),
     /,
     *,
     example: Annotated[

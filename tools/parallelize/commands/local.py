@@ -72,13 +72,13 @@ def status(*, json: Json = False) -> None:
 def interrupt(
     machine: MachineId,
     *,
-    seconds: Annotated[float, Parameter(help="How long it has until it is taken.")] = 120.0,
+    seconds: Annotated[float, Parameter(help="Seconds from the notice to the power cut.")] = 120.0,
 ) -> None:
     """Give a machine a spot notice."""
     from parallelize.operations.local import running_cloud
 
     running_cloud().interrupt(machine, seconds)
-    say(f"{escape(machine)} will be gone in {seconds:g} s, and has been told")
+    say(f"{escape(machine)} will be gone in {seconds:g} s; it has the notice")
 
 
 @app.command(help_epilogue=epilogue("local kill"))

@@ -19,7 +19,7 @@ def logs(
     ] = None,
     *,
     setup: Annotated[
-        bool, SWITCH, Parameter(help="What the set-up has printed on each worker instead.")
+        bool, SWITCH, Parameter(help="Show what the set-up printed on each worker instead.")
     ] = False,
     attempt: Annotated[int | None, Parameter(help="Only this attempt, counted from 1.")] = None,
     json: Json = False,

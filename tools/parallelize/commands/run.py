@@ -38,7 +38,7 @@ def run(
     again: Annotated[
         bool,
         SWITCH,
-        Parameter(help="Process finished files once more: those named as WORDS, else all."),
+        Parameter(help="Process finished files once more: those named as WORDS, or all."),
     ] = False,
     work: Work = NO_WORK,
     finished: Finished = NOT_SAID,

@@ -13,7 +13,7 @@ from parallelize_core.lane import Lane
 
 
 def scale(
-    count: Annotated[int, Parameter(help="How many workers there shall be.")],
+    count: Annotated[int, Parameter(help="The number of workers to have.")],
     *,
     lane: LaneName = "main",
     dry_run: DryRun = False,

@@ -16,16 +16,18 @@ from parallelize_core.errors import UsageError
 
 def setup(
     *,
-    email: Annotated[str | None, Parameter(help="Who is told of alarms.")] = None,
-    phone: Annotated[str | None, Parameter(help="A number for alarms by SMS.")] = None,
+    email: Annotated[str | None, Parameter(help="E-mail address for alarms.")] = None,
+    phone: Annotated[str | None, Parameter(help="Phone number for alarms by SMS.")] = None,
     set_: Annotated[
         tuple[str, ...],
         Parameter(name="--set", help="Another parameter: NAME=VALUE.", show_default=False),
     ] = (),
-    print_template: Annotated[bool, SWITCH, Parameter(help="Print it, do nothing.")] = False,
-    outputs: Annotated[bool, SWITCH, Parameter(help="Print what the stack made.")] = False,
-    delete: Annotated[bool, SWITCH, Parameter(help="Take the stack away.")] = False,
-    force: Annotated[bool, SWITCH, Parameter(help="Delete though queues hold messages.")] = False,
+    print_template: Annotated[
+        bool, SWITCH, Parameter(help="Print the template, do nothing.")
+    ] = False,
+    outputs: Annotated[bool, SWITCH, Parameter(help="Print the stack's outputs.")] = False,
+    delete: Annotated[bool, SWITCH, Parameter(help="Delete the stack.")] = False,
+    force: Annotated[bool, SWITCH, Parameter(help="Delete even if queues hold messages.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -62,7 +64,7 @@ def setup(
     elif operation.deploy(context, there, given, partial(confirm, yes=yes)):
         _show(operation.find_outputs(there), json=False)
     else:
-        say("the stack is as it should be; nothing to change")
+        say("the stack is up to date")
 
 
 def _show(outputs: Mapping[str, str], *, json: bool) -> None:

@@ -13,7 +13,7 @@ from parallelize.options import NOTHING, SWITCH, Common, Json
 def status(
     *,
     watch_: Annotated[
-        bool, SWITCH, Parameter(name="--watch", help="Go on until every file has a result.")
+        bool, SWITCH, Parameter(name="--watch", help="Update until every file has a result.")
     ] = False,
     json: Json = False,
     common: Common = NOTHING,

@@ -1,4 +1,4 @@
-"""What the dashboard reads: each run through one reader, however many people look at it."""
+"""Reads for the dashboard: one reader per run, however many people watch it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LiveRun:
         return replace(report, status=self._explained(report.status, snapshot)), history
 
     def _explained(self, status: RunStatus, snapshot: Snapshot) -> RunStatus:
-        """Let EC2 say more, and let the commands that are proposed mean this very run."""
+        """Ask EC2 for more, and make the proposed commands name this run."""
         if status.why and not snapshot.run.paused:
             status = self._place.explain(status)
         hint = shlex.split(self._place.hint(self._run))

@@ -168,7 +168,7 @@ def files_json(report: Report) -> dict[str, Any]:
 
 
 def trouble_main(error: ParallelizeError) -> Markup:
-    """Return what stands in the place of a picture that could not be drawn."""
+    """Return the page for a run that could not be read."""
     return Markup(_render("trouble.html.j2", error=error))  # noqa: S704
 
 

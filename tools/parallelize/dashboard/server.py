@@ -56,7 +56,7 @@ class Dashboard(OwnersOnly, ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell of faults, but not of browsers that go away."""
+        """Log faults, but not browsers that disconnect."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 

@@ -1,4 +1,4 @@
-"""One look for all who ask: what takes requests to make is made once, and kept for a while."""
+"""One look shared by all viewers: made once, and cached for a while."""
 
 from __future__ import annotations
 

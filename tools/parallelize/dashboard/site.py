@@ -1,4 +1,4 @@
-"""Which page is where, and when it is made again: everything of a web server but the network."""
+"""The routes of the dashboard and their caching: a web server without the network."""
 
 from __future__ import annotations
 

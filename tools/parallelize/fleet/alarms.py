@@ -100,6 +100,6 @@ def watch_queue(
 
 @translated("CloudWatch")
 def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
-    """Delete the run's alarms; that there are none is no error."""
+    """Delete the run's alarms; that there are none is not an error."""
     found = [alarm for each in names for alarm in alarm_names(each)]
     cloudwatch.delete_alarms(AlarmNames=list(dict.fromkeys(found)))

@@ -3,7 +3,7 @@
 # Only the standard library is there, and Amazon Linux's is of Python 3.9. `stock.user_data` fills
 # in SETTINGS.
 #
-# Whatever happens, the machine goes off in the end: a worker that cannot work must not cost.
+# Whatever happens, the machine powers off in the end: a worker that cannot work must not cost.
 # ruff: noqa: S310, UP017, UP035 - the addresses are AWS's, the programs a bare
 # machine's, and the names those of Python 3.9
 """Fetch the agent from the run's bucket with the machine's role, and make the machine a worker."""
@@ -30,7 +30,7 @@ HOME = pathlib.Path("/var/lib/parallelize-bootstrap")
 DEADLINE = "parallelize-bootstrap"
 PATIENCE_SECONDS = (1, 2, 5, 10, 20)
 BOOT_MINUTES = 15
-"""When a machine that is no worker yet goes off; a worker's own units see to its end."""
+"""When a machine that has not become a worker powers off; a worker's own units see to its end."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a plain machine needs to become a worker, in one zip: the agent, its libraries, the steps.
+"""All that turns a plain machine into a worker, in one zip: the agent, its libraries, the steps.
 
 It holds what Packer uploads for an image (packer/provision, systemd, the pinned requirements) with
 the wheels that pip would fetch. The same content gives the same bytes, so its SHA-256 can be its
@@ -28,7 +28,7 @@ PLATFORMS = {
 
 OUR_PACKAGES = ("parallelize_agent", "parallelize_core")
 CODE = ("*.py", "py.typed")
-"""What there is in them; tools leave other files beside it."""
+"""The relevant files in them; tools leave others there."""
 
 REQUIREMENTS = ("requirements.txt", "pip.txt")
 
@@ -39,7 +39,7 @@ _PARTS = {
     "image.md": _SOURCES / "docs" / "image.md",
     **{name: _SOURCES / "packer" / name for name in REQUIREMENTS},
 }
-"""Where a checkout has what an installed package has in its folder `worker` (pyproject.toml)."""
+"""Where a checkout keeps what an installed package has in its folder `worker` (pyproject.toml)."""
 
 
 def make_bundle(python: str, architecture: str, cache: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Would EC2 let us? Asked with dry runs, which change nothing and need no permission to ask.
+"""Checks permissions with EC2's dry runs, which change nothing and need no permission themselves.
 
 CreateFleet has one, too, but wants a launch template that is there; that of RunInstances is asked
 for what a fleet starts: machines with our tags, from an image, in a subnet, with the workers' role.
@@ -64,7 +64,7 @@ def start(  # noqa: PLR0913 - a machine is made of all of these
 def ask(
     ec2: EC2Client, names: Names, given: Mapping[str, str], start: Mapping[str, Any] | None
 ) -> Answers:
-    """Say what EC2 would let us do; `start` is None if there is nothing that could be started."""
+    """Return what EC2 would allow; `start` is None if nothing could be started."""
     template = {"ResourceType": "launch-template", "Tags": tags.as_list(given)}
     calls: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": lambda: ec2.describe_instances(DryRun=True),

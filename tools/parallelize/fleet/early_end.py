@@ -1,4 +1,4 @@
-"""Machines that EC2 has started and ends before their first word.
+"""Machines that EC2 starts and ends before they report.
 
 A volume's quota, a refusal of the key that encrypts it, and lost capacity are found only after
 CreateFleet has answered: the machine goes from pending to terminated, with a reason that EC2 keeps
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
 
 PATIENCE_SECONDS = 30.0
-"""A machine is pending for about ten seconds; what EC2 ends by then was never of use."""
+"""A machine is pending for about ten seconds; one that EC2 ends by then was never usable."""
 
 
 def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, ...]:
     """Look at new machines until none is pending; return those that EC2 has ended by itself.
 
-    Looks for `PATIENCE_SECONDS` at most. That they cannot be looked at says nothing of them.
+    Looks for `PATIENCE_SECONDS` at most. A failed look says nothing about them.
     """
     if not ids:
         return ()

@@ -1,4 +1,4 @@
-"""Carrying out a launch plan, and saying what came of it."""
+"""Executes a launch plan, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """What a launch gave: machines are counted, errors only explain those that are missing."""
+    """The outcome of a launch: machines are counted, errors only explain the missing ones."""
 
     asked: int
     started: tuple[Started, ...] = ()

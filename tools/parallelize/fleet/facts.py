@@ -49,7 +49,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Interruptions:
-    """How many of a run's spot workers in a pool were interrupted lately, of how many."""
+    """How many of a run's spot workers in a pool were interrupted recently, and of how many."""
 
     type: str
     zone: str
@@ -126,9 +126,9 @@ class Facts:
     history: tuple[Interruptions, ...] = ()
     """Of each pool that had spot workers of the run within some hours."""
     placement: Placement | None = None
-    """EC2's guess at what the spot market gives; None if it was not asked."""
+    """EC2's placement score; None if it was not asked."""
     prices: UnitPrices | None = None
-    """Of all that is charged beside machines; None where nothing is."""
+    """Prices of all that is charged besides machines; None where nothing is."""
     addresses: bool = False
     """Whether machines get public addresses in some subnet."""
     emulated: bool = False

@@ -1,4 +1,4 @@
-"""Machines that AWS calls running and that nobody has heard of for too long.
+"""Machines that AWS calls running but that have been silent for too long.
 
 A worker whose agent hangs is repaired or switched off by its own machine (systemd's watchdog, its
 deadline). What is left are machines that hang as a whole, and those are billed like the others.
@@ -12,7 +12,7 @@ from parallelize.fleet.instances import BILLED, Machine
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 HUNG_SECONDS = 30 * 60
-"""A silence that no clocks explain: AWS refuses callers whose clock is off by over 15 minutes.
+"""A silence that clock skew cannot explain: AWS refuses clocks off by over 15 minutes.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (RequestTimeTooSkewed)
 """

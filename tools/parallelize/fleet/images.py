@@ -1,4 +1,4 @@
-"""Which machine image workers start from."""
+"""Finds the machine image that workers start from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SSM = "ssm:"
 AWS_PARAMETERS = "/aws/"
-"""Nobody but AWS can write a parameter of such a name."""
+"""Only AWS can write a parameter of such a name."""
 
 SELF = "self"
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,}")

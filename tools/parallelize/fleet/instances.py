@@ -91,7 +91,7 @@ def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
 
 
 def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
-    """Terminate machines; those that are terminated already are no error."""
+    """Terminate machines; those that are terminated already are not an error."""
     for start in range(0, len(ids), TERMINATE_BATCH):
         batch = ids[start : start + TERMINATE_BATCH]
         outlast(REFUSED_CALLS, partial(_terminate, ec2, batch), say)

@@ -1,4 +1,4 @@
-"""What runs have left behind in an account and still costs money, or will again.
+"""Things that runs left behind in an account and that cost money, or may again.
 
 For `doctor`, and for `clean --dry-run` over all runs.
 """

@@ -46,7 +46,7 @@ class Pace:
         return min(self._missing, self._step)
 
     def goes_on(self, started: int, *, throttled: bool) -> bool:
-        """Take note of an answer, and say whether to ask again: after a wait, if EC2 refuses calls.
+        """Record an answer, and return whether to ask again: after a wait, if EC2 refuses calls.
 
         Machines that are missing for another reason are not asked for again: the next request would
         meet the same market.

@@ -1,4 +1,4 @@
-"""Would AWS let us? Asked of the policy simulator, for calls that have no dry run of their own.
+"""Checks permissions with the policy simulator, for calls that have no dry run of their own.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_testing-policies.html
 """

@@ -1,4 +1,4 @@
-"""How likely the spot market is to give what a launch asks for: EC2's placement score.
+"""How likely a launch gets its spot machines: EC2's placement score.
 
 EC2 takes the types, the region and a number of machines, and answers with 1 to 10 for a fleet that
 may use all zones, as ours may. It may limit how many new ones of these questions an account asks in

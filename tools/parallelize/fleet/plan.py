@@ -47,7 +47,7 @@ class FleetPlan:
 
 @dataclass(frozen=True)
 class Beside:
-    """What machines of a launch have beside themselves, in USD an hour for all of them.
+    """What is charged besides the machines of a launch, in USD an hour for all of them.
 
     `source` says where the prices are from.
     """
@@ -96,7 +96,7 @@ class LaunchPlan:
     beside: Beside | None
     """What their addresses and disks cost; None where nothing is charged."""
     dear: Dear | None
-    """What has to become cheaper before anything starts; None if nothing has to."""
+    """The price that must fall before anything starts; None if none."""
     left_out: tuple[Interruptions, ...]
     """Why pools of the spot market are not asked that could be."""
     placement: Placement | None
@@ -257,7 +257,7 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
         raise LimitError(
             f"the cost limit of ${request.max_cost:.2f} cannot be kept:"
             f" no {unknown[0]} price is known",
-            f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
+            f"AWS publishes none for {', '.join(request.types[:3])} in {facts.region}",
             "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"
             "  (--force launches without the limit)",
         )
@@ -268,7 +268,7 @@ def check_below(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> 
     if request.below is not None and _dearest("spot", pools) is None:
         raise UsageError(
             "--when-below cannot tell what to wait for: no spot price is known",
-            f"AWS tells none for {', '.join(request.types[:3])} in {facts.region}",
+            f"AWS publishes none for {', '.join(request.types[:3])} in {facts.region}",
             "allow ec2:DescribeSpotPriceHistory, or choose other types",
         )
 

@@ -16,17 +16,17 @@ from parallelize.fleet.facts import Interruptions, Pool
 from parallelize_core.heartbeat import Heartbeat
 
 WINDOW_HOURS = 6
-"""What is longer ago says little: the market of a pool changes within hours."""
+"""Older events say little: the market of a pool changes within hours."""
 
 LEAST = 2
-"""One interruption may be anybody's bad luck."""
+"""A single interruption may be bad luck."""
 
 SHARE = 1 / 3
 """Of a pool's workers; with fewer interrupted it is still worth its price."""
 
 
 def history(heartbeats: Iterable[Heartbeat], now: float) -> tuple[Interruptions, ...]:
-    """Return what became of the spot workers of each pool that were seen lately."""
+    """Return what became of the spot workers of each pool that were seen recently."""
     since = now - WINDOW_HOURS * 3600
     workers: Counter[tuple[str, str]] = Counter()
     interrupted: Counter[tuple[str, str]] = Counter()

@@ -1,6 +1,6 @@
-"""Waiting until the spot market is cheap: `launch --when-below`.
+"""Waits until the spot market is cheap: `launch --when-below`.
 
-Prices are read once a minute: AWS changes them by and by, a few times a day. Nothing is started
+Prices are read once a minute: AWS changes them a few times a day. Nothing is started
 here, so an end at any moment leaves nothing behind.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-history.html
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 60.0
 
 TELL_SECONDS = 600.0
-"""How often it is told that the wait goes on although nothing has changed."""
+"""How often to report that the wait goes on although nothing has changed."""
 
 
 def wait(
@@ -55,7 +55,7 @@ def wait(
 
 
 def _look(ec2: EC2Client, pools: Sequence[Pool]) -> list[Pool]:
-    """Return the pools with the prices of now; one of which nothing is told keeps its own."""
+    """Return the pools with current prices; one without a current price keeps its own."""
     found = prices.spot(ec2, sorted({pool.type.name for pool in pools}))
     return [
         replace(pool, spot_usd=found.get((pool.type.name, pool.zone), pool.spot_usd))

@@ -1,4 +1,4 @@
-"""What machines cost: spot prices as they are now, on-demand prices from the list."""
+"""Prices of machines: current spot prices, and on-demand prices from the list."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 @translated("EC2")
 def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
-    """Return the spot price of now in USD an hour, by type and zone."""
+    """Return current spot prices in USD an hour, by type and zone."""
     pages = ec2.get_paginator("describe_spot_price_history").paginate(
         InstanceTypes=list(types),  # type: ignore[arg-type]
         ProductDescriptions=list(PRODUCTS),
@@ -61,7 +61,7 @@ def told(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str,
     """Return what the price list says, in USD an hour, by type; what cannot be read is left out.
 
     Some products of a type have no price of their own, such as capacity that was paid for ahead.
-    They are listed with 0, which would be no bill at all.
+    They are listed with 0, which is not what machines cost.
     """
     # Not knowing a price is no reason not to launch.
     try:

@@ -1,4 +1,4 @@
-"""What AWS asks for all that is not a machine: list prices of us-east-1, without free allowances.
+"""AWS's prices of everything but machines: list prices of us-east-1, without free allowances.
 
 They hold where AWS's price list is not to be read; other regions ask up to twice as much.
 """

@@ -1,4 +1,4 @@
-"""What is charged beside machines, in a region: from AWS's price list, else from the table."""
+"""What is charged besides machines, in a region: from AWS's price list, else from the table."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ _REGION_CODE = re.compile(r"^[A-Z]{2,4}\d?-")
 def unit_prices(pricing: PricingClient, region: str) -> UnitPrices:
     """Return a region's prices; those of the table where the price list has none, or none is told.
 
-    Who may not read the price list is asked for nothing more after the first refusal.
+    After the first refusal to read the price list, nothing more is asked.
     """
     found: dict[str, float] = {}
     try:

@@ -1,4 +1,4 @@
-"""Launches that would only cost money, or cannot be meant: refused before anything is looked up."""
+"""Launches that would only cost money, or cannot be intended: refused before any look-up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _check_below(request: LaunchRequest, below: float) -> None:
         raise UsageError("--when-below takes a price in USD an hour, above 0")
     if request.fleet == "persistent":
         raise UsageError(
-            "a persistent fleet buys machines whenever it lacks some, and waits for no price",
+            "a persistent fleet starts machines whenever some are missing, so it cannot wait",
             fix="--max-price limits what it pays, or --fleet one-time",
         )
     if "spot" not in dict(shares(request)):

@@ -47,7 +47,7 @@ class LaunchRequest:
     instance_profile: str = "parallelize-agent"
     key_name: str | None = None
     security_groups: tuple[str, ...] = ()
-    """Those that workers are in beside the one that `setup` has made."""
+    """Those that workers are in besides the one that `setup` made."""
     bundles: tuple[Bundle, ...] = ()
     topic: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -75,7 +75,7 @@ def matching_types(ec2: EC2Client, wanted: Requirements) -> tuple[str, ...]:
     if not found:
         raise UsageError(
             "no machine type of this region meets the requirements",
-            "workers.vcpus, workers.memory, workers.accelerators and workers.types hold together",
+            "workers.vcpus, workers.memory, workers.accelerators and workers.types apply together",
             "ask for less, or widen the ranges",
         )
     if len(found) > MOST_TYPES:

@@ -55,7 +55,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
             f" {plan.group.body['DesiredCapacity'] if plan.group else 0} at first"
         )
     if plan.fallback:
-        lines.append("  fallback on-demand for what the spot market does not give")
+        lines.append("  fallback on-demand if the spot market has too few")
     return lines
 
 
@@ -203,7 +203,7 @@ def _beside(plan: LaunchPlan) -> list[str]:
     kinds = {"addresses": plan.beside.addresses, "disks": plan.beside.disks}
     parts = [f"{show_usd(amount)}/h {name}" for name, amount in kinds.items() if amount]
     return [
-        f"  beside   {', '.join(parts)}",
+        f"  plus     {', '.join(parts)}",
         "           and requests, metrics and log as they come",
         f"           by {plan.beside.source}",
     ]

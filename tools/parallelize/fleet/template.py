@@ -1,7 +1,7 @@
 """The bodies of the requests that create machines: pure functions from a launch to JSON.
 
 A launch template holds everything that is the same for all machines of a run, so that a fleet and
-an Auto Scaling group start the very same worker.
+an Auto Scaling group start exactly the same worker.
 """
 
 from __future__ import annotations

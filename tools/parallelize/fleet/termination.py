@@ -1,4 +1,4 @@
-"""Ending the machines of one run, and a statement of what is left that was checked, not assumed.
+"""Ends the machines of one run, and states what is left, as checked and not as assumed.
 
 Order matters: first whatever would start machines, then the machines, and only when none of them
 costs anything the tidying, so that an error in it leaves nothing running.
@@ -103,7 +103,7 @@ def terminate(
 def _without_group(
     clients: ComputeClients, names: Names, error: ParallelizeError
 ) -> ParallelizeError:
-    """End the machines there are, whatever ails the group, and return the error that says so."""
+    """End the machines even if the group cannot be ended, and return the group's error."""
     machines = instances.find(clients.ec2, names)
     instances.terminate(clients.ec2, [machine.id for machine in machines])
     count = f"{plural(len(machines), 'worker')} {'was' if len(machines) == 1 else 'were'}"
@@ -121,7 +121,7 @@ def await_gone(
     patience: float = PATIENCE_SECONDS,
     wait: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Wait until none of these machines of a run is billed any more; answer whether that is so."""
+    """Wait until none of these machines is billed any more; return whether that is so."""
     deadline = time.monotonic() + patience
     while any(
         machine.id in ids for machine in instances.find(clients.ec2, names, instances.BILLED)

@@ -1,4 +1,4 @@
-"""The images of the account: which there are, which are in use, and which may go."""
+"""The account's images: all, those in use, and those that may be deleted."""
 
 from __future__ import annotations
 

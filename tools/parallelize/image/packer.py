@@ -1,4 +1,4 @@
-"""How a machine image is made: the plan, as data, and what carries it out."""
+"""How a machine image is built: the plan as data, and its execution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INSTALL_PACKER = "install it: https://developer.hashicorp.com/packer/install"
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """What an image is to be; packages and requirements are for the jobs."""
+    """The options of an image; packages and requirements are for the jobs."""
 
     version: str
     region: str
@@ -49,7 +49,7 @@ class BuildPlan:
 
     @property
     def lines(self) -> list[str]:
-        """The commands as one would type them."""
+        """The commands as a person would type them."""
         return [shlex.join(command) for command in self.commands]
 
 
@@ -92,7 +92,7 @@ def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
 def find_source(given: Path | None) -> Path:
     """Return the source tree; raise UsageError if there is none.
 
-    The template is no part of the installed package: an image is made from a checkout, so that
+    The template is not part of the installed package: an image is made from a checkout, so that
     what is inside is what can be read there.
     """
     source = given or Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""`doctor --live`: what the project counts on, tried on an account, and taken away again.
+"""`doctor --live`: tries on an account what the project relies on, and deletes what it made.
 
     transcript   the lines that are written down of each call: JSON, with a schema number
     redaction    what of a call they may say

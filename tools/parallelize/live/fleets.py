@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from parallelize.context import Context
-from parallelize.fleet import distributions, gather, images, instances, termination
+from parallelize.fleet import describe, distributions, images, instances, termination
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.dry_runs import ALLOWED
@@ -25,8 +25,8 @@ SMALLEST = ("t3.micro", "t3a.micro", "t2.micro")
 def probe(trial: Trial) -> Iterator[Seen]:
     """Make a template, ask for a fleet of it without starting one, and make a group twice."""
     ec2 = trial.client("ec2")
-    kind = gather.find_types(ec2, SMALLEST)[0]
-    subnet = gather.find_subnets(ec2, trial.context.settings.aws.subnets)[0]["SubnetId"]
+    kind = describe.find_types(ec2, SMALLEST)[0]
+    subnet = describe.find_subnets(ec2, trial.context.settings.aws.subnets)[0]["SubnetId"]
     template = make_template(trial, kind.architecture)
     place = {"InstanceType": kind.name, "SubnetId": subnet}
     code = outlast(NEW_TEMPLATE, lambda: dry_run(trial, template, place), early=_is_too_early)

@@ -26,7 +26,7 @@ CHECK = "machine"
 
 INPUTS = ("one.txt", "two.txt", "three.txt")
 MAX_HOURS = 0.25
-"""When the worker leaves by itself, whatever has become of us."""
+"""When the worker leaves by itself, even if this process is gone."""
 
 PATIENCE_SECONDS = 15 * 60.0
 LOOK_SECONDS = 2.0
@@ -34,7 +34,7 @@ ENDED = "terminated"
 
 METADATA = "169.254.169.254"
 NOWHERE = "127.0.0.1:9"
-"""What jobs ask where machines are emulated: the address above may be that of a real machine."""
+"""The address that jobs ask on emulated machines: the one above may be a real machine's."""
 
 
 def settings_of(context: Context) -> dict[str, object]:

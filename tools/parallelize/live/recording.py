@@ -1,4 +1,4 @@
-"""Writing down every call that the clients of a session make, whatever code makes it."""
+"""Records every call of a session's clients, whatever code makes it."""
 
 from __future__ import annotations
 

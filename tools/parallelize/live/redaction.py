@@ -114,7 +114,7 @@ class Redactor:
 
 
 def code_word(code: str) -> str:
-    """Return an error's code as it may be written down; what is no word is none of AWS's."""
+    """Return an error's code as it may be written down; AWS's codes are single words."""
     return code if _CODE.fullmatch(code) or _STATUS.fullmatch(code) else "other"
 
 

@@ -71,7 +71,7 @@ class Trial:
     def code(self, service: str, operation: str, **params: Any) -> str:
         """Make a call that may be refused: return the code, empty if it was not.
 
-        Raises what is no refusal, such as a network that is gone.
+        Raises what is not a refusal, such as a network that is gone.
         """
         try:
             self.call(service, operation, **params)

@@ -1,4 +1,4 @@
-"""Starting, finding, steering and stopping the local cloud.
+"""Start, find, control and stop the local cloud.
 
 with local_cloud() as cloud:                      # gone when the block or its process ends
     subprocess.run(command, env=cloud.child_environ(os.environ))

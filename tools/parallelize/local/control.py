@@ -1,4 +1,4 @@
-"""Steering the local cloud over HTTP: a few paths in front of the emulated services.
+"""Control of the local cloud over HTTP: a few paths in front of the emulated services.
 
 GET  /_parallelize/instances                 the instances
 POST /_parallelize/instances/ID/ACTION       interrupt (`{"seconds": 120}`), rebalance, kill,

@@ -1,4 +1,4 @@
-"""What the local cloud keeps on disk: one SQLite database, and a file for each large body.
+"""The local cloud's disk: one SQLite database, and a file for each large body.
 
 What a client was told is done is in the kernel's hands by then, so it survives the death of this
 process, however it dies. After a power cut the last seconds may be missing, and nothing else.
@@ -48,7 +48,7 @@ create index if not exists messages_by_queue on messages (queue);
 
 
 class QuotaError(Exception):
-    """There is no room for more."""
+    """The quota is used up."""
 
 
 class Disk:
@@ -91,7 +91,7 @@ class Disk:
             self._doomed.pop().unlink(missing_ok=True)
 
     def reserve(self, size: int) -> None:
-        """Raise QuotaError if that many more bytes are too many."""
+        """Raise QuotaError if that many more bytes would exceed the quota."""
         if self.used_bytes + size > self.quota_bytes:
             raise QuotaError
 
@@ -127,7 +127,7 @@ class Disk:
         self._database.close()
 
     def _remove_orphans(self) -> None:
-        """Remove the files that a former process wrote and did not live to refer to."""
+        """Remove files that a former process wrote but never referred to."""
         known = {
             name
             for table in ("objects", "parts")

@@ -1,4 +1,4 @@
-"""Leading a command to the local cloud, as its own environment variables would."""
+"""Makes a command use the local cloud, as environment variables would."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ workers that were well, and `status` called them overdue.
 
 
 def enter_local_cloud() -> LocalCloud:
-    """Lead this process to the local cloud that runs; UsageError if none does.
+    """Make this process use the running local cloud; UsageError if none runs.
 
     It does what `eval "$(parallelize local start)"` does to a shell, so nothing else in the code
     has to know.

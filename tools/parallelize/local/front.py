@@ -1,4 +1,4 @@
-"""The door of the local cloud, and who answers behind it.
+"""The front of the local cloud: authenticates requests and routes them to services.
 
 Requests to its services have to be signed with the secret key of the state file, as AWS demands it
 of its own; those about the local cloud itself carry the token of the same file. S3 and SQS are
@@ -26,7 +26,7 @@ _SERVICE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<name>[^/]+)/aws4_reques
 
 
 class Front:
-    """Lets the owner's own requests in, and hands each to its service.
+    """Admits the owner's requests, and routes each to its service.
 
     S3 and SQS are served as `around` makes them: a test puts more of AWS's refusals there.
     """

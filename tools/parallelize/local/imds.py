@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 
 Paths and their contents come from `MetadataSource`, which is asked again at each request, so that a
-spot notice is seen by the very next one. Folders are listed as EC2 does, sub-folders with a slash.
+spot notice is seen by the next one. Folders are listed as EC2 does, sub-folders with a slash.
 """
 
 from __future__ import annotations
@@ -142,4 +142,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: an agent asks every few seconds."""
+        """Log nothing: an agent asks every few seconds."""

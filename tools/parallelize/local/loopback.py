@@ -1,4 +1,4 @@
-"""What every server of ours on loopback asks of those who come: they are its owner, and no page.
+"""Checks of every loopback server of this package: only its owner connects, and no web page.
 
 - Any user of this machine can connect to 127.0.0.1, so a connection is looked up: it has to be of a
   process of the owner's, or of root's, who can read everything anyway.
@@ -35,7 +35,7 @@ ROOT = 0
 
 
 def foreign(origin: str | None, hosts: Sequence[str], name: str = ADDRESS) -> str | None:
-    """Say why a request is none of ours, or answer None.
+    """Return why a request is refused, or None.
 
     `origin` is its header of that name, `hosts` all of its headers Host, `name` our own address.
     """
@@ -54,7 +54,7 @@ def is_ours(hosts: Sequence[str], name: str = ADDRESS) -> bool:
 
 
 class OwnersOnly(TCPServer):
-    """A server that speaks only to its owner, as far as the system tells who somebody is."""
+    """A server that answers only its owner, where the system can tell who connects."""
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a new connection is to be served; it is closed if not."""

@@ -63,7 +63,7 @@ class Agent:
             os.kill(self.pid, signal.SIGTERM)
 
     def wait(self) -> None:
-        """Return when the command has ended; meanwhile bury the adopted orphans too."""
+        """Return when the command has ended; meanwhile reap the adopted orphans too."""
         while os.waitpid(-1, 0)[0] != self.pid:
             pass
 
@@ -87,12 +87,12 @@ def kill_descendants(process: psutil.Process) -> None:
         for child in living:
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-        # Not psutil.wait_procs: it would bury the command, for which `Agent.wait` is waiting.
+        # Not psutil.wait_procs: it would reap the command, for which `Agent.wait` is waiting.
         time.sleep(0.01)
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process is there and not only waiting to be buried."""
+    """Whether a process is alive, and not a zombie."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from parallelize.local.timetable import Timetable
+from parallelize.local.schedule import Schedule
 
 M = TypeVar("M")
 
@@ -42,7 +42,7 @@ class Entry(Generic[M]):
 
 
 class MessageIndex(Generic[M]):
-    """Visible messages in a deque, the others in a timetable, all of them by id, counts kept.
+    """Visible messages in a deque, the others in a schedule, all of them by id, counts kept.
 
     A deleted message that was visible stays in the deque until its turn comes, when it is skipped.
     """
@@ -50,8 +50,8 @@ class MessageIndex(Generic[M]):
     def __init__(self) -> None:
         self._entries: dict[str, Entry[M]] = {}
         self._visible: deque[Entry[M]] = deque()
-        self._hidden: Timetable[Entry[M]] = Timetable()
-        self._by_age: Timetable[Entry[M]] = Timetable()
+        self._hidden: Schedule[Entry[M]] = Schedule()
+        self._by_age: Schedule[Entry[M]] = Schedule()
         self._counts: Counter[State] = Counter()
 
     def __len__(self) -> int:

@@ -19,8 +19,8 @@ from parallelize.runs.inputs import local_inputs
 from parallelize.runs.jobs.source import Shape, group, shape_of
 from parallelize.runs.jobs.spec import JobSpec
 from parallelize.runs.jobs.wanted import read_asked
+from parallelize.runs.key_lookup import find_key, matches, meant
 from parallelize.runs.remote_inputs import is_remote
-from parallelize.runs.which import find_key, matches, meant
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.files import S3, InputFile
 
@@ -91,7 +91,7 @@ def _fetched(
 
 
 def find_input(context: Context, file: Path) -> tuple[str, Path]:
-    """Return the key and the path of a file; one that is no input of the run has its name as key.
+    """Return the key and path of a file; a file that is not an input has its name as key.
 
     Raises UsageError if there is no such file.
     """

@@ -45,10 +45,10 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there of a run; `strangers` are live workers on machines that are not EC2's."""
+    """What is there of a run; `unmanaged` are live workers on machines that are not EC2's."""
 
     machines: tuple[str, ...]
-    strangers: tuple[str, ...]
+    unmanaged: tuple[str, ...]
     queues: RunCounts | None
     objects: tuple[ObjectInfo, ...]
     keep_outputs: bool = False
@@ -168,9 +168,9 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     if not (objects or queues or machines or compute.groups or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
-    strangers = tuple(worker for worker in alive if worker not in machines)
+    unmanaged = tuple(worker for worker in alive if worker not in machines)
     group = " and ".join(group.name for group in compute.groups)
-    return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group, versions)
+    return Plan(machines, unmanaged, queues, tuple(objects), keep_outputs, group, versions)
 
 
 def _nothing(context: Context) -> NothingToDoError:
@@ -216,10 +216,10 @@ def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:
     """Raise UsageError if workers are at the run that nobody here can end, unless forced."""
-    if plan.strangers and not force:
+    if plan.unmanaged and not force:
         raise UsageError(
-            f"{plural(len(plan.strangers), 'worker')} of run {run} still at work, not on EC2",
-            f"for example {shown(plan.strangers[0])}; without the run's data it can only fail",
+            f"{plural(len(plan.unmanaged), 'worker')} of run {run} still active, not on EC2",
+            f"for example {shown(plan.unmanaged[0])}; without the run's data it can only fail",
             "parallelize stop   first, or end it there; --force deletes all the same",
         )
 
@@ -241,12 +241,12 @@ def told(plan: Plan, context: Context, *, will: str) -> list[str]:
     if plan.versions:
         lines.append(f"delete {plural(plan.versions, 'older version')} that the bucket keeps")
     if plan.queues:
-        which = "the queues of all lanes" if plan.queues.lanes else "both queues"
-        lines.append(f"delete {which}, with {plural(plan.queues.total, 'message')}")
+        queues = "the queues of all lanes" if plan.queues.lanes else "both queues"
+        lines.append(f"delete {queues}, with {plural(plan.queues.total, 'message')}")
     return [
         *_staying(plan),
         *(f"{will} {line}" for line in lines),
-        *(f"worker {shown(name)} is alive, and not on EC2" for name in plan.strangers),
+        *(f"worker {shown(name)} is alive, and not on EC2" for name in plan.unmanaged),
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from parallelize.bucket import exists
 from parallelize.context import Context
-from parallelize.fleet import dry_runs, gather, images, network, permissions, quotas, volume_key
+from parallelize.fleet import describe, dry_runs, images, network, permissions, quotas, volume_key
 from parallelize.fleet.call_limits import find_call_limits
 from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Image, InstanceType
@@ -132,7 +132,7 @@ def check_stack(context: Context) -> Finding:
 
 def check_image(context: Context) -> Finding:
     """Look for the image that workers would start from."""
-    kinds = gather.find_types(context.client("ec2"), machine_types(context))
+    kinds = describe.find_types(context.client("ec2"), machine_types(context))
     return judge_image(_image_for(context, kinds[0]), kinds, datetime.now(UTC), VERSION)
 
 
@@ -149,21 +149,21 @@ def check_quota(context: Context) -> Finding:
     """Compare the vCPU quota with the workers that the settings ask for."""
     workers = context.settings.workers
     clients = FactClients.make(context.session)
-    types = gather.find_types(clients.ec2, machine_types(context))
+    types = describe.find_types(clients.ec2, machine_types(context))
     smallest = min(types, key=lambda kind: kind.vcpus)
     code = quotas.quota_code(workers.market, smallest.name)
-    found = [quota for quota in gather.find_quotas(clients, types) if quota.code == code]
+    found = [quota for quota in describe.find_quotas(clients, types) if quota.code == code]
     return judge_quota(found, workers.market, workers.count * smallest.vcpus)
 
 
 def check_disks(context: Context) -> Finding:
     """Compare the quota of gp3 storage with the disks of the workers that the settings ask for."""
     clients, workers = FactClients.make(context.session), context.settings.workers
-    limit = gather.find_limit(clients.quotas, quotas.GP3_STORAGE, "ebs")
+    limit = describe.find_limit(clients.quotas, quotas.GP3_STORAGE, "ebs")
     if limit is None:
         return Finding("disks", Verdict.LOOK, "the quota of gp3 storage cannot be read")
     wanted = workers.count * -(-workers.disk // 2**30)
-    return judge_disks(limit * 1024, gather.gp3_gib(clients.ec2), wanted)
+    return judge_disks(limit * 1024, describe.gp3_gib(clients.ec2), wanted)
 
 
 def check_requests(context: Context) -> Finding:
@@ -175,7 +175,7 @@ def check_requests(context: Context) -> Finding:
 def check_network(context: Context) -> Finding:
     """Look whether workers can reach S3 and SQS from their subnets, and what else they call."""
     ec2 = context.client("ec2")
-    subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
+    subnets = describe.find_subnets(ec2, context.settings.aws.subnets)
     return judge_network(network.look(ec2, subnets), called_besides(context.settings.workers))
 
 
@@ -220,9 +220,9 @@ def _start(context: Context) -> dict[str, Any] | None:
     """Return what starting a worker takes, None without an image or a subnet: others say that."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
-        (kind,) = gather.find_types(ec2, machine_types(context)[:1])
+        (kind,) = describe.find_types(ec2, machine_types(context)[:1])
         image = _image_for(context, kind)
-        subnets = gather.find_subnets(ec2, context.settings.aws.subnets)
+        subnets = describe.find_subnets(ec2, context.settings.aws.subnets)
     except ParallelizeError:
         return None
     if image is None:

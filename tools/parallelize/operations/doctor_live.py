@@ -44,7 +44,7 @@ MACHINE = (
     "starts one machine under the name {run}, in account {account}, {region}:",
     "  the smallest there is, from a vendor's plain image, for three small files,",
     "  with two queues, a launch template and some objects in {bucket}",
-    "it goes off by itself, after a quarter of an hour at most; everything is deleted",
+    "it powers off by itself, after a quarter of an hour at most; everything is deleted",
     "takes about ten minutes, and costs less than $0.01",
 )
 

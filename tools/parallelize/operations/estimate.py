@@ -91,7 +91,7 @@ def _start(context: Context, sample: Sample) -> LaunchPlan:
     if waiting := queues.counts().total:
         raise UsageError(
             f"{plural(waiting, 'file')} on the queue already: the sample would wait behind them",
-            "a sample is for a run that nobody works at yet",
+            "a sample is for a run without workers",
             "parallelize status   forecasts a run that is under way",
         )
     request = replace(

@@ -10,12 +10,12 @@ from parallelize.context import Context
 from parallelize.operations.prep_plan import make_plan
 from parallelize.runs.differences import between_inputs, between_recipes, version_of
 from parallelize.runs.jobs.wanted import read_asked
+from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.outdated import Reason, reason_of
 from parallelize.runs.recipe import Recipe, read_recipe
 from parallelize.runs.record import drafted, load_run
 from parallelize.runs.results import read_result
-from parallelize.runs.which import find_key, key_of_path
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 

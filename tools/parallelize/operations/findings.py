@@ -91,7 +91,9 @@ def judge_stack(name: str, status: str | None) -> Finding:
         case Standing.BUSY:
             changed = str(status).startswith("UPDATE_")
             verdict = Verdict.LOOK if changed else Verdict.BAD
-            return Finding("stack", verdict, f"{name} is at work: {status}", "wait, and ask again")
+            return Finding(
+                "stack", verdict, f"{name} is being changed: {status}", "wait, and ask again"
+            )
     if status in {"UPDATE_ROLLBACK_COMPLETE", "UPDATE_FAILED"}:
         text = f"{name} is there; its last change failed"
         return Finding("stack", Verdict.LOOK, text, "parallelize setup")
@@ -266,5 +268,5 @@ def judge_leftovers(
     if idle:
         text = f"{plural(len(idle), 'thing')} of runs of which nothing is in this bucket"
         return Finding("leftovers", Verdict.LOOK, text, "parallelize clean --dry-run   names them")
-    rest = f"; {plural(len(machines), 'machine')} at work" if machines else ""
+    rest = f"; {plural(len(machines), 'machine')} working" if machines else ""
     return Finding("leftovers", Verdict.GOOD, f"no machine or volume without work{rest}")

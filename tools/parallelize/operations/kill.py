@@ -29,7 +29,7 @@ def check_owner(context: Context) -> None:
         except (OthersRunError, OthersQueueError):
             raise
         except ParallelizeError as error:
-            context.tell(f"whose run it is could not be read ({escape(str(error))})")
+            context.tell(f"the run's owner could not be read ({escape(str(error))})")
 
 
 def terminate_run(context: Context) -> Statement:

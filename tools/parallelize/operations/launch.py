@@ -16,10 +16,10 @@ from parallelize.context import Context
 from parallelize.fleet import price_wait
 from parallelize.fleet.alarms import topic_arn
 from parallelize.fleet.clients import ComputeClients, FactClients
+from parallelize.fleet.describe import Place, describe_launch
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Interruptions, Work
-from parallelize.fleet.gather import Place, gather
 from parallelize.fleet.placement import ask
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.pool_choice import steers
@@ -173,7 +173,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         security_groups=request.security_groups,
         ami_owner=context.settings.workers.ami_owner,
     )
-    facts = gather(FactClients.make(context.session), place, Work(0), context.names)
+    facts = describe_launch(FactClients.make(context.session), place, Work(0), context.names)
     enough = facts.workers + request.count
     with_cost = request.max_cost is not None
     work, snapshot = read_work(context, queues, enough, with_cost=with_cost)

@@ -237,7 +237,7 @@ def add_to_manifest(
         added = write_parts(store, layout, made, known.next_part)
         if added is not None:
             return known.total + added
-    raise ServiceError(f"others keep writing to the manifest of run {layout.run}")
+    raise ServiceError(f"other clients keep writing to the manifest of run {layout.run}")
 
 
 def _with_stored(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> Iterable[Entry]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parallelize.context import Context
-from parallelize.fleet import gather, quotas
+from parallelize.fleet import describe, quotas
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Market
 from parallelize.operations.machine_types import machine_types
@@ -53,7 +53,7 @@ def plan_quota(client: ServiceQuotasClient, market: Market, kind: str, wanted: i
             f"which quota {kind} counts towards is not known here",
             fix="Service Quotas in the AWS console",
         )
-    now = gather.find_limit(client, code)
+    now = describe.find_limit(client, code)
     if now is not None and wanted <= now:
         raise NothingToDoError(f"the {market} quota is {now} vCPUs already ({code})")
     return QuotaRequest(code, market, now, wanted)

@@ -37,7 +37,7 @@ PROMPT_SECONDS = 5.0
 
 def make(context: Context) -> Report:
     """Read all of the run, and return what its page tells."""
-    return make_report(gather(context))
+    return make_report(read_run(context))
 
 
 def write_files(context: Context, table: Path) -> None:
@@ -73,7 +73,7 @@ def _write(
 ) -> None:
     """Let a whole file take its name, if there is none but an older one of its kind."""
     try:
-        # What is no file cannot be replaced, and says so itself.
+        # Anything but a file cannot be replaced, and fails with its own error.
         if path.is_file() and path.stat().st_size and not is_ours(path):
             raise UsageError(
                 f"{escape(str(path))} is not a report, and stays as it is", None,
@@ -97,7 +97,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def gather(context: Context) -> Gathered:
+def read_run(context: Context) -> Gathered:
     """Read all that a report tells of; raise UsageError if there is no such run."""
     snapshot = make_reader(context).snapshot()
     store, layout = context.store, context.layout

@@ -16,10 +16,10 @@ from parallelize.operations.download import check_folder
 from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.jobs.spec import FileRef, JobSpec
+from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
 from parallelize.runs.stored_once import fetch_zip
-from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError
@@ -90,7 +90,7 @@ def fetch_environment(
 
 
 def fetch_image(context: Context, image: Image, record: DownloadRecord, partial: Path) -> str:
-    """Return what `run.image` has to say for the very image of the run; one in files is fetched."""
+    """Return what `run.image` has to say for the image of this run; one in files is fetched."""
     if image.kind == "docker":
         return f"{DOCKER}{image.repository}@{image.digest}"
     context.store_of(image.bucket).get_file(image.key, partial / IMAGE)

@@ -17,13 +17,13 @@ from parallelize.context import Context
 from parallelize.queues import make_queues
 from parallelize.runs.failed import quoted
 from parallelize.runs.jobs.plan import with_files
+from parallelize.runs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import check_same_places, drafted, load_run, publish
 from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
 from parallelize.runs.silent import among, find_silent, silent_results, told_silent
-from parallelize.runs.which import find_key, key_of_path, matches, no_such_file
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.config import AgentConfig

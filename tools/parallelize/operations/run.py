@@ -255,7 +255,7 @@ def _await_shutdown(context: Context, seconds: float) -> int:
 def _end_workers(context: Context) -> None:
     # A second ctrl-C may cut the wait short, but leaves no worker that nobody has told.
     with unheard_interrupts():
-        context.tell("ending the local workers; they hand back what they hold")
+        context.tell("stopping the local workers; they return their files to the queue")
         ec2 = context.client("ec2")
         instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
     # They hand back what they hold, so that the next command need not wait for their leases.

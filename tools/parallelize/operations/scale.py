@@ -157,7 +157,7 @@ def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPla
 def _end(context: Context, clients: ComputeClients, plan: ScalePlan) -> None:
     for machine in plan.hung:
         minutes = HUNG_SECONDS // 60
-        context.tell(f"{machine.id} was not heard of for {minutes} minutes, and is ended")
+        context.tell(f"{machine.id} was silent for {minutes} minutes, and is terminated")
     groups.release(clients.autoscaling, [one.id for one in plan.ended if one.group])
     instances.terminate(clients.ec2, [one.id for one in plan.ended if not one.group])
 
@@ -168,7 +168,7 @@ def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None
     if scaling.group:
         # What its alarms or a lost worker may bring back is limited by the new size.
         groups.limit(clients.autoscaling, scaling.group, plan.grouped)
-    context.tell(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
+    context.tell(f"{plural(len(plan.leaving), 'worker')} asked to leave, {plan.wanted} to stay")
     await_gone(clients, context.names, {machine.id for machine in plan.ended})
     left = _look(context, clients)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
@@ -183,7 +183,7 @@ def check_gone(plan: ScalePlan, left: Compute) -> None:
     if still:
         verbs = ("was", "is") if len(still) == 1 else ("were", "are")
         raise ServiceError(
-            f"{plural(len(still), 'worker')} that {verbs[0]} told to leave {verbs[1]} still there",
+            f"{plural(len(still), 'worker')} that {verbs[0]} asked to leave {verbs[1]} still there",
             f"for example {still[0].id}: AWS has not ended it yet",
             f"parallelize scale {plan.wanted}   again",
         )

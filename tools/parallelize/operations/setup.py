@@ -13,8 +13,8 @@ from parallelize.bucket import exists
 from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.fleet import volume_key
-from parallelize.fleet.gather import find_subnets
-from parallelize.operations.in_use import check_unused
+from parallelize.fleet.describe import find_subnets
+from parallelize.operations.usage_check import check_unused
 from parallelize.stack.deploy import Stack
 from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
@@ -91,7 +91,7 @@ def deploy(context: Context, there: Stack, given: Mapping[str, str], sure: Sure)
 def _parameters(context: Context, there: Stack, given: Mapping[str, str]) -> dict[str, str]:
     parameters = with_listable({**stack_parameters(context, there), **given}, there.parameters())
     if parameters.get("CreateBucket") == "false":
-        context.tell(f"bucket {context.bucket} is there already; its policy is its owner's matter")
+        context.tell(f"bucket {context.bucket} exists already; its policy is left to its owner")
     return parameters
 
 
@@ -123,9 +123,9 @@ def check_free(name: str, status: str | None) -> None:
     """Raise ServiceError unless something can be done with a stack of this status."""
     if standing(status) is Standing.BUSY:
         raise ServiceError(
-            f"the stack is just being changed ({status})",
-            "by somebody else, or by a setup that was cut off",
-            "parallelize setup   again, in some minutes",
+            f"the stack is being changed ({status})",
+            "by someone else, or by a setup that was cut off",
+            "parallelize setup   again, in a few minutes",
         )
     if standing(status) is Standing.STUCK:
         raise ServiceError(

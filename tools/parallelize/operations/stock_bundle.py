@@ -11,8 +11,8 @@ from platformdirs import user_cache_path
 
 from parallelize.context import Context
 from parallelize.fleet.bundle import make_bundle, wheel_folder
+from parallelize.fleet.describe import find_types
 from parallelize.fleet.distributions import Distribution, distribution, is_stock
-from parallelize.fleet.gather import find_types
 from parallelize.fleet.stock import Bundle
 from parallelize.units import show_size
 

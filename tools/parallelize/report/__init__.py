@@ -1,1 +1,1 @@
-"""The page that tells how a run went, and the same as JSON."""
+"""The report of a run, as an HTML page and as JSON."""

@@ -1,4 +1,4 @@
-"""What a report tells of a run, as plain data: pure functions of the records that were read."""
+"""A run's report as plain data: pure functions of the records that were read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parallelize_core.record import MAX_MOMENT
 from parallelize_core.result import Attempt, Cause, Result
 
 ORDER = ("failed", "running", "waiting", "done")
-"""What somebody looks for first, first."""
+"""The order of files: what people look for first comes first."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Interruption:
-    """A worker that was taken away, or told to leave at once; `at` is seconds since 1970."""
+    """A worker that was interrupted, or asked to leave at once; `at` is seconds since 1970."""
 
     worker: str
     at: float
@@ -112,7 +112,7 @@ class Interruption:
 
 @dataclass(frozen=True)
 class Phases:
-    """When a worker's life turned, in seconds since 1970; None where nothing was recorded."""
+    """The phases of a worker's life, in seconds since 1970; None where not recorded."""
 
     launched: float | None
     started: float
@@ -172,7 +172,7 @@ class Report:
 
 
 def make_report(found: Gathered) -> Report:
-    """Put together what a report tells."""
+    """Assemble a report."""
     status = status_of(found.snapshot)
     executions = tuple(sorted(_executions(found), key=lambda one: one.end))
     workers = _accounts(found, status, executions)

@@ -1,4 +1,4 @@
-"""What charts are drawn with: axes, labels and boxes as SVG, without a library.
+"""The parts of charts: axes, labels and boxes as SVG, without a library.
 
 Colours are classes that the page's style sheet gives, so that they follow light and dark. Names
 come from outside: `text` makes each of them one harmless line of markup.
@@ -63,7 +63,7 @@ def time_axis(span: Span, top: float, bottom: float) -> Iterator[str]:
 
 
 def round_duration(seconds: float) -> str:
-    """Return a time without a last part of nothing: `5m` and not `5m00s`."""
+    """Return a time without trailing zeros: `5m` and not `5m00s`."""
     return re.sub(r"(?<=[a-z])00[a-z]$", "", show_duration(seconds))
 
 
@@ -113,5 +113,5 @@ def picture(height: float, title: str, parts: Sequence[str]) -> str:
 
 
 def px(value: float) -> str:
-    """Return a coordinate in as few characters as do."""
+    """Return a coordinate in as few characters as possible."""
     return f"{value:.1f}".rstrip("0").rstrip(".")

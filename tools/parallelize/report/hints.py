@@ -1,4 +1,4 @@
-"""What the peaks of a run's machines say about their size: pure functions, in words."""
+"""Hints from the peaks of a run's machines about their size: pure functions, in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEW, MUCH = 0.4, 0.9
 
 
 def hints_on(beats: Sequence[Heartbeat]) -> Iterator[str]:
-    """Say what other machines, or settings, would do as well or better."""
+    """Return hints about machines or settings that would do as well or better."""
     if told := told_memory(beats):
         yield f"Memory was the limit: {told}. Machines with more of it per processor use all slots."
     peaks = [beat.peaks for beat in beats if beat.peaks is not None]

@@ -97,7 +97,7 @@ def _life(lane: Lane, account: WorkerAccount) -> Iterator[str]:
     if phases.launched:
         yield lane.box("boot", phases.launched, phases.started, "booting")
     yield lane.box("ready", phases.started, ready, "getting ready")
-    yield lane.box("idle", ready, phases.leaving or phases.seen, "at work")
+    yield lane.box("idle", ready, phases.leaving or phases.seen, "active")
     if phases.leaving:
         yield lane.box("draining", phases.leaving, phases.seen, f"leaving: {account.beat.reason}")
 

@@ -1,4 +1,4 @@
-"""A report as one HTML page: what `data` says, in words, tables and charts."""
+"""A report as one HTML page: `data` in words, tables and charts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure of the verdict, and a note below it."""
+    """A figure of the headline, and a note below it."""
 
     name: str
     value: str
@@ -143,12 +143,12 @@ def environment(*packages: str) -> Environment:
 
 
 def _harmless(value: Any) -> Any:
-    """Spell out what could steer the reader's eye in a name; markup of our own passes."""
+    """Escape characters in a name that could mislead a reader; our own markup passes."""
     return escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def tiles(report: Report, hint: str) -> Iterator[Tile]:
-    """Give the figures of the verdict."""
+    """Yield the figures of the headline."""
     status = report.status
     share = f" · {math.floor(100 * status.done / status.total)} %" if status.total else ""
     yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}{share}")
@@ -168,7 +168,7 @@ def _left_note(report: Report) -> str:
 def workers_note(report: Report) -> str:
     """Say whether the machines have ended, and who says so."""
     if report.status.left and report.status.alive:
-        return f"{report.status.alive:,} at work"
+        return f"{report.status.alive:,} active"
     if report.still_there:
         return f"{plural(report.still_there, 'machine')} still there"
     if report.status.alive:

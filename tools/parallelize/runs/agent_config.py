@@ -62,7 +62,7 @@ def root_setup(context: Context) -> str:
     except OSError as error:
         raise UsageError(f"{escape(name)} cannot be read", error.strerror) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{escape(name)} is no text in UTF-8") from None
+        raise UsageError(f"{escape(name)} is not text in UTF-8") from None
 
 
 def agent_settings(table: AgentTable) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs.failed import label
+from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_result
 from parallelize.runs.silent import not_delivered
-from parallelize.runs.which import find_key, key_of_path
 from parallelize.units import show_size
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout

@@ -1,4 +1,4 @@
-"""Which runs lie in a bucket, as far as that is cheap to tell.
+"""The runs in a bucket, as far as they are cheap to list.
 
 Reads one listing of folders, and of each run its record and its workers' heartbeats: what that
 costs does not grow with the number of files. How many of those have a result is for `status`.
@@ -28,7 +28,7 @@ from parallelize_core.store import Store
 SCHEMA = 1
 
 OWNER_WIDTH = 9
-"""What is left of 80 columns; all of it is in the JSON."""
+"""The rest of 80 columns; the JSON has all of it."""
 
 FEW_THREADS = 4
 """Each of them has the heartbeats of a run read by as many as `transfers` likes."""
@@ -48,7 +48,7 @@ class Listed:
 
     @property
     def alive(self) -> int:
-        """How many workers can be counted on."""
+        """How many workers are alive."""
         return sum(worker.alive for worker in self.workers)
 
     @property
@@ -73,7 +73,7 @@ class Listed:
 
     @property
     def state(self) -> str:
-        """Whether somebody works on it: incomplete, paused, running, overdue, new, or quiet."""
+        """Its state: incomplete, paused, running, overdue, new, or quiet."""
         if self.run is None:
             return "incomplete"
         if self.run.paused:
@@ -91,7 +91,7 @@ class Listed:
 
     @property
     def word(self) -> str:
-        """What is said of it last: why it is paused, or why its last worker has left."""
+        """Why it is paused, or why its last worker left."""
         if self.run and self.run.paused:
             return self.run.paused
         last = max(self.workers, key=lambda worker: worker.beat.seen, default=None)

@@ -108,7 +108,7 @@ def _why_not(output: Output) -> str | None:
 
 
 def unfinished(before: Before, inputs: Sequence[str], results: Mapping[str, Result]) -> str:
-    """Say what of the run before is missing, and what to do; empty if nothing is."""
+    """Return what is missing of the run before, and what to do; empty if nothing is."""
     name = before.run.name
     failed = sum(result.status == "failed" for result in results.values())
     missing = len(inputs) - len(results)

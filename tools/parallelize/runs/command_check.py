@@ -1,4 +1,4 @@
-"""Is the command one that a worker can start? Asked before anything is uploaded.
+"""Checks, before anything is uploaded, that a worker can start the command.
 
 The answer comes from the environment's zip, which is what the worker will see.
 """
@@ -41,7 +41,7 @@ class Packed:
     prefix: str = ""
     own: bool = False
     on_workers: bool = True
-    """Whether the machines have none of this user's programs, as those of the local cloud have."""
+    """Whether the machines lack this user's programs, which those of the local cloud have."""
 
 
 @dataclass(frozen=True)

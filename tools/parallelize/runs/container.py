@@ -55,8 +55,8 @@ def choose_image(context: Context, folder: Path) -> Chosen | None:
     if run.image.startswith((OCI, *ARCHIVES)):
         return _of_files(context, run.image, folder)
     raise UsageError(
-        f"run.image is {escape(run.image)}, which names no image",
-        "it says neither where it is nor what it is",
+        f"run.image is {escape(run.image)}, which is not an image name",
+        "a name begins with docker://, oci:, oci-archive: or docker-archive:",
         f'run.image = "{DOCKER}{escape(run.image)}" if it is in a registry; '
         'or "oci:FOLDER", "oci-archive:FILE", "docker-archive:FILE"',
     )
@@ -67,7 +67,7 @@ def _check_alone(context: Context) -> None:
     for name, given in (("image_secret", run.image_secret), ("network", run.network)):
         if given:
             raise UsageError(
-                f"run.{name} says something of an image, and there is none",
+                f"run.{name} is set, but there is no image",
                 "run.image is not set", f"set run.image, or take run.{name} out",
             )  # fmt: skip
 

@@ -85,7 +85,7 @@ def metadata_of(text: str) -> dict[str, Any] | None:
 
 
 def unlocked_conda(folder: Path) -> str | None:
-    """Return the name of a conda environment's list that is no lock, if there is one."""
+    """Return the name of a conda environment's list that is not a lock, if there is one."""
     if (folder / CONDA_LOCK).is_file() or (folder / PIXI_LOCK).is_file():
         return None
     return next((name for name in CONDA_LISTS if (folder / name).is_file()), None)

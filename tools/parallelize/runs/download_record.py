@@ -1,4 +1,4 @@
-"""What downloads have written into a folder, so that nothing else there is ever written over.
+"""The record of a folder's downloads, so that no other file is ever overwritten.
 
 The record lies beside the folder, so that nothing but outputs is in there: a line of JSON for each
 file, with its SHA-256, written just before the file takes its place. A file there whose content is
@@ -26,7 +26,7 @@ from parallelize_core.errors import UsageError
 from parallelize_core.keys import MAX_FILE_NAME_BYTES
 
 RECORD = ".parallelize-downloads.jsonl"
-"""What a record is called; beside a folder `out` it is `.out` and this."""
+"""The suffix of a record's name: beside a folder `out` it is `.out` and this."""
 
 PARTIAL = ".parallelize-"
 """How the folder of unfinished downloads begins."""
@@ -62,10 +62,10 @@ class DownloadRecord:
         if not os.path.lexists(target):
             return None
         if not stat.S_ISREG(target.lstat().st_mode):
-            return f"{_what(target)} of this name is there that no download has made; {_MOVE}"
+            return f"{_what(target)} of this name exists that no download made; {_MOVE}"
         written = self._written(name)
         if not written:
-            return f"a file of this name is there that no download has written; {_MOVE}"
+            return f"a file of this name exists that no download wrote; {_MOVE}"
         if sha256_of(target) not in written:
             return f"the file there was changed after its download; {_MOVE}"
         return None
@@ -196,6 +196,6 @@ def _what(path: Path) -> str:
 
 def _not_ours(path: Path) -> UsageError:
     return UsageError(
-        f"{escape(str(path))} is not a record of downloads", "that name is kept for one",
+        f"{escape(str(path))} is not a record of downloads", "that name is reserved for one",
         "move it away, or give another folder",
     )  # fmt: skip

@@ -96,7 +96,7 @@ def _walk(root: Path, own: OwnFiles) -> Iterator[tuple[str, Path]]:
         known = path.stat()
         identity = (known.st_dev, known.st_ino)
         if identity in above:
-            raise UsageError(f"{escape(str(path))} is a link to a folder that it lies in")
+            raise UsageError(f"{escape(str(path))} links to a folder that contains it")
         entries = sorted(path.iterdir(), key=lambda path: os.fsencode(path.name), reverse=True)
         for entry in entries:
             is_folder = entry.is_dir()

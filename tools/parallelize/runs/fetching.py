@@ -32,7 +32,7 @@ Made = TypeVar("Made")
 WRITERS = 4
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""What a disk says that takes no other output either."""
+"""Errors of a disk that will not take any other output either."""
 
 Outcome = bool | Refusal
 """Whether an output was fetched, or was there; or why it is not."""
@@ -208,7 +208,7 @@ class Fetcher:
 
 
 def is_there(target: Path, output: Output, known: KnownContents) -> bool:
-    """Whether a file is this very output."""
+    """Whether a file is this output."""
     if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
         return False
     return known.read(target).sha256 == output.sha256

@@ -1,4 +1,4 @@
-"""What a run will take, told from a random sample of its files: pure functions of results."""
+"""Forecasts a run from a random sample of its files: pure functions of results."""
 
 from __future__ import annotations
 

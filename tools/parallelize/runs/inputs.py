@@ -195,7 +195,7 @@ def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
             known = place.path.stat()
             identity = (known.st_dev, known.st_ino)
             if identity in place.above:
-                yield Refused(place.key.rstrip("/"), "it is a link to a folder that it lies in")
+                yield Refused(place.key.rstrip("/"), "it links to a folder that contains it")
                 continue
             entries = sorted(os.scandir(place.path), key=lambda entry: entry.name)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What has become of each job, in the columns of GNU parallel's `--joblog`.
+"""The outcome of each job, in the columns of GNU parallel's `--joblog`.
 
 https://www.gnu.org/software/parallel/parallel.html
 """
@@ -25,11 +25,11 @@ NEVER_RUN = -1
 
 
 def check_joblog(file: Path) -> None:
-    """Raise UsageError if something is there that is no older list of jobs; it stays as it is."""
+    """Raise UsageError if another file than an older list of jobs is there; it stays as it is."""
     try:
         if file.is_file() and file.stat().st_size and not _is_joblog(file):
             raise UsageError(
-                f"{escape(str(file))} is no list of jobs, and stays as it is", None,
+                f"{escape(str(file))} is not a list of jobs, and stays as it is", None,
                 "move it away, or give another file with --joblog",
             )  # fmt: skip
     except OSError as error:

@@ -27,7 +27,7 @@ TICK_NS = 2_000_000_000
 """The coarsest clock of a file system in use, FAT's."""
 
 KEPT_DAYS = 90
-"""What was read longer ago is forgotten, so that files that are gone take no room for ever."""
+"""What was read longer ago is forgotten, so that files that are gone take no room forever."""
 
 _DAY_NS = 24 * 3600 * 10**9
 

@@ -1,4 +1,4 @@
-"""How people are told of the end of a run: from `run.notify` to notify.json.
+"""How people are notified of the end of a run: from `run.notify` to notify.json.
 
 A webhook's URL is a secret: who has it can write into somebody's chat. It is stored in the run's
 folder of the bucket, which workers and submitters may read and jobs may not, and nowhere else.
@@ -16,7 +16,7 @@ from parallelize_core.notify import Notify
 
 
 def store_notify(context: Context) -> None:
-    """Let the workers know whom to tell, and how; if nobody, take away what was there."""
+    """Tell the workers whom to notify, and how; if nobody, delete the earlier setting."""
     store, place = context.store, context.layout.notify
     wanted = notify_of(context)
     if wanted is None:
@@ -28,7 +28,7 @@ def store_notify(context: Context) -> None:
 
 
 def notify_of(context: Context) -> Notify | None:
-    """Return how people are told by the settings, None if they are not."""
+    """Return how the settings notify people, None if they do not."""
     target = context.settings.run.notify
     if target is None:
         return None

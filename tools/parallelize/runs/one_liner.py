@@ -68,7 +68,7 @@ def parse(words: Sequence[str], *, has_inputs: bool = False) -> OneLiner | None:
 
     With `has_inputs` it may name no files: something else has said what the jobs are.
 
-    Raises UsageError for what is no such line, and for what only GNU parallel understands.
+    Raises UsageError for what is not such a line, and for what only GNU parallel understands.
     """
     if not words:
         return None

@@ -48,7 +48,7 @@ def check_ours(context: Context) -> None:
 def check_meant(context: Context) -> None:
     """Raise UsageError for reading another project's run that nobody has named.
 
-    A name that was made from a folder's, or stands in parallelize.toml, is no proof that this
+    A name that was made from a folder's, or stands in parallelize.toml, does not prove that this
     very run is meant; one that is given with the command is.
     """
     if context.resolved.source("run.name") != "flag":

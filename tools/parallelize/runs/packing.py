@@ -144,7 +144,7 @@ def _wanted(context: Context, folder: Path) -> Source | None:
         return None
     source = find_source(folder, run.command or "", run.dependencies)
     if source is None and run.dependencies == AUTO and (name := unlocked_conda(folder)):
-        say(f"{name} of the environment is no lock, so nothing of it is installed; "
+        say(f"{name} of the environment is not a lock, so nothing of it is installed; "
             f"make one: conda-lock --file {name}")  # fmt: skip
     return source
 

@@ -118,7 +118,7 @@ def _check_known(bare: str, text: str, columns: Sequence[str]) -> None:
         )
     if unknown := _UNKNOWN.search(bare):
         raise UsageError(
-            f"the command has {escape(unknown[0])}, which nothing takes the place of",
+            f"the command has {escape(unknown[0])}, which is not a known placeholder",
             escape(text.strip()),
             "{} is the input's path, {.} the same without its ending, {/} its name,\n"
             "{/.} its name without its ending, {//} its folder; {2} is the second input's,\n"

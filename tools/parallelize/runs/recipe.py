@@ -1,7 +1,7 @@
 """A run's recipe: all that is done alike to each input, so that another one gives other outputs.
 
 That is the command and what belongs to it, the files in the environment, and how outputs are named.
-What only says where, when, how long or how often is no part of it. Of the environment the content
+What only says where, when, how long or how often is not part of it. Of the environment the content
 and the mode of each file count, and not the bytes of the zip or the times in it.
 """
 
@@ -31,7 +31,7 @@ NO_PART = {
     "then",  # done once, to all outputs; see content_key
     "recipe", "renewed",
 }  # fmt: skip
-"""Fields of a run that are no part of its recipe. Whatever a run comes to have is, if not here."""
+"""Fields of a run that are not part of its recipe. Whatever a run comes to have is, if not here."""
 
 _NO_PART_INSIDE = {
     # The files stand for it, however they are sent.

@@ -86,7 +86,7 @@ def no_run(layout: RunLayout) -> UsageError:
 def find_run(store: Store, key: str) -> Run | None:
     """Read run.json, or answer None if there is none.
 
-    Raises DecodeError if it is no such record, or that of a run of another name.
+    Raises DecodeError if it is not such a record, or that of a run of another name.
     """
     place = f"s3://{store.bucket}/{key}"
     try:
@@ -313,12 +313,12 @@ def _check_bare(command: Words, setup: Words | None) -> None:
     """Raise UsageError for what needs an environment, where there is none."""
     if setup:
         raise UsageError(
-            "there is no environment that run.setup could make ready",
+            "run.setup is set, but there is no environment",
             "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
         )  # fmt: skip
     if needs_environment(command):
         raise UsageError(
-            f'the command "{escape(command[0])}" is in no environment',
+            f'the command "{escape(command[0])}" is not in an environment',
             "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
         )  # fmt: skip
 

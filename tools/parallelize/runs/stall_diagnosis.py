@@ -81,7 +81,7 @@ def _gone(workers: list[str]) -> str:
     who = (
         f"worker {shown(workers[0], 30)} is" if len(workers) == 1 else f"{len(workers)} workers are"
     )
-    return f"{who} gone without a word; others get the files within a lease"
+    return f"{who} gone without a last heartbeat; other workers get the files within a lease"
 
 
 def _hanging(machines: Sequence[Machine]) -> str:
@@ -109,7 +109,7 @@ def _group(clients: ComputeClients, names: Names, status: RunStatus) -> str | No
         if set(HELD_PROCESSES) & set(group.suspended):
             return _held(status)
         if refusal := groups.last_refusal(clients.autoscaling, group.name):
-            return f"AWS gives its fleet no worker: {escape(refusal)}"
+            return f"AWS starts no worker for its fleet: {escape(refusal)}"
     return None
 
 
@@ -118,6 +118,4 @@ def _held(status: RunStatus) -> str:
     if not failed:
         return "its fleet is held, and starts no workers: parallelize scale N"
     words = escape(max(failed, key=lambda beat: beat.seen).reason) or "no reason"
-    return (
-        f"its fleet is held, since its last worker has failed: {words}; then: parallelize scale N"
-    )
+    return f"its fleet is held because its last worker failed: {words}; then: parallelize scale N"

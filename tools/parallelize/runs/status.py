@@ -130,7 +130,7 @@ class RunStatus:
 
     @property
     def alive(self) -> int:
-        """How many workers can be counted on."""
+        """How many workers are alive."""
         return sum(worker.alive for worker in self.workers)
 
 

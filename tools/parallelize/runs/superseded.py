@@ -66,7 +66,7 @@ def sweep(context: Context, run: Run) -> None:
 
 
 def _lines(body: bytes) -> list[tuple[str, Result]] | None:
-    """Return results with their ETags; None for what is no such list, and stands for nothing."""
+    """Return results with their ETags; None for anything else, which stands for nothing."""
     try:
         return list(read_segment(body))
     except DecodeError:

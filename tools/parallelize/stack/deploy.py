@@ -208,7 +208,7 @@ class Stack:
                 raise ServiceError(f"the stack ended as {state}", self.reason(operation.token))
             last = state
             time.sleep(self.poll_seconds)
-        raise ServiceError("CloudFormation is still at work", None, "parallelize setup   again")
+        raise ServiceError("CloudFormation is still working", None, "parallelize setup   again")
 
     @translated(SERVICE)
     def _has_begun(self, operation: _Operation) -> bool:

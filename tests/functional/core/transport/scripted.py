@@ -125,7 +125,7 @@ def raw(data: bytes) -> Step:
 
 
 def trickle(start: bytes, piece: bytes = b"x") -> Step:
-    """Begin to answer, and go on by a byte at a time, for ever."""
+    """Begin to answer, and go on by a byte at a time, forever."""
 
     async def step(exchange: Exchange) -> None:
         await exchange.send(start)

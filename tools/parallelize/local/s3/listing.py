@@ -100,7 +100,7 @@ def _limit(query: Mapping[str, str]) -> int:
     except ValueError:
         limit = -1
     if limit < 0:
-        raise S3Error(400, "InvalidArgument", "max-keys is no number of keys")
+        raise S3Error(400, "InvalidArgument", "max-keys is not a number of keys")
     return min(limit, PAGE_KEYS)
 
 

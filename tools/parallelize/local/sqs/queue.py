@@ -208,7 +208,7 @@ class Queue:
         """Wake one waiter for each message that can be received, and see to the next.
 
         Any of them, as with SQS. In the order of asking, a worker that passes a message on to the
-        others would get it back for ever if its polls and the message's delay keep time.
+        others would get it back forever if its polls and the message's delay keep time.
         """
         if not self._waiters:
             return

@@ -168,7 +168,7 @@ class Queues:
         if policy and arn.rpartition(":")[2] not in self._queues:
             raise invalid("RedrivePolicy", arn, "Dead letter target does not exist.")
         if policy and not str(policy.get("maxReceiveCount")).isdecimal():
-            raise invalid("RedrivePolicy", policy, "maxReceiveCount is no number.")
+            raise invalid("RedrivePolicy", policy, "maxReceiveCount is not a number.")
 
     def _write(self, name: str) -> None:
         row = json.dumps(self.attributes[name]), json.dumps(self._tags[name])

@@ -33,7 +33,7 @@ class Place:
     ami_owner: str = images.SELF
 
 
-def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Facts:
+def describe_launch(clients: FactClients, place: Place, work: Work, names: Names) -> Facts:
     """Read what `plan_launch` needs; raise UsageError if there is no subnet or type."""
     ec2 = clients.ec2
     subnets = find_subnets(ec2, place.subnets)

@@ -1,4 +1,4 @@
-"""Which input a person means: by its key, by the end of it, or by a path."""
+"""Finds the input that a person names: by its key, the end of it, or a path."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def find_key(known: Iterable[str], file: str, path_key: str | None = None) -> st
 
 
 def no_such_file(file: str, known: Iterable[str], fix: str | None = None) -> UsageError:
-    """Return the error for a file that is no input of the run, with the keys most alike."""
+    """Return the error for a file that is not an input of the run, with the keys most alike."""
     return UsageError(f"no input of this run is called {shown(file, 40)}", meant(file, known), fix)
 
 

@@ -13,7 +13,7 @@ Item = TypeVar("Item", bound=Hashable)
 SMALLEST_REBUILD = 64
 
 
-class Timetable(Generic[Item]):
+class Schedule(Generic[Item]):
     """Items and one time each, in seconds; the earliest comes first, equal times in order of entry.
 
     An item that is rescheduled or discarded leaves a dead entry in the heap. Dead entries are
