@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from parallelize_agent.container.images import Images
 from parallelize_agent.container.pull import Puller
+from parallelize_agent.gpu.equipment import Equipment
+from parallelize_agent.gpu.monitor import Monitor, monitor_of_machine
 from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.environment import Environments
@@ -23,11 +23,12 @@ from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Job, Stage
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.pipeline import Pipeline
-from parallelize_agent.job.preparation import Preparer
+from parallelize_agent.job.preparation import Keep, Preparer, keep_in
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
+from parallelize_agent.job.stages import Stages
 from parallelize_agent.machine import host
 from parallelize_agent.machine.instance import Instance, identify
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
@@ -37,7 +38,6 @@ from parallelize_agent.notify.command import CommandRunner
 from parallelize_agent.notify.means import NO_MEANS, Means
 from parallelize_agent.notify.senders import Senders
 from parallelize_agent.notify.teller import Teller
-from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
 from parallelize_agent.queue.acknowledger import Acknowledger
@@ -58,7 +58,7 @@ from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
 from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
-from parallelize_agent.worker import Stages, Worker
+from parallelize_agent.worker import Worker
 from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
@@ -68,8 +68,6 @@ from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.store import AsyncStore, Store
-
-log = structlog.get_logger()
 
 FILE_THREADS = 4
 """For folders, large files and the environment: more would only wait for one disk."""
@@ -106,6 +104,7 @@ class Assembly:
     clock: Callable[[], float] = boot_seconds
     now: Callable[[], float] = time.time
     memory: Memory = field(default_factory=memory_of_machine)
+    gpus: Monitor = field(default_factory=monitor_of_machine)
     files: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(FILE_THREADS, "files")
     )
@@ -126,13 +125,14 @@ class Assembly:
         except TimeoutError:
             why = self._storage.why
             raise UnavailableError("S3 has been unavailable since the start", why) from None
-        gpus = host.gpu_count()
-        slots = host.slot_count(self.config.slots, host.logical_cpus(), gpus, run.limits.gpus)
-        return self._put_together(slots)
+        return self._put_together(Equipment.of(self.gpus, run))
 
-    def _put_together(self, slots: int) -> Worker:
+    def _put_together(self, equipment: Equipment) -> Worker:
         config = self.config
-        execute = Execute(slots, self._scratch, self._environments.read_only, self.cgroups)
+        slots = equipment.slots(host.slot_count(config.slots, host.logical_cpus()))
+        execute = Execute(
+            slots, self._scratch, self._environments.read_only, self.cgroups, equipment
+        )
         identity = identify(config, self.instance, slots)
 
         # The parts tell the worker what happens, which is made of them.
@@ -184,6 +184,7 @@ class Assembly:
             outages=self._outages,
             heartbeat=heartbeat,
             segments=segments,
+            equipment=equipment,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             charges=self._charges,
             teller=self._teller,
@@ -249,6 +250,11 @@ class Assembly:
     @cached_property
     def _preparer(self) -> Preparer:
         return Preparer(self._scratch, self.cgroups, self._keep_log)
+
+    @cached_property
+    def _keep_log(self) -> Keep:
+        layout, name = self.config.layout, self.instance.worker
+        return keep_in(lambda: self.open_rare(self.config.bucket), partial(layout.setup_log, name))
 
     @cached_property
     def _storage(self) -> Outage:
@@ -383,16 +389,3 @@ class Assembly:
         if rates is None:
             return None
         return charges(rates, self.counts, hours, has_address=self.instance.has_address)
-
-    def _keep_log(self, environment: str, printed: Kept) -> None:
-        """Keep what a set-up has printed; called in a thread."""
-        key = self.config.layout.setup_log(self.instance.worker, environment)
-        store = self.open_rare(self.config.bucket)
-        try:
-            if isinstance(printed, bytes):
-                store.put(key, printed)
-            else:
-                with printed.open("rb") as file:
-                    store.put_file(key, file)
-        except Exception as error:
-            log.warning("output of the set-up not kept", error=str(error) or repr(error))

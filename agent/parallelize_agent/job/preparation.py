@@ -25,6 +25,7 @@ from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.isolation import Container, Shared
 from parallelize_core.errors import ServiceError, SetupError
+from parallelize_core.store import Store
 
 log = structlog.get_logger()
 
@@ -45,6 +46,22 @@ _FRAME = re.compile("^\\s*[\xd7\u2570\u251c\u2502\u2500\u25b6 ]+")
 
 Keep = Callable[[str, Kept], None]
 """Keeps what a step has printed: a name for it, and the file."""
+
+
+def keep_in(open_store: Callable[[], Store], key_of: Callable[[str], str]) -> Keep:
+    """Return what puts such into a store that may block; a failure of that is no reason to stop."""
+
+    def keep(name: str, printed: Kept) -> None:
+        try:
+            if isinstance(printed, bytes):
+                open_store().put(key_of(name), printed)
+            else:
+                with printed.open("rb") as file:
+                    open_store().put_file(key_of(name), file)
+        except Exception as error:
+            log.warning("output of the set-up not kept", error=str(error) or repr(error))
+
+    return keep
 
 
 @dataclass(frozen=True)
