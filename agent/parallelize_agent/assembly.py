@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -14,6 +14,7 @@ from typing import Any
 
 from parallelize_agent.container.images import Images
 from parallelize_agent.container.pull import Puller
+from parallelize_agent.gpu import cdi
 from parallelize_agent.gpu.equipment import Equipment
 from parallelize_agent.gpu.monitor import Monitor, monitor_of_machine
 from parallelize_agent.job.checkpointer import Checkpointer
@@ -105,6 +106,7 @@ class Assembly:
     now: Callable[[], float] = time.time
     memory: Memory = field(default_factory=memory_of_machine)
     gpus: Monitor = field(default_factory=monitor_of_machine)
+    cdi_folders: Sequence[Path] = cdi.FOLDERS
     files: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(FILE_THREADS, "files")
     )
@@ -125,7 +127,7 @@ class Assembly:
         except TimeoutError:
             why = self._storage.why
             raise UnavailableError("S3 has been unavailable since the start", why) from None
-        return self._put_together(Equipment.of(self.gpus, run))
+        return self._put_together(Equipment.of(self.gpus, run, self.cdi_folders))
 
     def _put_together(self, equipment: Equipment) -> Worker:
         config = self.config

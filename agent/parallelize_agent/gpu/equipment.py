@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from parallelize_agent.gpu.allotment import Allotment, Gpu, variables
-from parallelize_agent.gpu.cdi import Descriptions, Edits
+from parallelize_agent.gpu.cdi import FOLDERS, Descriptions, Edits
 from parallelize_agent.gpu.monitor import Monitor
 from parallelize_agent.process.isolation import Container
 from parallelize_core.errors import UsageError
@@ -22,13 +22,16 @@ class Equipment:
     monitor: Monitor
     allotment: Allotment
     devices: Path = Path("/dev")
-    descriptions: Descriptions | None = None
+    folders: Sequence[Path] = FOLDERS
     _edits: dict[tuple[Gpu, ...], Edits] = field(default_factory=dict, init=False)
 
     @classmethod
-    def of(cls, monitor: Monitor, run: Run) -> Equipment:
-        """Return what a run's jobs have. Raises UsageError if they cannot have what they need."""
-        made = cls(monitor, Allotment.of(monitor.gpus, run.limits))
+    def of(cls, monitor: Monitor, run: Run, folders: Sequence[Path] = FOLDERS) -> Equipment:
+        """Return what a run's jobs have; `folders` have descriptions for containers.
+
+        Raises UsageError if they cannot have what they need.
+        """
+        made = cls(monitor, Allotment.of(monitor.gpus, run.limits), folders=folders)
         made.check(run)
         return made
 
@@ -86,4 +89,4 @@ class Equipment:
 
     @cached_property
     def _described(self) -> Descriptions:
-        return self.descriptions or Descriptions()
+        return Descriptions(self.folders)

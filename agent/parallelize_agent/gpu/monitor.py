@@ -85,8 +85,10 @@ class Monitor:
         nvml: Nvml | None = None,
         devices: Path = Path("/dev"),
         clock: Callable[[], float] = boot_seconds,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._nvml = nvml
+        self._answer_seconds = answer_seconds
         self._clock = clock
         self._handles: dict[Gpu, c_void_p] = {}
         self._lost: dict[Gpu, str] = {}
@@ -115,7 +117,7 @@ class Monitor:
         return "the driver of the GPUs does not answer" if hangs else ""
 
     def lost_of(self, gpus: Sequence[Gpu]) -> str:
-        """Look now, and say which of some GPUs are out of reach; waits `ANSWER_SECONDS` at most."""
+        """Look now, and say which of some GPUs are out of reach; waits `answer_seconds` at most."""
         if not (gpus and self._thread.is_alive()):
             return ""
         if not self._look_soon():
@@ -159,7 +161,7 @@ class Monitor:
             # One that is under way may have seen them before.
             wanted = self._looks + (2 if self._begun is not None else 1)
             self._wake.set()
-            return self._changed.wait_for(lambda: self._looks >= wanted, ANSWER_SECONDS)
+            return self._changed.wait_for(lambda: self._looks >= wanted, self._answer_seconds)
 
     def _run(self) -> None:
         while True:
