@@ -21,7 +21,7 @@ state=$(mktemp -d)
 touch "$state/server.log"
 SERVICES=s3,sqs,sts GATEWAY_LISTEN=127.0.0.1:$port LOCALSTACK_HOST=127.0.0.1:$port \
   FILESYSTEM_ROOT=$state DNS_ADDRESS=0 DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 \
-  "$venv/bin/python" -m localstack.runtime.main >"$state/server.log" 2>&1 </dev/null &
+  "$venv/bin/python" tests/conformance/serve.py >"$state/server.log" 2>&1 </dev/null &
 server=$!
 trap 'kill $server; wait $server || true; rm -rf "$state"' EXIT
 
@@ -33,9 +33,7 @@ until grep -q '^Ready' "$state/server.log"; do
   fi
   sleep 0.2
 done
-# Not what records say, which is the same in every store: those tests also look at the runs of all
-# others, and LocalStack keeps an object of a worker that was killed while it sent it, with a length
-# and no content.
+# Not what records say, which is the same in every store.
 CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q -n 2 --dist worksteal \
   tests/conformance tests/e2e/test_accidents.py \
   tests/functional/client tests/functional/core \

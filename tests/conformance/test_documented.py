@@ -5,7 +5,11 @@ Where a server is known to do otherwise, its test is expected to fail: docs/conf
 
 from __future__ import annotations
 
+import socket
+import struct
+import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import boto3
@@ -62,6 +66,32 @@ def test_a_body_that_is_not_what_its_checksum_says_is_refused(
 ) -> None:
     wrong = {"Bucket": bucket, "Key": "key", "Body": b"body", "ChecksumCRC32": "AAAAAA=="}
     assert refusal(clients.s3.put_object, **wrong) == "BadDigest"
+
+
+def test_an_object_is_whole_whenever_the_sender_of_another_in_its_place_dies(
+    clients: Clients, bucket: str
+) -> None:
+    old, new = b"old" * 1000, b"new" * 900
+    keys = [f"key {n}" for n in range(40)]
+    for key in keys:
+        clients.s3.put_object(Bucket=bucket, Key=key, Body=old)
+    for milliseconds, key in enumerate(keys):
+        die_sending(clients, bucket, key, new, milliseconds / 2000)
+    for key in keys:
+        assert clients.s3.get_object(Bucket=bucket, Key=key)["Body"].read() in {old, new}
+
+
+def die_sending(clients: Clients, bucket: str, key: str, body: bytes, seconds: float) -> None:
+    """Send an object and, after so long, reset the connection, as the kernel does for the dead."""
+    url = urlsplit(clients.s3.generate_presigned_url("put_object", {"Bucket": bucket, "Key": key}))
+    head = (
+        f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {len(body)}"
+    )
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        time.sleep(seconds)
+        linger = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 def test_a_key_may_have_a_newline(clients: Clients, bucket: str) -> None:

@@ -126,9 +126,6 @@ def test_ctrl_c_ends_the_local_workers_and_the_same_command_goes_on(
     assert shell.status()["done"] == FILES
 
 
-# LocalStack keeps what a machine was sending when it went, with a length and no content, and every
-# look at the list of runs waits for that.
-@only_local
 def test_a_job_with_a_checkpoint_goes_on_when_its_machine_is_taken_away(shell: Shell) -> None:
     shutil.copytree(REPOSITORY / "examples" / "checkpoint", shell.folder, dirs_exist_ok=True)
     (shell.folder / "inputs").mkdir()
