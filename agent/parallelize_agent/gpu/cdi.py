@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import structlog
-import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from parallelize_agent.gpu.allotment import Gpu, variables
@@ -121,6 +120,8 @@ class Descriptions:
 
 def _read(file: Path) -> _Spec | None:
     """Read a description, which JSON is as well; None, and a line in the log, for what is none."""
+    import yaml  # noqa: PLC0415 - few workers have use for it
+
     try:
         spec = _Spec.model_validate(yaml.safe_load(file.read_bytes()))
     except (OSError, yaml.YAMLError, ValidationError) as error:
