@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.operations.clean import await_good_byes, make_plan, remove
+from parallelize.operations.clean import await_good_byes, clean, make_plan, remove
 from parallelize_core.errors import MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
@@ -50,6 +51,17 @@ def test_queues_and_objects_go_and_those_of_others_stay(
     assert enqueued.store.head(other) is not None
     with pytest.raises(MissingError):
         _ = enqueued.context.queues
+
+
+def test_an_operation_tells_its_context_what_it_has_to_say_and_prints_nothing(
+    enqueued: Project, capsys: Captured
+) -> None:
+    heard: list[str] = []
+    context = replace(enqueued.context, tell=heard.append)
+    capsys.readouterr()
+    clean(context, make_plan(context, keep_outputs=False))
+    assert "left: no machine, no group, no volume (checked)" in heard
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_second_clean_has_nothing_to_do(enqueued: Project) -> None:
