@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,27 @@ def test_a_job_finds_its_own_gpu_and_no_other(make: MakeBench, gpus: FakeGpus, c
     bench = make(LOOK, limits=ONE_EACH)
     bench.worker(gpus=gpus.monitor(), cdi_folders=[cdi]).run()
     assert bench.result("x").log.splitlines() == seen(0)
+
+
+@pytest.fixture
+def of_the_machine() -> Iterator[Path]:
+    """A node of the machine's that looks like one for a GPU."""
+    node = Path(f"/dev/nvidia-test-{os.getpid()}")
+    try:
+        node.touch()
+    except OSError:
+        pytest.skip("nothing can be made in /dev here")
+    yield node
+    node.unlink()
+
+
+def test_no_gpu_of_the_machine_is_there_but_the_jobs_own(
+    make: MakeBench, gpus: FakeGpus, cdi: Path, of_the_machine: Path
+) -> None:
+    bench = make("ls /dev", limits=ONE_EACH)
+    bench.worker(gpus=gpus.monitor(), cdi_folders=[cdi]).run()
+    found = bench.result("x").log.split()
+    assert [name for name in found if "nvidia" in name] == ["nvidia0", "nvidiactl"]
 
 
 def test_a_warm_command_finds_its_own_gpu_and_no_other(
