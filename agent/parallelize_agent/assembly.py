@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Job, Stage
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.pipeline import Pipeline
-from parallelize_agent.job.preparation import Keep, Preparer, keep_in
+from parallelize_agent.job.preparation import Preparer, store_printed
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
@@ -39,11 +39,13 @@ from parallelize_agent.notify.command import CommandRunner
 from parallelize_agent.notify.means import NO_MEANS, Means
 from parallelize_agent.notify.senders import Senders
 from parallelize_agent.notify.teller import Teller
+from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JobUsers
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
 from parallelize_agent.queue.drain import DrainRule
+from parallelize_agent.queue.lanes import Lanes, count_sent
 from parallelize_agent.queue.leases import LeaseKeeper, LeaseTerms
 from parallelize_agent.queue.merging import Merging
 from parallelize_agent.queue.messages import Messages
@@ -66,6 +68,7 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.lane import Lane
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.store import AsyncStore, Store
@@ -83,7 +86,7 @@ class Assembly:
     `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block,
     `open_client` makes a client of another service, in a region; `publish` sends metrics, if any
     are sent; `means` has what there is to tell people by. `counts` has the requests of this
-    process.
+    process. `lane_queues` are those of all lanes, if the run has more than one.
     """
 
     config: AgentConfig
@@ -94,6 +97,7 @@ class Assembly:
     open_client: OpenClient
     queue: AsyncQueue
     dead_letters: AsyncQueue
+    lane_queues: Mapping[Lane, AsyncQueue] = field(default_factory=dict)
     publish: Publish | None = None
     means: Means = NO_MEANS
     counts: RequestCounts = field(default_factory=RequestCounts)
@@ -149,7 +153,9 @@ class Assembly:
         pauser = self._pauser(lambda: worker.pipeline.size)
         breaker = self._breaker(pauser)
         silence = SilenceBreaker(config.layout, self._open_patient(config.bucket), pauser)
-        judge = Judge(identity.worker, self._run, self._peers, fitness, breaker, silence)
+        judge = Judge(
+            identity.worker, self._run, self._peers, fitness, breaker, silence, self._lanes
+        )
         segments = SegmentWriter(
             self._records, config.layout, identity.worker, int(identity.started * 1000)
         )
@@ -254,11 +260,6 @@ class Assembly:
         return Preparer(self._scratch, self.cgroups, self._keep_log)
 
     @cached_property
-    def _keep_log(self) -> Keep:
-        layout, name = self.config.layout, self.instance.worker
-        return keep_in(lambda: self.open_rare(self.config.bucket), partial(layout.setup_log, name))
-
-    @cached_property
     def _storage(self) -> Outage:
         return Outage("S3", lambda: self._records.head(self.config.layout.run_json))
 
@@ -268,7 +269,16 @@ class Assembly:
 
     @cached_property
     def _peers(self) -> Peers:
-        return Peers(self._records, self.config.layout, self.instance.worker)
+        config = self.config
+        return Peers(self._records, config.layout, self.instance.worker, lane=config.lane)
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        queues = {**self.lane_queues, self.config.lane: self.queue}
+        lanes = Lanes(self.config.lane, queues)
+        if self.instance.market == "spot":
+            lanes.watch_tail(self._peers, lambda: count_sent(self._rare, self.config.layout))
+        return lanes
 
     @cached_property
     def _claims(self) -> Claims:
@@ -293,8 +303,8 @@ class Assembly:
 
     @cached_property
     def _messages(self) -> Messages:
-        worker, keeper, claims = self.instance.worker, self._keeper, self._claims
-        return Messages(self.queue, self.dead_letters, worker, keeper, claims, self._acknowledger)
+        own = self.instance.worker, self._keeper, self._claims, self._acknowledger
+        return Messages(self._lanes, self.dead_letters, *own)
 
     @cached_property
     def _checkpoints(self) -> Checkpoints:
@@ -319,6 +329,7 @@ class Assembly:
             self.files,
             asyncio.Semaphore(self.config.transfers),
             host.free_bytes(self.work_dir) - self.config.disk_reserve_bytes,
+            self._lanes,
             self._checkpoints,
         )
 
@@ -342,7 +353,7 @@ class Assembly:
         return Pauser(
             self.config.layout,
             self._rare,
-            self.queue,
+            self._lanes,
             self._run,
             in_hand,
             opened=lambda reason: self._shutdown.decide(f"the run is paused: {reason}"),
@@ -356,6 +367,7 @@ class Assembly:
         return Receiver(
             self.config,
             self.queue,
+            self._lanes,
             self._rare,
             self._keeper,
             self._messages,
@@ -387,7 +399,10 @@ class Assembly:
 
     def _charges(self, hours: float) -> Charges | None:
         """Return what this worker has cost beside its machine, None if no rates are known."""
-        rates = self.config.rates
-        if rates is None:
-            return None
-        return charges(rates, self.counts, hours, has_address=self.instance.has_address)
+        rates, has_address = self.config.rates, self.instance.has_address
+        return charges(rates, self.counts, hours, has_address=has_address) if rates else None
+
+    def _keep_log(self, environment: str, printed: Kept) -> None:
+        """Keep what a set-up has printed; called in a thread."""
+        key = self.config.layout.setup_log(self.instance.worker, environment)
+        store_printed(self.open_rare(self.config.bucket), key, printed)

@@ -150,6 +150,7 @@ async def _work(
             open_client=services.opener(config, instance, counts),
             queue=connections.queue,
             dead_letters=connections.dead_letters,
+            lane_queues=connections.lane_queues,
             publish=services.make_publisher(config, instance, counts),
             means=services.find_means(config, instance, counts),
             counts=counts,

@@ -6,7 +6,7 @@ boto3 is imported when another service is needed: it takes longer than the first
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.charges import RequestCounts
 from parallelize_core.config import AgentConfig
+from parallelize_core.lane import Lane
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.registry import OpenClient
 from parallelize_core.store import AsyncStore, Store
@@ -42,6 +43,7 @@ class Connections:
     open_rare: Callable[[str], Store]
     queue: AsyncQueue
     dead_letters: AsyncQueue
+    lane_queues: Mapping[Lane, AsyncQueue]
 
 
 @asynccontextmanager
@@ -58,6 +60,7 @@ async def connect(
             clients.thread_store,
             clients.queue(config.queue_url),
             clients.queue(config.dead_letter_queue_url),
+            {lane: clients.queue(url) for lane, url in config.lane_queue_urls.items()},
         )
     finally:
         await clients.aclose()

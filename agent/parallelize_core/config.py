@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from parallelize_core.bucket_terms import Terms
 from parallelize_core.charges import Rates
 from parallelize_core.errors import UsageError
+from parallelize_core.lane import Lane
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import FIRST, Names
 from parallelize_core.record import first_fault
@@ -50,6 +51,9 @@ class AgentConfig(BaseModel):
     `max_outage_seconds`. A job that was received more than `max_receives` times without
     an answer takes its workers down with it, and is not tried again.
 
+    `queue_url` is the queue of the worker's own `lane`; if the run has several, `lane_queue_urls`
+    has those of all.
+
     `fleet` says how the worker was launched: one of a group gives up its place when it leaves. The
     metadata service may know of the group only later.
 
@@ -60,7 +64,8 @@ class AgentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     WHOSE: ClassVar[tuple[str, ...]] = (
-        "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "fleet",
+        "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "lane",
+        "fleet",
     )  # fmt: skip
 
     v: Literal[1] = 1
@@ -71,6 +76,8 @@ class AgentConfig(BaseModel):
     region: str | None = None
     queue_url: str
     dead_letter_queue_url: str
+    lane: Lane = Lane.MAIN
+    lane_queue_urls: dict[Lane, str] = Field(default_factory=dict)
 
     fleet: Literal["one-time", "persistent"] = "one-time"
     slots: int | str = 0
@@ -110,7 +117,7 @@ class AgentConfig(BaseModel):
     @property
     def names(self) -> Names:
         """What the run's things are called in the account."""
-        return Names(self.run, self.stack)
+        return Names(self.run, self.stack, self.lane)
 
     @property
     def layout(self) -> RunLayout:

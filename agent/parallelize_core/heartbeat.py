@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from parallelize_core.charges import Charges
+from parallelize_core.lane import Lane
 from parallelize_core.record import Contract, Moment, Record
 
 
@@ -99,7 +100,8 @@ class Heartbeat(Record):
     "spot" or "on-demand", empty if nobody knows.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
     `unfit` says that it left because it, and not the work, is at fault. `memory` says what its jobs
-    need; workers of former versions do not know. `gpus` are those that the driver tells of.
+    need; workers of former versions do not know. `gpus` are those that the driver tells of. `lane`
+    is the one whose jobs it does.
     """
 
     worker: str
@@ -130,6 +132,7 @@ class Heartbeat(Record):
     gpus: tuple[GpuUse, ...] = ()
     failed_in_row: int = 0
     unfit: bool = False
+    lane: Lane = Lane.MAIN
 
     @property
     def interrupted(self) -> bool:

@@ -21,7 +21,7 @@ MAX_SETBACK_CHARACTERS = 200
 PLAIN = {"files", "variables", "number", "merge"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
-RARE = ("memory_bytes", "resumes")
+RARE = ("memory_bytes", "resumes", "interrupted")
 """What a message has only if it says something, for the same reason."""
 
 ROOM_PER_PEAK = 2
@@ -45,6 +45,7 @@ class JobMessage(Contract):
     workers on which its command failed; with `second_opinion`, none of these is to try it again
     while another lives. `setbacks` has the reasons for which it was handed back without being
     charged, the oldest first. `resumes` says that there is a checkpoint to go on from.
+    `interrupted` counts how often its worker went, or was lost, before its end.
     """
 
     v: Literal[1] = 1
@@ -57,6 +58,7 @@ class JobMessage(Contract):
     alone: bool = False
     memory_bytes: int = Field(default=0, ge=0)
     resumes: bool = False
+    interrupted: int = Field(default=0, ge=0)
     failed_by: tuple[str, ...] = ()
     second_opinion: bool = False
     setbacks: tuple[str, ...] = ()
@@ -90,14 +92,13 @@ class JobMessage(Contract):
         """Return the message for the next attempt, after a failure that counts."""
         return self.model_copy(update={"attempt": self.attempt + 1})
 
-    def with_more_memory(self, peak_bytes: int) -> Self:
+    def with_more_memory(self, peak_bytes: int, *, larger: bool = False) -> Self:
         """Return the message for the next attempt of a job that ran out of memory with this peak.
 
-        Once it is tried with twice its peak, then with all that a worker has. If the peak is not
-        known (0), that is all the first time.
+        Once it is tried with twice its peak, then with all that a worker has, or with twice its
+        peak again where there are `larger` workers. If the peak is not known (0), that is all.
         """
-        # Twice its peak, then all of a worker: there are no larger workers to send it to.
-        room = 0 if self.alone else ROOM_PER_PEAK * peak_bytes
+        room = 0 if self.alone and not larger else ROOM_PER_PEAK * peak_bytes
         again = self.next_attempt()
         return again.model_copy(update={"alone": True, "memory_bytes": room})
 
@@ -110,6 +111,10 @@ class JobMessage(Contract):
         """Return the message with one more reason for which it was handed back."""
         shown = reason[:MAX_SETBACK_CHARACTERS]
         return self.model_copy(update={"setbacks": (*self.setbacks, shown)})
+
+    def after_interruptions(self, count: int = 1) -> Self:
+        """Return the message of a job whose workers went before its end so often again."""
+        return self.model_copy(update={"interrupted": self.interrupted + count})
 
     def resuming(self) -> Self:
         """Return the message that makes its receiver look for a checkpoint."""

@@ -8,6 +8,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /superseded/<id>.jsonl.gz
                              /input/<key>
                              /environment/<sha256>.zip
+                             /files/<sha256>.jsonl.gz
                              /image/<sha256>.tar
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
@@ -23,6 +24,11 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /told/<end>.json
                              /merge.json
                              /merge/<sha256>.jsonl
+
+What runs share, in a folder that no run can have:
+
+s3://BUCKET/PREFIX/runs/.shared/content/<sha256>.gz
+                               /withdrawn/<sha256>/<etag>.gz
 """
 
 from __future__ import annotations
@@ -76,6 +82,11 @@ class Location:
     def relative(self, key: str) -> str:
         """Return what follows the prefix in `key`."""
         return key.removeprefix(self.prefix)
+
+
+def shared_by_runs(base: Location) -> Location:
+    """Return where the runs below `base` keep what they share; no run has such a name."""
+    return base.below("runs", ".shared")
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,15 @@ class RunLayout:
     def environment(self, sha256: str) -> str:
         """Return the key of an environment zip."""
         return self.root.key("environment", f"{sha256}.zip")
+
+    @property
+    def file_lists(self) -> Location:
+        """The folder of the lists of files whose contents are shared with other runs."""
+        return self.root.below("files")
+
+    def file_list(self, sha256: str) -> str:
+        """Return the key of the list of an environment's files."""
+        return self.file_lists.key(f"{sha256}.jsonl.gz")
 
     def image(self, sha256: str) -> str:
         """Return the key of an image that is in no registry."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.files import S3, InputFile
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
@@ -114,8 +114,16 @@ def digest_of(layout: RunLayout, versions: Iterable[tuple[str, str]]) -> str:
 def read_record(store: Store, layout: RunLayout) -> MergeRecord | None:
     """Return the merge that was put on the queue last; None if none ever was."""
     try:
-        return MergeRecord.decode(store.get(layout.merge), f"s3://{store.bucket}/{layout.merge}")
+        return decode_record(store.get(layout.merge))
     except MissingError:
+        return None
+
+
+def decode_record(body: bytes) -> MergeRecord | None:
+    """Return a record; None for what is none: it hides nothing, and the leader writes it again."""
+    try:
+        return MergeRecord.decode(body)
+    except DecodeError:
         return None
 
 

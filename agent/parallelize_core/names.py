@@ -5,12 +5,15 @@ stack's name has no hyphen, so that `lab-*` in a policy never means the things o
 
     Names("scans").queue                  parallelize-scans
     Names("scans", "lab").queue           lab-scans
+    Names("scans").of_lane("large").queue  parallelize-_large-scans
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+
+from parallelize_core.lane import Lane
 
 FIRST = "parallelize"
 """The name of the stack that nobody has given a name."""
@@ -35,26 +38,45 @@ class Names:
 
     run: str = ""
     stack: str = FIRST
+    lane: Lane = Lane.MAIN
+    """Whose queue and group are meant. A run's name has no underscore first, so none is taken."""
 
     @property
     def of_all_runs(self) -> Names:
         """The names of the stack, whatever the run."""
-        return replace(self, run="")
+        return replace(self, run="", lane=Lane.MAIN)
+
+    def of_lane(self, lane: Lane) -> Names:
+        """Return the names of another lane of the run."""
+        return replace(self, lane=lane)
 
     @property
     def queue(self) -> str:
-        """The run's queue; without a run, what the names of all queues begin with."""
-        return f"{self.stack}-{self.run}"
+        """The lane's queue; without a run, what the names of all queues begin with."""
+        return f"{self.stack}-{self._of_lane}{self.run}"
 
     @property
     def dead_letter_queue(self) -> str:
-        """The run's dead-letter queue."""
-        return f"{self.queue}-dead"
+        """The run's dead-letter queue, which its lanes share."""
+        return f"{self.stack}-{self.run}-dead"
 
     @property
     def group(self) -> str:
-        """The run's Auto Scaling group, and its launch template."""
-        return f"{self.stack}-{self.run}"
+        """The lane's Auto Scaling group, and its launch template."""
+        return self.queue
+
+    @property
+    def of_each_lane(self) -> tuple[Names, ...]:
+        """The names of all lanes that the run may have."""
+        return tuple(map(self.of_lane, Lane))
+
+    def run_of(self, name: str) -> str:
+        """Return the run of the queue or the group that is called so."""
+        return re.sub(r"^_[a-z]+-", "", name.removeprefix(f"{self.stack}-"))
+
+    @property
+    def _of_lane(self) -> str:
+        return "" if self.lane is Lane.MAIN else f"_{self.lane}-"
 
     @property
     def managed(self) -> str:

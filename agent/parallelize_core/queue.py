@@ -42,7 +42,14 @@ class QueueCounts:
         return self.visible + self.in_flight + self.delayed
 
 
-class Queue(Protocol):
+class Counted(Protocol):
+    """What has messages that can be counted: a queue, or several."""
+
+    def counts(self) -> QueueCounts:
+        """Count the messages, approximately."""
+
+
+class Queue(Counted, Protocol):
     """One queue.
 
     Every call may raise ServiceError, AccessError, or UsageError for a setting of this machine,
@@ -60,9 +67,6 @@ class Queue(Protocol):
 
     def delete(self, receipts: Sequence[str]) -> None:
         """Acknowledge messages."""
-
-    def counts(self) -> QueueCounts:
-        """Count the messages, approximately."""
 
 
 class AsyncQueue(Protocol):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from parallelize_core.container_image import Image
+from parallelize_core.contents import Contents
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.record import Contract, IsoTime, Record
 from parallelize_core.template import Grammar
@@ -21,12 +22,30 @@ HALT = r"^([1-9][0-9]{0,17}|[0-9]{1,6}(\.[0-9]{1,9})?%)$"
 
 
 class Environment(Contract):
-    """The zip that every job sees unpacked; `identity` is its SHA-256, or its ETag in S3."""
+    """The files that every job sees: one zip at `key`, or those of the list at `list_key`.
+
+    `identity` is the SHA-256 of the zip, or its ETag in S3, or the SHA-256 of the list. Contents of
+    the files in a list are shared with other runs, below `shared` (see `contents`). An agent of a
+    former version asks for a key, and so cannot read the record of a run that has a list.
+    """
 
     bucket: str
-    key: str
+    key: str | None
     identity: str
     prefix: str = ""
+    list_key: str | None = None
+    shared: str = ""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.key is None) == (self.list_key is None):
+            raise ValueError("an environment is a zip or a list of files")
+        return self
+
+    @property
+    def contents(self) -> Contents:
+        """Where the contents of the files in a list are."""
+        return Contents(Location(self.bucket, self.shared))
 
 
 class Setup(Contract):

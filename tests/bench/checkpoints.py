@@ -5,7 +5,8 @@
 On a local cloud of its own, jobs that take `--seconds` lose their machine every `--every`: it
 gets the local cloud's own spot notice, and others are launched. A minute of a real run is a second
 here, except for what a notice leaves to a job: the agent hears of it 27 s before the end,
-and its margin is 25 s. The jobs are done once with checkpoints and once without.
+and its margin is 25 s. The jobs are done with checkpoints, without, and without in a run that has a
+steady lane, whose machines are not taken away.
 
 `progress` is what the jobs needed, of the time in which their commands ran. `of the whole` is the
 same, of the time from the first start to the last result, with all that lies between attempts.
@@ -33,6 +34,10 @@ from parallelize.local.cloud import LocalCloud, attach
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 NOTICE_SECONDS = 27
+STEADY_TYPE = "m7i.2xlarge"
+"""By this the machines of the steady lane are known, which get no notice."""
+
+NAMES = {"keep": "with checkpoints", "lose": "without", "lane": "steady lane"}
 
 JOB = """#!/usr/bin/env python3
 import json, os, signal, sys, time
@@ -94,8 +99,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40)
     parser.add_argument("--every", type=float, default=20)
     parser.add_argument("--files", type=int, default=2)
+    parser.add_argument("--only", choices=NAMES)
     options = parser.parse_args()
-    for how in ("keep", "lose"):
+    for how in [options.only] if options.only else NAMES:
         with TemporaryDirectory(prefix="checkpoints-") as name:
             bench = Bench(Path(name))
             try:
@@ -117,6 +123,8 @@ def measure(bench: Bench, how: str, options: argparse.Namespace) -> str:
     while (status := bench.json("status", "--local"))["done"] < len(keys):
         if time.monotonic() > deadline:
             break
+        if any(lane["waiting"] and not lane["workers"] for lane in _steady(status)):
+            bench.run("launch", str(len(keys)), "--lane", "steady", "--local", "--force")
         time.sleep(2)
     over.set()
     notices.join()
@@ -124,12 +132,16 @@ def measure(bench: Bench, how: str, options: argparse.Namespace) -> str:
     attempts = [one for record in records for one in record]
     ran = sum(one["usage"]["seconds"] for one in attempts)
     progress = status["done"] * options.seconds
-    name = "with checkpoints" if how == "keep" else "without"
     return (
-        f"{name:17} {status['done']} of {len(keys)} done, "
+        f"{NAMES[how]:17} {status['done']} of {len(keys)} done, "
         f"{len(attempts) / len(keys):.1f} starts each, progress {progress / max(ran, 1):.0%}, "
         f"of the whole {progress / max(sum(map(wall, records)), 1):.0%}"
     )
+
+
+def _steady(status: Any) -> list[Any]:
+    """Return how the steady lane stands, if the run has one."""
+    return [lane for name, lane in status["lanes"].items() if name == "steady"]
 
 
 def prepare(bench: Bench, how: str, seconds: float, files: int) -> list[str]:
@@ -143,10 +155,11 @@ def prepare(bench: Bench, how: str, seconds: float, files: int) -> list[str]:
     script = env / "job.py"
     script.write_text(JOB)
     script.chmod(0o755)
+    lane = f'[workers.steady]\ntypes = ["{STEADY_TYPE}"]\n' if how == "lane" else ""
     (bench.folder / "parallelize.toml").write_text(
         f'[run]\nname = "notices"\ncommand = "./job.py {{}} {seconds} {how}"\nenv = "env/"\n'
         'require_output = true\n[output]\nname = "{hash}"\n[workers]\nslots = 1\n'
-        "[agent]\ndrain_margin = 1000\n"
+        f"[agent]\ndrain_margin = 1000\n{lane}"
     )
     bench.run("local", "start")
     bench.run("prep", "--local")
@@ -160,7 +173,8 @@ def take_away(cloud: LocalCloud, every: float, over: threading.Event) -> None:
     told: set[str] = set()
     while not over.wait(0.2):
         for machine in cloud.instances():
-            if machine.id not in told and machine.pid and oldest_job(machine.pid) >= every:
+            spot = machine.type != STEADY_TYPE and machine.id not in told
+            if spot and machine.pid and oldest_job(machine.pid) >= every:
                 told.add(machine.id)
                 cloud.interrupt(machine.id, NOTICE_SECONDS)
 

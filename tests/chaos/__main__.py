@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
     parser.add_argument("--outage", type=float, default=120, help="seconds, once, for all agents")
     parser.add_argument("--then", action="store_true", help="with a merge over all results")
+    parser.add_argument("--warm", action="store_true", help="with warm commands (run.serve)")
     parser.add_argument("--runs", type=int, default=1, help="one after the other, by their seeds")
     parser.add_argument("--keep", action="store_true", help="keep the files")
     options = parser.parse_args()
@@ -41,6 +42,7 @@ def main() -> int:
         job_seconds=options.job_seconds,
         outage_seconds=options.outage,
         then=options.then,
+        warm=options.warm,
     )
     plans = (replace(plan, seed=plan.seed + number) for number in range(options.runs))
     return max(run_one(one, keep=options.keep) for one in plans)

@@ -64,6 +64,8 @@ class Plan:
     outage_seconds: float = 3
     then: bool = False
     """Whether the run has a merge: then its jobs are fed in half the time."""
+    warm: bool = False
+    """Whether one process does many jobs (`run.serve`)."""
 
     @property
     def schedule(self) -> list[Fault]:
@@ -153,7 +155,7 @@ class Bench:
             session.client("sqs", endpoint_url=cloud.endpoint),
         )
         self.expected: Mapping[str, Expected] = make_project(
-            folder, plan.seed, plan.jobs, plan.job_seconds, then=plan.then
+            folder, plan.seed, plan.jobs, plan.job_seconds, then=plan.then, warm=plan.warm
         )
         self._parallelize("prep")
         self._parallelize("enqueue", "--limit", "1")

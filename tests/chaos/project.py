@@ -24,6 +24,8 @@ require_output = true
 _THEN = """then = "./merge.sh"
 then_partial = true
 """
+_COMMAND = 'command = "./job.sh"'
+_WARM = 'command = "./warm.sh"\nserve = true'
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,24 @@ _ENDS = {
 
 
 def make_project(
-    folder: Path, seed: int, jobs: int, seconds: float, *, then: bool = False
+    folder: Path,
+    seed: int,
+    jobs: int,
+    seconds: float,
+    *,
+    then: bool = False,
+    warm: bool = False,
 ) -> Mapping[str, Expected]:
     """Write a project whose jobs take `seconds` on average; return what is expected, by key.
 
-    With `then` it has a merge, over the outputs of those jobs that succeed.
+    With `then` it has a merge, over the outputs of those jobs that succeed; with `warm` one process
+    does many jobs.
     """
     chance = random.Random(seed)
     (folder / "env").mkdir(parents=True)
-    (folder / "parallelize.toml").write_text(_SETTINGS + _THEN * then)
-    for script in ("job.sh", "merge.sh"):
+    settings = _SETTINGS.replace(_COMMAND, _WARM) if warm else _SETTINGS
+    (folder / "parallelize.toml").write_text(settings + _THEN * then)
+    for script in ("job.sh", "merge.sh", "warm.sh", "warm.py"):
         shutil.copy(Path(__file__).with_name(script), folder / "env" / script)
     (folder / "env/journal").write_text(f"{folder / 'journal'}\n")
     expected = {}

@@ -47,6 +47,7 @@ from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.process.command import Ending, Outcome
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.lanes import one_lane
 from parallelize_agent.queue.leases import Lease, LeaseKeeper, LeaseTerms
 from parallelize_agent.queue.messages import Messages
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
@@ -223,13 +224,14 @@ class _Execution:
         worker = agent.worker(execution)
         store = parts.store(script, LAYOUT.attempts.prefix)
         queue = ScriptedQueue(script)
+        lanes = one_lane(queue)
         peers = cast("Peers", ScriptedPeers(script, worker))
         self._clock = Clock(script)
         claims = parts.claims(store, LAYOUT, worker, TERMS.seconds, self._clock.wall)
         self._keeper = parts.keeper(queue, TERMS, claims, clock=self._clock)
         acknowledger = PromptAcknowledger(queue, self._keeper.release)
         messages = parts.messages(
-            queue, DeadLetters(script), worker, self._keeper, claims, acknowledger
+            lanes, DeadLetters(script), worker, self._keeper, claims, acknowledger
         )
         judge = parts.judge(
             worker,
@@ -238,11 +240,12 @@ class _Execution:
             cast("Fitness", FitWorker()),
             cast("CircuitBreaker", ClosedBreaker()),
             cast("SilenceBreaker", NoSilence()),
+            lanes,
         )
         self._stage_in = parts.stage_in(
             CONFIG, worker, lambda _: store, self._work.run, claims, self._work.environments,
             self._work.images, self._work.scratch, peers, self._work.shutdown,
-            self._work.files_thread, asyncio.Semaphore(1), room=0,
+            self._work.files_thread, asyncio.Semaphore(1), room=0, lanes=lanes,
         )  # fmt: skip
         self._stage_out = parts.stage_out(
             CONFIG, worker, lambda _: store, self._work.run, judge, messages,

@@ -15,6 +15,7 @@ from parallelize_agent.queue.claims import Claims
 from parallelize_agent.queue.leases import Lease, LeaseKeeper
 from parallelize_agent.queue.messages import Messages
 from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.queue import Message
 from parallelize_core.run import Run
 from parallelize_core.store import ALWAYS
@@ -76,17 +77,21 @@ class BareKeeper(LeaseKeeper):
 class AcknowledgingMessages(Messages):
     """Deletes a message before it sends the fresh one."""
 
-    async def replace(self, lease: Lease, message: JobMessage, delay_seconds: int) -> None:
+    async def replace(
+        self, lease: Lease, message: JobMessage, delay_seconds: int, lane: Lane | None = None
+    ) -> None:
         """Delete, then send."""
         lease.check()
         await self.acknowledge(lease)
-        await self.queue.send([message.encode()], delay_seconds)
+        await self.lanes.send(lane or self.lanes.own, message.encode(), delay_seconds)
 
 
 class ForgetfulMessages(Messages):
     """Deletes a message, and sends no fresh one."""
 
-    async def replace(self, lease: Lease, message: JobMessage, delay_seconds: int) -> None:
+    async def replace(
+        self, lease: Lease, message: JobMessage, delay_seconds: int, lane: Lane | None = None
+    ) -> None:
         """Delete."""
         await self.acknowledge(lease)
 

@@ -278,7 +278,7 @@ MUTATIONS = (
         "end-is-not-paused",
         "a run at its end is not paused",
         f"{AGENT}reporting/pauser.py",
-        "        return (await self.queue.counts()).total <= in_hand",
+        "        return await self.lanes.total() <= in_hand",
         "        return False",
         (f"{HALT}test_the_end_of_a_run_is_no_time_to_halt_it",),
     ),

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutations import changes, checkpoints, faults, leases, life, merge, results
+from tests.mutations import (
+    changes,
+    checkpoints,
+    faults,
+    lanes,
+    leases,
+    life,
+    merge,
+    results,
+    stored_once,
+)  # fmt: skip
 
 MUTATIONS = (
     *leases.MUTATIONS,
@@ -12,6 +22,8 @@ MUTATIONS = (
     *merge.MUTATIONS,
     *changes.MUTATIONS,
     *checkpoints.MUTATIONS,
+    *lanes.MUTATIONS,
+    *stored_once.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (

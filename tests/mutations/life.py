@@ -98,8 +98,8 @@ MUTATIONS = (
         "zero-in-several-samples",
         "the truth in S3 is asked when all counts were zero several times",
         DRAIN,
-        "return Step.CHECK if self._zeros >= self._settings.samples else Step.POLL",
-        "return Step.CHECK",
+        "        if self._zeros < self._settings.samples:\n            return Step.POLL\n",
+        "",
         ("unit/agent/test_drain.py::test_four_samples_of_zero_over_a_minute_ask_for_the_truth",),
     ),
     Mutation(

@@ -176,18 +176,18 @@ MUTATIONS = (
         "fresh-before-delete",
         "the fresh message is sent before the old one is deleted",
         MESSAGES,
-        "        await self.queue.send([message.encode()], delay_seconds)\n"
+        "        await self.lanes.send(lane or self.lanes.own, message.encode(), delay_seconds)\n"
         "        await self.acknowledge(lease)\n",
         "        await self.acknowledge(lease)\n"
-        "        await self.queue.send([message.encode()], delay_seconds)\n",
+        "        await self.lanes.send(lane or self.lanes.own, message.encode(), delay_seconds)\n",
         (f"{ORDER}test_a_job_that_is_tried_again_is_never_without_a_message", MODEL),
     ),
     Mutation(
         "lease-before-fresh-message",
         "a message is replaced only under a lease that holds",
         MESSAGES,
-        "        lease.check()\n        await self.queue.send",
-        "        await self.queue.send",
+        "        lease.check()\n        await self.lanes.send",
+        "        await self.lanes.send",
         (f"{ORDER}test_a_message_whose_lease_is_lost_is_not_replaced",),
     ),
     Mutation(

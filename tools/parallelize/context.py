@@ -36,6 +36,7 @@ from parallelize.console import ask, escape, say
 from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.images import AUTO
 from parallelize.fleet.tags import run_tags
+from parallelize.lanes import lanes_of, of_lane
 from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG
 from parallelize.local.records import REGION as LOCAL_REGION
@@ -49,6 +50,7 @@ from parallelize_core.aws_errors import translated
 from parallelize_core.bucket_terms import Terms
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.lane import Lane
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.names import Names
 from parallelize_core.store import AsyncStore, Store
@@ -81,6 +83,8 @@ class Context:
     """Whether a run that another project has made is meant, and may be changed."""
     home: Path | None = None
     """Where the project's id is kept, if not in its folder."""
+    lane: Lane = Lane.MAIN
+    """Whose workers are meant."""
     tell: Callable[[str], None] = say
     """Hears what an operation has to say as it goes on."""
     ask: Callable[[str, str], str | None] = ask
@@ -171,7 +175,16 @@ class Context:
     @property
     def names(self) -> Names:
         """What the run's things, and the stack's, are called in the account."""
-        return Names(self.run, self.settings.aws.stack)
+        return Names(self.run, self.settings.aws.stack, self.lane)
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The lanes that the run has beside the main one."""
+        return lanes_of(self.settings.workers)
+
+    def in_lane(self, lane: Lane) -> Context:
+        """Return the context for the workers of a lane; raise UsageError if there is no such."""
+        return replace(self, resolved=of_lane(self.resolved, lane), lane=lane)
 
     @cached_property
     def bucket(self) -> str:
@@ -243,7 +256,7 @@ class Context:
     @property
     def queues(self) -> Queues:
         """The run's queues; MissingError before `enqueue` has made them."""
-        return find_queues(self.clients.sqs, self.names)
+        return find_queues(self.clients.sqs, self.names, self.lanes)
 
     @property
     def tags(self) -> dict[str, str]:

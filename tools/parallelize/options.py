@@ -20,6 +20,10 @@ SWITCH = Parameter(negative="", show_default=False)
 Json = Annotated[bool, SWITCH, Parameter(help="Print one JSON document on stdout.")]
 DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and do nothing.")]
 Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask.")]
+LaneName = Annotated[
+    Literal["main", "large", "steady"],
+    Parameter(name="--lane", help="The lane whose workers are meant: main, large or steady."),
+]
 Force = Annotated[bool, SWITCH, Parameter(help="Override the safety checks.")]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import escape, say
@@ -14,9 +15,11 @@ from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.lane import EXTRA, Lane
 from parallelize_core.layout import Location
 from parallelize_core.names import Names
 from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, outlast
+from parallelize_core.queue import QueueCounts
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -37,6 +40,9 @@ for messages whose every receiver died before it could do so."""
 PLACE = "parallelize:place"
 """The tag that says where in S3 the run lies: a name says which run it is only within a place."""
 
+MAX_NAME_CHARACTERS = 80
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
+
 MAX_TAG_CHARACTERS = 256
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-tags.html"""
 
@@ -51,10 +57,51 @@ def place_tag(root: Location) -> str:
 
 @dataclass(frozen=True)
 class Queues:
-    """The run's two queues."""
+    """The run's queue and its dead-letter queue, and those of its other lanes."""
 
     main: SQSQueue
     dead: SQSQueue
+    lanes: Mapping[Lane, SQSQueue] = field(default_factory=dict)
+
+    def of(self, lane: Lane) -> SQSQueue:
+        """Return the queue of a lane."""
+        return self.main if lane is Lane.MAIN else self.lanes[lane]
+
+    @property
+    def urls(self) -> dict[Lane, str]:
+        """The addresses of the queues of all lanes; empty if there is only one."""
+        lanes = {lane: queue.url for lane, queue in self.lanes.items()}
+        return {Lane.MAIN: self.main.url, **lanes} if lanes else {}
+
+    def counts(self) -> QueueCounts:
+        """Count the messages of all lanes, approximately."""
+        return added([queue.counts() for queue in (self.main, *self.lanes.values())])
+
+
+@dataclass(frozen=True)
+class RunCounts(QueueCounts):
+    """About how many messages a run has in all lanes, and in each beside the main one."""
+
+    lanes: Mapping[Lane, QueueCounts] = field(default_factory=dict)
+
+    @property
+    def main(self) -> QueueCounts:
+        """Those of the main lane."""
+        others = added(list(self.lanes.values()))
+        return QueueCounts(
+            self.visible - others.visible,
+            self.in_flight - others.in_flight,
+            self.delayed - others.delayed,
+        )
+
+
+def added(counts: Sequence[QueueCounts]) -> QueueCounts:
+    """Return the counts of several queues together."""
+    return QueueCounts(
+        sum(one.visible for one in counts),
+        sum(one.in_flight for one in counts),
+        sum(one.delayed for one in counts),
+    )
 
 
 class OthersQueueError(UsageError):
@@ -70,10 +117,24 @@ def others_queue(run: str, place: str) -> OthersQueueError:
     )
 
 
-def find_queues(sqs: SQSClient, names: Names) -> Queues:
+def find_queues(sqs: SQSClient, names: Names, lanes: Sequence[Lane] = ()) -> Queues:
     """Return the run's queues; raise MissingError if one of them is not there."""
-    both = names.queue, names.dead_letter_queue
-    return Queues(*(SQSQueue(sqs, _url(sqs, name)) for name in both))
+    main, dead, *others = (SQSQueue(sqs, _url(sqs, name)) for name in _queue_names(names, lanes))
+    return Queues(main, dead, dict(zip(lanes, others, strict=True)))
+
+
+def count_lanes(sqs: SQSClient, names: Names) -> RunCounts:
+    """Count the messages of all lanes that the run has, or had; MissingError if it has no queue."""
+    main, lanes = find_queues(sqs, names).main.counts(), {}
+    for lane in EXTRA:
+        with suppress(MissingError):
+            lanes[lane] = SQSQueue(sqs, _url(sqs, names.of_lane(lane).queue)).counts()
+    return RunCounts(**vars(added([main, *lanes.values()])), lanes=lanes)
+
+
+def _queue_names(names: Names, lanes: Sequence[Lane]) -> list[str]:
+    main = names.of_lane(Lane.MAIN).queue
+    return [main, names.dead_letter_queue, *(names.of_lane(lane).queue for lane in lanes)]
 
 
 @translated("SQS")
@@ -90,7 +151,7 @@ def find_place(sqs: SQSClient, names: Names) -> str | None:
     None if there is no queue, or if it is a former version's.
     """
     try:
-        return _place(sqs, _url(sqs, names.queue))
+        return _place(sqs, _url(sqs, names.of_lane(Lane.MAIN).queue))
     except MissingError:
         return None
 
@@ -100,12 +161,15 @@ def _place(sqs: SQSClient, url: str) -> str | None:
     return sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(PLACE)
 
 
-def make_queues(sqs: SQSClient, names: Names, tags: Mapping[str, str]) -> Queues:
-    """Make both queues, or bring those that exist up to date; the dead-letter queue first.
+def make_queues(
+    sqs: SQSClient, names: Names, tags: Mapping[str, str], lanes: Sequence[Lane] = ()
+) -> Queues:
+    """Make the queues, or bring those that exist up to date; the dead-letter queue first.
 
-    When it returns SQS knows both: a new queue cannot be used in its first second. Raises
+    When it returns SQS knows all: a new queue cannot be used in its first second. Raises
     OthersQueueError if they are those of another run, by the tag of its place.
     """
+    _check_lengths(names, lanes)
     there = find_place(sqs, names)
     if there and PLACE in tags and there != tags[PLACE]:
         raise others_queue(names.run, there)
@@ -113,11 +177,25 @@ def make_queues(sqs: SQSClient, names: Names, tags: Mapping[str, str]) -> Queues
         "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
     })  # fmt: skip
     redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": MAX_RECEIVES}
-    main = _make(sqs, names.queue, tags, {
+    attributes = {
         "MessageRetentionPeriod": str(RETENTION_SECONDS),
         "RedrivePolicy": json.dumps(redrive),
-    })  # fmt: skip
-    return Queues(SQSQueue(sqs, main), SQSQueue(sqs, dead))
+    }
+    made = {
+        lane: SQSQueue(sqs, _make(sqs, names.of_lane(lane).queue, tags, attributes))
+        for lane in (Lane.MAIN, *lanes)
+    }
+    return Queues(made.pop(Lane.MAIN), SQSQueue(sqs, dead), made)
+
+
+def _check_lengths(names: Names, lanes: Sequence[Lane]) -> None:
+    longest = max(_queue_names(names, lanes), key=len)
+    if (excess := len(longest) - MAX_NAME_CHARACTERS) > 0:
+        raise UsageError(
+            f"the queue {longest} would have a name of {len(longest)} characters",
+            f"SQS takes {MAX_NAME_CHARACTERS}, and those of lanes are the longest",
+            f"--run NAME, with {excess} fewer",
+        )
 
 
 def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
@@ -151,7 +229,7 @@ def _arn(sqs: SQSClient, url: str) -> str:
 def delete_queues(sqs: SQSClient, names: Names) -> list[str]:
     """Delete those of the run's queues that exist; return their names."""
     gone = []
-    for name in (names.queue, names.dead_letter_queue):
+    for name in _queue_names(names, EXTRA):
         try:
             with translated("SQS"):
                 sqs.delete_queue(QueueUrl=_url(sqs, name))

@@ -121,6 +121,27 @@ DEFAULT_TYPES = (
 """Many kinds, all x86-64 with four vCPUs: one empty or reclaimed pool must not stop a run."""
 
 
+class LaneTable(Table):
+    """The machines of a lane, where they differ; `max_price` in USD an hour for one."""
+
+    count: int = Field(default=1, ge=1)
+    types: Words = ()
+    market: Literal["spot", "on-demand"] | None = None
+    max_price: float | None = Field(default=None, gt=0)
+
+
+class LargeTable(LaneTable):
+    """The machines for what runs out of memory: only who names their types knows how much it is."""
+
+    types: Words = Field(min_length=1)
+
+
+class SteadyTable(LaneTable):
+    """The machines for what is interrupted again and again."""
+
+    market: Literal["spot", "on-demand"] | None = "on-demand"
+
+
 class WorkersTable(Table):
     """The machines; `disk` in bytes, `max_cost` in USD, `max_price` in USD an hour for one.
 
@@ -157,6 +178,8 @@ class WorkersTable(Table):
     security_groups: Words = ()
     metrics: bool = True
     log_group: str | None = None
+    large: LargeTable | None = None
+    steady: SteadyTable | None = None
 
 
 class AgentTable(Table):
@@ -211,6 +234,9 @@ def _tables() -> dict[str, type[Table]]:
 
 TABLES = _tables()
 KEYS = tuple(f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
+
+LANE_KEYS = ("workers.large", "workers.steady")
+"""Settings that are tables themselves, which only a file can give."""
 
 SHORT_VARIABLES = {
     "run.name": ("PARALLELIZE_RUN",),
@@ -386,5 +412,6 @@ def _validate(given: Mapping[str, Given]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"][:2])
+        whole = ".".join(str(part) for part in first["loc"][: 3 if key in LANE_KEYS else 2])
         why = str(first["msg"]).removeprefix("Value error, ")
-        raise UsageError(f"{given[key].source}: {key} is wrong", escape(why)) from None
+        raise UsageError(f"{given[key].source}: {whole} is wrong", escape(why)) from None

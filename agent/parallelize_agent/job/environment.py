@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from parallelize_agent.job import dependencies
+from parallelize_agent.job.environment_files import FileSite
 from parallelize_agent.job.preparation import Preparer, Step
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation as sandbox
@@ -109,13 +110,17 @@ class Environments:
         place = self._root / identity(run)
         if place in self._unpacked or self._is_ready(place):
             return place
-        zip_file = self._root / "environment.zip"
-        size = self._open_store(environment.bucket).get_file(environment.key, zip_file)
         sandbox.remove(place)  # an attempt for which there was no room
-        archive.extract(zip_file, place, max_bytes=host.free_bytes(self._root) // 2)
-        zip_file.unlink()
+        store, room = self._open_store(environment.bucket), host.free_bytes(self._root) // 2
+        if environment.key is None:
+            size = FileSite(self._root, store, environment).provide(place, room)
+        else:
+            zip_file = self._root / "environment.zip"
+            size = store.get_file(environment.key, zip_file)
+            archive.extract(zip_file, place, max_bytes=room)
+            zip_file.unlink()
         self._unpacked.add(place)
-        log.info("environment unpacked", identity=environment.identity, zip_bytes=size)
+        log.info("environment unpacked", identity=environment.identity, fetched_bytes=size)
         return place
 
     def _make_ready(self, place: Path, run: Run, container: Container | None) -> None:

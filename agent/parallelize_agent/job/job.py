@@ -21,6 +21,7 @@ from parallelize_agent.process.command import Execution, Outcome
 from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.leases import Lease
 from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
@@ -43,7 +44,7 @@ class Received:
     def first(self) -> bool:
         """Whether nobody has received the job before, as far as its message tells."""
         message = self.message
-        sent_again = message.claimed or message.setbacks or message.resumes
+        sent_again = message.claimed or message.setbacks or message.resumes or message.interrupted
         fresh = message.attempt == 1 and not sent_again
         return fresh and self.lease.message.receives == 1
 
@@ -106,6 +107,7 @@ class Fate(Enum):
     FINISHED = "it has a result already: the message is a duplicate"
     PARKED = "somebody works on it under a claim: the message is to wait"
     PASSED_ON = "it failed here for the last time that it may: another worker is to try it"
+    MOVED = "it waits on the wrong queue: the workers of another lane are to do it"
     LOST = "its lease is lost: nothing of this attempt is to be shown"
 
 
@@ -117,6 +119,7 @@ class Decision:
     `second_opinion` that another worker is to have the last word for that reason. A fresh message
     is delayed by `delay_seconds`. `blameless` says that a failure of the infrastructure is no
     sign that this machine is broken, `goes_on` that its command wants to go on from a checkpoint.
+    `lane` is where a job goes that is moved.
     """
 
     fate: Fate
@@ -128,11 +131,17 @@ class Decision:
     delay_seconds: int = 0
     blameless: bool = False
     goes_on: bool = False
+    lane: Lane = Lane.MAIN
 
     @property
     def charged(self) -> bool:
         """Whether the failure is the job's own, and counts towards its attempts."""
         return self.cause is not None and self.cause.charged
+
+    @property
+    def interruption(self) -> bool:
+        """Whether its worker has to go, though it would have gone on."""
+        return self.cause is Cause.INTERRUPTED and not self.goes_on
 
     @property
     def setback(self) -> bool:

@@ -14,11 +14,13 @@ from parallelize_agent.job import fault
 from parallelize_agent.job.job import Decision, Fate, Ran, Received, memory_limit
 from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.result import Cause
 
 
@@ -32,6 +34,7 @@ class Judge:
     fitness: Fitness
     breaker: CircuitBreaker
     silence: SilenceBreaker
+    lanes: Lanes
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
         """Return what becomes of the job, with `final` only if it fails for good."""
@@ -56,6 +59,8 @@ class Judge:
         """Return the message for the next try after a failure that is not final."""
         if decision.cause is Cause.INTERRUPTED and ran is None:
             return message  # it never began
+        if decision.interruption:
+            message = message.after_interruptions()
         if not decision.charged:
             return message if decision.blameless else message.with_setback(decision.message)
         second = decision.second_opinion
@@ -64,7 +69,7 @@ class Judge:
         if second:
             return message
         if decision.cause is Cause.MEMORY:
-            return message.with_more_memory(_peak(ran))
+            return message.with_more_memory(_peak(ran), larger=self.lanes.has(Lane.LARGE))
         return message.next_attempt()
 
     async def _as_final_or_not(self, message: JobMessage, decision: Decision) -> Decision:

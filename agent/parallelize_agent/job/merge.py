@@ -20,7 +20,7 @@ from parallelize_core.errors import ChangedError, MissingError
 from parallelize_core.files import InputFile
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
-from parallelize_core.merge import ListedOutput, MergeRecord
+from parallelize_core.merge import ListedOutput, MergeRecord, decode_record
 from parallelize_core.result import Result
 from parallelize_core.store import AsyncStore
 
@@ -71,7 +71,7 @@ class Merge:
 
     async def _record(self) -> MergeRecord | None:
         try:
-            return MergeRecord.decode(await self.records.get(self.layout.merge))
+            return decode_record(await self.records.get(self.layout.merge))
         except MissingError:
             return None
 

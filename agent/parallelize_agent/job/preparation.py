@@ -48,20 +48,16 @@ Keep = Callable[[str, Kept], None]
 """Keeps what a step has printed: a name for it, and the file."""
 
 
-def keep_in(open_store: Callable[[], Store], key_of: Callable[[str], str]) -> Keep:
-    """Return what puts such into a store that may block; a failure of that is no reason to stop."""
-
-    def keep(name: str, printed: Kept) -> None:
-        try:
-            if isinstance(printed, bytes):
-                open_store().put(key_of(name), printed)
-            else:
-                with printed.open("rb") as file:
-                    open_store().put_file(key_of(name), file)
-        except Exception as error:
-            log.warning("output of the set-up not kept", error=str(error) or repr(error))
-
-    return keep
+def store_printed(store: Store, key: str, printed: Kept) -> None:
+    """Store what a step has printed, if that can be; to be called in a thread."""
+    try:
+        if isinstance(printed, bytes):
+            store.put(key, printed)
+        else:
+            with printed.open("rb") as file:
+                store.put_file(key, file)
+    except Exception as error:
+        log.warning("output of the set-up not kept", error=str(error) or repr(error))
 
 
 @dataclass(frozen=True)

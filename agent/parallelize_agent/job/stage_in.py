@@ -20,6 +20,7 @@ from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.machine import host
 from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_core.config import AgentConfig
@@ -56,6 +57,7 @@ class StageIn:
     """How many inputs may be fetched at once."""
     room: int
     """How many bytes a job may take on the disk of this worker when it is the only one."""
+    lanes: Lanes
     checkpoints: Checkpoints | None = None
 
     async def __call__(self, received: Received, others: int) -> Staged | Decision:
@@ -103,9 +105,14 @@ class StageIn:
                 "lost contact; perhaps it needs more memory than the machines have",
                 final=True,
             )
+        return await self._elsewhere(received)
+
+    async def _elsewhere(self, received: Received) -> Decision | None:
+        """Say so if the job is one for another worker, or for those of another lane."""
         if await self._is_for_another(received):
             return Decision(Fate.PASSED_ON)
-        return None
+        lane = await self.lanes.lane_at_receive(received.message)
+        return None if lane is self.lanes.own else Decision(Fate.MOVED, lane=lane)
 
     async def _is_finished(self, received: Received) -> bool:
         records = self.open_store(self.config.bucket)

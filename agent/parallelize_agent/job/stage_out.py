@@ -116,6 +116,8 @@ class StageOut:
             case Fate.PASSED_ON:
                 delay = self.config.recovery_seconds
                 await self.messages.replace(received.lease, received.message, delay)
+            case Fate.MOVED:
+                await self.messages.replace(received.lease, received.message, 0, decision.lane)
             case Fate.LOST:
                 self.messages.let_go(received.lease)
         return decision
@@ -189,7 +191,8 @@ class StageOut:
         again = self.judge.next_message(received.message, decision, ran)
         if ran and ran.staged.kept and ran.staged.kept.stored:
             again = again.resuming()
-        await self.messages.replace(received.lease, again, self._delay(decision))
+        lane = self.messages.lanes.lane_of_next(received.message, again, decision.cause)
+        await self.messages.replace(received.lease, again, self._delay(decision), lane)
 
     def _delay(self, decision: Decision) -> int:
         """Return after how many seconds the job may be tried again."""

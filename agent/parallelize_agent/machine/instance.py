@@ -67,4 +67,5 @@ def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbe
         agent_version=VERSION,
         hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
         max_cost_usd=config.max_cost_usd,
+        lane=config.lane,
     )

@@ -6,11 +6,12 @@ settle. So this rule only ever proposes; the manifest and the results have the l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
+from parallelize_core.lane import Lane
 from parallelize_core.queue import QueueCounts
 
 
@@ -20,6 +21,7 @@ class Step(Enum):
     POLL = "there is or may be work: ask for messages again"
     CHECK = "the queue seems empty: has every job that was sent a result? The leader looks"
     HAND_OVER = "others hold the last messages: leave, unless this agent is the keeper"
+    LEAVE_TO_LANE = "all that is left is in lanes that feed no other: leave it to their workers"
     GIVE_UP = "there was nothing to do for too long: leave"
 
 
@@ -34,6 +36,7 @@ class DrainRule:
         self._clock = clock
         self._idle_since = clock()
         self._zeros = 0
+        self._alone = True
         self._last_zero = 0.0
         self._empty_since = self._idle_since
         self._elsewhere_since: float | None = None
@@ -58,8 +61,11 @@ class DrainRule:
         usual = settings.samples * settings.interval_seconds + self._heartbeat
         return self.empty_seconds >= 2 * usual
 
-    def next_step(self, counts: QueueCounts) -> Step:
-        """Say what to do after an empty receive with no job in hand."""
+    def next_step(self, counts: QueueCounts, left_in: Collection[Lane] = ()) -> Step:
+        """Say what to do after an empty receive with no job in hand.
+
+        `left_in` are the other lanes with messages; it is looked at if this one has none.
+        """
         now = self._clock()
         if now - self._idle_since >= self._max_idle:
             return Step.GIVE_UP
@@ -68,7 +74,10 @@ class DrainRule:
             return Step.POLL
         if counts.in_flight:
             return self._others_at_work(now)
-        return self._nothing_left(now)
+        if Lane.MAIN in left_in:
+            self._forget()  # some of that may still be moved here
+            return Step.POLL
+        return self._nothing_left(now, alone=not left_in)
 
     def _others_at_work(self, now: float) -> Step:
         if self._elsewhere_since is None:
@@ -78,15 +87,20 @@ class DrainRule:
         patience = self._lease + self._settings.in_flight_margin_seconds
         return Step.HAND_OVER if now - self._elsewhere_since >= patience else Step.POLL
 
-    def _nothing_left(self, now: float) -> Step:
+    def _nothing_left(self, now: float, *, alone: bool) -> Step:
+        """Count samples of zero: of all lanes if this is `alone`, else of this one."""
         self._elsewhere_since = None
+        if alone is not self._alone:
+            self._alone, self._zeros = alone, 0
         if self._zeros and now - self._last_zero < self._settings.interval_seconds:
             return Step.POLL
         if not self._zeros:
             self._empty_since = now
         self._zeros += 1
         self._last_zero = now
-        return Step.CHECK if self._zeros >= self._settings.samples else Step.POLL
+        if self._zeros < self._settings.samples:
+            return Step.POLL
+        return Step.CHECK if alone else Step.LEAVE_TO_LANE
 
     def _forget(self) -> None:
         self._zeros = 0

@@ -32,7 +32,14 @@ from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ChangedError, DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_entries
-from parallelize_core.merge import MERGE, ListedOutput, MergeRecord, digest_of, is_current
+from parallelize_core.merge import (
+    MERGE,
+    ListedOutput,
+    MergeRecord,
+    decode_record,
+    digest_of,
+    is_current,
+)
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.result import Output, Result
 from parallelize_core.run import Run, Then
@@ -219,11 +226,14 @@ def look(store: Store, layout: RunLayout, then: Then) -> Seen:
 
 
 def read_record(store: Store, layout: RunLayout) -> tuple[MergeRecord | None, str | None]:
-    """Return the record of the merge, and a version that is no younger than it."""
+    """Return the record of the merge, and a version that is no younger than it.
+
+    There is no record, but a version, if somebody has written something else in its place.
+    """
     head = store.head(layout.merge)
     if head is None:
         return None, None
-    return MergeRecord.decode(store.get(layout.merge)), head.etag
+    return decode_record(store.get(layout.merge)), head.etag
 
 
 def has_failed(store: Store, layout: RunLayout, results: Mapping[str, str]) -> bool:

@@ -8,9 +8,11 @@ import structlog
 
 from parallelize_agent.queue.acknowledger import Acknowledger
 from parallelize_agent.queue.claims import Claims
+from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.queue.leases import Lease, LeaseKeeper
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.queue import AsyncQueue
 
 log = structlog.get_logger()
@@ -20,7 +22,7 @@ log = structlog.get_logger()
 class Messages:
     """The messages that this worker holds; `worker` is its id."""
 
-    queue: AsyncQueue
+    lanes: Lanes
     dead_letters: AsyncQueue
     worker: str
     keeper: LeaseKeeper
@@ -29,7 +31,7 @@ class Messages:
 
     async def send(self, message: JobMessage) -> None:
         """Put a message on the queue, to be received at once."""
-        await self.queue.send([message.encode()])
+        await self.lanes.send(self.lanes.own, message.encode())
 
     async def acknowledge(self, lease: Lease) -> None:
         """Have the message deleted soon; its claim, if there is one, is dropped first."""
@@ -37,13 +39,17 @@ class Messages:
             await self.claims.drop(lease.claim)
         self.acknowledger.acknowledge(lease)
 
-    async def replace(self, lease: Lease, message: JobMessage, delay_seconds: int) -> None:
-        """Send a fresh message, then delete the old: a job is never without one.
+    async def replace(
+        self, lease: Lease, message: JobMessage, delay_seconds: int, lane: Lane | None = None
+    ) -> None:
+        """Send a fresh message, perhaps to another lane, then delete the old.
+
+        A job is never without a message; for a moment it may have two.
 
         Fresh, because SQS counts receives and ages by message, and neither is the job's fault.
         """
         lease.check()
-        await self.queue.send([message.encode()], delay_seconds)
+        await self.lanes.send(lane or self.lanes.own, message.encode(), delay_seconds)
         await self.acknowledge(lease)
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:

@@ -13,6 +13,7 @@ from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.machine import host
 from parallelize_agent.notify.teller import Teller
 from parallelize_agent.queue.drain import DrainRule, Step
+from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.merging import Merging, Standing
 from parallelize_agent.queue.messages import Messages
@@ -51,6 +52,7 @@ class Receiver:
 
     config: AgentConfig
     queue: AsyncQueue
+    lanes: Lanes
     rare: Store
     keeper: LeaseKeeper
     messages: Messages
@@ -130,7 +132,10 @@ class Receiver:
     async def _take(self, message: Message, asked: float) -> None:
         lease = self.keeper.hold(message, asked)
         try:
-            received = Received(self._decode(message.body), lease, utc_now())
+            job = self._decode(message.body)
+            if message.receives > 1:
+                job = job.after_interruptions(message.receives - 1)
+            received = Received(job, lease, utc_now())
         except DecodeError as error:
             log.error("message rejected", message=message.id, why=error.why)
             await self.messages.reject(lease, f"{error.what}: {error.why}")
@@ -159,14 +164,19 @@ class Receiver:
     async def _consider_leaving(self) -> None:
         # A queue that gives nothing may as well be empty: the results know whether it is over.
         counts = NOTHING if self._refused else await self.queue.counts()
-        if not counts.total and await self._goes_on():
+        others = {} if counts.total else await self.lanes.others()
+        left = [lane for lane, found in others.items() if found.total]
+        if not counts.total and not left and await self._goes_on():
             return
-        step = self.drain.next_step(counts)
+        step = self.drain.next_step(counts, left)
         if step is Step.GIVE_UP:
             why = f"; {self._refused}" if self._refused else ""
             self.shutdown.decide(f"no work for too long (agent.max_idle){why}")
         elif step is Step.HAND_OVER and not await self.peers.leads():
             self.shutdown.decide("other workers have the last files")
+        elif step is Step.LEAVE_TO_LANE:
+            # The leader, too: those who do these jobs will see the end of the run.
+            self.shutdown.decide(f"what is left waits in another lane ({', '.join(left)})")
         elif step is Step.CHECK:
             await self._check_truth()
         if self.config.poll_seconds == 0:

@@ -135,7 +135,7 @@ class Fitness:
 
     async def _how_others_fare(self) -> _Others:
         fail = unknown = busy = False
-        async for beat in self._peers.living():
+        async for beat in self._peers.beside():
             if beat.done:
                 return _Others.SUCCEED
             if beat.failed_in_row >= SUSPECT_AFTER:

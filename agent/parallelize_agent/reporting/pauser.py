@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import structlog
 
 from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.queue.lanes import Lanes
 from parallelize_core import keys
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import read_parts
 from parallelize_core.pause import pause
-from parallelize_core.queue import AsyncQueue
 from parallelize_core.store import AsyncStore, Store
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ class Pauser:
 
     layout: RunLayout
     rare: Store
-    queue: AsyncQueue
+    lanes: Lanes
     run: RunSource
     in_hand: Callable[[], int]
     opened: Callable[[str], None]
@@ -48,7 +48,7 @@ class Pauser:
     async def is_at_its_end(self) -> bool:
         """Whether there is nothing left to pause for: no message but those of this worker."""
         in_hand = self.in_hand()  # first: the counts may still have what ends meanwhile
-        return (await self.queue.counts()).total <= in_hand
+        return await self.lanes.total() <= in_hand
 
     async def count_files(self) -> int:
         """Return how many files the run has by now."""

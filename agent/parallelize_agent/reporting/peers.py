@@ -10,6 +10,7 @@ import structlog
 
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.heartbeat import Heartbeat, MemoryPeaks, WorkerState
+from parallelize_core.lane import Lane
 from parallelize_core.layout import RunLayout
 from parallelize_core.store import AsyncStore, Store
 
@@ -24,7 +25,10 @@ MOST_ASKED = 20
 
 
 class Peers:
-    """Reads heartbeats, and reads none again that has not changed; `worker` is this worker's id."""
+    """Reads heartbeats, and reads none again that has not changed.
+
+    `worker` is this worker's id, `lane` the one whose jobs it does.
+    """
 
     def __init__(
         self,
@@ -32,11 +36,13 @@ class Peers:
         layout: RunLayout,
         worker: str,
         now: Callable[[], float] = time.time,
+        lane: Lane = Lane.MAIN,
     ) -> None:
         self._records = records
         self._layout = layout
         self._worker = worker
         self._now = now
+        self._lane = lane
         self._known: dict[str, tuple[str, Heartbeat | None]] = {}
 
     async def living(self) -> AsyncIterator[Heartbeat]:
@@ -45,9 +51,19 @@ class Peers:
             if self._stays(beat):
                 yield beat
 
-    async def any_other(self, besides: Collection[str] = ()) -> bool:
-        """Whether another worker lives that is none of `besides`."""
+    async def beside(self) -> AsyncIterator[Heartbeat]:
+        """Go through those of the living that do jobs of this worker's lane."""
         async for beat in self.living():
+            if beat.lane is self._lane:
+                yield beat
+
+    async def slots_in(self, lane: Lane) -> int:
+        """Return how many jobs the living workers of a lane can do at once."""
+        return sum([beat.slots async for beat in self.living() if beat.lane is lane])
+
+    async def any_other(self, besides: Collection[str] = ()) -> bool:
+        """Whether another worker of this lane lives that is none of `besides`."""
+        async for beat in self.beside():
             if beat.worker not in besides:
                 return True
         return False
@@ -56,12 +72,20 @@ class Peers:
         """Whether this worker is the leader: it has the lowest id of those that live.
 
         It waits for the last leases and sends again what was lost, so that the others can leave.
-        One that is still being set up does not receive yet, and nobody waits for it.
+        One that is still being set up does not receive yet, and nobody waits for it. The leader
+        sends to its own queue, so a worker for all jobs goes before one of another lane.
         """
         async for beat in self._others():
-            if self._serves(beat):
-                return self._worker <= beat.worker
+            if not self._serves(beat):
+                continue
+            if self._is_for_all(beat.lane):
+                return self._is_for_all(self._lane) and self._worker <= beat.worker
+            if not self._is_for_all(self._lane) and beat.worker < self._worker:
+                return False
         return True
+
+    def _is_for_all(self, lane: Lane) -> bool:
+        return lane is Lane.MAIN
 
     async def memory_peaks(self) -> list[MemoryPeaks]:
         """Return what a few other workers tell of their jobs' memory, also of those that left."""
@@ -69,7 +93,7 @@ class Peers:
         looked_at = 0
         async for beat in self._others():
             looked_at += 1
-            if beat.memory and beat.memory.peaks.settled:
+            if beat.lane is not Lane.LARGE and beat.memory and beat.memory.peaks.settled:
                 found.append(beat.memory.peaks)
             if looked_at >= MOST_ASKED:
                 break
@@ -79,11 +103,12 @@ class Peers:
         """Return why the last leader has left, if it has found the run done; empty if not.
 
         It began to leave within that time. No worker with a lower id than the leader's received
-        then, so none is looked at beyond the first that does now.
+        then, so none is looked at beyond the first that does now; one of another lane leads only
+        if there is none for all jobs.
         """
         since = self._now() - within_seconds
         async for beat in self._others():
-            if self._serves(beat):
+            if self._serves(beat) and self._is_for_all(beat.lane):
                 break
             if beat.reason in {ALL_DONE, ALL_SENT_DONE} and (beat.leaving or 0) >= since:
                 return beat.reason

@@ -1,6 +1,7 @@
 """How well memory is used with no setting, beside the best fixed number of slots.
 
     python -m tests.bench.memory [--seeds 3]      in simulated time, by the shipped rule
+    python -m tests.bench.memory --lanes          on small machines, with and without a large lane
     python -m tests.bench.memory --real           with real processes, a twentieth of the size
 
 Jobs have mapsnap's distribution of memory: median 1.8 GB, p99 5.7 GB, whatever their input. When
@@ -14,23 +15,38 @@ import argparse
 
 from tests.bench.memory import real
 from tests.bench.memory.real import say
-from tests.bench.memory.simulation import Machine, Outcome, by_the_rule, fixed, mapsnap, simulate
+from tests.bench.memory.simulation import (
+    Machine,
+    Outcome,
+    Work,
+    by_the_rule,
+    fixed,
+    mapsnap,
+    simulate,
+)
 
 from parallelize_agent.memory.peaks import PeakModel
 
 GB = 10**9
 MACHINES = (Machine(8, 32 * GB), Machine(16, 32 * GB), Machine(64, 128 * GB), Machine(64, 256 * GB))
 GROWTHS = (0.0, 0.3)
+GROWTH = 0.3
+SMALL = (Machine(2, 4 * GB), Machine(4, 8 * GB))
+LARGE = Machine(8, 64 * GB)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.memory")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--real", action="store_true")
+    parser.add_argument("--lanes", action="store_true")
     parser.add_argument("--jobs", type=int, default=200, help="of the real runs")
     options = parser.parse_args()
     if options.real:
         real.compare(options.jobs)
+        return
+    if options.lanes:
+        show_lanes(options.seeds)
         return
     say("cpus memory growth seed | best slots killed | killed failed most at once | of the best")
     for machine in MACHINES:
@@ -48,6 +64,32 @@ def show(machine: Machine, growth: float, seed: int) -> None:
         f"{slots:10} {best.killed:6} | {learned.killed:6} {learned.failed:6} {learned.most:12} | "
         f"{learned.rate / best.rate:8.0%}"
     )
+
+
+def show_lanes(seeds: int) -> None:
+    """Print a line for each small machine, with larger ones beside it and without."""
+    say("cpus memory seed | alone: killed failed | with the large lane: killed there failed")
+    for machine in SMALL:
+        for seed in range(1, seeds + 1):
+            alone = with_no_setting(machine, GROWTH, seed)
+            small, large, there = with_large_lane(machine, seed)
+            say(
+                f"{machine.cpus:4} {machine.memory // GB:3} GB {seed:4} | "
+                f"{alone.killed:13} {alone.failed:6} | "
+                f"{small.killed + large.killed:27} {there:5} {small.failed + large.failed:6}"
+            )
+
+
+def with_large_lane(machine: Machine, seed: int, jobs: int = 1000) -> tuple[Outcome, Outcome, int]:
+    """Do the jobs on a machine, and on a large one what it cannot do.
+
+    Returns what came of either, and how many jobs went to the large one.
+    """
+    model, moved = PeakModel(), list[Work]()
+    works = mapsnap(seed, jobs, GROWTH)
+    small = simulate(machine, works, by_the_rule(machine, model), model, moved=moved)
+    model, there = PeakModel(), len(moved)
+    return small, simulate(LARGE, moved, by_the_rule(LARGE, model), model), there
 
 
 def with_no_setting(machine: Machine, growth: float, seed: int, jobs: int = 1000) -> Outcome:

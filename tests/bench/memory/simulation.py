@@ -131,9 +131,17 @@ def fixed(slots: int) -> Admits:
 
 
 def simulate(
-    machine: Machine, works: list[Work], admits: Admits, model: PeakModel, attempts: int = 3
+    machine: Machine,
+    works: list[Work],
+    admits: Admits,
+    model: PeakModel,
+    attempts: int = 3,
+    moved: list[Work] | None = None,
 ) -> Outcome:
-    """Do all jobs; return what came of it."""
+    """Do all jobs; return what came of it.
+
+    What would go to the large lane is put into `moved`, if there is such a lane.
+    """
     outcome, now = Outcome(), 0.0
     waiting, running = deque(works), list[Running]()
     usable = machine.memory * (1 - SYSTEM_SHARE)
@@ -153,8 +161,9 @@ def simulate(
                 outcome.failed += 1
                 continue
             model.add(one.work.size, int(one.used), now - one.began)
-            one.work.message = one.work.message.with_more_memory(int(one.used))
-            waiting.append(one.work)
+            before, larger = one.work.message, moved is not None
+            one.work.message = before.with_more_memory(int(one.used), larger=larger)
+            (moved if moved is not None and before.alone else waiting).append(one.work)
         now += STEP_SECONDS
     outcome.seconds = now
     return outcome

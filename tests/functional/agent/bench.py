@@ -27,6 +27,7 @@ from parallelize_core.container_image import Image
 from parallelize_core.files import InputFile, joint_etag
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
 from parallelize_core.queue import Queue
@@ -158,10 +159,13 @@ class Bench:
     image: Image | None = None
     means: Means = LOCAL
     then: Then | None = None
+    lanes: tuple[Lane, ...] = ()
+    """Those beside the main one."""
 
     def __post_init__(self) -> None:
         self.queue = PromptQueue(self.clock)
         self.dead = InMemoryQueue()
+        self.lane_queues = {lane: PromptQueue(self.clock) for lane in self.lanes}
         self.use(self.script)
 
     @property
@@ -266,17 +270,21 @@ class Bench:
         memory: Memory | None = None,
         gpus: Monitor | None = None,
         cdi_folders: Sequence[Path] = (),
+        lane: Lane = Lane.MAIN,
+        market: str = "on-demand",
     ) -> LiveWorker:
         """Make a worker, with its own way to the queue and the store if it needs one."""
         own = store or self.store
+        queues = {Lane.MAIN: queue or self.queue, **self.lane_queues}
         assembly = Assembly(
-            config=self.config,
-            instance=Instance(name, "t.small", "z1", "on-demand"),
+            config=self.config.model_copy(update={"lane": lane}),
+            instance=Instance(name, "t.small", "z1", market),
             work_dir=(folder or self.folder) / name,
             open_store=open_store or (lambda _: ThreadedStore(own)),
             open_rare=lambda _: own,
             open_client=no_clients,
-            queue=ThreadedQueue(queue or self.queue),
+            queue=ThreadedQueue(queues[lane]),
+            lane_queues={lane: ThreadedQueue(queue) for lane, queue in queues.items()},
             dead_letters=ThreadedQueue(self.dead),
             root_setup=self.root_setup,
             means=self.means,
@@ -322,5 +330,9 @@ class Bench:
         return Heartbeat.decode(self.store.get(self.layout.heartbeat(name)))
 
     def waiting(self) -> list[JobMessage]:
-        """Return the jobs on the queue, whether or not somebody has them."""
+        """Return the jobs on the main queue, whether or not somebody has them."""
         return [JobMessage.decode(body) for body in self.queue.bodies()]
+
+    def waiting_in(self, lane: Lane) -> list[JobMessage]:
+        """Return the jobs on the queue of another lane."""
+        return [JobMessage.decode(body) for body in self.lane_queues[lane].bodies()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.functional.agent.bench import Bench
 
+from parallelize.queues import RunCounts
 from parallelize.runs.failed import listing
 from parallelize.runs.results import failed_results
 from parallelize.runs.snapshot import Reader
@@ -13,7 +14,8 @@ from parallelize.runs.view import page
 
 def status_page(bench: Bench) -> str:
     """Return what `parallelize status` prints now, in one line."""
-    snapshot = Reader(bench.store, bench.layout, bench.queue.counts).snapshot()
+    counts = RunCounts(**vars(bench.queue.counts()))
+    snapshot = Reader(bench.store, bench.layout, lambda: counts).snapshot()
     return " ".join(" ".join(page(status_of(snapshot))).split())
 
 

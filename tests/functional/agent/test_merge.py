@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from tests.functional.agent.bench import AS_PRINTED, GENTLE, SWIFT, Bench, Gate, until
 from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
 from tests.functional.agent.live import at_work
@@ -199,6 +200,29 @@ def test_a_merge_whose_message_was_lost_is_sent_again(tmp_path: Path) -> None:
     bench.store.delete([bench.layout.result(MERGE)])
     bench.run("w2")
     assert bench.result(MERGE).worker == "w2"
+
+
+@pytest.mark.parametrize("garbage", [b"", b"[" * 9999, b'{"v":1,"digest":NaN}', b"\xff"])
+def test_a_record_of_it_that_cannot_be_read_is_replaced(tmp_path: Path, garbage: bytes) -> None:
+    bench = bench_of(tmp_path)
+    bench.store.put(bench.layout.merge, garbage)
+    bench.add({"a": b"one"})
+    assert bench.run().reason == "every job has its result"
+    assert merged(bench) == [["a", "a.out", "ONE", {}]]
+    assert MergeRecord.decode(bench.store.get(bench.layout.merge)).outputs == 1
+
+
+def test_a_merge_whose_record_is_spoiled_while_it_waits_is_done_all_the_same(
+    tmp_path: Path,
+) -> None:
+    bench = bench_of(tmp_path)
+    bench.add({"a": b"one"})
+    bench.run()
+    bench.store.put(bench.layout.merge, b"null")
+    bench.store.delete([bench.layout.result(MERGE)])
+    bench.run("late")
+    assert merges(bench) >= 1
+    assert merged(bench) == [["a", "a.out", "ONE", {}]]
 
 
 def test_a_message_of_an_older_merge_is_dropped(tmp_path: Path) -> None:

@@ -19,10 +19,16 @@ def store() -> InMemoryStore:
     return InMemoryStore()
 
 
-def begin(make: MakeBench, store: InMemoryStore, name: str, on_clash: str) -> Bench:
+PLAIN = 'f=$(basename "$1").txt'
+"""The name of an output, as a shell makes it."""
+
+
+def begin(
+    make: MakeBench, store: InMemoryStore, name: str, on_clash: str, file: str = PLAIN
+) -> Bench:
     """Carry out a run at a place of its own, whose outputs go to the shared one."""
     bench = make(
-        f'f=$(basename "$1").txt; echo "{name} $f" > "$f"; echo "$f"',
+        f'{file}; mkdir -p "$(dirname "$f")"; echo "{name} $f" > "$f"; echo "$f"',
         naming=OutputNaming.model_validate({"on_clash": on_clash}),
         limits=Limits(max_attempts=1),
         store=store,
@@ -60,6 +66,19 @@ def test_each_keeps_its_own_under_a_suffix_however_many_there_are(
     assert len(names) == len(runs)
     # One suffix is enough for each of them.
     assert max(map(len, names)) == len("d/a-12345678.txt")
+
+
+@pytest.mark.parametrize(
+    "file", ["f=.hidden", "f=a.tar.gz/b", "f='two words.txt'", f"f={'n' * 251}.txt", "f=日本/語"]
+)
+def test_each_keeps_its_own_under_a_suffix_where_all_inputs_of_a_run_make_one_name(
+    make: MakeBench, store: InMemoryStore, file: str
+) -> None:
+    runs = [begin(make, store, name, "suffix", file) for name in ("one", "two", "three")]
+    keys = [bench.result(key).outputs[0].key for bench in runs for key in INPUTS]
+    assert len(set(keys)) == len(keys)
+    for name, bench in zip(("one", "two", "three"), runs, strict=True):
+        assert {made(bench, key).partition(b" ")[0] for key in INPUTS} == {name.encode()}
 
 
 def test_the_second_takes_the_place_of_the_first_only_if_that_is_said(

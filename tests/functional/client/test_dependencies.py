@@ -197,6 +197,23 @@ def test_a_lock_that_the_environment_brings_is_used_as_it_is(listed: Project, in
     assert lock_of(listed, run) == text
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["prep", "dry run"])
+@pytest.mark.parametrize("place", ["requirements.txt", "requirements/base.txt"])
+def test_a_lock_of_the_users_own_beside_a_list_is_not_written_over(
+    listed: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch, place: str,
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("PARALLELIZE_RUN_DEPENDENCIES", place)
+    path = write(listed, place, "greet\n")
+    own = path.with_name(f"pylock.{path.stem}.toml")
+    own.write_text("# locked by hand\n")
+    assert listed.call("prep", *words) == 2
+    said = capsys.readouterr().err
+    assert own.read_text() == "# locked by hand\n"
+    assert f"{own.name} was not made by parallelize" in said
+    assert f'run.dependencies = "{place.replace(path.name, own.name)}"' in said
+
+
 @pytest.mark.parametrize(
     ("name", "installer"), [("conda-lock.yml", "micromamba"), ("pixi.lock", "pixi")]
 )

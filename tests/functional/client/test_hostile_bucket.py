@@ -16,7 +16,10 @@ from tests.functional.client.conftest import Project
 from tests.unit.watching.scene import failure
 from tests.unit.watching.test_hostile_records import places, spoiled
 
+from parallelize.runs.superseded import keep
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.merge import MERGE, MergeRecord, digest_of
+from parallelize_core.notify import Delivery
 from parallelize_core.result import Result
 from parallelize_core.segment import encode_line, pack
 
@@ -185,6 +188,51 @@ def test_garbage_in_place_of_a_packed_record_ends_no_command_in_a_traceback(
 ) -> None:
     run.store.put(places_of(run)[kind], body)
     check_commands(run, COMMANDS, capsys)
+
+
+OF_CHAINS = [
+    ["status"], ["report", "--json"], ["explain", "b.tif"], ["prep", "--changed", "keep"],
+    ["download", "out"], ["logs", MERGE],
+]  # fmt: skip
+"""What reads the records that runs with a last job, with notifications and with changes have."""
+
+
+@pytest.fixture
+def chained(run: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A run with a last job that has failed, somebody to tell, and a result that gave way."""
+    monkeypatch.setenv("PARALLELIZE_RUN_THEN", "./job.sh")
+    monkeypatch.setenv("PARALLELIZE_RUN_NOTIFY", "./job.sh")
+    assert run.call("prep", "--changed", "keep") == 0
+    store, layout = run.store, run.layout
+    digest = digest_of(layout, ((o.key, o.etag) for o in store.list(layout.results.prefix)))
+    record = MergeRecord(digest=digest, listed="ab" * 32, outputs=1, size=3)
+    store.put(layout.merge, record.encode())
+    store.put(layout.result(MERGE), failure(MERGE, run=run.run, input_etag="ab" * 32).encode())
+    old = Result.decode(store.get(layout.result("b.tif")))
+    keep(store, layout, [(old, "another")])
+    store.put(layout.delivery("finished-1"), Delivery(worker="w").encode())
+    run.write_script("#!/bin/sh\n# changed\n")
+    return run
+
+
+@pytest.mark.parametrize("kind", ["merge.json", "notify.json", "recipe/", "superseded/", "told/"])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"steer"], ids=["deep", "steering"])
+def test_records_of_a_chain_that_are_garbage_hide_nothing_of_the_run(
+    chained: Project, kind: str, body: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, root = chained.store, chained.layout.root.prefix
+    for place in [item.key for item in store.list(root) if item.key.startswith(root + kind)]:
+        steered = body == b"steer" and place.endswith(".json")
+        store.put(place, _steered(store.get(place)) if steered else body)
+    check_commands(chained, OF_CHAINS, capsys)
+    assert chained.call("status") == 0
+    assert chained.call("prep", "--changed", "keep") == 0
+    assert chained.call("download", "elsewhere", "--json") in {0, 1}
+    assert "b.csv" in {path.name for path in Path("elsewhere").iterdir()}
+
+
+def _steered(body: bytes) -> bytes:
+    return json.dumps(steering(json.loads(body))).encode()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-16"])

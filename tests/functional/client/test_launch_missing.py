@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from tests.functional.client.conftest import Project
@@ -12,6 +13,8 @@ from parallelize.operations.crew import LOOKS_ALONE, Judge, billed, launch_missi
 from parallelize.operations.status import make_reader
 from parallelize.runs.status import status_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.pause import pause
 
 
@@ -90,3 +93,45 @@ def test_nobody_is_launched_for_a_run_that_was_paused_meanwhile(enqueued: Projec
     pause(enqueued.store, enqueued.layout, "tired")
     assert look(enqueued, judge)[-1]
     assert len(billed(enqueued.context)) == 0
+
+
+@pytest.fixture
+def steady(project: Project) -> Project:
+    """A run of which one job waits in the steady lane, whose other workers are at work."""
+    with (project.folder / "parallelize.toml").open("a") as file:
+        file.write("\n[workers.steady]\n")
+    del project.context  # it has read the settings already
+    project.add("a.txt", "b.txt")
+    project.call("prep")
+    project.call("enqueue")
+    beat(project, "w-1", WorkerState.BUSY)
+    message = JobMessage(run=project.run, key="a.txt", size=1)
+    project.context.queues.of(Lane.STEADY).send([message.encode()])
+    return project
+
+
+def test_workers_of_a_lane_are_started_once_when_jobs_wait_in_it(steady: Project) -> None:
+    assert look(steady, Judge(steady.context)) == [False] * LOOKS_ALONE
+    assert [machine.lane for machine in billed(steady.context)] == [Lane.STEADY]
+
+
+def test_a_lane_whose_workers_cannot_be_started_ends_no_run(steady: Project) -> None:
+    refused = {"fleet": "persistent", "shutdown_behavior": "stop"}
+    workers = steady.context.settings.workers.model_copy(update=refused)
+    settings = steady.context.settings.model_copy(update={"workers": workers})
+    said: list[str] = []
+    context = replace(
+        steady.context, resolved=replace(steady.context.resolved, settings=settings),
+        tell=said.append,
+    )  # fmt: skip
+    assert look(steady, Judge(context)) == [False] * LOOKS_ALONE
+    assert len([line for line in said if "no workers for the steady lane" in line]) == 1
+
+
+def test_for_what_waits_in_a_lane_no_other_workers_are_started(steady: Project) -> None:
+    queue = steady.context.queues.main
+    queue.delete([message.receipt for message in queue.receive(10, 0, 60)])
+    queues = steady.context.queues
+    queues.of(Lane.STEADY).send([JobMessage(run=steady.run, key="b.txt", size=1).encode()])
+    beat(steady, "w-1", WorkerState.LEFT)
+    assert started(steady) == 0

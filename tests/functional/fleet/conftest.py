@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from parallelize.queues import Queues, make_queues
 from parallelize_core.clients import Clients
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
+from parallelize_core.lane import Lane
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part, read_parts
 from parallelize_core.names import FIRST, Names
@@ -68,6 +69,7 @@ class Account:
         sent: bool = True,
         stack: str = FIRST,
         bucket: str = BUCKET,
+        lanes: Sequence[Lane] = (),
     ) -> Queues:
         """Do what prep and enqueue would have done for a run; not `sent`, nothing is queued."""
         layout = RunLayout(Location(bucket), run)
@@ -80,7 +82,7 @@ class Account:
         entries = [Entry(key=f"{n}.txt", size=1, etag="e") for n in range(files)]
         store.put(layout.manifest_part(0), encode_part(entries))
         store.put(layout.cursor(0), Cursor(sent=files if sent else 0).model_dump_json().encode())
-        queues = make_queues(self.client("sqs"), Names(run, stack), {"parallelize:run": run})
+        queues = make_queues(self.client("sqs"), Names(run, stack), {"parallelize:run": run}, lanes)
         if sent:
             queues.main.send([JobMessage(run=run, key=e.key, size=1).encode() for e in entries])
         return queues

@@ -23,6 +23,7 @@ from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.charges import RequestCounts
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.config import AgentConfig
+from parallelize_core.lane import Lane
 from parallelize_core.names import FIRST
 
 # moto deploys what it knows of the template, and says what it does not.
@@ -154,7 +155,8 @@ SELDOM_RESOURCES = {
 LIFE = (
     "launch 2 --run one", "launch 1 --ami ssm:/parallelize/ami --max-cost 9 --run one",
     "launch 1 --ami stock --run one", "launch 1 --ami stock:ubuntu --run one",
-    "launch 1 --ami stock:amazon --run one", "scale 1 --run one", "kill --run one",
+    "launch 1 --ami stock:amazon --run one", "scale 1 --run one",
+    "launch 1 --lane steady --force --run one", "kill --run one",
     "launch 2 --fleet persistent --autoscale --run two",
     "launch 3 --fleet persistent --autoscale --run two", "launch 3 --fleet persistent --run two",
     "scale 3 --run two", "scale 1 --run two", "stop --run two", "kill --run two",
@@ -169,7 +171,8 @@ def launching(account, parallelize, vendors, monkeypatch):
     account.client("ec2").create_key_pair(KeyName="ana")
     account.client("ssm").put_parameter(Name="/parallelize/ami", Value=account.image, Type="String")
     for run in ("one", "two"):
-        account.prepare(run)
+        account.prepare(run, lanes=[Lane.STEADY])
+    Path("parallelize.toml").write_text("[workers.steady]\n")
     with recorded_answers() as (calls, seen):
         parallelize("doctor", "--run", "one")
         for words in LIFE:

@@ -76,6 +76,15 @@ def test_a_dry_run_creates_nothing_and_marks_each_line(account, scans, paralleli
     assert account.client("ec2").describe_launch_templates()["LaunchTemplates"] == []
 
 
+def test_a_dry_run_answers_in_json_if_that_is_wanted(account, scans, parallelize):
+    code, out, err = parallelize("launch", "3", "--dry-run", "--json", "--run", "scans")
+    plan = json.loads(out)
+    assert (code, plan["run"], plan["asked"], plan["dry_run"]) == (0, "scans", {"spot": 3}, True)
+    assert [image["id"] for image in plan["images"]] == [account.image]
+    assert err.endswith("nothing was created\n")
+    assert account.machines("scans") == []
+
+
 def test_launching_again_uses_the_same_template(account, scans, parallelize):
     for _ in range(2):
         parallelize("launch", "1", "--run", "scans")

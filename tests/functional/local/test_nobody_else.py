@@ -22,6 +22,7 @@ from tests.functional.local.helpers import client_arguments
 
 import parallelize
 import parallelize_agent
+from parallelize import cli
 from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Answer
 from parallelize.local.cloud import LocalCloud
@@ -275,6 +276,25 @@ def test_no_argument_of_a_process_and_no_file_for_all_has_the_key(cloud: LocalCl
     assert not any(secret in command for command in commands)
     open_to_all = [p for p in cloud.state_dir.rglob("*") if p.is_file() and p.stat().st_mode & 0o44]
     assert not any(secret in path.read_bytes() for path in open_to_all)
+
+
+def test_no_log_and_no_answer_for_people_has_the_key(
+    cloud: LocalCloud, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Logs are sent to others who help, and what a command prints is read over a shoulder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    where = tmp_path / "parallelize" / "local"
+    where.parent.mkdir()
+    where.symlink_to(cloud.state_dir)
+    boto3.client("sqs", **client_arguments(cloud)).list_queues()
+    for words in (["local", "status"], ["local", "status", "--json"], ["doctor", "--local"]):
+        cli.run(words)
+    printed = capsys.readouterr()
+    logs = [path.read_text(errors="replace") for path in cloud.state_dir.rglob("*.log")]
+    assert logs
+    assert str(cloud.state.port) in printed.out
+    assert not any(cloud.state.secret in text for text in [printed.out, printed.err, *logs])
 
 
 def _there(path: Path) -> bool:

@@ -187,3 +187,52 @@ def test_a_worker_is_told_of_both(account, parallelize, monkeypatch):
     terms = AgentConfig.decode(out, "stdout").terms
     assert terms.reading("theirs") == [("x-amz-request-payer", "requester")]
     assert dict(terms.writing(BUCKET))["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:key"
+
+
+@pytest.fixture
+def open_data(account, parallelize):
+    """A public bucket with two inputs; who calls is a submitter, whom `let` gives what is said."""
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="open-data", CreateBucketConfiguration={"LocationConstraint": REGION})
+    for name in ("a.txt", "b.txt"):
+        s3.put_object(Bucket="open-data", Key=f"data/{name}", Body=b"a")
+    everybody = {
+        "Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": ["arn:aws:s3:::open-data", "arn:aws:s3:::open-data/*"],
+    }  # fmt: skip
+    s3.put_bucket_policy(Bucket="open-data", Policy=json.dumps({"Statement": [everybody]}))
+    mine = account.session.get_credentials().access_key
+
+    def let(*words):
+        account.strict.world.policies.pop(mine, None)
+        code, _, err = parallelize("setup", "--yes", *words)
+        assert code == 0, err
+        account.strict.world.policies[mine] = [policies(account, "parallelize")["submitter"]]
+
+    return let
+
+
+PUBLIC = ("prep", "--inputs", "s3://open-data/data/", "--command", "cat", *RUN)
+
+
+def test_public_inputs_are_read_by_who_is_let_to_and_are_not_copied(
+    account, open_data, parallelize
+):
+    open_data("--set", "ReadableObjects=arn:aws:s3:::open-data/*")
+    code, _, err = parallelize(*PUBLIC)
+    assert code == 0, err
+    assert "2 inputs" in err
+    assert account.run("scans").input.uri == "s3://open-data/data/"
+    keys = [one["Key"] for one in account.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert not any(key.endswith(".txt") for key in keys)
+
+
+@pytest.mark.parametrize("inputs", ["s3://open-data/data/", "s3://open-data/data/a.txt", "@list"])
+def test_that_a_bucket_is_public_is_not_enough_and_the_refusal_says_what_is(
+    account, open_data, parallelize, tmp_path, inputs
+):
+    open_data()
+    tmp_path.joinpath("list").write_text("s3://open-data/data/a.txt\n")
+    code, _, err = parallelize("prep", "--inputs", inputs, "--command", "cat", *RUN)
+    assert code == 4
+    assert "parallelize setup --set 'ReadableObjects=arn:aws:s3:::open-data/*'" in err

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize_agent.queue.drain import DrainRule, Step
 from parallelize_core.config import AgentConfig, DrainSettings
+from parallelize_core.lane import Lane
 from parallelize_core.queue import QueueCounts
 
 EMPTY = QueueCounts(0, 0, 0)
@@ -32,9 +35,9 @@ class Idler:
         self.now = 1000.0
         self.rule = DrainRule(CONFIG, lambda: self.now)
 
-    def after(self, seconds: float, counts: QueueCounts) -> Step:
+    def after(self, seconds: float, counts: QueueCounts, left_in: Collection[Lane] = ()) -> Step:
         self.now += seconds
-        return self.rule.next_step(counts)
+        return self.rule.next_step(counts, left_in)
 
 
 def test_one_empty_receive_means_nothing() -> None:
@@ -113,3 +116,21 @@ def test_it_is_never_over_unless_the_counts_have_been_quiet_long_enough(
             assert elsewhere_since is not None
             assert idler.now - elsewhere_since >= 180
         assert (step is Step.GIVE_UP) == (idler.now - start >= 1800)
+
+
+def test_what_is_left_in_another_lane_is_left_to_that_lanes_workers() -> None:
+    idler = Idler()
+    steps = [idler.after(20, EMPTY, [Lane.LARGE]) for _ in range(4)]
+    assert steps == [Step.POLL] * 3 + [Step.LEAVE_TO_LANE]
+
+
+def test_a_lane_waits_for_what_the_main_queue_may_still_bring() -> None:
+    idler = Idler()
+    assert {idler.after(20, EMPTY, [Lane.MAIN]) for _ in range(20)} == {Step.POLL}
+
+
+def test_zeros_of_one_lane_do_not_count_as_zeros_of_all() -> None:
+    idler = Idler()
+    for _ in range(3):
+        idler.after(20, EMPTY, [Lane.STEADY])
+    assert [idler.after(20, EMPTY) for _ in range(4)] == [Step.POLL] * 3 + [Step.CHECK]

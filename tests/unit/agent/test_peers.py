@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from parallelize_agent.reporting.peers import ALL_DONE, ALL_SENT_DONE, Peers
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.lane import Lane
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
 
@@ -17,21 +18,27 @@ NOW = 10_000.0
 LAYOUT = RunLayout(Location("bucket"), "r")
 
 
-def beat(worker: str, state: WorkerState = WorkerState.IDLE, age: float = 0) -> Heartbeat:
-    return Heartbeat(worker=worker, state=state, started=0, seen=NOW - age, interval_seconds=30)
+def beat(
+    worker: str, state: WorkerState = WorkerState.IDLE, age: float = 0, lane: Lane = Lane.MAIN
+) -> Heartbeat:
+    return Heartbeat(
+        worker=worker, state=state, started=0, seen=NOW - age, interval_seconds=30, lane=lane
+    )
 
 
-def peers_of(worker: str, beats: list[Heartbeat], *, broken: str = "") -> Peers:
+def peers_of(
+    worker: str, beats: list[Heartbeat], *, broken: str = "", lane: Lane = Lane.MAIN
+) -> Peers:
     store = InMemoryStore()
     for found in beats:
         store.put(LAYOUT.heartbeat(found.worker), found.encode())
     if broken:
         store.put(LAYOUT.heartbeat(broken), b"{")
-    return Peers(AsyncInMemoryStore(store), LAYOUT, worker, lambda: NOW)
+    return Peers(AsyncInMemoryStore(store), LAYOUT, worker, lambda: NOW, lane)
 
 
-def leads(worker: str, beats: list[Heartbeat]) -> bool:
-    return asyncio.run(peers_of(worker, beats).leads())
+def leads(worker: str, beats: list[Heartbeat], lane: Lane = Lane.MAIN) -> bool:
+    return asyncio.run(peers_of(worker, beats, lane=lane).leads())
 
 
 def living(peers: Peers) -> list[str]:
@@ -114,3 +121,25 @@ def test_nobody_waits_for_a_worker_that_is_still_being_set_up() -> None:
     starting = beat("w1", WorkerState.STARTING)
     assert leads("w2", [starting, beat("w2"), beat("w3")])
     assert found_done([starting, left("w2", 0), beat("w3")]) == ALL_DONE
+
+
+def test_a_worker_for_all_jobs_leads_before_those_of_lanes() -> None:
+    beats = [beat("w1", lane=Lane.LARGE), beat("w2"), beat("w3", lane=Lane.STEADY), beat("w4")]
+    assert [leads(one.worker, beats, one.lane) for one in beats] == [False, True, False, False]
+
+
+def test_the_lowest_of_the_lanes_leads_if_there_are_no_others() -> None:
+    beats = [beat("w1", WorkerState.LEFT), *(beat(f"w{n}", lane=Lane.LARGE) for n in (2, 3))]
+    assert [leads(one.worker, beats, one.lane) for one in beats[1:]] == [True, False]
+
+
+def test_the_word_of_a_leader_is_heard_past_a_worker_of_a_lane() -> None:
+    word = beat("w5", WorkerState.LEFT).model_copy(update={"reason": ALL_DONE, "leaving": NOW})
+    peers = peers_of("w9", [beat("w1", lane=Lane.LARGE), word])
+    assert asyncio.run(peers.found_done(60)) == ALL_DONE
+
+
+def test_only_a_worker_of_the_same_lane_can_give_a_second_opinion() -> None:
+    beats = [beat("w1"), beat("w2", lane=Lane.LARGE)]
+    asked = {lane: peers_of("w9", beats, lane=lane).any_other(["w1"]) for lane in Lane}
+    assert [asyncio.run(answer) for answer in asked.values()] == [False, True, False]

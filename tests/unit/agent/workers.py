@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.run_source import RunSource
+from parallelize_agent.queue.lanes import one_lane
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.pauser import Pauser
@@ -68,12 +69,13 @@ class Scene:
         self.run = RunSource(self.records, LAYOUT, math.inf)
         self.queue = AsyncInMemoryQueue()
         self.queue.queue.send(["one that waits"] * 100)
+        self.lanes = one_lane(self.queue)
 
     def fitness(self, max_unfit: int = 10, clock: Callable[[], float] = boot_seconds) -> Fitness:
         return Fitness(self.peers, max_unfit, self.unfit.append, clock=clock)
 
     def pauser(self) -> Pauser:
-        return Pauser(LAYOUT, self.store, self.queue, self.run, lambda: 1, self.opened.append)
+        return Pauser(LAYOUT, self.store, self.lanes, self.run, lambda: 1, self.opened.append)
 
     def breaker(self) -> CircuitBreaker:
         return CircuitBreaker(LAYOUT, self.records, self.run, self.peers, self.pauser())
@@ -83,4 +85,5 @@ class Scene:
 
     async def judge(self) -> Judge:
         await self.run.refresh()
-        return Judge("w1", self.run, self.peers, self.fitness(), self.breaker(), self.silence())
+        breakers = self.breaker(), self.silence()
+        return Judge("w1", self.run, self.peers, self.fitness(), *breakers, self.lanes)

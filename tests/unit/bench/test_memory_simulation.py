@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bench.memory.__main__ import with_no_setting
+from tests.bench.memory.__main__ import LARGE, with_large_lane, with_no_setting
 from tests.bench.memory.simulation import Machine, by_the_rule, fixed, mapsnap, simulate
 
 from parallelize_agent.memory.peaks import PeakModel
@@ -27,6 +27,15 @@ def test_of_a_thousand_jobs_none_fails_few_are_killed_and_the_machine_is_used(
     assert (found.done, found.failed) == (1000, 0)
     assert found.killed <= 10
     assert found.rate >= 0.9 * best
+
+
+def test_what_a_small_machine_cannot_hold_ends_well_on_the_large_lane() -> None:
+    machine = Machine(2, 4 * GB)
+    alone = with_no_setting(machine, 0.3, seed=1, jobs=200)
+    small, large, there = with_large_lane(machine, seed=1, jobs=200)
+    assert alone.failed == there > 0, "these are what there is no other machine for"
+    assert (small.done + large.done, small.failed, large.failed, large.killed) == (200, 0, 0, 0)
+    assert large.most <= LARGE.cpus
 
 
 @settings(max_examples=15)

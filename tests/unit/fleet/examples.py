@@ -19,8 +19,8 @@ def kind(name="c7i.xlarge", vcpus=4, architecture="x86_64"):
     return InstanceType(name, vcpus, vcpus * 2 * 2**30, (architecture,))
 
 
-def pool(name="c7i.xlarge", zone=ZONES[0], spot=0.07, on_demand=0.18, **more):
-    return Pool(kind(name, **more), zone, f"subnet-{zone[-1]}", spot, on_demand)
+def pool(name="c7i.xlarge", zone=ZONES[0], spot=0.07, on_demand=0.18, by_table=False, **more):
+    return Pool(kind(name, **more), zone, f"subnet-{zone[-1]}", spot, on_demand, by_table)
 
 
 def pools(*names, **more):

@@ -1,12 +1,14 @@
 """Prices as AWS tells them, in the shapes that its models have."""
 
 import json
+from datetime import date
 
 import boto3
 import pytest
 from botocore.stub import ANY, Stubber
 
-from parallelize.fleet import prices
+from parallelize.fleet import machine_table, prices
+from parallelize.settings import DEFAULT_TYPES
 
 TYPES = ("c7i.xlarge", "c6i.xlarge")
 
@@ -88,3 +90,30 @@ def test_of_several_products_of_a_type_the_one_without_a_price_does_not_make_it_
     with Stubber(pricing) as stub:
         stub.add_response("get_products", {"PriceList": page})
         assert prices.on_demand(pricing, "eu-west-1", ("p5.48xlarge",)) == {"p5.48xlarge": 55.04}
+
+
+def test_where_the_price_list_is_not_read_the_table_that_ships_has_the_default_types(client):
+    pricing = client("pricing")
+    with Stubber(pricing) as stub:
+        stub.add_client_error("get_products", "AccessDeniedException", "no", 400)
+        found = prices.on_demand(pricing, "us-east-1", DEFAULT_TYPES)
+    assert sorted(found) == sorted(DEFAULT_TYPES)
+    assert all(0.1 < usd < 0.3 for usd in found.values())
+    assert machine_table.SOURCE.startswith("https://aws.amazon.com/")
+    assert date(2026, 1, 1) <= machine_table.AS_OF
+
+
+def test_what_aws_tells_goes_before_the_table(client):
+    pricing = client("pricing")
+    with Stubber(pricing) as stub:
+        stub.add_response("get_products", {"PriceList": [product("c7i.xlarge", "0.2")]})
+        found = prices.on_demand(pricing, "us-east-1", TYPES)
+    assert found == {"c7i.xlarge": 0.2, "c6i.xlarge": 0.17}
+
+
+def test_a_type_that_is_not_in_the_table_and_another_region_have_no_price(client):
+    pricing = client("pricing")
+    for region, kind in [("us-east-1", "p5.48xlarge"), ("sa-east-1", "c7i.xlarge")]:
+        with Stubber(pricing) as stub:
+            stub.add_client_error("get_products", "AccessDeniedException", "no", 400)
+            assert prices.on_demand(pricing, region, [kind]) == {}

@@ -117,6 +117,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: lambda aws: group.find_all(aws, RUN),
     group.last_refusal: lambda aws: group.last_refusal(aws, "group"),
+    group.find_of_run: lambda aws: group.find_of_run(aws, RUN),
     group.hold: lambda aws: group.hold(aws, "group"),
     group.resume: lambda aws: group.resume(aws, "group"),
     group.resize: lambda aws: group.resize(aws, "group", 1),
@@ -139,10 +140,12 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     placement.ask: lambda aws: placement.ask(aws, "eu-west-1", ["a", "b", "c"], 3),
     prices.spot: lambda aws: prices.spot(aws, ["c7i.xlarge"]),
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
+    prices.told: lambda aws: prices.told(aws, "eu-west-1", ["c7i.xlarge"]),
     rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
     requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
     queues.find_place: lambda aws: queues.find_place(aws, RUN),
     queues.find_queues: lambda aws: queues.find_queues(aws, RUN),
+    queues.count_lanes: lambda aws: queues.count_lanes(aws, RUN),
     queues.make_queues: lambda aws: queues.make_queues(aws, RUN, {}),
     queues.delete_queues: lambda aws: queues.delete_queues(aws, RUN),
     quota_request.plan_quota: lambda aws: quota_request.plan_quota(
@@ -174,7 +177,7 @@ ANSWER_WITHOUT = {
     call_limits.find_call_limits,
     early_end.watch,
     gather.find_limit, gather.find_quotas, permissions.principal, placement.ask, price_wait.wait,
-    prices.on_demand,
+    prices.on_demand, prices.told,
     quota_request.plan_quota, rates.unit_prices,
 }  # fmt: skip
 """What can be done without is not an error if it cannot be had."""

@@ -106,3 +106,11 @@ def test_leftovers_are_told_with_age_and_cost():
 
 def test_nothing_left_is_said_too():
     assert describe_leftovers([]) == ["no machine, group or volume of any run is left"]
+
+
+def test_a_plan_says_which_price_is_of_the_table_that_ships():
+    listed = facts(pools=pools("c7i.xlarge", by_table=True))
+    assert any("on demand by the table of 2026-01, for us-east-1" in line
+               for line in lines(listed, market="on-demand"))  # fmt: skip
+    assert not any("on demand by" in line for line in lines(listed))
+    assert not any("on demand by" in line for line in lines(market="on-demand"))

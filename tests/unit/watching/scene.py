@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from parallelize.queues import RunCounts
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part
-from parallelize_core.queue import QueueCounts
 from parallelize_core.result import Attempt, Cause, Result
 from parallelize_core.run import Run
 from parallelize_core.testing import InMemoryStore
@@ -22,7 +22,7 @@ class Scene:
     """What the tests put into the bucket; `queue` is what SQS would count."""
 
     store: InMemoryStore = field(default_factory=InMemoryStore)
-    queue: QueueCounts | None = None
+    queue: RunCounts | None = None
     parts: int = 0
     layout: RunLayout = LAYOUT
 

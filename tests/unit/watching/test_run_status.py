@@ -7,11 +7,11 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
 from parallelize.context import Context
 from parallelize.operations.status import with_flags
+from parallelize.queues import RunCounts
 from parallelize.runs.status import RunState, status_of
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.heartbeat import WorkerState
-from parallelize_core.queue import QueueCounts
 from parallelize_core.testing import InMemoryStore
 
 
@@ -224,7 +224,7 @@ def test_it_says_that_nothing_was_sent() -> None:
 
 
 def test_after_a_sample_that_is_done_it_says_what_is_missing() -> None:
-    scene = Scene(queue=QueueCounts(0, 0, 0))
+    scene = Scene(queue=RunCounts(0, 0, 0))
     scene.prepare("a", "b", sent=0)
     scene.finish("a")
     said = status_of(scene.snapshot()).why or ""
@@ -232,13 +232,13 @@ def test_after_a_sample_that_is_done_it_says_what_is_missing() -> None:
 
 
 def test_it_says_that_no_worker_has_come() -> None:
-    scene = Scene(queue=QueueCounts(1, 0, 0))
+    scene = Scene(queue=RunCounts(1, 0, 0))
     scene.prepare("a")
     assert "no worker has reported" in (status_of(scene.snapshot()).why or "")
 
 
 def test_it_says_that_the_queue_is_empty_though_results_are_missing() -> None:
-    scene = Scene(queue=QueueCounts(0, 0, 0))
+    scene = Scene(queue=RunCounts(0, 0, 0))
     scene.prepare("a", "b")
     scene.finish("a")
     assert "empty, but 1 result still missing" in (status_of(scene.snapshot()).why or "")
@@ -255,7 +255,7 @@ def test_it_names_the_overdue_worker_and_how_long_it_has_been_silent() -> None:
 
 
 def test_it_repeats_the_last_words_of_the_last_worker() -> None:
-    scene = Scene(queue=QueueCounts(1, 0, 0))
+    scene = Scene(queue=RunCounts(1, 0, 0))
     scene.prepare("a")
     scene.beat("i-1", WorkerState.LEFT, seen=NOW - 100, reason="asked to leave")
     scene.beat("i-2", WorkerState.FAILED, seen=NOW - 50, reason="no space left on device")

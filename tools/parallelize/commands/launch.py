@@ -7,8 +7,19 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json, say, say_plan
-from parallelize.options import AS_SET, NOTHING, SWITCH, Common, DryRun, Force, Json, Machines
+from parallelize.options import (
+    AS_SET,
+    NOTHING,
+    SWITCH,
+    Common,
+    DryRun,
+    Force,
+    Json,
+    LaneName,
+    Machines,
+)
 from parallelize_core.errors import UsageError
+from parallelize_core.lane import Lane
 
 
 def launch(
@@ -25,6 +36,7 @@ def launch(
     print_config: Annotated[
         bool, SWITCH, Parameter(help="Print the agent's configuration, and do nothing.")
     ] = False,
+    lane: LaneName = "main",
     dry_run: DryRun = False,
     force: Force = False,
     json: Json = False,
@@ -37,12 +49,14 @@ def launch(
     ctrl-C ends the wait.
     """
     from parallelize.context import open_context
+    from parallelize.fleet.plan_json import plan_as_json
     from parallelize.fleet.show import describe_outcome, describe_plan
     from parallelize.operations import launch as operation
 
     if count is not None and count < 1:
         raise UsageError("launch takes a number of workers, at least 1")
-    context = open_context(common, {"workers.count": count, **machines.flags()})
+    flags = {"workers.count": count, **machines.flags()}
+    context = open_context(common, flags).in_lane(Lane(lane))
     if print_config:
         answer(operation.find_config(context).encode(indent=2))
         return
@@ -51,6 +65,8 @@ def launch(
         for line in describe_plan(plan):
             say_plan(line)
         say("nothing was created")
+        if json:
+            answer_json(plan_as_json(plan))
         return
     launched = operation.launch(context, plan)
     if json:

@@ -7,13 +7,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.console import answer, say, say_plan
-from parallelize.options import NOTHING, Common, DryRun, Force
+from parallelize.options import NOTHING, Common, DryRun, Force, LaneName
 from parallelize_core.errors import UsageError
+from parallelize_core.lane import Lane
 
 
 def scale(
     count: Annotated[int, Parameter(help="How many workers there shall be.")],
     *,
+    lane: LaneName = "main",
     dry_run: DryRun = False,
     force: Force = False,
     common: Common = NOTHING,
@@ -29,7 +31,7 @@ def scale(
 
     if count < 0:
         raise UsageError("scale takes a number of workers, 0 or more")
-    context = open_context(common)
+    context = open_context(common).in_lane(Lane(lane))
     scaling = operation.make_plan(context, count, force=force)
     if dry_run:
         for line in operation.planned(scaling):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from parallelize.dashboard.page import Picture, draw
 from parallelize.hints import repeat_flags
+from parallelize.queues import RunCounts
 from parallelize.report.data import Gathered, Provenance, Report, make_report
 from parallelize.runs.history import History, HistoryReader, read_attempts, read_finished
 from parallelize.runs.merge import all_jobs
@@ -16,7 +17,6 @@ from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry
-from parallelize_core.queue import QueueCounts
 from parallelize_core.result import Attempt, Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
@@ -34,7 +34,7 @@ class Place:
 
     store: Store
     base: Location
-    count: Callable[[str], QueueCounts | None]
+    count: Callable[[str], RunCounts | None]
     hint: Callable[[str], str]
     tell: Callable[[Exception, str], ParallelizeError | None]
     explain: Callable[[RunStatus], RunStatus] = lambda status: status

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
 from parallelize_core.aws_errors import translated
+from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 
 if TYPE_CHECKING:
@@ -36,18 +37,18 @@ def topic_arn(partition: str, region: str, account: str, names: Names) -> str:
 
 def alarm_names(names: Names) -> list[str]:
     """Return the names of a run's alarms."""
-    return [f"{names.queue}-old-message", f"{names.queue}-dead-letters"]
+    return [f"{names.queue}-old-message", f"{names.dead_letter_queue}-letters"]
 
 
 def old_message_alarm(names: Names, topic: str) -> dict[str, Any]:
     """Return the PutMetricAlarm request for the age of the oldest message of a run's queue."""
-    run = names.run
+    run, lane = names.run, "" if names.lane is Lane.MAIN else f" --lane {names.lane}"
     days = TOO_OLD_SECONDS // 86400
     return {
         "AlarmName": alarm_names(names)[0],
         "AlarmDescription": (
             f"A file of run {run} has waited for {days} days. `parallelize status --run {run}` "
-            f"says why; `parallelize scale N --run {run}` for more workers, or "
+            f"says why; `parallelize scale N --run {run}{lane}` for more workers, or "
             f"`parallelize kill --run {run}` if nobody wants the rest. {RUNBOOK}#old-message"
         ),
         "MetricName": "ApproximateAgeOfOldestMessage",
@@ -98,6 +99,7 @@ def watch_queue(
 
 
 @translated("CloudWatch")
-def forget_queue(cloudwatch: CloudWatchClient, names: Names) -> None:
+def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
     """Delete the run's alarms; that there are none is no error."""
-    cloudwatch.delete_alarms(AlarmNames=alarm_names(names))
+    found = [alarm for each in names for alarm in alarm_names(each)]
+    cloudwatch.delete_alarms(AlarmNames=list(dict.fromkeys(found)))

@@ -127,9 +127,9 @@ def unfollow_queue(
 
 
 @translated("CloudWatch")
-def forget_queue(cloudwatch: CloudWatchClient, names: Names) -> None:
-    """Delete the alarm; the policies go with the group."""
-    cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(names)])
+def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
+    """Delete the alarms; the policies go with the groups."""
+    cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(each) for each in names])
 
 
 def _waiting(names: Names) -> dict[str, Any]:

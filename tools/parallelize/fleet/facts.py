@@ -40,6 +40,8 @@ class Pool:
     subnet: str
     spot_usd: float | None = None
     on_demand_usd: float | None = None
+    by_table: bool = False
+    """Whether AWS has told no on-demand price, so that one can only be of the shipped table."""
 
     def usd(self, market: Market) -> float | None:
         """Return the price of a machine-hour in `market`, or None if it is not known."""

@@ -10,6 +10,7 @@ from parallelize.console import escape
 from parallelize.fleet import images, instances, prices, quotas, rates
 from parallelize.fleet.clients import FactClients
 from parallelize.fleet.facts import Facts, InstanceType, Market, Pool, Quota, Work
+from parallelize.fleet.machine_table import with_table
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.names import Names
@@ -42,7 +43,7 @@ def gather(clients: FactClients, place: Place, work: Work, names: Names) -> Fact
     wanted = tuple(dict.fromkeys(kind.architecture for kind in types))
     owners = images.Owners(place.account, place.ami_owner)
     found = images.find_images(ec2, clients.ssm, place.ami, wanted, owners)
-    machines = instances.find(ec2, names, instances.BILLED)
+    machines = instances.of_lane(instances.find(ec2, names, instances.BILLED), names)
     return Facts(
         account=place.account,
         region=place.region,
@@ -164,9 +165,17 @@ def find_pools(
     # What AWS says in China is yuan.
     known = not region.startswith(prices.CHINA)
     spot = prices.spot(clients.ec2, [kind.name for kind in types]) if known else {}
-    listed = prices.on_demand(clients.pricing, region, [kind.name for kind in types])
+    told = prices.told(clients.pricing, region, [kind.name for kind in types])
+    listed = with_table(region, [kind.name for kind in types], told)
     return tuple(
-        Pool(kind, zone, subnet["SubnetId"], spot.get((kind.name, zone)), listed.get(kind.name))
+        Pool(
+            kind,
+            zone,
+            subnet["SubnetId"],
+            spot.get((kind.name, zone)),
+            listed.get(kind.name),
+            by_table=kind.name not in told,
+        )
         for kind in types
         for subnet in subnets
         if (kind.name, zone := subnet["AvailabilityZone"]) in offered

@@ -159,14 +159,21 @@ def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
     }
 
 
-@translated("Auto Scaling")
 def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
     """Return a group by its name, or None if there is none, or one that is being deleted."""
-    groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])
-    for item in groups["AutoScalingGroups"]:
-        if "Status" not in item:  # it says "Delete in progress"
-            return _group(item)
-    return None
+    return next(iter(_called(autoscaling, [name])), None)
+
+
+def find_of_run(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
+    """Return the groups of a run's lanes."""
+    return _called(autoscaling, [each.group for each in names.of_each_lane])
+
+
+@translated("Auto Scaling")
+def _called(autoscaling: AutoScalingClient, names: Sequence[str]) -> list[Group]:
+    groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=list(names))
+    # One that is being deleted has a status: "Delete in progress".
+    return [_group(item) for item in groups["AutoScalingGroups"] if "Status" not in item]
 
 
 @translated("Auto Scaling")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,6 +13,7 @@ from parallelize.console import say
 from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Market
 from parallelize_core.aws_errors import translated
+from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 from parallelize_core.outlast import REFUSED_CALLS, outlast
 
@@ -53,6 +54,7 @@ class Machine:
     launched: datetime
     group: str = ""
     image: str = ""
+    lane: Lane = Lane.MAIN
     reason: str = ""
     """Why EC2 has ended it: a code and words, empty while it has not.
 
@@ -70,6 +72,11 @@ def find(ec2: EC2Client, names: Names, states: Sequence[str] = LIVE) -> list[Mac
     """Return the machines of a run, or of all, in the given states, oldest first."""
     wanted = [*tags.filters(names), {"Name": "instance-state-name", "Values": list(states)}]
     return sorted(map(_machine, _describe(ec2, wanted)), key=lambda machine: machine.launched)
+
+
+def of_lane(machines: Iterable[Machine], names: Names) -> list[Machine]:
+    """Return those of a run's machines that serve the lane that is meant."""
+    return [machine for machine in machines if machine.lane is names.lane]
 
 
 @translated("EC2")
@@ -113,6 +120,7 @@ def _machine(item: Any) -> Machine:
         launched=item["LaunchTime"],
         group=given.get("aws:autoscaling:groupName", ""),
         image=item.get("ImageId", ""),
+        lane=next((lane for lane in Lane if lane == given.get(tags.LANE)), Lane.MAIN),
         reason=_reason(item),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from parallelize.fleet.machine_table import with_table
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError
 
@@ -52,7 +53,12 @@ def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
 
 
 def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str, float]:
-    """Return on-demand prices in USD an hour, by type; what cannot be read is left out.
+    """Return on-demand prices in USD an hour, by type: AWS's, else the table's, else none."""
+    return with_table(region, types, told(pricing, region, types))
+
+
+def told(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str, float]:
+    """Return what the price list says, in USD an hour, by type; what cannot be read is left out.
 
     Some products of a type have no price of their own, such as capacity that was paid for ahead.
     They are listed with 0, which would be no bill at all.

@@ -6,6 +6,7 @@ from parallelize.fleet.facts import Facts, Work
 from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, UsageError
+from parallelize_core.lane import Lane
 
 
 def check_request(request: LaunchRequest) -> None:
@@ -67,7 +68,7 @@ def check_work(facts: Facts, request: LaunchRequest) -> None:
     if request.autoscale:
         return
     if work.waiting == 0:
-        raise _empty(work)
+        raise _empty(work, request.agent.lane)
     # A group that is there already is brought to the number; other workers come in addition.
     there = facts.workers if request.fleet == "one-time" else facts.loose
     if there + request.count > work.waiting:
@@ -84,7 +85,13 @@ def _too_many(waiting: int, there: int, count: int) -> UsageError:
     )
 
 
-def _empty(work: Work) -> NothingToDoError:
+def _empty(work: Work, lane: Lane) -> NothingToDoError:
+    if lane is not Lane.MAIN:
+        return NothingToDoError(
+            f"nothing to do: no job waits in the {lane} lane",
+            "workers move jobs there, when these turn out to need its machines",
+            "parallelize status   says when some wait there\n  (--force launches anyway)",
+        )
     unsent = f", {work.unsent:,} not enqueued" if work.unsent else ""
     return NothingToDoError(
         f"nothing to do: the queue is empty"

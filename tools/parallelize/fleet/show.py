@@ -8,6 +8,7 @@ from parallelize.fleet import quotas
 from parallelize.fleet.execute import LaunchOutcome
 from parallelize.fleet.facts import Pool
 from parallelize.fleet.leftovers import Leftover
+from parallelize.fleet.machine_table import described
 from parallelize.fleet.placement import BEST
 from parallelize.fleet.plan import LaunchPlan
 from parallelize.fleet.pool_history import WINDOW_HOURS
@@ -34,6 +35,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         *_quota_lines(plan),
         *_placement(plan),
         f"  price    {_price(plan)}",
+        *_listed(plan),
         *_waits(plan),
         *_beside(plan),
         *(f"  image    {text}" for text in _images(plan)),
@@ -162,6 +164,13 @@ def _price(plan: LaunchPlan) -> str:
     if request.agent.max_runtime_seconds:
         stops.append(f"{request.agent.max_runtime_seconds / 3600:g} h")
     return f"{text}, stops at {' or '.join(stops)}" if stops else text
+
+
+def _listed(plan: LaunchPlan) -> list[str]:
+    """Tell which prices AWS has not told."""
+    markets = {market for market, _ in shares(plan.request)}
+    listed = [pool for pool in plan.pools if pool.by_table and pool.on_demand_usd is not None]
+    return [f"           on demand by {described()}"] if "on-demand" in markets and listed else []
 
 
 def _waits(plan: LaunchPlan) -> list[str]:

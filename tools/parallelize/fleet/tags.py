@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 
 MANAGED = "parallelize:managed"
 RUN = "parallelize:run"
+LANE = "parallelize:lane"
+"""On what serves a lane of the run other than the main one."""
 VERSION = "parallelize:version"
 """On an image: the version of the agent inside."""
 
@@ -16,6 +19,8 @@ VERSION = "parallelize:version"
 def run_tags(names: Names, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the tags of everything that belongs to a run; a user's own cannot hide ours."""
     ours = {MANAGED: names.managed, RUN: names.run, "Name": f"{names.stack} {names.run}"}
+    if names.lane is not Lane.MAIN:
+        ours |= {LANE: names.lane.value, "Name": f"{names.stack} {names.run} {names.lane}"}
     return {**(extra or {}), **ours}
 
 

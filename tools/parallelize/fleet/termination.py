@@ -7,13 +7,14 @@ costs anything the tidying, so that an error in it leaves nothing running.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from parallelize.fleet import alarms, instances, tags
 from parallelize.fleet import autoscaling as scaling
 from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.group import Group
 from parallelize.fleet.instances import Machine
 from parallelize.units import plural
 from parallelize_core.aws_errors import translated
@@ -47,7 +48,12 @@ class Compute:
 
     names: Names
     machines: tuple[Machine, ...]
-    group: groups.Group | None
+    groups: tuple[Group, ...]
+
+    @property
+    def group(self) -> Group | None:
+        """The group of the lane that `names` mean."""
+        return next((one for one in self.groups if one.name == self.names.group), None)
 
     @property
     def run(self) -> str:
@@ -58,7 +64,7 @@ class Compute:
 def look(clients: ComputeClients, names: Names) -> Compute:
     """Say what machines a run has; changes nothing."""
     found = instances.find(clients.ec2, names)
-    return Compute(names, tuple(found), groups.find(clients.autoscaling, names.group))
+    return Compute(names, tuple(found), tuple(groups.find_of_run(clients.autoscaling, names)))
 
 
 def terminate(
@@ -73,9 +79,10 @@ def terminate(
     Returns when none is left, or after `patience` seconds; the statement says which.
     """
     ended: set[str] = set()
-    # The group goes first, or it would replace what is terminated.
+    # The groups go first, or they would replace what is terminated.
     try:
-        groups.delete(clients.autoscaling, names.group)
+        for group in groups.find_of_run(clients.autoscaling, names):
+            groups.delete(clients.autoscaling, group.name)
     except ParallelizeError as error:
         raise _without_group(clients, names, error) from error
     deadline = time.monotonic() + patience
@@ -132,7 +139,7 @@ def check(clients: ComputeClients, names: Names, ended: set[str]) -> Statement:
         names.run,
         tuple(sorted(ended)),
         now.machines,
-        now.group is not None,
+        bool(now.groups),
         loose_volumes(clients, names),
     )
 
@@ -147,14 +154,14 @@ def loose_volumes(clients: ComputeClients, names: Names) -> tuple[str, ...]:
 
 def tidy(clients: ComputeClients, names: Names) -> None:
     """Delete what costs next to nothing but is of no more use: alarms and the launch template."""
-    alarms.forget_queue(clients.cloudwatch, names)
-    scaling.forget_queue(clients.cloudwatch, names)
-    _forget_template(clients, names.group)
+    alarms.forget_queue(clients.cloudwatch, *names.of_each_lane)
+    scaling.forget_queue(clients.cloudwatch, *names.of_each_lane)
+    _forget_templates(clients, [each.group for each in names.of_each_lane])
 
 
 @translated("EC2")
-def _forget_template(clients: ComputeClients, name: str) -> None:
-    wanted = [{"Name": "launch-template-name", "Values": [name]}]
+def _forget_templates(clients: ComputeClients, names: Sequence[str]) -> None:
+    wanted = [{"Name": "launch-template-name", "Values": list(names)}]
     found = clients.ec2.describe_launch_templates(Filters=wanted)  # type: ignore[arg-type]
     for template in found["LaunchTemplates"]:
         clients.ec2.delete_launch_template(LaunchTemplateId=template["LaunchTemplateId"])

@@ -7,7 +7,7 @@ commands' own steps, handed in as `Work`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
@@ -130,9 +130,14 @@ def judge_metadata(trial: Trial, results: list[Result]) -> Seen:
         return Seen(CHECK, good=True, text="the metadata service was not asked: not EC2's machine")
     place = trial.context.layout.output
     keys = [place.key(output.key) for result in results for output in result.outputs]
-    told = {trial.context.store.get(key).decode("ascii", "replace").strip() for key in keys}
-    text = " and ".join(sorted(told)) or "not asked"
-    return Seen(CHECK, told == {"closed"}, f"the metadata service, from a job: {text}")
+    return judge_answers({trial.context.store.get(key) for key in keys})
+
+
+def judge_answers(told: Set[bytes]) -> Seen:
+    """Say what jobs have printed of the metadata service; all must have found it closed."""
+    words = sorted(one.decode("ascii", "replace").strip() for one in told)
+    text = " and ".join(words) or "not asked"
+    return Seen(CHECK, words == ["closed"], f"the metadata service, from a job: {text}")
 
 
 def judge_times(life: Life, results: list[Result], called: float) -> Seen:

@@ -21,11 +21,12 @@ from parallelize.fleet.prices import on_demand
 from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.operations.kill import record, sentences, terminate_run, unclear
-from parallelize.queues import Queues, delete_queues
+from parallelize.queues import RunCounts, count_lanes, delete_queues
 from parallelize.runs import old_versions
 from parallelize.runs.old_versions import Version
 from parallelize.runs.ownership import place_elsewhere
 from parallelize.runs.snapshot import read_heartbeats
+from parallelize.runs.sweep import sweep_shared
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
     MissingError,
@@ -48,7 +49,7 @@ class Plan:
 
     machines: tuple[str, ...]
     strangers: tuple[str, ...]
-    queues: Queues | None
+    queues: RunCounts | None
     objects: tuple[ObjectInfo, ...]
     keep_outputs: bool = False
     group: str = ""
@@ -101,6 +102,7 @@ def clean(context: Context, plan: Plan) -> Cleaned:
     statement, queues = remove(context, plan)
     for line in sentences(statement) if not plan.elsewhere else ():
         context.tell(line)
+    sweep_shared(context)
     versions = delete_versions(context, keep_outputs=plan.keep_outputs)
     return Cleaned(plan, statement, queues, versions)
 
@@ -157,17 +159,17 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     if elsewhere:
         raise _nothing(context)
     try:
-        queues = context.queues
+        queues = count_lanes(context.clients.sqs, context.names)
     except MissingError:
         queues = None
     compute = look(ComputeClients.make(context.session), context.names)
     machines = tuple(machine.id for machine in compute.machines)
     versions = sum(1 for _ in _old_versions(context, keep_outputs=keep_outputs))
-    if not (objects or queues or machines or compute.group or versions):
+    if not (objects or queues or machines or compute.groups or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
     strangers = tuple(worker for worker in alive if worker not in machines)
-    group = compute.group.name if compute.group else ""
+    group = " and ".join(group.name for group in compute.groups)
     return Plan(machines, strangers, queues, tuple(objects), keep_outputs, group, versions)
 
 
@@ -239,8 +241,8 @@ def told(plan: Plan, context: Context, *, will: str) -> list[str]:
     if plan.versions:
         lines.append(f"delete {plural(plan.versions, 'older version')} that the bucket keeps")
     if plan.queues:
-        count = plan.queues.main.counts().total
-        lines.append(f"delete both queues, with {plural(count, 'message')}")
+        which = "the queues of all lanes" if plan.queues.lanes else "both queues"
+        lines.append(f"delete {which}, with {plural(plan.queues.total, 'message')}")
     return [
         *_staying(plan),
         *(f"{will} {line}" for line in lines),

@@ -8,10 +8,13 @@ from parallelize.fleet.hung import hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import plan_launch
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
+from parallelize.runs.lane_status import LaneStatus
 from parallelize.runs.record import load_run
 from parallelize.runs.status import RunState, RunStatus
 from parallelize.units import plural
+from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState
+from parallelize_core.lane import Lane
 
 LOOKS_ALONE = 3
 """How often in a row there must be neither heartbeat nor machine before a run stands still."""
@@ -26,6 +29,7 @@ class Judge:
 
     def __init__(self, context: Context, *, relied: bool = False) -> None:
         self._context = context
+        self._lanes = LaneStarter(context)
         self._relied = relied
         self._looks_alone = 0
 
@@ -33,6 +37,7 @@ class Judge:
         """Whether that is so."""
         if status.finished:
             return True
+        self._lanes.look(status)
         if status.state is not RunState.IDLE or at_work(self._context, status):
             self._looks_alone = 0
             return False
@@ -48,6 +53,30 @@ class Judge:
         return True
 
 
+class LaneStarter:
+    """Starts the workers of lanes in which jobs wait, as far as settings have these lanes.
+
+    What cannot be started is told, and not tried again: the rest of the run goes on.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._given_up: set[Lane] = set()
+
+    def look(self, status: RunStatus) -> None:
+        """Start what is missing."""
+        for one in status.lanes:
+            if one.is_stuck and one.lane in {*self._context.lanes} - self._given_up:
+                self._start(status, one)
+
+    def _start(self, status: RunStatus, one: LaneStatus) -> None:
+        try:
+            launch_missing(self._context.in_lane(one.lane), status)
+        except ParallelizeError as error:
+            self._given_up.add(one.lane)
+            self._context.tell(f"no workers for the {one.lane} lane: {error}")
+
+
 def billed(context: Context) -> list[Machine]:
     """Return the run's machines that EC2 knows as starting or running."""
     return instances.find(context.client("ec2"), context.names, instances.BILLED)
@@ -61,10 +90,14 @@ def at_work(context: Context, status: RunStatus) -> int:
 
 
 def staying(context: Context, status: RunStatus) -> int:
-    """Count the workers that can be counted on for what is left: not those that leave or hang."""
-    machines = billed(context)
+    """Count the workers that can be counted on for what is left: not those that leave or hang.
+
+    Only those of the lane that is meant.
+    """
+    machines = instances.of_lane(billed(context), context.names)
     hanging = hung(machines, [worker.beat for worker in status.workers], status.taken_at)
-    there = {one.id for one in machines} | {one.id for one in status.workers if one.alive}
+    alive = (one for one in status.workers if one.alive and one.beat.lane is context.lane)
+    there = {one.id for one in machines} | {one.id for one in alive}
     leaving = {
         one.id for one in status.workers if one.ended or one.beat.state is WorkerState.DRAINING
     }
@@ -72,16 +105,24 @@ def staying(context: Context, status: RunStatus) -> int:
 
 
 def members(context: Context) -> int:
-    """Count the machines of the run's group, if it has one."""
-    return sum(bool(machine.group) for machine in billed(context))
+    """Count the machines of the lane's group, if it has one."""
+    return sum(bool(one.group) for one in instances.of_lane(billed(context), context.names))
+
+
+def left_in(lane: Lane, status: RunStatus) -> int:
+    """Return how many files are left for the workers of a lane, or will be sent to it."""
+    lanes = {one.lane: one.waiting + one.at_work for one in status.lanes}
+    if lane is not Lane.MAIN:
+        return lanes.get(lane, 0)
+    return status.left - sum(count for other, count in lanes.items() if other is not lane)
 
 
 def launch_missing(context: Context, status: RunStatus) -> bool:
-    """Bring the workers to the number that is wanted, or that there are files for.
+    """Bring the workers of a lane to the number that is wanted, or that there are files for.
 
     Returns whether workers that were there before count among them.
     """
-    wanted = min(context.settings.workers.count, status.left)
+    wanted = min(context.settings.workers.count, left_in(context.lane, status))
     missing = wanted - staying(context, status)
     if missing <= 0:
         return True
@@ -94,7 +135,8 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
     error = outcome.error()
     if error and not outcome.started:
         raise error
-    context.tell(f"{plural(len(outcome.started) or missing, 'worker')} launched")
+    lane = "" if context.lane is Lane.MAIN else f" for the {context.lane} lane"
+    context.tell(f"{plural(len(outcome.started) or missing, 'worker')} launched{lane}")
     if error:
         context.tell(f"not all of them: {error}")
     return missing < wanted

@@ -50,7 +50,7 @@ from parallelize_core.manifest import (
     read_part,
     unfinished,
 )
-from parallelize_core.queue import BATCH, AsyncQueue, Queue, QueueCounts, batches
+from parallelize_core.queue import BATCH, AsyncQueue, Counted, QueueCounts, batches
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore, Store
 
@@ -90,7 +90,8 @@ def send_jobs(
     waiting = waiting_jobs(run, store, layout, done)
     adopt(context)
     resume(context, run)
-    url = make_queues(context.clients.sqs, context.names, context.queue_tags).main.url
+    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    url = queues.main.url
     if waiting:
         count = min(waiting.total(), limit or waiting.total())
         corrected = read_corrections(store, layout)
@@ -102,8 +103,7 @@ def send_jobs(
         sent = context.wire.run(lambda clients: sender(clients).send(waiting, count))
         return Enqueued(context.run, sent, 0, len(done))
     drain = drain or drain_settings(context.settings.agent)
-    queue = context.clients.queue(url)
-    again = lost_jobs(store, layout, queue, drain)[:limit]
+    again = lost_jobs(store, layout, queues, drain)[:limit]
     # Their receivers look for a claim and a result first: the counts may have been wrong.
     bodies = first_messages(context.run, again, claimed=True)
     context.wire.run(lambda clients: send_all(clients.queue(url), bodies))
@@ -218,7 +218,7 @@ class Sender:
         return [entry for entry in entries if self.layout.result(entry.key) not in self.done]
 
 
-def lost_jobs(store: Store, layout: RunLayout, queue: Queue, drain: DrainSettings) -> list[Entry]:
+def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSettings) -> list[Entry]:
     """Return the jobs that were sent, and have neither result nor message.
 
     Raises NothingToDoError if there are none, and says why.
@@ -278,7 +278,7 @@ def planned(context: Context, limit: int | None) -> Iterator[str]:
 
 
 def settled_counts(
-    queue: Queue, drain: DrainSettings, sleep: Callable[[float], None] = time.sleep
+    queue: Counted, drain: DrainSettings, sleep: Callable[[float], None] = time.sleep
 ) -> QueueCounts:
     """Count the messages; believe that there are none only after several looks.
 

@@ -86,9 +86,9 @@ def choose(context: Context, count: int) -> Sample:
 
 def _start(context: Context, sample: Sample) -> LaunchPlan:
     """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
-    make_queues(context.clients.sqs, context.names, context.queue_tags)
+    make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     queues = find_queues(context)
-    if waiting := queues.main.counts().total:
+    if waiting := queues.counts().total:
         raise UsageError(
             f"{plural(waiting, 'file')} on the queue already: the sample would wait behind them",
             "a sample is for a run that nobody works at yet",

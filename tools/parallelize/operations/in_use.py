@@ -41,7 +41,7 @@ def check_unused(context: Context, *, force: bool) -> None:
         raise UsageError(
             f"{plural(len(asleep), 'group')} may start workers: {_names(asleep)}",
             WITHOUT_ROLE,
-            f"parallelize kill --run {asleep[0].removeprefix(every.group)}",
+            f"parallelize kill --run {every.run_of(asleep[0])}",
         )
     waiting = {} if force else runs_with_messages(context.client("sqs"), every)
     if waiting:
@@ -59,7 +59,7 @@ def runs_with_messages(sqs: SQSClient, every: Names) -> dict[str, int]:
     found: dict[str, int] = {}
     for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=every.queue):
         for url in page.get("QueueUrls", ()):
-            run = url.rpartition("/")[2].removeprefix(every.queue).removesuffix("-dead")
+            run = every.run_of(url.rpartition("/")[2]).removesuffix("-dead")
             found[run] = found.get(run, 0) + SQSQueue(sqs, url).counts().total
     return {run: count for run, count in sorted(found.items()) if count}
 

@@ -81,7 +81,7 @@ def planned(context: Context) -> Iterator[str]:
     compute = look(ComputeClients.make(context.session), context.names)
     for machine in compute.machines:
         yield f"would end {machine.id} {machine.type} {machine.market} {machine.zone}"
-    if compute.group:
-        yield f"would delete the Auto Scaling group {compute.group.name}"
-    if not compute.machines and not compute.group:
+    for group in compute.groups:
+        yield f"would delete the Auto Scaling group {group.name}"
+    if not compute.machines and not compute.groups:
         yield f"run {compute.run} has no machine and no group"

@@ -36,6 +36,7 @@ from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError, NothingToDoError
+from parallelize_core.lane import Lane
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def await_price(context: Context, plan: LaunchPlan) -> LaunchPlan:
 
     Raises what planning does: the run may be done, or paused, before the price is right.
     """
-    queue, asked = find_queues(context).main, plan.request
+    queue, asked = find_queues(context).of(context.lane), plan.request
 
     def is_over() -> bool:
         return not queue.counts().total or bool(load_run(context.store, context).paused)
@@ -226,19 +227,25 @@ def read_work(
 
     SQS counts late what was just sent. So if the queue seems to have not `enough`, the manifest
     and the results are asked, which are the truth about a run; they are not read without need.
+    Only its queue tells what is in a lane.
     """
-    waiting = queues.main.counts().total
-    if waiting >= enough and not with_cost:
+    waiting, is_main = queues.of(context.lane).counts().total, context.lane is Lane.MAIN
+    if (waiting >= enough or not is_main) and not with_cost:
         return Work(waiting, paused=load_run(context.store, context).paused), None
     snapshot = Reader(context.store, context.layout).snapshot()
-    return work_of(snapshot, waiting), snapshot
+    if not is_main:
+        return Work(waiting, paused=snapshot.run.paused), snapshot
+    return work_of(snapshot, waiting, queues.counts().total - waiting), snapshot
 
 
-def work_of(snapshot: Snapshot, waiting: int) -> Work:
-    """Return what a snapshot says there is to do; `waiting` messages are on the queue."""
+def work_of(snapshot: Snapshot, waiting: int, in_lanes: int = 0) -> Work:
+    """Return what a snapshot says there is to do.
+
+    `waiting` messages are on the main queue, `in_lanes` on others.
+    """
     finished, failed = len(snapshot.finished), len(snapshot.failures)
     return Work(
-        max(waiting, snapshot.sent - finished),
+        max(waiting, snapshot.sent - finished - in_lanes),
         done=finished - failed,
         failed=failed,
         unsent=max(0, snapshot.total - max(snapshot.sent, finished)),

@@ -90,7 +90,7 @@ def process_job(
 
 
 def _processed(resolved: Resolved, key: str, asked: Asked, out: Path) -> Done:
-    with _local_run(_for_one(resolved)) as context:
+    with _local_run(for_one(resolved)) as context:
         status = _work_off(context, asked)
         if status.left:
             raise _given_up(context, status)
@@ -143,8 +143,11 @@ def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
     return replace(resolved, settings=resolved.settings.model_copy(update=tables))
 
 
-def _for_one(resolved: Resolved) -> Resolved:
-    """Change what would make of it another run than a short one of its own, right here."""
+def for_one(resolved: Resolved) -> Resolved:
+    """Change what would make of it another run than a short one of its own, right here.
+
+    It has no last job, which is one over all files, and nobody is told of its end.
+    """
     settings = resolved.settings
     run: dict[str, object] = {
         "name": f"one-{secrets.token_hex(4)}",
@@ -154,6 +157,8 @@ def _for_one(resolved: Resolved) -> Resolved:
         "attempts": 1,
         "halt": None,
         "reuse": False,
+        "then": None,
+        "notify": None,
     }
     local = with_tables(
         resolved,

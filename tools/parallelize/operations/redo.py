@@ -51,7 +51,7 @@ def redo(
         # The merge is done again by itself when another job is.
         results = {key: etag for key, etag in results.items() if key != MERGE}
     again = _entries(context, results, waiting)
-    queues = make_queues(context.clients.sqs, context.names, context.queue_tags)
+    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     clear_dead(queues.dead, results.keys())
     delay = DELAY_SECONDS if renewed else 0
     sent = 0

@@ -18,6 +18,7 @@ from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.jobs.spec import FileRef, JobSpec
 from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
+from parallelize.runs.stored_once import fetch_zip
 from parallelize.runs.which import find_key, key_of_path
 from parallelize.settings import OutputTable, Resolved, RunTable
 from parallelize_core.container_image import DOCKER, Image
@@ -83,8 +84,8 @@ def fetch_input(
 def fetch_environment(
     context: Context, environment: Environment, record: DownloadRecord, partial: Path
 ) -> Path:
-    """Fetch the environment's zip into the folder of `record`; return its path."""
-    context.store_of(environment.bucket).get_file(environment.key, partial / ENVIRONMENT)
+    """Fetch the environment into a zip in the folder of `record`; return its path."""
+    fetch_zip(context.store_of(environment.bucket), environment, partial / ENVIRONMENT)
     return record.put(partial / ENVIRONMENT, ENVIRONMENT)
 
 

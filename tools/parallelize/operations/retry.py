@@ -84,7 +84,7 @@ def retry_jobs(
     jobs = _chosen(context, run, files, again=again, silent=silent)
     adopt(context)
     renewed = _renew(context, store, run)
-    queues = make_queues(context.clients.sqs, context.names, context.queue_tags)
+    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     clear_dead(queues.dead, {job.key for job in jobs})
     sent = 0
     # Chunks, so that after a crash as few jobs as possible have neither a result nor a message.

@@ -68,11 +68,17 @@ class Scaling:
 def make_plan(context: Context, count: int, *, force: bool = False) -> Scaling:
     """Look at the run's machines, and return how there can be `count`; changes nothing."""
     check_ours(context)
-    compute = look(ComputeClients.make(context.session), context.names)
+    compute = _look(context, ComputeClients.make(context.session))
     found = Reader(context.store, context.layout).snapshot()
     plan = plan_scale(compute.machines, found.heartbeats, count, found.taken_at)
     more = _plan_launch(context, plan, force=force) if plan.more else None
     return Scaling(compute, plan, more)
+
+
+def _look(context: Context, clients: ComputeClients) -> Compute:
+    """Return the machines of the lane that is meant."""
+    found = look(clients, context.names)
+    return replace(found, machines=tuple(instances.of_lane(found.machines, context.names)))
 
 
 def planned(scaling: Scaling) -> list[str]:
@@ -164,7 +170,7 @@ def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None
         groups.limit(clients.autoscaling, scaling.group, plan.grouped)
     context.tell(f"{plural(len(plan.leaving), 'worker')} told to leave, {plan.wanted} to stay")
     await_gone(clients, context.names, {machine.id for machine in plan.ended})
-    left = look(clients, context.names)
+    left = _look(context, clients)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
     context.tell(f"left: {plural(alive, 'machine')} of run {context.run} (checked)")
     check_gone(plan, left)

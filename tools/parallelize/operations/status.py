@@ -10,14 +10,13 @@ from dataclasses import replace
 from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.hints import repeat_flags
-from parallelize.queues import find_place, find_queues, place_tag
+from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
 from parallelize.runs.ownership import place_elsewhere
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.stall_diagnosis import with_stall_diagnosis
 from parallelize.runs.status import RunStatus, status_of
 from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
-from parallelize_core.queue import QueueCounts
 
 
 def make_look(context: Context) -> Callable[[], RunStatus]:
@@ -53,7 +52,7 @@ def make_reader(context: Context) -> Reader:
     return Reader(context.store, context.layout, lambda: count_queue(context, context.run))
 
 
-def count_queue(context: Context, run: str) -> QueueCounts | None:
+def count_queue(context: Context, run: str) -> RunCounts | None:
     """Count the messages of a run, None if it has no queue of its own."""
     sqs, root = context.clients.sqs, RunLayout(context.base, run).root
     names = replace(context.names, run=run)
@@ -61,6 +60,6 @@ def count_queue(context: Context, run: str) -> QueueCounts | None:
         if find_place(sqs, names) not in {None, place_tag(root)}:
             return None
     try:
-        return find_queues(sqs, names).main.counts()
+        return count_lanes(sqs, names)
     except MissingError:
         return None

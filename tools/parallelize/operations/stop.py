@@ -28,8 +28,8 @@ def find(context: Context) -> Compute:
 
 def planned(context: Context, compute: Compute) -> Iterator[str]:
     """Say what `drain` would do."""
-    if compute.group:
-        yield f"would hold the Auto Scaling group {compute.group.name}"
+    for group in compute.groups:
+        yield f"would hold the Auto Scaling group {group.name}"
     there = plural(len(compute.machines), "worker")
     yield f"would ask {there} of run {context.run} to leave"
 
@@ -37,9 +37,9 @@ def planned(context: Context, compute: Compute) -> Iterator[str]:
 def drain(context: Context, compute: Compute) -> None:
     """Ask all workers of the run to leave, and let nothing take their place."""
     # The group first: a worker that leaves at once must not be replaced.
-    if compute.group:
-        clients = ComputeClients.make(context.session)
-        groups.hold(clients.autoscaling, compute.group.name)
+    clients = ComputeClients.make(context.session)
+    for group in compute.groups:
+        groups.hold(clients.autoscaling, group.name)
     pause(context.store, context.layout, f"stopped with parallelize stop at {utc_now()[:19]}Z")
 
 

@@ -43,7 +43,7 @@ def _setting(recipe: Recipe, name: str) -> Any:
     said = recipe.settings.get(name)
     default = Run.model_fields[name].default if name in Run.model_fields else None
     if isinstance(default, Contract):
-        return {**default.model_dump(mode="json"), **(said or {})}
+        return {**default.model_dump(mode="json"), **(said if isinstance(said, dict) else {})}
     return default if said is None else said
 
 
@@ -65,7 +65,7 @@ def _changed(what: str, before: Any, now: Any) -> str:
 
 
 def _command(words: Any) -> str:
-    return escape(shlex.join(map(str, words or ())))
+    return escape(shlex.join(map(str, words if isinstance(words, list | tuple) else ())))
 
 
 def _told(value: Any) -> str:

@@ -11,6 +11,7 @@ from parallelize.runs.chained import chained_files, is_chained, location
 from parallelize.runs.input_rules import rules_of
 from parallelize.runs.inputs import LocalInput, Refused
 from parallelize.runs.known_contents import known_contents
+from parallelize.runs.others_buckets import reading
 from parallelize.runs.remote_inputs import find_remote, select
 from parallelize.runs.uploads import Outgoing
 from parallelize.transfers import Fingerprint, holds, in_parallel
@@ -57,7 +58,8 @@ def remote_files(context: Context) -> InputFiles:
         return InputFiles(found.entries, left_out=found.left_out, unfinished=told)
     chosen = select(context)
     store = context.store_of(chosen.location.bucket)
-    there = find_remote(store, chosen, rules)
+    with reading(context, store.bucket):
+        there = find_remote(store, chosen, rules)
     return InputFiles(there.entries, (), (), there.left_out, there.refused)
 
 
@@ -91,7 +93,8 @@ def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[st
     def look(name: str) -> InputFile:
         bucket, key = InputFile(key=name, size=0).place(Location(""))
         store = context.store_of(context.bucket if bucket == AUTO else bucket)
-        found = store.head(key)
+        with reading(context, store.bucket):
+            found = store.head(key)
         if found is None:
             raise UsageError(
                 f"there is no object {shown(name, 60)}", f"{first[name]} names it",

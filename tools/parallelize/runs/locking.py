@@ -29,7 +29,8 @@ OLDEST_PYTHON = "3.11"
 """Of the workers' Pythons (fleet.distributions): requirements are locked for it and all newer."""
 
 _PINNED = ".python-version"
-_DIGEST = "# parallelize: locked from {}, sha256 "
+_OURS = "# parallelize: locked from "
+_DIGEST = _OURS + "{}, sha256 "
 _INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
 _REASON_CHARACTERS = 800
 
@@ -121,14 +122,28 @@ def _requirements(folder: Path, source: Source, pinned: str) -> str:
     written = folder / _written(source)
     python = pinned or OLDEST_PYTHON
     head = f"{_DIGEST.format(source.file)}{_digest(folder, source.file, python)}\n"
-    if written.is_file() and (text := written.read_text("utf-8")).startswith(head):
-        return text
+    if written.is_file():
+        text = written.read_text("utf-8", errors="replace")
+        if text.startswith(head):
+            return text
+        if text and not text.startswith(_OURS):
+            raise _not_ours(source)
     words = ["pip", "compile", "--universal", "--python-version", python, "--format", "pylock.toml",
              "--no-header", "--quiet", source.file, "--output-file", _written(source)]  # fmt: skip
     _uv(words, folder, source)
     text = head + written.read_text("utf-8")
     written.write_text(text, "utf-8")
     return text
+
+
+def _not_ours(source: Source) -> UsageError:
+    own = escape(_written(source))
+    return UsageError(
+        f"{own} was not made by parallelize, and stays as it is",
+        f"the lock of {escape(source.file)} would be written over it",
+        f'run.dependencies = "{own}" in parallelize.toml, to install what it names; '
+        "or move it away, to have the list locked again",
+    )
 
 
 def _digest(folder: Path, name: str, python: str) -> str:

@@ -12,11 +12,11 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Record
 from parallelize_core.run import Run
@@ -34,7 +34,8 @@ NO_PART = {
 """Fields of a run that are no part of its recipe. Whatever a run comes to have is, if not here."""
 
 _NO_PART_INSIDE = {
-    "environment": {"bucket", "key", "identity"},  # the files stand for it
+    # The files stand for it, however they are sent.
+    "environment": {"bucket", "key", "identity", "list_key", "shared"},
     "image": {"name", "kind", "repository", "bucket", "key", "secret"},  # its digest does
     "dependencies": {"timeout_seconds"},
     "setup": {"timeout_seconds"},
@@ -51,7 +52,7 @@ class Recipe(Record):
     """
 
     settings: dict[str, Any]
-    files: dict[str, str] = Field(default={})
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-7]+ [0-9a-f]{64}$")]] = Field(default={})
 
     @property
     def digest(self) -> str:
@@ -88,8 +89,9 @@ def publish_recipe(store: Store, layout: RunLayout, recipe: Recipe) -> None:
 
 
 def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:
-    """Return what a recipe consists of; None if nobody has written it down."""
+    """Return what a recipe consists of; None if nobody has written it down, or something else."""
     try:
-        return Recipe.decode(store.get(layout.recipe(digest))) if digest else None
-    except MissingError:
+        found = Recipe.decode(store.get(layout.recipe(digest))) if digest else None
+    except (MissingError, DecodeError):
         return None
+    return found if found and found.digest == digest else None

@@ -33,8 +33,9 @@ from parallelize.runs.placeholders import split_template
 from parallelize.runs.recipe import Recipe, publish_recipe, recipe_of
 from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.shell_words import program_of, shell_command
+from parallelize.runs.stored_once import environment_of, listed, send_environment
 from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
-from parallelize.transfers import SHA256, sha256_of
+from parallelize.transfers import sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import (
@@ -175,19 +176,17 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     Raises ServiceError if somebody else writes run.json at the same time.
     """
     head = store.head(context.layout.run_json)
-    if head is None:
+    there = load_run(store, context) if head else None
+    if there is None:
         origin = find_origin(store, context.layout) or Origin(id="")
         wanted = draft.run.model_copy(update={"origin": origin.id, "owner": origin.owner})
     else:
-        there = load_run(store, context)
         wanted = _kept(draft, there)
         if wanted == there:
             return False
-    if draft.archive and wanted.environment and store.head(wanted.environment.key) is None:
-        with draft.archive.open("rb") as file:
-            store.put_file(
-                wanted.environment.key, file, metadata={SHA256: wanted.environment.identity}
-            )
+    if draft.archive and wanted.environment:
+        before = there.environment if there else None
+        send_environment(store, draft.archive, wanted.environment, before)
     if draft.image_archive and wanted.image and store.head(wanted.image.key) is None:
         with draft.image_archive.open("rb") as file:
             store.put_file(wanted.image.key, file)
@@ -215,7 +214,15 @@ def _kept(draft: Draft, there: Run) -> Run:
     kept["v"] = max(draft.run.v, there.v)
     same = (there.recipe, there.then) == (draft.run.recipe, draft.run.then)
     kept["renewed"] = there.renewed or not same
+    same_files = bool(there.recipe) and there.recipe == draft.run.recipe
+    if same_files and _is_zip(there.environment) and not _is_zip(draft.run.environment):
+        # The same files, as a former version has sent them: what reads those goes on to do so.
+        kept["environment"] = there.environment
     return draft.run.model_copy(update=kept)
+
+
+def _is_zip(environment: Environment | None) -> bool:
+    return environment is not None and environment.key is not None
 
 
 def check_same_places(wanted: Run, there: Run | None) -> None:
@@ -357,13 +364,12 @@ def _naming(table: OutputTable) -> OutputNaming:
 
 
 def _environment(context: Context, archive: Path) -> Environment:
+    prefix = context.settings.run.env_prefix
+    if files := listed(archive):
+        return environment_of(context.layout, files, prefix)
     identity = sha256_of(archive)
-    return Environment(
-        bucket=context.bucket,
-        key=context.layout.environment(identity),
-        identity=identity,
-        prefix=context.settings.run.env_prefix,
-    )
+    key = context.layout.environment(identity)
+    return Environment(bucket=context.bucket, key=key, identity=identity, prefix=prefix)
 
 
 def _input_location(context: Context) -> Location:

@@ -22,6 +22,7 @@ from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs.input_rules import NO_RULES, InputRules
 from parallelize.runs.inputs import RUN, S3, Refused, listed_names, no_inputs, refusal
+from parallelize.runs.others_buckets import reading
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
@@ -125,7 +126,9 @@ def _one_name(spec: str, context: Context) -> Selection:
     if key.endswith("/") and glob.has_magic(key):
         return _pattern(spec, bucket, f"{key}**")
     if key and not key.endswith("/"):
-        if _is_object(spec, context.store_of(bucket), key):
+        with reading(context, bucket):
+            is_object = _is_object(spec, context.store_of(bucket), key)
+        if is_object:
             folder, slash, name = key.rpartition("/")
             return Selection(spec, Location(bucket, folder + slash), None, (name,))
         if glob.has_magic(key):

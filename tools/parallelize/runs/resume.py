@@ -16,11 +16,10 @@ def resume(context: Context, run: Run) -> None:
     if not pause.resume(context.store, context.layout):
         return
     say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
-    name = context.names.group
     try:
         autoscaling = context.client("autoscaling")
-        if groups.find(autoscaling, name):
-            groups.resume(autoscaling, name)
+        for group in groups.find_of_run(autoscaling, context.names):
+            groups.resume(autoscaling, group.name)
     except ParallelizeError as error:
         why = code_of(error) or error.what
         say(

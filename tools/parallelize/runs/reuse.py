@@ -21,7 +21,7 @@ from parallelize_core.clock import utc_now
 from parallelize_core.content_key import content_key
 from parallelize_core.errors import AccessError, DecodeError
 from parallelize_core.files import files_of
-from parallelize_core.layout import RunLayout
+from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.manifest import Entry
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Output, Result, Usage
@@ -55,7 +55,8 @@ def find_others(context: Context, draft: Draft) -> list[RunLayout]:
     store, recipe = context.store, draft.run.recipe
     try:
         names = store.folders(context.base.key("runs", ""))
-        others = [RunLayout(context.base, name) for name in names if name != context.run]
+        runs = (name for name in names if RUN_NAME.fullmatch(name))
+        others = [RunLayout(context.base, name) for name in runs if name != context.run]
         there = in_parallel(lambda layout: store.head(layout.recipe(recipe)), others)
         return [layout for layout, head in zip(others, there, strict=True) if head]
     except AccessError:

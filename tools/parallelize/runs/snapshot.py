@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parallelize.bulk import list_each
+from parallelize.queues import RunCounts
 from parallelize.runs.cache import Cache
 from parallelize.runs.merge import Listing, Merge, merge_of, with_merge
 from parallelize.runs.record import find_run, no_run
@@ -24,7 +25,6 @@ from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Cursor, PartOutline, part_outline
-from parallelize_core.queue import QueueCounts
 from parallelize_core.result import Result
 from parallelize_core.run import Run
 from parallelize_core.store import ObjectInfo, Store
@@ -53,7 +53,7 @@ class Snapshot:
     finished: Versions
     failures: tuple[Result, ...]
     heartbeats: tuple[Heartbeat, ...]
-    queue: QueueCounts | None = None
+    queue: RunCounts | None = None
     silent: Silent = NONE_SILENT
     twins: Twins = NO_TWINS
     merge: Merge = Merge.NONE
@@ -73,7 +73,7 @@ class Reader:
         self,
         store: Store,
         layout: RunLayout,
-        count: Callable[[], QueueCounts | None] = lambda: None,
+        count: Callable[[], RunCounts | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store

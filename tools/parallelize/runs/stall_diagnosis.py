@@ -105,13 +105,11 @@ def _silent(machines: list[Machine], now: float) -> str:
 
 
 def _group(clients: ComputeClients, names: Names, status: RunStatus) -> str | None:
-    group = groups.find(clients.autoscaling, names.group)
-    if group is None:
-        return None
-    if set(HELD_PROCESSES) & set(group.suspended):
-        return _held(status)
-    if refusal := groups.last_refusal(clients.autoscaling, group.name):
-        return f"AWS gives its fleet no worker: {escape(refusal)}"
+    for group in groups.find_of_run(clients.autoscaling, names):
+        if set(HELD_PROCESSES) & set(group.suspended):
+            return _held(status)
+        if refusal := groups.last_refusal(clients.autoscaling, group.name):
+            return f"AWS gives its fleet no worker: {escape(refusal)}"
     return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from parallelize.console import escape, shown
+from parallelize.runs.lane_status import LaneStatus, lane_statuses, why_stuck
 from parallelize.runs.merge import Merge
 from parallelize.runs.silent import NONE_SILENT, Silent
 from parallelize.runs.snapshot import Snapshot
@@ -93,6 +94,7 @@ class RunStatus:
     silent: Silent = NONE_SILENT
     twins: Twins = NO_TWINS
     merge: Merge = Merge.NONE
+    lanes: tuple[LaneStatus, ...] = ()
 
     @property
     def left(self) -> int:
@@ -162,7 +164,12 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         silent=snapshot.silent,
         twins=snapshot.twins,
         merge=snapshot.merge,
+        lanes=_lanes(snapshot, workers),
     )
+
+
+def _lanes(snapshot: Snapshot, workers: tuple[Worker, ...]) -> tuple[LaneStatus, ...]:
+    return lane_statuses(snapshot.queue, (worker.beat for worker in workers if worker.alive))
 
 
 def worker_of(beat: Heartbeat, now: float) -> Worker:
@@ -179,6 +186,8 @@ def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
         return "nothing was sent to the queue yet: parallelize enqueue"
     if overdue := [worker for worker in workers if worker.overdue]:
         return _why_overdue(snapshot, overdue)
+    if stuck := why_stuck(_lanes(snapshot, workers)):
+        return stuck
     return None if any(worker.alive for worker in workers) else _why_idle(snapshot, workers)
 
 

@@ -14,6 +14,7 @@ from secrets import token_hex
 from parallelize.context import Context
 from parallelize.runs.results import list_results, read_listed
 from parallelize.runs.silent import among
+from parallelize_core.errors import DecodeError
 from parallelize_core.layout import RunLayout
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Result
@@ -48,7 +49,9 @@ def sweep(context: Context, run: Run) -> None:
         return
     listed = list_results(store, layout)
     for item in kept:
-        lines = list(read_segment(store.get(item.key)))
+        lines = _lines(store.get(item.key))
+        if lines is None:
+            continue
         current = _current(store, layout, lines, listed)
         settled = [
             (etag, old)
@@ -60,6 +63,14 @@ def sweep(context: Context, run: Run) -> None:
             _remove_excess(context, run, old, current[old.key])
         if len(settled) == len(lines):
             store.delete([item.key])
+
+
+def _lines(body: bytes) -> list[tuple[str, Result]] | None:
+    """Return results with their ETags; None for what is no such list, and stands for nothing."""
+    try:
+        return list(read_segment(body))
+    except DecodeError:
+        return None
 
 
 def _replaces(run: Run, new: Result) -> bool:

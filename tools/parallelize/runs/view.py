@@ -10,6 +10,7 @@ from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
+from parallelize.runs.lane_status import told_lanes
 from parallelize.runs.memory_use import told_memory
 from parallelize.runs.merge import Merge
 from parallelize.runs.silent import told_silent
@@ -61,6 +62,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
             "to_finish": _rounded(status.cost_to_finish),
             "of": {name: _rounded(usd) for name, usd in asdict(status.spent).items()},
         },
+        "lanes": {one.lane: asdict(one) for one in status.lanes},
         "why": status.why,
         "as_of": iso(status.taken_at),
     }
@@ -81,6 +83,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "seen": iso(beat.seen),
         "zone": beat.zone,
         "slots": beat.slots,
+        "lane": beat.lane,
         "memory": _memory_json(beat),
         "gpus": [gpu.model_dump() for gpu in beat.gpus],
         "running": list(beat.running),
@@ -104,6 +107,7 @@ def page(status: RunStatus, width: int = WIDTH) -> list[str]:
         *_rate_line(status),
         *_cost_line(status),
         *_memory_line(status),
+        *_lanes_line(status),
         *_worker_lines(status, width),
         *_lost_lines(status),
         *_failure_line(status),
@@ -195,6 +199,11 @@ def _cost_line(status: RunStatus) -> list[str]:
 def _memory_line(status: RunStatus) -> Iterator[str]:
     if told := told_memory([worker.beat for worker in status.workers if worker.alive]):
         yield f"  memory  {told}"
+
+
+def _lanes_line(status: RunStatus) -> Iterator[str]:
+    if told := told_lanes(status.lanes):
+        yield f"  lanes   {told}"
 
 
 def _worker_lines(status: RunStatus, width: int) -> Iterator[str]:

@@ -1,0 +1,33 @@
+"""What AWS asks for machines on demand: list prices of us-east-1, for Linux with nothing installed.
+
+They hold there where AWS's price list is not to be read. Another region's are others, by up to a
+half, and a cost limit must not count with too little: there a price is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+REGION = "us-east-1"
+SOURCE = "https://aws.amazon.com/ec2/pricing/on-demand/"
+AS_OF = date(2026, 1, 1)
+"""What the copy was of that these were last compared with."""
+
+TABLE: dict[str, float] = {
+    "c7i.xlarge": 0.1785, "c6i.xlarge": 0.17, "c6a.xlarge": 0.153, "c7a.xlarge": 0.20528,
+    "m7i.xlarge": 0.2016, "m6i.xlarge": 0.192, "m6a.xlarge": 0.1728, "m7a.xlarge": 0.23184,
+    "c5.xlarge": 0.17, "c5a.xlarge": 0.154, "m5.xlarge": 0.192, "m5a.xlarge": 0.172,
+}  # fmt: skip
+"""US dollars an hour, by type: the default types."""
+
+
+def with_table(region: str, types: Sequence[str], told: Mapping[str, float]) -> dict[str, float]:
+    """Return on-demand prices by type: AWS's as `told`, and the table's where it has told none."""
+    table = TABLE if region == REGION else {}
+    return {kind: table[kind] for kind in types if kind in table} | dict(told)
+
+
+def described() -> str:
+    """Return where the table's prices are from, in words for people."""
+    return f"the table of {AS_OF:%Y-%m}, for {REGION}"

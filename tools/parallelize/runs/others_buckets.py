@@ -1,0 +1,30 @@
+"""Buckets that are not the run's own: what lets their objects be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from parallelize.console import escape
+from parallelize.context import Context
+from parallelize_core.errors import ArchivedError, RefusedError
+
+
+@contextmanager
+def reading(context: Context, bucket: str) -> Iterator[None]:
+    """Let a refusal to read a bucket of others say what lets it be read, be it public or not."""
+    try:
+        yield
+    except ArchivedError:
+        raise
+    except RefusedError as error:
+        if bucket == context.bucket:
+            raise
+        partition = context.session.get_partition_for_region(context.region)
+        raise RefusedError(
+            error.what,
+            error.why,
+            f"parallelize setup --set 'ReadableObjects=arn:{partition}:s3:::{escape(bucket)}/*'\n"
+            "lets workers and submitters; a public bucket needs it, too. Its owner has to allow\n"
+            "your account. If its readers pay: aws.requester_pays (docs/aws-setup.md)",
+        ) from error.__cause__
