@@ -63,7 +63,7 @@ class JobMessage(Contract):
     second_opinion: bool = False
     setbacks: tuple[str, ...] = ()
     files: tuple[InputFile, ...] | None = None
-    variables: dict[str, str] = Field(default={})
+    variables: dict[str, str] = Field(default_factory=dict)
     number: int | None = None
     merge: bool = False
 

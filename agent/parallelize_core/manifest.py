@@ -40,6 +40,12 @@ _TRIES = 10
 _SAMPLE = '"key":"k","size":0,"etag":""'
 """What differs from message to message; no run's name has quotes in it."""
 
+_PLAIN_LINE = re.compile(
+    r"""\{("key":"([^"\\\x00-\x1f]+)","size":(?:0|[1-9]\d{0,17}),"etag":"[^"\\\x00-\x1f]*")\}""",
+    re.ASCII,
+)
+"""A plain entry as `encode_part` writes it, unless something in it is escaped."""
+
 _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 
 
@@ -56,7 +62,7 @@ class Entry(Contract):
     size: int = Field(ge=0)
     etag: str
     files: tuple[InputFile, ...] | None = None
-    variables: dict[str, str] = Field(default={})
+    variables: dict[str, str] = Field(default_factory=dict)
     number: int | None = None
     merge: bool = False
 
@@ -96,8 +102,7 @@ def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False)
     They mean what `Entry.message` encodes; a million of them are made at a time, so what is the
     same in all is encoded once.
     """
-    sample = JobMessage(run=run, key="k", size=0, claimed=claimed).encode()
-    head, _, tail = sample.partition(_SAMPLE)
+    head, tail = _around(run, claimed=claimed)
     return [
         f'{head}"key":{encode_basestring(entry.key)},"size":{entry.size},'
         f'"etag":{encode_basestring(entry.etag)}{tail}'
@@ -105,6 +110,37 @@ def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False)
         else _message(run, entry, claimed=claimed)
         for entry in entries
     ]
+
+
+def part_messages(
+    run: str, body: bytes, place: str, corrected: Mapping[str, Entry]
+) -> list[tuple[str, str]]:
+    """Read a part, and return each job's key and the body of its first message.
+
+    It is what `read_part` and `first_messages` would give, without an Entry for each of a million
+    plain lines, whose text is already as a message has it. Raises as `decode_part`.
+    """
+    head, tail = _around(run, claimed=False)
+    messages = []
+    try:
+        for line in _lines(body):
+            plain = _PLAIN_LINE.fullmatch(line.decode())
+            if plain and plain[2] not in corrected and not keys.refusal(plain[2]):
+                messages.append((plain[2], f"{head}{plain[1]}{tail}"))
+                continue
+            read = Entry.model_validate_json(line)
+            entry = corrected.get(read.key, read)
+            messages.append((entry.key, first_messages(run, [entry])[0]))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _broken(body, place, error) from None
+    return messages
+
+
+def _around(run: str, *, claimed: bool) -> tuple[str, str]:
+    """Return what stands before and after what differs in the messages for plain jobs."""
+    sample = JobMessage(run=run, key="k", size=0, claimed=claimed).encode()
+    head, _, tail = sample.partition(_SAMPLE)
+    return head, tail
 
 
 def _message(run: str, entry: Entry, *, claimed: bool) -> str:

@@ -174,8 +174,8 @@ MUTATIONS = (
         "`enqueue` moves its cursor before it sends, so that a crash doubles no message",
         ENQUEUE,
         "        await hold.advance(end)\n"
-        "        try:\n            await self._put_on_queue(chunk)\n",
-        "        try:\n            await self._put_on_queue(chunk)\n"
+        "        try:\n            await self._put_on_queue([body for _, body in chunk])\n",
+        "        try:\n            await self._put_on_queue([body for _, body in chunk])\n"
         "            await hold.advance(end)\n",
         (f"{SENDING}test_after_a_crash_nothing_is_doubled_and_nothing_is_lost",),
     ),
@@ -191,8 +191,8 @@ MUTATIONS = (
         "finished-is-not-sent",
         "`enqueue` sends no job that has a result",
         ENQUEUE,
-        "for entry in entries if self.layout.result(entry.key) not in self.done]",
-        "for entry in entries]",
+        "for job in jobs if self.layout.result(job[0]) not in self.done]",
+        "for job in jobs]",
         (f"{SENDING}test_finished_jobs_are_not_sent_and_do_not_count_towards_the_limit",),
     ),
     Mutation(

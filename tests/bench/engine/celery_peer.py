@@ -23,6 +23,7 @@ parser.add_argument("verb", choices=["send", "work"])
 parser.add_argument("count", type=int, nargs="?", default=0)
 parser.add_argument("--config", type=Path, required=True)
 parser.add_argument("--work-dir", type=Path, required=True)
+parser.add_argument("--script", type=Path, help="in the place of one that copies a line")
 options = parser.parse_args()
 config = json.loads(options.config.read_bytes())
 queue = config["run"]
@@ -64,7 +65,8 @@ def main() -> None:
         return
     options.work_dir.mkdir(parents=True)
     source.write_text("x" * 1023 + "\n")
-    script.write_text('#!/bin/sh\nread -r line < "$1"\necho "$line" > out.txt\necho out.txt\n')
+    copy = '#!/bin/sh\nread -r line < "$1"\necho "$line" > out.txt\necho out.txt\n'
+    script.write_text(options.script.read_text() if options.script else copy)
     script.chmod(0o755)
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=ERROR"]
     app.worker_main(["worker", "--pool=threads", f"--concurrency={config['slots']}", *quiet])

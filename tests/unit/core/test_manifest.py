@@ -21,6 +21,16 @@ from parallelize_core.testing import InMemoryStore
 entries = st.builds(
     Entry, key=accepted_key, size=st.integers(0, 2**60), etag=st.text("0123456789abcdef-")
 )
+strange_entries = st.builds(
+    Entry,
+    key=st.sampled_from(['a"b', "a\\b", "é/\u2028", "a"]),
+    size=st.just(0),
+    etag=st.sampled_from(["", '"', "\\", "\n", "é"]),
+    variables=st.dictionaries(st.sampled_from("xy"), st.text(), max_size=1),
+    files=st.none() | st.just(()),
+    number=st.none() | st.just(3),
+)
+"""Entries whose lines are not those of most."""
 LAYOUT = RunLayout(Location("bucket"), "run")
 
 
@@ -166,3 +176,34 @@ def test_messages_that_are_made_together_are_those_that_are_made_alone(
     assert [JobMessage.decode(body) for body in together] == alone
     parked = manifest.first_messages("run-1", found, claimed=True)
     assert [JobMessage.decode(body) for body in parked] == [one.parked() for one in alone]
+
+
+@given(st.lists(entries | strange_entries, max_size=5), st.booleans())
+def test_the_messages_of_a_part_are_those_of_its_entries(listed: list[Entry], fix: bool) -> None:
+    corrected = {one.key: one.model_copy(update={"size": 7}) for one in listed if fix}
+    part = encode_part(listed)
+    read = manifest.read_part(0, part, "", corrected).entries
+    assert manifest.part_messages("run-1", part, "", corrected) == [
+        (entry.key, body)
+        for entry, body in zip(read, manifest.first_messages("run-1", read), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"key":"../a","size":1,"etag":""}',
+        '{"key":"a\\u0007","size":1,"etag":""}',
+        '{"key":"a\x85","size":1,"etag":""}',
+        '{"key":"","size":1,"etag":""}',
+        '{"key":"a","size":01,"etag":""}',
+        '{"key":"a","size":99999999999999999999,"etag":""}',
+        '{"key":"a","size":1}',
+        "\udcff",
+    ],
+)
+def test_no_messages_are_made_of_a_line_that_is_no_entry(line: str) -> None:
+    part = gzip.compress(f"{line}\n".encode(errors="surrogateescape"))
+    for read in (decode_part, lambda body: manifest.part_messages("run-1", body, "", {})):
+        with pytest.raises(DecodeError):
+            read(part)

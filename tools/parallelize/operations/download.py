@@ -34,13 +34,15 @@ from parallelize.runs.output_names import (
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import list_results, read_listed, still_stored
-from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, told_silent
+from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, is_silent, told_silent
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Entry
 from parallelize_core.owner import other_run
 from parallelize_core.result import Output, Result
+from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 SOME_FAILED = 1
@@ -177,10 +179,11 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    entries = {entry.key: entry for entry in all_jobs(store, layout, run)}
-    results = finished_results(store, layout, [*entries])
-    succeeded = [result for result in results if result.status == "succeeded"]
-    made = [(output, result.key) for result in succeeded for output in result.outputs]
+    seen = _Seen(run, {entry.key: entry for entry in all_jobs(store, layout, run)})
+    inputs = [*seen.waiting]
+    for result in finished_results(store, layout, inputs):
+        seen.add(result)
+    made = [(output, key) for key in inputs for output in seen.outputs.get(key, ())]
     if run.naming.on_clash == "replace":
         made = still_stored(context.store_of(run.output.bucket), run.output, made)
     outputs = [output for output, _ in made]
@@ -190,22 +193,50 @@ def make_plan(context: Context, folder: Path) -> Plan:
     return Plan(
         tuple(output for output in outputs if output.key not in names),
         tuple(refused),
-        succeeded=len(succeeded),
-        failed=len(results) - len(succeeded),
-        total=len(entries),
+        succeeded=len(seen.outputs),
+        failed=seen.failed,
+        total=len(inputs),
         makers={output.key: key for output, key in made},
-        silent=among(run, succeeded),
-        outdated=sum(is_outdated(run, entries[one.key], one) for one in succeeded),
+        silent=among(run, (seen.silent[key] for key in inputs if key in seen.silent)),
+        outdated=seen.outdated,
     )
 
 
-def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> list[Result]:
-    """Read the results of inputs, without logs, in the inputs' order."""
+@dataclass
+class _Seen:
+    """What is to be known of results after one look at each: a record takes some kilobytes.
+
+    `waiting` are the jobs whose result was not seen yet.
+    """
+
+    run: Run
+    waiting: dict[str, Entry]
+    outputs: dict[str, tuple[Output, ...]] = field(default_factory=dict)
+    """Of each job that has succeeded, by its input."""
+    silent: dict[str, Result] = field(default_factory=dict)
+    failed: int = 0
+    outdated: int = 0
+
+    def add(self, result: Result) -> None:
+        """Look at a result."""
+        entry = self.waiting.pop(result.key, None)
+        if entry is None:
+            return
+        if result.status != "succeeded":
+            self.failed += 1
+            return
+        self.outputs[result.key] = result.outputs
+        self.outdated += is_outdated(self.run, entry, result)
+        if is_silent(result):
+            self.silent[result.key] = result
+
+
+def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> Iterator[Result]:
+    """Read the results of inputs, without logs, in any order."""
     listed = without_old_merge(store, layout, list_results(store, layout, inputs))
     places = (layout.result(key) for key in inputs)
     wanted = {place: listed[place] for place in places if place in listed}
-    found = {result.key: result for result in read_listed(store, layout, wanted)}
-    return [found[key] for key in inputs if key in found]
+    return read_listed(store, layout, wanted)
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:

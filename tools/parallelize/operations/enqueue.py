@@ -39,15 +39,14 @@ from parallelize_core.errors import (
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import (
     Entry,
-    Part,
     count_entries,
     decode_part,
     finished,
     first_messages,
+    part_messages,
     part_places,
     read_corrections,
     read_cursor,
-    read_part,
     unfinished,
 )
 from parallelize_core.queue import BATCH, AsyncQueue, Counted, QueueCounts, batches
@@ -59,6 +58,10 @@ CHUNK = 1000
 
 PARTS_AT_ONCE = 4
 """Of the manifest: while one waits for its cursor to be written, others are sent."""
+
+
+KeyAndBody = tuple[str, str]
+"""A job's key, and the body of its first message."""
 
 
 @dataclass(frozen=True)
@@ -173,23 +176,23 @@ class Sender:
             return
         place = self.layout.manifest_part(number)
         where = f"s3://{self.store.bucket}/{place}"
-        part = read_part(number, await self.store.get(place), where, self.corrected)
+        part = part_messages(self.layout.run, await self.store.get(place), where, self.corrected)
         async with await CursorHold.take(self.store, self.layout, number) as hold:
-            while hold.cursor.sent < len(part.entries) and self._room:
+            while hold.cursor.sent < len(part) and self._room:
                 await self._send_chunk(part, hold)
 
-    async def _send_chunk(self, part: Part, hold: CursorHold) -> None:
+    async def _send_chunk(self, part: Sequence[KeyAndBody], hold: CursorHold) -> None:
         start = hold.cursor.sent
-        end = min(start + CHUNK, len(part.entries))
-        chunk = self._open(part.entries[start:end])
+        end = min(start + CHUNK, len(part))
+        chunk = self._open(part[start:end])
         if len(chunk) > self._room:
             chunk = chunk[: self._room]
-            end = part.entries.index(chunk[-1]) + 1
+            end = part.index(chunk[-1]) + 1
         self._room -= len(chunk)
         # Before they are sent: a crash after this line leaves jobs for later, and doubles none.
         await hold.advance(end)
         try:
-            await self._put_on_queue(chunk)
+            await self._put_on_queue([body for _, body in chunk])
         except UnavailableError:
             raise  # some of it may be on the queue
         except ParallelizeError:
@@ -197,8 +200,7 @@ class Sender:
                 await hold.advance(start)
             raise
 
-    async def _put_on_queue(self, entries: Sequence[Entry]) -> None:
-        bodies = first_messages(self.layout.run, entries)
+    async def _put_on_queue(self, bodies: Sequence[str]) -> None:
         if not self._accepted:
             # Alone, so that a queue that refuses us has surely taken nothing.
             await self._send_batch(bodies[:BATCH])
@@ -212,10 +214,10 @@ class Sender:
         for _ in bodies:
             self._step()
 
-    def _open(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _open(self, jobs: Sequence[KeyAndBody]) -> Sequence[KeyAndBody]:
         if not self.done:
-            return list(entries)
-        return [entry for entry in entries if self.layout.result(entry.key) not in self.done]
+            return jobs
+        return [job for job in jobs if self.layout.result(job[0]) not in self.done]
 
 
 def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSettings) -> list[Entry]:
