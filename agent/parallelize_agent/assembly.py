@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,9 @@ from typing import Any
 
 from parallelize_agent.container.images import Images
 from parallelize_agent.container.pull import Puller
+from parallelize_agent.gpu import cdi
+from parallelize_agent.gpu.equipment import Equipment
+from parallelize_agent.gpu.monitor import Monitor, monitor_of_machine
 from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.environment import Environments
@@ -26,6 +29,7 @@ from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
+from parallelize_agent.job.stages import Stages
 from parallelize_agent.machine import host
 from parallelize_agent.machine.instance import Instance, identify
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
@@ -57,7 +61,7 @@ from parallelize_agent.reporting.resource_peaks import PeakMeter, read_use
 from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
-from parallelize_agent.worker import Stages, Worker
+from parallelize_agent.worker import Worker
 from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
@@ -105,6 +109,8 @@ class Assembly:
     clock: Callable[[], float] = boot_seconds
     now: Callable[[], float] = time.time
     memory: Memory = field(default_factory=memory_of_machine)
+    gpus: Monitor = field(default_factory=monitor_of_machine)
+    cdi_folders: Sequence[Path] = cdi.FOLDERS
     files: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(FILE_THREADS, "files")
     )
@@ -125,13 +131,14 @@ class Assembly:
         except TimeoutError:
             why = self._storage.why
             raise UnavailableError("S3 has been unavailable since the start", why) from None
-        gpus = host.gpu_count()
-        slots = host.slot_count(self.config.slots, host.logical_cpus(), gpus, run.limits.gpus)
-        return self._put_together(slots)
+        return self._put_together(Equipment.of(self.gpus, run, self.cdi_folders))
 
-    def _put_together(self, slots: int) -> Worker:
+    def _put_together(self, equipment: Equipment) -> Worker:
         config = self.config
-        execute = Execute(slots, self._scratch, self._environments.read_only, self.cgroups)
+        slots = equipment.slots(host.slot_count(config.slots, host.logical_cpus()))
+        execute = Execute(
+            slots, self._scratch, self._environments.read_only, self.cgroups, equipment
+        )
         identity = identify(config, self.instance, slots)
 
         # The parts tell the worker what happens, which is made of them.
@@ -185,6 +192,7 @@ class Assembly:
             outages=self._outages,
             heartbeat=heartbeat,
             segments=segments,
+            equipment=equipment,
             meter=PeakMeter(lambda: read_use(self.work_dir)),
             charges=self._charges,
             teller=self._teller,

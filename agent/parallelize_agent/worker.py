@@ -8,10 +8,8 @@ else that ends it, and is named in its last heartbeat.
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,20 +17,18 @@ from typing import Any
 import structlog
 
 from parallelize_agent.container.images import Images
+from parallelize_agent.gpu.equipment import Equipment
 from parallelize_agent.job import fault
 from parallelize_agent.job.checkpointer import Checkpointer
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
-from parallelize_agent.job.job import Decision, DecisionKind, Job, Ran, Stage
+from parallelize_agent.job.job import Decision, DecisionKind, Job, Stage
 from parallelize_agent.job.pipeline import Pipeline
 from parallelize_agent.job.preparation import Keep
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
-from parallelize_agent.job.stage_in import StageIn
-from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.machine.root_setup import RootSetup
 from parallelize_agent.memory.knowledge import Knowledge
-from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.notify.teller import Teller
 from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.acknowledger import Acknowledger
@@ -70,34 +66,6 @@ LAST_POLL_SECONDS = 5.0
 """How much longer than its own length the last poll may take."""
 
 
-@dataclass(frozen=True)
-class Stages:
-    """The stages of a job, as the pipeline wants them."""
-
-    stage_in: StageIn
-    execute: Execute
-    stage_out: StageOut
-    scratch: ScratchSpace
-    files: Executor
-    later_seconds: int
-    oom_kills: OomKills
-
-    def decide(self, ran: Ran) -> Decision:
-        """Return the decision on how a command ended."""
-        if ran.outcome.exit_code == -signal.SIGKILL and self.oom_kills.lately():
-            return fault.out_of_memory()
-        return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
-
-    async def clean_up(self, job: Job) -> None:
-        """Remove what is left of a job on this machine."""
-        if job.staged and job.staged.kept and job.staged.kept.restore:
-            job.staged.kept.restore[0].unlink(missing_ok=True)
-        folder = job.ran.folder if job.ran else job.staged.folder if job.staged else None
-        if folder:
-            loop = asyncio.get_running_loop()
-            await asyncio.shield(loop.run_in_executor(self.files, self.scratch.remove, folder))
-
-
 @dataclass
 class Worker:
     """One agent's life, from the first receive to the last heartbeat.
@@ -128,6 +96,7 @@ class Worker:
     outages: tuple[Outage, ...]
     heartbeat: HeartbeatWriter
     segments: SegmentWriter
+    equipment: Equipment
     meter: PeakMeter
     charges: Callable[[float], Charges | None]
     teller: Teller
@@ -143,6 +112,7 @@ class Worker:
 
     async def run(self) -> ShutdownReason:
         """Work until there is a reason to shut down; do so, and return the reason."""
+        self.equipment.monitor.start()
         parts = [
             self._watched("lease keeper", self.keeper.run()),
             self._watched("heartbeat", self.heartbeat.run()),
@@ -236,6 +206,7 @@ class Worker:
             self.meter.look()
             self.knowledge.memory.kills.look()
             self.pipeline.look_again()
+            self._look_at_gpus()
             self._look_at_limits()
             if self.run_source.is_stale:
                 await self._read_run()
@@ -243,6 +214,11 @@ class Worker:
             self._tell_change()
             for job in self.pipeline.excess():
                 job.stop(fault.interrupted("another worker can start it sooner"))
+
+    def _look_at_gpus(self) -> None:
+        """Leave at once without a GPU that jobs need: one after the other would fail there."""
+        if self.equipment.allotment.per_job and (lost := self.equipment.monitor.lost):
+            self.fitness.fall_sick("a GPU of this machine was lost", lost)
 
     def _look_at_limits(self) -> None:
         limit = self.config.max_runtime_seconds
@@ -331,6 +307,7 @@ class Worker:
                 "ready": self._ready,
                 "leaving": self._draining_since,
                 "peaks": self.meter.peaks,
+                "gpus": self.equipment.monitor.tell(),
                 "memory": self.knowledge.tell(self.pipeline.usable_slots),
                 "failed_in_row": self.fitness.failed_in_row,
                 "unfit": bool(reason and reason.unfit),

@@ -74,6 +74,21 @@ class MemoryUse(Contract):
     peaks: MemoryPeaks = MemoryPeaks()
 
 
+class GpuUse(Contract):
+    """What a worker has seen of one of its GPUs since it started.
+
+    `memory_bytes` is the most that was in use at once, `busy` the share of the time for which it
+    was, on average, None if it does not count that. `lost` says why it is out of reach.
+    """
+
+    uuid: str = ""
+    name: str = ""
+    memory_bytes: int = 0
+    memory_total_bytes: int = 0
+    busy: float | None = None
+    lost: str = ""
+
+
 class Heartbeat(Record):
     """What a worker reports of itself. `seen` and `started` are seconds since 1970, by its clock.
 
@@ -85,7 +100,8 @@ class Heartbeat(Record):
     "spot" or "on-demand", empty if nobody knows.
     `failed_in_row` counts the commands that failed before any has succeeded on this worker;
     `unfit` says that it left because it, and not the work, is at fault. `memory` says what its jobs
-    need; workers of former versions do not know. `lane` is the one whose jobs it does.
+    need; workers of former versions do not know. `gpus` are those that the driver tells of. `lane`
+    is the one whose jobs it does.
     """
 
     worker: str
@@ -113,6 +129,7 @@ class Heartbeat(Record):
     leaving: Moment | None = None
     peaks: Peaks | None = None
     memory: MemoryUse | None = None
+    gpus: tuple[GpuUse, ...] = ()
     failed_in_row: int = 0
     unfit: bool = False
     lane: Lane = Lane.MAIN

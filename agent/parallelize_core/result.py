@@ -44,13 +44,17 @@ class Usage(Contract):
 
     `peak_memory_bytes` is 0 if it is not known: without a cgroup of its own, a job that needs
     less than the agent itself cannot be measured. `peak_after_seconds` is when the attempt had come
-    to nine tenths of it.
+    to nine tenths of it. `gpu_memory_bytes` is the most that was in use at once of the GPUs that
+    the attempt had, `gpu_busy` for which share of its time they were busy; jobs that share a GPU
+    count as one there. 0 and None if it is not known.
     """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
     peak_after_seconds: float = 0.0
+    gpu_memory_bytes: int = 0
+    gpu_busy: float | None = None
 
 
 class Attempt(Record):

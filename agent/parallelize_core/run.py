@@ -106,7 +106,8 @@ class Limits(Contract):
 
     `halt` is for the run as a whole: after this many failed jobs, a number or a share of all such
     as "5%", it is paused. `halt_if_silent` has it paused when its first files all succeed without
-    any output: nobody has said that there need be none.
+    any output: nobody has said that there need be none. A job has `gpus` whole devices; it shares
+    its one with others if `gpu_share` is more than 1, the number of jobs on a device.
     """
 
     timeout_seconds: float | None = Field(default=None, gt=0)
@@ -116,6 +117,7 @@ class Limits(Contract):
     halt_if_silent: bool = False
     memory_bytes: int | None = Field(default=None, gt=0)
     gpus: int = Field(default=0, ge=0)
+    gpu_share: int = Field(default=1, ge=1)
     halt: str | None = Field(default=None, pattern=HALT)
 
 

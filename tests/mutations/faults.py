@@ -209,8 +209,8 @@ MUTATIONS = (
         "unfit-workers-leave",
         "ten files in a row that could not be done end the worker as unfit",
         FITNESS,
-        "if len(self._not_done) >= self._max_unfit and not self.sick:",
-        "if len(self._not_done) >= 10**6 and not self.sick:",
+        "if len(self._not_done) >= self._max_unfit:",
+        "if len(self._not_done) >= 10**6:",
         (f"{LEASES}test_a_worker_that_cannot_do_any_job_gives_up_and_says_why",),
     ),
     Mutation(

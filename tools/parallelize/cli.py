@@ -44,7 +44,7 @@ INTERRUPTED = 130
 GARBAGE = 50_000
 """New objects after which the collector looks for circles among them.
 
-At its usual 700 it goes through all that was imported time and again, for a third of the time that
+At its usual 700 it goes through all imported modules again and again, for a third of the time that
 a command takes which reads a million records; there are few circles in a command's life.
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from parallelize.grids import parse_grid
 from parallelize.units import (
@@ -29,6 +29,15 @@ EMAIL = re.compile(r"[^@\s/:]+@[^@\s/:]+\.[^@\s/:]+")
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Slots = Annotated[int | str, BeforeValidator(parse_slots)]
+
+
+def _shared(jobs: int, info: ValidationInfo) -> int:
+    if jobs > 1 and info.data.get("gpus_per_job") != 1:
+        raise ValueError("jobs share a GPU that each has one of: set run.gpus_per_job = 1, too")
+    return jobs
+
+
+GpuShare = Annotated[int, Field(ge=1), AfterValidator(_shared)]
 Grid = Annotated[dict[str, tuple[str, ...]], BeforeValidator(parse_grid)]
 
 

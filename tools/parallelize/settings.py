@@ -23,6 +23,7 @@ from parallelize.console import escape
 from parallelize.setting_types import (
     Bytes,
     Counts,
+    GpuShare,
     Grid,
     Pairs,
     Seconds,
@@ -79,6 +80,7 @@ class RunTable(Table):
     checkpoint_every: Seconds = Field(default=Checkpointing().every_seconds, gt=0)
     checkpoint_limit: Bytes = Field(default=Checkpointing().limit_bytes, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
+    gpu_share: GpuShare = 1
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None
     changed: Literal["ask", "redo", "keep", "fail"] = "ask"
     reuse: bool = True

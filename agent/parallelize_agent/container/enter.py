@@ -4,9 +4,12 @@
 
 ROOT is the image's unpacked files, ENVIRON the file with its variables (NAME=VALUE, each with a
 NUL behind it). WORK is the agent's folder: in the image there is nothing of it but the BINDs,
-`rw:PATH` or `ro:PATH`, each where it always is. TMP becomes /tmp and /var/tmp. UID and GID are who
-the command is to itself; NETWORK is 1 if it may use the machine's, else it has a loopback device
-and nothing else. An empty COMMAND is a trial: it ends well if a command could be started.
+`rw:PATH` or `ro:PATH`, each where it always is. Other BINDs bring what is not the agent's, each as
+SOURCE, a line's end and PLACE: `dev:` a device node, at a PLACE in /dev, and then no other GPUs are
+there; `file:` a file of a driver, at a PLACE in /run/driver, `link:` another name of one. TMP
+becomes /tmp and /var/tmp. UID and GID are who the command is to itself; NETWORK is 1 if it may use
+the machine's, else it has a loopback device and nothing else. An empty COMMAND is a trial: it ends
+well if a command could be started.
 
 It is the command's own process, so number, exit status and signals are the command's. Nothing of
 the image has a say before the last line: its variables are set, and its files looked at, when the
@@ -42,6 +45,9 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _DEVICES = {"null", "zero", "full", "random", "urandom", "tty"}
 _GPUS = ("nvidia", "kfd", "dri")
+_DRIVER = "/run/driver"
+"""Where a driver's files are: the image's own folders are nobody's to write."""
+
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
@@ -67,12 +73,31 @@ def main(words: Sequence[str]) -> int:
     try:
         with open(environ, "rb") as file:  # noqa: PTH123 - pathlib takes long to load
             variables = _variables(file.read())
-        _enter(root, work, tmp, binds, with_network=network == "1")
+        given = _sorted(binds)
+        _enter(root, work, tmp, given, with_network=network == "1")
         _become(int(uid), int(gid))
     except OSError as error:
         return _failed(f"the image cannot be entered: {error}", TRY_AGAIN)
     own = {name: value for name, value in os.environ.items() if name != _PYTHONS_OWN}
+    if given["file"]:
+        _let_find_driver(variables)
     return _start(command, {**variables, **own}) if command else 0
+
+
+def _sorted(binds: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Return the paths of BINDs, of each kind."""
+    given: dict[str, list[list[str]]] = {kind: [] for kind in ("rw", "ro", "dev", "file", "link")}
+    for bind in binds:
+        kind, _, paths = bind.partition(":")
+        given[kind].append(paths.split("\n") if kind not in {"rw", "ro"} else [paths])
+    return given
+
+
+def _let_find_driver(variables: dict[str, str]) -> None:
+    """Have libraries found before the image's own, and programs after those."""
+    for name, first in (("LD_LIBRARY_PATH", f"{_DRIVER}/lib"), ("PATH", "")):
+        folders = (first, variables.get(name, ""), "" if first else f"{_DRIVER}/bin")
+        variables[name] = ":".join(folder for folder in folders if folder)
 
 
 def _variables(content: bytes) -> dict[str, str]:
@@ -101,7 +126,9 @@ def _failed(why: str, code: int) -> int:
     return code
 
 
-def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network: bool) -> None:
+def _enter(
+    root: str, work: str, tmp: str, binds: Mapping[str, list[list[str]]], *, with_network: bool
+) -> None:
     """Build the command's namespaces, and leave the machine's for good."""
     here, user, group = os.getcwd(), os.getuid(), os.getgid()  # noqa: PTH109
     texts = {path: _content(path) for path in _OF_THE_NETWORK if with_network}
@@ -112,10 +139,10 @@ def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network
         _raise_loopback()
     _mount(None, "/", _REC | _SLAVE)
     shared = {path: _folder(path) for path in ("/proc", "/sys/devices")}
-    devices, names = _folder("/dev"), _devices()
+    devices, names = _folder("/dev"), _devices(with_gpus=not binds["dev"])
     temporary = _folder(tmp)
-    given = [(mode == "rw", path, _folder(path)) for mode, _, path in
-             (bind.partition(":") for bind in binds)]  # fmt: skip
+    given = [(mode == "rw", path, _folder(path)) for mode in ("rw", "ro") for [path] in binds[mode]]
+    nodes, files = _opened(binds["dev"]), _opened(binds["file"])
     old = _folder("/")
     _mount(root, root, _BIND)
     os.chdir(root)
@@ -125,9 +152,12 @@ def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network
         _bind(folder, path, _REC)
         _make_read_only(path)
     _make_devices(devices, names)
+    _show(nodes, "/dev")
     for path in ("/tmp", "/var/tmp"):  # noqa: S108
         _bind(temporary, path)
     _mount_memory("/run", "mode=1777")
+    if files:
+        _show_driver(files, binds["link"])
     for path, text in texts.items():
         _put_over(path, text)
     _show_work(work, given)
@@ -137,10 +167,36 @@ def _enter(root: str, work: str, tmp: str, binds: Sequence[str], *, with_network
     os.chdir(here)
 
 
-def _devices() -> list[str]:
+def _devices(*, with_gpus: bool) -> list[str]:
     """Return the names of the devices that every command may use, if they exist."""
     return [name for name in os.listdir("/dev")  # noqa: PTH208
-            if name in _DEVICES or name.startswith(_GPUS)]  # fmt: skip
+            if name in _DEVICES or (with_gpus and name.startswith(_GPUS))]  # fmt: skip
+
+
+def _opened(pairs: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
+    """Return the folder of each file, its name there, and its place."""
+    return [(_folder(source.rpartition("/")[0] or "/"), source.rpartition("/")[2], place)
+            for source, place in pairs]  # fmt: skip
+
+
+def _show(files: Sequence[tuple[int, str, str]], below: str) -> None:
+    """Show files of the machine at their places below a folder, as far as these are below it."""
+    for folder, name, place in files:
+        target = place if place.startswith("/") else f"{below}/{place}"
+        if not target.startswith(f"{below}/") or "/../" in target:
+            continue
+        os.makedirs(target.rpartition("/")[0], exist_ok=True)  # noqa: PTH103
+        os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC))
+        os.fchdir(folder)
+        _mount(name, target, _BIND)
+
+
+def _show_driver(files: Sequence[tuple[int, str, str]], links: Sequence[Sequence[str]]) -> None:
+    _show(files, _DRIVER)
+    for target, place in links:
+        os.symlink(target, f"{_DRIVER}/{place}")  # noqa: PTH211
+    _mount(_DRIVER, _DRIVER, _BIND | _REC)
+    _make_read_only(_DRIVER)
 
 
 def _make_devices(devices: int, names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import FileIO
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from parallelize_agent.gpu.equipment import Equipment
 from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
 from parallelize_agent.job.merge import write_list
@@ -25,7 +26,6 @@ from parallelize_agent.job.preparation import command_line, passed_on
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.job.serving import Serving
 from parallelize_agent.job.snapshot import Snapshot, SnapshotError
-from parallelize_agent.machine import host
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
@@ -40,9 +40,14 @@ log = structlog.get_logger()
 
 NO_OUTPUTS = Outputs(())
 
+GOOD_ENDINGS = {Ending.EXITED, Ending.ANSWERED}
+
 
 class Execute:
-    """Runs commands in a pool of `slots` threads; none may write to `environments`."""
+    """Runs commands in a pool of `slots` threads; none may write to `environments`.
+
+    Each has those GPUs of `equipment` that are its slot's.
+    """
 
     def __init__(
         self,
@@ -50,11 +55,13 @@ class Execute:
         scratch: ScratchSpace,
         environments: ReadOnlyFolder,
         cgroups: JobCgroups | None,
+        equipment: Equipment,
     ) -> None:
         self._slots = slots
         self._environments = environments
         self._scratch = scratch
         self._cgroups = cgroups
+        self._equipment = equipment
         self._serving = Serving(scratch, cgroups)
         self._threads = ThreadPoolExecutor(slots, "slot", take_short_turns)
 
@@ -76,13 +83,27 @@ class Execute:
         self._threads.shutdown(wait=False)
 
     def _run(self, job: Job, staged: Staged) -> Ran | Decision:
+        equipment = self._equipment
+        if not equipment.allotment.serves(staged.run.limits):
+            return fault.handed_back("run.gpus_per_job has changed since this worker started")
+        gpus = equipment.of_slot(job.slots[0])
+        with equipment.monitor.measured(gpus) as peak:
+            ran = self._run_command(job, staged)
+        if not gpus or isinstance(ran, Decision):
+            return ran
+        succeeded = ran.outcome.ending in GOOD_ENDINGS and not ran.outcome.exit_code
+        lost = "" if succeeded else equipment.monitor.lost_of(gpus)
+        outcome = replace(ran.outcome, usage=peak.put_into(ran.outcome.usage))
+        return replace(ran, outcome=outcome, gpu_lost=lost)
+
+    def _run_command(self, job: Job, staged: Staged) -> Ran | Decision:
         if staged.run.serve:
             return self._serve(job, staged)
-        self._furnish(staged)
+        self._furnish(staged, self._equipment.hidden(job.slots[0]))
         outcome = self._execute(job, staged)
         return outcome if isinstance(outcome, Decision) else self._ran(staged, outcome)
 
-    def _furnish(self, staged: Staged) -> None:
+    def _furnish(self, staged: Staged, hidden: Sequence[Path] = ()) -> None:
         folder = staged.folder
         if staged.content is not None:
             self._scratch.make(folder)
@@ -93,7 +114,7 @@ class Execute:
             staged.kept.put_back()
         if staged.received.message.merge:
             write_list(folder, staged.outputs)
-        self._scratch.furnish(folder, staged.environment)
+        self._scratch.furnish(folder, staged.environment, hidden)
 
     def _ran(self, staged: Staged, outcome: Outcome) -> Ran:
         folder = staged.folder
@@ -112,7 +133,10 @@ class Execute:
         for other in others:  # one that is alone gets what they occupy
             self._serving.end(other)
         try:
-            home = self._serving.home(slot, staged, lambda home: self._warm(staged, home, slot))
+            hidden = self._equipment.hidden(slot)
+            home = self._serving.home(
+                slot, staged, lambda home: self._warm(staged, home, slot), hidden
+            )
         except (OSError, ValueError) as error:
             return fault.of_start(error, staged.run.command[0])
         staged = replace(staged, folder=replace(staged.folder, user=home.user))
@@ -136,12 +160,13 @@ class Execute:
         run = staged.run
         # The scratch folders of the jobs to come are in the same folder as its own.
         shared = Shared((self._scratch.root,), (self._environments.folder,))
+        container = self._equipment.within(slot, staged.container)
         environ = self._place(staged, home, (slot,))
         helper = self._helper(staged, home)
         path = os.pathsep.join(filter(None, (helper, environ.get("PYTHONPATH"))))
         return Command(
             argv=(
-                *isolation.prefix(home.user, home.tmp, staged.container, shared),
+                *isolation.prefix(home.user, home.tmp, container, shared),
                 *command_line(run.command, staged.environment),
             ),
             folder=home.scratch,
@@ -177,7 +202,8 @@ class Execute:
     def _command(self, staged: Staged, slots: tuple[int, ...], cgroup: JobCgroup | None) -> Command:
         folder, run = staged.folder, staged.run
         shared = Shared((folder.scratch,), (self._environments.folder,))
-        apart = isolation.prefix(folder.user, folder.tmp, staged.container, shared)
+        container = self._equipment.within(slots[0], staged.container)
+        apart = isolation.prefix(folder.user, folder.tmp, container, shared)
         prefix = (*(cgroup.prefix if cgroup else ()), *apart)
         command = command_line(run.command, staged.environment)
         given = _given(staged)
@@ -222,9 +248,7 @@ class Execute:
         }
         path = environ.get("PATH", os.defpath)
         environ |= dependencies.variables(run.dependencies, staged.environment, path)
-        if run.limits.gpus:
-            environ["CUDA_VISIBLE_DEVICES"] = host.gpus_of_slot(slots[0], run.limits.gpus)
-        return environ
+        return environ | self._equipment.variables(slots[0], staged.container)
 
     def _outputs(self, staged: Staged, outcome: Outcome) -> Outputs | OutputError:
         if outcome.ending is not Ending.EXITED or outcome.exit_code:

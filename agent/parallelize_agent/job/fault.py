@@ -74,6 +74,11 @@ def without_checkpoint(code: int) -> Decision:
     return handed_back(f"exit {code}, and nothing new in PARALLELIZE_CHECKPOINT to go on from")
 
 
+def gpu_lost(why: str) -> Decision:
+    """Return the decision on a command that failed while a GPU of its own was out of reach."""
+    return handed_back(f"a GPU was lost: {why}", blameless=True)
+
+
 def of_unknown(error: BaseException, delay_seconds: int = 0) -> Decision:
     """Return the decision on a job with an unexpected error: it may work elsewhere."""
     return handed_back(_told(error), delay_seconds)

@@ -95,6 +95,8 @@ class Ran:
     folder: JobFolder | None
     snapshot: Snapshot | None = None
     """What it has left to go on from, if it is to go on."""
+    gpu_lost: str = ""
+    """Which of its GPUs was out of reach when it had failed, and why."""
 
 
 class DecisionKind(Enum):

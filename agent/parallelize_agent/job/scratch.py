@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,15 +160,20 @@ class ScratchSpace:
         if folder.names is not None:
             _make_listed(folder)
 
-    def furnish(self, folder: JobFolder, environment: Path | None) -> None:
-        """Put the environment in, and hand the scratch folder to the job's user."""
+    def furnish(
+        self, folder: JobFolder, environment: Path | None, hidden: Sequence[Path] = ()
+    ) -> None:
+        """Put the environment in, and hand the scratch folder to the job's user.
+
+        That cannot open the device nodes that are `hidden`.
+        """
         if environment:
             furnishing = self._furnishings.get(environment)
             if furnishing is None:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.scratch)
         if folder.user:
-            isolation.describe_places(folder.tmp)
+            isolation.describe_places(folder.tmp, hidden)
         isolation.share(folder.checkpoint, folder.user)
         isolation.give(folder.scratch, folder.user)
         isolation.let_read(folder.checkpoint, folder.user)

@@ -1,4 +1,4 @@
-"""This machine's cores, memory, disk and GPUs."""
+"""This machine's cores, memory and disk."""
 
 from __future__ import annotations
 
@@ -23,24 +23,12 @@ def logical_cpus() -> int:
     return len(psutil.Process().cpu_affinity() or ()) or psutil.cpu_count() or 1
 
 
-def slot_count(setting: int | str, cpus: int, gpus: int = 0, gpus_per_job: int = 0) -> int:
-    """Return how many jobs run at once.
+def slot_count(setting: int | str, cpus: int) -> int:
+    """Return how many jobs run at once, as far as CPUs go.
 
     `setting` is a number, 0 for one a CPU, or a share of the CPUs such as "2x" or "0.5x".
-    Raises UsageError for anything else, and if a job needs more GPUs than there are.
+    Raises UsageError for anything else.
     """
-    slots = _slots_by_cpu(setting, cpus)
-    if not gpus_per_job:
-        return slots
-    if gpus < gpus_per_job:
-        raise UsageError(
-            f"a job needs {gpus_per_job} GPUs, and this machine has {gpus}",
-            fix="choose another instance type, or a smaller gpus_per_job",
-        )
-    return min(slots, gpus // gpus_per_job)
-
-
-def _slots_by_cpu(setting: int | str, cpus: int) -> int:
     text = str(setting)
     if text.isdecimal():
         return int(text) or cpus
@@ -50,17 +38,6 @@ def _slots_by_cpu(setting: int | str, cpus: int) -> int:
         f'"{text}" is not a number of slots',
         fix='give a number, 0 for every CPU, or a share like "2x"',
     )
-
-
-def gpu_count(devices: Path = Path("/dev")) -> int:
-    """Return how many NVIDIA GPUs there are."""
-    return sum(re.fullmatch(r"nvidia\d+", device.name) is not None for device in devices.iterdir())
-
-
-def gpus_of_slot(slot: int, gpus_per_job: int) -> str:
-    """Return the CUDA_VISIBLE_DEVICES of a slot; slots count from 0."""
-    first = slot * gpus_per_job
-    return ",".join(str(number) for number in range(first, first + gpus_per_job))
 
 
 def memory_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:

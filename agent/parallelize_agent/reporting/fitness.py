@@ -83,8 +83,8 @@ class Fitness:
     def note_not_done(self, key: str, reason: str) -> None:
         """Record a job that could not be done for a reason of machine or network."""
         self._not_done.add(key)
-        if len(self._not_done) >= self._max_unfit and not self.sick:
-            self._fall_sick(
+        if len(self._not_done) >= self._max_unfit:
+            self.fall_sick(
                 f"{len(self._not_done)} files in a row could not be done because of this machine "
                 "or its network",
                 reason,
@@ -126,7 +126,7 @@ class Fitness:
             await asyncio.sleep(ASK_SECONDS)
         if self._succeeded:
             return True
-        self._fall_sick(
+        self.fall_sick(
             f"the first {self.failed_in_row} commands all failed here, and other workers may do "
             "better",
             reason,
@@ -148,6 +148,8 @@ class Fitness:
             return _Others.DIVIDED if busy else _Others.FAIL
         return _Others.UNKNOWN if unknown else _Others.NONE
 
-    def _fall_sick(self, what: str, reason: str) -> None:
-        self.sick = True
-        self._tell(ServiceError(what, reason))
+    def fall_sick(self, what: str, reason: str) -> None:
+        """Be unfit from now on, and tell so once."""
+        if not self.sick:
+            self.sick = True
+            self._tell(ServiceError(what, reason))

@@ -14,6 +14,7 @@ from tests.functional.agent.live import LiveWorker
 from tests.functional.agent.threaded import Clock, PromptQueue, ThreadedQueue, ThreadedStore
 
 from parallelize_agent.assembly import Assembly, Notice
+from parallelize_agent.gpu.monitor import Monitor
 from parallelize_agent.machine.instance import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory
@@ -267,6 +268,8 @@ class Bench:
         alive: Callable[[], None] = lambda: None,
         notice: Notice | None = None,
         memory: Memory | None = None,
+        gpus: Monitor | None = None,
+        cdi_folders: Sequence[Path] = (),
         lane: Lane = Lane.MAIN,
         market: str = "on-demand",
     ) -> LiveWorker:
@@ -290,6 +293,8 @@ class Bench:
             alive=alive,
             notice=notice,
             memory=memory or memory_of(PLENTY),
+            gpus=gpus or Monitor(),
+            cdi_folders=cdi_folders,
         )
         return LiveWorker(assembly)
 

@@ -87,6 +87,20 @@ def test_the_folder_of_the_jobs_may_have_any_name(name: str) -> None:
         assert (done.stdout.split(), done.stderr) == (["mine", "Type", "tmpfs"], "")
 
 
+@needs_root
+def test_a_device_that_is_hidden_from_a_job_opens_as_one_that_has_nothing(
+    space: ScratchSpace,
+) -> None:
+    own, others = (space.root.parent / name for name in ("nvidia0", "nvidia1"))
+    for node in (own, others):
+        node.write_text("a GPU")
+        node.chmod(0o666)
+    job = made(space, "input.txt")
+    space.furnish(job, None, [others])
+    done = run(job, f"cat {own}; echo; cat {others}; umount {others} 2>/dev/null; cat {others}")
+    assert (done.stdout, done.stderr) == ("a GPU\n", "")
+
+
 def test_without_a_second_user_nothing_is_put_before_the_command(tmp_path: Path) -> None:
     assert sandbox.job_prefix(None, tmp_path) == ()
 

@@ -166,6 +166,13 @@ def test_what_is_neither_halts_no_run(tmp_path: Path, written: str) -> None:
     assert "5%" in str(refusal(tmp_path, f"[run]\nhalt = {written}\n"))
 
 
+def test_jobs_share_a_gpu_only_if_each_has_one(tmp_path: Path) -> None:
+    text = "[run]\ngpu_share = 3\n"
+    assert "run.gpus_per_job = 1" in str(refusal(tmp_path, text).why)
+    assert "run.gpus_per_job = 1" in str(refusal(tmp_path, f"{text}gpus_per_job = 2\n").why)
+    assert read(tmp_path, f"{text}gpus_per_job = 1\n").settings.run.gpu_share == 3
+
+
 @pytest.mark.parametrize(
     ("key", "text"),
     [

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -15,6 +16,7 @@ from parallelize.operations.findings import (
     Verdict,
     judge_clock,
     judge_disks,
+    judge_gpus,
     judge_image,
     judge_leftovers,
     judge_network,
@@ -272,3 +274,13 @@ def test_only_a_stack_that_was_made_is_good(status, verdict, fix):
     finding = judge_stack("parallelize", status)
     assert finding.verdict is verdict
     assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("gpus", "verdict"), [((1, 4), Verdict.GOOD), ((1, 0), Verdict.LOOK), ((0,), Verdict.BAD)]
+)
+def test_machine_types_should_have_the_gpus_that_a_job_needs(gpus, verdict):
+    kinds = [replace(kind(f"g{n}.xlarge"), gpus=n) for n in gpus]
+    found = judge_gpus(kinds, 1)
+    assert found.verdict is verdict
+    assert ("g0.xlarge" in found.text) == (0 in gpus)

@@ -239,3 +239,11 @@ def test_the_log_of_a_failure_is_in_its_own_object_or_in_the_result() -> None:
 )
 def test_money_has_the_digits_that_count(amount: float, shown: str) -> None:
     assert show_usd(amount) == shown
+
+
+def test_the_gpus_of_machines_have_a_column_where_there_are_any() -> None:
+    scene = busy_scene("a")
+    assert "<th>GPUs</th>" not in render(report_on(scene))
+    gpu = {"uuid": "GPU-1", "memory_bytes": 3 * 2**30, "memory_total_bytes": 2**34, "busy": 0.42}
+    scene.beat("i-2", gpus=[gpu])
+    assert "1, 42% busy" in render(report_on(scene))

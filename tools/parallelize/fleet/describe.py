@@ -241,5 +241,9 @@ def _instance_type(item: Any) -> InstanceType:
         vcpus=item["VCpuInfo"]["DefaultVCpus"],
         memory_bytes=item["MemoryInfo"]["SizeInMiB"] * 2**20,
         architectures=tuple(item["ProcessorInfo"]["SupportedArchitectures"]),
-        gpus=sum(gpu["Count"] for gpu in item.get("GpuInfo", {}).get("Gpus", ())),
+        gpus=sum(
+            gpu["Count"]
+            for gpu in item.get("GpuInfo", {}).get("Gpus", ())
+            if gpu.get("Manufacturer") == "NVIDIA"
+        ),
     )

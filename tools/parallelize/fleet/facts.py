@@ -23,6 +23,7 @@ class InstanceType:
     memory_bytes: int
     architectures: tuple[str, ...] = ("x86_64",)
     gpus: int = 0
+    """Of NVIDIA's, which are those that a worker gives to jobs."""
 
     @property
     def architecture(self) -> str:

@@ -18,6 +18,7 @@ from parallelize.fleet.pool_choice import (
     by_image,
     fitting,
     too_dear,
+    too_few_gpus,
     unfit,
 )
 from parallelize.fleet.rates import UnitPrices
@@ -86,6 +87,8 @@ class LaunchPlan:
     """The types of the request that the region does not have."""
     unfit: tuple[str, ...]
     """Those for whose architecture there is no image."""
+    too_few_gpus: tuple[str, ...]
+    """Those that have fewer GPUs than a job needs."""
     user_data: str
     """Of machines from the first image."""
     fleets: tuple[FleetPlan, ...]
@@ -173,6 +176,7 @@ def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
         facts.security_groups,
         facts.absent,
         unfit(facts, images),
+        too_few_gpus(facts, request),
         calls.user_data(images[0]),
         fleets=()
         if persistent

@@ -9,6 +9,7 @@ from parallelize.fleet.facts import Facts, Image, Interruptions, Market, Pool
 from parallelize.fleet.group import MAX_TYPES
 from parallelize.fleet.pool_history import leave_out
 from parallelize.fleet.request import LaunchRequest, shares
+from parallelize.units import plural
 from parallelize_core.errors import UsageError
 
 
@@ -29,6 +30,9 @@ def fitting(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tup
     image = _image(facts)
     images = (image, *facts.others)
     found = [pool for pool in facts.pools if _image_of(pool, images)]
+    if found and len(too_few_gpus(facts, request)) == len({pool.type.name for pool in facts.pools}):
+        raise _without_gpus(facts, request)
+    found = [pool for pool in found if _has_gpus(pool, facts, request)]
     if not found:
         kinds = ", ".join(request.types[:3])
         why = (
@@ -90,6 +94,29 @@ def unfit(facts: Facts, images: Sequence[Image]) -> tuple[str, ...]:
     """Return the types for whose architecture there is no image."""
     left = (pool.type.name for pool in facts.pools if not _image_of(pool, images))
     return tuple(dict.fromkeys(left))
+
+
+def too_few_gpus(facts: Facts, request: LaunchRequest) -> tuple[str, ...]:
+    """Return the types that have fewer GPUs than a job needs."""
+    left = (pool.type.name for pool in facts.pools if not _has_gpus(pool, facts, request))
+    return tuple(dict.fromkeys(left))
+
+
+def _has_gpus(pool: Pool, facts: Facts, request: LaunchRequest) -> bool:
+    # What is on this machine its own worker finds out.
+    return facts.emulated or pool.type.gpus >= request.gpus_per_job
+
+
+def _without_gpus(facts: Facts, request: LaunchRequest) -> UsageError:
+    wanted = request.gpus_per_job
+    kinds = dict.fromkeys(pool.type for pool in facts.pools)
+    there = [f"{kind.name} has {kind.gpus or 'none'}" for kind in kinds]
+    return UsageError(
+        f"a job needs {plural(wanted, 'GPU')}, and no machine type has as many",
+        f"of NVIDIA's, {', '.join(there[:3])}",
+        f'workers.types with GPUs, such as "g5.xlarge", or workers.accelerators = "{wanted}"; '
+        "and an image with their driver (image build --base gpu)",
+    )
 
 
 def _image(facts: Facts) -> Image:

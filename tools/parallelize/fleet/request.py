@@ -39,6 +39,8 @@ class LaunchRequest:
     fallback: bool = False
     autoscale: bool = False
     backlog_per_worker: int = 100
+    gpus_per_job: int = 0
+    """Machines with fewer are not asked for."""
     max_price: float | None = None
     below: float | None = None
     max_cost: float | None = None

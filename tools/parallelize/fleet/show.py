@@ -44,6 +44,8 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         lines.append(f"  not here {', '.join(plan.absent)}: {plan.region} does not have them")
     if plan.unfit:
         lines.append(f"  left out {', '.join(plan.unfit)}: no image for their architecture")
+    if plan.too_few_gpus:
+        lines.append(f"  left out {', '.join(plan.too_few_gpus)}: fewer GPUs than a job needs")
     lines += _interrupted(plan)
     lines += _disk(plan)
     lines += [f"  agent    {_bundle(bundle)}" for bundle in request.bundles]

@@ -29,6 +29,7 @@ from parallelize.operations.findings import (
     Verdict,
     judge_clock,
     judge_disks,
+    judge_gpus,
     judge_image,
     judge_leftovers,
     judge_network,
@@ -53,7 +54,10 @@ from parallelize_core.version import VERSION
 def diagnose(context: Context, *, local: bool) -> list[Finding]:
     """Make all checks of AWS, or of the local cloud; fixes have the flags that were given."""
     given = shlex.split(context.hint)
-    found = examine(context, LOCAL_CHECKS if local else CHECKS)
+    checks = LOCAL_CHECKS if local else CHECKS
+    if context.settings.run.gpus_per_job and not local:
+        checks = {**checks, "gpus": check_gpus}
+    found = examine(context, checks)
     return [replace(one, fix=repeat_flags(one.fix, given)) for one in found]
 
 
@@ -154,6 +158,12 @@ def check_quota(context: Context) -> Finding:
     code = quotas.quota_code(workers.market, smallest.name)
     found = [quota for quota in describe.find_quotas(clients, types) if quota.code == code]
     return judge_quota(found, workers.market, workers.count * smallest.vcpus)
+
+
+def check_gpus(context: Context) -> Finding:
+    """Compare the GPUs that a job needs with those of the types in the settings."""
+    kinds = describe.find_types(context.client("ec2"), machine_types(context))
+    return judge_gpus(kinds, context.settings.run.gpus_per_job)
 
 
 def check_disks(context: Context) -> Finding:

@@ -135,6 +135,18 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
     return Finding("quota", Verdict.BAD, f"{text}{new}; {wanted} are wanted", fix)
 
 
+def judge_gpus(kinds: Sequence[InstanceType], wanted: int) -> Finding:
+    """Say whether the kinds of machines have the GPUs that a job needs."""
+    few = [kind.name for kind in kinds if kind.gpus < wanted]
+    if not few:
+        text = f"every machine type has {plural(wanted, 'GPU')} or more"
+        return Finding("gpus", Verdict.GOOD, text)
+    verdict = Verdict.LOOK if len(few) < len(kinds) else Verdict.BAD
+    more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+    text = f"a job needs {plural(wanted, 'GPU')}: too many for {', '.join(few[:NAMED])}{more}"
+    return Finding("gpus", verdict, text, 'workers.types = ["g5.xlarge", …], or run.gpus_per_job')
+
+
 def judge_disks(limit: int, used: int, wanted: int) -> Finding:
     """Say whether the quota of gp3 storage has room for the workers' disks; all in GiB."""
     free = max(0, limit - used)

@@ -142,6 +142,7 @@ def make_request(
         fallback=workers.fallback,
         autoscale=workers.autoscale,
         backlog_per_worker=workers.backlog_per_worker,
+        gpus_per_job=context.settings.run.gpus_per_job,
         max_price=workers.max_price,
         max_cost=workers.max_cost,
         disk=Disk(-(-workers.disk // 2**30), workers.disk_iops, workers.disk_throughput),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from parallelize.context import Context
 from parallelize.fleet.requirements import ANY, NONE, Requirements, matching_types
 from parallelize.settings import ARCHITECTURES
-from parallelize.units import parse_counts, parse_sizes
+from parallelize.units import Span, parse_counts, parse_sizes
 
 
 def requirements(context: Context) -> Requirements | None:
@@ -20,10 +20,18 @@ def requirements(context: Context) -> Requirements | None:
     return Requirements(
         vcpus=parse_counts(workers.vcpus) if workers.vcpus else ANY,
         memory=parse_sizes(workers.memory) if workers.memory else ANY,
-        accelerators=parse_counts(workers.accelerators) if workers.accelerators else NONE,
+        accelerators=_accelerators(context),
         architectures=ARCHITECTURES[workers.architecture],
         allowed=workers.types if named else (),
     )
+
+
+def _accelerators(context: Context) -> Span:
+    """Return how many a machine has: as is said, or as many as a job needs."""
+    said, gpus = context.settings.workers.accelerators, context.settings.run.gpus_per_job
+    if said:
+        return parse_counts(said)
+    return Span(gpus) if gpus else NONE
 
 
 def machine_types(context: Context) -> tuple[str, ...]:

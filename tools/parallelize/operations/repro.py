@@ -124,6 +124,7 @@ def as_settings(
         require_output=None if run.limits.halt_if_silent else run.limits.require_output,
         memory_per_job=run.limits.memory_bytes,
         gpus_per_job=run.limits.gpus,
+        gpu_share=run.limits.gpu_share,
     )
     naming = run.naming
     output = OutputTable(name=naming.name, on_clash=naming.on_clash, collect=naming.collect)

@@ -80,6 +80,8 @@ class File:
     seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+    gpu_busy: float | None = None
     finished_at: str | None = None
 
 
@@ -242,6 +244,8 @@ def _finished(result: Result, entry: Entry, handed_back: int) -> File:
         seconds=result.usage.seconds if ran else None,
         cpu_seconds=result.usage.cpu_seconds if ran else None,
         peak_memory_bytes=result.usage.peak_memory_bytes or None,
+        gpu_memory_bytes=result.usage.gpu_memory_bytes or None,
+        gpu_busy=result.usage.gpu_busy,
         finished_at=result.finished_at,
     )
 

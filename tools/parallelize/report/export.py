@@ -76,4 +76,5 @@ def _worker_json(account: WorkerAccount) -> dict[str, Any]:
         "usd": account.usd,
         "peaks": beat.peaks.model_dump() if beat.peaks else None,
         "memory": beat.memory.model_dump(exclude={"peaks"}) if beat.memory else None,
+        "gpus": [gpu.model_dump() for gpu in beat.gpus],
     }

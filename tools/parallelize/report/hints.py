@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from parallelize.runs.gpu_use import together, told_gpus
 from parallelize.runs.memory_use import told_memory
 from parallelize.units import show_size
 from parallelize_core.heartbeat import Heartbeat, Peaks
@@ -16,6 +17,7 @@ def hints_on(beats: Sequence[Heartbeat]) -> Iterator[str]:
     """Return hints about machines or settings that would do as well or better."""
     if told := told_memory(beats):
         yield f"Memory was the limit: {told}. Machines with more of it per processor use all slots."
+    yield from _gpu_hints(beats)
     peaks = [beat.peaks for beat in beats if beat.peaks is not None]
     if not peaks:
         return
@@ -32,6 +34,15 @@ def memory_share(peaks: Peaks) -> float:
 def disk_share(peaks: Peaks) -> float:
     """Return which share of its disk a machine has needed."""
     return peaks.disk_bytes / max(1, peaks.disk_total_bytes)
+
+
+def _gpu_hints(beats: Sequence[Heartbeat]) -> Iterator[str]:
+    if not (told := told_gpus(beats)):
+        return
+    yield f"{told}."
+    found = together([gpu for beat in beats for gpu in beat.gpus])
+    if found and found.busy is not None and max(found.busy, found.memory_share) < FEW:
+        yield "More jobs may fit on a GPU: try a higher run.gpu_share, or smaller GPUs."
 
 
 def _cpu_hint(peaks: Sequence[Peaks]) -> Iterator[str]:

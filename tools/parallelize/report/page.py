@@ -27,6 +27,7 @@ from parallelize.report.lanes import LANES, lanes_chart
 from parallelize.report.svg import Goal, finished_chart, histogram, span_of
 from parallelize.report.table import columns
 from parallelize.runs.failed import group, see_one
+from parallelize.runs.gpu_use import together
 from parallelize.runs.silent import told_silent
 from parallelize.runs.spending import NOT_COUNTED, told_spent
 from parallelize.runs.status import RunState, RunStatus
@@ -102,6 +103,7 @@ def render(report: Report, hint: str = "") -> str:
         lanes_left_out=max(0, len(report.workers) - LANES),
         slowest=slowest(report),
         workers=report.workers[:WORKER_ROWS],
+        with_gpus=any(account.beat.gpus for account in report.workers),
         workers_left_out=max(0, len(report.workers) - WORKER_ROWS),
         groups=failure_groups(report, hint)[:GROUPS],
         groups_left_out=max(0, len(group(report.failures)) - GROUPS),
@@ -137,6 +139,7 @@ def environment(*packages: str) -> Environment:
         "size": show_size,
         "plural": plural,
         "usd": show_usd,
+        "together": together,
     }
     made.globals |= {"memory_share": memory_share, "disk_share": disk_share}
     return made

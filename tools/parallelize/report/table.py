@@ -20,7 +20,7 @@ MOST = 200_000
 COLUMNS = tuple(field.name for field in fields(File))
 
 _TEXTS = {"key", "state", "worker", "finished_at"}
-_FLOATS = {"seconds", "cpu_seconds"}
+_FLOATS = {"seconds", "cpu_seconds", "gpu_busy"}
 
 
 def columns(report: Report) -> dict[str, Any]:

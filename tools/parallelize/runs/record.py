@@ -332,6 +332,7 @@ def _record(context: Context, command: Words, setup: Words | None, packing: Pack
         halt_if_silent=settings.run.require_output is None,
         memory_bytes=settings.run.memory_per_job,
         gpus=settings.run.gpus_per_job,
+        gpu_share=settings.run.gpu_share,
         halt=settings.run.halt,
     )
     return Run(

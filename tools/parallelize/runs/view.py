@@ -85,6 +85,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "slots": beat.slots,
         "lane": beat.lane,
         "memory": _memory_json(beat),
+        "gpus": [gpu.model_dump() for gpu in beat.gpus],
         "running": list(beat.running),
         "handed_back": beat.handed_back,
         "reason": beat.reason,

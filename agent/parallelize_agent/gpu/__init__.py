@@ -1,0 +1,1 @@
+"""GPUs of this machine: which there are, whose they are, and how they do."""

@@ -1,0 +1,84 @@
+"""Which GPUs a slot has: pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parallelize_core.errors import UsageError
+from parallelize_core.run import Limits
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU: its place among those of the machine, N of its /dev/nvidiaN, and what it is.
+
+    `uuid` and `name` are empty where the driver's library cannot be asked.
+    """
+
+    index: int
+    minor: int
+    uuid: str = ""
+    name: str = ""
+
+    @property
+    def visible(self) -> str:
+        """What a program calls it that is told which GPUs to use."""
+        return self.uuid or str(self.index)
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return f"GPU {self.index}" + (f" ({self.name}, {self.uuid})" if self.uuid else "")
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """All GPUs of a machine in portions of `per_job`, each used by `share` slots."""
+
+    gpus: tuple[Gpu, ...] = ()
+    per_job: int = 0
+    share: int = 1
+
+    @classmethod
+    def of(cls, gpus: Sequence[Gpu], limits: Limits) -> Allotment:
+        """Return what a run's jobs have. Raises UsageError if there are too few for one."""
+        wanted, there = limits.gpus, len(gpus)
+        if there < wanted:
+            raise UsageError(
+                f"a job needs {_counted(wanted)}, and this machine has {there or 'none'}",
+                fix="choose machines with as many in workers.types, or a smaller run.gpus_per_job",
+            )
+        return cls(tuple(gpus), wanted, limits.gpu_share)
+
+    @property
+    def slots(self) -> int | None:
+        """How many jobs may run at once; None if they need no GPU."""
+        return self._portions * self.share if self.per_job else None
+
+    def serves(self, limits: Limits) -> bool:
+        """Whether the run still wants what it wanted when the worker started."""
+        return (limits.gpus, limits.gpu_share) == (self.per_job, self.share)
+
+    def of_slot(self, slot: int) -> tuple[Gpu, ...]:
+        """Return the GPUs of a slot, from 0; the first slots are spread over all GPUs."""
+        if not self.per_job:
+            return ()
+        first = slot % self._portions * self.per_job
+        return self.gpus[first : first + self.per_job]
+
+    @property
+    def _portions(self) -> int:
+        return len(self.gpus) // self.per_job
+
+
+def variables(gpus: Sequence[Gpu]) -> dict[str, str]:
+    """Return what tells programs and their libraries which GPUs are theirs."""
+    if not gpus:
+        return {}
+    visible = ",".join(gpu.visible for gpu in gpus)
+    return {"CUDA_VISIBLE_DEVICES": visible, "NVIDIA_VISIBLE_DEVICES": visible}
+
+
+def _counted(number: int) -> str:
+    return "1 GPU" if number == 1 else f"{number} GPUs"

@@ -1,0 +1,152 @@
+"""What a GPU needs in a container, as the machine's own tools describe it: device nodes, libraries.
+
+The Container Device Interface is a file that NVIDIA's toolkit writes (`nvidia-ctk cdi generate`).
+Of it are applied device nodes, variables, and those mounts that are libraries or programs. Hooks
+are programs of the machine that are to run in the container as root: they are not run. Two matter
+for computing: one makes the names by which libraries are looked for, and those are taken from the
+machine here; the other writes the image's cache of libraries, for which LD_LIBRARY_PATH stands in.
+
+https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import structlog
+from pydantic import BaseModel, Field, ValidationError
+
+from parallelize_agent.gpu.allotment import Gpu, variables
+from parallelize_core.errors import UsageError
+
+log = structlog.get_logger()
+
+FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+"""Where descriptions are; what is in the last comes first."""
+
+KIND = "nvidia.com/gpu"
+
+_FIX = (
+    "install NVIDIA's container toolkit, and: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+)
+
+
+class _Node(BaseModel):
+    path: str
+    host: str = Field(default="", alias="hostPath")
+
+
+class _Mount(BaseModel):
+    host: str = Field(alias="hostPath")
+    place: str = Field(alias="containerPath")
+
+
+class _Edits(BaseModel):
+    env: tuple[str, ...] | None = None
+    nodes: tuple[_Node, ...] | None = Field(default=None, alias="deviceNodes")
+    mounts: tuple[_Mount, ...] | None = None
+
+
+class _Device(BaseModel):
+    name: str
+    edits: _Edits = Field(default=_Edits(), alias="containerEdits")
+
+
+class _Spec(BaseModel):
+    kind: str
+    devices: tuple[_Device, ...] = ()
+    edits: _Edits = Field(default=_Edits(), alias="containerEdits")
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What is put into a container: `nodes` in /dev and `files` of the driver, by place.
+
+    Each is the machine's path, and where it is to be; a file's place is below a folder that the
+    container has for that. `links` have what they lead to, and their place.
+    """
+
+    nodes: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self) -> Iterator[str]:
+        """Go through them as `enter.py` takes them."""
+        for kind, pairs in (("dev", self.nodes), ("file", self.files), ("link", self.links)):
+            for source, place in pairs:
+                yield f"{kind}:{source}\n{place}"
+
+
+class Descriptions:
+    """All that the files in some folders say of NVIDIA's GPUs, by the names of those."""
+
+    def __init__(self, folders: Iterable[Path] = FOLDERS) -> None:
+        self._devices: dict[str, tuple[_Edits, ...]] = {}
+        for folder in folders:
+            for file in sorted(folder.glob("*")):
+                if file.suffix in {".json", ".yaml"} and (spec := _read(file)):
+                    both = {one.name: (one.edits, spec.edits) for one in spec.devices}
+                    self._devices |= both
+
+    def of(self, gpus: Sequence[Gpu]) -> Edits:
+        """Return what some GPUs need. Raises UsageError if one of them is not described."""
+        found = [edits for gpu in gpus for edits in self._of_one(gpu)]
+        nodes = (node for edits in found for node in edits.nodes or ())
+        mounts = [mount for edits in found for mount in edits.mounts or ()]
+        files = dict(_place(mount) for mount in mounts if _place(mount)[1])
+        pairs = (line.partition("=") for edits in found for line in edits.env or ())
+        return Edits(
+            tuple(dict.fromkeys((node.host or node.path, node.path) for node in nodes)),
+            tuple(files.items()),
+            tuple(_links(files)),
+            {name: value for name, _, value in pairs} | variables(gpus),
+        )
+
+    def _of_one(self, gpu: Gpu) -> tuple[_Edits, ...]:
+        for name in (gpu.uuid, str(gpu.index)):
+            if name in self._devices:
+                return self._devices[name]
+        there = f"there are {', '.join(self._devices)}" if self._devices else "there is none at all"
+        raise UsageError(
+            f"{gpu.label} cannot be used in an image: no CDI description of it is on this machine",
+            f"{there} in {' and '.join(map(str, FOLDERS))}",
+            _FIX,
+        )
+
+
+def _read(file: Path) -> _Spec | None:
+    """Read a description, which JSON is as well; None, and a line in the log, for what is none."""
+    import yaml  # noqa: PLC0415 - few workers have use for it
+
+    try:
+        spec = _Spec.model_validate(yaml.safe_load(file.read_bytes()))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        log.warning("CDI description not read", file=str(file), error=str(error)[:500])
+        return None
+    return spec if spec.kind == KIND else None
+
+
+def _place(mount: _Mount) -> tuple[str, str]:
+    """Return a file of the machine and its place in the driver's folder; "" if it has none."""
+    place = PurePosixPath(mount.place)
+    real = os.path.realpath(mount.host)
+    if not os.path.isfile(real):  # noqa: PTH113 - realpath is of os.path, too
+        return real, ""
+    if ".so" in place.suffixes:
+        return real, f"lib/{place.name}"
+    return real, f"bin/{place.name}" if place.parent.name in {"bin", "sbin"} else ""
+
+
+def _links(files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the further names that the machine has for libraries, such as libcuda.so.1."""
+    placed = set(files.values())
+    for folder in sorted({os.path.dirname(real) for real in files}):  # noqa: PTH120
+        for entry in Path(folder).glob("lib*.so*"):
+            place = f"lib/{entry.name}"
+            target = files.get(os.path.realpath(entry))
+            if entry.is_symlink() and target and place not in placed:
+                yield PurePosixPath(target).name, place
