@@ -8,7 +8,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from tests.strict_aws.rules import RULES
 from tests.strict_aws.rules.machines import offered
 
-from parallelize.settings import DEFAULT_TYPES
+from parallelize.setting_tables import DEFAULT_TYPES
 
 
 def rules() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from parallelize.settings import LaneTable, Resolved, WorkersTable
+from parallelize.setting_tables import LaneTable, WorkersTable
+from parallelize.settings import Resolved
 from parallelize_core.errors import UsageError
 from parallelize_core.lane import EXTRA, Lane
 

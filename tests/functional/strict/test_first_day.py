@@ -13,7 +13,7 @@ from parallelize.queues import delete_queues, make_queues
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.stall_diagnosis import explain
 from parallelize.runs.status import status_of
-from parallelize.settings import DEFAULT_TYPES
+from parallelize.setting_tables import DEFAULT_TYPES
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names

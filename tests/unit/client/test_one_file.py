@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from parallelize.operations.one_file import for_one
-from parallelize.settings import RunTable, resolve
+from parallelize.setting_tables import RunTable
+from parallelize.settings import resolve
 
 
 def checked(folder: Path, **run: object) -> RunTable:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from parallelize.runs.placeholders import as_text, split_template
 from parallelize.runs.record import command_words
-from parallelize.settings import RunTable
+from parallelize.setting_tables import RunTable
 from parallelize_core.errors import UsageError
 from parallelize_core.template import Given
 

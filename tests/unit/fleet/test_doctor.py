@@ -24,7 +24,7 @@ from parallelize.operations.findings import (
     judge_requests,
     judge_stack,
 )
-from parallelize.settings import WorkersTable
+from parallelize.setting_tables import WorkersTable
 
 KINDS = [kind()]
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

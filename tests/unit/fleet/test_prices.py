@@ -8,7 +8,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from parallelize.fleet import machine_table, prices
-from parallelize.settings import DEFAULT_TYPES
+from parallelize.setting_tables import DEFAULT_TYPES
 
 TYPES = ("c7i.xlarge", "c6i.xlarge")
 

@@ -10,7 +10,7 @@ from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.rates import shipped
 from parallelize.fleet.show import describe_leftovers, describe_plan
-from parallelize.settings import DEFAULT_TYPES
+from parallelize.setting_tables import DEFAULT_TYPES
 from parallelize_core.config import MAX_USER_DATA_BYTES
 
 DRY_RUN_COLUMNS = len("(dry run) ")

@@ -42,7 +42,7 @@ from parallelize.operations.findings import (
 )
 from parallelize.operations.machine_types import machine_types
 from parallelize.runs import old_versions
-from parallelize.settings import WorkersTable
+from parallelize.setting_tables import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural
 from parallelize_core.aws_errors import response_of, translated, with_profile

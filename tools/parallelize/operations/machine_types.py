@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parallelize.context import Context
 from parallelize.fleet.requirements import ANY, NONE, Requirements, matching_types
-from parallelize.settings import ARCHITECTURES
+from parallelize.setting_tables import ARCHITECTURES
 from parallelize.units import Span, parse_counts, parse_sizes
 
 

@@ -36,7 +36,8 @@ from parallelize.runs.output_names import Refusal
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, told_silent
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch
-from parallelize.settings import AwsTable, Resolved, RunTable, Table
+from parallelize.setting_tables import AwsTable, RunTable, Table
+from parallelize.settings import Resolved
 from parallelize_core.errors import NothingToDoError, ServiceError
 from parallelize_core.files import S3
 from parallelize_core.result import Result

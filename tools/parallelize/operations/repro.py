@@ -20,7 +20,8 @@ from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.placeholders import as_text
 from parallelize.runs.record import load_run
 from parallelize.runs.stored_once import fetch_zip
-from parallelize.settings import OutputTable, Resolved, RunTable
+from parallelize.setting_tables import OutputTable, RunTable
+from parallelize.settings import Resolved
 from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of

@@ -8,7 +8,7 @@ from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.queues import Queues
 from parallelize.runs.command_check import check_script
-from parallelize.settings import AgentTable
+from parallelize.setting_tables import AgentTable
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import UsageError
 

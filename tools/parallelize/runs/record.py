@@ -34,7 +34,7 @@ from parallelize.runs.recipe import Recipe, publish_recipe, recipe_of
 from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.runs.stored_once import environment_of, listed, send_environment
-from parallelize.settings import ARCHITECTURES, OutputTable, RunTable, WorkersTable
+from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout
