@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.functional.client.conftest import Project
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
@@ -24,3 +25,20 @@ def test_each_look_of_a_watch_is_a_line_of_json(project: Project) -> None:
         *_, last = map(json.loads, watching.stdout)
     assert (first["schema"], first["done"], last["done"]) == (1, 0, 2)
     assert watching.returncode == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["lines", "json"])
+def test_a_watch_ends_when_the_sample_that_was_enqueued_is_done(
+    project: Project, words: tuple[str, ...]
+) -> None:
+    project.add("a.tif", "b.tif")
+    assert project.call("prep") == 0
+    assert project.call("enqueue", "--limit", "1") == 0
+    queue = project.context.queues.main
+    queue.delete([message.receipt for message in queue.receive(10, 5, 60)])
+    project.finish("a.tif", "a.out")
+    watching = subprocess.run(
+        [PROGRAM, "status", "--watch", *words], capture_output=True, text=True, check=True
+    )
+    told = " ".join((watching.stdout + watching.stderr).split())
+    assert "1 result still missing: parallelize enqueue" in told

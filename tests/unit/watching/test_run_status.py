@@ -231,6 +231,23 @@ def test_after_a_sample_that_is_done_it_says_what_is_missing() -> None:
     assert "1 result still missing: parallelize enqueue" in said
 
 
+@pytest.mark.parametrize(
+    ("sent", "finished", "done"),
+    [(2, "ab", True), (2, "a", False), (3, "ab", False), (0, "", False)],
+    ids=["all that was sent", "not all that was sent", "everything was sent", "nothing was sent"],
+)
+def test_a_sample_is_done_when_all_that_was_sent_has_a_result(
+    sent: int, finished: str, done: bool
+) -> None:
+    scene = Scene()
+    scene.prepare("a", "b", "c", sent=sent)
+    for key in finished:
+        scene.finish(key)
+    assert status_of(scene.snapshot()).sample_done is done
+    scene.beat("w1")
+    assert not status_of(scene.snapshot()).sample_done
+
+
 def test_it_says_that_no_worker_has_come() -> None:
     scene = Scene(queue=RunCounts(1, 0, 0))
     scene.prepare("a")

@@ -13,7 +13,9 @@ from parallelize.options import NOTHING, SWITCH, Common, Json
 def status(
     *,
     watch_: Annotated[
-        bool, SWITCH, Parameter(name="--watch", help="Update until every file has a result.")
+        bool,
+        SWITCH,
+        Parameter(name="--watch", help="Update until every file that was enqueued has a result."),
     ] = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -26,17 +28,17 @@ def status(
     from parallelize.operations.status import make_look
     from parallelize.runs.ownership import tell_whose
     from parallelize.runs.view import as_json, page
-    from parallelize.runs.watch import open_view, watch
+    from parallelize.runs.watch import comes_to_rest, open_view, watch
 
     context = open_context(common)
     tell_whose(context)
     look = make_look(context)
     limit = context.settings.workers.max_cost
     if watch_ and json:
-        watch(look, lambda now: answer_json(as_json(now, limit)), lambda now: now.finished)
+        watch(look, lambda now: answer_json(as_json(now, limit)), comes_to_rest)
     elif watch_:
         with open_view() as view:
-            watch(look, view, lambda now: now.finished)
+            watch(look, view, comes_to_rest)
     elif json:
         answer_json(as_json(look(), limit))
     else:

@@ -107,6 +107,11 @@ class RunStatus:
         return self.left == 0
 
     @property
+    def sample_done(self) -> bool:
+        """Whether all jobs that were sent have results, others are unsent, and nobody works."""
+        return 0 < self.left <= self.unsent < self.total and not self.alive
+
+    @property
     def cost(self) -> float:
         """About what the run has cost so far, in US dollars."""
         return self.spent.total

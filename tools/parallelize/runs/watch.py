@@ -51,6 +51,11 @@ def watch(
         sleep(max(interval_seconds, LISTING_SHARE * (time.monotonic() - began)))
 
 
+def comes_to_rest(status: RunStatus) -> bool:
+    """Whether nothing more will happen by itself, because all that was sent is done."""
+    return status.finished or status.sample_done
+
+
 @contextmanager
 def open_view(footer: str = FOOTER) -> Iterator[View]:
     """Give the view that suits what stderr is, or the notebook's."""
@@ -64,7 +69,7 @@ def open_view(footer: str = FOOTER) -> Iterator[View]:
     with Live(console=console, auto_refresh=False) as live:
 
         def show(status: RunStatus) -> None:
-            ending = [] if status.finished else ["", footer]
+            ending = [] if comes_to_rest(status) else ["", footer]
             told = printable("\n".join([*page(status, console.width), *ending]))
             live.update(Text(told, no_wrap=True, overflow="crop"), refresh=True)
 
@@ -91,7 +96,7 @@ class LogView:
             self._tell(f"{now} {status.run} {change}")
         if self._clock() >= self._due or self._is_turn(status):
             self._tell(f"{now} {log_line(status)}")
-            if self._before and status.why and not status.alive:
+            if (self._before or status.sample_done) and status.why and not status.alive:
                 self._tell(f"{now} {status.run} {status.why}")
             self._due = self._clock() + LINE_SECONDS
         self._before = status
