@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
+from parallelize.fleet.machine_table import TABLE
 from parallelize.operations.report import listed_prices
 from parallelize.project import PROJECT_FILE
 from parallelize_core.heartbeat import Heartbeat
@@ -213,8 +214,9 @@ def test_list_prices_are_asked_for_the_types_of_workers_that_knew_their_own(
         server.shutdown()
 
 
-def test_a_price_list_that_does_not_answer_leaves_the_comparison_out(
+def test_if_the_price_list_does_not_answer_what_is_in_the_shipped_table_is_compared(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", CLOSED)
-    assert listed_prices(project.context, [worker()]) == {}
+    workers = [worker(), worker(type="u-12tb1.112xlarge")]
+    assert listed_prices(project.context, workers) == {"c7i.xlarge": TABLE["c7i.xlarge"]}
