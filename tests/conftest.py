@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,20 @@ for name in [*os.environ]:
     if name.startswith(("AWS_", "PARALLELIZE_")):
         del os.environ[name]
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+@pytest.fixture(autouse=True)
+def variables_stay_as_they_were() -> Iterator[None]:
+    """Undo what a test does to the variables of this process: `--local` leads it elsewhere."""
+    before = dict(os.environ)
+    yield
+    # pytest's own, PYTEST_CURRENT_TEST, changes all the time.
+    for name in [*os.environ.keys() - before.keys()]:
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value and not name.startswith("PYTEST_"):
+            os.environ[name] = value
+
 
 HERE = Path(__file__).parent
 REAL_PROCESSES = [HERE / name for name in ("e2e", "image", "conformance", "functional")]

@@ -34,7 +34,7 @@ until grep -q '^Ready' "$state/server.log"; do
   sleep 0.2
 done
 # Not what records say, which is the same in every store.
-CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q -n 2 --dist worksteal \
+CONFORMANCE_ENDPOINT=http://127.0.0.1:$port "$python" -m pytest -q -n 3 --dist worksteal \
   tests/conformance tests/e2e/test_accidents.py \
   tests/functional/client tests/functional/core \
   --ignore=tests/functional/client/test_image.py \

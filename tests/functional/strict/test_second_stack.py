@@ -1,10 +1,13 @@
 """A second stack beside the first, in one account and region: neither sees the other's runs."""
 
+from pathlib import Path
+
 import pytest
 from tests.functional.fleet.calls import needs, recorded_answers, template_contents
 from tests.functional.fleet.iam import allows
 from tests.functional.fleet.test_needed_rights import LIFE
 
+from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
@@ -56,9 +59,9 @@ def test_everything_that_a_second_stack_makes_has_its_name(account, stacks):
     assert {name.partition("-worker-vpc-")[0] for name in ours} == {"parallelize", "lab"}
 
 
-def prepared(account, stack, run):
+def prepared(account, stack, run, lanes=()):
     """Let a run of this name be in the stack's own bucket and queues."""
-    account.prepare(run, stack=stack, bucket=BUCKETS[stack])
+    account.prepare(run, stack=stack, bucket=BUCKETS[stack], lanes=lanes)
 
 
 def test_a_run_of_one_stack_is_not_seen_by_the_other(account, stacks, parallelize):
@@ -96,7 +99,8 @@ def life(account, stacks, parallelize):
     """What a launcher of the second stack needs for all that launchers do."""
     account.client("ssm").put_parameter(Name="/parallelize/ami", Value=account.image, Type="String")
     for run in ("one", "two"):
-        prepared(account, "lab", run)
+        prepared(account, "lab", run, lanes=[Lane.STEADY])
+    Path("parallelize.toml").write_text("[workers.steady]\n")
     with recorded_answers() as (calls, seen):
         parallelize("doctor", "--run", "one", *LAB)
         for words in (one for one in LIFE if "--ami stock" not in one):
