@@ -66,7 +66,7 @@ def test_check_shows_why_dependencies_cannot_be_installed(scripted: Shell, index
     process = scripted.start("check", "inputs/a.txt")
     said = " ".join(process.communicate()[1].split())
     assert process.returncode == 6
-    assert "the installation of the dependencies in pylock.toml has failed" in said
+    assert "the installation of the dependencies in pylock.toml failed" in said
     assert "what its set-up printed is above" in said
     assert "| error: " in said
 
