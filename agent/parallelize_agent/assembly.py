@@ -152,23 +152,13 @@ class Assembly:
         fitness = Fitness(self._peers, config.max_unfit, self._end_as_unfit, heartbeat.beat)
         pauser = self._pauser(lambda: worker.pipeline.size)
         breaker = self._breaker(pauser)
-        silence = SilenceBreaker(config.layout, self._open_patient(config.bucket), pauser)
-        judge = Judge(
-            identity.worker, self._run, self._peers, fitness, breaker, silence, self._lanes
-        )
         segments = SegmentWriter(
             self._records, config.layout, identity.worker, int(identity.started * 1000)
         )
+        judge = self._judge(fitness, breaker, pauser)
+        stage_out = self._stage_out(judge, identity.hourly_usd, segments)
         knowledge = self._knowledge()
-        stages = Stages(
-            self._stage_in(),
-            execute,
-            self._stage_out(judge, identity.hourly_usd, segments),
-            self._scratch,
-            self.files,
-            config.later_seconds,
-            knowledge.memory.kills,
-        )
+        stages = self._stages(execute, stage_out, knowledge)
         pipeline = Pipeline(stages, slots, slots + config.transfers, settled, knowledge.memory)
         worker = Worker(
             config=config,
@@ -313,6 +303,15 @@ class Assembly:
 
     def _checkpointer(self, pipeline: Pipeline) -> Checkpointer:
         return Checkpointer(lambda: pipeline.jobs(Stage.RUNNING), self._checkpoints, self._shutdown)
+
+    def _judge(self, fitness: Fitness, breaker: CircuitBreaker, pauser: Pauser) -> Judge:
+        name, layout = self.instance.worker, self.config.layout
+        silence = SilenceBreaker(layout, self._open_patient(self.config.bucket), pauser)
+        return Judge(name, self._run, self._peers, fitness, breaker, silence, self._lanes)
+
+    def _stages(self, execute: Execute, stage_out: StageOut, knowledge: Knowledge) -> Stages:
+        own = self._scratch, self.files, self.config.later_seconds, knowledge.memory.kills
+        return Stages(self._stage_in(), execute, stage_out, *own)
 
     def _stage_in(self) -> StageIn:
         return StageIn(

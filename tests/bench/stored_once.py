@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 from tests.bench.local_run import show
 
@@ -64,16 +63,6 @@ class CountingStore(InMemoryStore):
         self.calls += 1
         self.sent += len(body)
         return super().put(key, body, condition, metadata)
-
-    def put_file(
-        self,
-        key: str,
-        file: IO[bytes],
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
-        file.seek(0)
-        return self.put(key, file.read(), condition, metadata)
 
 
 class Bench:

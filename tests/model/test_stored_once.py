@@ -96,7 +96,7 @@ class World:
 def actors(
     archive: Path, sweeps: Sequence[Sweep], sending: Send = send, crash: tuple[int, int] = (-1, -1)
 ) -> list[Actor]:
-    """The `prep`, and beside it so many sweeps, one of which dies before a call."""
+    """The `prep`, and beside it a number of sweeps, one of which dies before a call."""
     made = [Actor("prep", lambda store: sending(store, archive))]
     made += [Actor(f"sweep {n}", one) for n, one in enumerate(sweeps)]
     if crash[0] >= 0:
@@ -107,7 +107,7 @@ def actors(
 def search(
     archive: Path, sweeps: Sequence[Sweep], changes: int, sending: Send = send, crash_at: int = -1
 ) -> int:
-    """Try all orders with so many changes of who is at work; return how many it was."""
+    """Try all orders with up to that number of switches; return how many orders there were."""
     count = 0
     lengths = {0: SENDING, **{1 + n: SWEEPING for n in range(len(sweeps))}}
     for plan in plans(lengths, changes):

@@ -7,7 +7,7 @@ They are in tests/bench/figures/engine.json, as `python -m tests.bench.engine --
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -163,11 +163,18 @@ def _draw_goal(chart: Chart, scale: float, height: int) -> str:
 
 def with_table(page: str, report: Report) -> str:
     """Return the page with its table made from these figures."""
-    head, _, rest = page.partition(START)
-    _, _, tail = rest.partition(END)
-    machine = ", ".join(f"{name}: {value}" for name, value in report.machine.items())
-    table = "\n".join(_table(report))
-    return f"{head}{START}{table}\n\nTaken on {machine}.\n{END}{tail}"
+    return replace_table(page, (START, END), _table(report), report.machine)
+
+
+def replace_table(
+    page: str, marks: tuple[str, str], lines: Iterable[str], machine: Mapping[str, object]
+) -> str:
+    """Return the page with other lines between two marks, and what they were taken on."""
+    head, _, rest = page.partition(marks[0])
+    _, _, tail = rest.partition(marks[1])
+    taken_on = ", ".join(f"{name}: {value}" for name, value in machine.items())
+    table = "\n".join(lines)
+    return f"{head}{marks[0]}{table}\n\nTaken on {taken_on}.\n{marks[1]}{tail}"
 
 
 def _table(report: Report) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.bench.engine.charts import CHARTS, PAGE, Bar, Chart, draw
+from tests.bench.engine.charts import CHARTS, PAGE, Bar, Chart, draw, replace_table
 from tests.bench.engine.figures import Figure, Report
 from tests.bench.small_cloud.process import ROOT
 
@@ -45,11 +45,7 @@ def _bar(figure: Figure, *, several: bool) -> Bar:
 
 def with_table(page: str, report: Report) -> str:
     """Return the page with its table made from these figures."""
-    head, _, rest = page.partition(START)
-    _, _, tail = rest.partition(END)
-    machine = ", ".join(f"{name}: {value}" for name, value in report.machine.items())
-    table = "\n".join(_table(report))
-    return f"{head}{START}{table}\n\nTaken on {machine}.\n{END}{tail}"
+    return replace_table(page, (START, END), _table(report), report.machine)
 
 
 def _table(report: Report) -> Iterator[str]:

@@ -125,7 +125,7 @@ def test_it_waits_for_the_last_words_of_those_that_it_ends() -> None:
     assert len(looks) == 2
 
 
-def test_it_does_not_wait_for_ever() -> None:
+def test_it_waits_no_longer_than_it_is_told_to() -> None:
     store, layout = InMemoryStore(), RunLayout(Location("bucket"), "r")
     mute = Heartbeat(worker="i-1", state=WorkerState.BUSY, started=0, seen=time.time(),
                      interval_seconds=30)  # fmt: skip

@@ -233,7 +233,7 @@ def failed(account):
 
 
 @pytest.mark.parametrize("status", ["ROLLBACK_COMPLETE", "DELETE_FAILED"])
-def test_a_stack_that_failed_is_taken_away_and_made_anew(failed, parallelize, status):
+def test_a_stack_that_failed_is_removed_and_made_again(failed, parallelize, status):
     before = moto_stack(failed)
     before.status = status
     code, _, err = parallelize("setup", "--yes")
@@ -243,7 +243,7 @@ def test_a_stack_that_failed_is_taken_away_and_made_anew(failed, parallelize, st
     assert moto_stack(failed).status == "CREATE_COMPLETE"
 
 
-def test_a_dry_run_only_says_that_a_failed_stack_would_be_made_anew(failed, parallelize):
+def test_a_dry_run_only_says_that_a_failed_stack_would_be_made_again(failed, parallelize):
     code, _, err = parallelize("setup", "--dry-run")
     assert code == 0
     assert "(dry run) would delete the stack parallelize, and make it again" in err

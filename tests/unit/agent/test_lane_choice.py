@@ -88,7 +88,7 @@ class End:
         return 1000
 
     def take(self, times: int) -> int:
-        """Return how many of so many jobs go to the steady lane."""
+        """Return how many of the jobs go to the steady lane."""
 
         async def ask() -> int:
             return sum([await self.tail.takes() for _ in range(times)])

@@ -12,7 +12,7 @@ from parallelize_core.errors import UsageError
 
 
 def with_gpus(**kinds: int) -> Facts:
-    """Return facts of a region whose types have so many GPUs."""
+    """Return facts of a region whose types have that number of GPUs."""
     found = tuple(
         replace(pool, type=replace(pool.type, gpus=count))
         for name, count in kinds.items()

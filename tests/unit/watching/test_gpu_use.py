@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def beat(*gpus: tuple[int, float | None]) -> Heartbeat:
-    """Return the heartbeat of a worker whose GPUs have used so many GiB and were so busy."""
+    """Return a heartbeat with this use of GPUs: GiB, and the share of time busy."""
     used = tuple(
         GpuUse(uuid=f"GPU-{n}", memory_bytes=gib * GIB, memory_total_bytes=16 * GIB, busy=busy)
         for n, (gib, busy) in enumerate(gpus)

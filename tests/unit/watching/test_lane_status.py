@@ -16,7 +16,7 @@ NONE = QueueCounts(0, 0, 0)
 
 
 def status(*, main: int = 0, large: int = 0, workers: tuple[Lane, ...] = ()) -> RunStatus:
-    """Return the status of a run with so many messages, and these workers."""
+    """Return the status of a run with these messages and workers."""
     lanes = {Lane.LARGE: QueueCounts(large, 0, 0), Lane.STEADY: NONE}
     scene = Scene(queue=RunCounts(main + large, 0, 0, lanes))
     scene.prepare("a", "b", "c")
