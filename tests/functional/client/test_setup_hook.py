@@ -157,3 +157,32 @@ def print_config(project: Project, capsys: Captured) -> AgentConfig:
     printed = capsys.readouterr().out
     assert json.loads(printed)["run"] == project.run
     return AgentConfig.decode(printed, "stdout")
+
+
+def test_the_log_of_a_set_up_that_no_worker_has_ended_is_to_come(
+    configured: Project, capsys: Captured
+) -> None:
+    write_setup(configured, "#!/bin/sh\n")
+    assert configured.call("prep") == 0
+    assert configured.call("logs", "--setup") == 3
+    assert "no set-up has ended on a worker yet" in capsys.readouterr().err
+
+
+def test_a_run_without_a_set_up_is_not_said_to_wait_for_one(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    assert project.call("prep") == 0
+    assert project.call("logs", "--setup") == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "have nothing to set up" in told
+    assert "parallelize logs FILE" in told
+
+
+def test_the_log_of_a_set_up_of_a_run_that_does_not_exist_says_so(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    assert project.call("logs", "--setup", "--run", "other") == 2
+    assert 'there is no run "other"' in capsys.readouterr().err

@@ -15,7 +15,7 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
     exactly.
     """
     from parallelize.context import open_context
-    from parallelize.runs.catalog import Catalog, as_json, listing
+    from parallelize.runs.catalog import Catalog, as_json, listing, remarks
 
     context = open_context(common)
     found = Catalog(context.store, context.base).runs()
@@ -27,3 +27,5 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
         return
     for line in listing(found, time.time()):
         answer(line)
+    for line in remarks(found):
+        say(line)

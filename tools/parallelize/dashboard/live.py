@@ -12,7 +12,7 @@ from parallelize.queues import RunCounts
 from parallelize.report.data import Gathered, Provenance, Report, make_report
 from parallelize.runs.history import History, HistoryReader, read_attempts, read_finished
 from parallelize.runs.merge import all_jobs
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import VIEW_SECONDS, Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
@@ -52,7 +52,12 @@ class LiveRun:
     def __init__(self, place: Place, run: str) -> None:
         self._place = place
         self._run = run
-        self._reader = Reader(place.store, place.layout(run), lambda: place.count(run))
+        self._reader = Reader(
+            place.store,
+            place.layout(run),
+            lambda: place.count(run),
+            patience_seconds=VIEW_SECONDS,
+        )
         self._history = HistoryReader(place.store, place.layout(run))
 
     def look(self) -> Picture:
