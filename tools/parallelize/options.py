@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from parallelize.choice import VARIABLE
 from parallelize.completers import complete_run
+from parallelize_core.errors import UsageError
 
 COMMON = Group("Common options", sort_key=90)
 
@@ -203,6 +204,30 @@ class What:
 
 
 WHAT = What()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Rehearsal:
+    """Which part of AWS is tried for real, and where that is written down."""
+
+    live: Annotated[
+        bool, SWITCH, Parameter(help="Try real AWS calls; at most $0.001. Asks first.")
+    ] = False
+    machine: Annotated[
+        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
+    ] = False
+    transcript: Annotated[
+        Path | None, Parameter(help="With --live: the file that records its calls.")
+    ] = None
+
+    def check(self) -> None:
+        """Raise UsageError for flags that mean nothing without --live."""
+        if (self.machine or self.transcript) and not self.live:
+            raise UsageError("--machine and --transcript go with --live")
+
+
+NO_REHEARSAL = Rehearsal()
 
 
 @Parameter(name="*")

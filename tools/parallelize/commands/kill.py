@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, say, show_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 
 
@@ -16,8 +16,7 @@ def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHIN
 
     context = open_context(common)
     if dry_run:
-        for line in operation.planned(context):
-            say_plan(line)
+        show_plan(operation.planned(context), json=json)
         return
     operation.check_owner(context)
     statement = operation.terminate_run(context)

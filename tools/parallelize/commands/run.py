@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.console import answer, answer_json, say, show_plan
 from parallelize.options import (
     NO_WORK,
     NOT_SAID,
@@ -63,8 +63,7 @@ def run(
         if joblog:
             check_joblog(joblog)
         if dry_run:
-            for line in operation.planned(context, folder, asked.again):
-                say_plan(line)
+            show_plan(operation.planned(context, folder, asked.again), json=json)
             return 0
         ended = operation.run(context, folder, local=common.local, again=asked.again, log=joblog)
     for line in ended.lines:
