@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from cyclopts import Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from parallelize.choice import VARIABLE
 from parallelize.completers import complete_run
@@ -81,6 +82,21 @@ class Common:
 
 
 NOTHING = Common()
+
+
+def common_of(tokens: Sequence[str]) -> Common:
+    """Return the common flags among the words of a command line; none if one of them is wrong."""
+    app = App(help_flags=(), version_flags=())
+
+    @app.default
+    def take(*, common: Common = NOTHING) -> None:
+        """Take the common flags, and no others."""
+
+    try:
+        _, bound, *_ = app.parse_known_args(tokens)
+    except CycloptsError:
+        return NOTHING
+    return cast("Common", bound.arguments.get("common", NOTHING))
 
 
 @Parameter(name="*")

@@ -1,4 +1,4 @@
-"""`--dry-run --json`: the plan as one document on stdout, from every command that has both flags."""
+"""`--dry-run --json`: the plan as one document on stdout, from each command with both flags."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLANNED = {
     "kill": ["kill"],
     "clean": ["clean"],
 }
-"""Command lines of those that plan the work of a run; `finished.txt` has failed, another is left."""
+"""Command lines of those that plan the work of a run."""
 
 ELSEWHERE = {"launch", "setup", "doctor"}
 """Their plans are AWS's business, and tried beside what they do there."""

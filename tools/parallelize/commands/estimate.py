@@ -27,8 +27,8 @@ def estimate(
     context = open_context(common)
     chosen = operation.choose(context, sample)
     if dry_run:
-        told = f"would run {chosen.files} on one worker, for real; {chosen.left:,} would be left"
-        show_plan([told], json=json)
+        line = f"would run {chosen.files} on one worker, for real; {chosen.left:,} would be left"
+        show_plan([line], json=json)
         return
     told = operation.estimate(context, chosen)
     if json:

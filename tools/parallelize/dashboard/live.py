@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -77,7 +76,7 @@ class LiveRun:
         """Ask EC2 for more, and make the proposed commands name this run."""
         if status.why and not snapshot.run.paused:
             status = self._place.explain(status)
-        hint = shlex.split(self._place.hint(self._run))
+        hint = self._place.hint(self._run)
         return replace(status, why=status.why and repeat_flags(status.why, hint))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Site
 from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
-from parallelize.hints import repeat_flags
 from parallelize.operations.status import count_queue
 from parallelize.options import Common
 from parallelize.runs.record import find_run
@@ -44,11 +42,7 @@ def place_of(context: Context, common: Common) -> Place:
         return context.hint if run == context.run else replace(common, run=run or None).again()
 
     def tell(error: Exception, run: str) -> ParallelizeError | None:
-        words = shlex.split(hint(run))
-        told = explain(error, words)
-        if told and told.fix:
-            told.fix = repeat_flags(told.fix, words)
-        return told
+        return explain(error, hint=hint(run))
 
     return Place(
         store=context.store,

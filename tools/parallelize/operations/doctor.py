@@ -6,7 +6,6 @@ finding, and never ends the others.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -53,12 +52,11 @@ from parallelize_core.version import VERSION
 
 def diagnose(context: Context, *, local: bool) -> list[Finding]:
     """Make all checks of AWS, or of the local cloud; fixes have the flags that were given."""
-    given = shlex.split(context.hint)
     checks = LOCAL_CHECKS if local else CHECKS
     if context.settings.run.gpus_per_job and not local:
         checks = {**checks, "gpus": check_gpus}
     found = examine(context, checks)
-    return [replace(one, fix=repeat_flags(one.fix, given)) for one in found]
+    return [replace(one, fix=repeat_flags(one.fix, context.hint)) for one in found]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -44,7 +43,7 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
 
 def with_flags(context: Context, status: RunStatus) -> RunStatus:
     """Let the commands that `why` proposes mean this very run."""
-    return replace(status, why=status.why and repeat_flags(status.why, shlex.split(context.hint)))
+    return replace(status, why=status.why and repeat_flags(status.why, context.hint))
 
 
 def make_reader(context: Context, patience_seconds: float | None = None) -> Reader:
