@@ -24,7 +24,7 @@ DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and d
 Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask.")]
 LaneName = Annotated[
     Literal["main", "large", "steady"],
-    Parameter(name="--lane", help="The lane whose workers are meant: main, large or steady."),
+    Parameter(name="--lane", help="Which lane's workers: main, large or steady."),
 ]
 Force = Annotated[bool, SWITCH, Parameter(help="Override the safety checks.")]
 
@@ -209,9 +209,9 @@ AS_SET = Machines()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class What:
-    """What may go: `keep_outputs` spares the outputs, `yes` the question.
+    """What `clean` may delete: `keep_outputs` spares the outputs, `yes` the question.
 
-    `force` lets the data go although workers that are not EC2's, and so not ended, need it.
+    `force` deletes the data although workers outside EC2, which are not ended, need it.
     """
 
     keep_outputs: Annotated[bool, SWITCH, Parameter(help="Keep the outputs.")] = False

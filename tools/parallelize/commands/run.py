@@ -38,7 +38,7 @@ def run(
     again: Annotated[
         bool,
         SWITCH,
-        Parameter(help="Process finished files once more: those named as WORDS, or all."),
+        Parameter(help="Process finished files again: those named as WORDS, or all."),
     ] = False,
     work: Work = NO_WORK,
     finished: Finished = NOT_SAID,
@@ -48,8 +48,8 @@ def run(
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
 
-    Exits with 0 when every file has succeeded, with 1 when some have not. One
-    that produced no output, of several, counts as a success only with
+    Exits with 0 when every file has succeeded, with 1 when some have not. A
+    file without an output, among several, counts as a success only with
     run.require_output = false.
     """
     from parallelize.operations import run as operation

@@ -9,10 +9,10 @@ from parallelize.options import NOTHING, Common, Json
 
 
 def runs(*, json: Json = False, common: Common = NOTHING) -> None:
-    """List the runs of the bucket, the newest first, and whether anybody works on them.
+    """List the runs of the bucket, the newest first, and how many workers are active.
 
-    It reads no results: done and failed are what the workers say, `status` counts
-    exactly.
+    Done and failed are what the workers report; `status` counts the results
+    themselves.
     """
     from parallelize.context import open_context
     from parallelize.runs.catalog import Catalog, as_json, listing, remarks

@@ -38,4 +38,4 @@ def stop(
         there = plural(len(before.machines), "worker")
         say(f"{there} still there; parallelize status --watch{context.hint}")
     else:
-        say("left: no machine (checked)")
+        say("left: no machine (verified)")

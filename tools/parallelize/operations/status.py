@@ -19,7 +19,7 @@ from parallelize_core.layout import RunLayout
 
 
 def make_look(context: Context) -> Callable[[], RunStatus]:
-    """Return what looks how the run is doing, and why if it stands still.
+    """Return a function that looks how the run is doing, and why it stands still if it does.
 
     Tells if the queues and machines of its name are another run's, which explain nothing.
     """
