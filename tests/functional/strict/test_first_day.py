@@ -14,9 +14,11 @@ from parallelize.runs.snapshot import Reader
 from parallelize.runs.stall_diagnosis import explain
 from parallelize.runs.status import status_of
 from parallelize.setting_tables import DEFAULT_TYPES
+from parallelize_agent.machine.group import hold
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
+from parallelize_core.pause import HELD_PROCESSES
 
 PERSISTENT = ("--fleet", "persistent", "--run", "scans")
 
@@ -129,6 +131,41 @@ def test_scale_outlasts_a_group_that_is_busy(account, scans, parallelize, wanted
     assert parallelize("scale", str(wanted), "--run", "scans")[0] == 0
     assert refused(account, BusyGroup)
     assert account.group("scans")["DesiredCapacity"] == wanted
+
+
+@pytest.fixture
+def busy(account, scans, parallelize):
+    """A group that is starting or ending machines, as it may be whenever somebody calls."""
+    assert parallelize("launch", "2", *PERSISTENT)[0] == 0
+    rule = account.strict.rule(BusyGroup)
+    rule.windows.open("parallelize-scans", rule.seconds)
+    account.strict.refusals.clear()
+    return account
+
+
+def is_held(account):
+    found = {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
+    return set(HELD_PROCESSES) <= found
+
+
+def test_a_second_launch_outlasts_a_group_that_is_busy(busy, parallelize):
+    code, _, err = parallelize("launch", "4", *PERSISTENT)
+    assert code == 0, err
+    assert refused(busy, BusyGroup)
+    assert busy.group("scans")["DesiredCapacity"] == 4
+
+
+def test_stop_holds_a_group_that_is_busy(busy, parallelize):
+    code, _, err = parallelize("stop", "--run", "scans")
+    assert code == 0, err
+    assert refused(busy, BusyGroup)
+    assert is_held(busy)
+
+
+def test_a_worker_holds_a_group_that_is_busy(busy):
+    hold(ComputeClients.make(busy.session).autoscaling, "parallelize-scans", lambda: True)
+    assert refused(busy, BusyGroup)
+    assert is_held(busy)
 
 
 def test_a_disk_is_as_large_as_the_images_snapshot(account, scans, parallelize, monkeypatch):

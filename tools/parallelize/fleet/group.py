@@ -105,7 +105,7 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     if found is None:
         outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, whole)), say)
     else:
-        _tag(autoscaling, whole.pop("Tags"))
+        outlast(BUSY_GROUP, partial(_tag, autoscaling, whole.pop("Tags")), say)
         whole = _no_smaller(whole, found)
         _from_template(partial(_update, autoscaling, **whole))
         resume(autoscaling, name)
@@ -195,15 +195,23 @@ def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
     return None
 
 
-@translated("Auto Scaling")
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start nothing more; its workers go on."""
+    outlast(BUSY_GROUP, lambda: _hold(autoscaling, name), say)
+
+
+@translated("Auto Scaling")
+def _hold(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
-@translated("Auto Scaling")
 def resume(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start workers again."""
+    outlast(BUSY_GROUP, lambda: _resume(autoscaling, name), say)
+
+
+@translated("Auto Scaling")
+def _resume(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
