@@ -1,8 +1,10 @@
 """What the layer has found: the first day with a real account, one surprise after the other."""
 
 import pytest
+from botocore.config import Config
 from tests.functional.fleet.conftest import BUCKET
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
+from tests.strict_aws.rules.logs import NewStream
 from tests.strict_aws.rules.machines import EndedAtOnce, offered
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
 from tests.strict_aws.rules.templates import NewTemplate
@@ -15,6 +17,7 @@ from parallelize.runs.stall_diagnosis import explain
 from parallelize.runs.status import status_of
 from parallelize.setting_tables import DEFAULT_TYPES
 from parallelize_agent.machine.group import hold
+from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
@@ -166,6 +169,21 @@ def test_a_worker_holds_a_group_that_is_busy(busy):
     hold(ComputeClients.make(busy.session).autoscaling, "parallelize-scans", lambda: True)
     assert refused(busy, BusyGroup)
     assert is_held(busy)
+
+
+def test_a_workers_first_lines_are_taken_by_a_stream_that_is_new(account):
+    logs = account.client("logs")
+    logs.create_log_group(logGroupName="/parallelize/agents")
+    ours = account.session.client("logs", config=Config(user_agent_extra="parallelize"))
+    copy = CloudLog(ours, "/parallelize/agents", "scans/i-1")
+    copy.add("hello")
+    copy.start()
+    copy.close(60)
+    assert refused(account, NewStream)
+    (line,) = logs.get_log_events(
+        logGroupName="/parallelize/agents", logStreamName="scans/i-1"
+    )["events"]
+    assert line["message"] == "hello"
 
 
 def test_a_disk_is_as_large_as_the_images_snapshot(account, scans, parallelize, monkeypatch):

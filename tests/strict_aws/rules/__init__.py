@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.strict_aws.layer import Rule
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
 from tests.strict_aws.rules.limits import ParameterLimits
+from tests.strict_aws.rules.logs import NewStream
 from tests.strict_aws.rules.machines import (
     Architecture,
     EndedAtOnce,
@@ -67,6 +68,7 @@ RULES: tuple[type[Rule], ...] = (
     DeletedGroup,
     NewPolicy,
     BusyGroup,
+    NewStream,
     DeletedStack,
     AttachedPolicy,
     DemandedRole,
