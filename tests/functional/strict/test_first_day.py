@@ -3,14 +3,19 @@
 import pytest
 from botocore.config import Config
 from tests.functional.fleet.conftest import BUCKET
+from tests.strict_aws.rules.alarms import NoAlarm
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
+from tests.strict_aws.rules.images import UsedSnapshot
 from tests.strict_aws.rules.logs import NewStream
-from tests.strict_aws.rules.machines import EndedAtOnce, offered
+from tests.strict_aws.rules.machines import EndedAtOnce, NewInstance, offered
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
+from tests.strict_aws.rules.roles import NewProfile
 from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 
 from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.instances import terminate
+from parallelize.image.catalog import delete_image, read_images
 from parallelize.queues import delete_queues, make_queues
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.stall_diagnosis import explain
@@ -171,6 +176,51 @@ def test_a_worker_holds_a_group_that_is_busy(busy):
     assert is_held(busy)
 
 
+@pytest.mark.parametrize("words", [(), ("--fleet", "persistent")])
+def test_a_launch_outlasts_the_profile_of_a_stack_that_is_new(account, scans, parallelize, words):
+    assert parallelize("setup", "--yes")[0] == 0
+    code, _, err = parallelize("launch", "1", "--run", "scans", *words)
+    assert code == 0, err
+    assert refused(account, NewProfile) or "waiting: EC2 does not know the workers' instance" in err
+    assert len(account.machines("scans")) == 1
+
+
+def test_kill_outlasts_a_machine_that_is_described_and_not_known_everywhere(
+    account, scans, parallelize
+):
+    ec2 = ComputeClients.make(account.session).ec2
+    rule = account.strict.rule(NewInstance)
+    started = parallelize("launch", "1", "--run", "scans")[1].split()
+    rule.unchanged.open(started[0], 5)
+    terminate(ec2, started)
+    assert refused(account, NewInstance)
+    assert account.machines("scans") == []
+
+
+def test_kill_of_a_run_without_alarms_is_no_error(account, scans, parallelize):
+    code, _, err = parallelize("kill", "--run", "scans")
+    assert code == 0, err
+    assert refused(account, NoAlarm)
+
+
+def test_kill_takes_the_alarms_along_that_are_there(account, scans, parallelize):
+    assert parallelize("launch", "1", "--run", "scans")[0] == 0
+    cloudwatch = account.client("cloudwatch")
+    assert len(cloudwatch.describe_alarms()["MetricAlarms"]) == 2
+    assert parallelize("kill", "--run", "scans")[0] == 0
+    assert refused(account, NoAlarm)
+    assert cloudwatch.describe_alarms()["MetricAlarms"] == []
+
+
+def test_an_image_is_deleted_with_its_snapshot_though_that_is_in_use_for_a_while(account):
+    ec2 = ComputeClients.make(account.session).ec2
+    (image,) = read_images(ec2)
+    delete_image(ec2, image)
+    assert refused(account, UsedSnapshot)
+    left = account.client("ec2").describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    assert image.snapshots[0] not in {one["SnapshotId"] for one in left}
+
+
 def test_a_workers_first_lines_are_taken_by_a_stream_that_is_new(account):
     logs = account.client("logs")
     logs.create_log_group(logGroupName="/parallelize/agents")
@@ -180,9 +230,9 @@ def test_a_workers_first_lines_are_taken_by_a_stream_that_is_new(account):
     copy.start()
     copy.close(60)
     assert refused(account, NewStream)
-    (line,) = logs.get_log_events(
-        logGroupName="/parallelize/agents", logStreamName="scans/i-1"
-    )["events"]
+    (line,) = logs.get_log_events(logGroupName="/parallelize/agents", logStreamName="scans/i-1")[
+        "events"
+    ]
     assert line["message"] == "hello"
 
 

@@ -10,7 +10,7 @@ from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.clock import Clock
 from tests.strict_aws.layer import World
 from tests.strict_aws.rules import RULES
-from tests.strict_aws.rules.machines import offered
+from tests.strict_aws.rules.machines import RegionTypes, offered
 from tests.strict_aws.rules.throttling import Throttling
 
 OURS = Config(user_agent_extra="parallelize", retries={"total_max_attempts": 1})
@@ -61,6 +61,15 @@ def test_a_queue_is_purged_once_a_minute(account, our):
     sqs.purge_queue(QueueUrl=url)
     with pytest.raises(sqs.exceptions.PurgeQueueInProgress):
         sqs.purge_queue(QueueUrl=url)
+
+
+def test_a_type_that_the_region_lacks_does_not_start(our):
+    call = Call("ec2", "CreateFleet", {
+        "LaunchTemplateConfigs": [{"Overrides": [{"InstanceType": "c6a.xlarge"}]}],
+    }, region="eu-north-1")  # fmt: skip
+    answer = RegionTypes(World()).before(call)
+    assert answer is not None
+    assert answer["Errors"][0]["ErrorCode"] == "Unsupported"
 
 
 def test_a_region_describes_only_its_own_types(our):

@@ -90,6 +90,7 @@ def no_wait(_: float) -> None:
 CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     alarms.watch_queue: lambda aws: alarms.watch_queue(aws, RUN, "topic", ()),
     alarms.forget_queue: lambda aws: alarms.forget_queue(aws, RUN),
+    alarms.delete: lambda aws: alarms.delete(aws, ["alarm"]),
     autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, RUN, 1, ()),
     autoscaling.unfollow_queue: lambda aws: autoscaling.unfollow_queue(aws, aws, RUN),
     autoscaling.forget_queue: lambda aws: autoscaling.forget_queue(aws, RUN),

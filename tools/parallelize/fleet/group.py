@@ -20,7 +20,13 @@ from parallelize.fleet.request import LaunchRequest
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError, code_of
 from parallelize_core.names import Names
-from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, GROUP_TEMPLATE, outlast
+from parallelize_core.outlast import (
+    BUSY_GROUP,
+    DELETED_GROUP,
+    GROUP_PROFILE,
+    GROUP_TEMPLATE,
+    outlast,
+)
 from parallelize_core.pause import HELD_PROCESSES
 
 if TYPE_CHECKING:
@@ -114,8 +120,8 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
 
 
 def _from_template(call: Callable[[], None]) -> None:
-    """Make a call that names a launch template, which may be new."""
-    outlast(GROUP_TEMPLATE, call, say)
+    """Make a call that names a launch template; it, and the profile in it, may be new."""
+    outlast(GROUP_PROFILE, lambda: outlast(GROUP_TEMPLATE, call, say), say)
 
 
 @translated("Auto Scaling")
