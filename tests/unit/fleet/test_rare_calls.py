@@ -118,6 +118,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     describe.find_quotas: lambda aws: describe.find_quotas(fact_clients(aws), [TYPE]),
     describe.gp3_gib: describe.gp3_gib,
     describe.find_limit: lambda aws: describe.find_limit(aws, "L-1216C47A"),
+    group.create: lambda aws: group.create(aws, GROUP),
     group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: lambda aws: group.find_all(aws, RUN),

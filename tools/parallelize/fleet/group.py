@@ -109,7 +109,7 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     whole, name = dict(body), body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
-        outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, whole)), say)
+        create(autoscaling, whole)
     else:
         outlast(BUSY_GROUP, partial(_tag, autoscaling, whole.pop("Tags")), say)
         whole = _no_smaller(whole, found)
@@ -117,6 +117,11 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
         resume(autoscaling, name)
     outlast(BUSY_GROUP, lambda: _settle(autoscaling, name), say)
     return int(whole["DesiredCapacity"])
+
+
+def create(autoscaling: AutoScalingClient, body: dict[str, Any]) -> None:
+    """Create a group, when a former one of its name is gone."""
+    outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, body)), say)
 
 
 def _from_template(call: Callable[[], None]) -> None:
