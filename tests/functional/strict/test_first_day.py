@@ -176,6 +176,7 @@ def test_a_worker_holds_a_group_that_is_busy(busy):
     assert is_held(busy)
 
 
+@pytest.mark.filterwarnings("ignore:Tried to parse")
 @pytest.mark.parametrize("words", [(), ("--fleet", "persistent")])
 def test_a_launch_outlasts_the_profile_of_a_stack_that_is_new(account, scans, parallelize, words):
     assert parallelize("setup", "--yes")[0] == 0

@@ -30,7 +30,6 @@ from tests.strict_aws.rules.stacks import (
     RegionalBucket,
 )
 from tests.strict_aws.rules.storage import (
-    ArchivedObject,
     BucketOwner,
     DemandedKey,
     Permission,
@@ -49,7 +48,6 @@ RULES: tuple[type[Rule], ...] = (
     SmsSandbox,
     BucketOwner,
     UnseenKey,
-    ArchivedObject,
     RequesterPays,
     DemandedKey,
     NewQueue,

@@ -266,6 +266,7 @@ class EndedAtOnce(Rule):
     def end(self, region: str, id_: str, reason: tuple[str, str]) -> None:
         """Let EC2 end a machine that is there."""
         machine = ec2_backends[self.world.account][region].get_instance(id_)
+        self.acted = True
         machine.terminate()
         machine._state.name, machine._state.code = "terminated", 48
         machine._reason = ""
