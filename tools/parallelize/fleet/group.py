@@ -38,6 +38,9 @@ MAX_TYPES = 40
 NO_SUCH_MEMBER = "ValidationError"
 """AWS says this of an instance that is in no group."""
 
+ENDED_ACTIVITIES = {"Successful", "Failed", "Cancelled"}
+"""https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_Activity.html"""
+
 SUSPENDED = ("AZRebalance",)
 """Rebalancing would end a worker in mid-job for the sake of symmetry."""
 
@@ -198,12 +201,16 @@ def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
 
 @translated("Auto Scaling")
 def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
-    """Return why the group's last attempt to start or end a machine failed, None if it did not."""
-    activities = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=1)
-    for activity in activities["Activities"]:
-        if activity["StatusCode"] in {"Failed", "Cancelled"}:
-            return activity.get("StatusMessage") or activity["StatusCode"]
-    return None
+    """Return why the group's last attempt to start or end a machine failed, None if it did not.
+
+    One that is under way tells nothing: a group that cannot start machines tries all the time.
+    """
+    told = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=20)
+    ended = (one for one in told["Activities"] if one["StatusCode"] in ENDED_ACTIVITIES)
+    last = next(ended, None)
+    if last is None or last["StatusCode"] == "Successful":
+        return None
+    return last.get("StatusMessage") or last["StatusCode"]
 
 
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
