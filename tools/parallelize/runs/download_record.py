@@ -179,7 +179,7 @@ def is_download_folder(folder: Path) -> bool:
 
 
 def _document(line: str) -> dict[str, object]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(line)
         return found if isinstance(found, dict) else {}
     return {}
