@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,14 +9,20 @@ from parallelize.dashboard.page import Picture, draw
 from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts
 from parallelize.report.data import Gathered, Provenance, Report, make_report
-from parallelize.runs.history import History, HistoryReader, read_attempts, read_finished
-from parallelize.runs.merge import all_jobs
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.history import (
+    Finished,
+    History,
+    HistoryReader,
+    read_attempts,
+    read_finished,
+    told_of_each,
+)
+from parallelize.runs.merge import read_sizes
+from parallelize.runs.snapshot import VIEW_SECONDS, Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import Entry
-from parallelize_core.result import Attempt, Result
+from parallelize_core.result import Attempt
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
 
@@ -52,7 +57,12 @@ class LiveRun:
     def __init__(self, place: Place, run: str) -> None:
         self._place = place
         self._run = run
-        self._reader = Reader(place.store, place.layout(run), lambda: place.count(run))
+        self._reader = Reader(
+            place.store,
+            place.layout(run),
+            lambda: place.count(run),
+            patience_seconds=VIEW_SECONDS,
+        )
         self._history = HistoryReader(place.store, place.layout(run))
 
     def look(self) -> Picture:
@@ -65,14 +75,14 @@ class LiveRun:
     def _report(self) -> tuple[Report, History]:
         snapshot = self._reader.snapshot()
         history = self._history.read(snapshot)
-        report = _report(self._place, snapshot, (), history.results, history.attempts)
+        report = _report(self._place, snapshot, {}, history.results, history.attempts)
         return replace(report, status=self._explained(report.status, snapshot)), history
 
     def _explained(self, status: RunStatus, snapshot: Snapshot) -> RunStatus:
         """Ask EC2 for more, and make the proposed commands name this run."""
         if status.why and not snapshot.run.paused:
             status = self._place.explain(status)
-        hint = shlex.split(self._place.hint(self._run))
+        hint = self._place.hint(self._run)
         return replace(status, why=status.why and repeat_flags(status.why, hint))
 
 
@@ -80,22 +90,22 @@ def read_files(place: Place, run: str) -> Report:
     """Read every file of a run as it is now; raise UsageError if there is no such run."""
     store, layout = place.store, place.layout(run)
     snapshot = Reader(store, layout, lambda: place.count(run)).snapshot()
-    entries = all_jobs(store, layout, snapshot.run)
-    results = read_finished(store, snapshot, entries)
-    return _report(place, snapshot, entries, results, read_attempts(store, layout))
+    sizes = read_sizes(store, layout, snapshot.run)
+    results = told_of_each(read_finished(store, snapshot, sizes))
+    return _report(place, snapshot, sizes, results, read_attempts(store, layout))
 
 
 def _report(
     place: Place,
     snapshot: Snapshot,
-    entries: Sequence[Entry],
-    results: Mapping[str, Result],
+    sizes: Mapping[str, int],
+    results: Mapping[str, Finished],
     attempts: Sequence[Attempt],
 ) -> Report:
     return make_report(
         Gathered(
             snapshot=snapshot,
-            entries=entries,
+            sizes=sizes,
             results=results,
             attempts=attempts,
             machines=None,
