@@ -117,7 +117,8 @@ def boot(memory_bytes: int | None, disk: Path, tree: Path, folder: Path) -> Ende
         started.append(qemu.VirtualMachine(disk, tree, folder, words, store))
         console = wait_for_power_off(started[0], EMULATED_BOOT_SECONDS)
         told = services.heartbeat(layout)
-        return Ended(console, services.results(layout), told.disk_total_bytes if told else 0)
+        disk_bytes = told.peaks.disk_total_bytes if told and told.peaks else 0
+        return Ended(console, services.results(layout), disk_bytes)
 
 
 def test_the_machine_switches_itself_off(ended: Ended) -> None:

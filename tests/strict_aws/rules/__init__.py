@@ -36,6 +36,7 @@ from tests.strict_aws.rules.storage import (
     RequesterPays,
     UnseenKey,
 )
+from tests.strict_aws.rules.tags import TagForm
 from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
@@ -44,6 +45,7 @@ RULES: tuple[type[Rule], ...] = (
     Throttling,
     ParameterLimits,
     Permission,
+    TagForm,
     DemandedTags,
     SmsSandbox,
     BucketOwner,
