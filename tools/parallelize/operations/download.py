@@ -65,7 +65,7 @@ class Plan:
     silent: Silent = NONE_SILENT
     """The inputs whose jobs have succeeded without any output, if that is doubtful."""
     outdated: int = 0
-    """How many of the succeeded jobs would bring something else now."""
+    """How many of the succeeded jobs are out of date."""
 
     @property
     def missing(self) -> int:
@@ -204,7 +204,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
 
 @dataclass
 class _Seen:
-    """What is to be known of results after one look at each: a record takes some kilobytes.
+    """What is kept of each result once it is read: a whole record takes some kilobytes.
 
     `waiting` are the jobs whose result was not seen yet.
     """
@@ -252,7 +252,7 @@ def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
 
 
 def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
-    """Say which commands make outputs once more that are gone or spoilt; none if none are."""
+    """Say which commands make outputs again that are gone or spoilt; none if none are."""
     keys = list(dict.fromkeys(refusal.redo for refusal in refusals if refusal.redo))
     if not keys:
         return []
@@ -266,7 +266,7 @@ def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
 
 
 def _umask() -> int:
-    # There is no way to read it but to set it, for the whole process: so no thread may do this.
+    # It can only be read by setting it, for the whole process: so no thread may do this.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -272,8 +272,8 @@ def has_bucket(context: Context) -> bool:
 def ensure_bucket(context: Context, *, create: bool) -> None:
     """Make the bucket if it is missing and that was asked for.
 
-    An account's bucket belongs to `setup`, which an administrator may keep for himself; so it
-    takes a flag to make one here. An emulator has no `setup` and no bill.
+    `setup` makes an account's bucket, and may be an administrator's task; so making one here takes
+    a flag. An emulator has no `setup` and no bill.
     """
     s3, name = context.clients.s3, context.bucket
     if has_bucket(context):

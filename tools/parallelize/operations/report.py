@@ -69,7 +69,7 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
 def _write(
     path: Path, is_ours: Callable[[Path], bool], write: Callable[[Path], object], elsewhere: str
 ) -> None:
-    """Let a whole file take its name, if there is none but an older one of its kind."""
+    """Give a finished file its name, over nothing but an older one of its kind."""
     try:
         # Anything but a file cannot be replaced, and fails with its own error.
         if path.is_file() and path.stat().st_size and not is_ours(path):

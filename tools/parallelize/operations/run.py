@@ -56,7 +56,7 @@ GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the end can say that they have."""
 
 REPORTED_FILES = 100_000
-"""Of more files nobody waits for a report unasked: all their results are read once more."""
+"""With more files than this no report is written unasked: it reads all results once more."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Ended:
 
 @contextmanager
 def understood(words: Sequence[str], work: Work, common: Common, *, again: bool) -> Iterator[Asked]:
-    """Give what is asked for in words like those of GNU parallel; files that it needs are there."""
+    """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist."""
     has_inputs = bool(work.inputs or work.grid)
     named = again and not has_inputs and one_liner.BEFORE_FILES not in words
     line = one_liner.parse(() if named else words, has_inputs=has_inputs)
