@@ -8,7 +8,7 @@ from tests.functional.fleet.calls import recorded
 from tests.functional.fleet.conftest import REGION
 
 from parallelize import stack
-from parallelize.stack.holders import holders
+from parallelize.operations.setup import holders
 from parallelize_core.names import FIRST
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
