@@ -180,7 +180,7 @@ class Images:
         try:
             while not _try_lock(descriptor):
                 if self._ended:
-                    raise ServiceError("the image was not awaited: the worker leaves")
+                    raise ServiceError("stopped waiting for the image: the worker leaves")
                 if self._is_ready(place):
                     break  # another agent has made it, and uses it
                 time.sleep(_POLL_SECONDS)
