@@ -129,8 +129,8 @@ def measure(kind: Kind, folder: Path, environ: dict[str, str]) -> str:
     found = len([path for path in folder.glob(kind.outputs) if path.stat().st_size])
     if found != kind.count:
         raise AssertionError(f"{kind.name}: {found} of {kind.count} outputs")
-    lines = "<br>".join(f"`{line}`" for line in kind.lines)
-    return f"| {kind.name} | {lines} | {seconds:.0f} |".replace("|gzip", r"\\|gzip")
+    lines = "<br>".join(f"`{line}`" for line in kind.lines).replace("|", r"\|")
+    return f"| {kind.name} | {lines} | {seconds:.0f} |"
 
 
 def typed(line: str, folder: Path, environ: dict[str, str]) -> None:
@@ -220,7 +220,7 @@ def make_tiny(folder: Path) -> None:
 
 
 RUN = "parallelize run --local"
-JQ = shlex.quote('jq -c ".events[]" "$1" | gzip > events.gz && echo events.gz')
+JQ = shlex.quote('n=$(basename "$1" .json).gz; jq -c ".events[]" "$1" | gzip > "$n"; echo "$n"')
 
 KINDS = (
     Kind("300 images, Pillow (metadata in the script)", make_photos,
@@ -229,7 +229,7 @@ KINDS = (
          (f"{RUN} -- ./spectrum.py {{}} ::: signals/*.txt",), "out/**/*.npy", 40),
     Kind("100 JSON files, jq and gzip in a pipe", make_events,
          (f"PARALLELIZE_RUN_SHELL=true {RUN} --inputs events/ --command {JQ}",),
-         "out/**/events.gz", 100),
+         "out/**/*.gz", 100),
     Kind("100 files, arguments and a config file (`parallelize.toml`)", make_project,
          ("parallelize check inputs/0.txt", RUN), "out/*.txt", 100),
     Kind("a sweep of 40 combinations", make_sweep,

@@ -53,7 +53,7 @@ def run(
     run.require_output = false.
     """
     from parallelize.operations import run as operation
-    from parallelize.runs.joblog import check_joblog
+    from parallelize.runs.joblog import joblog_at
 
     with operation.understood(words, work, common, again=again) as asked:
         flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
@@ -61,7 +61,7 @@ def run(
         operation.check_count(context)
         folder = out or context.folder / operation.OUT
         if joblog:
-            check_joblog(joblog)
+            joblog_at(joblog).check()
         if dry_run:
             show_plan(operation.planned(context, folder, asked.again), json=json)
             return 0

@@ -25,6 +25,7 @@ from parallelize.operations.prep_plan import Plan, make_plan, remarks
 from parallelize.operations.redo import redo
 from parallelize.progress import progress
 from parallelize.runs import reuse, superseded
+from parallelize.runs.apart import check_inputs_stay
 from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.notify import store_notify
@@ -105,6 +106,7 @@ def prepare(
         check_ours(context)
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, asked)
+        check_inputs_stay(draft.run, plan.entries)
         known = find_run(store, context.layout.run_json)
         found = compare_results(store, context.layout, known, plan.now)
         decision = _decide(context, plan, found, again)
@@ -178,6 +180,7 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
             return
         check_ours(context)
         plan = make_plan(context, context.store, draft, asked)
+        check_inputs_stay(draft.run, plan.entries)
         renewed = is_renewal(context.store, context, draft)
         there = find_run(context.store, context.layout.run_json)
         found = compare_results(context.store, context.layout, there, plan.now)

@@ -28,6 +28,7 @@ from parallelize.runs.download_record import RECORD
 from parallelize.runs.input_rules import IGNORE_FILE, ignored_lines, read_patterns
 from parallelize.runs.own_files import NOTHING_OWN, OwnFiles
 from parallelize.runs.stored_once import can_be_files
+from parallelize.runs.written import WRITTEN
 from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
 
@@ -93,7 +94,7 @@ def zip_script(folder: Path, name: str, target: Path) -> None:
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
+    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}")
     return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
 
 
