@@ -11,6 +11,7 @@ from tests.mutations import (
     life,
     merge,
     results,
+    safety,
     stored_once,
 )  # fmt: skip
 
@@ -25,6 +26,9 @@ MUTATIONS = (
     *lanes.MUTATIONS,
     *stored_once.MUTATIONS,
 )
+
+SAFETY = safety.MUTATIONS
+"""Those of docs/safety.md, which names more tests than there are guards here."""
 
 SURVIVED_TOGETHER = (
     "own-up",
