@@ -81,7 +81,7 @@ print("loss.txt")
 COUNT = '#!/bin/sh\nwc -w < "$1" > "${1##*/}.n" && echo "${1##*/}.n"\n'
 
 ADD_UP = """#!/usr/bin/env python3
-import sys
+import os
 from pathlib import Path
 
 parts = [Path(line) for line in Path(os.environ["PARALLELIZE_FILES"]).read_text().split()]

@@ -75,7 +75,7 @@ class Course:
 
     def _alive(self, age: int, seconds: float) -> float:
         now = self._outlasting(_edge(age))
-        # One that is older than all before it may run for ever.
+        # One that is older than all before it may run forever.
         return self._outlasting(_edge(age) + seconds) / now if now else 1.0
 
     def _outlasting(self, seconds: float) -> int:
