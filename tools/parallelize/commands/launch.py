@@ -48,8 +48,7 @@ def launch(
     the wait.
     """
     from parallelize.context import open_context
-    from parallelize.fleet.plan_json import plan_as_json
-    from parallelize.fleet.show import describe_outcome, describe_plan
+    from parallelize.fleet.show import describe_outcome, describe_plan, plan_as_json
     from parallelize.operations import launch as operation
 
     operation.check_count(count)
