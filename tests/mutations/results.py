@@ -97,6 +97,16 @@ MUTATIONS = (
         (f"{ORDER}test_a_late_write_that_has_spoiled_a_result_sends_the_job_again", MODEL),
     ),
     Mutation(
+        "moments-apart",
+        "executions that have replaced each other's outputs are done again at different times",
+        STAGE_OUT,
+        "    most = max(1, least_seconds) * 2 ** (1 + setbacks)\n",
+        "    return least_seconds\n    most = max(1, least_seconds) * 2 ** (1 + setbacks)\n",
+        (
+            f"{ORDER}test_executions_that_replace_each_others_outputs_are_done_again_at_different_times",
+        ),
+    ),
+    Mutation(
         "no-delete-without-lease",
         "a message whose lease ended while the result was written is not acknowledged",
         COMMIT,

@@ -54,6 +54,10 @@ class ClashError(OutputError):
     """Another input already has an output of the same name."""
 
 
+class CollisionError(ServiceError):
+    """Another execution of the job has replaced outputs of ours, while we replaced its own."""
+
+
 @dataclass(frozen=True)
 class Commit:
     """Writes for one job; `check` raises LeaseLostError unless the job is certainly ours."""
@@ -116,7 +120,7 @@ class Commit:
 
         A result that is there, but tells of outputs that are not stored any more, is replaced.
         Raises AlreadyFinishedError if somebody else has finished the job, LeaseLostError if the
-        lease has ended before, and ServiceError if two executions have got in each other's way
+        lease has ended before, and CollisionError if two executions have got in each other's way
         so that neither's outputs are all stored: then the job is to be done again.
         """
         await self._write_result(result)
@@ -125,7 +129,7 @@ class Commit:
         held = self._is_held()
         if await self.spoiled():
             self.check()
-            raise ServiceError("another execution of the job has replaced some of its outputs")
+            raise CollisionError("another execution of the job has replaced some of its outputs")
         return held
 
     def _is_held(self) -> bool:

@@ -7,6 +7,7 @@ failure, what a service does is not, and a lost lease means that nothing is to b
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from parallelize_agent.job.checkpoints import Checkpoints
 from parallelize_agent.job.commit import (
     AlreadyFinishedError,
     ClashError,
+    CollisionError,
     Commit,
     File,
     unfiled,
@@ -85,6 +87,9 @@ class StageOut:
         except OutputError as error:
             # Another try would run the command again, and find the other's output there again.
             second = fault.failed(Cause.OUTPUT, str(error), final=isinstance(error, ClashError))
+        except CollisionError as error:
+            setbacks = len(received.message.setbacks)
+            second = fault.of_unknown(error, moment_apart(self.config.recovery_seconds, setbacks))
         except Exception as error:
             log.warning("job not stored", key=received.key, error=str(error) or repr(error))
             second = fault.of_unknown(error)
@@ -306,3 +311,14 @@ def _nothing_made(run: Run, found: Outputs) -> str:
     collected = " and nothing matches output.collect" if run.naming.collect else ""
     left = f"; {found.left[0]} was left in the scratch folder" if found.left else ""
     return f"exit 0, but stdout names no file{collected} (run.require_output is set){left}"
+
+
+def moment_apart(least_seconds: int, setbacks: int) -> int:
+    """Return after how many seconds a job is done again that met another execution of itself.
+
+    The other has met it, too, and is done again as well: after equal times they would meet once
+    more, and again. So it is left to chance, with more room after each setback.
+    """
+    most = max(1, least_seconds) * 2 ** (1 + setbacks)
+    chosen = random.uniform(least_seconds, most)  # noqa: S311 - no secret
+    return min(round(chosen), MAX_DELAY_SECONDS)

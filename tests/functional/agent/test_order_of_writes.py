@@ -7,15 +7,19 @@ lets something happen there, and looks at what the others would find.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import UNREACHABLE, Faults, FaultyQueue, FaultyStore
 from tests.functional.agent.live import at_work
 from tests.functional.agent.threaded import Clock
 
+from parallelize_agent.job.stage_out import moment_apart
+from parallelize_core.queue import MAX_DELAY_SECONDS, Queue
 from parallelize_core.result import Output, Result
 from parallelize_core.testing import InMemoryQueue
 
@@ -127,6 +131,45 @@ def test_an_output_that_changes_while_it_is_replaced_is_looked_at_again(make: Ma
     bench.worker("w1", store=FaultyStore(bench.store, faults)).run()
     assert bench.result("x").worker == "other"
     assert bench.output("out") == b"theirs"
+
+
+def test_executions_that_replace_each_others_outputs_are_done_again_at_different_times(
+    make: MakeBench,
+) -> None:
+    bench = left_by_an_earlier_execution(make)
+    place = bench.layout.output.key("out")
+    head = bench.store.head(place)
+    assert head
+    faults, queue = Faults(), DelayingQueue(bench.queue, Faults())
+
+    def another_replaces(call: str) -> None:
+        if call == RESULT and faults.calls.count(RESULT) <= 9:
+            bench.store.put(place, b"theirs", metadata=head.metadata)
+
+    faults.hook = another_replaces
+    bench.worker("w1", queue=queue, store=FaultyStore(bench.store, faults)).run()
+    assert len(queue.delays) == 5
+    assert len(set(queue.delays)) > 1
+    assert bench.result("x").worker == "w1"
+
+
+class DelayingQueue(FaultyQueue):
+    """Notes for how long jobs are to wait, and lets them be seen at once."""
+
+    def __init__(self, queue: Queue, faults: Faults) -> None:
+        super().__init__(queue, faults)
+        self.delays: list[int] = []
+
+    def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        self.delays.append(delay_seconds)
+        super().send(bodies)
+
+
+@given(st.integers(0, 900), st.integers(0, 9))
+def test_they_wait_for_no_less_than_others_and_no_longer_than_sqs_allows(
+    least: int, setbacks: int
+) -> None:
+    assert least <= moment_apart(least, setbacks) <= MAX_DELAY_SECONDS
 
 
 def test_a_true_result_that_comes_while_an_untrue_one_is_replaced_stands(make: MakeBench) -> None:
