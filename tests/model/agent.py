@@ -93,6 +93,8 @@ class _RunJson:
 class FitWorker:
     """What a worker that is not sick says of itself (see Fitness)."""
 
+    proven = True
+
     async def may_charge(self, reason: str) -> bool:
         """Whether a failure is the job's."""
         return True

@@ -1,9 +1,10 @@
 """Turns what happened to a job here into what becomes of it in the run.
 
 A command that fails may be at fault, or this machine may be; a file that has used up its attempts
-fails for good, unless it has failed on one worker only and another can give a second opinion; a
-job that is handed back again and again is given up; and no more files fail for good, or succeed
-without any output, than the run's limits allow before somebody has looked at the run.
+fails for good, unless it has failed on one worker only and another can give a second opinion, or
+on two, and nothing has succeeded on this one; a job that is handed back again and again is given
+up; and no more files fail for good, or succeed without any output, than the run's limits allow
+before somebody has looked at the run.
 """
 
 from __future__ import annotations
@@ -78,7 +79,9 @@ class Judge:
         if not (used_up and decision.open):
             return replace(decision, final=used_up)
         failed_by = {*message.failed_by, self.worker}
-        second = len(failed_by) == 1 and await self.peers.any_other(failed_by)
+        # Where nothing has succeeded yet the word of one worker more is worth its time.
+        enough = 2 if self.fitness.proven else 3
+        second = len(failed_by) < enough and await self.peers.any_other(failed_by)
         return replace(decision, final=not second, second_opinion=second)
 
     async def _unless_silent(

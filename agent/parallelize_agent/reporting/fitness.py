@@ -68,6 +68,11 @@ class Fitness:
         self.sick = False
 
     @property
+    def proven(self) -> bool:
+        """Whether a command has succeeded here."""
+        return self._succeeded
+
+    @property
     def suspect(self) -> bool:
         """Whether this machine is suspected to be sick; it receives nothing meanwhile."""
         return self._judging is not None and not self._judging.done()

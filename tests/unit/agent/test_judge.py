@@ -20,10 +20,15 @@ OPEN = fault.open_to_doubt("exit 3")
 JOB = JobMessage(run="r", key="f1", size=0)
 
 
-def judged(scene: Scene, decision: Decision, message: JobMessage = JOB) -> Decision:
+def judged(
+    scene: Scene, decision: Decision, message: JobMessage = JOB, *, proven: bool = False
+) -> Decision:
     async def run() -> Decision:
         lease = Lease(Message("m", message.encode(), "m#1", 1), LeaseTerms(120), 0, lambda: 0)
-        return await (await scene.judge())(Received(message, lease, ""), None, decision)
+        judge = await scene.judge()
+        if proven:
+            judge.fitness.note_success()
+        return await judge(Received(message, lease, ""), None, decision)
 
     return asyncio.run(run())
 
@@ -46,7 +51,19 @@ def test_another_worker_has_the_last_word_if_there_is_one() -> None:
 
 def test_two_opinions_are_enough_although_a_third_worker_lives() -> None:
     scene = Scene(beat("w2"), beat("w3"), limits=ONCE)
-    assert judged(scene, OPEN, JOB.with_failure_on("w2")).final
+    assert judged(scene, OPEN, JOB.with_failure_on("w2"), proven=True).final
+
+
+def test_a_worker_on_which_nothing_has_succeeded_has_not_the_second_and_last_word() -> None:
+    scene = Scene(beat("w2"), beat("w3"), limits=ONCE)
+    decision = judged(scene, OPEN, JOB.with_failure_on("w2"))
+    assert (decision.final, decision.second_opinion) == (False, True)
+
+
+def test_three_opinions_are_enough_whatever_has_succeeded_and_however_many_live() -> None:
+    scene = Scene(beat("w2"), beat("w3"), beat("w4"), limits=ONCE)
+    message = JOB.with_failure_on("w2").with_failure_on("w3")
+    assert judged(scene, OPEN, message).final
 
 
 @pytest.mark.parametrize(

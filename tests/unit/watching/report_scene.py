@@ -13,8 +13,8 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
 from parallelize.fleet.instances import Machine
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
-from parallelize.runs.history import read_attempts, read_finished
-from parallelize_core.manifest import read_parts
+from parallelize.runs.history import read_attempts, read_finished, told_of_each
+from parallelize.runs.merge import read_sizes
 
 PROVENANCE = Provenance(
     version="0.1.0", region="eu-west-1", bucket="bucket",
@@ -25,13 +25,13 @@ VOID = {"br", "hr", "img", "input", "link", "meta"}
 
 def gathered(scene: Scene, **changes: Any) -> Gathered:
     snapshot = scene.snapshot()
-    entries = [entry for part in read_parts(scene.store, LAYOUT) for entry in part.entries]
+    sizes = read_sizes(scene.store, LAYOUT, snapshot.run)
     found: dict[str, Any] = {
-        "results": read_finished(scene.store, snapshot, entries),
+        "results": told_of_each(read_finished(scene.store, snapshot, sizes)),
         "attempts": read_attempts(scene.store, LAYOUT),
         "machines": None, "on_demand": {}, "provenance": PROVENANCE, **changes,
     }  # fmt: skip
-    return Gathered(snapshot=snapshot, entries=entries, **found)
+    return Gathered(snapshot=snapshot, sizes=sizes, **found)
 
 
 def report_on(scene: Scene, **changes: Any) -> Report:

@@ -12,10 +12,11 @@ from tests.unit.watching.report_scene import Page, report_on
 from tests.unit.watching.scene import NOW, Scene
 
 from parallelize.console import escape
-from parallelize.report.data import Execution, Report
+from parallelize.report.data import Report
 from parallelize.report.drawing import LEFT, RIGHT, WIDTH, Span, nice_levels, round_duration
 from parallelize.report.lanes import LANES, MAX_BARS, lanes_chart
 from parallelize.report.svg import Goal, bin_edges, finished_chart, histogram, span_of
+from parallelize.runs.history import Execution
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.record import MAX_NUMBER
 from parallelize_core.result import Cause

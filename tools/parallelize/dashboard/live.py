@@ -10,14 +10,20 @@ from parallelize.dashboard.page import Picture, draw
 from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts
 from parallelize.report.data import Gathered, Provenance, Report, make_report
-from parallelize.runs.history import History, HistoryReader, read_attempts, read_finished
-from parallelize.runs.merge import all_jobs
+from parallelize.runs.history import (
+    Finished,
+    History,
+    HistoryReader,
+    read_attempts,
+    read_finished,
+    told_of_each,
+)
+from parallelize.runs.merge import read_sizes
 from parallelize.runs.snapshot import Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import Entry
-from parallelize_core.result import Attempt, Result
+from parallelize_core.result import Attempt
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
 
@@ -65,7 +71,7 @@ class LiveRun:
     def _report(self) -> tuple[Report, History]:
         snapshot = self._reader.snapshot()
         history = self._history.read(snapshot)
-        report = _report(self._place, snapshot, (), history.results, history.attempts)
+        report = _report(self._place, snapshot, {}, history.results, history.attempts)
         return replace(report, status=self._explained(report.status, snapshot)), history
 
     def _explained(self, status: RunStatus, snapshot: Snapshot) -> RunStatus:
@@ -80,22 +86,22 @@ def read_files(place: Place, run: str) -> Report:
     """Read every file of a run as it is now; raise UsageError if there is no such run."""
     store, layout = place.store, place.layout(run)
     snapshot = Reader(store, layout, lambda: place.count(run)).snapshot()
-    entries = all_jobs(store, layout, snapshot.run)
-    results = read_finished(store, snapshot, entries)
-    return _report(place, snapshot, entries, results, read_attempts(store, layout))
+    sizes = read_sizes(store, layout, snapshot.run)
+    results = told_of_each(read_finished(store, snapshot, sizes))
+    return _report(place, snapshot, sizes, results, read_attempts(store, layout))
 
 
 def _report(
     place: Place,
     snapshot: Snapshot,
-    entries: Sequence[Entry],
-    results: Mapping[str, Result],
+    sizes: Mapping[str, int],
+    results: Mapping[str, Finished],
     attempts: Sequence[Attempt],
 ) -> Report:
     return make_report(
         Gathered(
             snapshot=snapshot,
-            entries=entries,
+            sizes=sizes,
             results=results,
             attempts=attempts,
             machines=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,16 +18,14 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.page import render
 from parallelize.report.table import is_table, write_table
-from parallelize.runs.history import read_attempts, read_finished
-from parallelize.runs.merge import all_jobs
+from parallelize.runs.history import Finished, read_attempts, read_finished, told_of_each
+from parallelize.runs.merge import read_sizes
 from parallelize.runs.own_files import REPORT_END, is_report
 from parallelize.runs.snapshot import Snapshot
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.manifest import Entry
-from parallelize_core.result import Result
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
 
@@ -101,12 +99,12 @@ def read_run(context: Context) -> Gathered:
     """Read all that a report tells of; raise UsageError if there is no such run."""
     snapshot = make_reader(context).snapshot()
     store, layout = context.store, context.layout
-    entries = all_jobs(store, layout, snapshot.run)
+    sizes = read_sizes(store, layout, snapshot.run)
     emulated = context.is_free
     return Gathered(
         snapshot=snapshot,
-        entries=entries,
-        results=_read_results(store, snapshot, entries),
+        sizes=sizes,
+        results=_read_results(store, snapshot, sizes),
         attempts=read_attempts(store, layout),
         machines=known_machines(context),
         on_demand={} if emulated else listed_prices(context, snapshot.heartbeats),
@@ -115,11 +113,11 @@ def read_run(context: Context) -> Gathered:
     )
 
 
-def _read_results(store: Store, snapshot: Snapshot, entries: Sequence[Entry]) -> dict[str, Result]:
+def _read_results(store: Store, snapshot: Snapshot, inputs: Collection[str]) -> dict[str, Finished]:
     if not snapshot.finished:
         return {}
     with progress("results", len(snapshot.finished)) as step:
-        return read_finished(store, snapshot, entries, step)
+        return told_of_each(read_finished(store, snapshot, inputs, step))
 
 
 def known_machines(context: Context) -> dict[str, Machine] | None:

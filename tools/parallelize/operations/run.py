@@ -240,7 +240,8 @@ def write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
     """Write what has become of each job; see `write_lines`."""
     store, layout = context.store, context.layout
     entries = all_jobs(store, layout, snapshot.run)
-    results = read_finished(store, snapshot, entries)
+    found = read_finished(store, snapshot, (entry.key for entry in entries))
+    results = {result.key: result for result in found}
     write_lines(file, joblog(load_run(store, context), entries, results))
 
 

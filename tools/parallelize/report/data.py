@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from parallelize.fleet.instances import BILLED, Machine
 from parallelize.report.hints import hints_on
-from parallelize.runs.failed import label
 from parallelize.runs.forecast import Percentiles, percentiles
+from parallelize.runs.history import Execution, Finished, execution
 from parallelize.runs.snapshot import Snapshot
 from parallelize.runs.status import RunStatus, Worker, status_of
 from parallelize_core.cost import Spent, spent_usd, worker_usd
 from parallelize_core.heartbeat import Heartbeat
-from parallelize_core.manifest import Entry
-from parallelize_core.record import MAX_MOMENT
 from parallelize_core.result import Attempt, Cause, Result
 
 ORDER = ("failed", "running", "waiting", "done")
@@ -46,15 +43,16 @@ class Provenance:
 class Gathered:
     """What was read of a run.
 
-    `results` has those of the snapshot's finished jobs by input, `attempts` the records of the
-    executions that were not their job's last; neither with its log. `machines` are those that EC2
+    `sizes` has the bytes of each input, in the manifest's order, `results` what became of the
+    snapshot's finished jobs, by input, `attempts` the records of the executions that were not
+    their job's last, without their logs. `machines` are those that EC2
     still knows, by id, None if it could not be asked. `on_demand` has USD an hour by type.
     `emulated` says that machines and prices are not those of AWS.
     """
 
     snapshot: Snapshot
-    entries: Sequence[Entry]
-    results: Mapping[str, Result]
+    sizes: Mapping[str, int]
+    results: Mapping[str, Finished]
     attempts: Sequence[Attempt]
     machines: Mapping[str, Machine] | None
     on_demand: Mapping[str, float]
@@ -62,7 +60,7 @@ class Gathered:
     emulated: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """One input. Sizes in bytes; what is not known before it has a result is None.
 
@@ -83,24 +81,6 @@ class File:
     gpu_memory_bytes: int | None = None
     gpu_busy: float | None = None
     finished_at: str | None = None
-
-
-@dataclass(frozen=True)
-class Execution:
-    """A command that ran on a worker from `begin` to `end`, in seconds since 1970.
-
-    The record has the end and the seconds; the input's way in and the output's way out lie
-    around it. `how` is "done", or says how it failed; `cause` is None for success. `final` says
-    that it gave the file its result.
-    """
-
-    key: str
-    worker: str
-    begin: float
-    end: float
-    how: str
-    cause: Cause | None
-    final: bool = True
 
 
 @dataclass(frozen=True)
@@ -192,21 +172,12 @@ def make_report(found: Gathered) -> Report:
     )
 
 
-def command_seconds(results: Iterable[Result]) -> list[float]:
+def command_seconds(results: Iterable[Finished]) -> list[float]:
     """Return the seconds of the commands that succeeded.
 
     Those that failed at once, or at their time limit, say nothing about the others.
     """
-    return [max(0.0, one.usage.seconds) for one in results if one.status == "succeeded"]
-
-
-def epoch(text: str) -> float | None:
-    """Return an ISO 8601 time as seconds since 1970; None if it is none."""
-    try:
-        seconds = datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return seconds if 0 <= seconds <= MAX_MOMENT else None
+    return [max(0.0, one.seconds) for one in results if one.status == "succeeded"]
 
 
 def _files(found: Gathered, status: RunStatus) -> list[File]:
@@ -217,13 +188,13 @@ def _files(found: Gathered, status: RunStatus) -> list[File]:
         counts = charged if _charged(attempt) else handed_back
         counts[attempt.key] = counts.get(attempt.key, 0) + 1
     files = []
-    for entry in found.entries:
-        key, back = entry.key, handed_back.get(entry.key, 0)
+    for key, size in found.sizes.items():
+        back = handed_back.get(key, 0)
         if result := found.results.get(key):
-            files.append(_finished(result, entry, back))
+            files.append(_finished(result, size, back))
         else:
             state = "running" if key in running else "waiting"
-            files.append(File(key, state, charged.get(key, 0), back, entry.size))
+            files.append(File(key, state, charged.get(key, 0), back, size))
     return sorted(files, key=lambda file: ORDER.index(file.state))
 
 
@@ -231,38 +202,28 @@ def _charged(attempt: Attempt) -> bool:
     return attempt.cause is None or attempt.cause.charged
 
 
-def _finished(result: Result, entry: Entry, handed_back: int) -> File:
-    ran = result.exit_code is not None
+def _finished(result: Finished, bytes_in: int, handed_back: int) -> File:
     return File(
-        key=entry.key,
+        key=result.key,
         state="failed" if result.status == "failed" else "done",
         attempts=result.attempt,
         handed_back=handed_back,
-        bytes_in=entry.size,
-        bytes_out=sum(output.size for output in result.outputs),
+        bytes_in=bytes_in,
+        bytes_out=result.bytes_out,
         worker=result.worker,
-        seconds=result.usage.seconds if ran else None,
-        cpu_seconds=result.usage.cpu_seconds if ran else None,
-        peak_memory_bytes=result.usage.peak_memory_bytes or None,
-        gpu_memory_bytes=result.usage.gpu_memory_bytes or None,
-        gpu_busy=result.usage.gpu_busy,
+        seconds=result.seconds if result.ran else None,
+        cpu_seconds=result.cpu_seconds if result.ran else None,
+        peak_memory_bytes=result.peak_memory_bytes or None,
+        gpu_memory_bytes=result.gpu_memory_bytes or None,
+        gpu_busy=result.gpu_busy,
         finished_at=result.finished_at,
     )
 
 
 def _executions(found: Gathered) -> Iterator[Execution]:
-    for record in (*found.attempts, *found.results.values()):
-        end, received = epoch(record.finished_at), epoch(record.started_at)
-        if end is not None and received is not None:
-            yield Execution(
-                key=record.key,
-                worker=record.worker,
-                begin=min(end, max(received, end - record.usage.seconds)),
-                end=end,
-                how=label(record),
-                cause=record.cause,
-                final=isinstance(record, Result),
-            )
+    before = (execution(attempt) for attempt in found.attempts)
+    last = (result.execution for result in found.results.values())
+    return (one for one in (*before, *last) if one is not None)
 
 
 def _interruptions(executions: Sequence[Execution], found: Gathered) -> tuple[Interruption, ...]:

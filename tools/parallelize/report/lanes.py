@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from parallelize.report.data import Execution, WorkerAccount
+from parallelize.report.data import WorkerAccount
 from parallelize.report.drawing import (
     LEFT,
     RIGHT,
@@ -17,6 +17,7 @@ from parallelize.report.drawing import (
     show_seconds,
     time_axis,
 )
+from parallelize.runs.history import Execution
 from parallelize.units import plural, show_duration
 
 MAX_BARS = 3000

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from parallelize.report.data import Execution, Interruption, WorkerAccount
+from parallelize.report.data import Interruption, WorkerAccount
 from parallelize.report.drawing import (
     LEFT,
     RIGHT,
@@ -23,6 +23,7 @@ from parallelize.report.drawing import (
     text,
     time_axis,
 )
+from parallelize.runs.history import Execution
 from parallelize.units import plural, show_duration
 
 CURVE_POINTS = 300

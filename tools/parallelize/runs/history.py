@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from sys import intern
 
 from parallelize.bulk import get_each
 from parallelize.runs.cache import Cache
-from parallelize.runs.results import read_listed
-from parallelize.runs.snapshot import Snapshot, without_log
+from parallelize.runs.failed import label
+from parallelize.runs.results import decode_result, read_listed
+from parallelize.runs.snapshot import Snapshot
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry
-from parallelize_core.result import Attempt, Result
+from parallelize_core.record import MAX_MOMENT
+from parallelize_core.result import Attempt, Cause, Result
 from parallelize_core.store import ObjectInfo, Store
 
 BATCH = 500
 """Records of each kind that one look reads, so that the first is soon there."""
 
 MOST = 20_000
-"""Results of a run beyond which none are read: they would take minutes, and 4 KB of memory each."""
+"""Results of a run beyond which none are read: it would take minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A command that ran on a worker from `begin` to `end`, in seconds since 1970.
+
+    The record has the end and the seconds; the input's way in and the output's way out lie
+    around it. `how` is "done", or says how it failed; `cause` is None for success. `final` says
+    that it gave the file its result.
+    """
+
+    key: str
+    worker: str
+    begin: float
+    end: float
+    how: str
+    cause: Cause | None
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What of a result is told of every job: of a million, whole ones would take 8 GB of memory.
+
+    Its fields are those of the result; `bytes_out` is the size of all outputs together, and
+    `execution` None if the record has no times. Without a command (`ran`) it has used nothing.
+    """
+
+    key: str
+    status: str
+    attempt: int
+    worker: str
+    finished_at: str
+    ran: bool
+    bytes_out: int
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    gpu_memory_bytes: int
+    gpu_busy: float | None
+    execution: Execution | None
 
 
 @dataclass(frozen=True)
 class History:
-    """What was read so far, without logs: results by input, and the attempts before them.
+    """What was read so far: what is told of results, by input, and the attempts before them.
 
     `unread` says how many records are left for later looks, `too_many` that none are read at all.
     """
 
-    results: Mapping[str, Result]
+    results: Mapping[str, Finished]
     attempts: Sequence[Attempt]
     unread: int = 0
     too_many: bool = False
@@ -45,7 +89,7 @@ class HistoryReader:
         self._layout = layout
         self._batch = batch
         self._most = most
-        self._results = Cache(store, lambda key, body: without_log(layout, key, body))
+        self._results = Cache(store, lambda key, body: finished(decode_result(layout, key, body)))
         self._attempts = Cache(store, decode_attempt)
 
     def read(self, snapshot: Snapshot) -> History:
@@ -71,24 +115,71 @@ def decode_attempt(_: str, body: bytes) -> Attempt | None:
         return None
 
 
+def finished(result: Result) -> Finished:
+    """Return what is told of a result."""
+    usage = result.usage
+    return Finished(
+        key=result.key,
+        status=intern(result.status),
+        attempt=result.attempt,
+        worker=intern(result.worker),
+        finished_at=result.finished_at,
+        ran=result.exit_code is not None,
+        bytes_out=sum(output.size for output in result.outputs),
+        seconds=usage.seconds,
+        cpu_seconds=usage.cpu_seconds,
+        peak_memory_bytes=usage.peak_memory_bytes,
+        gpu_memory_bytes=usage.gpu_memory_bytes,
+        gpu_busy=usage.gpu_busy,
+        execution=execution(result),
+    )
+
+
+def told_of_each(results: Iterable[Result]) -> dict[str, Finished]:
+    """Return what is told of results, by input."""
+    return {result.key: finished(result) for result in results}
+
+
+def execution(record: Attempt) -> Execution | None:
+    """Return when and where a command ran, as its record has it; None without times."""
+    end, received = epoch(record.finished_at), epoch(record.started_at)
+    if end is None or received is None:
+        return None
+    return Execution(
+        key=record.key,
+        worker=intern(record.worker),
+        begin=min(end, max(received, end - record.usage.seconds)),
+        end=end,
+        how=intern(label(record)),
+        cause=record.cause,
+        final=isinstance(record, Result),
+    )
+
+
+def epoch(text: str) -> float | None:
+    """Return an ISO 8601 time as seconds since 1970; None if it is none."""
+    try:
+        seconds = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds <= MAX_MOMENT else None
+
+
 def read_finished(
     store: Store,
     snapshot: Snapshot,
-    entries: Sequence[Entry],
+    inputs: Iterable[str],
     step: Callable[[], None] = lambda: None,
-) -> dict[str, Result]:
-    """Read the results that the snapshot counts, without their logs; by input.
+) -> Iterator[Result]:
+    """Read the results of these inputs that the snapshot counts, without their logs.
 
     `step` is called at each.
     """
-    layout = snapshot.layout
-    places = (layout.result(entry.key) for entry in entries)
+    places = map(snapshot.layout.result, inputs)
     listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}
-    results = {}
-    for result in read_listed(store, layout, listed):
+    for result in read_listed(store, snapshot.layout, listed):
         step()
-        results[result.key] = result
-    return results
+        yield result
 
 
 def read_attempts(store: Store, layout: RunLayout) -> list[Attempt]:

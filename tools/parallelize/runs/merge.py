@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import chain
 
 from parallelize.runs.results import read_result
 from parallelize.runs.versions import Versions, with_one
@@ -102,6 +103,12 @@ def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) ->
 def all_jobs(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
     """Return the jobs of the manifest, and the merge behind them, once it was put on the queue."""
     return [*read_entries(store, layout), *merge_entry(store, layout, run)]
+
+
+def read_sizes(store: Store, layout: RunLayout, run: Run) -> dict[str, int]:
+    """Return the bytes of all jobs' inputs by their keys, in order; see `all_jobs`."""
+    every = chain(read_entries(store, layout), merge_entry(store, layout, run))
+    return {entry.key: entry.size for entry in every}
 
 
 def merge_entry(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
