@@ -116,6 +116,8 @@ def _digits(place: Location, first: Sequence[ObjectInfo]) -> int:
 
 def read_names(body: bytes) -> list[str]:
     """Return the contents that a list names; raise DecodeError if it is no such list."""
+    if not body:
+        raise _refused("it is empty")  # which gzip takes for no content
     try:
         with gzip.open(io.BytesIO(body)) as file:
             content = file.read(MAX_LIST_BYTES + 1)
