@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.model.schedule import Actor, plans, run
+from tests.model.schedule import Actor, Plan, plans, run
 
 from parallelize.runs import sweep_inputs
 from parallelize.runs.shared_inputs import SharedInputs
@@ -160,12 +160,6 @@ def mark_once_read(store: Any) -> None:
     store.delete(shared.doomed.key(one) for one in going)
 
 
-def take_marks_away(store: Any) -> None:
-    """Sweeps, and takes away the marks of what turned out to be named."""
-    sweeping(store)
-    store.delete(item.key for item in store.list(SharedInputs(store, BASE).doomed.prefix))
-
-
 @pytest.mark.parametrize(
     ("sweeps", "sending", "changes"),
     [
@@ -174,7 +168,6 @@ def take_marks_away(store: Any) -> None:
         pytest.param([sweeping], marks_last, 3, id="prep looks for marks last"),
         pytest.param([delete_at_once], send, 3, id="deletes at once"),
         pytest.param([mark_once_read], send, 3, id="does not read again"),
-        pytest.param([sweeping, take_marks_away], send, 3, id="takes away marks of what is named"),
     ],
 )
 def test_the_search_finds_what_a_weaker_order_loses(
@@ -182,3 +175,31 @@ def test_the_search_finds_what_a_weaker_order_loses(
 ) -> None:
     with pytest.raises(AssertionError):
         search(sweeps, changes, sending)
+
+
+def pausing(calls: int, other: Work) -> None:
+    """Have a sweep pause after some calls, and another work once `prep` has named the input."""
+    world = World()
+    plan = Plan(((calls, 1), (1, 0), (20, 2), (20, 0), (20, 1)))
+    run(actors([sweeping, other], send, (-1, -1)), world.store, plan, world.check)
+
+
+def pausing_anywhere(other: Work) -> None:
+    for calls in range(1, SWEEPING):
+        pausing(calls, other)
+
+
+@pytest.mark.parametrize("calls", range(1, SWEEPING))
+def test_a_mark_stays_as_long_as_what_it_is_for(calls: int) -> None:
+    pausing(calls, sweeping)
+
+
+def take_marks_away(store: Any) -> None:
+    """Sweeps, and takes away the marks of what turned out to be named."""
+    sweeping(store)
+    store.delete(item.key for item in store.list(SharedInputs(store, BASE).doomed.prefix))
+
+
+def test_if_one_that_is_named_lost_its_mark_another_sweep_could_take_it_away() -> None:
+    with pytest.raises(AssertionError):
+        pausing_anywhere(take_marks_away)

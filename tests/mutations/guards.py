@@ -11,6 +11,7 @@ from tests.mutations import (
     life,
     merge,
     results,
+    shared_inputs,
     stored_once,
 )  # fmt: skip
 
@@ -24,6 +25,7 @@ MUTATIONS = (
     *checkpoints.MUTATIONS,
     *lanes.MUTATIONS,
     *stored_once.MUTATIONS,
+    *shared_inputs.MUTATIONS,
 )
 
 SURVIVED_TOGETHER = (

@@ -115,7 +115,7 @@ def _digits(place: Location, first: Sequence[ObjectInfo]) -> int:
 
 
 def read_names(body: bytes) -> list[str]:
-    """Return the contents that a list names; raise DecodeError if it is no such list."""
+    """Return the contents that a list names; raise DecodeError if it is not one."""
     if not body:
         raise _refused("it is empty")  # which gzip takes for no content
     try:
