@@ -75,7 +75,7 @@ def read_contents(local: Sequence[LocalInput], compared: Collection[str]) -> dic
     with known_contents() as known:
         found = {item.key: known.find(item.path) for item in asked}
         unread = groups([i for i in asked if found[i.key] is None], lambda item: item.size)
-        for group in in_parallel(lambda some: [(i.key, known.read(i.path)) for i in some], unread):
+        for group in in_parallel(lambda some: [(i.key, known.learn(i.path)) for i in some], unread):
             found |= group
     return {key: content for key, content in found.items() if content}
 
