@@ -57,6 +57,9 @@ class AgentConfig(BaseModel):
     `fleet` says how the worker was launched: one of a group gives up its place when it leaves. The
     metadata service may know of the group only later.
 
+    `path` is the PATH of the shell that launched a machine of the local cloud, which starts it with
+    that; machines of EC2 have their own.
+
     `root_setup` is a script that root runs on a machine from the image before the first job. It
     is here, and not in S3, because the one who sets a machine's user data is its master anyway.
     """
@@ -100,6 +103,7 @@ class AgentConfig(BaseModel):
     max_runtime_seconds: float | None = Field(default=None, gt=0)
     disk_reserve_bytes: int = Field(default=1024**3, ge=0)
     shutdown: bool = True
+    path: str = ""
     root_setup: str = ""
     hourly_usd: dict[str, float] = Field(default_factory=dict)
     rates: Rates | None = None

@@ -77,6 +77,38 @@ GROUP_TEMPLATE = Passing(
 )  # fmt: skip
 """It asks EC2: https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
 
+NEW_PROFILE = Passing(
+    "EC2 does not know the workers' instance profile yet, or parallelize setup has not made it",
+    frozenset(), 30,
+)  # fmt: skip
+"""Said by a fleet among its errors.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)
+"""
+
+GROUP_PROFILE = Passing(
+    NEW_PROFILE.what, frozenset({"ValidationError"}), NEW_PROFILE.seconds, "iamInstanceProfile"
+)
+"""The same, as Auto Scaling says it."""
+
+NEW_ROLE = Passing(
+    "KMS does not know Auto Scaling's new role yet", frozenset({"InvalidArnException"}), 60
+)
+"""https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)"""
+
+NEW_MACHINE = Passing(
+    "EC2 does not know a new machine everywhere yet", frozenset({"InvalidInstanceID.NotFound"}), 30
+)
+"""It is described already; of several to terminate none is.
+
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+"""
+
+USED_SNAPSHOT = Passing(
+    "EC2 still counts the snapshot as used by the image", frozenset({"InvalidSnapshot.InUse"}), 30
+)
+"""https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
+
 DELETED_GROUP = Passing(
     "AWS is still deleting the run's former Auto Scaling group",
     frozenset({"AlreadyExists"}), 10 * 60, "pending delete",

@@ -17,6 +17,7 @@ from tests.functional.fleet.conftest import (  # noqa: F401 - fixtures
     give_parameter,
 )
 from tests.strict_aws.rules.groups import DeletedGroup
+from tests.strict_aws.rules.logs import NewStream
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
 from tests.strict_aws.rules.storage import BucketOwner
 from tests.strict_aws.rules.templates import NewTemplate
@@ -69,6 +70,7 @@ def test_the_emulator_answers_as_recorded(again, path):
         (BucketOwner, "GetObject", "AccessDenied"),
         (DeletedGroup, "CreateAutoScalingGroup", "AlreadyExists"),
         (NewTemplate, "CreateAutoScalingGroup", "ValidationError"),
+        (NewStream, "PutLogEvents", "ResourceNotFoundException"),
     ],
 )
 def test_a_rule_that_is_switched_off_is_missed_by_the_replay(again, rule, operation, code):

@@ -50,7 +50,7 @@ def test_each_row_of_a_sheet_is_a_job_with_its_file_and_its_variables(shell: She
     }
 
     # Nothing is done twice, and one of them is looked at by its first column.
-    shell.run("run", "--local")
+    shell.run("run", "--local", "--joblog", "jobs.log")
     [attempt] = shell.json("logs", "station=Oslo", "--local")
     assert attempt["attempt"] == 1
     assert len(shell.json("report", "--local")["files"]) == 3

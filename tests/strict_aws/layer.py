@@ -53,6 +53,8 @@ class Rule:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.acted = False
+        """Whether it has given another answer than the emulator, or changed what that has."""
         self.windows = Windows(world.clock)
 
     def before(self, call: Call) -> dict[str, Any] | None:
@@ -93,6 +95,7 @@ class Layer:
             except Refusal as refusal:
                 return self._refused(rule, call, refusal)
             if instead is not None:
+                rule.acted = True
                 return answered(call, instead)
         return None
 
@@ -100,21 +103,26 @@ class Layer:
         """Return AWS's answer in the place of the emulator's; exactly the same if it is."""
         for rule in self.rules:
             try:
-                reply = _look(rule, call, reply)
+                reply = self._look(rule, call, reply)
             except Refusal as refusal:
                 return self._refused(rule, call, refusal)
         return reply
 
+    def _look(self, rule: Rule, call: Call, reply: Reply) -> Reply:
+        if reply.status >= 400:
+            rule.failed(call, reply.status)
+            return reply
+        if not rule.watches(call):
+            return reply
+        told = parsed(call, reply)
+        changed = rule.after(call, told)
+        if changed is None:
+            return reply
+        if changed != told:
+            rule.acted = True
+        return answered(call, changed)
+
     def _refused(self, rule: Rule, call: Call, refusal: Refusal) -> Reply:
         self.refusals[type(rule).__name__] += 1
+        rule.acted = True
         return refused(call, refusal)
-
-
-def _look(rule: Rule, call: Call, reply: Reply) -> Reply:
-    if reply.status >= 400:
-        rule.failed(call, reply.status)
-        return reply
-    if not rule.watches(call):
-        return reply
-    changed = rule.after(call, parsed(call, reply))
-    return reply if changed is None else answered(call, changed)

@@ -12,6 +12,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.request import normalize_request
 from moto.sqs import models as sqs_models
+from tests.strict_aws import summary
 from tests.strict_aws.call import Reply, decode
 from tests.strict_aws.clock import Clock
 from tests.strict_aws.layer import Layer, World
@@ -54,14 +55,33 @@ def _reply(answer: Any) -> Reply:
     return Reply(int(status), {name: str(value) for name, value in dict(headers).items()}, text)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that asks for the table of rules."""
+    words = "say in how many tests each of AWS's refusals acted, and what it found"
+    parser.addoption("--aws-rules", action="store_true", help=words)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print that table."""
+    if not terminalreporter.config.getoption("--aws-rules"):
+        return
+    terminalreporter.write_sep("=", "AWS's refusals (tests/strict_aws)")
+    # What passed, by pytest's own names; a test's own report comes before its fixtures' ends.
+    ended = [one for kind in ("", "failed", "error") for one in terminalreporter.getreports(kind)]
+    for line in summary.lines(*summary.acted(one for one in ended if one.when == "teardown")):
+        terminalreporter.write_line(line)
+
+
 @pytest.fixture
-def strict(monkeypatch: pytest.MonkeyPatch) -> Iterator[Layer]:
+def strict(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Layer]:
     """AWS's refusals, by a clock that sleeping moves: a wait of a minute takes no time."""
     clock = Clock(time.monotonic)
     monkeypatch.setattr(time, "sleep", clock.sleep)
     monkeypatch.setattr(time, "monotonic", clock.now)
     with in_front_of_moto(make_layer(World(clock)), monkeypatch) as layer:
         yield layer
+    told = " ".join(type(rule).__name__ for rule in layer.rules if rule.acted)
+    request.node.user_properties.append((summary.PROPERTY, told))
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from typing import IO
 from parallelize.transfers import in_parallel
 from parallelize.wire import Wire
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import (
+    BOUNDARY_ERRORS,
+    MissingError,
+    ParallelizeError,
+    UnavailableError,
+)
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
 
 AT_ONCE = 64
@@ -60,6 +65,19 @@ class WireStore:
         rest = iter(keys)
         while some := tuple(itertools.islice(rest, AT_ONCE)):
             yield from zip(some, self._wire.run(lambda c: self._get_all(c, some)), strict=True)
+
+    def try_each(
+        self, keys: Sequence[str], seconds: float
+    ) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
+        """Read objects as `get_each` does; give the error of one that does not come in time."""
+
+        async def read(clients: AsyncClients) -> Sequence[bytes | ParallelizeError | None]:
+            store = clients.store(self.bucket)
+            return await asyncio.gather(*(_try(store, key, seconds) for key in some))
+
+        rest = iter(keys)
+        while some := tuple(itertools.islice(rest, AT_ONCE)):
+            yield from zip(some, self._wire.run(read), strict=True)
 
     async def _get_all(self, clients: AsyncClients, keys: Sequence[str]) -> Sequence[bytes | None]:
         store = clients.store(self.bucket)
@@ -131,6 +149,28 @@ def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | N
     return in_parallel(get, keys)
 
 
+def try_each(
+    store: Store, keys: Sequence[str], seconds: float
+) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
+    """Read objects in their order, many at a time: what each holds, None, or what is in the way.
+
+    One that does not come within `seconds` is given up: what is shown to a person should not wait
+    for all the retries of a single object.
+    """
+    if isinstance(store, WireStore):
+        return store.try_each(keys, seconds)
+
+    def get(key: str) -> tuple[str, bytes | ParallelizeError | None]:
+        try:
+            return key, store.get(key)
+        except MissingError:
+            return key, None
+        except BOUNDARY_ERRORS as error:
+            return key, error
+
+    return in_parallel(get, keys)
+
+
 def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator[ObjectInfo]:
     """List the keys that start with `prefix`, in any order.
 
@@ -145,3 +185,15 @@ async def _get(store: AsyncStore, key: str) -> bytes | None:
     with suppress(MissingError):
         return await store.get(key)
     return None
+
+
+async def _try(store: AsyncStore, key: str, seconds: float) -> bytes | ParallelizeError | None:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _get(store, key)
+    except TimeoutError:
+        return UnavailableError(
+            f"s3://{store.bucket}/{key} cannot be read", f"no answer within {seconds:g} s"
+        )
+    except BOUNDARY_ERRORS as error:
+        return error

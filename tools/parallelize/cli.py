@@ -33,7 +33,6 @@ from parallelize.choice import apply_choice
 from parallelize.console import WIDTH, answer, show_error
 from parallelize.examples import epilogue
 from parallelize.explain import explain
-from parallelize.hints import repeat_flags
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -184,11 +183,11 @@ def run(tokens: Sequence[str]) -> int:
         sys.stdout = None
         return 0
     except Exception as error:
-        told = explain(error, tokens)
+        from parallelize.options import common_of
+
+        told = explain(error, tokens, common_of(tokens).again())
         if told is None:
             raise
-        if told.fix:
-            told.fix = repeat_flags(told.fix, tokens)
         show_error(told)
         return told.exit_code
 

@@ -105,6 +105,16 @@ def say_plan(text: str) -> None:
         print(f"{DRY_RUN} {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+def show_plan(lines: Iterable[str], *, json: bool = False) -> None:
+    """Tell what would be done; as one JSON document on stdout, too, if that is asked for."""
+    told = []
+    for line in lines:
+        say_plan(line)
+        told.append(line)
+    if json:
+        answer_json({"schema": 1, "dry_run": True, "plan": told})
+
+
 def few(lines: Iterable[str]) -> list[str]:
     """Return the first of many like lines, and how many more there are."""
     every = list(lines)

@@ -7,17 +7,27 @@ import shlex
 from collections.abc import Sequence
 
 from parallelize.console import escape
-from parallelize.hints import given_flags
+from parallelize.hints import flags_in, repeat_flags
 from parallelize_core.errors import AccessError, ParallelizeError, UsageError
 
 
-def explain(error: Exception, tokens: Sequence[str] = ()) -> ParallelizeError | None:
+def explain(
+    error: Exception, tokens: Sequence[str] = (), hint: str = ""
+) -> ParallelizeError | None:
     """Say what an error means to the person, or None if it is a fault of this program.
 
-    `tokens` is the command line that led to it.
+    `tokens` is the command line that led to it, `hint` has its common flags (see `hints`), which
+    the commands in `fix` get.
     """
+    told = _told(error, tokens, hint)
+    if told and told.fix:
+        told.fix = repeat_flags(told.fix, hint)
+    return told
+
+
+def _told(error: Exception, tokens: Sequence[str], hint: str) -> ParallelizeError | None:
     if isinstance(error, ParallelizeError):
-        return _with_profile(error, tokens) if type(error) is AccessError else error
+        return _with_profile(error, hint) if type(error) is AccessError else error
     if isinstance(error, OSError) and error.strerror:
         return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
     return _explain_syntax(error, tokens)
@@ -44,9 +54,9 @@ def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError
     return UsageError(said, fix=f"{command} --help")
 
 
-def _with_profile(error: AccessError, tokens: Sequence[str]) -> ParallelizeError:
+def _with_profile(error: AccessError, hint: str) -> ParallelizeError:
     # A command that asks AWS has imported these already, and --help does without.
     from parallelize.context import profile_of  # noqa: PLC0415
     from parallelize_core.aws_errors import with_profile  # noqa: PLC0415
 
-    return with_profile(error, profile_of(given_flags(tokens)))
+    return with_profile(error, profile_of(flags_in(hint)))

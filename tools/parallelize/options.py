@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from cyclopts import Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from parallelize.choice import VARIABLE
 from parallelize.completers import complete_run
+from parallelize_core.errors import UsageError
 
 COMMON = Group("Common options", sort_key=90)
 
@@ -22,7 +24,7 @@ DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and d
 Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask.")]
 LaneName = Annotated[
     Literal["main", "large", "steady"],
-    Parameter(name="--lane", help="The lane whose workers are meant: main, large or steady."),
+    Parameter(name="--lane", help="Which lane's workers: main, large or steady."),
 ]
 Force = Annotated[bool, SWITCH, Parameter(help="Override the safety checks.")]
 
@@ -80,6 +82,21 @@ class Common:
 
 
 NOTHING = Common()
+
+
+def common_of(tokens: Sequence[str]) -> Common:
+    """Return the common flags among the words of a command line; none if one of them is wrong."""
+    app = App(help_flags=(), version_flags=())
+
+    @app.default
+    def take(*, common: Common = NOTHING) -> None:
+        """Take the common flags, and no others."""
+
+    try:
+        _, bound, *_ = app.parse_known_args(tokens)
+    except CycloptsError:
+        return NOTHING
+    return cast("Common", bound.arguments.get("common", NOTHING))
 
 
 @Parameter(name="*")
@@ -192,9 +209,9 @@ AS_SET = Machines()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class What:
-    """What may go: `keep_outputs` spares the outputs, `yes` the question.
+    """What `clean` may delete: `keep_outputs` spares the outputs, `yes` the question.
 
-    `force` lets the data go although workers that are not EC2's, and so not ended, need it.
+    `force` deletes the data although workers outside EC2, which are not ended, need it.
     """
 
     keep_outputs: Annotated[bool, SWITCH, Parameter(help="Keep the outputs.")] = False
@@ -203,6 +220,30 @@ class What:
 
 
 WHAT = What()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Rehearsal:
+    """Which part of AWS is tried for real, and where that is written down."""
+
+    live: Annotated[
+        bool, SWITCH, Parameter(help="Try real AWS calls; at most $0.001. Asks first.")
+    ] = False
+    machine: Annotated[
+        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
+    ] = False
+    transcript: Annotated[
+        Path | None, Parameter(help="With --live: the file that records its calls.")
+    ] = None
+
+    def check(self) -> None:
+        """Raise UsageError for flags that mean nothing without --live."""
+        if (self.machine or self.transcript) and not self.live:
+            raise UsageError("--machine and --transcript go with --live")
+
+
+NO_REHEARSAL = Rehearsal()
 
 
 @Parameter(name="*")

@@ -64,6 +64,13 @@ class Project:
         # Another call may have been faster; what is written holds for both.
         return (self._own() or content).id
 
+    def settle(self) -> None:
+        """Write down where the project is now if it was moved, so that a copy is known as one."""
+        content, here = self._own(), str(self.folder.resolve())
+        if content and content.folder != here:
+            with suppress(OSError):
+                _write(self._file, content.model_copy(update={"folder": here}), new=False)
+
     def owns(self, run: str, origin: str) -> bool:
         """Whether a run of this name and origin is the project's, or was joined."""
         content = self._own()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LEAVING = replace(BUSY_GROUP, seconds=60)
+HOLDING = replace(BUSY_GROUP, seconds=20)
 """A machine that shuts down has less time than a person."""
 
 MAX_REPLACED = 3
@@ -95,19 +96,25 @@ def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bo
     if not should_rest():
         return
     try:
-        autoscaling.suspend_processes(
-            AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES)
-        )
+        outlast(HOLDING, lambda: _suspend(autoscaling, name))
         # Who resumes a run does so in run.json first: if that was before we held the group, they
         # may have resumed the group before it, too.
         if not should_rest():
-            autoscaling.resume_processes(
-                AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES)
-            )
+            outlast(HOLDING, lambda: _resume(autoscaling, name))
     except Exception as error:
         log.warning("group not held", error=str(error) or repr(error))
     else:
         log.info("held its group")
+
+
+@translated("Auto Scaling")
+def _suspend(autoscaling: AutoScalingClient, name: str) -> None:
+    autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
+
+
+@translated("Auto Scaling")
+def _resume(autoscaling: AutoScalingClient, name: str) -> None:
+    autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
 def leave(autoscaling: AutoScalingClient, instance: str) -> bool:

@@ -12,12 +12,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.typing import EventDict
 
 from parallelize_core.errors import code_of
+from parallelize_core.outlast import NEW_STREAM, outlast
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_logs import CloudWatchLogsClient
@@ -119,8 +122,12 @@ class CloudLog:
 
     def _send(self) -> None:
         for batch in batches(self._snapshot()):
-            self._client.put_log_events(**self._place, logEvents=batch)  # type: ignore[arg-type]
+            outlast(NEW_STREAM, partial(self._put, batch))
             self._forget(batch)
+
+    @translated("CloudWatch")
+    def _put(self, batch: list[Event]) -> None:
+        self._client.put_log_events(**self._place, logEvents=batch)  # type: ignore[arg-type]
 
     def _snapshot(self) -> list[Event]:
         with self._lock:

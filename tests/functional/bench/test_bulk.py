@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from tests.bench.small_cloud.process import REGION, small_cloud
 
-from parallelize.bulk import WireStore, get_each, list_each
+from parallelize.bulk import WireStore, get_each, list_each, try_each
 from parallelize.wire import Wire
 from parallelize_core.clients import Clients, make_session
-from parallelize_core.errors import UsageError
+from parallelize_core.errors import UnavailableError, UsageError
 
 COUNT = 2500
 """Three pages."""
@@ -55,6 +55,17 @@ def test_many_objects_come_in_their_order_and_none_for_those_that_are_not_there(
     assert found[0][1] == b"3"
     assert found[1][1] is None
     assert [body for _, body in found[2:]] == [str(number).encode() for number in range(200)]
+
+
+def test_an_object_that_does_not_come_in_time_is_told_and_harms_no_later_read(
+    store: WireStore,
+) -> None:
+    [(key, late)] = try_each(store, ["in/00003"], 0.0)
+    assert key == "in/00003"
+    assert isinstance(late, UnavailableError)
+    assert "no answer within 0 s" in str(late)
+    wanted = ["in/00003", "in/nothing"]
+    assert list(try_each(store, wanted, 60.0)) == [("in/00003", b"3"), ("in/nothing", None)]
 
 
 def test_a_listing_may_be_left_while_other_objects_are_read(store: WireStore) -> None:

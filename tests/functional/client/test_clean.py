@@ -60,7 +60,7 @@ def test_an_operation_tells_its_context_what_it_has_to_say_and_prints_nothing(
     context = replace(enqueued.context, tell=heard.append)
     capsys.readouterr()
     clean(context, make_plan(context, keep_outputs=False))
-    assert "left: no machine, no group, no volume (checked)" in heard
+    assert "left: no machine, no group, no volume (verified)" in heard
     assert capsys.readouterr() == ("", "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.runs.download_record import RECORD
+from parallelize.runs.download_record import RECORD, DownloadRecord
 from parallelize_core.layout import RunLayout
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 
@@ -37,6 +38,26 @@ def test_outputs_of_finished_jobs_arrive_and_the_rest_is_told(
     assert project.call("download", str(out)) == 0
     assert files(out) == {"a.csv", "deep/b.csv", "deep/more/b.png"}
     assert "still missing: 0 failed, 1 without a result" in capsys.readouterr().err
+
+
+def test_outputs_of_another_run_in_the_folder_are_not_replaced_without_a_word(
+    project: Project, out: Path, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    project.finish("a.txt", "a.csv", "all.csv")
+    out.mkdir()
+    for name in ("all.csv", "old.csv"):
+        DownloadRecord(out, "january").note(name, hashlib.sha256(b"of january").hexdigest())
+        (out / name).write_bytes(b"of january")
+    capsys.readouterr()
+    assert project.call("download", str(out)) == 0
+    assert "1 output of run january replaced in" in capsys.readouterr().err
+    assert (out / "all.csv").read_text() == "output all.csv"
+    assert (out / "old.csv").read_text() == "of january"
+    (out / "all.csv").unlink()
+    assert project.call("download", str(out)) == 0
+    assert "replaced" not in capsys.readouterr().err
 
 
 def test_a_private_umask_keeps_outputs_private_and_is_still_there_afterwards(

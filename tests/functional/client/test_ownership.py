@@ -190,6 +190,19 @@ def test_a_folder_that_was_moved_keeps_its_runs(
     assert theirs.call("prep") == 0
 
 
+def test_a_copy_of_a_folder_that_was_moved_is_another_project(
+    theirs: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = theirs.folder.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    assert theirs.call("enqueue") in {0, 3}
+    copy = shutil.copytree(moved, tmp_path / "copy")
+    monkeypatch.chdir(copy)
+    assert theirs.call("clean", "--yes") == 2
+    monkeypatch.chdir(moved)
+    assert theirs.call("clean", "--yes") == 0
+
+
 def test_the_list_of_runs_names_the_owner_also_of_one_that_is_incomplete(
     theirs: Project, capsys: Captured
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_page_that_cannot_be_written_is_named_by_its_own_name(
     assert capsys.readouterr().err.splitlines()[-3:] == [
         "error: the report cannot be written to taken",
         "  Is a directory",
-        "  fix: another place: parallelize report --out FILE",
+        "  fix: choose another place: parallelize report --out FILE",
     ]
     assert {path.name for path in project.folder.glob(".parallelize-*")} == {PROJECT_FILE}
 
@@ -119,7 +119,7 @@ def test_a_file_that_is_no_report_stays(
     page.write_text(content)
     capsys.readouterr()
     assert project.call("report") == 2
-    assert "is not a report" in capsys.readouterr().err
+    assert "stays as it is\n  no earlier command wrote it" in capsys.readouterr().err
     assert page.read_text() == content
 
 
@@ -132,6 +132,48 @@ def test_a_list_of_jobs_takes_the_place_of_no_other_file_and_nothing_is_sent(
     assert "stays as it is" in " ".join(capsys.readouterr().err.split())
     assert (project.folder / "inputs" / "a.tif").read_text() == "content of a.tif"
     assert list(project.store.list(project.layout.root.prefix)) == []
+
+
+def test_a_list_of_jobs_that_cannot_be_written_in_the_end_is_told_beside_the_outcome(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif")
+    project.finish("a.tif", "a.csv")
+    capsys.readouterr()
+    assert project.call("run", "--out", "made", "--joblog", "/dev/full") == 1
+    said = capsys.readouterr()
+    assert said.out == "made\n"
+    assert "no list of jobs: the list of jobs cannot be written to /dev/full" in said.err
+    assert "1 done" in said.err
+
+
+def test_a_table_that_was_edited_stays_and_one_that_was_not_is_replaced(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif")
+    table = project.folder / "files.csv"
+    for _ in range(2):
+        assert project.call("report", "--table", "files.csv") == 0
+    noted = table.read_text().replace("waiting", "waiting for Ann's answer")
+    table.write_text(noted)
+    assert project.call("report", "--table", "files.csv") == 2
+    assert "it was changed after it was written" in capsys.readouterr().err
+    assert table.read_text() == noted
+
+
+def test_a_page_that_was_edited_stays_and_ends_no_run(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, "a.tif")
+    project.finish("a.tif", "a.csv")
+    assert project.call("report") == 0
+    page = project.folder / f"{project.run}-report.html"
+    noted = page.read_text().replace("</html>", "<p>Reviewed, Ann</p></html>")
+    page.write_text(noted)
+    capsys.readouterr()
+    assert project.call("run", "--out", "made") == 0
+    assert "no report: " in capsys.readouterr().err
+    assert page.read_text() == noted
 
 
 def test_an_older_report_is_replaced(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from tests.functional.client.conftest import Project
@@ -127,6 +128,14 @@ def test_a_stock_machine_has_a_set_up_as_root_too(
     assert AgentConfig.decode(capsys.readouterr().out, "stdout") == config
 
 
+def test_a_machine_of_the_local_cloud_finds_programs_where_the_launching_shell_does(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/opt/mine/bin:{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    assert print_config(project, capsys).path == path
+
+
 def test_what_set_ups_have_printed_is_shown(project: Project, capsys: Captured) -> None:
     project.add("a.txt")
     project.call("prep")
@@ -136,12 +145,6 @@ def test_what_set_ups_have_printed_is_shown(project: Project, capsys: Captured) 
     shown = capsys.readouterr().out
     assert shown.startswith("set-up i-1.abc\n  | collecting numpy\n")
     assert "\x1b" not in shown
-
-
-def test_before_any_set_up_has_ended_there_is_nothing_to_show(project: Project) -> None:
-    project.add("a.txt")
-    project.call("prep")
-    assert project.call("logs", "--setup") == 3
 
 
 def test_logs_of_nothing_is_a_mistake(project: Project) -> None:
@@ -157,3 +160,32 @@ def print_config(project: Project, capsys: Captured) -> AgentConfig:
     printed = capsys.readouterr().out
     assert json.loads(printed)["run"] == project.run
     return AgentConfig.decode(printed, "stdout")
+
+
+def test_the_log_of_a_set_up_that_no_worker_has_ended_is_to_come(
+    configured: Project, capsys: Captured
+) -> None:
+    write_setup(configured, "#!/bin/sh\n")
+    assert configured.call("prep") == 0
+    assert configured.call("logs", "--setup") == 3
+    assert "no set-up has ended on a worker yet" in capsys.readouterr().err
+
+
+def test_a_run_without_a_set_up_is_not_said_to_wait_for_one(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    assert project.call("prep") == 0
+    assert project.call("logs", "--setup") == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "have nothing to set up" in told
+    assert "parallelize logs FILE" in told
+
+
+def test_the_log_of_a_set_up_of_a_run_that_does_not_exist_says_so(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    project.call("prep")
+    assert project.call("logs", "--setup", "--run", "other") == 2
+    assert 'there is no run "other"' in capsys.readouterr().err

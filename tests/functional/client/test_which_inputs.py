@@ -124,6 +124,28 @@ def test_outputs_below_the_inputs_of_s3_do_not_become_inputs(
     assert "the outputs would lie among the inputs" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("spec", "to"),
+    [("s3://{}/p/", ""), ("s3://{}/p/deep/*", "p/"), ("@list", "p/"), ("@sheet.tsv", "")],
+)
+def test_no_output_can_take_the_place_of_an_input_of_s3(
+    project: Project, lake: str, capsys: Captured, spec: str, to: str
+) -> None:
+    (project.folder / "list").write_text(f"s3://{lake}/p/a.csv\n")
+    (project.folder / "sheet.tsv").write_text(f"day\tfile\n1\ts3://{lake}/p/deep/c.csv\n")
+    with (project.folder / "parallelize.toml").open("a") as toml:
+        toml.write(f'\n[output]\nto = "s3://{lake}/{to}"\non_clash = "replace"\n')
+    capsys.readouterr()
+    inputs = ("--inputs", spec.format(lake))
+    for more in ((), ("--dry-run",)):
+        assert project.call("prep", *inputs, *more) == 2
+        assert "outputs could replace inputs" in capsys.readouterr().err
+    assert project.store.head(project.layout.run_json) is None
+    toml_text = (project.folder / "parallelize.toml").read_text()
+    (project.folder / "parallelize.toml").write_text(toml_text.replace("replace", "suffix"))
+    assert project.call("prep", *inputs) == 0
+
+
 def test_a_runs_own_bucket_can_be_the_inputs_without_what_runs_keep_there(
     project: Project,
 ) -> None:

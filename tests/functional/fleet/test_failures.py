@@ -204,10 +204,11 @@ def test_a_template_that_stays_unknown_is_an_error_after_some_tries(account):
     assert isinstance(outcome.error(), UsageError)
 
 
-def test_an_unknown_instance_profile_leads_to_setup(account):
+def test_an_instance_profile_that_stays_unknown_leads_to_setup(account):
     plan = launch(account)
     message = "Value (parallelize-agent) for parameter iamInstanceProfile.name is invalid"
-    account.fleet_gives(errors=[("InvalidParameterValue", message)])
+    for _ in range(11):
+        account.fleet_gives(errors=[("InvalidParameterValue", message)])
     error = execute(plan, account.clients).error()
     assert isinstance(error, UsageError)
     assert "parallelize setup" in error.fix

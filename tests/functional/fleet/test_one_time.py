@@ -309,7 +309,7 @@ def test_kill_ends_this_runs_machines_and_nobody_elses(account, scans, paralleli
     code, _, err = parallelize("kill", "--run", "scans")
     assert code == 0
     assert "run scans: 3 workers ended" in err
-    assert "left: no machine, no group, no volume (checked)" in err
+    assert "left: no machine, no group, no volume (verified)" in err
     assert account.machines("scans") == []
     assert len(account.machines("other")) == 2
     mine = ec2.describe_instances(InstanceIds=[foreign["Instances"][0]["InstanceId"]])

@@ -197,7 +197,7 @@ def test_kill_takes_the_group_first_so_that_nothing_is_replaced(account, group, 
     assert code == 0
     assert account.group("scans") is None
     assert account.machines("scans") == []
-    assert "(checked)" in err
+    assert "(verified)" in err
 
 
 def test_kill_leaves_another_runs_group_alone(account, group, parallelize):

@@ -104,15 +104,17 @@ def test_who_may_not_ask_ec2_is_told_what_the_heartbeats_tell(scans, parallelize
 
 
 @pytest.mark.parametrize(
-    ("activity", "told"),
+    ("activities", "told"),
     [
-        ({"StatusCode": "Successful"}, None),
-        ({"StatusCode": "InProgress"}, None),
-        ({"StatusCode": "Failed", "StatusMessage": "no capacity"}, "no capacity"),
-        ({"StatusCode": "Cancelled"}, "Cancelled"),
+        ([{"StatusCode": "Successful"}], None),
+        ([{"StatusCode": "InProgress"}], None),
+        ([{"StatusCode": "Failed", "StatusMessage": "no capacity"}], "no capacity"),
+        ([{"StatusCode": "Cancelled"}], "Cancelled"),
+        ([{"StatusCode": "PreInService"}, {"StatusCode": "Failed"}], "Failed"),
+        ([{"StatusCode": "Successful"}, {"StatusCode": "Failed"}], None),
     ],
 )
-def test_why_a_group_cannot_start_machines_is_read_from_its_last_activity(activity, told):
+def test_why_a_group_cannot_start_machines_is_read_from_what_it_last_tried(activities, told):
     client = boto3.client(
         "autoscaling", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b"
     )
@@ -122,9 +124,10 @@ def test_why_a_group_cannot_start_machines_is_read_from_its_last_activity(activi
     }  # fmt: skip
     with Stubber(client) as stub:
         stub.add_response(
-            "describe_scaling_activities", {"Activities": [{**required, **activity}]},
-            {"AutoScalingGroupName": "g", "MaxRecords": 1},
-        )  # fmt: skip
+            "describe_scaling_activities",
+            {"Activities": [{**required, **activity} for activity in activities]},
+            {"AutoScalingGroupName": "g", "MaxRecords": 20},
+        )
         assert last_refusal(client, "g") == told
 
 

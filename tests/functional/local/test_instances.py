@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -97,6 +98,24 @@ def test_an_agent_has_only_what_a_machine_has(cloud: LocalCloud, found: dict[str
     assert environ["AWS_ENDPOINT_URL"] == cloud.endpoint
     assert found["session"] == found["pid"]
     cloud.kill(found["instance_id"])
+
+
+def test_a_machine_has_the_path_of_the_shell_that_launched_it(
+    cloud: LocalCloud, ec2: EC2Client
+) -> None:
+    path = f"/opt/mine/bin:{os.environ['PATH']}"
+    instance_id = launch(ec2, path=path)
+    assert report(cloud, instance_id)["environ"]["PATH"] == path
+    cloud.kill(instance_id)
+
+
+@pytest.mark.parametrize("path", ["/a\0/b", 7, ""], ids=["NUL", "number", "empty"])
+def test_a_path_that_is_none_leaves_that_of_the_local_cloud(
+    cloud: LocalCloud, ec2: EC2Client, path: object
+) -> None:
+    instance_id = launch(ec2, path=path)
+    assert report(cloud, instance_id)["environ"]["PATH"] == os.environ["PATH"]
+    cloud.kill(instance_id)
 
 
 def test_the_instances_of_a_group_have_agents_too(cloud: LocalCloud, ec2: EC2Client) -> None:

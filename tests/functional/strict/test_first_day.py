@@ -1,22 +1,32 @@
 """What the layer has found: the first day with a real account, one surprise after the other."""
 
 import pytest
+from botocore.config import Config
 from tests.functional.fleet.conftest import BUCKET
+from tests.strict_aws.rules.alarms import NoAlarm
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
-from tests.strict_aws.rules.machines import EndedAtOnce, offered
+from tests.strict_aws.rules.images import UsedSnapshot
+from tests.strict_aws.rules.logs import NewStream
+from tests.strict_aws.rules.machines import EndedAtOnce, NewInstance, offered
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
+from tests.strict_aws.rules.roles import NewProfile
 from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 
 from parallelize.fleet.clients import ComputeClients
+from parallelize.fleet.instances import terminate
+from parallelize.image.catalog import delete_image, read_images
 from parallelize.queues import delete_queues, make_queues
 from parallelize.runs.snapshot import Reader
 from parallelize.runs.stall_diagnosis import explain
 from parallelize.runs.status import status_of
 from parallelize.setting_tables import DEFAULT_TYPES
+from parallelize_agent.machine.group import hold
+from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
+from parallelize_core.pause import HELD_PROCESSES
 
 PERSISTENT = ("--fleet", "persistent", "--run", "scans")
 
@@ -129,6 +139,102 @@ def test_scale_outlasts_a_group_that_is_busy(account, scans, parallelize, wanted
     assert parallelize("scale", str(wanted), "--run", "scans")[0] == 0
     assert refused(account, BusyGroup)
     assert account.group("scans")["DesiredCapacity"] == wanted
+
+
+@pytest.fixture
+def busy(account, scans, parallelize):
+    """A group that is starting or ending machines, as it may be whenever somebody calls."""
+    assert parallelize("launch", "2", *PERSISTENT)[0] == 0
+    rule = account.strict.rule(BusyGroup)
+    rule.windows.open("parallelize-scans", rule.seconds)
+    account.strict.refusals.clear()
+    return account
+
+
+def is_held(account):
+    found = {one["ProcessName"] for one in account.group("scans")["SuspendedProcesses"]}
+    return set(HELD_PROCESSES) <= found
+
+
+def test_a_second_launch_outlasts_a_group_that_is_busy(busy, parallelize):
+    code, _, err = parallelize("launch", "4", *PERSISTENT)
+    assert code == 0, err
+    assert refused(busy, BusyGroup)
+    assert busy.group("scans")["DesiredCapacity"] == 4
+
+
+def test_stop_holds_a_group_that_is_busy(busy, parallelize):
+    code, _, err = parallelize("stop", "--run", "scans")
+    assert code == 0, err
+    assert refused(busy, BusyGroup)
+    assert is_held(busy)
+
+
+def test_a_worker_holds_a_group_that_is_busy(busy):
+    hold(ComputeClients.make(busy.session).autoscaling, "parallelize-scans", lambda: True)
+    assert refused(busy, BusyGroup)
+    assert is_held(busy)
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse")
+@pytest.mark.parametrize("words", [(), ("--fleet", "persistent")])
+def test_a_launch_outlasts_the_profile_of_a_stack_that_is_new(account, scans, parallelize, words):
+    assert parallelize("setup", "--yes")[0] == 0
+    code, _, err = parallelize("launch", "1", "--run", "scans", *words)
+    assert code == 0, err
+    assert refused(account, NewProfile) or "waiting: EC2 does not know the workers' instance" in err
+    assert len(account.machines("scans")) == 1
+
+
+def test_kill_outlasts_a_machine_that_is_described_and_not_known_everywhere(
+    account, scans, parallelize
+):
+    ec2 = ComputeClients.make(account.session).ec2
+    rule = account.strict.rule(NewInstance)
+    started = parallelize("launch", "1", "--run", "scans")[1].split()
+    rule.unchanged.open(started[0], 5)
+    terminate(ec2, started)
+    assert refused(account, NewInstance)
+    assert account.machines("scans") == []
+
+
+def test_kill_of_a_run_without_alarms_is_no_error(account, scans, parallelize):
+    code, _, err = parallelize("kill", "--run", "scans")
+    assert code == 0, err
+    assert refused(account, NoAlarm)
+
+
+def test_kill_takes_the_alarms_along_that_are_there(account, scans, parallelize):
+    assert parallelize("launch", "1", "--run", "scans")[0] == 0
+    cloudwatch = account.client("cloudwatch")
+    assert len(cloudwatch.describe_alarms()["MetricAlarms"]) == 2
+    assert parallelize("kill", "--run", "scans")[0] == 0
+    assert refused(account, NoAlarm)
+    assert cloudwatch.describe_alarms()["MetricAlarms"] == []
+
+
+def test_an_image_is_deleted_with_its_snapshot_though_that_is_in_use_for_a_while(account):
+    ec2 = ComputeClients.make(account.session).ec2
+    (image,) = read_images(ec2)
+    delete_image(ec2, image)
+    assert refused(account, UsedSnapshot)
+    left = account.client("ec2").describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    assert image.snapshots[0] not in {one["SnapshotId"] for one in left}
+
+
+def test_a_workers_first_lines_are_taken_by_a_stream_that_is_new(account):
+    logs = account.client("logs")
+    logs.create_log_group(logGroupName="/parallelize/agents")
+    ours = account.session.client("logs", config=Config(user_agent_extra="parallelize"))
+    copy = CloudLog(ours, "/parallelize/agents", "scans/i-1")
+    copy.add("hello")
+    copy.start()
+    copy.close(60)
+    assert refused(account, NewStream)
+    (line,) = logs.get_log_events(logGroupName="/parallelize/agents", logStreamName="scans/i-1")[
+        "events"
+    ]
+    assert line["message"] == "hello"
 
 
 def test_a_disk_is_as_large_as_the_images_snapshot(account, scans, parallelize, monkeypatch):

@@ -10,7 +10,7 @@ from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.clock import Clock
 from tests.strict_aws.layer import World
 from tests.strict_aws.rules import RULES
-from tests.strict_aws.rules.machines import offered
+from tests.strict_aws.rules.machines import RegionTypes, offered
 from tests.strict_aws.rules.throttling import Throttling
 
 OURS = Config(user_agent_extra="parallelize", retries={"total_max_attempts": 1})
@@ -54,13 +54,22 @@ def test_a_queues_name_is_taken_for_a_minute_after_its_deletion(account, our):
     assert sqs.create_queue(QueueName="q")["QueueUrl"]
 
 
-def test_a_queue_is_purged_once_a_minute(account, our):
+def test_moto_itself_purges_a_queue_once_a_minute(account, our):
     sqs = our("sqs")
     url = sqs.create_queue(QueueName="q")["QueueUrl"]
     account.strict.world.clock.sleep(1)
     sqs.purge_queue(QueueUrl=url)
     with pytest.raises(sqs.exceptions.PurgeQueueInProgress):
         sqs.purge_queue(QueueUrl=url)
+
+
+def test_a_type_that_the_region_lacks_does_not_start(our):
+    call = Call("ec2", "CreateFleet", {
+        "LaunchTemplateConfigs": [{"Overrides": [{"InstanceType": "c6a.xlarge"}]}],
+    }, region="eu-north-1")  # fmt: skip
+    answer = RegionTypes(World()).before(call)
+    assert answer is not None
+    assert answer["Errors"][0]["ErrorCode"] == "Unsupported"
 
 
 def test_a_region_describes_only_its_own_types(our):
@@ -90,7 +99,7 @@ def test_a_bucket_of_another_owner_than_expected_is_refused(account, our):
     assert code(our("s3").get_object, **words) == "AccessDenied"
 
 
-def test_an_archived_object_cannot_be_read(account, our):
+def test_moto_itself_hands_out_no_archived_object(account, our):
     account.client("s3").put_object(Bucket=BUCKET, Key="k", Body=b"x", StorageClass="DEEP_ARCHIVE")
     assert code(our("s3").get_object, Bucket=BUCKET, Key="k") == "InvalidObjectState"
 
@@ -152,6 +161,25 @@ def test_what_a_test_itself_looks_up_is_the_truth_at_once(account):
     assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
 
 
+def start_one(account, our, kind="c7i.xlarge", **data):
+    """Ask for a machine from a template with this in it, and return the fleet's answer."""
+    ec2 = our("ec2")
+    made = ec2.create_launch_template(
+        LaunchTemplateName="t", LaunchTemplateData={"ImageId": account.image, **data}
+    )
+    account.strict.world.clock.sleep(2)
+    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
+    return ec2.create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[
+            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": kind}]}
+        ],
+        TargetCapacitySpecification={
+            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
+        },
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("ebs", "refused"),
     [
@@ -161,44 +189,29 @@ def test_what_a_test_itself_looks_up_is_the_truth_at_once(account):
     ],
 )
 def test_a_volume_has_no_more_speed_than_its_size_allows(account, our, ebs, refused):
-    ec2 = our("ec2")
     mapping = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeType": "gp3", **ebs}}
-    made = ec2.create_launch_template(
-        LaunchTemplateName="t",
-        LaunchTemplateData={"ImageId": account.image, "BlockDeviceMappings": [mapping]},
-    )
-    account.strict.world.clock.sleep(2)
-    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
-    answer = ec2.create_fleet(
-        Type="instant",
-        LaunchTemplateConfigs=[
-            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": "c7i.xlarge"}]}
-        ],
-        TargetCapacitySpecification={
-            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
-        },
-    )  # fmt: skip
+    answer = start_one(account, our, BlockDeviceMappings=[mapping])
     codes = [one["ErrorCode"] for one in answer.get("Errors", ())]
     assert codes == (["InvalidParameterCombination"] if refused else [])
 
 
 def test_a_machine_does_not_start_from_an_image_of_another_architecture(account, our):
-    ec2 = our("ec2")
-    made = ec2.create_launch_template(
-        LaunchTemplateName="t", LaunchTemplateData={"ImageId": account.image}
-    )
-    account.strict.world.clock.sleep(2)
-    named = {"LaunchTemplateId": made["LaunchTemplate"]["LaunchTemplateId"], "Version": "1"}
-    answer = ec2.create_fleet(
-        Type="instant",
-        LaunchTemplateConfigs=[
-            {"LaunchTemplateSpecification": named, "Overrides": [{"InstanceType": "c7g.xlarge"}]}
-        ],
-        TargetCapacitySpecification={
-            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand",
-        },
-    )  # fmt: skip
+    answer = start_one(account, our, "c7g.xlarge")
     assert answer["Errors"][0]["ErrorCode"] == "InvalidParameterValue"
+
+
+def test_a_volume_is_not_smaller_than_its_images_snapshot(account, our):
+    mapping = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeType": "gp3", "VolumeSize": 8}}
+    answer = start_one(account, our, BlockDeviceMappings=[mapping])
+    assert answer["Errors"][0]["ErrorCode"] == "InvalidBlockDeviceMapping"
+    assert "expect size >= 15GB" in answer["Errors"][0]["ErrorMessage"]
+
+
+def test_two_regions_have_no_bucket_names_of_an_accounts_own(account, our):
+    namespace = {"ParameterKey": "BucketNamespace", "ParameterValue": "account-regional"}
+    words = {"StackName": "s", "ChangeSetName": "c", "TemplateBody": "{}"}
+    ask = our("cloudformation", "me-south-1").create_change_set
+    assert code(ask, **words, Parameters=[namespace]) == "ValidationError"
 
 
 def test_the_tags_of_an_image_are_its_owners(account, our):

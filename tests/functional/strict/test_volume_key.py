@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.functional.fleet.conftest import BUCKET
 from tests.functional.strict.test_second_stack import policies
+from tests.strict_aws.rules.roles import NewServiceRole
 
 from parallelize.context import open_context
 from parallelize.operations.setup import ensure_grant
@@ -66,6 +67,12 @@ def test_setup_lets_auto_scaling_use_the_key_once(account, key, parallelize):
     assert grant["GranteePrincipal"].endswith("/AWSServiceRoleForAutoScaling")
     assert parallelize("launch", "1", *PERSISTENT)[0] == 0
     assert len(account.machines("scans")) == 1
+
+
+def test_setup_outlasts_that_kms_does_not_know_auto_scalings_new_role(account, key, parallelize):
+    assert parallelize("setup", "--yes")[0] == 0
+    assert account.strict.refusals[NewServiceRole.__name__]
+    assert len(account.client("kms").list_grants(KeyId=key)["Grants"]) == 1
 
 
 def test_a_dry_run_only_says_that_auto_scaling_would_be_let(account, key, parallelize):

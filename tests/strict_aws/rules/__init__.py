@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from tests.strict_aws.layer import Rule
+from tests.strict_aws.rules.alarms import NoAlarm
 from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
+from tests.strict_aws.rules.images import UsedSnapshot
 from tests.strict_aws.rules.limits import ParameterLimits
+from tests.strict_aws.rules.logs import NewStream
 from tests.strict_aws.rules.machines import (
     Architecture,
     EndedAtOnce,
@@ -17,7 +20,8 @@ from tests.strict_aws.rules.machines import (
 )
 from tests.strict_aws.rules.market import PlacementScores, SpotPrices
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
-from tests.strict_aws.rules.queues import DeletedQueue, NewQueue, PurgedQueue
+from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
+from tests.strict_aws.rules.roles import NewProfile, NewServiceRole
 from tests.strict_aws.rules.shared_vpc import SharedSubnet
 from tests.strict_aws.rules.stacks import (
     AttachedPolicy,
@@ -26,7 +30,6 @@ from tests.strict_aws.rules.stacks import (
     RegionalBucket,
 )
 from tests.strict_aws.rules.storage import (
-    ArchivedObject,
     BucketOwner,
     DemandedKey,
     Permission,
@@ -45,17 +48,16 @@ RULES: tuple[type[Rule], ...] = (
     SmsSandbox,
     BucketOwner,
     UnseenKey,
-    ArchivedObject,
     RequesterPays,
     DemandedKey,
     NewQueue,
     DeletedQueue,
-    PurgedQueue,
     RegionTypes,
     RequiredTypes,
     PlacementScores,
     SpotPrices,
     NewTemplate,
+    NewProfile,
     VolumeSize,
     SharedSubnet,
     VolumeSpeed,
@@ -63,10 +65,14 @@ RULES: tuple[type[Rule], ...] = (
     SharedImage,
     EndedAtOnce,
     VolumeKey,
+    NewServiceRole,
     NewInstance,
+    UsedSnapshot,
     DeletedGroup,
     NewPolicy,
     BusyGroup,
+    NewStream,
+    NoAlarm,
     DeletedStack,
     AttachedPolicy,
     DemandedRole,

@@ -14,13 +14,17 @@ API = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference"
 BUSY = {"SetDesiredCapacity", "TerminateInstanceInAutoScalingGroup", "UpdateAutoScalingGroup"}
 """The operations whose model has ScalingActivityInProgress, and that this project makes."""
 
+IN_USE = {"CreateOrUpdateTags", "ResumeProcesses", "SuspendProcesses"}
+"""Those whose model has ResourceInUse. botocore makes neither again by itself."""
+
 STARTING = {"CreateAutoScalingGroup", "SetDesiredCapacity", "UpdateAutoScalingGroup",
             "TerminateInstanceInAutoScalingGroup"}  # fmt: skip
 
 
 def group_of(call: Call) -> str:
     """Return the name of the group that a call is about, empty if it does not say."""
-    return str(call.get("AutoScalingGroupName") or "")
+    tagged = next(iter(call.get("Tags") or ()), {})
+    return str(call.get("AutoScalingGroupName") or tagged.get("ResourceId") or "")
 
 
 class DeletedGroup(Rule):
@@ -94,18 +98,20 @@ class BusyGroup(Rule):
     """While a group starts or ends machines, it may refuse to be changed."""
 
     source = f"{API}/API_UpdateAutoScalingGroup.html"
-    found = "scale gave up in the middle, and a worker left without its group"
+    found = (
+        "scale gave up in the middle, and a worker left without its group; a second launch, stop"
+        " and a worker that holds the group of a paused run did not wait"
+    )
 
     seconds = 8.0
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if call.service != "autoscaling" or call.operation not in BUSY:
+        if call.service != "autoscaling" or call.operation not in BUSY | IN_USE:
             return None
         if self.windows.is_open(self._key(call)):
-            raise Refusal(
-                "ScalingActivityInProgress",
-                "You cannot change the group while there are scaling activities in progress",
-            )
+            code = "ResourceInUse" if call.operation in IN_USE else "ScalingActivityInProgress"
+            words = "You cannot change the group while there are scaling activities in progress"
+            raise Refusal(code, words)
         return None
 
     def watches(self, call: Call) -> bool:

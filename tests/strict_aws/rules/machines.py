@@ -12,6 +12,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.models.instances import StateReason
 from tests.strict_aws.call import Call, Refusal
+from tests.strict_aws.clock import Windows
 from tests.strict_aws.layer import Rule, World
 from tests.strict_aws.rules.templates import CONSISTENCY, starts_machines
 
@@ -23,10 +24,23 @@ def offered(region: str) -> frozenset[str]:
 
 
 class RegionTypes(Rule):
-    """Only the types of the current region are described, and can be started."""
+    """Only the types of the current region are described, and can be started.
+
+    No type of the other regions starts in any of its zones.
+    """
 
     source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html"
     found = "in 23 of 30 regions launch refused its own default types"
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if not starts_machines(call):
+            return None
+        configs = call.get("LaunchTemplateConfigs") or ()
+        asked = [one["InstanceType"] for config in configs for one in config["Overrides"]]
+        if absent := [kind for kind in asked if kind not in offered(call.region)]:
+            words = f"Your requested instance type ({absent[0]}) is not supported in this region."
+            return {"Errors": [{"ErrorCode": "Unsupported", "ErrorMessage": words}]}
+        return None
 
     def watches(self, call: Call) -> bool:
         return call.name == "ec2.DescribeInstanceTypes"
@@ -76,15 +90,24 @@ def _meets(kind: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 class NewInstance(Rule):
-    """A machine, and so its tags, is not described at once."""
+    """A machine, and so its tags, is not described at once, and not to be changed for longer."""
 
     source = CONSISTENCY
-    found = "kill right after launch found no machine and said that none was left"
+    found = (
+        "kill right after launch found no machine and said that none was left; or found one that"
+        " EC2 did not know, and ended none"
+    )
 
     seconds = 2.0
+    longer = 3.0
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.unchanged = Windows(world.clock)
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        new = set(self.windows.any_open())
+        windows = self.unchanged if call.operation == "TerminateInstances" else self.windows
+        new = set(windows.any_open())
         if call.service == "ec2" and (unknown := new & set(call.get("InstanceIds") or ())):
             raise Refusal(
                 "InvalidInstanceID.NotFound", f"The instance ID '{min(unknown)}' does not exist"
@@ -98,6 +121,7 @@ class NewInstance(Rule):
         if call.operation == "CreateFleet":
             for id_ in started(result):
                 self.windows.open(id_, self.world.seconds(self.seconds))
+                self.unchanged.open(id_, self.world.seconds(self.longer))
             return None
         return _without(result, set(self.windows.any_open()))
 
@@ -242,6 +266,7 @@ class EndedAtOnce(Rule):
     def end(self, region: str, id_: str, reason: tuple[str, str]) -> None:
         """Let EC2 end a machine that is there."""
         machine = ec2_backends[self.world.account][region].get_instance(id_)
+        self.acted = True
         machine.terminate()
         machine._state.name, machine._state.code = "terminated", 48
         machine._reason = ""

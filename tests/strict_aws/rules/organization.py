@@ -95,6 +95,7 @@ class DemandedRole(Rule):
         stack = stack_of(self, call)
         for one in stack.resource_map._parsed_resources.values():
             if why := self._fault(one):
+                self.acted = True
                 fail(stack, "ROLLBACK_COMPLETE", "AgentRole", "AWS::IAM::Role", why,
                      call.get("ClientRequestToken"))  # fmt: skip
         return None

@@ -75,26 +75,3 @@ class DeletedQueue(Rule):
     def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
         self.windows.open(queue_of(call), self.world.seconds(self.seconds))
         return None
-
-
-class PurgedQueue(Rule):
-    """A queue can be purged once in 60 seconds."""
-
-    source = (
-        "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html"
-    )
-
-    seconds = 60.0
-
-    def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "sqs.PurgeQueue":
-            return None
-        name = queue_of(call)
-        if self.windows.is_open(name):
-            raise Refusal(
-                "AWS.SimpleQueueService.PurgeQueueInProgress",
-                f"Only one PurgeQueue operation on {name} is allowed every 60 seconds.",
-                403,
-            )
-        self.windows.open(name, self.world.seconds(self.seconds))
-        return None

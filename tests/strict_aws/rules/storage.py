@@ -1,10 +1,9 @@
-"""S3 and SQS refuse by policy; S3 hides keys from who may not list, and objects in archives."""
+"""S3 and SQS refuse by policy; S3 hides keys from who may not list."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from moto.s3.models import s3_backends
 from tests.functional.fleet.calls import Call as PlainCall
 from tests.functional.fleet.calls import needs
 from tests.functional.fleet.iam import allows
@@ -57,31 +56,6 @@ class BucketOwner(Rule):
         expected = call.headers.get("x-amz-expected-bucket-owner")
         if expected and expected != self.world.account:
             raise Refusal("AccessDenied", "Access Denied", 403)
-        return None
-
-
-class ArchivedObject(Rule):
-    """An object in an archive has to be restored before it is read; moto hands some out."""
-
-    source = "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html"
-
-    CLASSES = ("GLACIER", "DEEP_ARCHIVE")
-
-    def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "s3.GetObject":
-            return None
-        buckets = s3_backends[self.world.account]["aws"].buckets
-        bucket = buckets.get(str(call.get("Bucket")))
-        found = bucket.keys.get(str(call.get("Key"))) if bucket else None
-        if (
-            found
-            and getattr(found, "storage_class", "") in self.CLASSES
-            and found.status != "RESTORED"
-        ):
-            raise Refusal(
-                "InvalidObjectState",
-                "The operation is not valid for the object's storage class", 403,
-            )  # fmt: skip
         return None
 
 

@@ -34,7 +34,7 @@ class NewTemplate(Rule):
         if call.operation in BY_NAME and name and self.windows.is_open(name):
             words = f"The specified launch template, with template name {name}, does not exist."
             raise Refusal(UNKNOWN, words)
-        for key in _named(call):
+        for key in templates_of(call):
             if self.windows.is_open(key):
                 return _unknown(call, key[0])
         return None
@@ -59,7 +59,7 @@ class NewTemplate(Rule):
         return None
 
 
-def _named(call: Call) -> Iterator[tuple[str, str]]:
+def templates_of(call: Call) -> Iterator[tuple[str, str]]:
     """Go through the templates, by id and version, that a fleet or a group is to start from."""
     if starts_machines(call):
         places = list(call.get("LaunchTemplateConfigs") or ())

@@ -20,9 +20,11 @@ def _orphans() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
-    yield
-    for child in living_children():
+def strangers() -> Iterator[set[psutil.Process]]:
+    """The children that this process had before, such as servers of other tests; they stay."""
+    before = living_children()
+    yield before
+    for child in living_children() - before:
         child.kill()
 
 
@@ -39,9 +41,9 @@ def started(folder: Path, script: str, marker: str) -> tree.Child:
     return tree.spawn(("sh", "-c", script), folder, environ)
 
 
-def living_children() -> list[psutil.Process]:
+def living_children() -> set[psutil.Process]:
     children = psutil.Process().children()
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    return {child for child in children if child.status() != psutil.STATUS_ZOMBIE}
 
 
 def alive(pid_file: Path) -> bool:
@@ -119,7 +121,7 @@ RESTLESS = {
 
 @pytest.mark.parametrize("script", RESTLESS.values(), ids=RESTLESS)
 def test_what_becomes_another_process_at_any_moment_is_ended_too(
-    tmp_path: Path, script: str
+    tmp_path: Path, strangers: set[psutil.Process], script: str
 ) -> None:
     # In the middle of an exec a process has no environment, and the child of one that goes just
     # now is not on the list yet: a look meets that once in 25 times, so a hundred looks do.
@@ -127,10 +129,12 @@ def test_what_becomes_another_process_at_any_moment_is_ended_too(
     daemon = "rm -f pid; setsid sh restless >&- 2>&- & while [ ! -s pid ]; do :; done"
     for _ in range(100):
         end(started(tmp_path, daemon, "MARK=restless"), "MARK=restless")
-        assert not living_children()
+        assert living_children() == strangers
 
 
-def test_more_dead_than_a_page_holds_hide_none_that_lives(tmp_path: Path) -> None:
+def test_more_dead_than_a_page_holds_hide_none_that_lives(
+    tmp_path: Path, strangers: set[psutil.Process]
+) -> None:
     script = "for _ in $(seq 1000); do (setsid true &); done; setsid sleep 1000 >&- 2>&- &"
     end(started(tmp_path, script, "MARK=many"), "MARK=many")
-    assert not living_children()
+    assert living_children() == strangers

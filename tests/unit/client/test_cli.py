@@ -13,6 +13,7 @@ from botocore.parsers import ResponseParserError
 from parallelize import cli
 from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize.explain import explain
+from parallelize.options import common_of
 from parallelize_core import errors
 from parallelize_core.aws_errors import translate, translated
 
@@ -169,7 +170,7 @@ def test_an_expired_session_names_the_profile_that_needs_a_login(
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with pytest.raises(errors.AccessError) as caught, translated("S3"):
         raise denied("ExpiredToken")
-    told = explain(caught.value, tokens)
+    told = explain(caught.value, tokens, common_of(tokens).again())
     assert told is not None
     assert told.fix == f"aws sso login --profile {profile}"
 

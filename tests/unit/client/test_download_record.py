@@ -114,6 +114,13 @@ def test_a_line_that_a_crash_cut_off_spoils_no_other(tmp_path: Path, cut: int) -
     assert record.refusal("c") is None
 
 
+def test_a_line_of_any_content_spoils_no_other(tmp_path: Path) -> None:
+    written(tmp_path, "a", b"A")
+    with record_path(tmp_path).open("a") as record:
+        record.write(f'[]\n{{"name": {"[" * 50_000}\n"x"\n')
+    assert DownloadRecord(tmp_path).refusal("a") is None
+
+
 def test_a_crash_between_the_note_and_the_file_leaves_the_older_download_replaceable(
     tmp_path: Path,
 ) -> None:

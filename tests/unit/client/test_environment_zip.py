@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelize.runs.environment_zip import check_zip, zip_folder, zip_remarks
+from parallelize.runs.environment_zip import LARGE_BYTES, check_zip, zip_folder, zip_remarks
+from parallelize.runs.stored_once import MAX_FILES, listed
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 
@@ -41,6 +42,34 @@ def test_the_same_folder_gives_the_same_bytes_whenever_it_is_zipped(tmp_path: Pa
     (env / "lib" / "data.txt").write_text("data")
     zip_folder(env, second)
     assert first.read_bytes() == second.read_bytes()
+
+
+def packed_by(path: Path) -> set[int]:
+    with zipfile.ZipFile(path) as opened:
+        return {info.compress_type for info in opened.infolist()}
+
+
+def test_what_is_sent_file_by_file_is_packed_once_and_not_in_the_zip_as_well(
+    tmp_path: Path,
+) -> None:
+    env = environment(tmp_path)
+    zip_folder(env, tmp_path / "small.zip")
+    assert packed_by(tmp_path / "small.zip") == {zipfile.ZIP_DEFLATED}
+    with (env / "model.bin").open("wb") as model:
+        model.truncate(LARGE_BYTES)
+    zip_folder(env, tmp_path / "large.zip")
+    assert packed_by(tmp_path / "large.zip") == {zipfile.ZIP_STORED}
+    assert listed(tmp_path / "large.zip")
+
+
+def test_a_large_folder_of_too_many_files_is_one_packed_zip(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    with (env / "model.bin").open("wb") as model:
+        model.truncate(LARGE_BYTES)
+    for number in range(MAX_FILES):
+        (env / f"{number}").touch()
+    zip_folder(env, tmp_path / "many.zip")
+    assert packed_by(tmp_path / "many.zip") == {zipfile.ZIP_DEFLATED}
 
 
 @pytest.mark.parametrize("change", ["mode", "content", "name"])

@@ -15,6 +15,7 @@ from parallelize.runs.inputs import Found, find_inputs
 from parallelize.runs.joblog import HEADER
 from parallelize.runs.own_files import products
 from parallelize.runs.remote_inputs import Selection, find_remote
+from parallelize.runs.written import Written
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
@@ -153,6 +154,17 @@ def test_a_project_does_not_take_its_own_files_and_results_for_inputs(
         "a.csv", "data/b.csv", "doctor-visits.jsonl", "keys.csv", "my-report.html", "outer.csv",
         "seq.tsv",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", ["in/", "in/**/*"])
+def test_a_list_that_a_command_wrote_among_the_inputs_is_none_until_other_data_takes_its_place(
+    tmp_path: Path, spec: str
+) -> None:
+    make(tmp_path, "in/a.csv", "in/deep/b.csv")
+    Written(tmp_path / "in/deep/jobs.log", "", "").put(lambda path: path.write_text("1 done"))
+    assert keys(found(tmp_path, spec)) == ["a.csv", "deep/b.csv"]
+    (tmp_path / "in/deep/jobs.log").write_text("my own measurements")
+    assert keys(found(tmp_path, spec)) == ["a.csv", "deep/b.csv", "deep/jobs.log"]
 
 
 def test_a_folder_of_results_can_be_the_inputs_of_the_next_run(project: Path) -> None:

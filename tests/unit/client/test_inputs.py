@@ -54,6 +54,12 @@ def test_an_absolute_glob_is_as_good(tmp_path: Path) -> None:
     assert keys(f"{tmp_path}/in/*/*.tif", Path("/")) == ["a/1.tif"]
 
 
+def test_a_file_that_a_list_names_twice_is_one_input(tmp_path: Path) -> None:
+    make(tmp_path, "x/1.txt", "y.txt")
+    (tmp_path / "list.txt").write_text(f"x/1.txt\ny.txt\n./x//1.txt\n{tmp_path}/x/1.txt\n")
+    assert keys("@list.txt", tmp_path) == ["x/1.txt", "y.txt"]
+
+
 def test_a_list_names_files_from_the_projects_folder(tmp_path: Path) -> None:
     make(tmp_path, "x/1.txt", "y 2.txt")
     (tmp_path / "list.txt").write_text(f"./x/1.txt\n\n{tmp_path}/y 2.txt\n")
@@ -116,9 +122,10 @@ def a_directory(folder: Path) -> str:
     return "sub: it is a folder; an input is a file"
 
 
-def the_same_twice(folder: Path) -> str:
-    make(folder, "a.txt")
-    (folder / "list").write_text("a.txt\n./a.txt")
+def two_of_one_key(folder: Path) -> str:
+    apart = folder.with_name(f"{folder.name}-apart")
+    make(apart, "mon/a.txt", "tue/a.txt")
+    (folder / "list").write_text(f"{apart}/mon/a.txt\n{apart}/tue/a.txt")
     return "has the same key, a.txt"
 
 
@@ -160,7 +167,7 @@ def too_long(folder: Path) -> str:
 @pytest.mark.parametrize(
     "prepare",
     [
-        a_newline, an_escape, a_way_out, a_directory, the_same_twice, a_missing_file,
+        a_newline, an_escape, a_way_out, a_directory, two_of_one_key, a_missing_file,
         a_dangling_link, a_circle, a_pipe, not_utf8, too_long,
     ],
 )  # fmt: skip

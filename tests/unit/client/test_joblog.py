@@ -79,22 +79,23 @@ def test_any_cell_is_one_word_on_one_line(cell: str) -> None:
     assert (line.count("\n"), line.count("\t")) == (1, 8)
 
 
-@pytest.mark.parametrize("mine", [b"notes\n", b"Seq\tHost\tmy own\n", b"\x89PNG\r\n\x1a\n", b"\n"])
-def test_a_file_that_is_no_list_of_jobs_stays(tmp_path: Path, mine: bytes) -> None:
+THEIRS = ":\t1764000000.000\t     0.003\t0\t0\t0\t0\tgzip a"
+
+
+def test_the_list_that_gnu_parallel_has_written_stays(tmp_path: Path) -> None:
     file = tmp_path / "jobs.log"
-    file.write_bytes(mine)
+    file.write_text(f"{''.join(joblog(run('x'), [], {}))}1\t{THEIRS}\n")
+    before = file.read_bytes()
     with pytest.raises(UsageError, match="stays as it is"):
         write_lines(file, ["new\n"])
-    assert file.read_bytes() == mine
+    assert file.read_bytes() == before
 
 
-def test_an_older_list_and_an_empty_file_are_replaced(tmp_path: Path) -> None:
-    older, empty = tmp_path / "jobs.log", tmp_path / "empty.log"
-    older.write_text("".join(joblog(run("x"), [], {})) + "1\tw1\n")
-    empty.touch()
-    for file in (older, empty):
-        write_lines(file, joblog(run("x"), [], {}))
-        assert file.read_text() == "".join(joblog(run("x"), [], {}))
+def test_an_older_list_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.log"
+    for line in ("older\n", "newer\n"):
+        write_lines(file, [line])
+    assert file.read_text() == "newer\n"
 
 
 def test_a_worker_of_any_name_makes_one_line_of_as_many_cells() -> None:

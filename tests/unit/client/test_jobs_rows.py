@@ -145,7 +145,7 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, text: str, what: str
         rows(tmp_path, text)
 
 
-@pytest.mark.parametrize("line", ["[1]", "{", '{"b": 1}', '"x"'])
+@pytest.mark.parametrize("line", ["[1]", "{", '{"b": 1}', '"x"', '{"a": ' + "[" * 50_000])
 def test_a_line_that_is_no_such_object_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(UsageError, match="row 2"):
         rows(tmp_path, f'{{"a": 1}}\n{line}\n', "j.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,6 +59,29 @@ def test_a_copy_gets_an_id_of_its_own_and_joins_nothing_by_itself(tmp_path: Path
     assert not second.owns("theirs", "another")
     assert second.origin() != first.origin()
     assert second.owns("r", second.origin())
+
+
+def test_a_copy_of_a_folder_that_was_moved_is_a_copy(tmp_path: Path) -> None:
+    first, moved, copy = (tmp_path / name for name in ("first", "moved", "copy"))
+    first.mkdir()
+    origin = Project(first).origin()
+    first.rename(moved)
+    Project(moved).settle()
+    shutil.copytree(moved, copy)
+    assert Project(moved).owns("r", origin)
+    assert not Project(copy).owns("r", origin)
+    assert Project(copy).copied_from() == moved
+
+
+def test_settling_makes_no_project_of_a_folder_and_takes_none_over(tmp_path: Path) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    Project(first).settle()
+    assert list(first.iterdir()) == []
+    origin = Project(first).origin()
+    shutil.copytree(first, copy)
+    Project(copy).settle()
+    assert not Project(copy).owns("r", origin)
 
 
 def test_a_copy_of_hard_links_is_a_copy(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 
 from tests.unit.fleet.examples import facts, pools, request
+from tests.unit.fleet.test_plan_gpus import with_gpus
 
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.plan_json import plan_as_json
@@ -32,3 +33,8 @@ def test_what_is_not_known_is_null():
 def test_a_group_is_named_and_a_wait_has_its_price():
     assert as_json(fleet="persistent")["group"] == "parallelize-scans"
     assert as_json(below=0.01)["waits_below_usd"] == 0.01
+
+
+def test_what_is_left_out_for_too_few_gpus_is_told():
+    assert as_json(with_gpus(g5=1, c7i=0), gpus_per_job=1)["too_few_gpus"] == ["c7i.xlarge"]
+    assert as_json()["too_few_gpus"] == []

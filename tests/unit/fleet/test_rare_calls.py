@@ -90,6 +90,7 @@ def no_wait(_: float) -> None:
 CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     alarms.watch_queue: lambda aws: alarms.watch_queue(aws, RUN, "topic", ()),
     alarms.forget_queue: lambda aws: alarms.forget_queue(aws, RUN),
+    alarms.delete: lambda aws: alarms.delete(aws, ["alarm"]),
     autoscaling.follow_queue: lambda aws: autoscaling.follow_queue(aws, aws, RUN, 1, ()),
     autoscaling.unfollow_queue: lambda aws: autoscaling.unfollow_queue(aws, aws, RUN),
     autoscaling.forget_queue: lambda aws: autoscaling.forget_queue(aws, RUN),
@@ -117,6 +118,7 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     describe.find_quotas: lambda aws: describe.find_quotas(fact_clients(aws), [TYPE]),
     describe.gp3_gib: describe.gp3_gib,
     describe.find_limit: lambda aws: describe.find_limit(aws, "L-1216C47A"),
+    group.create: lambda aws: group.create(aws, GROUP),
     group.ensure_group: lambda aws: group.ensure_group(aws, GROUP),
     group.find: lambda aws: group.find(aws, "group"),
     group.find_all: lambda aws: group.find_all(aws, RUN),

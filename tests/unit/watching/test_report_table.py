@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from tests.unit.watching.test_report_page import HOSTILE, busy_report
 
-from parallelize.report.table import check_form, columns, is_table, write_table
+from parallelize.report.table import check_form, columns, write_table
 from parallelize_core.errors import UsageError
 from parallelize_core.keys import refusal
 
@@ -45,15 +45,6 @@ def test_no_name_breaks_a_row(tmp_path_factory: pytest.TempPathFactory, keys: li
     write_table(busy_report(*keys).files, path)
     with path.open(newline="", encoding="utf-8") as opened:
         assert {row["key"] for row in csv.DictReader(opened)} == set(keys)
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_only_an_older_table_is_taken_for_one(tmp_path: Path, suffix: str) -> None:
-    ours, other = tmp_path / f"ours{suffix}", tmp_path / f"other{suffix}"
-    write_table(REPORT.files, ours)
-    other.write_text("name,grade\nAda,1\n")
-    assert is_table(ours)
-    assert not is_table(other)
 
 
 def test_another_suffix_is_refused_before_anything_is_read() -> None:

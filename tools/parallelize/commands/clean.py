@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parallelize.console import answer_json, confirm, say, say_plan
+from parallelize.console import answer_json, confirm, say, show_plan
 from parallelize.options import NOTHING, WHAT, Common, DryRun, Json, What
 
 
@@ -20,8 +20,7 @@ def clean(
 
     context = open_context(common)
     if dry_run:
-        for line in operation.planned(context, keep_outputs=what.keep_outputs):
-            say_plan(line)
+        show_plan(operation.planned(context, keep_outputs=what.keep_outputs), json=json)
         return
     check_origin(context)
     plan = operation.make_plan(context, keep_outputs=what.keep_outputs)

@@ -23,8 +23,7 @@ def dashboard(
 ) -> None:
     """Show the run in a browser, on this machine only, until ctrl-C; print the address.
 
-    It shows, and changes nothing. The address has a token, without which nobody
-    can read.
+    It only reads. The address has a token, without which nobody can open it.
     """
     from parallelize.context import open_context
     from parallelize.operations import dashboard as operation
@@ -35,6 +34,6 @@ def dashboard(
     with operation.listening(context, common, port) as server:
         url = f"{server.url}{context.run}/"
         answer(url)
-        say("ctrl-C ends it; it looks at the run only while a browser asks")
+        say("ctrl-C ends it; it reads the run only while a browser has its page open")
         with operation.door(url, say) if open_ else nullcontext():
             server.serve_forever()

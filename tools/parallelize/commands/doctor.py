@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, confirm, say, say_plan
-from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
-from parallelize_core.errors import UsageError
-
-if TYPE_CHECKING:
-    from parallelize.context import Context
-    from parallelize.operations.findings import Finding
+from parallelize.console import answer_json, confirm, say, show_plan
+from parallelize.options import NO_REHEARSAL, NOTHING, SWITCH, Common, Json, Rehearsal, Yes
 
 
 def doctor(
     *,
     vcpus: Annotated[
         int | None,
-        Parameter(
-            name="--request-quota",
-            help="Request a quota of N vCPUs for workers.market.",
-        ),
+        Parameter(name="--request-quota", help="Request a quota of N vCPUs for workers.market."),
     ] = None,
     dry_run: Annotated[
         bool, SWITCH, Parameter(help="With --request-quota or --live: say what would be done.")
     ] = False,
-    live: Annotated[
-        bool, SWITCH, Parameter(help="Try real AWS calls; at most $0.001. Asks first.")
-    ] = False,
-    machine: Annotated[
-        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
-    ] = False,
-    transcript: Annotated[
-        Path | None, Parameter(help="With --live: the file that records its calls.")
-    ] = None,
+    rehearsal: Rehearsal = NO_REHEARSAL,
     yes: Yes = False,
     json: Json = False,
     common: Common = NOTHING,
@@ -51,14 +34,28 @@ def doctor(
     from parallelize.operations import doctor as operation
     from parallelize.operations.findings import line
 
-    if (machine or transcript) and not live:
-        raise UsageError("--machine and --transcript go with --live")
-    if live:
-        findings = _rehearse(common, transcript, machine=machine, dry_run=dry_run, yes=yes)
-        if dry_run:
-            return 0
+    rehearsal.check()
+    if rehearsal.live:
+        from parallelize.operations import doctor_live
+
+        with doctor_live.plan(common, machine=rehearsal.machine) as plan:
+            if dry_run:
+                show_plan(plan.words, json=json)
+                return 0
+            for words in plan.words:
+                say(words)
+            confirm("Do it?", yes=yes)
+            findings = doctor_live.rehearse(plan, rehearsal.transcript)
     elif vcpus is not None:
-        _request_quota(open_context(common), vcpus, dry_run=dry_run)
+        from parallelize.operations import quota_request
+
+        context = open_context(common)
+        request = quota_request.plan_request(context, vcpus)
+        if dry_run:
+            show_plan([f"would ask AWS {request.words} in {context.region}"], json=json)
+            return 0
+        say(f"asked AWS {request.words}: {quota_request.send(context, request)}")
+        say("AWS answers within minutes to days; parallelize doctor shows the current quota")
         return 0
     else:
         findings = operation.diagnose(open_context(common), local=common.local)
@@ -67,28 +64,3 @@ def doctor(
     if json:
         answer_json(operation.as_json(findings))
     return operation.exit_code(findings)
-
-
-def _rehearse(
-    common: Common, transcript: Path | None, *, machine: bool, dry_run: bool, yes: bool
-) -> list[Finding]:
-    from parallelize.operations import doctor_live
-
-    with doctor_live.plan(common, machine=machine) as rehearsal:
-        for words in rehearsal.words:
-            (say_plan if dry_run else say)(words)
-        if dry_run:
-            return []
-        confirm("Do it?", yes=yes)
-        return doctor_live.rehearse(rehearsal, transcript)
-
-
-def _request_quota(context: Context, vcpus: int, *, dry_run: bool) -> None:
-    from parallelize.operations import quota_request
-
-    plan = quota_request.plan_request(context, vcpus)
-    if dry_run:
-        say_plan(f"would ask AWS {plan.words} in {context.region}")
-        return
-    say(f"asked AWS {plan.words}: {quota_request.send(context, plan)}")
-    say("AWS answers within minutes to days; parallelize doctor shows the current quota")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, say, show_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 
 
@@ -27,8 +27,7 @@ def download(
     context = open_context(common)
     check_apart(context, folder)
     if dry_run:
-        for line in operation.planned(operation.make_plan(context, folder), folder):
-            say_plan(line)
+        show_plan(operation.planned(operation.make_plan(context, folder), folder), json=json)
         return 0
     done = operation.fetch(context, folder)
     for line in operation.told(done, context.hint):

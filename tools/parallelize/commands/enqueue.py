@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, say, show_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize_core.errors import UsageError
 
@@ -26,8 +26,7 @@ def enqueue(
         raise UsageError("--limit is at least 1")
     context = open_context(common)
     if dry_run:
-        for line in operation.planned(context, limit):
-            say_plan(line)
+        show_plan(operation.planned(context, limit), json=json)
         return
     done = operation.send_jobs(context, limit)
     say(done.line)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say_plan
+from parallelize.console import answer, answer_json, show_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 from parallelize_core.errors import UsageError
 
@@ -27,7 +27,8 @@ def estimate(
     context = open_context(common)
     chosen = operation.choose(context, sample)
     if dry_run:
-        say_plan(f"would run {chosen.files} on one worker, for real; {chosen.left:,} would be left")
+        line = f"would run {chosen.files} on one worker, for real; {chosen.left:,} would be left"
+        show_plan([line], json=json)
         return
     told = operation.estimate(context, chosen)
     if json:

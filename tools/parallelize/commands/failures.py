@@ -7,7 +7,7 @@ from parallelize.options import NOTHING, Common, Json
 
 
 def failures(*, json: Json = False, common: Common = NOTHING) -> None:
-    """List the files that failed, grouped by how they ended; tell of those without an output."""
+    """List the files that failed, grouped by how they ended, and those without an output."""
     from parallelize.context import open_context
     from parallelize.runs.failed import as_json, listing, next_steps
     from parallelize.runs.ownership import tell_whose

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, escape, say, say_plan
+from parallelize.console import answer, escape, say, show_plan
 from parallelize.options import SWITCH, DryRun
 
 
@@ -25,8 +25,7 @@ def init(
 
     contents = operation.contents_for(folder, example=example)
     if dry_run:
-        for name in contents:
-            say_plan(f"would write {escape(str(folder / name))}")
+        show_plan(f"would write {escape(str(folder / name))}" for name in contents)
         return
     operation.make(folder, contents, example=example)
     where = "" if folder == Path() else f"cd {escape(str(folder))} && "

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, say, show_plan
 from parallelize.options import NOTHING, Common, DryRun, Json
 
 
 def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHING) -> None:
-    """End the run's workers now. Files in work go back to the queue within a lease.
+    """End the run's workers now. Their unfinished files return to the queue within a lease.
 
-    Nothing that does not carry the run's tag is touched. It may be repeated.
+    Only what carries the run's tag is touched. It is safe to repeat.
     """
     from parallelize.context import open_context
     from parallelize.operations import kill as operation
 
     context = open_context(common)
     if dry_run:
-        for line in operation.planned(context):
-            say_plan(line)
+        show_plan(operation.planned(context), json=json)
         return
     operation.check_owner(context)
     statement = operation.terminate_run(context)

@@ -30,7 +30,7 @@ def launch(
         float | None,
         Parameter(
             help="Wait until a spot worker costs less than this many USD an hour (a worker, "
-            "not a vCPU) in some type and zone; only those below it are asked."
+            "not a vCPU) in some type and zone; only those types and zones are used."
         ),
     ] = None,
     print_config: Annotated[
@@ -45,8 +45,8 @@ def launch(
     """Start COUNT workers for the run.
 
     Refuses an empty queue, more workers than files, and what is above quota or
-    cost limit. With --when-below it starts nothing before the price is right, and
-    ctrl-C ends the wait.
+    cost limit. With --when-below it waits until the price is right; ctrl-C ends
+    the wait.
     """
     from parallelize.context import open_context
     from parallelize.fleet.plan_json import plan_as_json

@@ -1,4 +1,4 @@
-"""`parallelize local …`: the local cloud for a whole shell, and accidents at will."""
+"""`parallelize local …`: the local cloud for a whole shell, and accidents on demand."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ app = App(
 def start(
     *,
     port: Annotated[
-        int, Parameter(help="The loopback port; 0 takes the last one, or a free one.")
+        int, Parameter(help="The loopback port; 0 takes the previous one, or a free one.")
     ] = ANY_PORT,
-    quota: Annotated[
-        float, Parameter(help="How many GB its files may take together.")
-    ] = DEFAULT_QUOTA_BYTES / GB,
+    quota: Annotated[float, Parameter(help="How many GB its files may use.")] = DEFAULT_QUOTA_BYTES
+    / GB,
 ) -> None:
-    """Start it, and print what leads a shell to it: eval "$(parallelize local start)"."""
+    """Start it; print the lines that point a shell to it: eval "$(parallelize local start)"."""
     from parallelize.operations import local
 
     for line in local.exports(local.start(port=port, quota_bytes=int(quota * GB))):
@@ -46,7 +45,7 @@ def start(
 
 @app.command(help_epilogue=epilogue("local stop"))
 def stop() -> None:
-    """Stop it; its machines are gone, and its files and queues are there at the next start."""
+    """Stop it. Its machines end; its files and queues are kept for the next start."""
     from parallelize.operations import local
 
     if local.stop():
@@ -83,7 +82,7 @@ def interrupt(
 
 @app.command(help_epilogue=epilogue("local kill"))
 def kill(machine: MachineId) -> None:
-    """Pull a machine's plug."""
+    """Cut the power of a machine, without a notice."""
     from parallelize.operations.local import running_cloud
 
     running_cloud().kill(machine)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from parallelize.completers import complete_file
 from parallelize.console import answer, answer_json
 from parallelize.options import NOTHING, SWITCH, Common, Json
-from parallelize_core.errors import NothingToDoError, UsageError
+from parallelize_core.errors import UsageError
 
 
 def logs(
@@ -27,15 +27,13 @@ def logs(
 ) -> None:
     """Print the record and the log of every attempt at a file."""
     from parallelize.context import open_context
-    from parallelize.runs.attempts import read_attempts, read_setups, report, setup_lines
+    from parallelize.runs.attempts import find_setups, read_attempts, report, setup_lines
     from parallelize.runs.ownership import tell_whose
 
     context = open_context(common)
     tell_whose(context)
     if setup:
-        found = read_setups(context.store, context.layout)
-        if not found:
-            raise NothingToDoError("no set-up has ended on a worker yet", fix="parallelize status")
+        found = find_setups(context)
         records: list[dict[str, Any]] = [{"name": name, "log": log} for name, log in found.items()]
         lines = setup_lines(found)
     elif file is None:

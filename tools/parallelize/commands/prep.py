@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, say, show_plan
 from parallelize.options import (
     NO_WORK,
     NOT_SAID,
@@ -37,8 +37,7 @@ def prep(
 
     context = open_context(common, {**work.flags(), **finished.flags()})
     if dry_run:
-        for line in operation.planned(context):
-            say_plan(line)
+        show_plan(operation.planned(context), json=json)
         return
     done = operation.prepare(context, create_bucket=create_bucket)
     say(done.line)

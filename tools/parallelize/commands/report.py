@@ -30,7 +30,7 @@ def report(
 ) -> None:
     """Write one HTML page on the run: files, workers, times, failures, cost, provenance.
 
-    It needs no network to be read. While the run goes on, it tells how far it is.
+    It can be read without a network, and written before the run has finished.
     """
     from parallelize.context import open_context
     from parallelize.operations import report as operation

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.completers import complete_file
-from parallelize.console import answer_json, say, say_plan
+from parallelize.console import answer_json, say, show_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json
 
 
@@ -41,8 +41,7 @@ def retry(
 
     context = open_context(common)
     if dry_run:
-        for line in operation.planned(context, files, again=again, silent=silent):
-            say_plan(line)
+        show_plan(operation.planned(context, files, again=again, silent=silent), json=json)
         return
     done = operation.retry_jobs(context, files, again=again, silent=silent)
     say(done.line)

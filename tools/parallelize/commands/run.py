@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.console import answer, answer_json, say, show_plan
 from parallelize.options import (
     NO_WORK,
     NOT_SAID,
@@ -38,7 +38,7 @@ def run(
     again: Annotated[
         bool,
         SWITCH,
-        Parameter(help="Process finished files once more: those named as WORDS, or all."),
+        Parameter(help="Process finished files again: those named as WORDS, or all."),
     ] = False,
     work: Work = NO_WORK,
     finished: Finished = NOT_SAID,
@@ -48,12 +48,12 @@ def run(
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
 
-    Exits with 0 when every file has succeeded, with 1 when some have not. One
-    that produced no output, of several, counts as a success only with
+    Exits with 0 when every file has succeeded, with 1 when some have not. A
+    file without an output, among several, counts as a success only with
     run.require_output = false.
     """
     from parallelize.operations import run as operation
-    from parallelize.runs.joblog import check_joblog
+    from parallelize.runs.joblog import joblog_at
 
     with operation.understood(words, work, common, again=again) as asked:
         flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
@@ -61,10 +61,9 @@ def run(
         operation.check_count(context)
         folder = out or context.folder / operation.OUT
         if joblog:
-            check_joblog(joblog)
+            joblog_at(joblog).check()
         if dry_run:
-            for line in operation.planned(context, folder, asked.again):
-                say_plan(line)
+            show_plan(operation.planned(context, folder, asked.again), json=json)
             return 0
         ended = operation.run(context, folder, local=common.local, again=asked.again, log=joblog)
     for line in ended.lines:

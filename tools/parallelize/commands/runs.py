@@ -9,13 +9,13 @@ from parallelize.options import NOTHING, Common, Json
 
 
 def runs(*, json: Json = False, common: Common = NOTHING) -> None:
-    """List the runs of the bucket, the newest first, and whether anybody works on them.
+    """List the runs of the bucket, the newest first, and how many workers are active.
 
-    It reads no results: done and failed are what the workers say, `status` counts
-    exactly.
+    Done and failed are what the workers report; `status` counts the results
+    themselves.
     """
     from parallelize.context import open_context
-    from parallelize.runs.catalog import Catalog, as_json, listing
+    from parallelize.runs.catalog import Catalog, as_json, listing, remarks
 
     context = open_context(common)
     found = Catalog(context.store, context.base).runs()
@@ -27,3 +27,5 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
         return
     for line in listing(found, time.time()):
         answer(line)
+    for line in remarks(found):
+        say(line)

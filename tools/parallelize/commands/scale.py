@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, say, say_plan
+from parallelize.console import answer, say, show_plan
 from parallelize.options import NOTHING, Common, DryRun, Force, LaneName
 from parallelize_core.errors import UsageError
 from parallelize_core.lane import Lane
@@ -34,8 +34,7 @@ def scale(
     context = open_context(common).in_lane(Lane(lane))
     scaling = operation.make_plan(context, count, force=force)
     if dry_run:
-        for line in operation.planned(scaling):
-            say_plan(line)
+        show_plan(operation.planned(scaling))
         if scaling.launch and not scaling.group:
             say("nothing was created")
         return

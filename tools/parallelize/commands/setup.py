@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, confirm, say, say_plan
+from parallelize.console import answer, answer_json, confirm, say, show_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize_core.errors import UsageError
 
@@ -51,7 +51,8 @@ def setup(
     if delete:
         operation.check_deletable(context, there, force=force)
         if dry_run:
-            say_plan(f"would delete the stack {there.name}; the bucket and its objects stay")
+            gone = f"would delete the stack {there.name}; the bucket and its objects stay"
+            show_plan([gone], json=json)
             return
         confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
         operation.delete(context, there)
@@ -59,8 +60,7 @@ def setup(
         return
     given = operation.given_parameters(set_, Email=email, Phone=phone)
     if dry_run:
-        for line in operation.planned(context, there, given):
-            say_plan(line)
+        show_plan(operation.planned(context, there, given), json=json)
     elif operation.deploy(context, there, given, partial(confirm, yes=yes)):
         _show(operation.find_outputs(there), json=False)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import say, say_plan
+from parallelize.console import say, show_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun
 
 
@@ -27,8 +27,7 @@ def stop(
     context = open_context(common)
     before = operation.find(context)
     if dry_run:
-        for line in operation.planned(context, before):
-            say_plan(line)
+        show_plan(operation.planned(context, before))
         return
     operation.drain(context, before)
     say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")
@@ -39,4 +38,4 @@ def stop(
         there = plural(len(before.machines), "worker")
         say(f"{there} still there; parallelize status --watch{context.hint}")
     else:
-        say("left: no machine (checked)")
+        say("left: no machine (verified)")

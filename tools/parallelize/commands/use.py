@@ -1,4 +1,4 @@
-"""`parallelize use`: which cloud commands use unless they say."""
+"""`parallelize use`: the cloud for commands that do not name one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parallelize.console import say
 
 
 def use(cloud: Literal["local", "aws"], /) -> None:
-    """Remember which cloud commands use that do not say so.
+    """Choose the cloud for commands that do not name one.
 
     PARALLELIZE_LOCAL=true or =false decides for one shell, --local for one
     command.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +18,7 @@ from parallelize.runs.history import (
     told_of_each,
 )
 from parallelize.runs.merge import read_sizes
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.snapshot import VIEW_SECONDS, Reader, Snapshot
 from parallelize.runs.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
@@ -58,7 +57,12 @@ class LiveRun:
     def __init__(self, place: Place, run: str) -> None:
         self._place = place
         self._run = run
-        self._reader = Reader(place.store, place.layout(run), lambda: place.count(run))
+        self._reader = Reader(
+            place.store,
+            place.layout(run),
+            lambda: place.count(run),
+            patience_seconds=VIEW_SECONDS,
+        )
         self._history = HistoryReader(place.store, place.layout(run))
 
     def look(self) -> Picture:
@@ -78,7 +82,7 @@ class LiveRun:
         """Ask EC2 for more, and make the proposed commands name this run."""
         if status.why and not snapshot.run.paused:
             status = self._place.explain(status)
-        hint = shlex.split(self._place.hint(self._run))
+        hint = self._place.hint(self._run)
         return replace(status, why=status.why and repeat_flags(status.why, hint))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
 from parallelize_core.aws_errors import translated
+from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 
@@ -23,6 +24,8 @@ TOO_OLD_SECONDS = RETENTION_SECONDS - 2 * 24 * 60 * 60
 """Two days before SQS drops the message. The file is sent again by a worker then; is there one?"""
 
 PERIOD_SECONDS = 300
+
+NO_SUCH_ALARM = "ResourceNotFound"
 
 RUNBOOK = "docs/runbook.md"
 
@@ -98,8 +101,20 @@ def watch_queue(
     cloudwatch.put_metric_alarm(**dead_letters_alarm(names, topic), Tags=given)
 
 
-@translated("CloudWatch")
 def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
     """Delete the run's alarms; that there are none is not an error."""
     found = [alarm for each in names for alarm in alarm_names(each)]
-    cloudwatch.delete_alarms(AlarmNames=list(dict.fromkeys(found)))
+    delete(cloudwatch, list(dict.fromkeys(found)))
+
+
+def delete(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
+    """Delete alarms; those that are there go although others are not.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DeleteAlarms.html
+    """
+    try:
+        with translated("CloudWatch"):
+            cloudwatch.delete_alarms(AlarmNames=names)
+    except ParallelizeError as error:
+        if code_of(error) != NO_SUCH_ALARM:
+            raise

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from parallelize.fleet import alarms
 from parallelize_core.aws_errors import translated
 from parallelize_core.names import Names
 
@@ -126,10 +127,9 @@ def unfollow_queue(
         autoscaling.delete_policy(AutoScalingGroupName=names.group, PolicyName=policy["PolicyName"])
 
 
-@translated("CloudWatch")
 def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
     """Delete the alarms; the policies go with the groups."""
-    cloudwatch.delete_alarms(AlarmNames=[wake_alarm_name(each) for each in names])
+    alarms.delete(cloudwatch, [wake_alarm_name(each) for each in names])
 
 
 def _waiting(names: Names) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
 from parallelize.fleet.template import fingerprint
 from parallelize_core.aws_errors import may_have_happened, response_of, translated
 from parallelize_core.errors import ParallelizeError, UnavailableError, code_of
-from parallelize_core.outlast import NAMED_TEMPLATE, NEW_TEMPLATE, outlast
+from parallelize_core.outlast import NAMED_TEMPLATE, NEW_PROFILE, NEW_TEMPLATE, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -223,18 +223,25 @@ def _tokens(token: str) -> Iterator[str]:
 def _outlasting_templates(
     ec2: EC2Client, body: dict[str, Any], count: int, tokens: Iterator[str]
 ) -> LaunchOutcome:
-    """Ask for `count` machines; again for a while if EC2 does not know its new template yet."""
+    """Ask for `count` machines; again for a while if EC2 does not know what is new yet."""
     target = {**body["TargetCapacitySpecification"], "TotalTargetCapacity": count}
     whole = {**body, "TargetCapacitySpecification": target}
 
     def ask() -> LaunchOutcome:
         return _ask(ec2, {**whole, "ClientToken": next(tokens)}, count)
 
-    return outlast(NEW_TEMPLATE, ask, say, early=_is_too_early)
+    def ask_for_known_template() -> LaunchOutcome:
+        return outlast(NEW_TEMPLATE, ask, say, early=_is_too_early)
+
+    return outlast(NEW_PROFILE, ask_for_known_template, say, early=_lacks_profile)
 
 
 def _is_too_early(outcome: LaunchOutcome) -> bool:
     return not outcome.started and shortfall.is_too_early(outcome.refusals)
+
+
+def _lacks_profile(outcome: LaunchOutcome) -> bool:
+    return not outcome.started and shortfall.lacks_profile(outcome.refusals)
 
 
 def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:

@@ -20,7 +20,13 @@ from parallelize.fleet.request import LaunchRequest
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, UsageError, code_of
 from parallelize_core.names import Names
-from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, GROUP_TEMPLATE, outlast
+from parallelize_core.outlast import (
+    BUSY_GROUP,
+    DELETED_GROUP,
+    GROUP_PROFILE,
+    GROUP_TEMPLATE,
+    outlast,
+)
 from parallelize_core.pause import HELD_PROCESSES
 
 if TYPE_CHECKING:
@@ -31,6 +37,9 @@ MAX_TYPES = 40
 
 NO_SUCH_MEMBER = "ValidationError"
 """AWS says this of an instance that is in no group."""
+
+ENDED_ACTIVITIES = {"Successful", "Failed", "Cancelled"}
+"""https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_Activity.html"""
 
 SUSPENDED = ("AZRebalance",)
 """Rebalancing would end a worker in mid-job for the sake of symmetry."""
@@ -103,9 +112,9 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     whole, name = dict(body), body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
-        outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, whole)), say)
+        create(autoscaling, whole)
     else:
-        _tag(autoscaling, whole.pop("Tags"))
+        outlast(BUSY_GROUP, partial(_tag, autoscaling, whole.pop("Tags")), say)
         whole = _no_smaller(whole, found)
         _from_template(partial(_update, autoscaling, **whole))
         resume(autoscaling, name)
@@ -113,9 +122,14 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
     return int(whole["DesiredCapacity"])
 
 
+def create(autoscaling: AutoScalingClient, body: dict[str, Any]) -> None:
+    """Create a group, when a former one of its name is gone."""
+    outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, body)), say)
+
+
 def _from_template(call: Callable[[], None]) -> None:
-    """Make a call that names a launch template, which may be new."""
-    outlast(GROUP_TEMPLATE, call, say)
+    """Make a call that names a launch template; it, and the profile in it, may be new."""
+    outlast(GROUP_PROFILE, lambda: outlast(GROUP_TEMPLATE, call, say), say)
 
 
 @translated("Auto Scaling")
@@ -187,23 +201,35 @@ def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
 
 @translated("Auto Scaling")
 def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
-    """Return why the group's last attempt to start or end a machine failed, None if it did not."""
-    activities = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=1)
-    for activity in activities["Activities"]:
-        if activity["StatusCode"] in {"Failed", "Cancelled"}:
-            return activity.get("StatusMessage") or activity["StatusCode"]
-    return None
+    """Return why the group's last attempt to start or end a machine failed, None if it did not.
+
+    One that is under way tells nothing: a group that cannot start machines tries all the time.
+    """
+    told = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=20)
+    ended = (one for one in told["Activities"] if one["StatusCode"] in ENDED_ACTIVITIES)
+    last = next(ended, None)
+    if last is None or last["StatusCode"] == "Successful":
+        return None
+    return last.get("StatusMessage") or last["StatusCode"]
+
+
+def hold(autoscaling: AutoScalingClient, name: str) -> None:
+    """Let the group start nothing more; its workers go on."""
+    outlast(BUSY_GROUP, lambda: _hold(autoscaling, name), say)
 
 
 @translated("Auto Scaling")
-def hold(autoscaling: AutoScalingClient, name: str) -> None:
-    """Let the group start nothing more; its workers go on."""
+def _hold(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 
-@translated("Auto Scaling")
 def resume(autoscaling: AutoScalingClient, name: str) -> None:
     """Let the group start workers again."""
+    outlast(BUSY_GROUP, lambda: _resume(autoscaling, name), say)
+
+
+@translated("Auto Scaling")
+def _resume(autoscaling: AutoScalingClient, name: str) -> None:
     autoscaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=list(HELD_PROCESSES))
 
 

@@ -15,7 +15,7 @@ from parallelize.fleet.facts import Market
 from parallelize_core.aws_errors import translated
 from parallelize_core.lane import Lane
 from parallelize_core.names import Names
-from parallelize_core.outlast import REFUSED_CALLS, outlast
+from parallelize_core.outlast import NEW_MACHINE, REFUSED_CALLS, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -94,7 +94,11 @@ def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
     """Terminate machines; those that are terminated already are not an error."""
     for start in range(0, len(ids), TERMINATE_BATCH):
         batch = ids[start : start + TERMINATE_BATCH]
-        outlast(REFUSED_CALLS, partial(_terminate, ec2, batch), say)
+        outlast(NEW_MACHINE, partial(_end, ec2, batch), say)
+
+
+def _end(ec2: EC2Client, ids: Sequence[str]) -> None:
+    outlast(REFUSED_CALLS, partial(_terminate, ec2, ids), say)
 
 
 @translated("EC2")

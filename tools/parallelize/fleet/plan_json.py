@@ -29,6 +29,7 @@ def plan_as_json(plan: LaunchPlan) -> dict[str, Any]:
         "placement_score": plan.placement.score if plan.placement else None,
         "not_in_region": list(plan.absent),
         "without_image": list(plan.unfit),
+        "too_few_gpus": list(plan.too_few_gpus),
         "interrupted_often": [vars(one) for one in plan.left_out],
         "waits_below_usd": plan.dear.below if plan.dear else None,
     }

@@ -18,6 +18,9 @@ from parallelize_core.errors import (
     UsageError,
 )
 
+PROFILE = "iamInstanceProfile"
+"""What EC2 calls the parameter that names the workers' profile."""
+
 
 class Reason(Enum):
     """What stands in the way; the first one present is the one to act on."""
@@ -104,6 +107,11 @@ def is_too_early(refusals: Sequence[_Refused]) -> bool:
     )
 
 
+def lacks_profile(refusals: Sequence[_Refused]) -> bool:
+    """Whether EC2 does not know the workers' profile: it is new, or there is none."""
+    return bool(refusals) and all(PROFILE in refused.message for refused in refusals)
+
+
 def explain(
     region: str, asked: int, started: int, refusals: Iterable[_Refused]
 ) -> ParallelizeError:
@@ -150,7 +158,7 @@ def _explain_other(
             f"EC2 does not accept the launch ({found[0].code}); {count}",
             message,
             "parallelize doctor   looks for the cause"
-            if "iamInstanceProfile" not in message
+            if PROFILE not in message
             else "parallelize setup   makes the workers' role",
         )
     return CapacityError(

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import say
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, code_of
+from parallelize_core.outlast import NEW_ROLE, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -68,9 +70,13 @@ def _grants(kms: Any, key: str) -> Iterator[Any]:
         yield from page["Grants"]
 
 
-@translated("KMS")
 def grant(kms: Any, key: str, role: str, name: str) -> None:
-    """Let Auto Scaling's role use the key."""
+    """Let Auto Scaling's role use the key, when KMS knows it."""
+    outlast(NEW_ROLE, lambda: _grant(kms, key, role, name), say)
+
+
+@translated("KMS")
+def _grant(kms: Any, key: str, role: str, name: str) -> None:
     kms.create_grant(KeyId=key, GranteePrincipal=role, Operations=list(OPERATIONS), Name=name)
 
 

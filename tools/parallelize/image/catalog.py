@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from parallelize.console import escape
+from parallelize.console import escape, say
 from parallelize.fleet import tags
 from parallelize_core.aws_errors import translated
+from parallelize_core.outlast import USED_SNAPSHOT, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
@@ -76,12 +78,21 @@ def plan_prune(images: Sequence[WorkerImage], keep: int) -> list[WorkerImage]:
     return gone
 
 
-@translated("EC2")
 def delete_image(ec2: EC2Client, image: WorkerImage) -> None:
     """Delete an image, then the snapshots that only it used: an image in use keeps them."""
-    ec2.deregister_image(ImageId=image.id)
+    _deregister(ec2, image.id)
     for snapshot in image.snapshots:
-        ec2.delete_snapshot(SnapshotId=snapshot)
+        outlast(USED_SNAPSHOT, partial(_delete_snapshot, ec2, snapshot), say)
+
+
+@translated("EC2")
+def _deregister(ec2: EC2Client, image: str) -> None:
+    ec2.deregister_image(ImageId=image)
+
+
+@translated("EC2")
+def _delete_snapshot(ec2: EC2Client, snapshot: str) -> None:
+    ec2.delete_snapshot(SnapshotId=snapshot)
 
 
 def _template_images(ec2: EC2Client, template: str) -> set[str]:

@@ -62,6 +62,18 @@ class InstanceFacts:
         )
 
     @property
+    def path(self) -> str:
+        """The PATH that programs of the machine are to have; empty if the launch has named none."""
+        if PLAIN_TAG in self.tags:
+            return WORKER_PATH
+        try:
+            told = json.loads(self.user_data or "{}")
+        except ValueError:
+            return ""
+        path = told.get("path") if isinstance(told, dict) else None
+        return path if isinstance(path, str) and path.isprintable() else ""
+
+    @property
     def region(self) -> str:
         """The zone without its letter."""
         return self.zone[:-1]

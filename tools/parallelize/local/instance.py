@@ -17,17 +17,13 @@ from pathlib import Path
 import psutil
 from platformdirs import user_cache_path, user_data_path
 
-from parallelize.local.facts import PLAIN_TAG, WORKER_PATH, InstanceFacts, Notices, metadata_of
+from parallelize.local.facts import InstanceFacts, Notices, metadata_of
 from parallelize.local.imds import MetadataServer
 from parallelize.local.records import InstanceState, InstanceView
 from parallelize_core import installers
 from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.installers import OWN_VARIABLES, find_installer
 from parallelize_core.registry import AUTH_VARIABLE, own_auth_file
-
-
-def _own_path() -> str:
-    return os.environ.get("PATH", os.defpath)
 
 
 def _installers() -> dict[str, str]:
@@ -145,7 +141,7 @@ class Instance:
     def _environment(self, endpoint: str, home: Path) -> dict[str, str]:
         """Return what a machine would have: none of the user's variables, and no credentials."""
         return {
-            "PATH": WORKER_PATH if PLAIN_TAG in self.facts.tags else _own_path(),
+            "PATH": self.facts.path or os.environ.get("PATH", os.defpath),
             "HOME": str(home),
             "LANG": "C.UTF-8",
             "AWS_ENDPOINT_URL": endpoint,

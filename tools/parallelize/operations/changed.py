@@ -1,6 +1,6 @@
-"""What becomes of finished jobs that would now bring something else: asked, or said before.
+"""What to do with finished jobs whose outputs would differ now: as --changed says, or as asked.
 
-Nothing is decided in silence. Where nobody can be asked and nothing was said, a command ends with
+Nothing is decided silently. Without --changed, and where nobody can be asked, a command ends with
 an error before it has changed anything.
 """
 
@@ -36,7 +36,7 @@ _ANSWERS = {"r": "redo", "redo": "redo", "k": "keep", "keep": "keep"}
 
 
 class Choice(Enum):
-    """What becomes of them."""
+    """What is done with them."""
 
     REDO = "redo"
     KEEP = "keep"
@@ -44,7 +44,7 @@ class Choice(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The jobs to do again, by their keys, with the ETags of the results that give way.
+    """The jobs to do again, by their keys, with the ETags of the results to replace.
 
     With `keep`, what has changed stays as it was recorded: the results, and the inputs in S3.
     """
@@ -54,9 +54,10 @@ class Decision:
 
 
 def decide(context: Context, found: Comparison) -> Decision:
-    """Return what becomes of outdated jobs.
+    """Return what to do with outdated jobs.
 
-    Raises UsageError if that is to be asked and cannot be, or was to be an error.
+    Raises UsageError if that is what the setting says, or if the user has to be asked and cannot
+    be.
     """
     said = context.settings.run.changed
     if said == "redo":
@@ -80,8 +81,8 @@ def decide(context: Context, found: Comparison) -> Decision:
 def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> dict[str, str]:
     """Return the jobs to do again on purpose, with the ETags of their results: all, or of `files`.
 
-    Those that have no result are done in any case; `new` are those that the manifest has not yet.
-    Raises UsageError for a name that means no job.
+    Those that have no result are done in any case; `new` are those that are not in the manifest
+    yet. Raises UsageError for a name that no job has.
     """
     store, layout = context.store, context.layout
     run = find_run(store, layout.run_json)
@@ -120,7 +121,7 @@ def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[st
 
 
 def planned(context: Context, found: Comparison) -> list[str]:
-    """Say what would become of outdated jobs, for a dry run."""
+    """Say what would be done with outdated jobs, for a dry run."""
     said = context.settings.run.changed
     if said == "redo" and found.outdated:
         return [f"would process {plural(len(found.outdated), 'finished file')} again"]

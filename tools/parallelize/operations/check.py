@@ -54,7 +54,7 @@ def _begin(context: Context, name: str, folder: Path) -> None:
 
 
 def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:
-    """Return the job that a name, or the path of one of its files, means, and its files here.
+    """Return the job of this name, or with a file of this path, and its files on this machine.
 
     Raises UsageError if there is none.
     """
@@ -116,5 +116,5 @@ def _inputs(context: Context) -> dict[str, Path]:
             return {}
         return {item.key: item.path for item in local_inputs(spec, context.folder, "")}
     except ParallelizeError:
-        # What is wrong with other inputs is for `prep` to say.
+        # `prep` says what is wrong with other inputs.
         return {}

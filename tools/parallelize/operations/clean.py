@@ -184,7 +184,7 @@ def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[Obj
 
 
 def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
-    """Go through the versions of what goes; none where the bucket keeps none, or says nothing."""
+    """Yield the versions of what is deleted; none if the bucket keeps none, or does not tell."""
     s3, layout = context.clients.s3, context.layout
     try:
         if not old_versions.keeps_versions(s3, context.bucket):
@@ -204,7 +204,7 @@ def _old_versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
 
 
 def delete_versions(context: Context, *, keep_outputs: bool) -> int:
-    """Delete what a bucket keeps of the deleted objects, and return how many versions it was."""
+    """Delete what a bucket keeps of the deleted objects; return the number of versions."""
     versions = _versions(context, keep_outputs=keep_outputs)
     return old_versions.delete(context.clients.s3, context.bucket, versions)
 
@@ -215,7 +215,7 @@ def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
 
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:
-    """Raise UsageError if workers are at the run that nobody here can end, unless forced."""
+    """Raise UsageError if the run has workers that cannot be ended from here, unless forced."""
     if plan.unmanaged and not force:
         raise UsageError(
             f"{plural(len(plan.unmanaged), 'worker')} of run {run} still active, not on EC2",

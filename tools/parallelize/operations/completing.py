@@ -13,10 +13,10 @@ from parallelize_core.layout import RUN_NAME
 from parallelize_core.manifest import read_entries
 
 MOST = 200
-"""Nobody reads more candidates than these."""
+"""More candidates than these are of no use."""
 
 MOST_READ = 50_000
-"""Of a larger run a shell offers none of the later files: a key press is to be answered soon."""
+"""Later files of a larger run are not completed: a key press has to be answered quickly."""
 
 
 def runs(begun: str, flags: Mapping[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ class Judge:
         self._looks_alone = 0
 
     def __call__(self, status: RunStatus) -> bool:
-        """Whether that is so."""
+        """Whether there is nothing more to wait for."""
         if status.finished:
             return True
         self._lanes.look(status)
@@ -118,7 +118,7 @@ def left_in(lane: Lane, status: RunStatus) -> int:
 
 
 def launch_missing(context: Context, status: RunStatus) -> bool:
-    """Bring the workers of a lane to the number that is wanted, or that there are files for.
+    """Start workers of a lane up to the number wanted, or the number of files left if that is less.
 
     Returns whether workers that were there before count among them.
     """

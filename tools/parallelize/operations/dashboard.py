@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Site
 from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
-from parallelize.hints import repeat_flags
 from parallelize.operations.status import count_queue
 from parallelize.options import Common
 from parallelize.runs.record import find_run
@@ -32,7 +30,7 @@ DOOR = """<!doctype html>
 
 
 def has_begun(context: Context) -> bool:
-    """Whether there is the run, or a part of it; raises what is wrong, before a browser asks."""
+    """Whether the run, or a part of it, exists; raises what is wrong before a browser opens."""
     return find_run(context.store, context.layout.run_json) is not None
 
 
@@ -44,11 +42,7 @@ def place_of(context: Context, common: Common) -> Place:
         return context.hint if run == context.run else replace(common, run=run or None).again()
 
     def tell(error: Exception, run: str) -> ParallelizeError | None:
-        words = shlex.split(hint(run))
-        told = explain(error, words)
-        if told and told.fix:
-            told.fix = repeat_flags(told.fix, words)
-        return told
+        return explain(error, hint=hint(run))
 
     return Place(
         store=context.store,
@@ -64,7 +58,7 @@ def place_of(context: Context, common: Common) -> Place:
 
 @contextmanager
 def listening(context: Context, common: Common, port: int) -> Iterator[Dashboard]:
-    """Give a server that has its port; raise UsageError if it cannot have it."""
+    """Yield a server that has its port; raise UsageError if the port cannot be used."""
     try:
         server = Dashboard(Site(place_of(context, common)), port)
     except (OSError, OverflowError) as error:
@@ -77,17 +71,18 @@ def listening(context: Context, common: Common, port: int) -> Iterator[Dashboard
 
 @contextmanager
 def door(url: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Show the address in a browser, by way of a file that only this user can read.
+    """Open the address in a browser, by way of a file that only this user can read.
 
-    Were it an argument of the browser's, every user of the machine could see it, token and all.
-    It lies in the current folder: a browser in a sandbox of its own sees no other one's /tmp.
+    As an argument of the browser, every user of the machine could see it, token included. The file
+    is in the current folder: a sandboxed browser may have a /tmp of its own.
     """
     handle, name = tempfile.mkstemp(".html", ".parallelize-", Path.cwd())
     path = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(DOOR.format(url=url))
-        # A browser of the terminal returns only when it is left, and is to be served until then.
+        # A browser in the terminal returns only when the user quits it, and needs the server until
+        # then.
         Thread(target=_show, args=(path, tell), daemon=True).start()
         yield
     finally:

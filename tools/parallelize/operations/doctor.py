@@ -6,7 +6,6 @@ finding, and never ends the others.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -53,16 +52,15 @@ from parallelize_core.version import VERSION
 
 def diagnose(context: Context, *, local: bool) -> list[Finding]:
     """Make all checks of AWS, or of the local cloud; fixes have the flags that were given."""
-    given = shlex.split(context.hint)
     checks = LOCAL_CHECKS if local else CHECKS
     if context.settings.run.gpus_per_job and not local:
         checks = {**checks, "gpus": check_gpus}
     found = examine(context, checks)
-    return [replace(one, fix=repeat_flags(one.fix, given)) for one in found]
+    return [replace(one, fix=repeat_flags(one.fix, context.hint)) for one in found]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """Return the exit code that tells of the bad ones."""
+    """Return the exit code for the worst of the findings."""
     bad = [finding.check for finding in findings if finding.verdict is Verdict.BAD]
     return ACCESS if bad == [CREDENTIALS] else USAGE if bad else 0
 
@@ -101,7 +99,7 @@ def attempt(name: str, check: Check, context: Context) -> Finding:
 
 
 def check_identity(context: Context) -> Finding:
-    """Say who asks, in which account and region."""
+    """Say which identity is used, in which account and region."""
     identity = context.identity()
     who = identity["Arn"].rpartition(":")[2]
     text = f"{who} of account {identity['Account']} in {context.region}"
@@ -200,9 +198,9 @@ def called_besides(workers: WorkersTable) -> frozenset[str]:
 
 
 def check_permissions(context: Context) -> Finding:
-    """Ask whether we might start machines and submit work, without doing so.
+    """Check the permissions to start machines and submit work, without doing either.
 
-    EC2 is asked with dry runs; for what has none the policy simulator is.
+    EC2 is asked with dry runs; the policy simulator tells the rest.
     """
     answers = dry_runs.ask(context.client("ec2"), context.names, context.tags, _start(context))
     simulated, note = _simulate(context)
@@ -227,7 +225,7 @@ def _simulate(context: Context) -> tuple[list[str], str]:
 
 
 def _start(context: Context) -> dict[str, Any] | None:
-    """Return what starting a worker takes, None without an image or a subnet: others say that."""
+    """Return what starting a worker takes; None without an image or a subnet."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
         (kind,) = describe.find_types(ec2, machine_types(context)[:1])
@@ -319,7 +317,7 @@ CHECKS: dict[str, Check] = {
 
 
 def check_cloud(_: Context) -> Finding:
-    """Say where the local cloud is; that it runs, the context has found out."""
+    """Say where the local cloud is; opening the context has shown that it runs."""
     cloud = attach()
     if cloud is None:
         return Finding("cloud", Verdict.BAD, "has just stopped", "parallelize local start")

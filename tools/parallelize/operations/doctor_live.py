@@ -36,7 +36,7 @@ WHAT = (
     "makes under the name {run}, in account {account}, {region}:",
     "  three queues, a bucket with some small objects, a launch template,",
     "  an Auto Scaling group without machines, a log group, an alarm",
-    "uses them, and deletes them; one point of a metric stays, nobody can delete it",
+    "uses them, and deletes them; one data point of a metric stays, as AWS deletes none",
     "takes a few minutes, costs less than $0.001, and starts no machine",
 )
 
@@ -44,14 +44,14 @@ MACHINE = (
     "starts one machine under the name {run}, in account {account}, {region}:",
     "  the smallest there is, from a vendor's plain image, for three small files,",
     "  with two queues, a launch template and some objects in {bucket}",
-    "it powers off by itself, after a quarter of an hour at most; everything is deleted",
+    "it powers off by itself, after 15 minutes at most; everything is deleted",
     "takes about ten minutes, and costs less than $0.01",
 )
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What is to be tried, what may be there afterwards, and in words what it does and costs."""
+    """What to try, what may be left afterwards, and what it does and costs, in words."""
 
     context: Context
     probes: Mapping[str, Probe]
@@ -188,14 +188,14 @@ def header(context: Context) -> Header:
 
 
 def hidden(context: Context) -> list[str]:
-    """Return what may stand in the name of a thing of the run, and is nobody's business."""
+    """Return what the names of the run's things may contain, and a transcript must not."""
     stack = context.names.stack
     own = [stack] if stack != FIRST else []
     return [context.account, context.bucket, context.base.prefix, *own]
 
 
 def judge_left(left: Sequence[Left], kinds: Sequence[Kind]) -> list[Finding]:
-    """Say what is left after all; one sentence that names what was looked for if it is nothing."""
+    """Say what is left; if nothing is, name what was looked for."""
     if not left:
         looked = ", ".join(kind.name for kind in kinds)
         return [Finding("left", Verdict.GOOD, f"nothing (looked for: {looked})")]

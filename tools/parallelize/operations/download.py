@@ -65,7 +65,7 @@ class Plan:
     silent: Silent = NONE_SILENT
     """The inputs whose jobs have succeeded without any output, if that is doubtful."""
     outdated: int = 0
-    """How many of the succeeded jobs would bring something else now."""
+    """How many of the succeeded jobs are out of date."""
 
     @property
     def missing(self) -> int:
@@ -82,6 +82,8 @@ class Fetched:
     fetched: int
     present: int
     broken: tuple[Refusal, ...]
+    replaced: tuple[tuple[str, str], ...] = ()
+    """Names under which another run's output lay here, each after that run."""
 
     @property
     def exit_code(self) -> int:
@@ -142,22 +144,24 @@ def fetch(context: Context, folder: Path) -> Fetched:
         )
     output = load_run(context.store, context).output
     check_folder(folder)
-    record = DownloadRecord(folder)
+    record = DownloadRecord(folder, context.run)
     mode = 0o666 & ~_umask()
+    replaced: list[tuple[str, str]] = []
     try:
         with record.partial_folder() as partial, known_contents() as known:
             fetched, found = context.transfer(
                 output.bucket,
-                lambda store: Fetcher(store, output, record, partial, mode, known).fetch_all(
-                    plan.outputs
-                ),
+                lambda store: Fetcher(
+                    store, output, record, partial, mode, known, replaced=replaced
+                ).fetch_all(plan.outputs),
             )
     except OSError as error:
         raise unwritable(folder, error) from None
     store = context.store_of(output.bucket)
     broken = list(in_parallel(lambda one: _explained(context, store, output, plan, one), found))
     present = len(plan.outputs) - fetched - len(broken)
-    return Fetched(plan, folder, fetched, present, (*plan.refused, *broken))
+    refused = (*plan.refused, *broken)
+    return Fetched(plan, folder, fetched, present, refused, tuple(sorted(replaced)))
 
 
 def _explained(
@@ -204,7 +208,7 @@ def make_plan(context: Context, folder: Path) -> Plan:
 
 @dataclass
 class _Seen:
-    """What is to be known of results after one look at each: a record takes some kilobytes.
+    """What is kept of each result once it is read: a whole record takes some kilobytes.
 
     `waiting` are the jobs whose result was not seen yet.
     """
@@ -252,7 +256,7 @@ def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
 
 
 def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
-    """Say which commands make outputs once more that are gone or spoilt; none if none are."""
+    """Say which commands make outputs again that are gone or spoilt; none if none are."""
     keys = list(dict.fromkeys(refusal.redo for refusal in refusals if refusal.redo))
     if not keys:
         return []
@@ -266,7 +270,7 @@ def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
 
 
 def _umask() -> int:
-    # There is no way to read it but to set it, for the whole process: so no thread may do this.
+    # It can only be read by setting it, for the whole process: so no thread may do this.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
@@ -290,7 +294,20 @@ def planned(plan: Plan, folder: Path) -> Iterator[str]:
 
 def told_trouble(done: Fetched, hint: str) -> list[str]:
     """Say what did not arrive, and how to get it; `hint` ends each command."""
-    return [*told_refusals(done.broken), *healing(done.broken, hint)]
+    return [*told_refusals(done.broken), *healing(done.broken, hint), *told_replaced(done)]
+
+
+def told_replaced(done: Fetched) -> list[str]:
+    """Say which runs' outputs lay in the folder under names that this run's outputs have now."""
+    of_runs: dict[str, list[str]] = {}
+    for run, name in done.replaced:
+        of_runs.setdefault(run, []).append(name)
+    return [
+        f"{plural(len(names), 'output')} of run {shown(run)} replaced in "
+        f"{escape(str(done.folder))}: {shown(names[0])}{' …' if len(names) > 1 else ''}\n"
+        "  to keep runs apart, give each a folder of its own (DIR of download, --out of run)"
+        for run, names in of_runs.items()
+    ]
 
 
 def told(done: Fetched, hint: str) -> Iterator[str]:

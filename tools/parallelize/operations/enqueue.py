@@ -1,7 +1,7 @@
 """Putting the jobs without a result on the queue, each of them once.
 
 A first call sends the whole manifest, chunk by chunk, and the cursors remember how far. So
-a second call sends nothing while messages wait, and one that was cut off goes on behind the chunks
+a second call sends nothing while messages wait, and one that was cut off goes on after the chunks
 that were under way: no job is sent twice. What of these was not sent, and what SQS has lost, is
 found when everything was sent, nothing is on the queue, and results are still missing: then what is
 missing is sent again.
@@ -243,7 +243,7 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSetti
     if run and run.then and (run.then.partial or not failed):
         raise NothingToDoError(
             f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished",
-            "run.then is put on the queue by a worker, when it sees that all are",
+            "a worker puts run.then on the queue when it sees that all are finished",
             "parallelize launch",
         )
     raise NothingToDoError(
@@ -256,7 +256,7 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSetti
 def check_names(run: Run, keys: Sequence[str]) -> None:
     """Raise UsageError if every output would have one and the same name.
 
-    More cannot be foretold: {dir}, {stem} and {suffix} come from what the command prints.
+    More cannot be known in advance: {dir}, {stem} and {suffix} come from what the command prints.
     """
     fields = {field for _, field, *_ in Formatter().parse(run.naming.name) if field}
     if run.naming.on_clash != "fail" or fields - {"run"} or len(keys) < 2:

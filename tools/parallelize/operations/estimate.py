@@ -85,7 +85,7 @@ def choose(context: Context, count: int) -> Sample:
 
 
 def _start(context: Context, sample: Sample) -> LaunchPlan:
-    """Start one worker for the sample; whatever forbids a launch does so before it is sent."""
+    """Start one worker for the sample; what forbids a launch raises before the sample is sent."""
     make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     queues = find_queues(context)
     if waiting := queues.counts().total:
@@ -107,7 +107,7 @@ def _start(context: Context, sample: Sample) -> LaunchPlan:
 
 
 def _await(context: Context, chosen: Sequence[Entry]) -> tuple[Heartbeat, ...]:
-    """Wait until the sample has its results, or nobody is left to make them."""
+    """Wait until the sample has its results, or no worker is left."""
     reader = make_reader(context)
     wanted = {context.layout.result(entry.key) for entry in chosen}
     alone = 0
@@ -148,7 +148,7 @@ def sentences(told: Forecast, workers: int) -> list[str]:
     seconds = told.seconds
     return [
         f"sample   {plural(told.sampled, 'file')}{failed}; {told.left:,} are left",
-        f"seconds  median {seconds.p50:.1f}, 95 % {seconds.p95:.1f}, most {seconds.most:.1f}",
+        f"seconds  median {seconds.p50:.1f}, p95 {seconds.p95:.1f}, max {seconds.most:.1f}",
         f"memory   {_sizes(told.memory)}",
         f"time     {_span(told.hours)} on {plural(workers, 'worker')}, the commands alone",
         f"cost     {_money(told.usd)}",
@@ -160,7 +160,7 @@ def _sizes(memory: Percentiles | None) -> str:
     if memory is None:
         return "not known: the jobs were too short, or their worker could not measure it"
     sizes = [show_size(int(size)) for size in (memory.p50, memory.p95, memory.most)]
-    return f"median {sizes[0]}, 95 % {sizes[1]}, most {sizes[2]}"
+    return f"median {sizes[0]}, p95 {sizes[1]}, max {sizes[2]}"
 
 
 def _span(hours: Range) -> str:

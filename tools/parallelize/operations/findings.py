@@ -33,7 +33,7 @@ NEEDED = frozenset({"s3", "sqs"})
 """The services without which a worker cannot work, by the names of their VPC endpoints."""
 
 BOOT_HOURS = 0.25
-"""For so long a machine need not show signs of life: systemd/parallelize-deadline.service."""
+"""How long a machine may show no sign of life: systemd/parallelize-deadline.service."""
 
 S3_USD_PER_GIB_MONTH = 0.023
 """In us-east-1, standard storage. https://aws.amazon.com/s3/pricing/"""
@@ -260,7 +260,7 @@ def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> 
 def judge_leftovers(
     found: Sequence[Leftover], ours: Collection[str], working: Collection[str]
 ) -> Finding:
-    """Say what costs money for nothing; only of runs that we know can we say so.
+    """Say what costs money for nothing; that can be said only of runs that we know.
 
     `ours` are the runs whose records we can read, `working` the machines that show signs of life.
     """

@@ -22,7 +22,7 @@ from parallelize_core.errors import ParallelizeError, ServiceError
 
 
 def check_owner(context: Context) -> None:
-    """Raise UsageError for another's run; if S3 or SQS cannot say, the bill comes first."""
+    """Raise UsageError for another's run; if S3 or SQS cannot tell, ending the cost comes first."""
     for check in (check_place, check_origin):
         try:
             check(context)
@@ -51,7 +51,7 @@ def sentences(statement: Statement) -> list[str]:
     if statement.group_left:
         lines.append("left: the Auto Scaling group, which AWS is deleting")
     if statement.clear:
-        lines.append("left: no machine, no group, no volume (checked)")
+        lines.append("left: no machine, no group, no volume (verified)")
     return lines
 
 
@@ -68,7 +68,7 @@ def record(statement: Statement) -> dict[str, Any]:
 
 
 def unclear(statement: Statement) -> ServiceError:
-    """Return the error for machines that are still there after all patience."""
+    """Return the error for machines that are still there after all the waiting."""
     return ServiceError(
         f"something of run {statement.run} is still there",
         "AWS was told to end it, and has not finished",

@@ -225,8 +225,9 @@ def read_work(
 ) -> tuple[Work, Snapshot | None]:
     """Say what there is to do, with the snapshot of the run if one was taken (it is `with_cost`).
 
-    SQS counts late what was just sent. So if the queue seems to have not `enough`, the manifest
-    and the results are asked, which are the truth about a run; they are not read without need.
+    SQS counts late what was just sent. So if the queue seems to have fewer than `enough`, the
+    manifest and the results are read, which are the truth about a run; they are not read without
+    need.
     Only its queue tells what is in a lane.
     """
     waiting, is_main = queues.of(context.lane).counts().total, context.lane is Lane.MAIN

@@ -15,7 +15,7 @@ def requirements(context: Context) -> Requirements | None:
     # The local cloud has one kind of machine, whatever it is called.
     if not any(asked) or context.is_free:
         return None
-    # The list that nobody has written limits nothing.
+    # A list that was left at its default limits nothing.
     named = context.resolved.source("workers.types") != "default"
     return Requirements(
         vcpus=parse_counts(workers.vcpus) if workers.vcpus else ANY,

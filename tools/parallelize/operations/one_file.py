@@ -128,7 +128,7 @@ def sentences(done: Done) -> Iterator[str]:
 
 
 def only_here(result: Result) -> list[str]:
-    """Return the programs that a failure speaks of, which are found here and not on a worker."""
+    """Return the programs that a failure names, and that this machine has and a worker has not."""
     lines = [line for line in result.log.splitlines() if _NOT_FOUND.search(line)]
     words = dict.fromkeys(word for line in lines for word in re.findall(r"[\w.+-]+", line))
     return [
@@ -140,12 +140,12 @@ _NOT_FOUND = re.compile("not found|No such file", re.IGNORECASE)
 
 
 def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
-    """Return the settings with other tables in their places."""
+    """Return the settings with these tables replaced."""
     return replace(resolved, settings=resolved.settings.model_copy(update=tables))
 
 
 def for_one(resolved: Resolved) -> Resolved:
-    """Change what would make of it another run than a short one of its own, right here.
+    """Change what does not suit a short run of its own on this machine.
 
     It has no last job, which is one over all files, and nobody is told of its end.
     """

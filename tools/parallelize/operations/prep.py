@@ -25,6 +25,7 @@ from parallelize.operations.prep_plan import Plan, make_plan, remarks
 from parallelize.operations.redo import redo
 from parallelize.operations.sending import send_inputs, with_stored
 from parallelize.runs import reuse, superseded
+from parallelize.runs.apart import check_inputs_stay
 from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.notify import store_notify
@@ -104,6 +105,7 @@ def prepare(
         check_ours(context)
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
         plan = make_plan(context, store, draft, asked)
+        check_inputs_stay(draft.run, plan.entries)
         known = find_run(store, context.layout.run_json)
         found = compare_results(store, context.layout, known, plan.now)
         decision = _decide(context, plan, found, again)
@@ -181,6 +183,7 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
             return
         check_ours(context)
         plan = make_plan(context, context.store, draft, asked)
+        check_inputs_stay(draft.run, plan.entries)
         renewed = is_renewal(context.store, context, draft)
         there = find_run(context.store, context.layout.run_json)
         found = compare_results(context.store, context.layout, there, plan.now)
@@ -240,8 +243,8 @@ def has_bucket(context: Context) -> bool:
 def ensure_bucket(context: Context, *, create: bool) -> None:
     """Make the bucket if it is missing and that was asked for.
 
-    An account's bucket belongs to `setup`, which an administrator may keep for himself; so it
-    takes a flag to make one here. An emulator has no `setup` and no bill.
+    `setup` makes an account's bucket, and may be an administrator's task; so making one here takes
+    a flag. An emulator has no `setup` and no bill.
     """
     s3, name = context.clients.s3, context.bucket
     if has_bucket(context):

@@ -51,9 +51,9 @@ class Plan:
     corrected: tuple[Entry, ...] = ()
     """Jobs of the manifest whose inputs have changed, as they are now."""
     left_out: tuple[str, ...] = ()
-    """What was found and is no input."""
+    """What was found and is not an input."""
     twins: tuple[str, ...] = ()
-    """What to say of inputs whose names other disks take for one."""
+    """What to say of inputs whose names are the same on some disks."""
     refused: tuple[Refused, ...] = ()
     """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
     ungrouped: tuple[str, ...] = ()

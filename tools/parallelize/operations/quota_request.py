@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuotaRequest:
-    """A quota, what it is now (None if that cannot be read), and what it shall be, in vCPUs."""
+    """A quota, what it is now (None if that cannot be read), and what it should be, in vCPUs."""
 
     code: str
     market: str

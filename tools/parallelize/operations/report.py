@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
@@ -17,14 +15,15 @@ from parallelize.operations.status import make_reader
 from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.page import render
-from parallelize.report.table import is_table, write_table
+from parallelize.report.table import write_table
 from parallelize.runs.history import Finished, read_attempts, read_finished, told_of_each
 from parallelize.runs.merge import read_sizes
-from parallelize.runs.own_files import REPORT_END, is_report
+from parallelize.runs.own_files import REPORT_END
 from parallelize.runs.snapshot import Snapshot
+from parallelize.runs.written import Written
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
-from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.store import Store
 from parallelize_core.version import VERSION
@@ -41,8 +40,8 @@ def make(context: Context) -> Report:
 def write_files(context: Context, table: Path) -> None:
     """Write what became of all files into a table; see `check_form`."""
     files = make(context).files
-    elsewhere = f"{context.hint} --table FILE"
-    _write(table, is_table, lambda partial: write_table(files, partial), elsewhere)
+    place = _place(table, f"{context.hint} --table FILE")
+    place.put(lambda partial: write_table(files, partial))
 
 
 def write_report(context: Context, out: Path | None = None) -> Path:
@@ -62,37 +61,12 @@ def write_page(made: Report, path: Path, hint: str) -> Path:
     Raises UsageError if it cannot be written there.
     """
     page = render(made, hint).encode("utf-8", errors="replace")
-    _write(path, is_report, lambda partial: partial.write_bytes(page), f"{hint} --out FILE")
+    _place(path, f"{hint} --out FILE").put(lambda partial: partial.write_bytes(page))
     return path
 
 
-def _write(
-    path: Path, is_ours: Callable[[Path], bool], write: Callable[[Path], object], elsewhere: str
-) -> None:
-    """Let a whole file take its name, if there is none but an older one of its kind."""
-    try:
-        # Anything but a file cannot be replaced, and fails with its own error.
-        if path.is_file() and path.stat().st_size and not is_ours(path):
-            raise UsageError(
-                f"{escape(str(path))} is not a report, and stays as it is", None,
-                f"move it away, or choose another place: parallelize report{elsewhere}",
-            )  # fmt: skip
-        _write_whole(path, write)
-    except OSError as error:
-        raise UsageError(
-            f"the report cannot be written to {escape(str(path))}",
-            error.strerror, f"another place: parallelize report{elsewhere}",
-        ) from None  # fmt: skip
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".parallelize-{uuid4().hex}{path.suffix}")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _place(path: Path, elsewhere: str) -> Written:
+    return Written(path, "the report", f"choose another place: parallelize report{elsewhere}")
 
 
 def read_run(context: Context) -> Gathered:

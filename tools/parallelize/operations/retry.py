@@ -137,7 +137,7 @@ def _take_away(context: Context, job: Job) -> bool:
     there = store.head(place)
     if there is None:
         return True
-    # A service that does not heed the condition is left with the time of one call for a race.
+    # Where a service ignores the condition, a race has only the time of one call.
     found = read_result(store, context.layout, job.key)
     if found != job.result:
         return found is None

@@ -56,7 +56,7 @@ GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the end can say that they have."""
 
 REPORTED_FILES = 100_000
-"""Of more files nobody waits for a report unasked: all their results are read once more."""
+"""With more files than this no report is written unasked: it reads all results once more."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Ended:
 
 @contextmanager
 def understood(words: Sequence[str], work: Work, common: Common, *, again: bool) -> Iterator[Asked]:
-    """Give what is asked for in words like those of GNU parallel; files that it needs are there."""
+    """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist."""
     has_inputs = bool(work.inputs or work.grid)
     named = again and not has_inputs and one_liner.BEFORE_FILES not in words
     line = one_liner.parse(() if named else words, has_inputs=has_inputs)
@@ -121,8 +121,8 @@ def run(
     end, complete = carry_through(context, reader, folder, local=local, again=again)
     machines = _await_shutdown(context, GOOD_BYE_SECONDS if local else 0)
     page = _write_page(context, end.total)
-    if log:
-        write_joblog(context, reader.snapshot(), log)
+    if log and not _write_joblog(context, reader.snapshot(), log):
+        complete = False
     lines = list(end_lines(end, reader.snapshot().failures, machines, context.hint, page))
     return Ended(end, complete, folder, page, lines, context.settings.workers.max_cost)
 
@@ -236,13 +236,21 @@ def _write_page(context: Context, total: int) -> Path | None:
         return None
 
 
-def write_joblog(context: Context, snapshot: Snapshot, file: Path) -> None:
-    """Write what has become of each job; see `write_lines`."""
+def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> bool:
+    """Write what has become of each job; say whether that could be written.
+
+    What the run has made stays told, whatever has taken the list's place meanwhile.
+    """
     store, layout = context.store, context.layout
     entries = all_jobs(store, layout, snapshot.run)
     found = read_finished(store, snapshot, (entry.key for entry in entries))
     results = {result.key: result for result in found}
-    write_lines(file, joblog(load_run(store, context), entries, results))
+    try:
+        write_lines(file, joblog(load_run(store, context), entries, results))
+    except UsageError as error:
+        context.tell(f"no list of jobs: {error}".replace("\n", "\n  "))
+        return False
+    return True
 
 
 def _await_shutdown(context: Context, seconds: float) -> int:

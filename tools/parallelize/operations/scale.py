@@ -172,12 +172,12 @@ def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None
     await_gone(clients, context.names, {machine.id for machine in plan.ended})
     left = _look(context, clients)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)
-    context.tell(f"left: {plural(alive, 'machine')} of run {context.run} (checked)")
+    context.tell(f"left: {plural(alive, 'machine')} of run {context.run} (verified)")
     check_gone(plan, left)
 
 
 def check_gone(plan: ScalePlan, left: Compute) -> None:
-    """Raise ServiceError if machines that were ended are billed after all patience."""
+    """Raise ServiceError if machines that were ended are still billed after all the waiting."""
     ended = {machine.id for machine in plan.ended}
     still = [one for one in left.machines if one.id in ended and one.state in instances.BILLED]
     if still:

@@ -164,7 +164,7 @@ def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
 
 
 def _volume_key(context: Context) -> dict[str, str]:
-    # One that could not be read now stays as it was said before.
+    # One that could not be read now keeps its previous value.
     key = find_volume_key(context)
     return {} if key is None else {KEY: key}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +11,7 @@ from parallelize.context import Context
 from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
 from parallelize.runs.ownership import place_elsewhere
-from parallelize.runs.snapshot import Reader
+from parallelize.runs.snapshot import VIEW_SECONDS, Reader
 from parallelize.runs.stall_diagnosis import with_stall_diagnosis
 from parallelize.runs.status import RunStatus, status_of
 from parallelize_core.errors import AccessError, MissingError
@@ -20,7 +19,7 @@ from parallelize_core.layout import RunLayout
 
 
 def make_look(context: Context) -> Callable[[], RunStatus]:
-    """Return what looks how the run is doing, and why if it stands still.
+    """Return a function that looks how the run is doing, and why it stands still if it does.
 
     Tells if the queues and machines of its name are another run's, which explain nothing.
     """
@@ -30,7 +29,7 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
     if elsewhere:
         place = escape(elsewhere)
         context.tell(f"queues and machines called {context.run} belong to the run in s3://{place}")
-    reader = make_reader(context)
+    reader = make_reader(context, VIEW_SECONDS)
 
     def look() -> RunStatus:
         snapshot = reader.snapshot()
@@ -44,12 +43,17 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
 
 def with_flags(context: Context, status: RunStatus) -> RunStatus:
     """Let the commands that `why` proposes mean this very run."""
-    return replace(status, why=status.why and repeat_flags(status.why, shlex.split(context.hint)))
+    return replace(status, why=status.why and repeat_flags(status.why, context.hint))
 
 
-def make_reader(context: Context) -> Reader:
-    """Return a reader of the run's state, the counts of its queue included."""
-    return Reader(context.store, context.layout, lambda: count_queue(context, context.run))
+def make_reader(context: Context, patience_seconds: float | None = None) -> Reader:
+    """Return a reader of the run's state, the counts of its queue included; see `Reader`."""
+    return Reader(
+        context.store,
+        context.layout,
+        lambda: count_queue(context, context.run),
+        patience_seconds=patience_seconds,
+    )
 
 
 def count_queue(context: Context, run: str) -> RunCounts | None:

@@ -21,7 +21,7 @@ def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
     """Make the bundles that machines of these types need; none if their image has an agent inside.
 
     Each architecture has its own. Looks whether they have been sent. Raises UsageError for a stock
-    image that there is not, and if pip cannot fetch the libraries.
+    image that does not exist, and if pip cannot fetch the libraries.
     """
     ami = context.settings.workers.ami
     if not is_stock(ami):

@@ -78,19 +78,6 @@ def check_form(path: Path) -> None:
         )
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is such a table."""
-    if path.suffix == ".csv":
-        with path.open("rb") as opened:
-            return opened.readline(1000).split() == [",".join(COLUMNS).encode()]
-    from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an extra
-
-    try:
-        return list(parquet.read_schema(path).names) == list(COLUMNS)
-    except ArrowException:
-        return False
-
-
 def write_table(files: Sequence[File], path: Path) -> None:
     """Write all files; the suffix of `path` is one that `check_form` lets pass."""
     if path.suffix == ".csv":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from parallelize.console import escape
@@ -30,6 +31,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         slots=workers.slots,
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,
         shutdown=workers.shutdown,
+        path=own_path() if context.is_free else "",
         root_setup=root_setup(context),
         max_cost_usd=workers.max_cost,
         metrics=workers.metrics,
@@ -39,6 +41,12 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         drain=drain_settings(context.settings.agent),
         **_given(agent_settings(context.settings.agent)),
     )
+
+
+def own_path() -> str:
+    """Return the PATH of this shell; empty if JSON cannot have it, as it is not UTF-8."""
+    path = os.environ.get("PATH", "")
+    return path if path.isprintable() else ""
 
 
 def log_group(context: Context) -> str:

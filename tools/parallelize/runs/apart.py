@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from parallelize.console import escape
+from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs.download_record import is_download_folder
 from parallelize.runs.inputs import places
 from parallelize.runs.own_files import own_folders
 from parallelize_core.errors import UsageError
+from parallelize_core.files import files_of
+from parallelize_core.manifest import Entry
+from parallelize_core.run import Run
 
 
 def check_apart(context: Context, folder: Path) -> None:
@@ -27,6 +31,22 @@ def check_apart(context: Context, folder: Path) -> None:
             raise _mixed(folder, f"it lies among the inputs, in {escape(str(place))}")
     if _in_environment(context, out):
         raise _mixed(folder, "it lies in the environment, which goes to every worker")
+
+
+def check_inputs_stay(run: Run, entries: Iterable[Entry]) -> None:
+    """Raise UsageError if an output in S3 could replace one of the run's inputs."""
+    if run.naming.on_clash != "replace":
+        return  # what a run did not write is then replaced by none
+    for entry in entries:
+        for file in files_of(entry):
+            bucket, key = file.place(run.input)
+            if bucket == run.output.bucket and key.startswith(run.output.prefix):
+                raise UsageError(
+                    'with output.on_clash = "replace" outputs could replace inputs',
+                    f"s3://{bucket}/{shown(key)} lies where the outputs go: "
+                    f"{escape(run.output.uri)}",
+                    "give output.to a prefix apart from the inputs; nothing was sent",
+                )
 
 
 def _never_an_input(context: Context, out: Path) -> bool:

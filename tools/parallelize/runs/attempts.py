@@ -73,6 +73,24 @@ def setup_lines(found: Mapping[str, str]) -> Iterator[str]:
             yield f"  | {_harmless(line)}"
 
 
+def find_setups(context: Context) -> dict[str, str]:
+    """Read what set-ups have printed, by worker and environment.
+
+    Raises NothingToDoError, with the reason, if nothing was printed; UsageError without a run.
+    """
+    found = read_setups(context.store, context.layout)
+    if found:
+        return found
+    run = load_run(context.store, context)
+    if run.setup or run.dependencies or run.image or context.settings.workers.root_setup:
+        raise NothingToDoError("no set-up has ended on a worker yet", fix="parallelize status")
+    raise NothingToDoError(
+        f"the workers of run {run.name} have nothing to set up",
+        "run.setup, run.image and workers.root_setup are not set, and no dependencies are listed",
+        "parallelize logs FILE   shows what the command has printed",
+    )
+
+
 def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
     """Read what set-ups have printed, by worker and environment."""
     keys = sorted(item.key for item in store.list(layout.setups.prefix))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from parallelize.bulk import get_each
+from parallelize.bulk import get_each, try_each
+from parallelize_core.errors import ParallelizeError
 from parallelize_core.store import ObjectInfo, Store
 
 Made = TypeVar("Made")
@@ -17,11 +18,16 @@ class Cache(Generic[Made]):
     """Objects that were read and decoded, until they change; `decode` gets the key, and what it is.
 
     It raises DecodeError for what cannot be read, or makes something of it.
+
+    With `patience_seconds`, an object that S3 does not give in this time is left out, and is in
+    `unread` with the error until the next look; without, the error is raised.
     """
 
     store: Store
     decode: Callable[[str, bytes], Made]
-    _known: dict[str, tuple[str, Made]] = field(default_factory=dict)
+    patience_seconds: float | None = None
+    unread: dict[str, ParallelizeError] = field(default_factory=dict, init=False)
+    _known: dict[str, tuple[str, Made]] = field(default_factory=dict, init=False)
 
     def read(self, items: Iterable[ObjectInfo], at_most: int | None = None) -> list[Made]:
         """Return what the objects hold; one that is gone meanwhile is left out.
@@ -31,7 +37,18 @@ class Cache(Generic[Made]):
         found = {item.key: item.etag for item in items}
         self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}
         missing = [key for key in found if key not in self._known]
-        for key, body in get_each(self.store, missing[:at_most]):
-            if body is not None:
+        self.unread = {}
+        for key, body in self._get_each(missing[:at_most]):
+            if isinstance(body, ParallelizeError):
+                self.unread[key] = body
+            elif body is not None:
                 self._known[key] = (found[key], self.decode(key, body))
         return [self._known[key][1] for key in found if key in self._known]
+
+    def _get_each(
+        self, keys: Sequence[str]
+    ) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
+        if self.patience_seconds is None:
+            yield from get_each(self.store, keys)
+        else:
+            yield from try_each(self.store, keys, self.patience_seconds)

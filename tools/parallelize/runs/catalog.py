@@ -7,16 +7,16 @@ costs does not grow with the number of files. How many of those have a result is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from parallelize.console import shown
 from parallelize.runs.cache import Cache
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.record import find_run
-from parallelize.runs.snapshot import decode_heartbeat
-from parallelize.runs.status import Worker, worker_of
+from parallelize.runs.snapshot import VIEW_SECONDS, decode_heartbeat, unread_workers
+from parallelize.runs.status import Worker, told_unread, worker_of
 from parallelize.transfers import in_parallel
 from parallelize.units import iso, show_duration
 from parallelize_core.errors import DecodeError
@@ -38,13 +38,15 @@ FEW_THREADS = 4
 class Listed:
     """A run by its record, its workers by their last heartbeat; `run` is None if it has no record.
 
-    That is so while `prep` still sends inputs, and when its record is of a newer version.
+    That is so while `prep` still sends inputs, and when its record is of a newer version. `unread`
+    has workers whose heartbeats could not be read, and why.
     """
 
     name: str
     run: Run | None
     workers: tuple[Worker, ...] = ()
     owner: str = ""
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> int:
@@ -73,7 +75,7 @@ class Listed:
 
     @property
     def state(self) -> str:
-        """Its state: incomplete, paused, running, overdue, new, or quiet."""
+        """Its state: incomplete, paused, running, overdue, unknown, new, or quiet."""
         if self.run is None:
             return "incomplete"
         if self.run.paused:
@@ -82,6 +84,8 @@ class Listed:
             return "running"
         if any(worker.overdue for worker in self.workers):
             return "overdue"
+        if self.unread:
+            return "unknown"
         return "quiet" if self.workers else "new"
 
     @property
@@ -118,7 +122,7 @@ class Catalog:
         return sorted(listed, key=lambda one: (one.created_at, one.name), reverse=True)
 
     def _new_cache(self) -> Cache[Heartbeat | None]:
-        return Cache(self._store, decode_heartbeat)
+        return Cache(self._store, decode_heartbeat, VIEW_SECONDS)
 
     def _look(self, name: str) -> Listed:
         layout = RunLayout(self._base, name)
@@ -126,10 +130,16 @@ class Catalog:
             run = find_run(self._store, layout.run_json)
         except DecodeError:
             run = None
-        beats = self._beats[name].read(self._store.list(layout.agents.prefix))
+        beats = self._beats[name]
+        read = beats.read(self._store.list(layout.agents.prefix))
         now = self._clock()
-        owner = run.owner if run else self._beginner(layout)
-        return Listed(name, run, tuple(worker_of(beat, now) for beat in beats if beat), owner)
+        return Listed(
+            name,
+            run,
+            tuple(worker_of(beat, now) for beat in read if beat),
+            run.owner if run else self._beginner(layout),
+            unread_workers(layout, beats),
+        )
 
     def _beginner(self, layout: RunLayout) -> str:
         """Return who has begun a run that has no record yet."""
@@ -153,6 +163,7 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
         "workers": len(listed.workers),
         "done_by_workers": listed.done,
         "failed_by_workers": listed.failed,
+        "workers_unread": dict(listed.unread),
         "seen": None if seen is None else iso(seen),
         "command": list(listed.run.command) if listed.run else None,
         "reason": listed.word,
@@ -169,6 +180,13 @@ def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
         who = one.owner.partition(" ")[0]
         counts = (f"{one.alive:,}", f"{one.done:,}", f"{one.failed:,}")
         yield _row(one.name, created, one.shown_state, *counts, seen, who)
+
+
+def remarks(found: Sequence[Listed]) -> Iterator[str]:
+    """Say which workers are in no count."""
+    for one in found:
+        if told := told_unread(one.unread):
+            yield f"{shown(one.name, 30)}: {told}"
 
 
 def _row(*cells: str) -> str:

@@ -42,7 +42,10 @@ class DownloadRecord:
     """The record of `folder`, which exists; raises UsageError for a file of that name not ours."""
 
     folder: Path
-    _known: dict[str, set[str]] | None = None
+    run: str = ""
+    """The run whose outputs come there, if they are of one."""
+    _known: dict[str, dict[str, str]] | None = None
+    """Of each name the contents that were written, and the run that each is of."""
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -70,6 +73,13 @@ class DownloadRecord:
             return f"the file there was changed after its download; {_MOVE}"
         return None
 
+    def of_another_run(self, name: str) -> str:
+        """Return the run of which an output has this name, as it was downloaded; empty if none."""
+        target = self.folder / name
+        known = self._written(name) if target.is_file() else {}
+        run = known.get(sha256_of(target), "") if known else ""
+        return run if run != self.run else ""
+
     def put(self, file: Path, name: str) -> Path:
         """Let a whole file take this name; return its path there.
 
@@ -87,9 +97,9 @@ class DownloadRecord:
     def note(self, name: str, sha256: str) -> None:
         """Write down that this content is about to take this name."""
         with self._lock:
-            self._append({"name": name, "sha256": sha256})
+            self._append({"name": name, "sha256": sha256} | ({"run": self.run} if self.run else {}))
             if self._known is not None:
-                self._known.setdefault(name, set()).add(sha256)
+                self._known.setdefault(name, {})[sha256] = self.run
 
     @contextmanager
     def partial_folder(self) -> Iterator[Path]:
@@ -110,15 +120,15 @@ class DownloadRecord:
                     file.unlink()
                 left.rmdir()
 
-    def _written(self, name: str) -> set[str]:
+    def _written(self, name: str) -> dict[str, str]:
         with self._lock:
             if self._known is None:
                 self._known = {}
                 for document in map(_document, self._lines()):
                     if "name" in document:
-                        told = str(document.get("sha256"))
-                        self._known.setdefault(str(document["name"]), set()).add(told)
-            return self._known.get(name, set())
+                        told, run = str(document.get("sha256")), str(document.get("run", ""))
+                        self._known.setdefault(str(document["name"]), {})[told] = run
+            return self._known.get(name, {})
 
     def _lines(self) -> Iterator[str]:
         try:
@@ -169,7 +179,7 @@ def is_download_folder(folder: Path) -> bool:
 
 
 def _document(line: str) -> dict[str, object]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(line)
         return found if isinstance(found, dict) else {}
     return {}

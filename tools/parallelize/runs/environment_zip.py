@@ -16,7 +16,7 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -27,11 +27,16 @@ from parallelize.project import PROJECT_FILE
 from parallelize.runs.download_record import RECORD
 from parallelize.runs.input_rules import IGNORE_FILE, ignored_lines, read_patterns
 from parallelize.runs.own_files import NOTHING_OWN, OwnFiles
+from parallelize.runs.stored_once import can_be_files
+from parallelize.runs.written import WRITTEN
 from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
 
 RESERVED = ".parallelize"
 """The worker's own folder among the environment's entries."""
+
+LARGE_BYTES = 8 * 1024 * 1024
+"""A folder of this size is sent file by file, if it can be; see `stored_once`."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip can say."""
@@ -52,10 +57,19 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
     if (folder / RESERVED).exists():
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     ignored = _ignored(folder)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in _walk(folder, own):
-            if not ignored.match_file(name):
-                _add(archive, name, path)
+    entries = [entry for entry in _walk(folder, own) if not ignored.match_file(entry[0])]
+    packed = _packed_by([path for _, path in entries])
+    with zipfile.ZipFile(target, "w", packed, compresslevel=6) as archive:
+        for name, path in entries:
+            _add(archive, name, path)
+
+
+def _packed_by(paths: Sequence[Path]) -> int:
+    """Return how the zip of these files is packed: what is sent file by file is packed then."""
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+    # A lock may still be added.
+    by_files = sum(sizes) >= LARGE_BYTES and can_be_files([*sizes, 0])
+    return zipfile.ZIP_STORED if by_files else zipfile.ZIP_DEFLATED
 
 
 def add_file(archive: Path, name: str, text: str) -> None:
@@ -80,7 +94,7 @@ def zip_script(folder: Path, name: str, target: Path) -> None:
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}")
+    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}")
     return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
 
 
@@ -112,7 +126,7 @@ def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
         info = zipfile.ZipInfo(name, _TIME)
         info.create_system = _UNIX
         info.external_attr = (stat.S_IFMT(mode) | stat.S_IMODE(mode)) << 16
-        info.compress_type = zipfile.ZIP_DEFLATED
+        info.compress_type = archive.compression
         if name.endswith("/"):
             info.external_attr |= 0x10  # the old flag of a folder, which some tools look at
             archive.writestr(info, b"")

@@ -60,6 +60,8 @@ class Fetcher:
     known: KnownContents
     full: list[str] = field(default_factory=list)
     """What to say of all that is missing once the disk took no more: the rest is not tried."""
+    replaced: list[tuple[str, str]] = field(default_factory=list)
+    """What took the place of another run's output: that run, and the name."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _folders: set[Path] = field(default_factory=set)
 
@@ -180,6 +182,8 @@ class Fetcher:
             if is_there(target, output, self.known):
                 return True
             raise UsageError(why)
+        if other := self.record.of_another_run(output.key):
+            self.replaced.append((other, output.key))
         partial.chmod(self.mode)
         self.record.note(output.key, output.sha256)
         partial.replace(target)

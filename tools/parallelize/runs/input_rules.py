@@ -19,6 +19,7 @@ from parallelize.context import Context
 from parallelize.project import PROJECT_FILE
 from parallelize.runs.download_record import RECORD
 from parallelize.runs.own_files import NOTHING_OWN, OwnFiles, never_inputs
+from parallelize.runs.written import WRITTEN
 from parallelize_core.errors import UsageError
 
 IGNORE_FILE = ".parallelizeignore"
@@ -49,7 +50,7 @@ LEFT_OUT = (
     ".hgtags", ".svn", ".bzr", ".dvc", ".dvcignore",
     # Folders that Hadoop and its kin mark in S3
     "*_$folder$",
-    IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}",
+    IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}",
 )  # fmt: skip
 """Names of files and folders, at any depth, whatever their case."""
 

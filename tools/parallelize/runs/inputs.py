@@ -103,7 +103,8 @@ def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RUL
     Raises UsageError if there are none, or names all those that cannot be inputs.
     """
     found = list(_find(spec, folder, rules))
-    candidates = [item for item in found if isinstance(item, LocalInput)]
+    # A list may name a file twice: it is one input all the same, as in a list of S3 names.
+    candidates = list(dict.fromkeys(item for item in found if isinstance(item, LocalInput)))
     refused = [item for item in found if isinstance(item, Refused)]
     left_out = [item.name for item in found if isinstance(item, LeftOut)]
     refused += _refused(candidates, prefix)

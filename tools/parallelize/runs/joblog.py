@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from parallelize.console import escape
-from parallelize_core.errors import UsageError
+from parallelize.runs.written import Written
 from parallelize_core.files import files_of
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
@@ -24,35 +24,19 @@ NEVER_RUN = -1
 """GNU parallel's exit value of a job that has none."""
 
 
-def check_joblog(file: Path) -> None:
-    """Raise UsageError if another file than an older list of jobs is there; it stays as it is."""
-    try:
-        if file.is_file() and file.stat().st_size and not _is_joblog(file):
-            raise UsageError(
-                f"{escape(str(file))} is not a list of jobs, and stays as it is", None,
-                "move it away, or give another file with --joblog",
-            )  # fmt: skip
-    except OSError as error:
-        raise _unwritable(file, error) from None
+def joblog_at(file: Path) -> Written:
+    """Return the file for a list of jobs, which takes the place of no other."""
+    return Written(file, "the list of jobs", "give another file with --joblog")
 
 
 def write_lines(file: Path, lines: Iterable[str]) -> None:
     """Write a list of jobs; raise UsageError if it cannot be written, or must not."""
-    check_joblog(file)
-    try:
-        with file.open("w", encoding="utf-8", errors="surrogateescape") as text:
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8", errors="surrogateescape") as text:
             text.writelines(lines)
-    except OSError as error:
-        raise _unwritable(file, error) from None
 
-
-def _is_joblog(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.readline(len(HEADER)) == HEADER.encode()
-
-
-def _unwritable(file: Path, error: OSError) -> UsageError:
-    return UsageError(f"{escape(str(file))} cannot be written", error.strerror)
+    joblog_at(file).put(write)
 
 
 def joblog(run: Run, entries: Iterable[Entry], results: Mapping[str, Result]) -> Iterator[str]:

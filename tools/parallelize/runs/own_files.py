@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from parallelize.context import Context
 from parallelize.runs.download_record import is_download_folder
 from parallelize.runs.joblog import HEADER as JOBLOG_HEADER
+from parallelize.runs.written import is_as_written, names_written
 from parallelize.settings import FILE_NAME
 
 FOLDERS = ("out", "check", "repro")
@@ -31,6 +32,7 @@ class OwnFiles:
     identities: frozenset[Identity] = frozenset()
     home: Path | None = None
     """The project's folder: there, pages, tables and lists of jobs are known by their content."""
+    _written: dict[Path, frozenset[str]] = field(default_factory=dict, compare=False)
 
     def has(self, path: Path, *, is_folder: bool) -> bool:
         """Whether a file or a folder is one of them."""
@@ -40,11 +42,20 @@ class OwnFiles:
             return True
         if path.name.startswith(TRANSCRIPT_START) and is_transcript(path):
             return True
-        return self.is_one(path) or (path.parent == self.home and tells_of_a_run(path))
+        if self.is_one(path) or self._is_written(path):
+            return True
+        return path.parent == self.home and tells_of_a_run(path)
 
     def is_one(self, path: Path) -> bool:
         """Whether it is one of those that are known by their places."""
         return bool(self.identities) and _identity(path) in self.identities
+
+    def _is_written(self, path: Path) -> bool:
+        """Whether a command has written it; a folder is looked through once."""
+        folder = path.parent
+        if folder not in self._written:
+            self._written[folder] = names_written(folder)
+        return path.name in self._written[folder] and is_as_written(path)
 
 
 NOTHING_OWN = OwnFiles()

@@ -92,6 +92,7 @@ def reserve(context: Context) -> None:
         if there is None:
             raise ServiceError(f"{place} cannot be read", None, "delete it, then try again")
     _check(context, there)
+    context.project.settle()
 
 
 def adopt(context: Context) -> None:

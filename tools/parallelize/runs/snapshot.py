@@ -8,8 +8,8 @@ not read again while its ETag stays the same. So watching a long run costs listi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from parallelize.bulk import list_each
@@ -31,6 +31,9 @@ from parallelize_core.store import ObjectInfo, Store
 
 PART_SUFFIX = ".jsonl.gz"
 
+VIEW_SECONDS = 5.0
+"""How long a view waits for one heartbeat; the other workers' are of more use than its retries."""
+
 MOST_NAMED = 20_000
 """Results of a run beyond which the names of its outputs are not listed: a page has 1,000."""
 
@@ -42,7 +45,8 @@ class Snapshot:
     `total` jobs there are, `sent` of them were put on the queue: those of the manifest, and the
     merge, which nobody but a worker sends, when it is due or done. `finished`
     holds the S3 keys of all results, with their ETags. `queue` is None before there is one. `twins`
-    are outputs that one disk cannot hold, of a run that has its outputs to itself.
+    are outputs that one disk cannot hold, of a run that has its outputs to itself. `unread` says of
+    workers why their heartbeats could not be read, if the reader was told to go on without them.
     """
 
     layout: RunLayout
@@ -57,6 +61,7 @@ class Snapshot:
     silent: Silent = NONE_SILENT
     twins: Twins = NO_TWINS
     merge: Merge = Merge.NONE
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 class Snapshots(Protocol):
@@ -67,7 +72,11 @@ class Snapshots(Protocol):
 
 
 class Reader:
-    """Takes snapshots of one run; keep it while watching, for what it remembers."""
+    """Takes snapshots of one run; keep it while watching, for what it remembers.
+
+    With `patience_seconds` it goes on without a heartbeat that S3 does not give in this time. That
+    is for views: what starts or deletes something has to know of every worker.
+    """
 
     def __init__(
         self,
@@ -75,6 +84,7 @@ class Reader:
         layout: RunLayout,
         count: Callable[[], RunCounts | None] = lambda: None,
         clock: Callable[[], float] = time.time,
+        patience_seconds: float | None = None,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -82,7 +92,7 @@ class Reader:
         self._clock = clock
         self._parts = Cache(store, lambda key, body: part_outline(body, self._place(key)))
         self._cursors = Cache(store, lambda key, body: Cursor.decode(body, self._place(key)).sent)
-        self._heartbeats = Cache(store, decode_heartbeat)
+        self._heartbeats = Cache(store, decode_heartbeat, patience_seconds)
         self._results = Cache(store, lambda key, body: without_log(layout, key, body))
         self._merges = Cache(store, lambda key, body: without_log(layout, key, body))
         self._silences = Cache(store, lambda key, body: decode_result(layout, key, body))
@@ -115,6 +125,7 @@ class Reader:
             silent=self._silent(run, results, {failure.key for failure in failures}),
             twins=self._twins(run, results),
             merge=merge,
+            unread=unread_workers(self._layout, self._heartbeats),
         )
 
     def _versions(self, run: Run, listed: Iterable[ObjectInfo]) -> Versions:
@@ -173,6 +184,14 @@ def read_heartbeats(store: Store, layout: RunLayout) -> tuple[Heartbeat, ...]:
     items = store.list(layout.agents.prefix)
     beats = Cache(store, decode_heartbeat).read(items)
     return tuple(beat for beat in beats if beat is not None)
+
+
+def unread_workers(layout: RunLayout, beats: Cache[Heartbeat | None]) -> dict[str, str]:
+    """Return the workers whose heartbeats the last look could not read, and why."""
+    return {
+        layout.agents.relative(key).removesuffix(".json"): error.why or error.what
+        for key, error in beats.unread.items()
+    }
 
 
 def without_log(layout: RunLayout, place: str, body: bytes) -> Result:

@@ -64,9 +64,11 @@ def explain(clients: ComputeClients, names: Names, status: RunStatus) -> str | N
         return None
     reported = {worker.id for worker in status.workers}
     billed = [machine for machine in machines.values() if machine.state in instances.BILLED]
-    if silent := [machine for machine in billed if machine.id not in reported]:
-        return _silent(silent, status.taken_at)
     lost = [one for one in known if one.ended_by_ec2 and one.id not in reported]
+    if silent := [machine for machine in billed if machine.id not in reported]:
+        told = _silent(silent, status.taken_at)
+        # A group starts others in the place of those that EC2 ends, and these end as well.
+        return f"{told}; {_lost(lost)}" if lost else told
     return _group(clients, names, status) or (_lost(lost) if lost else None)
 
 

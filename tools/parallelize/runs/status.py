@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from parallelize.console import escape, shown
@@ -73,7 +74,8 @@ class RunStatus:
     are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
     the workers that are alive, `spent` an estimate of US dollars so far, `why` one sentence on a
     run that does not get on. `silent` are those of the done that produced no output,
-    `twins` outputs that one disk cannot hold.
+    `twins` outputs that one disk cannot hold, `unread` workers whose heartbeats could not be read,
+    and why: they are counted nowhere.
     """
 
     run: str
@@ -95,6 +97,7 @@ class RunStatus:
     twins: Twins = NO_TWINS
     merge: Merge = Merge.NONE
     lanes: tuple[LaneStatus, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -170,6 +173,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         twins=snapshot.twins,
         merge=snapshot.merge,
         lanes=_lanes(snapshot, workers),
+        unread=snapshot.unread,
     )
 
 
@@ -193,7 +197,21 @@ def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
         return _why_overdue(snapshot, overdue)
     if stuck := why_stuck(_lanes(snapshot, workers)):
         return stuck
-    return None if any(worker.alive for worker in workers) else _why_idle(snapshot, workers)
+    if any(worker.alive for worker in workers):
+        return None
+    return told_unread(snapshot.unread) or _why_idle(snapshot, workers)
+
+
+def told_unread(unread: Mapping[str, str]) -> str:
+    """Say which workers are not counted, and why; empty if all are."""
+    if not unread:
+        return ""
+    worker, reason = next(iter(unread.items()))
+    more = f" and {len(unread) - 1:,} more" if len(unread) > 1 else ""
+    return (
+        f"the heartbeat of worker {shown(worker, 30)}{more} cannot be read, so it is not "
+        f"counted here: {escape(reason)}"
+    )
 
 
 def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:

@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,17 @@ def listed(path: Path) -> FileList | None:
 def files_of(path: Path) -> FileList | None:
     """Return the list of the files in a zip of any size; None if they cannot be sent by it."""
     members = archive.read_members(path, sys.maxsize)
-    odd = any(m.link is not None or m.info.file_size > MAX_FILE_BYTES for m in members)
-    if odd or len(members) > MAX_FILES:
+    if any(m.link is not None for m in members):
+        return None
+    if not can_be_files([member.info.file_size for member in members]):
         return None
     with zipfile.ZipFile(path) as opened:
         return FileList.of(_listed(opened, member) for member in members)
+
+
+def can_be_files(sizes: Sequence[int]) -> bool:
+    """Whether an environment with entries of these sizes can be sent file by file."""
+    return len(sizes) <= MAX_FILES and max(sizes, default=0) <= MAX_FILE_BYTES
 
 
 def _listed(opened: zipfile.ZipFile, member: archive.Member) -> Listed:

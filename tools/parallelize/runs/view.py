@@ -15,7 +15,7 @@ from parallelize.runs.memory_use import told_memory
 from parallelize.runs.merge import Merge
 from parallelize.runs.silent import told_silent
 from parallelize.runs.spending import told_spent
-from parallelize.runs.status import RunState, RunStatus, Worker
+from parallelize.runs.status import RunState, RunStatus, Worker, told_unread
 from parallelize.runs.twins import NO_TWINS, told_twins
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -52,6 +52,7 @@ def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
         "without_output": status.silent.count,
         "not_on_one_disk": len(status.twins.alike) + len(status.twins.both),
         "workers": [_worker_json(worker) for worker in status.workers],
+        "workers_unread": dict(status.unread),
         "elapsed_seconds": round(status.elapsed, 1),
         "files_per_second": round(status.rate, 3),
         "eta_seconds": None if status.eta is None else round(status.eta),
@@ -270,8 +271,9 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
 
 def _remark_lines(status: RunStatus) -> list[str]:
     merge = ["run.then waits for the files that failed"] if status.merge is Merge.WAITS else []
-    remarks = (*told_silent(status.silent), *told_twins(status.twins), *merge)
-    told = [f"  {line}" for line in remarks]
+    unread = [told_unread(status.unread)] if status.unread else []
+    remarks = (*told_silent(status.silent), *told_twins(status.twins), *merge, *unread)
+    told = [f"  {line}" for line in remarks if line != status.why]
     return ["", *told] if told else []
 
 

@@ -135,7 +135,7 @@ class Sheet:
         try:
             # Numbers stay as they are written.
             found = json.loads(line, parse_int=str, parse_float=str, parse_constant=str)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._wrong(number, f"it is not JSON: {error}") from None
         if not isinstance(found, dict):
             raise self._wrong(number, 'it is not an object, as in {"sample": "A"}')

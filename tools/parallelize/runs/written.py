@@ -1,0 +1,156 @@
+"""Files that commands write under a name of the user's choice: over nothing but what they wrote.
+
+Beside each lies a record of its SHA-256. A file without one, or with another content, is the
+user's own, or was edited, and stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from parallelize.console import escape
+from parallelize.transfers import sha256_of
+from parallelize_core.errors import UsageError
+
+WRITTEN = ".parallelize-written.json"
+"""The suffix of a record's name: beside `jobs.log` it is `.jobs.log` and this."""
+
+
+class _Record(BaseModel):
+    """What a record says; after a write that was cut off, the file is one of two contents."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    written: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that a command writes: `what` it is, in words, and what to do if it cannot."""
+
+    path: Path
+    what: str
+    fix: str
+
+    def check(self) -> None:
+        """Raise UsageError if something is there that no command wrote, or that was edited.
+
+        Or if nothing can be written there at all.
+        """
+        try:
+            target = self._target()
+            self._check(target)
+            if not _is_special(target):
+                _check_place(target)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def put(self, write: Callable[[Path], object]) -> None:
+        """Have `write` make the file, which takes its name when it is whole.
+
+        Raises UsageError as `check` does, or if it cannot be written.
+        """
+        try:
+            target = self._target()
+            self._check(target)
+            if _is_special(target):
+                write(target)
+            else:
+                self._replace(target, write)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _target(self) -> Path:
+        """Return where a link leads, so that it stays a link."""
+        return self.path.resolve() if self.path.is_symlink() else self.path
+
+    def _check(self, target: Path) -> None:
+        known = _read(_record_of(target))
+        if not target.is_file() or not target.stat().st_size:
+            return
+        if known is None:
+            raise self._refusal("no earlier command wrote it")
+        if sha256_of(target) not in known.written:
+            raise self._refusal("it was changed after it was written")
+
+    def _replace(self, target: Path, write: Callable[[Path], object]) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".parallelize-{uuid4().hex}{target.suffix}")
+        try:
+            write(partial)
+            before = [sha256_of(target)] if target.is_file() else []
+            self._note(_record_of(target), _Record(written=(sha256_of(partial), *before)))
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _note(self, file: Path, record: _Record) -> None:
+        partial = file.with_name(f".parallelize-{uuid4().hex}")
+        try:
+            partial.write_text(record.model_dump_json() + "\n", "utf-8")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _refusal(self, why: str) -> UsageError:
+        return UsageError(
+            f"{escape(str(self.path))} stays as it is", why, f"move it away, or {self.fix}"
+        )
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"{self.what} cannot be written to {escape(str(self.path))}", error.strerror, self.fix
+        )
+
+
+def is_as_written(file: Path) -> bool:
+    """Whether a file is what a command wrote under this name."""
+    try:
+        known = _read(_record_of(file))
+        return known is not None and sha256_of(file) in known.written
+    except (OSError, UsageError):
+        return False
+
+
+def names_written(folder: Path) -> frozenset[str]:
+    """Return the names in a folder under which commands have written; none if it cannot be read."""
+    records = folder.glob(f".*{WRITTEN}")
+    return frozenset(path.name.removeprefix(".").removesuffix(WRITTEN) for path in records)
+
+
+def _is_special(target: Path) -> bool:
+    """Whether it is something to write into, as /dev/null or a pipe; a folder fails by itself."""
+    return target.exists() and not target.is_file()
+
+
+def _check_place(target: Path) -> None:
+    """Raise OSError if no file could be made where `target` is to lie; makes nothing."""
+    nearest = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _record_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}{WRITTEN}")
+
+
+def _read(file: Path) -> _Record | None:
+    """Return what a record says, None if there is none; UsageError if it is not a record."""
+    try:
+        return _Record.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValidationError):
+        raise UsageError(
+            f"{escape(str(file))} is not a record of a file", "that name is reserved for one",
+            "move it away",
+        ) from None  # fmt: skip
