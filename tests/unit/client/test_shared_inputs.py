@@ -56,6 +56,17 @@ def test_it_takes_few_pages_to_find_inputs_among_many(there: int, wanted: int, m
     assert store.pages <= most
 
 
+@pytest.mark.parametrize("count", [1, 1000])
+def test_what_is_not_an_upload_is_not_found(count: int) -> None:
+    shared = filled(2)
+    wanted = [checksum(number) for number in range(FEW + 1)]
+    for number in range(count):
+        shared.store.put(shared.place.key(f"!{number}"), b"")
+        shared.store.put(shared.place.key(wanted[0], "output", f"{number}"), b"")
+    found = shared.find(wanted)
+    assert {sha256: len(items) for sha256, items in found.items()} == {w: 1 for w in wanted[:2]}
+
+
 def test_each_upload_has_a_key_of_its_own() -> None:
     shared = SharedInputs(InMemoryStore(), BASE)
     assert len({shared.new_key(checksum(0)) for _ in range(100)}) == 100

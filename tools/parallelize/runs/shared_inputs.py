@@ -20,6 +20,7 @@ from itertools import islice
 
 from parallelize.transfers import in_parallel
 from parallelize_core.errors import DecodeError
+from parallelize_core.files import STORED
 from parallelize_core.layout import Location, RunLayout, shared_by_runs, shared_inputs
 from parallelize_core.store import ObjectInfo, Store
 
@@ -39,6 +40,8 @@ MAX_LIST_BYTES = 64 * 1024 * 1024
 """Unpacked; a list that is made has a tenth of it."""
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+_UPLOAD = re.compile(STORED)
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,9 @@ class SharedInputs:
         found: dict[str, list[ObjectInfo]] = {}
         chosen = set(wanted)
         for item in self._listed(chosen) if chosen else ():
-            sha256 = self.place.relative(item.key)[:64]
-            if sha256 in chosen:
-                found.setdefault(sha256, []).append(item)
+            upload = self.place.relative(item.key)
+            if upload[:64] in chosen and _UPLOAD.fullmatch(upload):
+                found.setdefault(upload[:64], []).append(item)
         return found
 
     def hold(self, layout: RunLayout, named: Iterable[str], wanted: Collection[str]) -> set[str]:
@@ -99,18 +102,21 @@ class SharedInputs:
             if len(first) < PAGE:
                 yield from first
                 return
-            digits = _digits(self.place, first)
+            digits = _digits([self.place.relative(item.key) for item in first])
         prefixes = sorted({self.place.key(sha256[:digits]) for sha256 in wanted})
         for found in in_parallel(lambda prefix: list(self.store.list(prefix)), prefixes):
             yield from found
 
 
-def _digits(place: Location, first: Sequence[ObjectInfo]) -> int:
+def _digits(first: Sequence[str]) -> int:
     """Return how many digits of a checksum it takes for about a page; `first` is the first page.
 
     Checksums are spread evenly, so where the first page ends tells how many there are.
     """
-    last = int(place.relative(first[-1].key)[:8], 16) + 1
+    uploads = list(filter(_UPLOAD.fullmatch, first))
+    if not uploads:
+        return 64  # somebody has put a thousand other things there
+    last = int(uploads[-1][:8], 16) + 1
     return math.ceil(math.log(16**8 / last, 16))
 
 
