@@ -45,7 +45,7 @@ SPOT_NOTICE = "spot notice"
 
 SizeClass = Annotated[int, Field(ge=0, le=64)]
 PeakBin = Annotated[int, Field(ge=0, le=512)]
-SettledBin = Annotated[int, Field(ge=-16, le=128)]
+TimeBin = Annotated[int, Field(ge=-16, le=128)]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 
 
@@ -53,11 +53,13 @@ class MemoryPeaks(Contract):
     """How many of a worker's jobs came to which peak of memory: what others learn from.
 
     `by_size` counts them by the size class of the input (the bits of its size) and a bin of 9 %
-    of the peak; `settled` by bins of the time that they took to come to it.
+    of the peak; `settled` by bins of the time that they took to come to it, `ended` of the time
+    that they took in all.
     """
 
     by_size: dict[SizeClass, dict[PeakBin, Count]] = Field(default={})
-    settled: dict[SettledBin, Count] = Field(default={})
+    settled: dict[TimeBin, Count] = Field(default={})
+    ended: dict[TimeBin, Count] = Field(default={})
 
 
 class MemoryUse(Contract):

@@ -54,6 +54,15 @@ DELETED_QUEUE = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html"""
 
+NEW_BUCKET = Passing(
+    "S3 does not know the new bucket everywhere yet",
+    frozenset({"NoSuchBucket", "OperationAborted"}), 60,
+)  # fmt: skip
+"""Of a bucket's settings, each may come too early, or while another is still taken over.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
+"""
+
 NEW_TEMPLATE = Passing(
     "EC2 does not know the new launch template yet",
     frozenset({"InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound",

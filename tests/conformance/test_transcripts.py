@@ -19,7 +19,7 @@ from tests.functional.fleet.conftest import (  # noqa: F401 - fixtures
 from tests.strict_aws.rules.groups import DeletedGroup
 from tests.strict_aws.rules.logs import NewStream
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
-from tests.strict_aws.rules.storage import BucketOwner
+from tests.strict_aws.rules.storage import BucketOwner, NewBucket
 from tests.strict_aws.rules.templates import NewTemplate
 
 from parallelize.live.transcript import Header, Line, read
@@ -68,6 +68,7 @@ def test_the_emulator_answers_as_recorded(again, path):
         (NewQueue, "GetQueueAttributes", "AWS.SimpleQueueService.NonExistentQueue"),
         (DeletedQueue, "CreateQueue", "AWS.SimpleQueueService.QueueDeletedRecently"),
         (BucketOwner, "GetObject", "AccessDenied"),
+        (NewBucket, "PutPublicAccessBlock", "NoSuchBucket"),
         (DeletedGroup, "CreateAutoScalingGroup", "AlreadyExists"),
         (NewTemplate, "CreateAutoScalingGroup", "ValidationError"),
         (NewStream, "PutLogEvents", "ResourceNotFoundException"),

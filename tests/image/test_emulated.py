@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from dataclasses import dataclass
@@ -35,6 +36,19 @@ QUICKER = tuple(
 )
 """Nobody logs in to these machines; an emulated processor has better things to do."""
 
+MODELS = base64.b64encode(
+    b"".join(
+        b"f+ /run/block/nvme%dn1/device/model 0444 root root - Amazon EC2 NVMe Instance Storage\n"
+        % n
+        for n in range(2)
+    )
+).decode()
+INSTANCE_STORE = (
+    f"systemd.set_credential_binary=tmpfiles.extra:{MODELS}",
+    "systemd.setenv=PARALLELIZE_BLOCK=/run/block",
+)
+"""QEMU's NVMe disks have a model of its own, so what EC2's are called is said in another place."""
+
 every_boot = pytest.mark.skipif(
     os.environ.get("IMAGE_TESTS") != "all",
     reason="one emulated boot is enough for a quick answer: IMAGE_TESTS=all for both",
@@ -47,11 +61,14 @@ class Ended:
 
     console: str
     results: dict[str, Result]
+    disk_total_bytes: int
+    """Of the file system that jobs worked on."""
 
     def write(self, folder: Path) -> None:
         """Keep it for the other processes of the test session."""
         for number, result in enumerate(self.results.values()):
             (folder / f"{number}.result").write_bytes(result.encode())
+        (folder / "disk").write_text(str(self.disk_total_bytes), encoding="ascii")
         (folder / "ended").write_text(self.console, encoding="utf-8")
 
     @classmethod
@@ -59,7 +76,8 @@ class Ended:
         """Read what was kept."""
         results = [Result.decode(path.read_bytes()) for path in folder.glob("*.result")]
         console = (folder / "ended").read_text(encoding="utf-8")
-        return cls(console, {result.key: result for result in results})
+        disk = int((folder / "disk").read_text(encoding="ascii"))
+        return cls(console, {result.key: result for result in results}, disk)
 
 
 @pytest.fixture(scope="session")
@@ -94,10 +112,13 @@ def boot(memory_bytes: int | None, disk: Path, tree: Path, folder: Path) -> Ende
     with private_network(folder), bench() as services, qemu.machines() as started:
         limits = Limits(max_attempts=1, memory_bytes=memory_bytes)
         layout = services.start_run("memory", COMMAND, inputs=3, limits=limits, lease_seconds=60)
-        words = (*environment(services.environment), *QUICKER)
-        started.append(qemu.VirtualMachine(disk, tree, folder, words))
+        words = (*environment(services.environment), *QUICKER, *INSTANCE_STORE)
+        store = qemu.make_empty_disks(folder, 2)
+        started.append(qemu.VirtualMachine(disk, tree, folder, words, store))
         console = wait_for_power_off(started[0], EMULATED_BOOT_SECONDS)
-        return Ended(console, services.results(layout))
+        told = services.heartbeat(layout)
+        disk_bytes = told.peaks.disk_total_bytes if told and told.peaks else 0
+        return Ended(console, services.results(layout), disk_bytes)
 
 
 def test_the_machine_switches_itself_off(ended: Ended) -> None:
@@ -119,6 +140,13 @@ def test_the_agent_lives_on(ended: Ended) -> None:
     starts = re.findall(r"parallelize-agent\[\d+\]: .*\"event\": \"starting\"", ended.console)
     assert len(starts) == 1
     assert "parallelize-agent.service: Failed" not in ended.console
+
+
+def test_the_agent_works_on_both_nvme_disks_as_one(ended: Ended) -> None:
+    assert "the agent works on instance storage: /dev/nvme0n1 /dev/nvme1n1" in ended.console
+    assert re.search(r"EXT4-fs \(dm-0\): mounted filesystem", ended.console)
+    # Without what ext4 needs for itself; each alone, and the root volume, has less.
+    assert ended.disk_total_bytes > 1.8 * qemu.EMPTY_DISK_BYTES
 
 
 def test_the_peak_is_the_jobs_own(ended: Ended) -> None:

@@ -7,6 +7,7 @@ tests fail without one.
 
     python -m tests.mutations                   # all, in about ten minutes
     python -m tests.mutations own-up clock-skew # some, by their names
+    python -m tests.mutations --safety          # those of docs/safety.md, in two minutes
     python -m tests.mutations --rows            # the rows of the table in docs/protocol.md
 """
 
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutations.guards import MUTATIONS, SURVIVED_TOGETHER
+from tests.mutations.guards import MUTATIONS, SAFETY, SURVIVED_TOGETHER
 from tests.mutations.mutation import ROOT, MovedError, Mutation
 
 TREE = ("agent", "tools", "tests", "docs", "packer", "systemd", "pyproject.toml", "CHANGELOG.md")
@@ -115,9 +116,9 @@ class Copy:
 
 
 def chosen(names: Sequence[str]) -> list[Mutation]:
-    """Return the mutations of these names, or all."""
-    known = {mutation.name: mutation for mutation in MUTATIONS}
-    return [known[name] for name in names or known]
+    """Return the mutations of these names, or all of the protocol's."""
+    known = {mutation.name: mutation for mutation in (*MUTATIONS, *SAFETY)}
+    return [known[name] for name in names] or [*MUTATIONS]
 
 
 def try_all(mutations: Sequence[Mutation]) -> int:
@@ -135,9 +136,10 @@ def try_all(mutations: Sequence[Mutation]) -> int:
             survived += [] if outcome.by else [mutation.name]
     killed = len(mutations) - len(survived)
     say(f"{killed} of {len(mutations)} killed ({100 * killed / len(mutations):.1f} %)")
-    early = [m for m in mutations if m.name in SURVIVED_TOGETHER]
-    left = [m for m in early if m.name in survived]
-    say(f"of the {len(early)} that no test of the first engine noticed: {len(early) - len(left)}")
+    if early := [m for m in mutations if m.name in SURVIVED_TOGETHER]:
+        left = [m for m in early if m.name in survived]
+        seen = len(early) - len(left)
+        say(f"of the {len(early)} that no test of the first engine noticed: {seen}")
     return _FAILURES if survived else 0
 
 
@@ -154,15 +156,16 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in MUTATIONS)])
+    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in (*MUTATIONS, *SAFETY))])
     parser.add_argument("--rows", action="store_true", help="print the rows of docs/protocol.md")
+    parser.add_argument("--safety", action="store_true", help="those of docs/safety.md")
     options = parser.parse_args()
     if options.rows:
         for mutation in MUTATIONS:
             say(mutation.row)
         return 0
     try:
-        return try_all(chosen(options.names))
+        return try_all(SAFETY if options.safety else chosen(options.names))
     except (MovedError, TestsBrokenError) as error:
         say(str(error))
         return _OTHER_TROUBLE

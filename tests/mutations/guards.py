@@ -11,6 +11,7 @@ from tests.mutations import (
     life,
     merge,
     results,
+    safety,
     shared_inputs,
     stored_once,
 )  # fmt: skip
@@ -27,6 +28,9 @@ MUTATIONS = (
     *stored_once.MUTATIONS,
     *shared_inputs.MUTATIONS,
 )
+
+SAFETY = safety.MUTATIONS
+"""Those of docs/safety.md, which names more tests than there are guards here."""
 
 SURVIVED_TOGETHER = (
     "own-up",

@@ -19,7 +19,7 @@ from moto.core.utils import get_service_model
 from werkzeug.exceptions import NotFound
 
 _SCOPE = re.compile(r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/")
-_SERVICES = {"monitoring": "cloudwatch"}
+_SERVICES = {"monitoring": "cloudwatch", "servicequotas": "service-quotas"}
 """Where the name that a request is signed with is not botocore's."""
 
 OURS = "parallelize"

@@ -7,11 +7,14 @@ take it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespace
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from parallelize.console import say
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import MissingError
 from parallelize_core.names import Names
+from parallelize_core.outlast import NEW_BUCKET, outlast
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -44,7 +47,6 @@ def region_of(s3: S3Client, name: str) -> str | None:
         return None
 
 
-@translated("S3")
 def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> None:
     """Make a private, encrypted bucket that only its owner's policies govern."""
     request: dict[str, Any] = {"Bucket": name, "ObjectOwnership": "BucketOwnerEnforced"}
@@ -57,17 +59,36 @@ def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> Non
         configuration["Tags"] = [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
     if configuration:
         request["CreateBucketConfiguration"] = configuration
+    _make(s3, request)
+    for setting in (_close, _encrypt, _forget_cut_off):
+        outlast(NEW_BUCKET, partial(setting, s3, name), say)
+
+
+@translated("S3")
+def _make(s3: S3Client, request: dict[str, Any]) -> None:
     s3.create_bucket(**request)
+
+
+@translated("S3")
+def _close(s3: S3Client, name: str) -> None:
     closed: Any = dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     )
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=closed)
+
+
+@translated("S3")
+def _encrypt(s3: S3Client, name: str) -> None:
     s3.put_bucket_encryption(
         Bucket=name,
         ServerSideEncryptionConfiguration={
             "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
         },
     )
+
+
+@translated("S3")
+def _forget_cut_off(s3: S3Client, name: str) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=_LIFECYCLE)
 
 

@@ -15,6 +15,7 @@ from parallelize.setting_types import (
     Seconds,
     Sizes,
     Slots,
+    Tags,
     Words,
     halt_limit,
     notify_target,
@@ -87,7 +88,7 @@ class AwsTable(Table):
     bucket: str = Field(default="auto", min_length=1)
     prefix: str = ""
     subnets: Words = ()
-    tags: Pairs = Field(default={})
+    tags: Tags = Field(default={})
     requester_pays: Words = ()
     kms_keys: Pairs = Field(default={})
 

@@ -73,6 +73,34 @@ Sizes = Annotated[str | None, _range(parse_sizes)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 
+MOST_TAGS = 40
+"""AWS takes 50 on a thing, and some are ours or its own."""
+
+_TAG = re.compile(r"[\w .:/=+@-]*")
+"""What all services take: letters, digits, blanks and these.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
+"""
+
+
+def _tags(given: dict[str, str]) -> dict[str, str]:
+    if len(given) > MOST_TAGS:
+        raise ValueError(f"{len(given)} tags are too many: AWS takes {MOST_TAGS} beside ours")
+    for key, value in given.items():
+        if key.lower().startswith("aws:"):
+            raise ValueError(f'"{key}" is no name for a tag: those with aws: are AWS\'s own')
+        if not 1 <= len(key) <= 128 or len(value) > 256:
+            raise ValueError(f'"{key[:40]}" is too long for AWS: 128 characters, and 256 as value')
+        if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
+            raise ValueError(
+                f'"{key} = {value}" is no tag that all of AWS takes: letters, digits, blanks and'
+                " . : / = + - @ _"
+            )
+    return given
+
+
+Tags = Annotated[Pairs, AfterValidator(_tags)]
+
 
 def output_template(template: str) -> str:
     """Return a template for names of outputs; ValueError for a field that there is not."""

@@ -28,7 +28,7 @@ class Slots:
         self._memory = memory
         self._clock = clock
         self._began: float | None = None
-        self._promised = 0
+        self._usual = NOTHING_SAID
         self._needs: dict[int, Need] = {}
         """What the jobs need that have slots, by the first of those."""
         self._free = list(range(count))
@@ -39,11 +39,13 @@ class Slots:
         """How many usual jobs may run at once, as far as memory is known."""
         if self._memory is None:
             return self.count
-        return self._memory.capacity(self._promised, self.count, self._seconds)
+        running = self._needs.values()
+        return self._memory.capacity(running, self._usual, self.count, self._seconds)
 
     async def take(self, need: int, memory: Need = NOTHING_SAID) -> tuple[int, ...]:
         """Wait for `need` slots, at most all of them, and for memory; `give` gives them back."""
-        self._promised = memory.promised
+        # As it will be at its start, and without what the last attempt at this one has shown.
+        self._usual = Need(memory.size, memory.promised)
         if not self._line and self._fits(need, memory):
             return self._grant(need, memory)
         turn: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()

@@ -3,15 +3,18 @@
 A job is admitted while what all would take at their peaks fits 90 % of the machine. What is
 promised (`run.memory_per_job`) counts as it is. What is learned counts by its mean and its spread:
 jobs do not have their worst moment together, so many of them take less than the sum of their p95.
+Nor do they come to their peaks together: once it is known how jobs go on, it is enough that what
+runs fits now and at each moment to come, as some will have ended by then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from parallelize_agent.machine import host
+from parallelize_agent.memory.course import Course
 from parallelize_agent.memory.peaks import Expected, PeakModel
 from parallelize_agent.memory.usage import OomKills
 
@@ -23,6 +26,9 @@ DEVIATIONS = 1.0
 
 Beyond that is the rest of the machine, and few jobs have their worst moment together.
 """
+
+DEVIATIONS_LATER = 1.5
+"""The same for what is foreseen, where also who will have ended is only probable."""
 
 COLD_SHARE = 4
 """Before anything is known, a quarter of the slots is used, and two at least ..."""
@@ -98,10 +104,23 @@ class Memory:
             known = Expected.exactly(COLD_MARGIN * max(need.used() for need in running))
         if self.available() < known.mean:
             return False
-        return _sum([known, *map(self._load, running)]) <= self.budget
+        if _sum((known, *map(self._load, running)), DEVIATIONS) <= self.budget:
+            return True
+        return self._fits_in_time([candidate, *running])
 
-    def capacity(self, promised: int, slots: int, seconds: float) -> int:
-        """Return how many usual jobs may run side by side, `slots` at most."""
+    def capacity(self, running: Collection[Need], usual: Need, slots: int, seconds: float) -> int:
+        """Return how many jobs such as `usual` may run side by side, `slots` at most.
+
+        It is one more than there are if those that run leave room for it.
+        """
+        known = self._capacity(usual.promised, slots, seconds)
+        there = len(running)
+        if known > there:
+            return known
+        return there + (there < slots and self.admits(running, usual, slots, seconds))
+
+    def _capacity(self, promised: int, slots: int, seconds: float) -> int:
+        """Return how many usual jobs may all be at their peak."""
         usual = Expected.exactly(promised) if promised else self.model.overall
         if usual is None:
             return self._cold_slots(slots, seconds)
@@ -115,6 +134,28 @@ class Memory:
         first = max(2, slots / COLD_SHARE, self.budget / COLD_BYTES)
         grown: float = first * COLD_GROWTH ** min(seconds, 60)
         return max(1, min(slots, math.floor(grown)))
+
+    def _fits_in_time(self, jobs: Collection[Need]) -> bool:
+        """Whether jobs fit now and later, if no other is started."""
+        course = self.model.course
+        if not course.moments or sum(need.used() for need in jobs) > self.budget:
+            return False
+        return all(
+            _sum((self._load_after(one, seconds, course) for one in jobs), DEVIATIONS_LATER)
+            <= self.budget
+            for seconds in course.moments
+        )
+
+    def _load_after(self, need: Need, seconds: float, course: Course) -> Expected:
+        """Return what one will take in a number of seconds, if it still runs then."""
+        known, used = self._expected(need), need.used()
+        if known is None or need.promised or need.room:
+            return self._load(need)
+        alive, grown = course.after(need.age(), seconds)
+        more = grown * max(0.0, known.mean - used)
+        mean = used + more
+        variance = grown * known.variance if more else 0.0
+        return Expected(alive * mean, alive * (variance + (1 - alive) * mean**2))
 
     def _expected(self, need: Need) -> Expected | None:
         if least := max(need.promised, need.room):
@@ -131,7 +172,7 @@ class Memory:
             return Expected.exactly(COLD_MARGIN * used)
         if need.promised or need.room:
             return Expected.exactly(max(used, known.mean))
-        growing = self.model.growing(need.age())
+        growing = self.model.course.growing(need.age())
         more = max(0.0, known.mean - used)
         return Expected(used + growing * more, growing * known.variance if more else 0.0)
 
@@ -141,7 +182,10 @@ def memory_of_machine() -> Memory:
     return Memory(host.memory_bytes(), PeakModel(), host.AvailableMemory())
 
 
-def _sum(loads: Collection[Expected]) -> float:
+def _sum(loads: Iterable[Expected], deviations: float) -> float:
     """Return what jobs will hardly exceed together."""
-    mean = sum(load.mean for load in loads)
-    return mean + DEVIATIONS * math.sqrt(sum(load.variance for load in loads))
+    mean = variance = 0.0
+    for load in loads:
+        mean += load.mean
+        variance += load.variance
+    return mean + deviations * math.sqrt(variance)

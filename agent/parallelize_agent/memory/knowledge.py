@@ -54,7 +54,10 @@ class Knowledge:
         done = outcome.ending is Ending.EXITED and outcome.exit_code == 0
         if done or outcome.ending is Ending.MEMORY:
             usage = outcome.usage
-            self.memory.model.add(size_bytes, usage.peak_memory_bytes, usage.peak_after_seconds)
+            self.memory.model.add(
+                size_bytes, usage.peak_memory_bytes, usage.peak_after_seconds,
+                usage.seconds if done else None,
+            )  # fmt: skip
 
     def tell(self, usable_slots: int) -> MemoryUse:
         """Return what the heartbeat says of it."""

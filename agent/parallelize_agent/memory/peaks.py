@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from parallelize_agent.memory.course import Course, Courses
 from parallelize_core.heartbeat import MemoryPeaks
 
 FEW = 5
@@ -23,12 +24,6 @@ UNMEASURED_BYTES = 64 * 1024**2
 """What a job counts whose peak is below that of the agent, and so is not known."""
 
 QUANTILE = 0.95
-
-SETTLED_BINS_PER_DOUBLING = 4
-"""Of the times after which jobs had come to their peak."""
-
-SETTLED_KNOWN = 20
-"""With fewer results, no job counts as one that has come to its peak."""
 
 
 @dataclass(frozen=True)
@@ -75,52 +70,53 @@ class PeakModel:
     def __init__(self) -> None:
         self._own: dict[int, Counter[int]] = {}
         self._others: dict[int, Counter[int]] = {}
-        self._own_settled = Counter[int]()
-        self._others_settled = Counter[int]()
-        self._settled: Counter[int] | None = None
+        self._courses = Courses()
         self._known: dict[int, Histogram] = {}
         self._all: Histogram | None = None
         self.own = 0
         """How many results of its own it has."""
 
-    def add(self, size_bytes: int, peak_bytes: int, settled_seconds: float) -> None:
+    def add(
+        self,
+        size_bytes: int,
+        peak_bytes: int,
+        settled_seconds: float,
+        ran_seconds: float | None = None,
+    ) -> None:
         """Learn from a job whose command has ended well, or ran out of memory.
 
-        `settled_seconds` after its start it had come to its peak.
+        `settled_seconds` after its start it had come to its peak, and `ran_seconds` after it
+        ended by itself, if it did.
         """
         number = _bin(peak_bytes or UNMEASURED_BYTES)
         self._own.setdefault(size_class(size_bytes), Counter())[number] += 1
-        self._own_settled[_settled_bin(settled_seconds)] += 1
+        self._courses.add(settled_seconds, ran_seconds)
         self.own += 1
         self._forget()
 
     def learn_from(self, others: Iterable[MemoryPeaks]) -> None:
         """Take what other workers know in the place of what they told before."""
-        self._others, self._others_settled = {}, Counter()
-        for told in others:
+        self._others, heard = {}, tuple(others)
+        for told in heard:
             for kind, bins in told.by_size.items():
                 self._others.setdefault(kind, Counter()).update(bins)
-            self._others_settled.update(told.settled)
+        self._courses.learn_from((told.settled, told.ended) for told in heard)
         self._forget()
 
     @property
     def told(self) -> MemoryPeaks:
         """What to tell others: this worker's own peaks."""
         by_size = {kind: dict(bins) for kind, bins in self._own.items()}
-        return MemoryPeaks(by_size=by_size, settled=dict(self._own_settled))
+        settled, ended = self._courses.settled, self._courses.ended
+        return MemoryPeaks(by_size=by_size, settled=dict(settled), ended=dict(ended))
 
-    def growing(self, age_seconds: float) -> float:
-        """Return which share of the jobs of this age has not come to its peak yet."""
-        if self._settled is None:
-            self._settled = self._own_settled + self._others_settled
-        total = self._settled.total()
-        if total < SETTLED_KNOWN:
-            return 1.0
-        now = _settled_bin(age_seconds)
-        return sum(count for number, count in self._settled.items() if number >= now) / total
+    @property
+    def course(self) -> Course:
+        """How jobs go on from their start."""
+        return self._courses.all
 
     def _forget(self) -> None:
-        self._known, self._all, self._settled = {}, None, None
+        self._known, self._all = {}, None
 
     @property
     def overall(self) -> Expected | None:
@@ -170,10 +166,6 @@ def _quantile_bin(bins: Mapping[int, int]) -> int:
         if left <= 0:
             return number
     raise AssertionError("there is at least one value")
-
-
-def _settled_bin(seconds: float) -> int:
-    return math.floor(math.log2(max(0.25, seconds)) * SETTLED_BINS_PER_DOUBLING)
 
 
 def _moments(bins: Mapping[int, int]) -> tuple[float, float]:

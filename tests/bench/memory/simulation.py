@@ -148,7 +148,8 @@ def simulate(
     while waiting or running:
         for one in [one for one in running if now - one.began >= one.work.seconds]:
             running.remove(one)
-            model.add(one.work.size, int(one.work.peak), one.work.growth * one.work.seconds)
+            settled = one.work.growth * one.work.seconds
+            model.add(one.work.size, int(one.work.peak), settled, one.work.seconds)
             outcome.done += 1
         taken = sum(one.work.takes(now - one.began) for one in running)
         for one in _starting(waiting, running, machine, admits, now, int(usable - taken)):

@@ -9,6 +9,7 @@ from parallelize_agent.reporting.metrics import Metrics, Publisher
 from parallelize_core.charges import Charges, Rates
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.lane import Lane
 from parallelize_core.run import Run
 from parallelize_core.testing import InMemoryStore
 
@@ -88,6 +89,14 @@ def test_the_run_is_paused_at_its_cost_limit_with_what_was_spent():
     books = Books(max_cost=0.25)
     books.beat("i-2", hours=2)
     books.beat("i-1", hours=2, settle=True)
+    assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
+
+
+@pytest.mark.parametrize(("first", "second"), [(Lane.MAIN, Lane.LARGE), (Lane.LARGE, Lane.MAIN)])
+def test_the_workers_of_all_lanes_count_towards_the_limit(first, second):
+    books = Books(max_cost=0.25)
+    books.beat("i-2", hours=2, lane=second)
+    books.beat("i-1", hours=2, lane=first, settle=True)
     assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
 
 

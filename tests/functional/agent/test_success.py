@@ -63,6 +63,21 @@ def test_a_worker_that_leaves_has_its_results_in_a_segment_too(make: MakeBench) 
     assert filed == {key: bench.result(key).model_copy(update={"log": ""}) for key in keys}
 
 
+@pytest.mark.parametrize(
+    "octal", [r"\303\050", r"\377\376h\000i", r"\355\240\200", r"\033[2J\233"], ids=str
+)
+def test_bytes_that_are_no_text_spoil_neither_the_result_nor_the_outputs(
+    make: MakeBench, octal: str
+) -> None:
+    bench = make(f"printf '{octal}\\n'; printf '{octal}' >&2; echo made > out.txt; echo out.txt")
+    bench.add({"a": b"x"})
+    bench.run()
+    result = bench.result("a")
+    assert (result.status, bench.outputs()) == ("succeeded", {"out.txt"})
+    assert "out.txt\n" in result.log
+    assert result.stderr_tail
+
+
 def test_each_line_that_names_a_file_or_a_folder_is_an_output(make: MakeBench) -> None:
     bench = make(
         "mkdir -p deep/er; echo 1 > one; echo 2 > deep/two; echo 3 > deep/er/three; echo 4 > left;"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from parallelize_core.config import AgentConfig
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage
 from parallelize_core.lane import EXTRA, Lane
 from parallelize_core.names import Names
@@ -53,6 +54,18 @@ def test_workers_of_a_lane_are_what_its_table_says(account, lanes, call):
     (machine,) = account.machines("scans")
     assert (machine["InstanceType"], lane_of(machine)) == ("r7i.4xlarge", "large")
     assert machine["InstanceLifecycle"] == "spot"
+
+
+def test_workers_of_a_lane_are_not_launched_beyond_what_all_lanes_may_cost(account, lanes, call):
+    lanes[Lane.LARGE].send([job(1)])
+    account.beat("scans", Heartbeat(
+        worker="i-1", state=WorkerState.LEFT, started=0, seen=10 * 3600, interval_seconds=30,
+        hourly_usd=0.5, lane=Lane.MAIN,
+    ))  # fmt: skip
+    code, _, err = call("launch", "--lane", "large", "--max-cost", "5")
+    assert code == 7, err
+    assert "about $5.00 spent already" in err
+    assert account.machines("scans") == []
 
 
 def test_steady_workers_are_on_demand(account, lanes, call):

@@ -25,11 +25,11 @@ import parallelize_agent
 from parallelize import cli
 from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Answer
-from parallelize.local.cloud import LocalCloud
+from parallelize.local.cloud import LocalCloud, attach, check_own, start
 from parallelize.local.imds import TTL_HEADER, MetadataServer
-from parallelize.local.loopback import is_owners
+from parallelize.local.loopback import ROOT, is_owners
 from parallelize_core.aws_errors import translated
-from parallelize_core.errors import AccessError
+from parallelize_core.errors import AccessError, UsageError
 
 PYTHON = "/usr/bin/python3"
 STRANGER = 54321
@@ -306,3 +306,26 @@ def _there(path: Path) -> bool:
 
 if sys.platform != "linux":
     pytest.skip("only Linux tells whose a connection is", allow_module_level=True)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_state_that_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(mode)
+    for use in (attach, start):
+        with pytest.raises(UsageError, match="cannot be kept in") as caught:
+            use(state)
+        assert caught.value.fix == f"chmod go-w {state}"
+    assert list(state.iterdir()) == []
+
+
+def test_a_state_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    if os.geteuid() == ROOT:  # whose folders are anybody's to believe
+        os.chown(state, STRANGER, -1)
+    check_own(state, state.stat().st_uid)
+    with pytest.raises(UsageError, match="cannot be kept in") as caught:
+        check_own(state, STRANGER + 1)
+    assert "belongs to another user" in (caught.value.why or "")

@@ -8,6 +8,7 @@ from tests.functional.fleet.calls import needs, recorded
 from tests.functional.fleet.conftest import BUCKET, REGION
 from tests.functional.fleet.iam import allows
 from tests.functional.strict.test_second_stack import policies
+from tests.strict_aws.rules.storage import NewBucket
 
 from parallelize import stack
 from parallelize.operations.setup import with_listable
@@ -16,6 +17,7 @@ from parallelize_core.config import AgentConfig
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
 RUN = ("--run", "scans")
+ONE_ROW = ("--command", "true {1}", "--grid", "x=1", *RUN)
 
 
 @pytest.fixture
@@ -26,6 +28,20 @@ def versioned(account):
     for _ in range(2):
         account.prepare("scans", files=2)
     return s3
+
+
+def test_a_bucket_gets_all_its_settings_though_s3_does_not_know_it_everywhere_at_once(
+    account, parallelize
+):
+    code, _, err = parallelize("prep", "--create-bucket", "--bucket", "fresh", *ONE_ROW)
+    assert code == 0, err
+    assert account.strict.refusals[NewBucket.__name__]
+    s3 = account.client("s3")
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket="fresh")["Rules"]
+    assert rule["ID"] == "abort-incomplete-uploads"
+    assert all(
+        s3.get_public_access_block(Bucket="fresh")["PublicAccessBlockConfiguration"].values()
+    )
 
 
 def versions(s3):

@@ -237,6 +237,20 @@ def test_a_workers_first_lines_are_taken_by_a_stream_that_is_new(account):
     assert line["message"] == "hello"
 
 
+def test_a_launch_into_a_full_subnet_says_so_and_blames_no_capacity(
+    account, parallelize, monkeypatch
+):
+    account.prepare("many", files=40)
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    small = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.0.0/28", AvailabilityZone="eu-west-1a")
+    monkeypatch.setenv("PARALLELIZE_AWS_SUBNETS", small["Subnet"]["SubnetId"])
+    code, _, err = parallelize("launch", "20", "--fallback", "--run", "many")
+    assert code == 5, err
+    assert "the subnets have too few free addresses; started 0 of 20 workers" in err
+    assert "no capacity" not in err
+
+
 def test_a_disk_is_as_large_as_the_images_snapshot(account, scans, parallelize, monkeypatch):
     monkeypatch.setenv("PARALLELIZE_WORKERS_DISK", "8GiB")
     code, _, err = parallelize("launch", "1", "--run", "scans")

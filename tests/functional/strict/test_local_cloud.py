@@ -53,6 +53,13 @@ def test_a_queues_name_stays_taken_after_its_deletion(client):
     assert code(sqs.create_queue, QueueName="old") == "QueueDeletedRecently"
 
 
+def test_a_service_that_signs_by_another_name_is_answered(client):
+    """An error of the layer's own would be tried again, for up to a minute at each launch."""
+    quotas = client("service-quotas")
+    wanted = {"ServiceCode": "ec2", "QuotaCode": "L-34B43A08"}
+    assert code(quotas.get_service_quota, **wanted) == "NoSuchResourceException"
+
+
 def test_a_long_poll_is_answered_behind_the_layer_too(client):
     sqs = client("sqs")
     url = client("sqs", None).create_queue(QueueName="poll")["QueueUrl"]

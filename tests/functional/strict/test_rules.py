@@ -93,6 +93,18 @@ def test_limits_that_botocore_does_not_look_at_are_kept(our, service, operation,
     assert code(getattr(our(service), operation), **params) == told
 
 
+@pytest.mark.parametrize("tag", [("aws:x", "1"), ("k" * 129, "1"), ("k", "v" * 257), ("k", "<>")])
+def test_a_tag_that_aws_does_not_take_is_refused_by_each_service(our, tag):
+    key, value = tag
+    spec = [{"ResourceType": "launch-template", "Tags": [{"Key": key, "Value": value}]}]
+    make = our("ec2").create_launch_template
+    words = {"LaunchTemplateName": "t", "LaunchTemplateData": {"ImageId": "ami-1"}}
+    assert code(make, **words, TagSpecifications=spec) == "InvalidParameterValue"
+    assert (
+        code(our("sqs").create_queue, QueueName="q", tags={key: value}) == "InvalidParameterValue"
+    )
+
+
 def test_a_bucket_of_another_owner_than_expected_is_refused(account, our):
     account.client("s3").put_object(Bucket=BUCKET, Key="k", Body=b"x")
     words = {"Bucket": BUCKET, "Key": "k", "ExpectedBucketOwner": "111111111111"}

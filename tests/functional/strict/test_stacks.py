@@ -6,6 +6,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from tests.functional.fleet.calls import recorded
 from tests.functional.fleet.conftest import REGION
+from tests.strict_aws.rules.groups import DeletedGroup
 
 from parallelize import stack
 from parallelize.stack.holders import holders
@@ -59,6 +60,16 @@ def test_setup_delete_waits_until_the_stack_is_gone(deployed, parallelize):
     assert code == 0
     assert "DELETE_IN_PROGRESS" in err
     assert "the stack is gone" in err
+
+
+def test_setup_delete_is_not_held_up_by_a_group_that_is_still_being_deleted(account, parallelize):
+    assert parallelize("setup", "--yes")[0] == 0
+    account.prepare("scans", sent=True)
+    assert parallelize("launch", "1", "--fleet", "persistent", "--run", "scans")[0] == 0
+    assert parallelize("kill", "--run", "scans")[0] == 0
+    assert account.strict.rule(DeletedGroup).windows.is_open("parallelize-scans")
+    code, _, err = parallelize("setup", "--delete", "--yes", "--force")
+    assert code == 0, err
 
 
 FIXED = stack.template().replace("-worker-${VpcId}", "-worker")

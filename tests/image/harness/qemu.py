@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,24 @@ from tests.image.harness.network import TAP
 
 MEMORY = "1G"
 DISK = "6G"
+EMPTY_DISK_BYTES = 4 * 2**30
 STOP_SECONDS = 10
 
 
 class VirtualMachine:
-    """A booted machine; its disk is thrown away, so that every boot is the first."""
+    """A booted machine; its disk is thrown away, so that every boot is the first.
 
-    def __init__(self, disk: Path, tree: Path, folder: Path, words: tuple[str, ...]) -> None:
+    `more_disks` are NVMe devices, as instance-store disks are.
+    """
+
+    def __init__(
+        self,
+        disk: Path,
+        tree: Path,
+        folder: Path,
+        words: tuple[str, ...],
+        more_disks: Sequence[Path] = (),
+    ) -> None:
         self.console = folder / "console.log"
         self._events: list[dict[str, Any]] = []
         monitor = folder / "qmp"
@@ -38,6 +49,7 @@ class VirtualMachine:
             "-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no",
             "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci",
             "-serial", f"file:{self.console}",
+            *(word for one in more_disks for word in nvme(one)),
             "-chardev", f"socket,id=qmp,path={monitor},server=on,wait=on",
             "-mon", "chardev=qmp,mode=control",
         ]  # fmt: skip
@@ -91,6 +103,21 @@ def make_disk(tree: Path, disk: Path) -> Path:
         check=True,
     )  # fmt: skip
     return disk
+
+
+def nvme(disk: Path) -> list[str]:
+    """Return what makes a file an NVMe disk of the machine."""
+    drive = f"file={disk},if=none,id={disk.stem},format=raw,snapshot=on"
+    return ["-drive", drive, "-device", f"nvme,serial={disk.stem},drive={disk.stem}"]
+
+
+def make_empty_disks(folder: Path, count: int) -> list[Path]:
+    """Make disks that take no room before they are written."""
+    disks = [folder / f"store{number}.img" for number in range(count)]
+    for disk in disks:
+        with disk.open("wb") as file:
+            file.truncate(EMPTY_DISK_BYTES)
+    return disks
 
 
 def processor() -> list[str]:

@@ -32,10 +32,13 @@ from tests.strict_aws.rules.stacks import (
 from tests.strict_aws.rules.storage import (
     BucketOwner,
     DemandedKey,
+    NewBucket,
     Permission,
     RequesterPays,
     UnseenKey,
 )
+from tests.strict_aws.rules.subnets import FullSubnet
+from tests.strict_aws.rules.tags import TagForm
 from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
@@ -44,12 +47,14 @@ RULES: tuple[type[Rule], ...] = (
     Throttling,
     ParameterLimits,
     Permission,
+    TagForm,
     DemandedTags,
     SmsSandbox,
     BucketOwner,
     UnseenKey,
     RequesterPays,
     DemandedKey,
+    NewBucket,
     NewQueue,
     DeletedQueue,
     RegionTypes,
@@ -60,6 +65,7 @@ RULES: tuple[type[Rule], ...] = (
     NewProfile,
     VolumeSize,
     SharedSubnet,
+    FullSubnet,
     VolumeSpeed,
     Architecture,
     SharedImage,

@@ -31,7 +31,10 @@ class DeletedGroup(Rule):
     """A group is deleted with its machines, which takes minutes; its name stays taken."""
 
     source = f"{API}/API_DeleteAutoScalingGroup.html"
-    found = "kill, then launch --fleet persistent: the group's name was still taken"
+    found = (
+        "kill, then launch --fleet persistent: the group's name was still taken; kill, then setup"
+        " --delete: a group was said to start workers"
+    )
 
     seconds = 90.0
 

@@ -89,3 +89,25 @@ class DemandedKey(Rule):
         if key and makes and named != key:
             raise Refusal("AccessDenied", "Access Denied", 403)
         return None
+
+
+class NewBucket(Rule):
+    """A bucket's settings are made everywhere in the end: one that is new may not be there yet."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html"
+    found = "prep --create-bucket stopped, and left a bucket that keeps uploads that were cut off"
+
+    seconds = 2.0
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        setting = call.service == "s3" and call.operation.startswith("Put")
+        if setting and "Key" not in call.params and self.windows.is_open(call.get("Bucket")):
+            raise Refusal("NoSuchBucket", "The specified bucket does not exist", 404)
+        return None
+
+    def watches(self, call: Call) -> bool:
+        return call.name == "s3.CreateBucket"
+
+    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
+        self.windows.open(call.get("Bucket"), self.world.seconds(self.seconds))
+        return None

@@ -17,10 +17,12 @@ def machine(gib: int = 24, model: PeakModel | None = None, free: int | None = No
     return Memory(gib * GIB, model or PeakModel(), lambda: gib * GIB if free is None else free)
 
 
-def learned(*peaks: int, size: int = 1000, settled: float = 1.0) -> PeakModel:
+def learned(
+    *peaks: int, size: int = 1000, settled: float = 1.0, ran: float | None = None
+) -> PeakModel:
     model = PeakModel()
     for peak in peaks:
-        model.add(size, peak, settled)
+        model.add(size, peak, settled, ran)
     return model
 
 
@@ -103,9 +105,51 @@ def test_what_others_have_taken_of_the_machine_is_not_there() -> None:
 
 
 def test_so_many_jobs_are_held_as_may_run() -> None:
-    assert machine(24).capacity(10 * GIB, 8, 0) == 2
-    assert machine(24, learned(*[2 * GIB] * 5)).capacity(0, 64, 0) == 10
-    assert machine(64).capacity(0, 128, 0) == 32
+    assert machine(24).capacity([], Need(promised=10 * GIB), 8, 0) == 2
+    assert machine(24, learned(*[2 * GIB] * 5)).capacity([], Need(size=1000), 64, 0) == 10
+    assert machine(64).capacity([], Need(), 128, 0) == 32
+
+
+def test_one_more_is_held_if_those_that_run_leave_room() -> None:
+    memory = machine(24, learned(*[2 * GIB] * 30))
+    small = [Need(size=1000, used=lambda: GIB, age=lambda: 60) for _ in range(12)]
+    assert memory.capacity(small, Need(size=1000), 64, 0) == 13
+    assert memory.capacity(small, Need(size=1000), 12, 0) == 12, "there is no slot for it"
+    large = [Need(size=1000, used=lambda: 2 * GIB, age=lambda: 60) for _ in range(10)]
+    assert memory.capacity(large, Need(size=1000), 64, 0) == 10
+
+
+OLD = 60.0
+"""An age at which a job of a minute has come to its peak, and will soon have ended."""
+
+
+def crowd(model: PeakModel, used: int, age: float) -> Memory | None:
+    """Return the machine if, beside a dozen jobs of this age, one more of 2 GiB may start."""
+    memory = machine(28, model)
+    running = [Need(size=1000, used=lambda: used, age=lambda: age) for _ in range(12)]
+    return memory if memory.admits(running, Need(size=1000), 64, 0) else None
+
+
+def test_one_may_start_if_others_will_have_ended_before_it_has_grown() -> None:
+    slow = learned(*[2 * GIB] * 30, settled=40.0, ran=60.0)
+    assert crowd(slow, 2 * GIB, OLD)
+    at_once = learned(*[2 * GIB] * 30, settled=0.3, ran=60.0)
+    assert not crowd(at_once, 2 * GIB, OLD)
+
+
+def test_nobody_is_taken_to_end_before_it_is_known_when_jobs_do() -> None:
+    assert not crowd(learned(*[2 * GIB] * 30, settled=40.0), 2 * GIB, OLD)
+    assert not crowd(learned(*[2 * GIB] * 19, settled=40.0, ran=60.0), 2 * GIB, OLD)
+
+
+def test_jobs_that_grow_together_are_counted_at_their_peaks_together() -> None:
+    assert not crowd(learned(*[2 * GIB] * 30, settled=40.0, ran=60.0), 0, 0.0)
+
+
+def test_a_promise_is_no_matter_of_time() -> None:
+    memory = machine(24, learned(*[2 * GIB] * 30, settled=40.0, ran=60.0))
+    running = [Need(size=1000, promised=10 * GIB, age=lambda: OLD) for _ in range(2)]
+    assert not memory.admits(running, Need(size=1000, promised=10 * GIB), 8, 0)
 
 
 @given(
@@ -118,7 +162,7 @@ def test_so_many_jobs_are_held_as_may_run() -> None:
 def test_whatever_is_known_what_is_promised_fits_and_what_is_used_is_counted(
     peaks: list[int], used: list[int], promised: int, slots: int, seconds: float
 ) -> None:
-    memory = machine(32, learned(*peaks))
+    memory = machine(32, learned(*peaks, ran=2.0))
     running = [
         Need(size=1000, promised=promised, used=lambda taken=taken: taken)  # type: ignore[misc]
         for taken in used
@@ -129,4 +173,5 @@ def test_whatever_is_known_what_is_promised_fits_and_what_is_used_is_counted(
     elif admitted:
         least = sum(max(taken, promised) for taken in used) + promised
         assert least <= SHARE * 32 * GIB
-    assert 1 <= memory.capacity(promised, slots, seconds) <= slots
+    usual = Need(size=1000, promised=promised)
+    assert 1 <= memory.capacity([], usual, slots, seconds) <= slots

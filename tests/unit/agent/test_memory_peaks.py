@@ -82,15 +82,6 @@ def test_what_others_tell_again_counts_once() -> None:
     assert told.overall is None
 
 
-def test_the_older_a_job_the_less_probably_it_grows() -> None:
-    model = learned({1: [MIB] * 30}, settled=10.0)
-    assert [model.growing(age) for age in (1.0, 10.0, 60.0)] == [1.0, 1.0, 0.0]
-
-
-def test_without_many_results_every_job_may_still_grow() -> None:
-    assert learned({1: [MIB] * 9}).growing(1e9) == 1.0
-
-
 @pytest.mark.parametrize("peaks", ['{"by_size": {"1": {"9999999": 1}}}', '{"settled": {"1": 0}}'])
 def test_what_cannot_be_is_not_believed(peaks: str) -> None:
     with pytest.raises(ValueError, match="validation error"):

@@ -211,3 +211,20 @@ def test_not_to_say_whether_outputs_are_required_is_not_to_say_no(
     tmp_path: Path, text: str, *, said: bool | None
 ) -> None:
     assert read(tmp_path, f"[run]\n{text}\n").settings.run.require_output is said
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ('{ "aws:cost" = "1" }', "are AWS's own"),
+        (f'{{ k = "{"v" * 257}" }}', "too long for AWS"),
+        ('{ team = "a<b" }', "letters, digits, blanks"),
+        ("{" + ", ".join(f'k{n} = "v"' for n in range(41)) + "}", "41 tags are too many"),
+    ],
+)
+def test_tags_that_some_service_of_aws_does_not_take_are_refused(
+    tmp_path: Path, tags: str, said: str
+) -> None:
+    error = refusal(tmp_path, f"[aws]\ntags = {tags}\n")
+    assert "aws.tags" in error.what
+    assert said in (error.why or "")

@@ -47,6 +47,15 @@ def test_a_cost_limit_is_refused_if_the_price_of_the_fallback_is_not_known_unles
     plan_launch(replace(given, emulated=True), wanted)
 
 
+def test_who_has_no_price_is_told_where_prices_are_from_and_what_to_allow():
+    given = facts(pools=(pool(spot=None, on_demand=None),), quotas=())
+    with pytest.raises(LimitError) as told:
+        plan_launch(given, request(max_cost=20, market="on-demand"))
+    assert "in eu-west-1, or may not be read" in told.value.why
+    assert "those of us-east-1" in told.value.why
+    assert "allow pricing:GetProducts" in told.value.fix
+
+
 def test_without_any_spot_price_there_is_nothing_to_wait_for():
     given = facts(pools=(pool(spot=None),))
     with pytest.raises(UsageError, match="no spot price is known"):

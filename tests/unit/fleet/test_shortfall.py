@@ -23,6 +23,20 @@ def test_no_capacity_says_that_it_is_not_the_quota_and_what_did_start():
     assert error.why == "this is not your quota"
 
 
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("InsufficientFreeAddressesInSubnet", "the subnets have too few free addresses"),
+        ("VolumeLimitExceeded", "the quota of volumes in eu-west-1 is used up"),
+    ],
+)
+def test_full_subnets_and_volumes_are_neither_capacity_nor_the_quota_of_vcpus(code, what):
+    error = outcome(code).error()
+    assert isinstance(error, CapacityError)
+    assert error.what.startswith(what)
+    assert is_about_capacity(code)
+
+
 @pytest.mark.parametrize("code", ["MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"])
 def test_a_used_up_quota_says_so_and_not_capacity(code):
     error = outcome(code).error()
@@ -81,5 +95,6 @@ def test_each_reason_is_reached_by_some_code():
     codes = (
         "UnauthorizedOperation", "InvalidAMIID.NotFound", "VcpuLimitExceeded",
         "SpotMaxPriceTooLow", "RequestLimitExceeded", "UnfulfillableCapacity",
+        "InsufficientFreeAddressesInSubnet", "VolumeLimitExceeded",
     )  # fmt: skip
     assert {reason(code) for code in codes} == set(Reason)

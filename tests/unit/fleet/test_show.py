@@ -110,7 +110,7 @@ def test_nothing_left_is_said_too():
 
 def test_a_plan_says_which_price_is_of_the_table_that_ships():
     listed = facts(pools=pools("c7i.xlarge", by_table=True))
-    assert any("on demand by the table of 2026-01, for us-east-1" in line
+    assert any("on demand by the table of 2026-07, for us-east-1" in line
                for line in lines(listed, market="on-demand"))  # fmt: skip
     assert not any("on demand by" in line for line in lines(listed))
     assert not any("on demand by" in line for line in lines(market="on-demand"))

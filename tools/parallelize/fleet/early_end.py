@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
+from parallelize.fleet.shortfall import MORE_VOLUMES
 from parallelize_core.errors import AccessError, CapacityError, ParallelizeError, ServiceError
 from parallelize_core.names import Names
 from parallelize_core.outlast import pauses
@@ -55,10 +56,8 @@ def explain(region: str, asked: int, ended: Sequence[Machine]) -> ParallelizeErr
     what = f"EC2 ended {len(ended)} of {asked} workers as they started"
     if reason.startswith("Client.VolumeLimitExceeded"):
         return CapacityError(
-            f"{what}: the quota of volumes in {region} is used up", reason,
-            "a smaller workers.disk, fewer workers, or more: Service Quotas, Amazon EBS,\n"
-            '  "Storage for General Purpose SSD (gp3) volumes"',
-        )  # fmt: skip
+            f"{what}: the quota of volumes in {region} is used up", reason, MORE_VOLUMES
+        )
     if reason.startswith("Client.InternalError"):
         return AccessError(
             f"{what}: most likely they may not use the key of their volumes", reason,

@@ -186,17 +186,23 @@ def find_of_run(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
 @translated("Auto Scaling")
 def _called(autoscaling: AutoScalingClient, names: Sequence[str]) -> list[Group]:
     groups = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=list(names))
-    # One that is being deleted has a status: "Delete in progress".
-    return [_group(item) for item in groups["AutoScalingGroups"] if "Status" not in item]
+    return [_group(item) for item in groups["AutoScalingGroups"] if not _is_going(item)]
+
+
+def _is_going(item: Any) -> bool:
+    # Only one that is being deleted has a status: "Delete in progress".
+    return "Status" in item
 
 
 @translated("Auto Scaling")
 def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
-    """Return the groups of all runs of a stack."""
+    """Return the groups of all runs of a stack, but for those that are being deleted."""
     pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
         Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": [names.managed]}]
     )
-    return [_group(item) for page in pages for item in page["AutoScalingGroups"]]
+    return [
+        _group(item) for page in pages for item in page["AutoScalingGroups"] if not _is_going(item)
+    ]
 
 
 @translated("Auto Scaling")

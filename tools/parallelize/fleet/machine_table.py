@@ -11,8 +11,8 @@ from datetime import date
 
 REGION = "us-east-1"
 SOURCE = "https://aws.amazon.com/ec2/pricing/on-demand/"
-AS_OF = date(2026, 1, 1)
-"""What the copy was of that these were last compared with."""
+AS_OF = date(2026, 7, 20)
+"""What the copy of AWS's price list was of that these were last compared with."""
 
 TABLE: dict[str, float] = {
     "c7i.xlarge": 0.1785, "c6i.xlarge": 0.17, "c6a.xlarge": 0.153, "c7a.xlarge": 0.20528,
@@ -26,6 +26,17 @@ def with_table(region: str, types: Sequence[str], told: Mapping[str, float]) -> 
     """Return on-demand prices by type: AWS's as `told`, and the table's where it has told none."""
     table = TABLE if region == REGION else {}
     return {kind: table[kind] for kind in types if kind in table} | dict(told)
+
+
+def untold(market: str, region: str, types: Sequence[str]) -> str:
+    """Return why the price of these types is not known, in words for people."""
+    named = f"{', '.join(types[:3])} in {region}"
+    if market == "spot":
+        return f"EC2's price history has none for {named}, or may not be read"
+    return (
+        f"AWS's price list has none for {named}, or may not be read,"
+        f" and the prices that ship are those of {REGION}"
+    )
 
 
 def described() -> str:

@@ -10,6 +10,7 @@ from parallelize.fleet import quotas, stock, tags
 from parallelize.fleet.disk import Disk
 from parallelize.fleet.facts import Facts, Image, Interruptions, Market, Pool, Quota, Work
 from parallelize.fleet.group import group_request
+from parallelize.fleet.machine_table import untold
 from parallelize.fleet.placement import Placement
 from parallelize.fleet.pool_choice import (
     Asked,
@@ -261,7 +262,7 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
         raise LimitError(
             f"the cost limit of ${request.max_cost:.2f} cannot be kept:"
             f" no {unknown[0]} price is known",
-            f"AWS publishes none for {', '.join(request.types[:3])} in {facts.region}",
+            untold(unknown[0], facts.region, request.types),
             "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"
             "  (--force launches without the limit)",
         )
@@ -272,7 +273,7 @@ def check_below(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> 
     if request.below is not None and _dearest("spot", pools) is None:
         raise UsageError(
             "--when-below cannot tell what to wait for: no spot price is known",
-            f"AWS publishes none for {', '.join(request.types[:3])} in {facts.region}",
+            untold("spot", facts.region, request.types),
             "allow ec2:DescribeSpotPriceHistory, or choose other types",
         )
 

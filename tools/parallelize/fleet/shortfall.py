@@ -22,6 +22,12 @@ PROFILE = "iamInstanceProfile"
 """What EC2 calls the parameter that names the workers' profile."""
 
 
+MORE_VOLUMES = (
+    "a smaller workers.disk, fewer workers, or more: Service Quotas, Amazon EBS,\n"
+    '  "Storage for General Purpose SSD (gp3) volumes"'
+)
+
+
 class Reason(Enum):
     """What stands in the way; the first one present is the one to act on."""
 
@@ -30,6 +36,8 @@ class Reason(Enum):
     QUOTA = "quota"
     PRICE = "price"
     THROTTLED = "throttled"
+    ADDRESSES = "addresses"
+    VOLUMES = "volumes"
     CAPACITY = "capacity"
 
 
@@ -44,12 +52,13 @@ class _Refused(Protocol):
 
 _QUOTA = {
     "MaxSpotInstanceCountExceeded", "VcpuLimitExceeded", "InstanceLimitExceeded",
-    "MaxSpotFleetRequestCountExceeded", "VolumeLimitExceeded", "MaxIOPSLimitExceeded",
+    "MaxSpotFleetRequestCountExceeded",
 }  # fmt: skip
+_VOLUMES = {"VolumeLimitExceeded", "MaxIOPSLimitExceeded"}
+_ADDRESSES = {"InsufficientFreeAddressesInSubnet"}
 _CAPACITY = {
     "InsufficientInstanceCapacity", "UnfulfillableCapacity", "InsufficientHostCapacity",
     "InsufficientCapacity", "InsufficientReservedInstanceCapacity", "Unsupported",
-    "InsufficientFreeAddressesInSubnet",
 }  # fmt: skip
 _PERMISSION = {
     "UnauthorizedOperation", "AccessDenied", "AuthFailure",
@@ -61,23 +70,23 @@ _THROTTLED = {
     "InternalFailure", "ServiceUnavailable", "Unavailable",
 }  # fmt: skip
 
+_CODES = {
+    Reason.QUOTA: _QUOTA, Reason.CAPACITY: _CAPACITY, Reason.PERMISSION: _PERMISSION,
+    Reason.THROTTLED: _THROTTLED, Reason.ADDRESSES: _ADDRESSES, Reason.VOLUMES: _VOLUMES,
+    Reason.PRICE: {"SpotMaxPriceTooLow"},
+}  # fmt: skip
+
 
 def reason(code: str) -> Reason:
     """Return what an error code of EC2 means for somebody who wants machines."""
-    if code in _QUOTA:
-        return Reason.QUOTA
-    if code in _CAPACITY:
-        return Reason.CAPACITY
-    if code in _PERMISSION:
-        return Reason.PERMISSION
-    if code in _THROTTLED:
-        return Reason.THROTTLED
-    return Reason.PRICE if code == "SpotMaxPriceTooLow" else Reason.MISTAKE
+    return next((kind for kind, codes in _CODES.items() if code in codes), Reason.MISTAKE)
 
 
 def is_about_capacity(code: str) -> bool:
     """Whether a failed call says that there are no machines, rather than that it was wrong."""
-    return reason(code) in {Reason.QUOTA, Reason.CAPACITY, Reason.PRICE}
+    return reason(code) in {
+        Reason.QUOTA, Reason.CAPACITY, Reason.PRICE, Reason.ADDRESSES, Reason.VOLUMES,
+    }  # fmt: skip
 
 
 def is_throttled(refusals: Sequence[_Refused]) -> bool:
@@ -160,6 +169,22 @@ def _explain_other(
             "parallelize doctor   looks for the cause"
             if PROFILE not in message
             else "parallelize setup   makes the workers' role",
+        )
+    return _explain_capacity(first, region, count, found, message)
+
+
+def _explain_capacity(
+    first: Reason, region: str, count: str, found: list[_Refused], message: str
+) -> CapacityError:
+    if first is Reason.ADDRESSES:
+        return CapacityError(
+            f"the subnets have too few free addresses; {count}",
+            message,
+            "aws.subnets with larger ones, or in more zones; or fewer workers",
+        )
+    if first is Reason.VOLUMES:
+        return CapacityError(
+            f"the quota of volumes in {region} is used up; {count}", message, MORE_VOLUMES
         )
     return CapacityError(
         f"AWS has no capacity now for {_pools(found)} in {region}; {count}",

@@ -156,7 +156,7 @@ def _quota_lines(plan: LaunchPlan) -> list[str]:
 def _price(plan: LaunchPlan) -> str:
     request = plan.request
     if plan.hourly_usd is None:
-        text = "not known"
+        text = "not known; pricing:GetProducts and ec2:DescribeSpotPriceHistory let AWS tell it"
     else:
         low, high = (show_usd(amount) for amount in plan.hourly_usd)
         text = f"{low if low == high else f'{low} to {high}'}/h together now"

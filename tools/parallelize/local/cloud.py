@@ -11,6 +11,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
+import stat
 import subprocess
 import sys
 import time
@@ -26,6 +28,8 @@ from urllib.parse import quote
 import psutil
 from platformdirs import user_state_path
 
+from parallelize.console import escape
+from parallelize.local.loopback import ROOT
 from parallelize.local.machine import is_alive
 from parallelize.local.records import (
     CONTROL_PREFIX,
@@ -145,9 +149,32 @@ def default_state_dir() -> Path:
     return user_state_path("parallelize") / "local"
 
 
+def check_own(state_dir: Path, user: int | None = None) -> None:
+    """Raise UsageError if another user could say in this folder where a local cloud is.
+
+    What is there says to whom everything is sent. `user` is this process's by default.
+    """
+    user = os.geteuid() if user is None else user
+    try:
+        found = state_dir.stat()
+    except OSError:
+        return  # it is not there, or says so when it is read
+    others = found.st_uid not in {user, ROOT} and user != ROOT
+    if others or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        why = "it belongs to another user" if others else "other users can write there"
+        raise UsageError(
+            f"the state of the local cloud cannot be kept in {escape(str(state_dir))}",
+            f"{why}, and could lead your files to a server of theirs",
+            "set XDG_STATE_HOME to a folder of your own"
+            if others
+            else f"chmod go-w {shlex.quote(str(state_dir))}",
+        )
+
+
 def attach(state_dir: Path | None = None) -> LocalCloud | None:
     """Return the local cloud that runs with this state folder, if one does."""
     state_dir = state_dir or default_state_dir()
+    check_own(state_dir)
     state = CloudState.read(state_dir)
     return LocalCloud(state_dir, state) if state else None
 
@@ -181,6 +208,7 @@ def start(
         raise UsageError("the local cloud needs moto", fix="pip install 'parallelize[local]'")
     state_dir = (state_dir or default_state_dir()).absolute()
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    check_own(state_dir)
     with _only_starter(state_dir):
         running = attach(state_dir)
         if running and owned:
