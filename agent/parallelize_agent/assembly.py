@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from parallelize_agent.container.images import Images
-from parallelize_agent.container.pull import Puller
 from parallelize_agent.gpu import cdi
 from parallelize_agent.gpu.equipment import Equipment
 from parallelize_agent.gpu.monitor import Monitor, monitor_of_machine
@@ -36,8 +34,7 @@ from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory, memory_of_machine
 from parallelize_agent.memory.knowledge import Knowledge
 from parallelize_agent.notify.command import CommandRunner
-from parallelize_agent.notify.means import NO_MEANS, Means
-from parallelize_agent.notify.senders import Senders
+from parallelize_agent.notify.means import NO_MEANS, Means, Senders
 from parallelize_agent.notify.teller import Teller
 from parallelize_agent.process.capture import Kept
 from parallelize_agent.process.cgroup import JobCgroups
@@ -65,12 +62,11 @@ from parallelize_agent.worker import Worker
 from parallelize_core.charges import Charges, RequestCounts, charges
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
-from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.lane import Lane
 from parallelize_core.queue import AsyncQueue
-from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
+from parallelize_core.registry import OpenClient
 from parallelize_core.store import AsyncStore, Store
 
 FILE_THREADS = 4
@@ -231,15 +227,10 @@ class Assembly:
 
     @cached_property
     def _images(self) -> Images:
-        shared, own = (os.environ.get(name) for name in (IMAGES_VARIABLE, AUTH_VARIABLE))
-        return Images(
-            Path(shared) if shared else self.work_dir / "images",
+        return Images.of_machine(
             self.work_dir,
-            Puller(
-                lambda host, secret: find_login(host, secret, self.open_client),
-                self.open_rare,
-                Path(own) if own else None,
-            ),
+            self.open_rare,
+            self.open_client,
             self._preparer,
             self.files,
             self.config.disk_reserve_bytes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from parallelize_agent import services
 from parallelize_agent.assembly import Assembly, Notice
@@ -30,7 +32,7 @@ from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JOB_USER_VARIABLE, job_users
 from parallelize_agent.process.read_only import enter_own_namespaces
 from parallelize_agent.process.short_turns import take_short_turns
-from parallelize_agent.reporting import log as agent_log
+from parallelize_agent.reporting.cloud_log import CloudLog, without_words_of_commands
 from parallelize_agent.shutdown import ShutdownReason, words
 from parallelize_agent.worker import Worker
 from parallelize_core.charges import RequestCounts
@@ -111,13 +113,13 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
     in_ec2 = arguments.metadata or not arguments.config
     metadata = Metadata.from_environment() if in_ec2 else None
     instance = read_instance(metadata) if metadata else no_instance()
-    agent_log.configure(instance.worker)
+    configure_log(instance.worker)
     config = _read_config(arguments.config, instance)
     counts = RequestCounts()
     if copy := services.make_cloud_log(config, instance, counts):
         copy.start()
         at_end.callback(copy.close)
-        agent_log.configure(instance.worker, copy)
+        configure_log(instance.worker, copy)
     log.info("starting", version=VERSION)
     systemd.write_power_off_policy(
         shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds
@@ -246,3 +248,40 @@ def _decode_user_data(instance: Instance) -> AgentConfig:
         if known := AgentConfig.decode_identity(instance.user_data):
             _give_up(known, instance, error)
         raise
+
+
+def configure_log(worker: str, copy: CloudLog | None = None) -> None:
+    """Send every log line to stderr as JSON, with the worker's id in it; and to `copy`."""
+    structlog.configure(
+        processors=[
+            # Not a context variable: those do not reach the threads of the pools.
+            _named(worker),
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            *([_copied(copy)] if copy else []),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _named(worker: str) -> Processor:
+    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {
+            "worker": worker,
+            **{key: value for key, value in event.items() if value is not None},
+        }
+
+    return add
+
+
+def _copied(copy: CloudLog) -> Processor:
+    render = structlog.processors.JSONRenderer()
+
+    def add(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        copy.add(str(render(logger, method, without_words_of_commands(event))))
+        return event
+
+    return add

@@ -115,7 +115,7 @@ def unpack(packed: Path, target: Path, file: Listed) -> None:
         raise _another(file.sha256, str(error)) from None
     if left or digest.hexdigest() != file.sha256:
         target.unlink()
-        raise _another(file.sha256, "its checksum or its size is another")
+        raise _another(file.sha256, "its checksum or its size is different")
 
 
 def _another(sha256: str, why: str) -> DecodeError:

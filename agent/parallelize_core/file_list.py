@@ -80,7 +80,7 @@ def read_list(body: bytes, identity: str = "") -> FileList:
     except ValidationError as error:
         raise _refused(first_fault(error)) from None
     if identity and found.identity != identity:
-        raise _refused("its checksum is another")
+        raise _refused("its checksum is different")
     _check_together(found)
     return found
 

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from parallelize_core.bucket_terms import NO_TERMS, Terms
-from parallelize_core.errors import ChangedError, MissingError, UnavailableError
+from parallelize_core.errors import (
+    ChangedError,
+    MissingError,
+    ParallelizeError,
+    UnavailableError,
+)
 from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
 from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 from parallelize_core.transport.client import Client, Request
 from parallelize_core.transport.listing import read_page
 from parallelize_core.transport.objects import ObjectRequests, Payload
-from parallelize_core.transport.rare import in_thread
 from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
 from parallelize_core.transport.uploads import Uploads, each, ended, etag_of, unmet
 
@@ -273,3 +277,18 @@ class _NewFile:
         if not self._kept:
             # What is not whole must not be taken for the object.
             self._path.unlink(missing_ok=True)
+
+
+async def in_thread(pool: Executor, where: str, do: Callable[[], T]) -> T:
+    """Return what comes of `do`; raise the error tree, or MemoryError.
+
+    `where` names the object, bucket or queue in errors. What is cancelled goes on in its thread.
+    """
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, do)
+    except (ParallelizeError, MemoryError):
+        raise
+    except Exception as error:  # whatever boto3 and what it stands on raise
+        from parallelize_core.aws_errors import translate  # noqa: PLC0415 - it imports botocore
+
+        raise translate(error, "S3", where) from error

@@ -24,11 +24,11 @@ from statistics import median
 
 import structlog
 
+from parallelize_agent.cli import configure_log
 from parallelize_agent.job.outputs import find_outputs
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.process import tree as process_tree
 from parallelize_agent.process.command import Command, Execution
-from parallelize_agent.reporting import log as agent_log
 from parallelize_core import segment
 from parallelize_core.clock import utc_now
 from parallelize_core.job import JobMessage
@@ -141,7 +141,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
     options = parser.parse_args()
     process_tree.adopt_orphans()
-    agent_log.configure("w-1")
+    configure_log("w-1")
     parts = Parts()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         environment = Path(folder) / "environment"

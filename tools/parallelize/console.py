@@ -157,6 +157,19 @@ def answer_json(value: Any) -> None:
     print(_spelled_out(text, lambda one: json.dumps(one)[1:-1]), flush=True)  # noqa: T201
 
 
+def conclude(
+    lines: Iterable[str], names: Iterable[str], document: Callable[[], Any], *, json: bool
+) -> None:
+    """Say how it went; then answer with the document, or with the names, one a line."""
+    for line in lines:
+        say(line)
+    if json:
+        answer_json(document())
+        return
+    for name in names:
+        answer(name)
+
+
 def _takes_unicode(stream: TextIO) -> bool:
     return (stream.encoding or "").lower().replace("-", "") == "utf8"
 

@@ -18,11 +18,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import structlog
 
@@ -32,9 +33,11 @@ from parallelize_agent.job.preparation import Preparer, Step
 from parallelize_agent.machine import host
 from parallelize_agent.process import isolation
 from parallelize_agent.process.isolation import Container
-from parallelize_core.container_image import Image
+from parallelize_core.container_image import IMAGES_VARIABLE, Image
 from parallelize_core.errors import ServiceError, SetupError
+from parallelize_core.registry import AUTH_VARIABLE, OpenClient, find_login
 from parallelize_core.run import Run
+from parallelize_core.store import Store
 
 log = structlog.get_logger()
 
@@ -87,6 +90,26 @@ class Images:
     files: Executor
     reserve_bytes: int = 0
     boot_id: str = field(default_factory=host.boot_id)
+
+    @classmethod
+    def of_machine(  # noqa: PLR0913, PLR0917 - what images are made with
+        cls,
+        work: Path,
+        open_rare: Callable[[str], Store],
+        open_client: OpenClient,
+        preparer: Preparer,
+        files: Executor,
+        reserve_bytes: int,
+    ) -> Self:
+        """Return those of this machine: variables say what the local cloud shares with it."""
+        shared, own = (os.environ.get(name) for name in (IMAGES_VARIABLE, AUTH_VARIABLE))
+        puller = Puller(
+            lambda host, secret: find_login(host, secret, open_client),
+            open_rare,
+            Path(own) if own else None,
+        )
+        root = Path(shared) if shared else work / "images"
+        return cls(root, work, puller, preparer, files, reserve_bytes)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -157,7 +180,7 @@ class Images:
         try:
             while not _try_lock(descriptor):
                 if self._ended:
-                    raise ServiceError("the image was not awaited: the worker leaves")
+                    raise ServiceError("stopped waiting for the image: the worker leaves")
                 if self._is_ready(place):
                     break  # another agent has made it, and uses it
                 time.sleep(_POLL_SECONDS)

@@ -13,13 +13,15 @@ from parallelize_core.run import Limits
 class Gpu:
     """A GPU: its place among those of the machine, N of its /dev/nvidiaN, and what it is.
 
-    `uuid` and `name` are empty where the driver's library cannot be asked.
+    `uuid` and `name` are empty where the driver's library cannot be asked. One that is `split`
+    (MIG) has no use for a job that wants a whole one.
     """
 
     index: int
     minor: int
     uuid: str = ""
     name: str = ""
+    split: bool = False
 
     @property
     def visible(self) -> str:
@@ -43,13 +45,20 @@ class Allotment:
     @classmethod
     def of(cls, gpus: Sequence[Gpu], limits: Limits) -> Allotment:
         """Return what a run's jobs have. Raises UsageError if there are too few for one."""
-        wanted, there = limits.gpus, len(gpus)
+        wanted, whole = limits.gpus, tuple(gpu for gpu in gpus if not gpu.split)
+        there, split = len(whole), len(gpus) - len(whole)
+        if there < wanted and split:
+            raise UsageError(
+                f"a job needs {_counted(wanted)}, and this machine has {there or 'no'} whole ones",
+                f"{_counted(split)} split into instances (MIG), and jobs get whole GPUs",
+                "nvidia-smi -mig 0   in workers.root_setup, or workers.types without MIG",
+            )
         if there < wanted:
             raise UsageError(
                 f"a job needs {_counted(wanted)}, and this machine has {there or 'none'}",
                 fix="choose machines with as many in workers.types, or a smaller run.gpus_per_job",
             )
-        return cls(tuple(gpus), wanted, limits.gpu_share)
+        return cls(whole, wanted, limits.gpu_share)
 
     @property
     def slots(self) -> int | None:

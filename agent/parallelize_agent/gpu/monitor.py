@@ -218,7 +218,10 @@ class Monitor:
             gpu = Gpu(index, index)
             try:
                 handle = self._nvml.handle(index)
-                gpu = Gpu(index, self._nvml.minor(handle), *self._names(handle))
+                names, split = self._names(handle), self._nvml.is_split(handle)
+                gpu = Gpu(index, self._nvml.minor(handle), *names, split)
+                if split:
+                    log.warning("a GPU is split (MIG), and no job gets it", gpu=gpu.label)
                 self._handles[gpu] = handle
                 with suppress(NvmlError):
                     self._nvml.watch(handle)

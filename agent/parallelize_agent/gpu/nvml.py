@@ -92,6 +92,20 @@ class Nvml:
         """Return N of its /dev/nvidiaN, which is not always its index. Raises NvmlError."""
         return self._number("nvmlDeviceGetMinorNumber", handle)
 
+    def is_split(self, handle: ctypes.c_void_p) -> bool:
+        """Whether a GPU is in MIG mode, in parts that count as devices. Raises NvmlError."""
+        now, next_boot = ctypes.c_uint(), ctypes.c_uint()
+        try:
+            both = ctypes.byref(now), ctypes.byref(next_boot)
+            self._call("nvmlDeviceGetMigMode", handle, *both)
+        except AttributeError:
+            return False  # a driver from before there was MIG
+        except NvmlError as error:
+            if error.gone:
+                raise
+            return False  # not a kind of GPU that has it
+        return now.value == 1
+
     def sample(self, handle: ctypes.c_void_p) -> Sample:
         """Return how a GPU does now. Raises NvmlError."""
         memory, use = _Memory(), _Utilization()

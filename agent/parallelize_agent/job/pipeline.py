@@ -5,13 +5,17 @@
 What waits between them is bounded by `places`: the worker receives no message for which there
 is no place, and none while the results of earlier jobs pile up. Everything here is on the event
 loop, so nothing needs a lock.
+
+Fetching the next inputs while the slots are busy hides the transfer. Whatever is held but not
+run is missing elsewhere at the end of a run, so no more is held than can be started soon.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,7 +23,6 @@ import structlog
 
 from parallelize_agent.job import fault
 from parallelize_agent.job.job import LOST, Decision, Job, Ran, Received, Stage, Staged
-from parallelize_agent.job.prefetch import Average, places_ahead
 from parallelize_agent.job.slots import Slots
 from parallelize_agent.memory.admission import Memory, Need
 from parallelize_agent.process.command import Ending
@@ -30,6 +33,14 @@ log = structlog.get_logger()
 
 ESTIMATE_SECONDS = 0.05
 """For how long an estimate of how many jobs to hold is good enough."""
+
+SOON_SECONDS = 1.0
+"""An agent always may hold what it can start within this time."""
+
+WORTH_A_PLACE = 0.2
+"""Below this share of a job, one job more in hand would mostly wait."""
+
+MOST_PER_SLOT = 10
 
 
 class Stages(Protocol):
@@ -279,3 +290,27 @@ class Pipeline:
             self._ahead = places_ahead(paces, self._stage_in_seconds.value or 0)
             self._ahead_until = now + ESTIMATE_SECONDS
         return self._ahead
+
+
+def places_ahead(paces: Sequence[float], stage_in_seconds: float) -> int:
+    """Return how many jobs to hold ready, given how long one is fetched.
+
+    `paces` has for each slot in how many seconds it will probably be free for the next job; a
+    slot of which nobody can tell has none.
+    """
+    horizon = max(SOON_SECONDS, 2 * stage_in_seconds)
+    wanted = sum(horizon / max(pace, 0.001) for pace in paces)
+    return 0 if wanted < WORTH_A_PLACE else min(math.ceil(wanted), MOST_PER_SLOT * len(paces))
+
+
+class Average:
+    """An average that follows the recent values; None before the first."""
+
+    def __init__(self, weight: float = 0.2) -> None:
+        self._weight = weight
+        self.value: float | None = None
+
+    def add(self, value: float) -> None:
+        """Take a value into account."""
+        known = value if self.value is None else self.value
+        self.value = known + self._weight * (value - known)

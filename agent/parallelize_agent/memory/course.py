@@ -55,7 +55,7 @@ class Course:
         return tuple(dict.fromkeys((*(part * times[0] for part in EARLIER), *times)))
 
     def _settled_after(self, count: float) -> float:
-        """Return after how many seconds so many of the jobs had come to their peak."""
+        """Return after how many seconds `count` of the jobs had come to their peak."""
         for number, found in self._settled.items():
             count -= found
             if count <= 0:
@@ -75,7 +75,7 @@ class Course:
 
     def _alive(self, age: int, seconds: float) -> float:
         now = self._outlasting(_edge(age))
-        # One that is older than all before it may run for ever.
+        # One that is older than all before it may not end at all.
         return self._outlasting(_edge(age) + seconds) / now if now else 1.0
 
     def _outlasting(self, seconds: float) -> int:

@@ -1,9 +1,21 @@
-"""What a worker has at hand to tell people of the end of a run, and how patient it is."""
+"""The three ways to tell people of the end of a run: a webhook, the stack's topic, a command."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from parallelize_agent.job.environment import Environments
+from parallelize_agent.notify import webhook
+from parallelize_agent.notify.command import CommandRunner
+from parallelize_core.errors import ServiceError
+from parallelize_core.notify import Notification, Notify
+from parallelize_core.run import Run
+
+MOST_SUBJECT_CHARACTERS = 100
+"""https://docs.aws.amazon.com/sns/latest/api/API_Publish.html"""
 
 PublishTo = Callable[[str, str, str], None]
 """Publishes to a topic: its ARN, a subject, a text. It blocks."""
@@ -36,3 +48,32 @@ class Means:
 
 
 NO_MEANS = Means()
+
+
+@dataclass(frozen=True)
+class Senders:
+    """Sends a notification in the way that the run asks for."""
+
+    environments: Environments
+    run_command: CommandRunner
+    means: Means
+
+    async def __call__(self, notify: Notify, run: Run, told: Notification) -> None:
+        """Send it; raise UnavailableError if it may go better later, ServiceError if not."""
+        if notify.command:
+            folder = await self.environments.folder(run)
+            await asyncio.to_thread(self.run_command, notify.command, run, folder, told.body())
+        elif notify.topic:
+            await asyncio.to_thread(self._publish, notify.topic, told)
+        else:
+            await asyncio.to_thread(
+                webhook.post, notify.url, told.body(), on_loopback=self.means.is_local
+            )
+
+    def _publish(self, topic: str, told: Notification) -> None:
+        if self.means.publish_to is None:
+            raise ServiceError("there is no topic here to send e-mail by")
+        subject = f"parallelize: {told.run} {told.event}"[:MOST_SUBJECT_CHARACTERS]
+        self.means.publish_to(
+            topic, subject, f"{told.text}\n\n{json.dumps(told.body(), indent=2)}\n"
+        )

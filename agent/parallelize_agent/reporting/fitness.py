@@ -34,7 +34,7 @@ SECOND_SICK_SECONDS = 60.0
 class _Others(Enum):
     """How the commands of other workers do, in a sentence each."""
 
-    NONE = "no other worker lives, so nobody can tell"
+    NONE = "no other worker is alive to compare with"
     SUCCEED = "they have succeeded elsewhere"
     FAIL = "they fail elsewhere, too"
     DIVIDED = "they fail elsewhere, too, and others are at their first ones"

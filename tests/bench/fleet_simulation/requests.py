@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 
 from tests.bench.fleet_simulation.inputs import Costs, Prices, Scale
 
-from parallelize_agent.job.prefetch import places_ahead
+from parallelize_agent.job.pipeline import places_ahead
 from parallelize_agent.queue.acknowledger import LINGER_SECONDS
 from parallelize_agent.queue.leases import MAX_ROUND_SECONDS, LeaseTerms
 from parallelize_agent.reporting.segments import INTERVAL_SECONDS

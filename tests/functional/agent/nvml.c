@@ -4,6 +4,7 @@
    N/used N/busy    bytes of memory in use, and per cent of the time
    N/lost           it has fallen off the bus
    N/xid            an error to report once
+   N/split          it is in MIG mode if this is 1, and could be if it is 0
    hangs            no call returns
 */
 #include <stdio.h>
@@ -71,6 +72,11 @@ int nvmlDeviceGetMemoryInfo(void *handle, unsigned long long *memory) {
 int nvmlDeviceGetUtilizationRates(void *handle, unsigned *rates) {
     if (!has(of(handle), "busy")) return NOT_SUPPORTED;
     rates[0] = rates[1] = number(of(handle), "busy");
+    return state(handle);
+}
+int nvmlDeviceGetMigMode(void *handle, unsigned *now, unsigned *at_next_boot) {
+    if (!has(of(handle), "split")) return NOT_SUPPORTED;
+    *now = *at_next_boot = number(of(handle), "split");
     return state(handle);
 }
 int nvmlEventSetCreate(void **set) { *set = (void *)1; return OK; }

@@ -14,7 +14,7 @@ from tests.functional.agent.live import at_work
 from parallelize_agent.job.checkpointer import SLACK
 from parallelize_core.checkpoint import Checkpoint
 from parallelize_core.result import Cause
-from parallelize_core.run import Checkpointing
+from parallelize_core.run import Checkpointing, Serve
 
 COUNT = """
 set -eu
@@ -238,3 +238,57 @@ def test_time_is_left_for_what_is_stored_last(make: MakeBench, gate: Gate) -> No
         assert first.deadline
         assert worker.worker.decided.deadline <= first.deadline - 0.5 * SLACK
         worker.leave()
+
+
+WARM = """
+import os, pathlib, subprocess, sys
+import parallelize
+
+def do(job):
+    state = pathlib.Path(job["checkpoint"], "state")
+    parts = int(state.read_text()) if state.exists() else 0
+    if parts < 2:
+        state.with_suffix(".new").write_text(str(parts + 1))
+        state.with_suffix(".new").rename(state)
+        END
+    name = job["key"] + ".out"
+    pathlib.Path(name).write_text(f"{job['key']} in {parts} parts")
+    return name
+
+parallelize.serve(do)
+"""
+
+
+def warm(make: MakeBench, end: str, **changes: object) -> Bench:
+    """Return a bench with a warm command that leaves a part in each attempt, and then does this."""
+    files = {"serve.py": WARM.replace("END", end)}
+    return make("exec python3 ./serve.py", serve=Serve(), version=2, files=files, **changes)
+
+
+def test_a_warm_command_goes_on_from_each_jobs_own_checkpoint(make: MakeBench) -> None:
+    bench = warm(make, "sys.exit(76)")
+    bench.add({"a": b"", "b": b"", "c": b""})
+    bench.run()
+    for key in "abc":
+        assert bench.output(f"{key}.out") == f"{key} in 2 parts".encode()
+        assert bench.result(key).attempt == 1
+        assert [record.cause for record in bench.attempts(key)] == [Cause.INTERRUPTED] * 2
+    assert kept(bench) == []
+
+
+def test_what_a_warm_command_has_left_when_its_machine_is_taken_away_goes_to_the_next_worker(
+    make: MakeBench, gate: Gate
+) -> None:
+    wait = f"subprocess.run({['/bin/sh', '-c', gate.wait, 'sh', 'x']!r}, check=True)"
+    bench = warm(make, wait)
+    bench.add({"x": b""})
+    for worker in ("w1", "w2"):
+        with at_work(bench.worker(worker)) as (live,):
+            until(lambda: live.worker.describe().running and gate.arrived())
+            live.leave(0, "spot notice")
+        for path in (gate.folder / "arrived").iterdir():
+            path.unlink()
+        assert [(job.attempt, job.resumes) for job in bench.waiting()] == [(1, True)]
+    gate.open()
+    bench.run("w3")
+    assert (bench.output("x.out"), kept(bench)) == (b"x in 2 parts", [])

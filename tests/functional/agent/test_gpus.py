@@ -55,6 +55,29 @@ def test_a_worker_without_enough_gpus_takes_no_job_and_says_so(
     assert [message.attempt for message in bench.waiting()] == [1]
 
 
+def test_a_gpu_that_is_split_is_given_to_no_job(make: MakeBench, gpus: FakeGpus) -> None:
+    gpus.say(0, "split")
+    gpus.say(1, "split", 0)
+    bench = make(TOLD, limits=ONE_EACH, config=MANY)
+    keys = [f"f{n}" for n in range(3)]
+    bench.add(dict.fromkeys(keys, b"x"))
+    bench.worker(gpus=gpus.monitor()).run()
+    assert {log(bench, key) for key in keys} == {"GPU-1 GPU-1\n"}
+
+
+def test_a_worker_whose_gpus_are_split_takes_no_job_and_says_so(
+    make: MakeBench, gpus: FakeGpus
+) -> None:
+    for number in range(2):
+        gpus.say(number, "split")
+    bench = make("true", limits=ONE_EACH)
+    bench.add({"x": b""})
+    with pytest.raises(UsageError, match="this machine has no whole ones") as told:
+        bench.worker(gpus=gpus.monitor()).run()
+    assert "MIG" in str(told.value.why)
+    assert [message.attempt for message in bench.waiting()] == [1]
+
+
 def test_what_a_gpu_did_is_in_the_result_and_in_the_heartbeat(
     make: MakeBench, gpus: FakeGpus, gate: Gate
 ) -> None:

@@ -100,6 +100,14 @@ def test_the_workers_of_all_lanes_count_towards_the_limit(first, second):
     assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
 
 
+@pytest.mark.parametrize("lane", [Lane.LARGE, Lane.STEADY])
+def test_the_limit_is_kept_by_a_lane_whose_workers_are_the_last(lane):
+    books = Books(max_cost=0.25)
+    books.beat("i-1", hours=2, state=WorkerState.LEFT)
+    books.beat("i-2", hours=2, lane=lane, settle=True)
+    assert books.paused == "the cost limit of $0.25 is reached (about $0.40 spent)"
+
+
 def test_what_is_charged_beside_the_machines_counts_towards_the_limit():
     books = Books(max_cost=0.25)
     books.beat("i-2", hours=1, price=0.01, charges=Charges(requests_usd=0.22))

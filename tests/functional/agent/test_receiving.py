@@ -11,7 +11,7 @@ from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
 from tests.functional.agent.live import at_work
 
-from parallelize_agent.job import prefetch
+from parallelize_agent.job import pipeline
 from parallelize_agent.reporting.peers import ALL_DONE
 from parallelize_core.config import DrainSettings
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -53,7 +53,7 @@ def test_at_the_tail_nobody_holds_what_another_could_run(
     make: MakeBench, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers of two slots and four long jobs, after many short ones: all four run."""
-    monkeypatch.setattr(prefetch, "SOON_SECONDS", 0.1)
+    monkeypatch.setattr(pipeline, "SOON_SECONDS", 0.1)
     bench = make(f'case "$1" in *long*) {gate.wait};; esac')
     shorts = {f"{n}": b"" for n in range(20)}
     bench.add(shorts)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+from glob import glob
 from pathlib import Path
 
 import pytest
 from tests.functional.agent.bench import SWIFT, Bench, until
-from tests.functional.agent.live import Background
+from tests.functional.agent.live import Background, at_work
 from tests.functional.container.conftest import MakeBench
 from tests.functional.container.images import (
     Made,
@@ -245,6 +246,37 @@ done
     assert {bench.output(name) for name in ("1.txt", "2.txt")} <= {
         b"1 blue\ninput", b"2 blue\nsecond", b"1 blue\nsecond", b"2 blue\ninput",
     }  # fmt: skip
+
+
+RESUME = """
+cd "$PARALLELIZE_CHECKPOINT"
+old=$(cat state 2>/dev/null || echo 0)
+[ $old = 2 ] || { echo $((old + 1)) >next; cp next state; exit 76; }
+cd "$PARALLELIZE_SCRATCH"; echo "$COLOUR after $old" >o; echo o
+"""
+
+
+def test_a_job_goes_on_from_what_it_has_left_in_its_container(make: MakeBench) -> None:
+    bench = make(RESUME)
+    bench.run()
+    assert bench.output("o") == b"blue after 2\n"
+    assert bench.result("x").attempt == 1
+    assert [record.cause for record in bench.attempts("x")] == [Cause.INTERRUPTED] * 2
+
+
+def test_what_a_container_leaves_at_a_notice_goes_to_the_next_worker(make: MakeBench) -> None:
+    bench = make(
+        "trap 'echo 7 >$PARALLELIZE_CHECKPOINT/state; exit 1' TERM; "
+        '[ -e "$PARALLELIZE_CHECKPOINT/state" ] || while :; do touch begun; sleep 0.05; done; '
+        'cp "$PARALLELIZE_CHECKPOINT/state" o; echo o'
+    )
+    with at_work(bench.worker("w1")) as (worker,):
+        until(lambda: glob(f"{bench.folder}/w1/jobs/*/*/scratch/begun"))  # noqa: PTH207 - folders vanish
+        worker.leave(0, "spot notice")
+    assert [message[0] for message in left(bench)] == [1]
+    bench.clock.ahead += 60
+    bench.run("w2")
+    assert bench.output("o") == b"7\n"
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,12 @@ def test_an_agent_is_told_of_all_lanes_and_serves_its_own(lanes, call):
     assert config.names == LARGE
 
 
+def test_workers_of_a_lane_keep_the_cost_limit_of_the_run(lanes, call):
+    limit = ("--lane", "large", "--max-cost", "3", "--print-config")
+    config = AgentConfig.decode(call("launch", *limit)[1], "stdout")
+    assert (config.lane, config.max_cost_usd) == (Lane.LARGE, 3)
+
+
 def test_nothing_is_launched_for_a_lane_in_which_nothing_waits(account, lanes, call):
     _, _, said = call("launch", "--lane", "large")
     assert "no job waits in the large lane" in said

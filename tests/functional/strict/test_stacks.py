@@ -9,7 +9,7 @@ from tests.functional.fleet.conftest import REGION
 from tests.strict_aws.rules.groups import DeletedGroup
 
 from parallelize import stack
-from parallelize.stack.holders import holders
+from parallelize.operations.setup import holders
 from parallelize_core.names import FIRST
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")

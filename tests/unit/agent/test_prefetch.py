@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_agent.job.prefetch import MOST_PER_SLOT, Average, places_ahead
+from parallelize_agent.job.pipeline import MOST_PER_SLOT, Average, places_ahead
 
 seconds = st.floats(0, 1e6)
 paces = st.lists(seconds, min_size=1, max_size=200)

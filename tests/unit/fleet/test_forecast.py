@@ -10,6 +10,7 @@ from parallelize.operations.estimate import hourly_usd, request_usd, sentences
 from parallelize.runs.forecast import forecast, mean_range, percentiles
 from parallelize_core.charges import Charges
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.lane import EXTRA
 from parallelize_core.result import Result, Usage
 
 numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
@@ -70,7 +71,13 @@ def test_the_range_holds_the_true_mean_about_nine_times_out_of_ten():
 
 def test_every_line_fits_on_a_terminal():
     told = forecast([result(1e5, memory=1e12)] * 3, 10**7, 4, 123.4)
-    assert all(len(line) <= 80 for line in sentences(told, 1000))
+    assert all(len(line) <= 80 for line in sentences(told, 1000, EXTRA))
+
+
+def test_what_moves_to_other_machines_is_said_to_be_counted_as_if_it_stayed():
+    told = forecast([result(1.0)], 10, 1, 1.0)
+    assert "move to large, steady count" in sentences(told, 1, EXTRA)[-1]
+    assert not [line for line in sentences(told, 1) if "lanes" in line]
 
 
 def test_memory_that_was_not_measured_is_not_taken_for_none():

@@ -6,8 +6,8 @@ from tests.unit.fleet.examples import facts, pools, request
 from tests.unit.fleet.test_plan_gpus import with_gpus
 
 from parallelize.fleet.plan import plan_launch
-from parallelize.fleet.plan_json import plan_as_json
 from parallelize.fleet.rates import shipped
+from parallelize.fleet.show import plan_as_json
 
 
 def as_json(given=None, **changes):

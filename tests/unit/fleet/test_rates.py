@@ -11,7 +11,7 @@ from botocore.stub import Stubber
 
 from parallelize.fleet import rates
 from parallelize.fleet.disk import Disk
-from parallelize.fleet.rate_table import TABLE
+from parallelize.fleet.rates import TABLE
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say
+from parallelize.console import conclude
 from parallelize.options import COMMON, NO_WORK, Common, Json, Work
 
 
@@ -35,11 +35,5 @@ def check(
     from parallelize.operations.one_file import sentences
 
     done = process(open_context(Common(config=config), work.flags()), file, out)
-    for line in sentences(done):
-        say(line)
-    if json:
-        answer_json(done.as_json())
-    else:
-        for path in done.outputs:
-            answer(str(path))
+    conclude(sentences(done), map(str, done.outputs), done.as_json, json=json)
     return done.exit_code

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from parallelize.console import DRY_RUN, answer, answer_json, confirm, say
+from parallelize.console import DRY_RUN, answer, answer_json, confirm, say, show_plan
 from parallelize.examples import epilogue
 from parallelize.options import NOTHING, Common, DryRun, Json, Yes
 from parallelize_core.errors import NothingToDoError
@@ -100,11 +100,11 @@ def prune(
             f"no image to delete: {plural(len(images), 'image')} in all",
             f"the newest {keep} of each base and architecture stay, and those in use",
         )
-    for image in gone:
-        line = catalog.line_of(image)
-        say(f"{DRY_RUN} would delete {line}" if dry_run else f"delete {line}")
     if dry_run:
+        show_plan(f"would delete {catalog.line_of(image)}" for image in gone)
         return
+    for image in gone:
+        say(f"delete {catalog.line_of(image)}")
     confirm(f"Delete {plural(len(gone), 'image')}?", yes=yes)
     for image in gone:
         catalog.delete_image(ec2, image)

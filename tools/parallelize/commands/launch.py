@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say, say_plan
+from parallelize.console import answer, answer_json, conclude, say, show_plan
 from parallelize.options import (
     AS_SET,
     NOTHING,
@@ -18,7 +18,6 @@ from parallelize.options import (
     LaneName,
     Machines,
 )
-from parallelize_core.errors import UsageError
 from parallelize_core.lane import Lane
 
 
@@ -49,12 +48,10 @@ def launch(
     the wait.
     """
     from parallelize.context import open_context
-    from parallelize.fleet.plan_json import plan_as_json
-    from parallelize.fleet.show import describe_outcome, describe_plan
+    from parallelize.fleet.show import describe_outcome, describe_plan, plan_as_json
     from parallelize.operations import launch as operation
 
-    if count is not None and count < 1:
-        raise UsageError("launch takes a number of workers, at least 1")
+    operation.check_count(count)
     flags = {"workers.count": count, **machines.flags()}
     context = open_context(common, flags).in_lane(Lane(lane))
     if print_config:
@@ -62,18 +59,12 @@ def launch(
         return
     plan = operation.make_plan(context, below=when_below, force=force)
     if dry_run:
-        for line in describe_plan(plan):
-            say_plan(line)
+        show_plan(describe_plan(plan))
         say("nothing was created")
         if json:
             answer_json(plan_as_json(plan))
         return
     launched = operation.launch(context, plan)
-    if json:
-        answer_json(launched.as_json())
-    else:
-        for line in describe_outcome(launched.outcome):
-            say(line)
-        for name in launched.outcome.names:
-            answer(name)
-    launched.outcome.check()
+    outcome = launched.outcome
+    conclude(describe_outcome(outcome), outcome.names, launched.as_json, json=json)
+    outcome.check()

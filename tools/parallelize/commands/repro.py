@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from parallelize.completers import complete_file
-from parallelize.console import answer, answer_json, say
+from parallelize.console import conclude
 from parallelize.options import NOTHING, Common, Json
 
 
@@ -41,11 +41,5 @@ def repro(
     context = open_context(common)
     tell_whose(context)
     done = process(context, file, out)
-    for line in sentences(done):
-        say(line)
-    if json:
-        answer_json(done.as_json())
-    else:
-        for path in done.outputs:
-            answer(str(path))
+    conclude(sentences(done), map(str, done.outputs), done.as_json, json=json)
     return done.exit_code

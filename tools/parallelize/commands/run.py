@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, say, show_plan
+from parallelize.console import conclude, show_plan
 from parallelize.options import (
     NO_WORK,
     NOT_SAID,
@@ -66,10 +66,5 @@ def run(
             show_plan(operation.planned(context, folder, asked.again), json=json)
             return 0
         ended = operation.run(context, folder, local=common.local, again=asked.again, log=joblog)
-    for line in ended.lines:
-        say(line)
-    if json:
-        answer_json(ended.as_json())
-    else:
-        answer(str(folder))
+    conclude(ended.lines, [str(folder)], ended.as_json, json=json)
     return ended.exit_code

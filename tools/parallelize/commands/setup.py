@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, confirm, say, show_plan
+from parallelize.console import answer, conclude, confirm, say, show_plan
 from parallelize.options import NOTHING, SWITCH, Common, DryRun, Json, Yes
 from parallelize_core.errors import UsageError
 
@@ -68,8 +68,5 @@ def setup(
 
 
 def _show(outputs: Mapping[str, str], *, json: bool) -> None:
-    if json or not sys.stdout.isatty():
-        answer_json(outputs)
-        return
-    for name, value in outputs.items():
-        answer(f"{name:<16} {value}")
+    lines = (f"{name:<16} {value}" for name, value in outputs.items())
+    conclude((), lines, lambda: outputs, json=json or not sys.stdout.isatty())

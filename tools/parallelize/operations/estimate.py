@@ -6,7 +6,7 @@ The sample is part of the run: its files have their results afterwards, and are 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.cost import spent
 from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.lane import Lane
 from parallelize_core.manifest import Entry, finished, read_entries
 
 COUNTED = "machines, addresses, disks, requests, metrics and log"
@@ -142,8 +143,8 @@ def request_usd(heartbeats: Sequence[Heartbeat]) -> float:
     return spent(heartbeats).requests / files if files else 0.0
 
 
-def sentences(told: Forecast, workers: int) -> list[str]:
-    """Return a forecast in words."""
+def sentences(told: Forecast, workers: int, lanes: Sequence[Lane] = ()) -> list[str]:
+    """Return a forecast in words; `lanes` are those of the run beside the main one."""
     failed = f", {told.failed} failed" if told.failed else ""
     seconds = told.seconds
     return [
@@ -153,7 +154,14 @@ def sentences(told: Forecast, workers: int) -> list[str]:
         f"time     {_span(told.hours)} on {plural(workers, 'worker')}, the commands alone",
         f"cost     {_money(told.usd)}",
         *([] if told.usd is None else [f"         ({COUNTED}; not", f"         {NOT_COUNTED})"]),
+        *_lanes(lanes),
     ]
+
+
+def _lanes(lanes: Sequence[Lane]) -> Iterator[str]:
+    """Say what no sample on one worker can tell: how many jobs will need other machines."""
+    if lanes:
+        yield f"lanes    jobs that move to {', '.join(lanes)} count as if they stayed"
 
 
 def _sizes(memory: Percentiles | None) -> str:

@@ -35,7 +35,7 @@ from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import MissingError, NothingToDoError
+from parallelize_core.errors import MissingError, NothingToDoError, UsageError
 from parallelize_core.lane import Lane
 
 
@@ -58,6 +58,12 @@ class Launched:
             "placement_score": plan.placement.score if plan.placement else None,
             "started": [vars(machine) for machine in outcome.started],
         }
+
+
+def check_count(count: int | None) -> None:
+    """Raise UsageError for a number that `launch` cannot start; None is that of the settings."""
+    if count is not None and count < 1:
+        raise UsageError("launch takes a number of workers, at least 1")
 
 
 def make_plan(context: Context, *, below: float | None = None, force: bool = False) -> LaunchPlan:

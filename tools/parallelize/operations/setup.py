@@ -6,7 +6,8 @@ need only the two managed policies that it makes. See docs/aws-setup.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from parallelize import stack
 from parallelize.bucket import exists
@@ -16,7 +17,6 @@ from parallelize.fleet import volume_key
 from parallelize.fleet.describe import find_subnets
 from parallelize.operations.usage_check import check_unused
 from parallelize.stack.deploy import Stack
-from parallelize.stack.holders import check_free as check_free_policies
 from parallelize.stack.state import Standing, standing
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import (
@@ -25,7 +25,11 @@ from parallelize_core.errors import (
     ParallelizeError,
     ServiceError,
     UsageError,
+    code_of,
 )
+
+if TYPE_CHECKING:
+    from types_boto3_iam import IAMClient
 
 DELETING = "DELETE_IN_PROGRESS"
 
@@ -230,7 +234,7 @@ def _check_policies_free(context: Context, there: Stack) -> None:
     made = there.resources()
     policies = [made[name] for name in POLICIES if name in made]
     try:
-        check_free_policies(context.client("iam"), policies)
+        check_policies_free(context.client("iam"), policies)
     except AccessError as error:
         context.tell(f"who holds the stack's policies could not be read ({error.what})")
 
@@ -295,3 +299,41 @@ def take_grant_back(context: Context, key: str) -> None:
         volume_key.revoke(context.client("kms"), key, grant_name(context))
     except ParallelizeError as error:
         context.tell(f"the grant {grant_name(context)} on {key} stays ({escape(error.what)})")
+
+
+def check_policies_free(iam: IAMClient, policies: Collection[str]) -> None:
+    """Raise UsageError if a user, group or role holds one of the policies, given by ARN.
+
+    IAM deletes none that is attached to somebody.
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicy.html
+    """
+    found = [(policy, kind, name) for policy in policies for kind, name in holders(iam, policy)]
+    if not found:
+        return
+    who = ", ".join(f"{kind} {name}" for kind, name in dict.fromkeys(one[1:] for one in found))
+    raise UsageError(
+        f"the stack's policies are attached to: {who}",
+        "IAM deletes no policy that somebody holds, so the stack's deletion would fail",
+        "\n  ".join(
+            f"aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {policy}"
+            for policy, kind, name in found
+        ),
+    )
+
+
+def holders(iam: IAMClient, policy: str) -> list[tuple[str, str]]:
+    """Return who holds a policy: user, group or role, and the name; nobody if it is not there."""
+    try:
+        with translated("IAM"):
+            return list(_holders(iam, policy))
+    except ParallelizeError as error:
+        if code_of(error) == "NoSuchEntity":
+            return []
+        raise
+
+
+def _holders(iam: IAMClient, policy: str) -> Iterator[tuple[str, str]]:
+    for page in iam.get_paginator("list_entities_for_policy").paginate(PolicyArn=policy):
+        yield from (("user", one["UserName"]) for one in page["PolicyUsers"])
+        yield from (("group", one["GroupName"]) for one in page["PolicyGroups"])
+        yield from (("role", one["RoleName"]) for one in page["PolicyRoles"])
