@@ -23,6 +23,12 @@ MAX_JOB_BYTES = 240_000
 """Of one job's line in the manifest; a message that is sent alone has this much room anywhere."""
 
 
+STORED = "[0-9a-f]{64}/[0-9a-z]{1,16}"
+"""Where an input lies among those that runs share: its SHA-256, and a mark of its upload."""
+
+Stored = Annotated[str, Field(pattern=f"^({STORED})?$")]
+
+
 def file_refusal(key: str) -> str | None:
     """Say why `key` cannot be the key of a job's file, or return None when it can."""
     if not key.startswith(S3):
@@ -41,12 +47,14 @@ class InputFile(Contract):
     """One of a job's files, its size in bytes, its ETag in S3 (empty: any version will do).
 
     `key` is below the run's input location, or is a whole `s3://bucket/key`. `column` names the
-    column of a sheet that it comes from; empty if it comes from none.
+    column of a sheet that it comes from; empty if it comes from none. `stored` is where it lies
+    below the run's input location, if that is not its key.
     """
 
     key: Annotated[str, AfterValidator(_checked)]
     size: int = Field(ge=0)
     etag: str = ""
+    stored: Stored = ""
     column: str = ""
 
     @property
@@ -57,7 +65,7 @@ class InputFile(Contract):
     def place(self, inputs: Location) -> tuple[str, str]:
         """Return the bucket and the S3 key, if the run's inputs are in `inputs`."""
         if not self.key.startswith(S3):
-            return inputs.bucket, inputs.key(self.key)
+            return inputs.bucket, inputs.key(self.stored or self.key)
         bucket, _, key = self.path.partition("/")
         return bucket, key
 
@@ -72,6 +80,8 @@ class Shaped(Protocol):
     @property
     def etag(self) -> str: ...  # noqa: D102
     @property
+    def stored(self) -> str: ...  # noqa: D102
+    @property
     def files(self) -> tuple[InputFile, ...] | None: ...  # noqa: D102
     @property
     def variables(self) -> Mapping[str, str]: ...  # noqa: D102
@@ -81,7 +91,7 @@ def files_of(job: Shaped) -> tuple[InputFile, ...]:
     """Return the files of a job: a plain one is named after its only file."""
     if job.files is not None:
         return job.files
-    return (InputFile(key=job.key, size=job.size, etag=job.etag),)
+    return (InputFile(key=job.key, size=job.size, etag=job.etag, stored=job.stored),)
 
 
 def variable_name(column: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError
-from parallelize_core.files import InputFile
+from parallelize_core.files import InputFile, Stored
 from parallelize_core.record import Contract, first_fault
 
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -21,7 +21,7 @@ MAX_SETBACK_CHARACTERS = 200
 PLAIN = {"files", "variables", "number", "merge"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
-RARE = ("memory_bytes", "resumes", "interrupted")
+RARE = ("stored", "memory_bytes", "resumes", "interrupted")
 """What a message has only if it says something, for the same reason."""
 
 ROOM_PER_PEAK = 2
@@ -37,7 +37,8 @@ class JobMessage(Contract):
     job, over the results of all others (see `merge`): then `etag` is the SHA-256 of their list.
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
-    bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do).
+    bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do);
+    `stored` is where it lies among those that runs share (empty: where its key says).
     `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
     that SQS keeps a message invisible. `alone` says that it ran out of memory
     before, so no other job may run beside it; but with `memory_bytes`, others may as far as it
@@ -53,6 +54,7 @@ class JobMessage(Contract):
     key: Annotated[str, AfterValidator(keys.checked)]
     size: int = Field(ge=0)
     etag: str = ""
+    stored: Stored = ""
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
     alone: bool = False
@@ -71,7 +73,10 @@ class JobMessage(Contract):
         """Return the message body."""
         plain = self.files is None and self.number is None
         usual = {name for name in RARE if not getattr(self, name)}
-        return self.model_dump_json(exclude=usual | (PLAIN if plain else set()))
+        exclude: dict[str, Any] = dict.fromkeys(usual | (PLAIN if plain else set()), True)
+        if self.files and not any(file.stored for file in self.files):
+            exclude["files"] = {"__all__": {"stored"}}
+        return self.model_dump_json(exclude=exclude)
 
     @classmethod
     def decode(cls, body: str) -> Self:

@@ -9,6 +9,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /input/<key>
                              /environment/<sha256>.zip
                              /files/<sha256>.jsonl.gz
+                             /named/<sha256>.gz
                              /image/<sha256>.tar
                              /output/<folder of key>/<name printed>
                              /result/<key>.json
@@ -29,6 +30,8 @@ What runs share, in a folder that no run can have:
 
 s3://BUCKET/PREFIX/runs/.shared/content/<sha256>.gz
                                /withdrawn/<sha256>/<etag>.gz
+                               /input/<sha256>/<mark>
+                               /doomed/<sha256>/<mark>
 """
 
 from __future__ import annotations
@@ -89,6 +92,11 @@ def shared_by_runs(base: Location) -> Location:
     return base.below("runs", ".shared")
 
 
+def shared_inputs(base: Location) -> Location:
+    """Return where `prep` puts inputs; a run of a former version has a folder of its own."""
+    return shared_by_runs(base).below("input")
+
+
 @dataclass(frozen=True)
 class RunLayout:
     """The keys of one run below `base`, in the bucket of `base`."""
@@ -113,7 +121,7 @@ class RunLayout:
 
     @property
     def input(self) -> Location:
-        """Where `prep` puts the inputs that it uploads."""
+        """Where a run of a former version has its uploaded inputs; see `shared_inputs`."""
         return self.root.below("input")
 
     @property
@@ -192,6 +200,11 @@ class RunLayout:
     def file_list(self, sha256: str) -> str:
         """Return the key of the list of an environment's files."""
         return self.file_lists.key(f"{sha256}.jsonl.gz")
+
+    @property
+    def named(self) -> Location:
+        """The folder of the lists of shared inputs that the run has named."""
+        return self.root.below("named")
 
     def image(self, sha256: str) -> str:
         """Return the key of an image that is in no registry."""

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
-from parallelize_core.files import MAX_JOB_BYTES, InputFile
+from parallelize_core.files import MAX_JOB_BYTES, STORED, InputFile, Stored
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Contract, Record
@@ -41,7 +41,8 @@ _SAMPLE = '"key":"k","size":0,"etag":""'
 """What differs from message to message; no run's name has quotes in it."""
 
 _PLAIN_LINE = re.compile(
-    r"""\{("key":"([^"\\\x00-\x1f]+)","size":(?:0|[1-9]\d{0,17}),"etag":"[^"\\\x00-\x1f]*")\}""",
+    r"""\{("key":"([^"\\\x00-\x1f]+)","size":(?:0|[1-9]\d{0,17}),"etag":"[^"\\\x00-\x1f]*\""""
+    rf"""(?:,"stored":"{STORED}")?)\}}""",
     re.ASCII,
 )
 """A plain entry as `encode_part` writes it, unless something in it is escaped."""
@@ -52,15 +53,17 @@ _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 class Entry(Contract):
     """One job: an input's key below the run's input location, its size in bytes, its ETag in S3.
 
-    A job of several files, or with variables, has them as `files` (perhaps none) and `variables`.
-    Then `key` is a name that is made from them, `size` is their sum, and `etag` stands for the
-    content of them all. `number` counts from 1, in the runs whose command has a place for it.
-    `merge` says that it is the run's last job, which is in no part (see `merge`).
+    `stored` is where the input lies below that location, if that is not its key. A job of several
+    files, or with variables, has them as `files` (perhaps none) and `variables`. Then `key` is a
+    name that is made from them, `size` is their sum, and `etag` stands for the content of them
+    all. `number` counts from 1, in the runs whose command has a place for it. `merge` says that it
+    is the run's last job, which is in no part (see `merge`).
     """
 
     key: Annotated[str, AfterValidator(keys.checked)]
     size: int = Field(ge=0)
     etag: str
+    stored: Stored = ""
     files: tuple[InputFile, ...] | None = None
     variables: dict[str, str] = Field(default_factory=dict)
     number: int | None = None
@@ -74,7 +77,7 @@ class Entry(Contract):
     def message(self, run: str) -> JobMessage:
         """Return the message for the first attempt at this job."""
         return JobMessage(
-            run=run, key=self.key, size=self.size, etag=self.etag,
+            run=run, key=self.key, size=self.size, etag=self.etag, stored=self.stored,
             files=self.files, variables=self.variables, number=self.number, merge=self.merge,
         )  # fmt: skip
 
@@ -105,11 +108,15 @@ def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False)
     head, tail = _around(run, claimed=claimed)
     return [
         f'{head}"key":{encode_basestring(entry.key)},"size":{entry.size},'
-        f'"etag":{encode_basestring(entry.etag)}{tail}'
+        f'"etag":{encode_basestring(entry.etag)}{_stored(entry)}{tail}'
         if entry.plain
         else _message(run, entry, claimed=claimed)
         for entry in entries
     ]
+
+
+def _stored(entry: Entry) -> str:
+    return f',"stored":"{entry.stored}"' if entry.stored else ""
 
 
 def part_messages(
@@ -188,7 +195,7 @@ def cut(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
 def _most_bytes(entry: Entry) -> int:
     """Return a bound of the bytes of a line that is quickly told: a character may take six."""
     texts = sum(map(len, (*entry.variables, *entry.variables.values())))
-    files = sum(len(file.key) + len(file.column) + 40 for file in entry.files or ())
+    files = sum(len(f"{f.key}{f.stored}{f.column}") + 40 for f in entry.files or ())
     return 6 * (len(entry.key) + texts + files) + 200
 
 

@@ -21,6 +21,11 @@ HALT = r"^([1-9][0-9]{0,17}|[0-9]{1,6}(\.[0-9]{1,9})?%)$"
 """What `Limits.halt` looks like."""
 
 
+def version_of(*, extended: bool, shares_inputs: bool) -> int:
+    """Return the version of the record of a run, see `Run`."""
+    return 1 + extended + 2 * shares_inputs
+
+
 class Environment(Contract):
     """The files that every job sees: one zip at `key`, or those of the list at `list_key`.
 
@@ -154,6 +159,8 @@ class Run(Record):
     With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
     With `image` it is one of that image, and no other; so that is version 2 as well.
     So it is with `then`, which an agent of a former version would leave out.
+    Versions 3 and 4 are 1 and 2 of a run whose uploaded inputs are among those that runs share: an
+    agent of a former version would look for them by their names.
     `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
     of former versions.
     `recipe` is a digest of all that is done alike to each input: command, environment, naming of
@@ -161,7 +168,7 @@ class Run(Record):
     says that there was another recipe before, so that there may be results of that.
     """
 
-    v: Literal[1, 2] = 1  # type: ignore[assignment]
+    v: Literal[1, 2, 3, 4] = 1  # type: ignore[assignment]
     name: str
     command: tuple[str, ...] = Field(min_length=1)
     template: bool = False
@@ -194,7 +201,12 @@ class Run(Record):
     @property
     def extended(self) -> bool:
         """Whether jobs may be more than a file each, or the command knows of them."""
-        return self.v > 1
+        return self.v in (2, 4)
+
+    @property
+    def shares_inputs(self) -> bool:
+        """Whether the inputs that were uploaded are among those that runs share."""
+        return self.v > 2
 
     @property
     def environment_identity(self) -> str:

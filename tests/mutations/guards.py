@@ -12,6 +12,7 @@ from tests.mutations import (
     merge,
     results,
     safety,
+    shared_inputs,
     stored_once,
 )  # fmt: skip
 
@@ -25,6 +26,7 @@ MUTATIONS = (
     *checkpoints.MUTATIONS,
     *lanes.MUTATIONS,
     *stored_once.MUTATIONS,
+    *shared_inputs.MUTATIONS,
 )
 
 SAFETY = safety.MUTATIONS

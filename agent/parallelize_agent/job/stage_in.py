@@ -227,8 +227,9 @@ class StageIn:
         self, received: Received, run: Run, folder: JobFolder
     ) -> tuple[bytes | None, int]:
         """Return a small input, or None if it is in the folder, and how many bytes it has."""
-        store, key = self.open_store(run.input.bucket), run.input.key(received.key)
         message = received.message
+        store = self.open_store(run.input.bucket)
+        key = run.input.key(message.stored or message.key)
         if message.size <= SMALL_BYTES:
             content = await store.get_within(key, SMALL_BYTES, message.etag)
             if content is not None:

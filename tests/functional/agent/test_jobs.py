@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.functional.agent.conftest import MakeBench
 
+from parallelize_agent.job.stage_in import SMALL_BYTES
+from parallelize_core.files import InputFile, joint_etag
 from parallelize_core.job import JobMessage
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Cause
@@ -163,3 +165,28 @@ def test_the_message_of_a_plain_job_is_what_it_was(entry: Entry) -> None:
         "second_opinion", "setbacks",
     }  # fmt: skip
     assert JobMessage.decode(message.encode()) == message
+
+
+@pytest.mark.parametrize("size", [4, SMALL_BYTES + 1])
+def test_an_input_that_runs_share_is_fetched_from_where_its_message_says(
+    make: MakeBench, size: int
+) -> None:
+    bench = make('cp "$1" ./out; echo out', version=3)
+    stored = f"{'0' * 64}/mark"
+    etag = bench.store.put(bench.layout.input.key(stored), b"x" * size)
+    bench.add_entries([Entry(key="d/a.txt", size=size, etag=etag or "", stored=stored)])
+    bench.run()
+    assert bench.result("d/a.txt").status == "succeeded"
+    assert bench.output("d/out") == b"x" * size
+
+
+def test_so_are_the_files_of_a_group_under_their_own_names(make: MakeBench) -> None:
+    bench = make(SHOW, version=4)
+    files = []
+    for name in ("x", "y"):
+        stored = f"{'0' * 64}/{name}"
+        etag = bench.store.put(bench.layout.input.key(stored), name.encode())
+        files.append(InputFile(key=f"d/{name}", size=1, etag=etag or "", stored=stored))
+    bench.add_entries([Entry(key="A", size=2, etag=joint_etag(files), files=tuple(files))])
+    bench.run()
+    assert bench.result("A").status == "succeeded"

@@ -26,10 +26,12 @@ from parallelize.runs.merge import all_jobs
 from parallelize.runs.record import find_run
 from parallelize_core.clients import make_session
 from parallelize_core.content_key import content_key
+from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import read_entries
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Cause, Output, Result
-from parallelize_core.store import AsyncStore, Store
+from parallelize_core.store import AsyncStore, ObjectInfo, Store
 from parallelize_core.testing import AsyncInMemoryStore
 
 Made = TypeVar("Made")
@@ -74,6 +76,20 @@ class Project:
     @property
     def store(self) -> Store:
         return self.context.store
+
+    def head_of(self, name: str) -> ObjectInfo | None:
+        """Describe an input where the manifest says that it is."""
+        entries = read_entries(self.store, self.layout)
+        files = {file.key: file for entry in entries for file in files_of(entry)}
+        run = find_run(self.store, self.layout.run_json)
+        assert run
+        return self.store.head(files[name].place(run.input)[1])
+
+    def content_of(self, name: str) -> bytes:
+        """Return an input as workers get it."""
+        head = self.head_of(name)
+        assert head
+        return self.store.get(head.key)
 
     def finish(self, key: str, *outputs: str, failed: bool = False, etag: str = "") -> None:
         """Do what a worker does at the end of a job: outputs, its mark, the result."""
@@ -168,6 +184,7 @@ def project(environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder.mkdir()
     monkeypatch.chdir(folder)
     run = f"run-{uuid4().hex[:12]}"
+    monkeypatch.setenv("PARALLELIZE_AWS_PREFIX", run)
     (folder / "parallelize.toml").write_text(
         f'[run]\nname = "{run}"\ncommand = "./job.sh"\nenv = "env/"\n'
     )

@@ -139,7 +139,7 @@ def test_one_changed_input_is_one_job_and_waits_for_nothing(
     assert "1 finished file is out of date" in told
     assert "changed inputs: b.txt" in told
     assert done.call("prep", "--changed", "redo") == 0
-    there = done.store.head(done.layout.input.key("b.txt"))
+    there = done.head_of("b.txt")
     assert there is not None
     (message,) = done.context.queues.main.receive(10, 0, 60)
     assert JobMessage.decode(message.body).etag == there.etag
@@ -149,7 +149,7 @@ def test_one_changed_input_is_one_job_and_waits_for_nothing(
 def test_an_input_that_is_kept_stays_in_s3_as_it_was_processed(done: Project) -> None:
     change(done, "b.txt")
     assert done.call("prep", "--changed", "keep") == 0
-    assert done.store.get(done.layout.input.key("b.txt")) == b"content of b.txt"
+    assert done.content_of("b.txt") == b"content of b.txt"
     assert done.call("prep") == 2, "it is asked again"
 
 
@@ -159,7 +159,7 @@ def test_an_input_that_changes_before_its_job_was_sent_is_just_taken(project: Pr
     change(project, "a.txt")
     assert project.call("prep") == 0
     assert project.call("enqueue") == 0
-    there = project.store.head(project.layout.input.key("a.txt"))
+    there = project.head_of("a.txt")
     assert there is not None
     assert sent(project) == {"a.txt": there.etag}
 
@@ -173,7 +173,7 @@ def test_for_an_input_that_changes_while_its_job_waits_there_is_a_new_message(
     empty(project)
     change(project, "a.txt")
     assert project.call("prep") == 0
-    there = project.store.head(project.layout.input.key("a.txt"))
+    there = project.head_of("a.txt")
     assert there is not None
     assert sent(project) == {"a.txt": there.etag}
 
@@ -260,7 +260,7 @@ def test_wherever_it_is_cut_off_no_result_is_lost_and_no_old_one_counts_as_new(
     if not done.context.queues.main.counts().total:
         send_jobs(done.context, drain=DrainSettings(samples=1))
     assert done.context.queues.main.counts().total >= max(1, len(old))
-    there = done.store.head(done.layout.input.key("b.txt"))
+    there = done.head_of("b.txt")
     assert there is not None
     entries = {e.key: e.etag for part in read_parts(done.store, done.layout) for e in part.entries}
     assert entries["b.txt"] == there.etag
@@ -393,7 +393,7 @@ def test_a_file_that_is_done_again_on_purpose_is_not_asked_about(done: Project) 
     change(done, "b.txt")
     context = open_context(Common(), {"run.changed": "fail"})
     prepare(context, again=["b.txt"])
-    there = done.store.head(done.layout.input.key("b.txt"))
+    there = done.head_of("b.txt")
     assert there is not None
     assert sent(done) == {"b.txt": there.etag}
 
@@ -404,8 +404,8 @@ def test_a_file_that_is_done_again_has_its_new_input_although_others_keep_theirs
     change(done, "a.txt")
     change(done, "b.txt")
     prepare(open_context(Common(), {"run.changed": "keep"}), again=["b.txt"])
-    assert done.store.get(done.layout.input.key("a.txt")) == b"content of a.txt"
-    assert done.store.get(done.layout.input.key("b.txt")) == b"changed"
+    assert done.content_of("a.txt") == b"content of a.txt"
+    assert done.content_of("b.txt") == b"changed"
     assert results(done) == {"a.txt", "c.txt"}
 
 

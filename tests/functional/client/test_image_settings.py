@@ -61,7 +61,7 @@ def test_a_digest_is_taken_as_it_is_and_nobody_is_asked(
     assert run["image"]["digest"] == DIGEST
     assert run["image"]["repository"] == "ghcr.io/lab/tool"
     assert run["image"]["network"] is False
-    assert run["v"] == 2  # no agent that knows no images takes it
+    assert run["v"] == 4  # no agent that knows no images takes it
 
 
 @needs_registry

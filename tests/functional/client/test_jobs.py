@@ -12,6 +12,7 @@ from parallelize.operations.check import find_job
 from parallelize.options import Common
 from parallelize_core.errors import UsageError
 from parallelize_core.job import JobMessage
+from parallelize_core.layout import shared_inputs
 from parallelize_core.manifest import Entry, read_parts
 from parallelize_core.run import Run
 
@@ -60,7 +61,7 @@ def test_a_group_is_a_job_with_its_files_and_goes_to_the_queue_with_them(project
     }  # fmt: skip
     for entry in listed.values():
         for file in entry.files or ():
-            head = project.store.head(project.layout.input.key(file.key))
+            head = project.head_of(file.key)
             assert head
             assert (head.etag, head.size) == (file.etag, file.size)
     sent = {message.key: message for message in messages(project)}
@@ -71,12 +72,13 @@ def test_an_old_agent_cannot_read_a_run_of_such_jobs(project: Project) -> None:
     pairs(project)
     project.call("prep")
     record = json.loads(project.store.get(project.layout.run_json))
-    assert (record["v"], record["columns"]) == (2, ["sample"])
+    assert (record["v"], record["columns"]) == (4, ["sample"])
 
 
-def test_a_plain_run_stays_one_that_an_old_agent_can_read(project: Project) -> None:
-    project.add("a.txt")
-    project.call("prep", "--command", "./job.sh {} {/.}.out")
+def test_a_plain_run_over_s3_stays_one_that_an_old_agent_can_read(project: Project) -> None:
+    project.store.put("lake/a.txt", b"content")
+    inputs = f"s3://{project.context.bucket}/lake/"
+    project.call("prep", "--command", "./job.sh {} {/.}.out", "--inputs", inputs)
     assert json.loads(project.store.get(project.layout.run_json))["v"] == 1
     assert json.loads(entries(project)["a.txt"].model_dump_json(exclude_defaults=True)).keys() == {
         "key", "size", "etag",
@@ -98,7 +100,8 @@ def test_files_of_no_group_are_told_and_not_sent(project: Project, capsys: Captu
     project.add("notes.txt")
     project.call("prep")
     assert "1 file in no group of run.group, left out: notes.txt" in capsys.readouterr().err
-    assert project.store.head(project.layout.input.key("notes.txt")) is None
+    stored = list(project.store.list(shared_inputs(project.layout.base).prefix))
+    assert len(stored) == 4
 
 
 def test_the_same_again_adds_nothing_and_a_new_sample_adds_one(
@@ -129,7 +132,7 @@ def test_a_changed_mate_is_taken_unasked_only_if_its_job_is_not_done(
     after = entries(project)["A"]
     assert after.etag != before.etag
     assert after.files
-    head = project.store.head(project.layout.input.key("A_R2.fq"))
+    head = project.head_of("A_R2.fq")
     assert head
     assert after.files[1].etag == head.etag
 
@@ -180,7 +183,7 @@ def test_rows_are_jobs_with_the_files_that_they_name(project: Project) -> None:
         ("reads", "inputs/A.fq"), ("ref", "inputs/ref.fa"),
     ]  # fmt: skip
     assert (one.variables, two.variables) == ({"sample": "A"}, {"sample": "B"})
-    stored = [i.key for i in project.store.list(project.layout.input.prefix)]
+    stored = list(project.store.list(shared_inputs(project.layout.base).prefix))
     assert len(stored) == 3
 
 

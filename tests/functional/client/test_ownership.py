@@ -83,7 +83,7 @@ def test_no_command_changes_the_run_of_another_project(
 
 def test_machines_can_be_ended_although_the_bucket_is_gone(ours: Project) -> None:
     sqs, gone = ours.context.clients.sqs, f"gone-{ours.run}"
-    there = RunLayout(Location(gone), ours.run)
+    there = RunLayout(Location(gone, ours.context.base.prefix), ours.run)
     url = sqs.get_queue_url(QueueName=Names(ours.run).queue)["QueueUrl"]
     sqs.tag_queue(QueueUrl=url, Tags={PLACE: place_tag(there.root)})
     assert ours.call("kill", "--bucket", gone) == 0

@@ -155,7 +155,7 @@ def test_a_mended_input_is_sent_with_its_new_version(failed: Project) -> None:
     (failed.folder / "inputs" / "bad one.txt").write_text("mended")
     assert failed.call("prep") == 0
     assert failed.call("retry", "bad one.txt") == 0
-    there = failed.store.head(failed.layout.input.key("bad one.txt"))
+    there = failed.head_of("bad one.txt")
     (message,) = failed.context.queues.main.receive(10, 10, 60)
     assert there is not None
     assert JobMessage.decode(message.body).etag == there.etag
@@ -325,7 +325,7 @@ def test_a_corrected_input_is_sent_as_it_is_now_wherever_a_retry_was_cut_off(
         retry_jobs(failed.context, ["bad one.txt"])
     elif not failed.context.queues.main.counts().total:
         send_jobs(failed.context, drain=DrainSettings(samples=1))
-    there = failed.store.head(failed.layout.input.key("bad one.txt"))
+    there = failed.head_of("bad one.txt")
     (message,) = failed.context.queues.main.receive(10, 10, 60)
     assert there is not None
     assert JobMessage.decode(message.body).etag == there.etag == etags(failed)["bad one.txt"]

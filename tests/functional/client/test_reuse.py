@@ -15,8 +15,9 @@ from parallelize.operations.prep import prepare
 from parallelize.operations.retry import retry_jobs
 from parallelize.options import Common
 from parallelize.runs.results import read_result
-from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import finished, read_parts
+from parallelize_core.files import files_of
+from parallelize_core.layout import RunLayout, shared_inputs
+from parallelize_core.manifest import finished, read_entries, read_parts
 from parallelize_core.owner import OWNER_RUN, run_mark
 
 Captured = pytest.CaptureFixture[str]
@@ -27,13 +28,18 @@ SECOND = "second"
 
 @pytest.fixture
 def done(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A run of two files that have succeeded, and a project that may begin another."""
+    """A run of two files that have succeeded, and a project that may begin another.
+
+    Its inputs are not there any more, as if it were one of a former version.
+    """
     monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
     project.write_script(f"#!/bin/sh\n# of {project.run} alone\n")
     project.add(*FILES)
     project.call("prep")
     for name in FILES:
         project.finish(name, f"{name}.csv")
+    shared = shared_inputs(project.layout.base)
+    project.store.delete(item.key for item in project.store.list(shared.prefix))
     return project
 
 
@@ -49,7 +55,10 @@ def prepared(project: Project, capsys: Captured, layout: RunLayout, *words: str)
 
 
 def inputs(project: Project, layout: RunLayout) -> set[str]:
-    return {layout.input.relative(i.key) for i in project.store.list(layout.input.prefix)}
+    shared = shared_inputs(layout.base)
+    there = {shared.relative(item.key) for item in project.store.list(shared.prefix)}
+    entries = read_entries(project.store, layout)
+    return {file.key for entry in entries for file in files_of(entry) if file.stored in there}
 
 
 def executed(project: Project, layout: RunLayout) -> set[str]:
@@ -270,4 +279,4 @@ def test_groups_are_copied_like_files(done: Project, capsys: Captured) -> None:
     assert executed(done, other) == set()
     (done.folder / "inputs" / "a.txt").write_text("another")
     told = prepared(done, capsys, other, "--changed", "redo")
-    assert (told["again"], told["uploaded"]) == (1, 2), "the job needs all its files"
+    assert (told["again"], told["uploaded"]) == (1, 1), "the first run has sent the other file"

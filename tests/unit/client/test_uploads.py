@@ -105,3 +105,17 @@ def test_a_file_that_is_gone_is_the_disks_error(tmp_path: Path) -> None:
     (tmp_path / "a").unlink()
     with pytest.raises(FileNotFoundError):
         send(AsyncInMemoryStore(), *files)
+
+
+@pytest.mark.parametrize("size", [10, PART_BYTES])
+def test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * size)
+    before = hashlib.sha256(b"y" * size).hexdigest()
+    file = Outgoing("a", path, "shared/a", size, before)
+    store = InMemoryStore()
+    with pytest.raises(UsageError, match="changed while it was read"):
+        send(AsyncInMemoryStore(store), file)
+    assert store.head("shared/a") is None

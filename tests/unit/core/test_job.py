@@ -19,6 +19,7 @@ messages = st.builds(
     key=accepted_key,
     size=st.integers(0, 5 * 1024**4),
     etag=st.text("0123456789abcdef-", max_size=40),
+    stored=st.sampled_from(["", f"{'0a' * 32}/0mark"]),
     attempt=st.integers(1, 1000),
 )
 json_values = st.recursive(

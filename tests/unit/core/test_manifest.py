@@ -19,7 +19,11 @@ from parallelize_core.manifest import Cursor, Entry, decode_part, encode_part
 from parallelize_core.testing import InMemoryStore
 
 entries = st.builds(
-    Entry, key=accepted_key, size=st.integers(0, 2**60), etag=st.text("0123456789abcdef-")
+    Entry,
+    key=accepted_key,
+    size=st.integers(0, 2**60),
+    etag=st.text("0123456789abcdef-"),
+    stored=st.sampled_from(["", f"{'0a' * 32}/0mark"]),
 )
 strange_entries = st.builds(
     Entry,
@@ -199,6 +203,7 @@ def test_the_messages_of_a_part_are_those_of_its_entries(listed: list[Entry], fi
         '{"key":"a","size":01,"etag":""}',
         '{"key":"a","size":99999999999999999999,"etag":""}',
         '{"key":"a","size":1}',
+        '{"key":"a","size":1,"etag":"","stored":"../a"}',
         "\udcff",
     ],
 )

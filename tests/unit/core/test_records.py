@@ -95,7 +95,7 @@ def test_a_heartbeat_of_an_agent_that_knew_no_peaks_is_read() -> None:
 
 @pytest.mark.parametrize("record", [RUN, RESULT, HEARTBEAT], ids=lambda r: type(r).__name__)
 def test_a_record_of_another_version_is_refused(record: Run | Result | Heartbeat) -> None:
-    other = json.loads(record.encode()) | {"v": 3}
+    other = json.loads(record.encode()) | {"v": 9}
     with pytest.raises(DecodeError):
         type(record).decode(json.dumps(other).encode())
 

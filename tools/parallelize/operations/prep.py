@@ -12,7 +12,7 @@ sends it; those that have succeeded are done again only if that is what the user
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,10 +23,10 @@ from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
 from parallelize.operations.redo import redo
-from parallelize.progress import progress
+from parallelize.operations.sending import send_inputs, with_stored
 from parallelize.runs import reuse, superseded
 from parallelize.runs.apart import check_inputs_stay
-from parallelize.runs.jobs.plan import Entries, KnownJobs, numbered, with_files, write_parts
+from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.notify import store_notify
 from parallelize.runs.outdated import Comparison, compare_results
@@ -37,10 +37,9 @@ from parallelize.runs.record import (
     is_renewal,
     publish,
 )
-from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
-from parallelize_core.files import InputFile, files_of
+from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.store import Store
@@ -117,10 +116,14 @@ def prepare(
         adopt(context)
         copied = changed.copy_same(context, draft.run, same)
         plan = plan.without(_unneeded(context, plan, copied, decision.redo))
-        stored = send(context, plan.uploads)
+        sent_inputs = send_inputs(context, plan)
+        stored = sent_inputs.versions
         stock_bundle.send(context, bundles)
-        add_corrections(store, context.layout, [*_with_stored(plan.corrected, stored)])
-        entries = _with_stored(plan.entries, stored)
+        moved = with_stored(plan.moved, stored)
+        moved = [now for now, old in zip(moved, plan.moved, strict=True) if now != old]
+        corrected = [*with_stored(plan.corrected, stored), *moved]
+        add_corrections(store, context.layout, corrected)
+        entries = with_stored(plan.entries, stored)
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
         renewed = publish(store, context, draft) and known is not None
         if renewed:
@@ -134,8 +137,8 @@ def prepare(
         run=context.run,
         inputs=total,
         added=plan.new,
-        uploaded=len(plan.uploads),
-        uploaded_bytes=plan.bytes,
+        uploaded=sent_inputs.files,
+        uploaded_bytes=sent_inputs.bytes,
         again=sent,
         copied=len(copied),
         environment=environment.identity if environment else "",
@@ -206,23 +209,8 @@ def _planned_uploads(context: Context, plan: Plan) -> Iterator[str]:
         if not bundle.sent:
             yield f"would upload {stock_bundle.describe(bundle)}"
     yield from few(
-        f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.uploads
+        f"would upload {shown(upload.name)}  {show_size(upload.size)}" for upload in plan.sent
     )
-
-
-def send(context: Context, files: Sequence[Outgoing]) -> dict[str, Stored]:
-    """Upload files, many at once, and show how far it is; return what S3 has of each key."""
-    stored: dict[str, Stored] = {}
-    if not files:
-        return stored
-    with progress("uploaded", len(files)) as step:
-
-        def told(file: Stored) -> None:
-            stored[file.name] = file
-            step(file.size)
-
-        context.transfer(context.bucket, lambda store: Uploads(store, told).send(files))
-    return stored
 
 
 def add_to_manifest(
@@ -241,26 +229,6 @@ def add_to_manifest(
         if added is not None:
             return known.total + added
     raise ServiceError(f"other clients keep writing to the manifest of run {layout.run}")
-
-
-def _with_stored(entries: Iterable[Entry], stored: Mapping[str, Stored]) -> Iterable[Entry]:
-    """Take what S3 says: its ETag with KMS is not the one that we computed."""
-    files = {key: InputFile(key=key, size=one.size, etag=one.etag) for key, one in stored.items()}
-    if isinstance(entries, Entries):
-        return entries.with_versions(files)
-    return [_as_stored(entry, files) for entry in entries]
-
-
-def _as_stored(entry: Entry, stored: Mapping[str, InputFile]) -> Entry:
-    """Return an entry with what S3 has of its files."""
-    if entry.files is None:
-        there = stored.get(entry.key)
-        update = {"size": there.size, "etag": there.etag} if there else {}
-        return entry.model_copy(update=update)
-    return with_files(entry, [
-        stored[file.key].model_copy(update={"column": file.column}) if file.key in stored else file
-        for file in entry.files
-    ])  # fmt: skip
 
 
 def has_bucket(context: Context) -> bool:

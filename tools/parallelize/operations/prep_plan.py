@@ -8,8 +8,13 @@ from dataclasses import dataclass, replace
 from parallelize.console import shown, some
 from parallelize.context import Context
 from parallelize.runs import reuse
-from parallelize.runs.input_files import local_files, remote_files
-from parallelize.runs.inputs import Refused, told_left_out
+from parallelize.runs.input_files import (
+    InputFiles,
+    files_of_its_own,
+    local_files,
+    remote_files,
+)
+from parallelize.runs.inputs import Found, Refused, told_left_out
 from parallelize.runs.jobs.plan import KnownJobs, check_name
 from parallelize.runs.jobs.wanted import Asked, compare
 from parallelize.runs.outdated import Now
@@ -19,7 +24,9 @@ from parallelize.runs.record import (
     check_same_places,
     find_run,
     no_numbers,
+    with_inputs_of,
 )
+from parallelize.runs.shared_files import Borrowed
 from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing
 from parallelize.units import plural
@@ -55,11 +62,20 @@ class Plan:
     """What to say of the run whose outputs are the inputs, if it is not finished."""
     others: Sequence[RunLayout] = ()
     """Runs from which outputs of new jobs can perhaps be copied."""
+    borrowed: tuple[Borrowed, ...] = ()
+    """Inputs that other runs have sent."""
+    moved: tuple[Entry, ...] = ()
+    """Jobs of the manifest whose inputs are what they were, and may not stay where it says."""
+
+    @property
+    def sent(self) -> tuple[Outgoing, ...]:
+        """The uploads, of each content one."""
+        return distinct(self.uploads)
 
     @property
     def bytes(self) -> int:
-        """The size of the uploads."""
-        return sum(upload.size for upload in self.uploads)
+        """The size of what is sent."""
+        return sum(upload.size for upload in self.sent)
 
     @property
     def now(self) -> Now:
@@ -77,12 +93,21 @@ class Plan:
         needed = {file.key for entry in taken for file in files_of(entry)}
         changed = {file.key for entry in kept for file in files_of(entry)} - needed
         uploads = tuple(upload for upload in self.uploads if upload.name not in changed)
-        return replace(self, uploads=uploads, corrected=taken)
+        borrowed = tuple(one for one in self.borrowed if one.version.key not in changed)
+        return replace(self, uploads=uploads, borrowed=borrowed, corrected=taken)
 
     def without(self, names: Collection[str]) -> Plan:
         """Return the same, with these inputs not sent."""
         uploads = tuple(upload for upload in self.uploads if upload.name not in names)
         return replace(self, uploads=uploads)
+
+
+def distinct(uploads: Iterable[Outgoing]) -> tuple[Outgoing, ...]:
+    """Return the first of the uploads of each content; what has no checksum has a place alone."""
+    first: dict[str, Outgoing] = {}
+    for upload in uploads:
+        first.setdefault(upload.sha256 or upload.key, upload)
+    return tuple(first.values())
 
 
 def remarks(plan: Plan) -> Iterator[str]:
@@ -106,6 +131,7 @@ def remarks(plan: Plan) -> Iterator[str]:
 def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Plan:
     """Compare what is wanted with what is there."""
     there = find_run(store, context.layout.run_json)
+    draft = replace(draft, run=with_inputs_of(context.layout, draft.run, there))
     check_same_places(draft.run, there)
     check_same_columns(draft.run, there)
     if draft.numbered:
@@ -123,33 +149,58 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
     else:
         names = {item.key for item in asked.found.inputs}
         others = reuse.find_others(context, draft) if names - known.keys() else ()
-        files = local_files(store, layout, asked.found.inputs, names if others else known)
-        files = replace(files, left_out=asked.found.left_out)
+        files = _here(context, draft, asked.found, known, names if others else known)
     wanted = files.wanted
     new = tuple(entry for entry in wanted if entry.key not in known)
     for entry in new:
         check_name(entry.key)
     corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
+    moved = files.moved(known) - {entry.key for entry in corrected}
     twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
     return Plan(
         draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused,
         others=others, unfinished=files.unfinished,
+        borrowed=files.borrowed, moved=tuple(known[key] for key in sorted(moved)),
     )  # fmt: skip
+
+
+def _here(
+    context: Context,
+    draft: Draft,
+    found: Found,
+    known: Mapping[str, Entry],
+    compared: Collection[str],
+) -> InputFiles:
+    """Compare files of this machine with what was sent; those `compared` need their ETags."""
+    store, layout = context.store, context.layout
+    if draft.run.shares_inputs:
+        names = (item.key for item in found.inputs)
+        there = {name: files_of(known[name])[0] for name in names if name in known}
+        files = local_files(store, layout, found.inputs, there)
+    else:
+        files = files_of_its_own(store, layout, found.inputs, compared)
+    return replace(files, left_out=found.left_out)
 
 
 def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     others = reuse.find_others(context, draft)
-    shaped = compare(context, asked, read_all=bool(others))
+    shares = draft.run.shares_inputs
+    shaped = compare(context, asked, shares=shares, read_all=bool(others))
     plan, files = shaped.plan, shaped.files
     keys = {entry.key for entry in plan.changed}
-    every = KnownJobs(context.store, context.layout) if keys else ()
+    every = [*KnownJobs(context.store, context.layout)] if keys or shaped.moved else []
     known = {entry.key: entry for entry in every if entry.key in keys}
+    moved = (
+        entry
+        for entry in every
+        if entry.key not in keys and any(f.key in shaped.moved for f in files_of(entry))
+    )
     corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
         refused=files.refused, ungrouped=shaped.ungrouped, others=others,
-        unfinished=files.unfinished,
+        unfinished=files.unfinished, borrowed=files.borrowed, moved=tuple(moved),
     )  # fmt: skip
 
 

@@ -20,7 +20,13 @@ from parallelize.runs.jobs.plan import with_files
 from parallelize.runs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.ownership import adopt, check_ours
-from parallelize.runs.record import check_same_places, drafted, load_run, publish
+from parallelize.runs.record import (
+    check_same_places,
+    drafted,
+    load_run,
+    publish,
+    with_inputs_of,
+)
 from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
 from parallelize.runs.silent import among, find_silent, silent_results, told_silent
@@ -236,7 +242,7 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
     if context.resolved.file is None:
         return False  # called from anywhere: there is nothing here to compare with
     with drafted(context) as draft:
-        check_same_places(draft.run, there)
+        check_same_places(with_inputs_of(context.layout, draft.run, there), there)
         renewed = publish(store, context, draft)
     if renewed:
         context.tell(
@@ -257,7 +263,7 @@ def _file(context: Context, job: Job) -> None:
 def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]:
     """Return the jobs with their files and variables; a plain one is known by its key."""
     plain = {job.key: Entry(key=job.key, size=0, etag="") for job in jobs}
-    if not run.extended:
+    if not (run.extended or run.shares_inputs):
         return plain
     known = all_jobs(context.store, context.layout, run)
     return plain | {entry.key: entry for entry in known if entry.key in plain}

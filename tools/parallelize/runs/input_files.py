@@ -10,9 +10,10 @@ from parallelize.context import Context
 from parallelize.runs.chained import chained_files, is_chained, location
 from parallelize.runs.input_rules import rules_of
 from parallelize.runs.inputs import LocalInput, Refused
-from parallelize.runs.known_contents import known_contents
 from parallelize.runs.others_buckets import reading
 from parallelize.runs.remote_inputs import find_remote, select
+from parallelize.runs.shared_files import Borrowed, read_contents, shared_files
+from parallelize.runs.shared_inputs import SharedInputs
 from parallelize.runs.uploads import Outgoing
 from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize_core.errors import UsageError
@@ -26,10 +27,10 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class InputFiles:
-    """Files by their versions: `held` are those that S3 has, `uploads` those to be sent."""
+    """Files by their versions: `uploads` are to be sent, others may be `borrowed`."""
 
     wanted: tuple[Entry, ...]
-    held: Collection[str] = ()
+    borrowed: tuple[Borrowed, ...] = ()
     uploads: tuple[Outgoing, ...] = ()
     left_out: tuple[str, ...] = ()
     refused: tuple[Refused, ...] = ()
@@ -39,9 +40,16 @@ class InputFiles:
     def versions(self) -> dict[str, InputFile]:
         """Return the files by their keys."""
         return {
-            entry.key: InputFile(key=entry.key, size=entry.size, etag=entry.etag)
+            entry.key: InputFile(
+                key=entry.key, size=entry.size, etag=entry.etag, stored=entry.stored
+            )
             for entry in self.wanted
         }
+
+    def moved(self, known: Collection[str]) -> set[str]:
+        """Return which files of the manifest will not lie where it says."""
+        names = {one.version.key for one in self.borrowed} | {one.name for one in self.uploads}
+        return names.intersection(known)
 
 
 def remote_location(context: Context) -> Location:
@@ -64,13 +72,30 @@ def remote_files(context: Context) -> InputFiles:
 
 
 def local_files(
+    store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Mapping[str, InputFile]
+) -> InputFiles:
+    """Compare files of this machine with those that runs share; `known` are the manifest's."""
+    if not found:
+        return InputFiles(())
+    files = shared_files(SharedInputs(store, layout.base), found, known)
+    wanted = (
+        Entry(key=file.key, size=file.size, etag=file.etag, stored=file.stored)
+        for file in files.versions
+    )
+    return InputFiles(tuple(wanted), files.borrowed, files.uploads)
+
+
+def files_of_its_own(
     store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Collection[str]
 ) -> InputFiles:
-    """Compare files of this machine with what was sent before; `known` are keys of the manifest."""
+    """Compare files of this machine with what a run of a former version has sent before.
+
+    `known` are files whose ETags are needed even if they were never sent.
+    """
     if not found:
         return InputFiles(())
     there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
-    contents = _contents(found, {*there_now, *known})
+    contents = read_contents(found, {*there_now, *known})
     held = _held(store, there_now, contents)
     wanted = tuple(_entry(item, contents.get(item.key), held.get(item.key)) for item in found)
     uploads = tuple(
@@ -78,7 +103,7 @@ def local_files(
         for item in found
         if item.key not in held
     )
-    return InputFiles(wanted, held, uploads)
+    return InputFiles(wanted, (), uploads)
 
 
 def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[str, InputFile]:
@@ -103,19 +128,6 @@ def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[st
         return InputFile(key=f"s3://{store.bucket}/{key}", size=found.size, etag=found.etag)
 
     return dict(zip(first, in_parallel(look, first), strict=True))
-
-
-def _contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
-    """Describe those files whose content has to be compared with what was sent before.
-
-    Only what was written since it was last read is read.
-    """
-    asked = [item for item in local if item.key in compared]
-    with known_contents() as known:
-        found = {item.key: known.find(item.path) for item in asked}
-        unread = [item for item in asked if found[item.key] is None]
-        found |= in_parallel(lambda item: (item.key, known.read(item.path)), unread)
-    return {key: content for key, content in found.items() if content}
 
 
 def _held(

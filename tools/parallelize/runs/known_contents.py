@@ -72,8 +72,10 @@ class KnownContents:
 
     def read(self, path: Path) -> Fingerprint:
         """Return what a file holds, and read it if that is not known."""
-        if known := self.find(path):
-            return known
+        return self.find(path) or self.learn(path)
+
+    def learn(self, path: Path) -> Fingerprint:
+        """Read a file, and keep what it holds."""
         stamp, now = _Stamp.of(path), self._clock_ns()
         content = fingerprint(path)
         if stamp.changed_ns < now - TICK_NS and stamp == _Stamp.of(path):

@@ -37,7 +37,7 @@ from parallelize.runs.stored_once import environment_of, listed, send_environmen
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import sha256_of
 from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
-from parallelize_core.layout import Location, RunLayout
+from parallelize_core.layout import Location, RunLayout, shared_inputs
 from parallelize_core.run import (
     Checkpointing,
     Environment,
@@ -48,6 +48,7 @@ from parallelize_core.run import (
     Serve,
     Setup,
     Then,
+    version_of,
 )
 from parallelize_core.store import IF_ABSENT, Condition, Store
 from parallelize_core.template import Grammar
@@ -128,7 +129,9 @@ def drafted(
         knows_jobs = grammar is not None and grammar.extended
         extended = not shape.plain or knows_jobs or settings.serve or then or chosen
         update = {
-            "v": 2 if extended else 1,
+            "v": version_of(
+                extended=bool(extended), shares_inputs=run.input == shared_inputs(context.base)
+            ),
             "template": grammar is not None,
             "columns": shape.columns,
             "image": chosen.image if chosen else None,
@@ -181,7 +184,7 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
         origin = find_origin(store, context.layout) or Origin(id="")
         wanted = draft.run.model_copy(update={"origin": origin.id, "owner": origin.owner})
     else:
-        wanted = _kept(draft, there)
+        wanted = _kept(context, draft, there)
         if wanted == there:
             return False
     if draft.archive and wanted.environment:
@@ -202,16 +205,19 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
 def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
     """Whether there is such a run, and it would become another one."""
     there = find_run(store, context.layout.run_json)
-    return there is not None and _kept(draft, there) != there
+    return there is not None and _kept(context, draft, there) != there
 
 
-def _kept(draft: Draft, there: Run) -> Run:
+def _kept(context: Context, draft: Draft, there: Run) -> Run:
     """Return the run as it is wanted, with what happened to it since it was first prepared."""
     lived = (
         "created_at", "paused", "forgiven", "forgiven_silent", "resumed_at", "origin", "owner",
     )  # fmt: skip
     kept = {name: getattr(there, name) for name in lived}
-    kept["v"] = max(draft.run.v, there.v)
+    wanted = with_inputs_of(context.layout, draft.run, there)
+    extended = wanted.extended or there.extended
+    kept["v"] = version_of(extended=extended, shares_inputs=wanted.shares_inputs)
+    kept["input"] = wanted.input
     same = (there.recipe, there.then) == (draft.run.recipe, draft.run.then)
     kept["renewed"] = there.renewed or not same
     same_files = bool(there.recipe) and there.recipe == draft.run.recipe
@@ -223,6 +229,14 @@ def _kept(draft: Draft, there: Run) -> Run:
 
 def _is_zip(environment: Environment | None) -> bool:
     return environment is not None and environment.key is not None
+
+
+def with_inputs_of(layout: RunLayout, wanted: Run, there: Run | None) -> Run:
+    """Return a run with its inputs in a folder of its own, if a former version began it so."""
+    if there is None or not wanted.shares_inputs or there.input != layout.input:
+        return wanted
+    v = version_of(extended=wanted.extended, shares_inputs=False)
+    return wanted.model_copy(update={"input": there.input, "v": v})
 
 
 def check_same_places(wanted: Run, there: Run | None) -> None:
@@ -375,7 +389,7 @@ def _environment(context: Context, archive: Path) -> Environment:
 def _input_location(context: Context) -> Location:
     if not has_rows(context) and is_remote(context.settings.run.inputs, context.folder):
         return remote_location(context)
-    return context.layout.input
+    return shared_inputs(context.base)
 
 
 def _location(uri: str, context: Context) -> Location:

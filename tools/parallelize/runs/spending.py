@@ -16,7 +16,7 @@ NOT_COUNTED = "storage in S3, traffic, downloads and looks from here"
 def prepared_usd(snapshot: Snapshot) -> float:
     """Return what it has cost to send a run's inputs and messages, by the table that ships."""
     prices = shipped()
-    sent_here = snapshot.run.input == snapshot.layout.input
+    sent_here = snapshot.run.shares_inputs or snapshot.run.input == snapshot.layout.input
     inputs = snapshot.total * prices.s3_write if sent_here else 0.0
     return inputs + snapshot.sent / BATCH * prices.sqs
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from parallelize.console import escape
 from parallelize.context import Context
+from parallelize.runs.sweep_inputs import sweep_inputs
 from parallelize.units import plural
 from parallelize_core import contents
 from parallelize_core.contents import Contents
@@ -37,15 +38,16 @@ def sweep_shared(context: Context) -> None:
 
     Who may not read other runs cannot know what these name.
     """
-    try:
-        gone = sweep(context.store, context.base)
-    except (AccessError, DecodeError) as error:
-        why = escape(error.what)
-        context.tell(f"shared files of environments stay: other runs may need them ({why})")
-        return
-    if gone:
-        count = plural(gone, "shared file")
-        context.tell(f"{count} of environments deleted, which no run names any more")
+    for what, sweep_these in (("file", sweep), ("input", sweep_inputs)):
+        try:
+            gone = sweep_these(context.store, context.base)
+        except (AccessError, DecodeError) as error:
+            why = escape(error.what)
+            context.tell(f"shared {what}s stay: other runs may need them ({why})")
+            continue
+        if gone:
+            count = plural(gone, f"shared {what}")
+            context.tell(f"{count} deleted, which no run names any more")
 
 
 def sweep(store: Store, base: Location) -> int:

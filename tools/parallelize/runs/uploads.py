@@ -26,12 +26,16 @@ READERS = 4
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A file to send: what it is called, where it lies, where it goes, and its bytes so far."""
+    """A file to send: what it is called, where it lies, where it goes, and its bytes so far.
+
+    With `sha256` it goes there only if that is its checksum.
+    """
 
     name: str
     path: Path
     key: str
     size: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Uploads:
             await self._budget.give_back(taken)
 
     async def _send_loaded(self, loaded: _Loaded) -> None:
+        _check(loaded.file, loaded.sha256)
         etag = await self._store.put(loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256})
         self._tell(loaded.file, len(loaded.body), loaded.modified_ns, etag)
 
@@ -88,6 +93,7 @@ class Uploads:
         with file.path.open("rb") as opened:
             before = os.fstat(opened.fileno())
             sha256 = await loop.run_in_executor(self._readers, sha256_of, file.path)
+            _check(file, sha256)
             etag = await self._store.put_file(file.key, opened, metadata={SHA256: sha256})
         self._tell(file, before.st_size, before.st_mtime_ns, etag)
 
@@ -97,12 +103,22 @@ class Uploads:
         # Somebody may still be writing it, so that what was sent is half of it.
         now = file.path.stat()
         if (now.st_mtime_ns, now.st_size) != (modified_ns, size):
-            raise UsageError(
-                f"{shown(file.name, 50)} changed while it was read and sent",
-                "nothing of this call has become part of the run",
-                "let whatever writes it end, then run it again",
-            )
+            raise _changed(file)
         self._told(Stored(file.name, size, etag))
+
+
+def _check(file: Outgoing, sha256: str) -> None:
+    """Raise UsageError if a file is not what it was when its place was chosen."""
+    if file.sha256 and file.sha256 != sha256:
+        raise _changed(file)
+
+
+def _changed(file: Outgoing) -> UsageError:
+    return UsageError(
+        f"{shown(file.name, 50)} changed while it was read and sent",
+        "nothing of this call has become part of the run",
+        "let whatever writes it end, then run it again",
+    )
 
 
 def _load(group: Sequence[Outgoing]) -> list[_Loaded]:

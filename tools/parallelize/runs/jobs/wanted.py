@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from parallelize.context import Context
-from parallelize.runs.input_files import InputFiles, local_files, named_objects, remote_files
+from parallelize.runs.input_files import (
+    InputFiles,
+    files_of_its_own,
+    local_files,
+    named_objects,
+    remote_files,
+)
 from parallelize.runs.input_rules import rules_of
-from parallelize.runs.inputs import Found, find_inputs, places
+from parallelize.runs.inputs import Found, LocalInput, find_inputs, places
 from parallelize.runs.jobs import source
 from parallelize.runs.jobs.groups import Grouped
 from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
@@ -37,6 +43,8 @@ class Shaped:
     plan: JobPlan
     files: InputFiles
     ungrouped: tuple[str, ...] = ()
+    moved: Collection[str] = ()
+    """Files of the manifest that may not stay where it says."""
 
 
 def read_asked(context: Context) -> Asked:
@@ -55,10 +63,11 @@ def read_asked(context: Context) -> Asked:
     return Asked(found, None, shape)
 
 
-def compare(context: Context, asked: Asked, *, read_all: bool = False) -> Shaped:
+def compare(context: Context, asked: Asked, *, shares: bool, read_all: bool = False) -> Shaped:
     """Compare the jobs that are wanted with those that are there, if they are more than files.
 
-    With `read_all` files that were never sent have their ETags, too.
+    `shares` says whether the run shares inputs with others. With `read_all` files that were never
+    sent have their ETags, too.
     """
     manifest = _Manifest(context)
     remote = remote_files(context) if asked.found is None else None
@@ -74,8 +83,7 @@ def compare(context: Context, asked: Asked, *, read_all: bool = False) -> Shaped
     if remote is None:
         apart = set(grouped.ungrouped)
         mine = [item for item in found if item.key not in apart]
-        known = {item.key for item in mine} if read_all else manifest.files if mine else ()
-        compared = local_files(context.store, context.layout, mine, known)
+        compared = _compared(context, manifest, mine, shares=shares, read_all=read_all)
     else:
         compared = remote
     versions = {
@@ -84,7 +92,24 @@ def compare(context: Context, asked: Asked, *, read_all: bool = False) -> Shaped
         **named_objects(context, source.s3_names(jobs)),
     }
     plan = make_job_plan(jobs, versions, KnownJobs(context.store, context.layout))
-    return Shaped(plan, compared, grouped.ungrouped)
+    moved = compared.moved(manifest.files) if compared.borrowed or compared.uploads else ()
+    return Shaped(plan, compared, grouped.ungrouped, moved)
+
+
+def _compared(
+    context: Context,
+    manifest: _Manifest,
+    mine: Sequence[LocalInput],
+    *,
+    shares: bool,
+    read_all: bool,
+) -> InputFiles:
+    """Compare the files of this machine with what was sent."""
+    store, layout = context.store, context.layout
+    if shares:
+        return local_files(store, layout, mine, manifest.files if mine else {})
+    known = {item.key for item in mine} if read_all else manifest.files if mine else ()
+    return files_of_its_own(store, layout, mine, known)
 
 
 @dataclass(frozen=True)

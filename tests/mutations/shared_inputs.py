@@ -1,0 +1,80 @@
+"""The guards of the inputs that runs share: stored once, and swept beside a `prep`."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+SHARED = "tools/parallelize/runs/shared_inputs.py"
+SWEEP = "tools/parallelize/runs/sweep_inputs.py"
+MODEL = "model/test_shared_inputs.py::"
+NEVER = f"{MODEL}test_a_sweep_never_takes_away_what_a_run_relies_on"
+UNIT = "unit/client/test_shared_inputs.py::"
+
+MUTATIONS = (
+    Mutation(
+        "input-named-before-the-look",
+        "`prep` names inputs before it looks which are there",
+        SHARED,
+        "            self.store.put(key, gzip.compress(body, mtime=0))\n",
+        "            _ = key, body\n",
+        (NEVER,),
+    ),
+    Mutation(
+        "no-doomed-input",
+        "`prep` relies on no input that a sweep may delete at any time",
+        SHARED,
+        "if self.place.relative(key) not in doomed}",
+        "if doomed is not None}",
+        (NEVER,),
+    ),
+    Mutation(
+        "input-marked-first",
+        "a sweep deletes an input only if it was marked as doomed before",
+        SWEEP,
+        '    list(in_parallel(lambda one: store.put(shared.doomed.key(one), b""), chosen))\n',
+        "",
+        (NEVER,),
+    ),
+    Mutation(
+        "inputs-named-meanwhile",
+        "a sweep reads what inputs runs name once more when all see its marks",
+        SWEEP,
+        "    named = read_named(shared.store, shared.base)\n",
+        "    named: set[str] = set()\n",
+        (NEVER,),
+    ),
+    Mutation(
+        "mark-outlasts-input",
+        "a mark goes only after its input",
+        SWEEP,
+        "    _delete_marks(shared, going)\n",
+        "    _delete_marks(shared, doomed)\n",
+        (f"{MODEL}test_a_mark_stays_as_long_as_what_it_is_for",),
+    ),
+    Mutation(
+        "input-of-its-own-key",
+        "an input that is stored once more has another key",
+        SHARED,
+        "secrets.token_hex(4)",
+        '"same"',
+        (f"{UNIT}test_each_upload_has_a_key_of_its_own",),
+    ),
+    Mutation(
+        "unreadable-names-keep-all",
+        "no input is swept while a list of names cannot be read",
+        SWEEP,
+        "        except MissingError:\n",
+        "        except Exception:\n",
+        (f"{UNIT}test_a_list_that_cannot_be_read_may_name_anything_so_all_stays",),
+    ),
+    Mutation(
+        "input-checksum",
+        "a file that has changed since it was read is not stored by its old checksum",
+        "tools/parallelize/runs/uploads.py",
+        "    if file.sha256 and file.sha256 != sha256:",
+        "    if file.sha256 and not sha256:",
+        (
+            "unit/client/test_uploads.py::test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before",
+        ),
+    ),
+)

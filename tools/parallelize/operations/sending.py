@@ -1,0 +1,99 @@
+"""Sending the inputs of a plan, and what the jobs' lines become by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from parallelize.context import Context
+from parallelize.operations.prep_plan import Plan, distinct
+from parallelize.progress import progress
+from parallelize.runs.jobs.plan import Entries, with_files
+from parallelize.runs.shared_files import Borrowed
+from parallelize.runs.shared_inputs import SharedInputs
+from parallelize.runs.uploads import Outgoing, Stored, Uploads
+from parallelize_core.files import InputFile
+from parallelize_core.manifest import Entry
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What S3 has of the inputs that were not in their place, and how much of it was sent."""
+
+    versions: Mapping[str, InputFile]
+    files: int
+    bytes: int
+
+
+def send_inputs(context: Context, plan: Plan) -> Sent:
+    """Send the inputs that are not in S3, and show how far it is."""
+    if not plan.draft.run.shares_inputs:
+        stored = _send(context, plan.uploads)
+        versions = {
+            one.name: InputFile(key=one.name, size=one.size, etag=one.etag) for one in stored
+        }
+        return Sent(versions, len(stored), sum(one.size for one in stored))
+    shared = SharedInputs(context.store, context.base)
+    borrowed, lost = _borrow(context, shared, plan)
+    uploads = [*plan.uploads, *lost]
+    keys = {one.name: shared.new_key(one.sha256) for one in distinct(uploads)}
+    going = [replace(one, key=keys[one.name]) for one in distinct(uploads)]
+    content_of = {one.name: one.sha256 for one in going}
+    stored = _send(context, going)
+    there = {content_of[one.name]: (keys[one.name], one) for one in stored}
+    versions = {one.key: one for one in borrowed}
+    for upload in uploads:
+        key, one = there[upload.sha256]
+        versions[upload.name] = InputFile(
+            key=upload.name, size=one.size, etag=one.etag, stored=shared.place.relative(key)
+        )
+    return Sent(versions, len(stored), sum(one.size for one in stored))
+
+
+def _borrow(
+    context: Context, shared: SharedInputs, plan: Plan
+) -> tuple[list[InputFile], list[Outgoing]]:
+    """Name what the run will have; return what stays, and what is to be sent all the same."""
+    wanted = {one.file.sha256 for one in plan.borrowed}
+    named = wanted | {one.sha256 for one in plan.uploads}
+    held = shared.hold(context.layout, named, wanted)
+
+    def stays(one: Borrowed) -> bool:
+        return shared.place.key(one.version.stored) in held
+
+    kept = [one.version for one in plan.borrowed if stays(one)]
+    return kept, [one.file for one in plan.borrowed if not stays(one)]
+
+
+def _send(context: Context, files: Sequence[Outgoing]) -> list[Stored]:
+    """Upload files, many at once; return what S3 has of each."""
+    stored: list[Stored] = []
+    if not files:
+        return stored
+    with progress("uploaded", len(files)) as step:
+
+        def told(file: Stored) -> None:
+            stored.append(file)
+            step(file.size)
+
+        context.transfer(context.bucket, lambda store: Uploads(store, told).send(files))
+    return stored
+
+
+def with_stored(entries: Iterable[Entry], stored: Mapping[str, InputFile]) -> Iterable[Entry]:
+    """Take what S3 says: its ETag with KMS is not the one that we computed."""
+    if isinstance(entries, Entries):
+        return entries.with_versions(stored)
+    return [_as_stored(entry, stored) for entry in entries]
+
+
+def _as_stored(entry: Entry, stored: Mapping[str, InputFile]) -> Entry:
+    """Return an entry with what S3 has of its files."""
+    if entry.files is None:
+        there = stored.get(entry.key)
+        update = {"size": there.size, "etag": there.etag, "stored": there.stored} if there else {}
+        return entry.model_copy(update=update)
+    return with_files(entry, [
+        stored[file.key].model_copy(update={"column": file.column}) if file.key in stored else file
+        for file in entry.files
+    ])  # fmt: skip

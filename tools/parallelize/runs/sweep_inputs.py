@@ -1,0 +1,77 @@
+"""Taking away the shared inputs that no run names any more, beside others that begin to name them.
+
+An upload is marked as doomed first; then all lists are read once more, and it goes if none names
+its content. Who names it later looks for marks after that, finds this one, and sends the content as
+an upload of its own. A mark goes only after its upload. `docs/protocol.md` says why this is enough;
+`tests/model/test_shared_inputs.py` tries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from parallelize.runs.shared_inputs import SharedInputs, read_names
+from parallelize.transfers import in_parallel
+from parallelize_core.errors import MissingError
+from parallelize_core.layout import RUN_NAME, Location, RunLayout
+from parallelize_core.store import Store
+
+
+def sweep_inputs(store: Store, base: Location) -> int:
+    """Delete the shared inputs below `base` that no run names; return how many it was.
+
+    It goes on with what a sweep that was cut off has left. Raises DecodeError, before anything is
+    taken away, for a list that cannot be read: it may name anything.
+    """
+    shared = SharedInputs(store, base)
+    # The marks first: one whose upload is not listed then is left over, as no upload comes back.
+    marked = _below(store, shared.doomed)
+    there = _below(store, shared.place)
+    if not (marked or there):
+        return 0
+    named = read_named(store, base)
+    chosen = {one for one in there - marked if _content(one) not in named}
+    list(in_parallel(lambda one: store.put(shared.doomed.key(one), b""), chosen))
+    _delete_marks(shared, marked - there)
+    return _settle(shared, chosen | (marked & there))
+
+
+def _settle(shared: SharedInputs, doomed: Iterable[str]) -> int:
+    """Delete what is doomed and not named by now; return how many uploads it was."""
+    doomed = list(doomed)
+    if not doomed:
+        return 0
+    named = read_named(shared.store, shared.base)
+    # What is named stays marked: there may be another sweep that has not read the lists yet.
+    going = [one for one in doomed if _content(one) not in named]
+    shared.store.delete(shared.place.key(one) for one in going)
+    _delete_marks(shared, going)
+    return len(going)
+
+
+def _delete_marks(shared: SharedInputs, doomed: Iterable[str]) -> None:
+    shared.store.delete(shared.doomed.key(one) for one in doomed)
+
+
+def read_named(store: Store, base: Location) -> set[str]:
+    """Return the contents that the lists of all runs name."""
+    names = (name for name in store.folders(base.key("runs", "")) if RUN_NAME.fullmatch(name))
+    return set().union(*in_parallel(lambda name: _named_by(store, RunLayout(base, name)), names))
+
+
+def _named_by(store: Store, layout: RunLayout) -> set[str]:
+    named: set[str] = set()
+    for item in store.list(layout.named.prefix):
+        try:
+            named.update(read_names(store.get(item.key)))
+        except MissingError:
+            continue  # its run was cleaned meanwhile
+    return named
+
+
+def _content(upload: str) -> str:
+    return upload.partition("/")[0]
+
+
+def _below(store: Store, place: Location) -> set[str]:
+    return {place.relative(item.key) for item in store.list(place.prefix)}
