@@ -26,6 +26,14 @@ def come_back(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture
+def project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project in the place that commands take if nothing is said."""
+    monkeypatch.delenv("PARALLELIZE_AWS_PREFIX")
+    project.__dict__.pop("context")
+    return project
+
+
 @pytest.fixture(params=PLACES)
 def elsewhere(
     request: pytest.FixtureRequest, project: Project, monkeypatch: pytest.MonkeyPatch
