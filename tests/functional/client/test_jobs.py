@@ -76,8 +76,9 @@ def test_an_old_agent_cannot_read_a_run_of_such_jobs(project: Project) -> None:
 
 
 def test_a_plain_run_over_s3_stays_one_that_an_old_agent_can_read(project: Project) -> None:
-    project.store.put("lake/a.txt", b"content")
-    inputs = f"s3://{project.context.bucket}/lake/"
+    lake = f"lake-{project.run}/"
+    project.store.put(f"{lake}a.txt", b"content")
+    inputs = f"s3://{project.context.bucket}/{lake}"
     project.call("prep", "--command", "./job.sh {} {/.}.out", "--inputs", inputs)
     assert json.loads(project.store.get(project.layout.run_json))["v"] == 1
     assert json.loads(entries(project)["a.txt"].model_dump_json(exclude_defaults=True)).keys() == {

@@ -333,12 +333,13 @@ def test_a_corrected_input_is_sent_as_it_is_now_wherever_a_retry_was_cut_off(
 
 
 def test_an_input_in_s3_that_was_corrected_is_known_without_a_prep(project: Project) -> None:
-    project.store.put("lake/a.csv", b"bad")
+    lake = f"lake-{project.run}/"
+    project.store.put(f"{lake}a.csv", b"bad")
     with (project.folder / "parallelize.toml").open("a") as file:
-        file.write(f'inputs = "s3://{project.context.bucket}/lake/"\n')
+        file.write(f'inputs = "s3://{project.context.bucket}/{lake}"\n')
     assert project.call("prep") == 0
     project.finish("a.csv", failed=True, etag=etags(project)["a.csv"])
-    etag = project.store.put("lake/a.csv", b"corrected")
+    etag = project.store.put(f"{lake}a.csv", b"corrected")
     assert project.call("retry") == 0
     assert etags(project) == {"a.csv": etag}
 
