@@ -37,11 +37,13 @@ from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import DecodeError, MissingError
+from parallelize_core.files import files_of
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Part, finished, read_parts
+from parallelize_core.manifest import Entry, Part, finished, read_parts
 from parallelize_core.merge import MERGE
+from parallelize_core.run import Run
 
 LOOK_SECONDS = 0.1
 END_SECONDS = 1800.0
@@ -167,6 +169,7 @@ class Bench:
         self._sender = Sender(
             ThreadedStore(self.store), self.layout, ThreadedQueue(self._queue), set()
         )
+        self._inputs = Run.decode(self.store.get(self.layout.run_json)).input
         self._sent = 1
         self._portion = 2 * plan.agents * plan.slots
         self.journal = Journal()
@@ -180,11 +183,17 @@ class Bench:
         self._ends: list[tuple[float, Kind, Door | None]] = []
         network.watched.results_path = f"/{config.bucket}/{self.layout.results.prefix}"
         network.watched.refused = {
-            f"/{config.bucket}/{self.layout.input.key(key)}": want.refused
-            for key, want in self.expected.items()
-            if want.refused
+            self._path_of(entry): refused
+            for part in self._parts
+            for entry in part.entries
+            if (refused := self.expected[entry.key].refused)
         }
         self.faults.update(network.watched.refused.values())
+
+    def _path_of(self, entry: Entry) -> str:
+        """Return the path of a request for an input, which lies where all runs find it."""
+        ((bucket, key),) = [file.place(self._inputs) for file in files_of(entry)]
+        return f"/{bucket}/{key}"
 
     def calms(self) -> Mapping[Kind, list[float]]:
         """Return for each kind how long after a fault's end the next result was written.
