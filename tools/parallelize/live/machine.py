@@ -6,11 +6,13 @@ commands' own steps, handed in as `Work`.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 from parallelize import bucket as buckets
@@ -20,6 +22,7 @@ from parallelize.fleet.instances import Machine
 from parallelize.live import fleets, queues, watching
 from parallelize.live.trial import Kind, Probe, Seen, Trial
 from parallelize.runs.results import read_results
+from parallelize.runs.shared_inputs import SharedInputs
 from parallelize_core.result import Result
 
 CHECK = "machine"
@@ -77,17 +80,22 @@ class Life:
         self.last = machine
 
 
-def write_project(folder: Path) -> None:
-    """Write the project: three small files, and the command that asks for a token."""
+def write_project(folder: Path, run: str) -> None:
+    """Write the project of a run: three small files, and the command that asks for a token."""
     for name in ("inputs", "env"):
         (folder / name).mkdir()
     for name in INPUTS:
-        (folder / "inputs" / name).write_text(f"{name}\n", encoding="ascii")
+        (folder / "inputs" / name).write_bytes(content_of(name, run))
     script = folder / "env" / "job.py"
     script.write_bytes(files("parallelize.live").joinpath("job.py").read_bytes())
     script.chmod(0o755)
     # So that no folder above has a say.
     (folder / "parallelize.toml").write_text("schema = 1\n", encoding="ascii")
+
+
+def content_of(name: str, run: str) -> bytes:
+    """Return an input as no other run has it, so that the shared upload is this one's to delete."""
+    return f"{name} of {run}\n".encode("ascii")
 
 
 def make_probe(work: Work) -> Probe:
@@ -163,11 +171,14 @@ def judge_end(life: Life) -> Seen:
 
 
 def find_objects(trial: Trial) -> list[str]:
-    """Return the keys of the run's objects in the bucket of the settings."""
+    """Return the keys of the run's objects in the bucket of the settings, its inputs too."""
     context = trial.context
     if not buckets.exists(context.clients.s3, context.bucket):
         return []
-    return [item.key for item in context.store.list(context.layout.root.prefix)]
+    own = {hashlib.sha256(content_of(name, trial.run)).hexdigest() for name in INPUTS}
+    shared = SharedInputs(context.store, context.base).find(own).values()
+    listed = context.store.list(context.layout.root.prefix)
+    return [item.key for item in chain(listed, *shared)]
 
 
 def delete_object(trial: Trial, key: str) -> None:

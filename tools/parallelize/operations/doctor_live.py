@@ -93,9 +93,9 @@ def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal
     Raises UsageError if there is no bucket: what `setup` makes is needed.
     """
     with TemporaryDirectory(prefix="parallelize-live-") as name:
-        folder = Path(name)
-        life.write_project(folder)
-        context = _of_project(open_context(common), folder, local=common.local)
+        folder, run = Path(name), random_name()
+        life.write_project(folder, run)
+        context = _of_project(open_context(common), folder, run, local=common.local)
         if not context.elsewhere and not prep.has_bucket(context):
             raise UsageError(
                 f"the bucket {context.bucket} does not exist",
@@ -105,13 +105,13 @@ def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal
         yield Rehearsal(context, probes, life.KINDS, in_words(MACHINE, context))
 
 
-def _of_project(given: Context, folder: Path, *, local: bool) -> Context:
+def _of_project(given: Context, folder: Path, run: str, *, local: bool) -> Context:
     """Return the context of a project in `folder`: of the settings only the account's hold."""
     account = {f"aws.{name}": value for name, value in given.settings.aws.model_dump().items()}
     resolved = settings.resolve({**account, **life.settings_of(given)}, {}, folder)
     if local:
         resolved = resolved.with_defaults(local_defaults(1), "the local cloud")
-    return Context(resolved, random_name(), given.hint)
+    return Context(resolved, run, given.hint)
 
 
 def in_words(lines: Sequence[str], context: Context) -> list[str]:
