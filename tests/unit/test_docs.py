@@ -20,6 +20,9 @@ TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 SETTING = re.compile(r"^\| `(\w+\.\w+)` \| (`.+?`|-) \|", re.MULTILINE)
 NONE = "-"
 DEFAULTS = Settings()
+EXAMPLES = ROOT / "examples"
+TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"\| (?!what \|)\S.+\|$")
 ROW = re.compile(r"^\| (\d+) \| .+\|$", re.MULTILINE)
 
@@ -92,6 +95,24 @@ def test_each_how_to_guide_is_one_click_away_from_the_readme() -> None:
     listed = re.findall(r"^\| \[([\w-]+\.md)\]", guides, re.MULTILINE)
     tasks = (ROOT / "README.md").read_text().partition("## Find your task")[2].partition("\n## ")[0]
     assert [page for page in listed if f"(docs/{page}" not in tasks] == []
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(PAGES), EXAMPLES / "README.md"], ids=lambda page: page.name
+)
+def test_each_table_of_a_page_begins_with_a_header(page: Path) -> None:
+    tables = TABLE.findall(BLOCK.sub("", page.read_text()))
+    broken = [table for table in tables if not re.match(r"\|.*\n\|[ :|-]+\|\n", table)]
+    assert broken == []
+
+
+def test_each_example_is_listed_and_is_run_by_a_test() -> None:
+    page = (EXAMPLES / "README.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests/e2e").glob("test_*.py"))
+    names = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+    assert [name for name in names if f"| [{name}]({name}) |" not in page] == []
+    used = r'(?:"examples" / "|examples/|example\(shell, "){}["/]'
+    assert [name for name in names if not re.search(used.format(name), tests)] == []
 
 
 def headings(page: Path) -> set[str]:
