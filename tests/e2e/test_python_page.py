@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from tests.e2e.conftest import PROGRAM, REPOSITORY, only_local
 pytestmark = [only_local, pytest.mark.timeout(1200)]
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NEEDS = re.compile(r"# needs (\w+)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def test_every_snippet_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
     for block in BLOCK.findall((REPOSITORY / "docs/python.md").read_text()):
         if block.startswith("#!"):
             write_script(block)
-        elif all(importlib.util.find_spec(module) for module in NEEDS.findall(block)):
+        else:
             exec(compile(block, "docs/python.md", "exec"), names)
 
     means = names["means"]
@@ -50,6 +48,8 @@ def test_every_snippet_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
     assert names["zipped"] == ["oslo.csv"]
     assert [record["mean"] for record in names["records"]] == means
     assert [record["seed"] for record in names["records"]] == list(range(10))
+    assert list(names["frame"]["mean"]) == means
+    assert names["table"].column("mean").to_pylist() == means
 
 
 def write_script(block: str) -> None:

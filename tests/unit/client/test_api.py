@@ -59,6 +59,14 @@ def test_an_output_that_is_no_dictionary_is_the_column_value(tmp_path: Path) -> 
     assert done(tmp_path, "[1, 2]", {}).record()["value"] == [1, 2]
 
 
+def test_outcomes_go_to_pandas_with_a_column_for_whatever_one_of_them_has(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = Outcomes([failed(tmp_path), done(tmp_path, '{"mean": 0.5}', {"n": 1})]).to_pandas()
+    assert list(frame["n"]) == [2, 1]
+    assert pandas.isna(frame["mean"][0])
+    assert frame["mean"][1] == 0.5
+
+
 def test_outcomes_go_to_arrow_with_a_column_for_whatever_one_of_them_has(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     outcomes = Outcomes([failed(tmp_path), done(tmp_path, '{"mean": 0.5}', {"n": 1})])
