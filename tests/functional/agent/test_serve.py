@@ -125,6 +125,17 @@ def test_a_process_that_ends_or_answers_for_another_costs_the_job_in_hand_an_att
     assert len({*processes(bench, keys(6))}) == 2
 
 
+def test_a_process_that_is_killed_is_replaced_and_the_other_slot_keeps_its_own(
+    serving: MakeServing,
+) -> None:
+    kill = 'if job["key"] == "f02" and job["attempt"] == 1: os.kill(os.getpid(), 9)'
+    bench = serving(f"{kill}\n{COPY}")
+    add(bench, keys(20))
+    bench.run()
+    assert [bench.result(key).attempt for key in keys(20)] == [1, 1, 2, *[1] * 17]
+    assert len({*processes(bench, keys(20))}) <= bench.config.slots + 1
+
+
 def test_an_answer_that_comes_twice_is_nobody_else_s(make: MakeBench) -> None:
     bench = one_slot(by_program(make, """
 import json, os, sys
