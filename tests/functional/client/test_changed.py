@@ -460,3 +460,21 @@ def test_with_other_jobs_the_merge_is_left_to_the_workers(merged: Project) -> No
     assert merged.call("prep", "--changed", "redo") == 0
     assert results(merged) == set()
     assert set(sent(merged)) == set(FILES), "it is put on the queue when they are done"
+
+
+def test_a_script_that_the_command_names_by_its_whole_path_counts(
+    project: Project, capsys: Captured
+) -> None:
+    script = project.folder / "elsewhere.sh"
+    script.write_text("one")
+    words = ("--command", f"sh {script}")
+    project.add(*FILES)
+    project.call("prep", *words)
+    for name in FILES:
+        project.finish(name, f"{name}.csv")
+    assert project.call("prep", *words) == 0
+    script.write_text("two")
+    assert project.call("prep", *words) == 2
+    assert "error: 3 finished files are out of date" in capsys.readouterr().err
+    assert project.call("explain", "a.txt", *words) == 0
+    assert "elsewhere.sh changed" in capsys.readouterr().out

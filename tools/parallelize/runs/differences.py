@@ -77,14 +77,15 @@ def _of_files(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
         before, now = old.get(name), new.get(name)
         if before == now:
             continue
+        file = f"{'' if name.startswith('/') else 'environment '}file {shown(name)}"
         if before is None or now is None:
-            yield f"environment file {shown(name)} {'is new' if before is None else 'is gone'}"
+            yield f"{file} {'is new' if before is None else 'is gone'}"
             continue
         (mode, content), (new_mode, new_content) = before.split(), now.split()
         if content != new_content:
-            yield f"environment file {shown(name)} changed"
+            yield f"{file} changed"
         if mode != new_mode:
-            yield f"environment file {shown(name)} has mode {new_mode}, and had {mode}"
+            yield f"{file} has mode {new_mode}, and had {mode}"
 
 
 def between_inputs(old: Entry | None, new: Entry) -> Iterator[str]:

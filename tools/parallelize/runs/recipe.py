@@ -2,7 +2,8 @@
 
 That is the command and what belongs to it, the files in the environment, and how outputs are named.
 What only says where, when, how long or how often is not part of it. Of the environment the content
-and the mode of each file count, and not the bytes of the zip or the times in it.
+and the mode of each file count, and not the bytes of the zip or the times in it. In the local cloud
+programs that the command names by their whole paths count, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,8 @@ _CHUNK_BYTES = 1024 * 1024
 class Recipe(Record):
     """What a recipe consists of: settings by their names in run.json, and files by their paths.
 
-    `files` has the mode of each, in octal, and the SHA-256 of its content.
+    `files` has the mode of each, in octal, and the SHA-256 of its content. A whole path is that of
+    a program beside the environment.
     """
 
     settings: dict[str, Any]
@@ -61,14 +63,15 @@ class Recipe(Record):
         return hashlib.sha256(told.encode()).hexdigest()
 
 
-def recipe_of(run: Run, archive: Path | None) -> Recipe:
-    """Return the recipe of a run with the environment of this zip."""
+def recipe_of(run: Run, archive: Path | None, beside: Mapping[str, str] | None = None) -> Recipe:
+    """Return the recipe of a run with the environment of this zip, and programs `beside` it."""
     exclude: Any = {**dict.fromkeys(NO_PART, True), **_NO_PART_INSIDE}
     # What a later version adds changes no recipe until it is used.
     settings = run.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     if "{run" in run.naming.name:
         settings["name"] = run.name
-    return Recipe(settings=settings, files=dict(_files(archive)) if archive else {})
+    files = dict(_files(archive)) if archive else {}
+    return Recipe(settings=settings, files={**files, **(beside or {})})
 
 
 def _files(archive: Path) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from parallelize.runs.container import choose_image
 from parallelize.runs.input_files import remote_location
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
+from parallelize.runs.named_programs import programs_beside
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
 from parallelize.runs.placeholders import split_template
@@ -139,7 +140,7 @@ def drafted(
         }
         has_number = grammar is not None and grammar.needs_number(command)
         run = run.model_copy(update=update)
-        recipe = recipe_of(run, archive)
+        recipe = recipe_of(run, archive, programs_beside(context))
         run = run.model_copy(update={"recipe": recipe.digest})
         image_archive = chosen.archive if chosen else None
         yield Draft(run, archive, recipe, image_archive, has_number)
