@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from parallelize.operations.run import understood
+from parallelize.options import NOTHING, Work
 from parallelize.runs.inputs import find_inputs
 from parallelize.runs.one_liner import OneLiner, parse, settings_of
 from parallelize_core.errors import UsageError
@@ -45,6 +47,26 @@ def test_what_is_no_such_line_is_told_with_what_one_looks_like(
     with pytest.raises(UsageError, match=what) as caught:
         parse(words)
     assert ":::" in (caught.value.fix or "") or "--inputs" in (caught.value.fix or "")
+
+
+def test_with_a_command_of_its_own_again_is_about_files() -> None:
+    work = Work(inputs="inputs/", command="./job.sh")
+    with understood(("a.txt", "b.txt"), work, NOTHING, again=True) as asked:
+        assert (asked.again, asked.settings) == (("a.txt", "b.txt"), {})
+
+
+def test_with_inputs_alone_again_is_about_all_and_the_words_are_the_command() -> None:
+    with understood(("./job.sh", "{}"), Work(inputs="inputs/"), NOTHING, again=True) as asked:
+        assert (asked.again, asked.settings["run.command"]) == ((), "./job.sh {}")
+
+
+def test_a_command_is_given_once() -> None:
+    work = Work(inputs="inputs/", command="./job.sh")
+    with (
+        pytest.raises(UsageError, match="does not take: b.txt"),
+        understood(("b.txt",), work, NOTHING, again=False),
+    ):
+        pass
 
 
 def test_files_are_those_of_the_folder_in_which_the_line_was_typed(

@@ -98,10 +98,14 @@ class Ended:
 
 @contextmanager
 def understood(words: Sequence[str], work: Work, common: Common, *, again: bool) -> Iterator[Asked]:
-    """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist."""
-    has_inputs = bool(work.inputs or work.grid)
-    named = again and not has_inputs and one_liner.BEFORE_FILES not in words
-    line = one_liner.parse(() if named else words, has_inputs=has_inputs)
+    """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist.
+
+    Raises UsageError for words that mean nothing.
+    """
+    # With inputs and without a command the words are the command; else `again` is about them.
+    is_command = bool(work.inputs or work.grid) and work.command is None
+    named = again and not is_command and one_liner.BEFORE_FILES not in words
+    line = one_liner.parse(() if named else words, has_inputs=is_command)
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
