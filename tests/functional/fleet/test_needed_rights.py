@@ -32,16 +32,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with two inputs, one of which fails, and a command that leaves an output."""
+    """A folder with two inputs, one of which fails, a command that leaves an output, a merge."""
     (tmp_path / "inputs").mkdir()
     (tmp_path / "inputs" / "good.txt").write_text("good")
     (tmp_path / "inputs" / "bad.txt").write_text("bad")
     (tmp_path / "env").mkdir()
     job = tmp_path / "env" / "job.sh"
     job.write_text('#!/bin/sh\ngrep -q good "$1" || exit 65\ncp "$1" out.txt\necho out.txt\n')
-    job.chmod(0o755)
+    merge = tmp_path / "env" / "merge.sh"
+    merge.write_text('#!/bin/sh\ncp "$1" all.txt\necho all.txt\n')
+    for script in (job, merge):
+        script.chmod(0o755)
     (tmp_path / "parallelize.toml").write_text(
         '[run]\nname = "scans"\ncommand = "./job.sh"\nenv = "env/"\n'
+        'then = "./merge.sh"\nthen_partial = true\n'
         'notify = "ana@example.org"\n'
         '[workers]\nami = "stock"\n'
         "[agent]\npoll = 0\ndrain_samples = 1\ndrain_interval = 0\nlease = 30\n"
@@ -106,6 +110,7 @@ def test_the_calls_of_a_whole_run_are_what_the_policies_allow_and_no_less(
         code, _, err = parallelize("clean", "--yes", "--force")
         assert code == 0, err
     assert (project / "out" / "out.txt").read_text() == "good"
+    assert "out.txt" in (project / "out" / "all.txt").read_text()
     objects = [call for call in cleaning if call.service in {"s3", "sqs"}]
     check_exact(policies["submitter"], submitting + fetching + objects, SUBMITTER_SELDOM)
     check_exact(policies["agent"], working, AGENT_SELDOM)

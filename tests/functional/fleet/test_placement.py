@@ -5,6 +5,12 @@ import json
 import pytest
 from tests.strict_aws.rules.market import PlacementScores
 
+from parallelize.context import open_context
+from parallelize.operations.crew import launch_missing
+from parallelize.operations.status import make_reader
+from parallelize.options import Common
+from parallelize.runs.status import status_of
+
 TYPES = "c7i.xlarge,c6i.xlarge,m6i.xlarge"
 
 
@@ -23,6 +29,16 @@ def test_a_spot_launch_says_how_likely_it_is_to_get_its_machines(scans, parallel
     code, _, err = parallelize("launch", "5", "--dry-run", "--run", "scans")
     assert code == 0
     assert "score    9 of 10 for 8 spot machines, by EC2" in err
+
+
+def test_run_says_so_too_before_it_starts_any(scans, account, capsys):
+    context = open_context(Common(run="scans"))
+    launch_missing(context, status_of(make_reader(context).snapshot()))
+    assert (
+        "score    9 of 10 for 2 spot machines, by EC2\n2 workers launched"
+        in capsys.readouterr().err
+    )
+    assert len(account.machines("scans")) == 2
 
 
 def test_the_score_is_in_the_json(scans, parallelize):

@@ -50,6 +50,10 @@ ALLOWED = {
         ("s3:PutObject", f"{OBJECTS}/runs/scans/output/a.csv", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/result/a.txt.json", {}),
         ("s3:PutObject", f"{OBJECTS}/runs/scans/run.json", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/merge.json", {}),
+        ("s3:PutObject", f"{OBJECTS}/runs/scans/merge/0123.jsonl", {}),
+        # Of many failures at once some step back (reporting/pauser.py).
+        ("s3:DeleteObject", f"{OBJECTS}/runs/scans/failed/a.txt", {}),
         ("s3:ListBucket", OBJECTS, {"s3:prefix": "runs/scans/result/"}),
         ("s3:ListBucket", OBJECTS, {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "Parallelize"}),

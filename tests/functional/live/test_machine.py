@@ -43,6 +43,19 @@ def test_a_machine_that_does_nothing_is_ended_after_a_quarter_of_an_hour(
     assert left(account) == []
 
 
+def test_a_bucket_that_keeps_versions_keeps_none_of_a_rehearsal(
+    account, vendors, queues_by_the_clock, transcript
+):
+    s3 = account.client("s3")
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    with with_a_machine(NOTHING) as rehearsal:
+        findings = rehearse(rehearsal, transcript)
+    assert findings[-1].text.startswith("nothing (looked for: ")
+    assert "version of an object" in findings[-1].text
+    found = s3.list_object_versions(Bucket="bucket")
+    assert [*found.get("Versions", ()), *found.get("DeleteMarkers", ())] == []
+
+
 def test_ec2s_reason_for_a_machine_that_it_ends_is_told(
     account, vendors, queues_by_the_clock, transcript
 ):

@@ -1,6 +1,7 @@
 """Buckets as others have made them: versions that stay, and what clean and doctor do about them."""
 
 import json
+from os import urandom
 
 import pytest
 from cfnlint.decode import decode_str
@@ -16,6 +17,7 @@ from parallelize_core.config import AgentConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
 
+MIB = 1024**2
 RUN = ("--run", "scans")
 ONE_ROW = ("--command", "true {1}", "--grid", "x=1", *RUN)
 
@@ -55,6 +57,31 @@ def test_clean_leaves_no_version_behind(versioned, parallelize):
     assert code == 0, err
     assert versions(versioned) == []
     assert "versions" in err
+
+
+def test_clean_leaves_no_version_of_inputs_and_environments_that_only_this_run_has_named(
+    account, parallelize, tmp_path
+):
+    s3 = account.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for folder in ("inputs", "env"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "inputs" / "a.txt").write_text("a")
+    (tmp_path / "env" / "job.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "env" / "large").write_bytes(urandom(2 * MIB))
+    command = ("--env", "env/", "--command", "sh job.sh")
+    kept = [*RUN[:1], "kept"]
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "b.txt").write_text("b")
+    assert parallelize("prep", *command, "--inputs", "kept/", *kept)[0] == 0
+    before = {one["VersionId"] for one in versions(s3)}
+    (tmp_path / "env" / "large").write_bytes(urandom(2 * MIB))
+    assert parallelize("prep", *command, "--inputs", "inputs/", *RUN)[0] == 0
+    code, _, err = parallelize("clean", "--yes", *RUN)
+    assert code == 0, err
+    assert "shared input" in err
+    assert "shared file" in err
+    assert {one["VersionId"] for one in versions(s3)} == before
 
 
 def test_a_dry_run_says_how_many_older_versions_would_go(versioned, parallelize):

@@ -34,7 +34,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
         f"  network  {_network(plan)}",
         *_groups(plan),
         *_quota_lines(plan),
-        *_placement(plan),
+        *describe_placement(plan),
         f"  price    {_price(plan)}",
         *_listed(plan),
         *_waits(plan),
@@ -79,7 +79,7 @@ def _network(plan: LaunchPlan) -> str:
     return "the VPC's default security group; parallelize setup makes a closed one"
 
 
-def _placement(plan: LaunchPlan) -> list[str]:
+def describe_placement(plan: LaunchPlan) -> list[str]:
     """Tell EC2's score, and what makes it better if it is low."""
     if (placement := plan.placement) is None:
         return []

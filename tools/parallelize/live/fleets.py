@@ -149,7 +149,6 @@ def delete_machine(trial: Trial, id_: str) -> None:
 def find_volumes(trial: Trial) -> list[str]:
     """Return the volumes that no machine has."""
     clients = ComputeClients(*map(trial.client, ("ec2", "autoscaling", "cloudwatch")))
-    clients = ComputeClients(*map(trial.client, ("ec2", "autoscaling", "cloudwatch")))
     return list(termination.loose_volumes(clients, trial.names))
 
 

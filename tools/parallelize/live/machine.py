@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
-from itertools import chain
 from pathlib import Path
 
 from parallelize import bucket as buckets
@@ -21,8 +20,10 @@ from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize.live import fleets, queues, watching
 from parallelize.live.trial import Kind, Probe, Seen, Trial
+from parallelize.runs import old_versions
+from parallelize.runs.old_versions import Version
 from parallelize.runs.results import read_results
-from parallelize.runs.shared_inputs import SharedInputs
+from parallelize_core.layout import Location, shared_inputs
 from parallelize_core.result import Result
 
 CHECK = "machine"
@@ -172,13 +173,8 @@ def judge_end(life: Life) -> Seen:
 
 def find_objects(trial: Trial) -> list[str]:
     """Return the keys of the run's objects in the bucket of the settings, its inputs too."""
-    context = trial.context
-    if not buckets.exists(context.clients.s3, context.bucket):
-        return []
-    own = {hashlib.sha256(content_of(name, trial.run)).hexdigest() for name in INPUTS}
-    shared = SharedInputs(context.store, context.base).find(own).values()
-    listed = context.store.list(context.layout.root.prefix)
-    return [item.key for item in chain(listed, *shared)]
+    store = trial.context.store
+    return [item.key for place in _places(trial) for item in store.list(place.prefix)]
 
 
 def delete_object(trial: Trial, key: str) -> None:
@@ -186,9 +182,36 @@ def delete_object(trial: Trial, key: str) -> None:
     trial.context.store.delete([key])
 
 
+def find_versions(trial: Trial) -> list[str]:
+    """Return what a bucket that keeps versions has of them: keys, each behind its version's id."""
+    s3 = trial.context.clients.s3
+    places = _places(trial)
+    if not (places and old_versions.keeps_versions(s3, trial.context.bucket)):
+        return []
+    found = (version for place in places for version in old_versions.find(s3, place))
+    return [f"{version.id} {version.key}" for version in found]
+
+
+def delete_version(trial: Trial, name: str) -> None:
+    """Delete a version of an object for good."""
+    id_, _, key = name.partition(" ")
+    old_versions.delete(trial.context.clients.s3, trial.context.bucket, [Version(key, id_)])
+
+
+def _places(trial: Trial) -> list[Location]:
+    """Return where the run's objects are; nowhere without a bucket."""
+    context = trial.context
+    if not buckets.exists(context.clients.s3, context.bucket):
+        return []
+    contents = (hashlib.sha256(content_of(name, trial.run)).hexdigest() for name in INPUTS)
+    shared = shared_inputs(context.base)
+    return [context.layout.root, *(shared.below(sha256) for sha256 in contents)]
+
+
 KINDS = (
     *fleets.KINDS,
     queues.KIND,
     Kind("object", find_objects, delete_object),
+    Kind("version of an object", find_versions, delete_version),
     *(kind for kind in watching.KINDS if kind.name == "alarm"),
 )

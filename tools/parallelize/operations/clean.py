@@ -34,7 +34,7 @@ from parallelize_core.errors import (
     ParallelizeError,
     UsageError,
 )
-from parallelize_core.layout import RunLayout
+from parallelize_core.layout import RunLayout, shared_by_runs
 from parallelize_core.store import ObjectInfo, Store
 
 GOOD_BYE_SECONDS = 10.0
@@ -185,28 +185,44 @@ def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[Obj
 
 def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
     """Yield the versions of what is deleted; none if the bucket keeps none, or does not tell."""
-    s3, layout = context.clients.s3, context.layout
+    if not _keeps_versions(context):
+        return
+    layout = context.layout
+    for version in old_versions.find(context.clients.s3, layout.root):
+        if not (keep_outputs and version.key.startswith(layout.output.prefix)):
+            yield version
+
+
+def _keeps_versions(context: Context) -> bool:
     try:
-        if not old_versions.keeps_versions(s3, context.bucket):
-            return
+        return old_versions.keeps_versions(context.clients.s3, context.bucket)
     except ParallelizeError as error:
         context.tell(
             f"whether the bucket keeps older versions could not be read ({escape(error.what)})"
         )
-        return
-    for version in old_versions.find(s3, layout.root):
-        if not (keep_outputs and version.key.startswith(layout.output.prefix)):
-            yield version
+        return False
 
 
 def _old_versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
     return (one for one in _versions(context, keep_outputs=keep_outputs) if one.is_old)
 
 
+def _swept_versions(context: Context) -> list[Version]:
+    """Return what a bucket keeps of swept contents: what was swept before, too.
+
+    Markers come last: without its marker an older version would be there again.
+    """
+    if not _keeps_versions(context):
+        return []
+    found = old_versions.find(context.clients.s3, shared_by_runs(context.base))
+    return sorted((one for one in found if one.is_old), key=lambda one: one.marker)
+
+
 def delete_versions(context: Context, *, keep_outputs: bool) -> int:
     """Delete what a bucket keeps of the deleted objects; return the number of versions."""
-    versions = _versions(context, keep_outputs=keep_outputs)
-    return old_versions.delete(context.clients.s3, context.bucket, versions)
+    s3, bucket = context.clients.s3, context.bucket
+    count = old_versions.delete(s3, bucket, _versions(context, keep_outputs=keep_outputs))
+    return count + old_versions.delete(s3, bucket, _swept_versions(context))
 
 
 def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:

@@ -7,7 +7,14 @@ from parallelize.fleet import instances
 from parallelize.fleet.hung import hung
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.plan import plan_launch
-from parallelize.operations.launch import find_queues, make_request, read_facts, start
+from parallelize.fleet.show import describe_placement
+from parallelize.operations.launch import (
+    find_queues,
+    make_request,
+    read_facts,
+    scored,
+    start,
+)
 from parallelize.runs.lane_status import LaneStatus
 from parallelize.runs.record import load_run
 from parallelize.runs.status import RunState, RunStatus
@@ -130,7 +137,9 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
     # A group is told its size, of which it has some already.
     there = members(context) if context.settings.workers.fleet == "persistent" else 0
     request = make_request(context, queues, there + missing)
-    plan = plan_launch(read_facts(context, queues, request), request)
+    plan = plan_launch(scored(context, read_facts(context, queues, request), request), request)
+    for line in describe_placement(plan):
+        context.tell(line.strip())
     outcome = start(plan, context)
     error = outcome.error()
     if error and not outcome.started:
