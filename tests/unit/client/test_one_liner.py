@@ -63,7 +63,7 @@ def test_with_inputs_alone_again_is_about_all_and_the_words_are_the_command() ->
 def test_a_command_is_given_once() -> None:
     work = Work(inputs="inputs/", command="./job.sh")
     with (
-        pytest.raises(UsageError, match="does not take: b.txt"),
+        pytest.raises(UsageError, match=r"does not take: b\.txt"),
         understood(("b.txt",), work, NOTHING, again=False),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Programs of this machine that a command names by their whole paths, as `/home/me/job.py`.
+"""Programs of this machine that a command names by their whole paths, as `/data/job.py`.
 
 Workers of the local cloud find them there. They are in no environment, and what the command makes
 depends on them all the same. What belongs to the system is left out: an update of a shell makes
