@@ -59,6 +59,7 @@ class Machines:
         self.started = 0
         self.killed: set[str] = set()
         self.sick: set[str] = set()
+        self.skewed: set[str] = set()
         self.left_behind: list[Path] = []
 
     @property
@@ -68,8 +69,12 @@ class Machines:
 
     @property
     def healthy(self) -> list[Machine]:
-        """Those on which commands work, and that do not stand still; oldest first."""
-        return [one for one in self.alive if one.id not in self.sick and one.resume_at is None]
+        """Those on which commands work, that do not stand still and whose clock is right.
+
+        The oldest come first. By a wrong clock a worker seems to have been silent for long.
+        """
+        odd = self.sick | self.skewed
+        return [one for one in self.alive if one.id not in odd and one.resume_at is None]
 
     @property
     def sick_alive(self) -> bool:
@@ -94,13 +99,14 @@ class Machines:
             self.sick.add(name)
         variables = [f"AWS_CA_BUNDLE={self._network.authority}"]
         if kind is Kind.SKEWED:
-            variables += self._skewed()
+            self.skewed.add(name)
+            variables += self._set_wrong()
         # As the words of a command: a machine has no variables but its own.
         instance = Instance(facts, folder, door.endpoint, ("env", *variables, *AGENT))
         self._alive[name] = Machine(instance, door, folder)
         return self._alive[name]
 
-    def _skewed(self) -> list[str]:
+    def _set_wrong(self) -> list[str]:
         """Return the variables that put a process's clock off, ahead and behind by turns."""
         library = self._folder / "clock.so"
         if not library.exists():
