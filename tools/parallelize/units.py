@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 import humanize
 
+from parallelize_core.record import MAX_MOMENT
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {
     "": 1, "B": 1,
@@ -113,6 +115,15 @@ def show_duration(seconds: float) -> str:
 def iso(seconds: float) -> str:
     """Return seconds since 1970 as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch(text: str) -> float | None:
+    """Return an ISO 8601 time as seconds since 1970; None if it is none."""
+    try:
+        seconds = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds <= MAX_MOMENT else None
 
 
 def show_size(size: int) -> str:

@@ -316,8 +316,8 @@ def _nothing_made(run: Run, found: Outputs) -> str:
 def moment_apart(least_seconds: int, setbacks: int) -> int:
     """Return after how many seconds a job is done again that met another execution of itself.
 
-    The other has met it, too, and is done again as well: after equal times they would meet once
-    more, and again. So it is left to chance, with more room after each setback.
+    The other one is done again, too. After equal times they would meet once more, so the time is
+    left to chance, with more room after each setback.
     """
     most = max(1, least_seconds) * 2 ** (1 + setbacks)
     chosen = random.uniform(least_seconds, most)  # noqa: S311 - no secret

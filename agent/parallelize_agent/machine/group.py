@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LEAVING = replace(BUSY_GROUP, seconds=60)
-HOLDING = replace(BUSY_GROUP, seconds=20)
 """A machine that shuts down has less time than a person."""
+
+HOLDING = replace(BUSY_GROUP, seconds=20)
+"""Of two such calls, as the machine goes on to leave after them."""
 
 MAX_REPLACED = 3
 """How many unfit machines of a run may be replaced by others."""
-
 
 IN_SERVICE = "InService"
 STATE_PATH = "meta-data/autoscaling/target-lifecycle-state"

@@ -29,6 +29,18 @@ OUT = "put runs/r/output/out"
 RESULT = "put runs/r/result/x.json"
 
 
+class DelayingQueue(FaultyQueue):
+    """Notes for how long jobs are to wait, and lets them be seen at once."""
+
+    def __init__(self, queue: Queue, faults: Faults) -> None:
+        super().__init__(queue, faults)
+        self.delays: list[int] = []
+
+    def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
+        self.delays.append(delay_seconds)
+        super().send(bodies)
+
+
 def run_while(bench: Bench, happens: Callable[[str, Faults, Clock], None]) -> Faults:
     """Run a worker that cannot renew leases; `happens` is told of each call of its store.
 
@@ -153,20 +165,8 @@ def test_executions_that_replace_each_others_outputs_are_done_again_at_different
     assert bench.result("x").worker == "w1"
 
 
-class DelayingQueue(FaultyQueue):
-    """Notes for how long jobs are to wait, and lets them be seen at once."""
-
-    def __init__(self, queue: Queue, faults: Faults) -> None:
-        super().__init__(queue, faults)
-        self.delays: list[int] = []
-
-    def send(self, bodies: Sequence[str], delay_seconds: int = 0) -> None:
-        self.delays.append(delay_seconds)
-        super().send(bodies)
-
-
 @given(st.integers(0, 900), st.integers(0, 9))
-def test_they_wait_for_no_less_than_others_and_no_longer_than_sqs_allows(
+def test_jobs_that_have_met_wait_as_long_as_others_at_least_and_no_longer_than_sqs_allows(
     least: int, setbacks: int
 ) -> None:
     assert least <= moment_apart(least, setbacks) <= MAX_DELAY_SECONDS

@@ -298,13 +298,13 @@ def test_a_changed_input_of_a_finished_job_is_not_sent_unasked(
     assert project.content_of("a.txt") == b"content of a.txt"
 
 
-def test_the_input_of_a_failed_job_may_be_mended(project: Project) -> None:
+def test_the_input_of_a_failed_job_may_be_corrected(project: Project) -> None:
     project.add("a.txt")
     project.call("prep")
     fail(project, "a.txt")
-    (project.folder / "inputs" / "a.txt").write_text("mended")
+    (project.folder / "inputs" / "a.txt").write_text("corrected")
     assert project.call("prep") == 0
-    assert project.content_of("a.txt") == b"mended"
+    assert project.content_of("a.txt") == b"corrected"
     assert parts(project) == [["a.txt"]]
 
 

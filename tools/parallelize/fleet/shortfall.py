@@ -6,7 +6,7 @@ start: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleetErr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -132,65 +132,61 @@ def explain(
     first = next((kind for kind in Reason if kind in by_reason), Reason.CAPACITY)
     found = by_reason.get(first, [])
     message = found[0].message if found else ""
-    if first is Reason.QUOTA:
-        return CapacityError(
-            f"the vCPU quota of {region} is used up; {count}",
-            message,
+    kind, what, fix = _TOLD[first]
+    if first is Reason.MISTAKE and PROFILE in message:
+        fix = "parallelize setup   makes the workers' role"
+    code = found[0].code if found else ""
+    told = what.format(region=region, pools=_pools(found), code=code)
+    why = "this is not your quota" if first is Reason.CAPACITY else message
+    return kind(f"{told}; {count}", why, fix)
+
+
+_TOLD: Mapping[Reason, tuple[type[ParallelizeError], str, str]] = {
+    Reason.QUOTA: (
+        CapacityError,
+        "the vCPU quota of {region} is used up",
+        (
             "parallelize doctor   shows it and what uses it\n"
-            "  more: parallelize doctor --request-quota VCPUS",
-        )
-    if first is Reason.PRICE:
-        return CapacityError(
-            f"the spot price is above your max price; {count}",
-            message,
-            "raise --max-price, add types, or --market on-demand",
-        )
-    return _explain_other(first, region, count, found, message)
-
-
-def _explain_other(
-    first: Reason, region: str, count: str, found: list[_Refused], message: str
-) -> ParallelizeError:
-    if first is Reason.PERMISSION:
-        return AccessError(
-            f"not allowed to start machines; {count}",
-            message,
-            "attach the stack's launcher policy, or use another profile (AWS_PROFILE)",
-        )
-    if first is Reason.THROTTLED:
-        return ServiceError(
-            f"EC2 is refusing calls; {count}", message,
-            "parallelize scale N   in a while starts those that are missing",
-        )  # fmt: skip
-    if first is Reason.MISTAKE:
-        return UsageError(
-            f"EC2 does not accept the launch ({found[0].code}); {count}",
-            message,
-            "parallelize doctor   looks for the cause"
-            if PROFILE not in message
-            else "parallelize setup   makes the workers' role",
-        )
-    return _explain_capacity(first, region, count, found, message)
-
-
-def _explain_capacity(
-    first: Reason, region: str, count: str, found: list[_Refused], message: str
-) -> CapacityError:
-    if first is Reason.ADDRESSES:
-        return CapacityError(
-            f"the subnets have too few free addresses; {count}",
-            message,
-            "aws.subnets with larger ones, or in more zones; or fewer workers",
-        )
-    if first is Reason.VOLUMES:
-        return CapacityError(
-            f"the quota of volumes in {region} is used up; {count}", message, MORE_VOLUMES
-        )
-    return CapacityError(
-        f"AWS has no capacity now for {_pools(found)} in {region}; {count}",
-        "this is not your quota",
+            "  more: parallelize doctor --request-quota VCPUS"
+        ),
+    ),
+    Reason.PRICE: (
+        CapacityError,
+        "the spot price is above your max price",
+        "raise --max-price, add types, or --market on-demand",
+    ),
+    Reason.PERMISSION: (
+        AccessError,
+        "not allowed to start machines",
+        "attach the stack's launcher policy, or use another profile (AWS_PROFILE)",
+    ),
+    Reason.THROTTLED: (
+        ServiceError,
+        "EC2 is refusing calls",
+        "parallelize scale N   in a while starts those that are missing",
+    ),
+    Reason.MISTAKE: (
+        UsageError,
+        "EC2 does not accept the launch ({code})",
+        "parallelize doctor   looks for the cause",
+    ),
+    Reason.ADDRESSES: (
+        CapacityError,
+        "the subnets have too few free addresses",
+        "aws.subnets with larger ones, or in more zones; or fewer workers",
+    ),
+    Reason.VOLUMES: (
+        CapacityError,
+        "the quota of volumes in {region} is used up",
+        MORE_VOLUMES,
+    ),
+    Reason.CAPACITY: (
+        CapacityError,
+        "AWS has no capacity now for {pools} in {region}",
         "add types, wait, or --market on-demand",
-    )
+    ),
+}
+"""What a reason is called, with its kind of error and what to do about it."""
 
 
 def _pools(refusals: Iterable[_Refused]) -> str:

@@ -164,7 +164,7 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
         queues = None
     compute = look(ComputeClients.make(context.session), context.names)
     machines = tuple(machine.id for machine in compute.machines)
-    versions = sum(1 for _ in _old_versions(context, keep_outputs=keep_outputs))
+    versions = _count_old_versions(context, keep_outputs=keep_outputs)
     if not (objects or queues or machines or compute.groups or versions):
         raise _nothing(context)
     alive = live_workers(store, layout, time.time())
@@ -184,16 +184,21 @@ def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[Obj
 
 
 def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
-    """Yield the versions of what is deleted; none if the bucket keeps none, or does not tell."""
-    if not _keeps_versions(context):
-        return
+    """Yield the versions of what is deleted."""
     layout = context.layout
     for version in old_versions.find(context.clients.s3, layout.root):
         if not (keep_outputs and version.key.startswith(layout.output.prefix)):
             yield version
 
 
+def _count_old_versions(context: Context, *, keep_outputs: bool) -> int:
+    if not _keeps_versions(context):
+        return 0
+    return sum(one.is_old for one in _versions(context, keep_outputs=keep_outputs))
+
+
 def _keeps_versions(context: Context) -> bool:
+    """Whether the bucket keeps versions; if it does not tell, that is said, and they stay."""
     try:
         return old_versions.keeps_versions(context.clients.s3, context.bucket)
     except ParallelizeError as error:
@@ -203,23 +208,19 @@ def _keeps_versions(context: Context) -> bool:
         return False
 
 
-def _old_versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
-    return (one for one in _versions(context, keep_outputs=keep_outputs) if one.is_old)
-
-
 def _swept_versions(context: Context) -> list[Version]:
-    """Return what a bucket keeps of swept contents: what was swept before, too.
+    """Return what the bucket keeps of swept contents: what was swept before, too.
 
     Markers come last: without its marker an older version would be there again.
     """
-    if not _keeps_versions(context):
-        return []
     found = old_versions.find(context.clients.s3, shared_by_runs(context.base))
     return sorted((one for one in found if one.is_old), key=lambda one: one.marker)
 
 
 def delete_versions(context: Context, *, keep_outputs: bool) -> int:
     """Delete what a bucket keeps of the deleted objects; return the number of versions."""
+    if not _keeps_versions(context):
+        return 0
     s3, bucket = context.clients.s3, context.bucket
     count = old_versions.delete(s3, bucket, _versions(context, keep_outputs=keep_outputs))
     return count + old_versions.delete(s3, bucket, _swept_versions(context))

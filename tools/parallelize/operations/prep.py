@@ -23,7 +23,7 @@ from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
 from parallelize.operations.redo import redo
-from parallelize.operations.sending import send_inputs, with_stored
+from parallelize.operations.sending import correct_manifest, send_inputs, with_stored
 from parallelize.runs import reuse, superseded
 from parallelize.runs.apart import check_inputs_stay
 from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
@@ -41,7 +41,7 @@ from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, add_corrections
+from parallelize_core.manifest import Entry
 from parallelize_core.store import Store
 
 _PART_TRIES = 10
@@ -116,13 +116,10 @@ def prepare(
         adopt(context)
         copied = changed.copy_same(context, draft.run, same)
         plan = plan.without(_unneeded(context, plan, copied, decision.redo))
-        sent_inputs = send_inputs(context, plan)
-        stored = sent_inputs.versions
+        inputs = send_inputs(context, plan)
+        stored = inputs.versions
         stock_bundle.send(context, bundles)
-        moved = with_stored(plan.moved, stored)
-        moved = [now for now, old in zip(moved, plan.moved, strict=True) if now != old]
-        corrected = [*with_stored(plan.corrected, stored), *moved]
-        add_corrections(store, context.layout, corrected)
+        correct_manifest(store, context.layout, plan, stored)
         entries = with_stored(plan.entries, stored)
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
         renewed = publish(store, context, draft) and known is not None
@@ -137,8 +134,8 @@ def prepare(
         run=context.run,
         inputs=total,
         added=plan.new,
-        uploaded=sent_inputs.files,
-        uploaded_bytes=sent_inputs.bytes,
+        uploaded=inputs.files,
+        uploaded_bytes=inputs.bytes,
         again=sent,
         copied=len(copied),
         environment=environment.identity if environment else "",

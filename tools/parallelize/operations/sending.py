@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parallelize.context import Context
@@ -13,7 +13,9 @@ from parallelize.runs.shared_files import Borrowed
 from parallelize.runs.shared_inputs import SharedInputs
 from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize_core.files import InputFile
-from parallelize_core.manifest import Entry
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, add_corrections
+from parallelize_core.store import Store
 
 
 @dataclass(frozen=True)
@@ -27,26 +29,30 @@ class Sent:
 
 def send_inputs(context: Context, plan: Plan) -> Sent:
     """Send the inputs that are not in S3, and show how far it is."""
-    if not plan.draft.run.shares_inputs:
-        stored = _send(context, plan.uploads)
-        versions = {
-            one.name: InputFile(key=one.name, size=one.size, etag=one.etag) for one in stored
-        }
-        return Sent(versions, len(stored), sum(one.size for one in stored))
+    if plan.draft.run.shares_inputs:
+        return _send_shared(context, plan)
+    stored = _send(context, plan.uploads)
+    versions = {one.name: InputFile(key=one.name, size=one.size, etag=one.etag) for one in stored}
+    return _sent(versions, stored)
+
+
+def _send_shared(context: Context, plan: Plan) -> Sent:
     shared = SharedInputs(context.store, context.base)
     borrowed, lost = _borrow(context, shared, plan)
     uploads = [*plan.uploads, *lost]
-    keys = {one.name: shared.new_key(one.sha256) for one in distinct(uploads)}
-    going = [replace(one, key=keys[one.name]) for one in distinct(uploads)]
-    content_of = {one.name: one.sha256 for one in going}
-    stored = _send(context, going)
-    there = {content_of[one.name]: (keys[one.name], one) for one in stored}
+    going = [replace(one, key=shared.new_key(one.sha256)) for one in distinct(uploads)]
+    stored = {one.name: one for one in _send(context, going)}
+    there = {one.sha256: (one.key, stored[one.name]) for one in going}
     versions = {one.key: one for one in borrowed}
     for upload in uploads:
         key, one = there[upload.sha256]
         versions[upload.name] = InputFile(
             key=upload.name, size=one.size, etag=one.etag, stored=shared.place.relative(key)
         )
+    return _sent(versions, stored.values())
+
+
+def _sent(versions: Mapping[str, InputFile], stored: Collection[Stored]) -> Sent:
     return Sent(versions, len(stored), sum(one.size for one in stored))
 
 
@@ -85,6 +91,15 @@ def with_stored(entries: Iterable[Entry], stored: Mapping[str, InputFile]) -> It
     if isinstance(entries, Entries):
         return entries.with_versions(stored)
     return [_as_stored(entry, stored) for entry in entries]
+
+
+def correct_manifest(
+    store: Store, layout: RunLayout, plan: Plan, stored: Mapping[str, InputFile]
+) -> None:
+    """Correct the lines of jobs whose inputs have changed, or lie elsewhere than they say."""
+    moved = zip(with_stored(plan.moved, stored), plan.moved, strict=True)
+    corrected = with_stored(plan.corrected, stored)
+    add_corrections(store, layout, [*corrected, *(now for now, old in moved if now != old)])
 
 
 def _as_stored(entry: Entry, stored: Mapping[str, InputFile]) -> Entry:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from sys import intern
 
 from parallelize.bulk import get_each
@@ -12,9 +11,9 @@ from parallelize.runs.cache import Cache
 from parallelize.runs.failed import label
 from parallelize.runs.results import decode_result, read_listed
 from parallelize.runs.snapshot import Snapshot
+from parallelize.units import epoch
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import RunLayout
-from parallelize_core.record import MAX_MOMENT
 from parallelize_core.result import Attempt, Cause, Result
 from parallelize_core.store import ObjectInfo, Store
 
@@ -154,15 +153,6 @@ def execution(record: Attempt) -> Execution | None:
         cause=record.cause,
         final=isinstance(record, Result),
     )
-
-
-def epoch(text: str) -> float | None:
-    """Return an ISO 8601 time as seconds since 1970; None if it is none."""
-    try:
-        seconds = datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return seconds if 0 <= seconds <= MAX_MOMENT else None
 
 
 def read_finished(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 
 from parallelize.console import escape
 from parallelize.runs.written import Written
+from parallelize.units import epoch
 from parallelize_core.files import files_of
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
@@ -54,7 +54,7 @@ def _line(run: Run, number: int, entry: Entry, result: Result) -> str:
     cells = (
         number,
         escape(result.worker),
-        f"{_seconds(result.started_at):.3f}",
+        f"{epoch(result.started_at) or 0:.3f}",
         f"{result.usage.seconds:10.3f}",
         entry.size,
         made,
@@ -77,10 +77,3 @@ def command_of(run: Run, entry: Entry) -> str:
         return shlex.join(run.grammar.filled(run.command, given))
     except ValueError:
         return shlex.join(run.command)  # it had no place to be filled, and so has failed
-
-
-def _seconds(moment: str) -> float:
-    try:
-        return datetime.fromisoformat(moment).timestamp()
-    except ValueError:
-        return 0.0
