@@ -32,9 +32,13 @@ LOGIN = ("somebody", "a-password")
 HASHED_LOGIN = "somebody:$2b$05$B6p7Xiq0MSmzHIISHKn0mOGrjw/M60LAlyCioGtPwi/cGav4CArwK\n"
 """The same as htpasswd (bcrypt) has it."""
 
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+"""How what is compressed so begins."""
+
 TOOLS = ("skopeo", "docker-registry", "umoci")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's job")
+needs_zstd = pytest.mark.skipif(not shutil.which("zstd"), reason="this machine has no zstd")
 needs_registry = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in TOOLS),
     reason="tests/install-packages.sh was not run",
@@ -88,6 +92,18 @@ def programs(*names: str) -> list[tuple[tarfile.TarInfo, bytes]]:
     return [entry(name, path.read_bytes(), mode=0o755) for name, path in files.items()]
 
 
+def zstd(content: bytes, *words: str) -> bytes:
+    """Compress something; `words` are options of the program."""
+    command = ("zstd", "--quiet", "--stdout", *words)
+    return subprocess.run(command, input=content, capture_output=True, check=True).stdout
+
+
+def _unpacked(content: bytes) -> bytes:
+    if content[:2] == GZIP:
+        return gzip.decompress(content)
+    return zstd(content, "--decompress") if content[:4] == ZSTD else content
+
+
 @dataclass(frozen=True)
 class Made:
     """An image as an OCI layout in a folder, and its digest."""
@@ -119,7 +135,7 @@ def make_image(
         (blobs / name).write_bytes(content)
         return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(content)}
 
-    plain = [gzip.decompress(one) if one[:2] == b"\x1f\x8b" else one for one in layers]
+    plain = [_unpacked(one) for one in layers]
     told = {
         "architecture": architecture,
         "os": "linux",
@@ -134,7 +150,10 @@ def make_image(
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": put(json.dumps(told).encode(), "application/vnd.oci.image.config.v1+json"),
-        "layers": [put(one, tar + "+gzip" * (one[:2] == b"\x1f\x8b")) for one in layers],
+        "layers": [
+            put(one, tar + "+gzip" * (one[:2] == GZIP) + "+zstd" * (one[:4] == ZSTD))
+            for one in layers
+        ],
     }
     described = put(json.dumps(manifest).encode(), manifest["mediaType"])  # type: ignore[arg-type]
     index = {"schemaVersion": 2, "manifests": [described]}
