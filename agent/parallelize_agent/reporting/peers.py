@@ -61,6 +61,15 @@ class Peers:
         """Return how many jobs the living workers of a lane can do at once."""
         return sum([beat.slots async for beat in self.living() if beat.lane is lane])
 
+    async def job_seconds(self) -> float:
+        """Return how long a job of the run has taken on average, 0.0 if none has ended.
+
+        So far as workers tell, this one as well, and those that have left.
+        """
+        beats = [beat async for beat in self._all()]
+        ended = sum(beat.done + beat.failed for beat in beats)
+        return sum(beat.busy_seconds for beat in beats) / ended if ended else 0.0
+
     async def any_other(self, besides: Collection[str] = ()) -> bool:
         """Whether another worker of this lane lives that is none of `besides`."""
         async for beat in self.beside():
@@ -115,9 +124,13 @@ class Peers:
         return ""
 
     async def _others(self) -> AsyncIterator[Heartbeat]:
+        async for beat in self._all():
+            if beat.worker != self._worker:
+                yield beat
+
+    async def _all(self) -> AsyncIterator[Heartbeat]:
         async for item in self._records.list(self._layout.agents.prefix):
-            beat = await self._read(item.key, item.etag)
-            if beat and beat.worker != self._worker:
+            if beat := await self._read(item.key, item.etag):
                 yield beat
 
     def _stays(self, beat: Heartbeat) -> bool:

@@ -66,5 +66,6 @@ def launch(
         return
     launched = operation.launch(context, plan)
     outcome = launched.outcome
-    conclude(describe_outcome(outcome), outcome.names, launched.as_json, json=json)
+    names = [*outcome.names, *launched.lanes]
+    conclude(describe_outcome(outcome), names, launched.as_json, json=json)
     outcome.check()
