@@ -260,7 +260,7 @@ class ZstdFile(io.RawIOBase):
 
     def _fetched(self) -> bool:
         self._packed = self._file.read(COPY_BYTES)
-        address = ctypes.cast(self._packed, ctypes.c_void_p)
+        address = ctypes.cast(ctypes.c_char_p(self._packed), ctypes.c_void_p)
         self._in = _Buffer(address, len(self._packed), 0)
         return bool(self._packed)
 
