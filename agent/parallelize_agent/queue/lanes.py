@@ -46,7 +46,7 @@ class Tail:
     here meanwhile would be over before a machine is there.
 
     `waiting` counts the messages of a lane; `total` tells how many jobs were sent, and is asked
-    once there are workers for them, or may be. `chance` draws a number from 0 to 1.
+    once there are workers for them, or it is near the end. `chance` draws a number from 0 to 1.
     """
 
     peers: Peers
@@ -79,24 +79,31 @@ class Tail:
 
         No room before the end of the run.
         """
-        slots = await self.peers.slots_in(Lane.STEADY)
-        if not slots and self.start is None:
-            return 0, 0.0
+        if slots := await self.peers.slots_in(Lane.STEADY):
+            return await self._room_there(slots)
+        return (await self._room_ahead(self.start), 1.0) if self.start else (0, 0.0)
+
+    async def _room_there(self, slots: int) -> tuple[int, float]:
         here = await self.waiting(Lane.MAIN)
-        if here.total > TAIL_SHARE * await self.total():
+        if not await self._is_end(here):
             return 0, 0.0
-        there = (await self.waiting(Lane.STEADY)).total
-        if not slots:
-            return await self._wanted() - there, 1.0
+        room = slots - (await self.waiting(Lane.STEADY)).total
         # All workers look, and all see the same room: each leaves to the others what is theirs.
-        room = slots - there
         return room, room / max(1, room, here.visible + here.delayed)
 
-    async def _wanted(self) -> int:
-        """Return for how many jobs machines are to be started."""
-        if self.start is None or await self.peers.job_seconds() < self.start.job_seconds:
+    async def _room_ahead(self, start: SteadyStart) -> int:
+        past = await self.peers.past()
+        if not past.ended or past.busy_seconds / past.ended < start.job_seconds:
             return 0
-        return self.start.workers
+        here = await self.waiting(Lane.MAIN)
+        # How many were sent takes a request for each part of the manifest, of each worker.
+        is_far = here.total > 2 * TAIL_SHARE * (past.ended + here.total)
+        if is_far or not await self._is_end(here):
+            return 0
+        return start.workers - (await self.waiting(Lane.STEADY)).total
+
+    async def _is_end(self, here: QueueCounts) -> bool:
+        return here.total <= TAIL_SHARE * await self.total()
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -22,6 +23,14 @@ ALL_SENT_DONE = "every job that was sent has its result"
 
 MOST_ASKED = 20
 """Workers whose peaks of memory are looked at: they do the same work, and each look costs."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """How many jobs of the run have ended, and how long commands ran in all."""
+
+    ended: int
+    busy_seconds: float
 
 
 class Peers:
@@ -61,14 +70,11 @@ class Peers:
         """Return how many jobs the living workers of a lane can do at once."""
         return sum([beat.slots async for beat in self.living() if beat.lane is lane])
 
-    async def job_seconds(self) -> float:
-        """Return how long a job of the run has taken on average, 0.0 if none has ended.
-
-        So far as workers tell, this one as well, and those that have left.
-        """
+    async def past(self) -> Past:
+        """Return what all workers tell of the jobs that have ended, those that have left, too."""
         beats = [beat async for beat in self._all()]
         ended = sum(beat.done + beat.failed for beat in beats)
-        return sum(beat.busy_seconds for beat in beats) / ended if ended else 0.0
+        return Past(ended, sum(beat.busy_seconds for beat in beats))
 
     async def any_other(self, besides: Collection[str] = ()) -> bool:
         """Whether another worker of this lane lives that is none of `besides`."""

@@ -137,7 +137,9 @@ def test_a_group_of_a_lane_follows_that_lanes_queue_from_zero(account, lanes, ca
 
 
 def test_with_a_group_that_follows_the_queue_each_lane_has_one_from_zero(account, lanes, call):
-    code, out, said = call("launch", "3", "--fleet", "persistent", "--autoscale")
+    words = ("launch", "3", "--fleet", "persistent", "--autoscale")
+    assert "lanes    large, steady: a group for each" in call(*words, "--dry-run")[2]
+    code, out, said = call(*words)
     names = [Names("scans").of_lane(lane).group for lane in Lane]
     assert (code, out.split()) == (0, names), said
     groups = account.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]

@@ -70,6 +70,7 @@ class End:
     broken: bool = False
     start: SteadyStart | None = None
     job_seconds: float = 0.0
+    ended: int = 980
     drawn: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,7 +83,7 @@ class End:
             store.put(LAYOUT.heartbeat("s"), beat.encode())
         own = Heartbeat(
             worker="w", state=WorkerState.BUSY, started=0, seen=0, interval_seconds=30, slots=2,
-            done=3, failed=1, busy_seconds=4 * self.job_seconds,
+            done=self.ended, busy_seconds=self.ended * self.job_seconds,
         )  # fmt: skip
         store.put(LAYOUT.heartbeat("w"), own.encode())
         peers = Peers(AsyncInMemoryStore(store), LAYOUT, "w", lambda: 0.0)
@@ -98,6 +99,9 @@ class End:
 
     async def _total(self) -> int:
         return 1000
+
+    async def refuse(self) -> int:
+        raise AssertionError("the jobs that were sent are counted")
 
     def take(self, times: int) -> int:
         """Return how many of the jobs go to the steady lane."""
@@ -145,6 +149,18 @@ def test_no_more_wait_for_a_machine_than_are_started() -> None:
     start = SteadyStart(workers=2, job_seconds=600)
     assert End(10, slots=0, waiting=2, job_seconds=600, start=start).take(9) == 0
     assert End(11, slots=0, job_seconds=600, start=start).take(9) == 0, "it is not the end yet"
+
+
+def test_jobs_are_not_counted_while_many_are_left() -> None:
+    """Each worker would ask for each part of the manifest, all the time."""
+    end = End(30, slots=0, job_seconds=600, start=SteadyStart(workers=2, job_seconds=600))
+    end.tail.total = end.refuse
+    assert end.take(9) == 0
+
+
+def test_nothing_is_asked_of_queues_while_jobs_are_short() -> None:
+    end = End(10, slots=0, job_seconds=599, start=SteadyStart(workers=2, job_seconds=600))
+    assert (end.take(9), end.asked) == (0, [])
 
 
 def test_nothing_waits_for_a_machine_that_nobody_starts() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,16 +94,21 @@ def launch(context: Context, plan: LaunchPlan) -> Launched:
     plan = await_price(context, plan)
     waited = time.monotonic() - began
     outcome = carry_out(plan, context)
-    follows = context.lane is Lane.MAIN and outcome.group and plan.request.autoscale
-    return Launched(plan, outcome, waited, tuple(_follow_lanes(context)) if follows else ())
+    return Launched(plan, outcome, waited, tuple(_follow(context, lanes_beside(context, plan))))
 
 
-def _follow_lanes(context: Context) -> Iterator[str]:
+def lanes_beside(context: Context, plan: LaunchPlan) -> tuple[Lane, ...]:
+    """Return the lanes for which there is to be a group, too: beside one that follows the queue."""
+    follows = context.lane is Lane.MAIN and plan.group and plan.request.autoscale
+    return context.lanes if follows else ()
+
+
+def _follow(context: Context, lanes: Sequence[Lane]) -> Iterator[str]:
     """Let a group of its own follow the queue of each lane, from zero; go through their names.
 
     What is refused is told: the workers for all jobs are on their way.
     """
-    for lane in context.lanes:
+    for lane in lanes:
         beside = context.beside(lane)
         try:
             outcome = carry_out(make_plan(beside), beside)

@@ -18,8 +18,8 @@ from parallelize_core.errors import UsageError
 def agent_config(context: Context, queues: Queues, *, watched: bool = False) -> AgentConfig:
     """Return what an agent of the run has to know. It holds no secret.
 
-    If the run is `watched`, whoever does it starts workers for the lanes in which jobs wait; so
-    does a group that follows the queue.
+    `watched` says that workers are started for the lanes in which jobs wait, as long as somebody
+    looks; a group that follows the queue does so by itself.
     """
     workers = context.settings.workers
     starts = watched or (workers.fleet == "persistent" and workers.autoscale)
