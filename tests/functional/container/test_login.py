@@ -36,7 +36,7 @@ from tests.functional.container.images import (
 )
 
 from parallelize_agent.container.pull import Puller
-from parallelize_agent.machine.instance import Instance
+from parallelize_agent.machine.metadata import Instance
 from parallelize_agent.services import opener
 from parallelize_core.charges import RequestCounts
 from parallelize_core.container_image import Image
