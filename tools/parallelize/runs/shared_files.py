@@ -54,7 +54,9 @@ def shared_files(
             version = as_version(shared, item.key, one)
             borrowed.append(Borrowed(version, file))
         else:
-            version = InputFile(key=item.key, size=content.size, etag=content.etag)
+            version = InputFile(
+                key=item.key, size=content.size, etag=content.etag, sha256=content.sha256
+            )
             uploads.append(file)
         versions.append(version)
     return SharedFiles(tuple(versions), tuple(borrowed), tuple(uploads))

@@ -20,7 +20,7 @@ from itertools import islice
 
 from parallelize.transfers import in_parallel
 from parallelize_core.errors import DecodeError
-from parallelize_core.files import STORED
+from parallelize_core.files import CHECKSUM, STORED
 from parallelize_core.layout import Location, RunLayout, shared_by_runs, shared_inputs
 from parallelize_core.store import ObjectInfo, Store
 
@@ -39,7 +39,7 @@ LISTED_CONTENTS = 100_000
 MAX_LIST_BYTES = 64 * 1024 * 1024
 """Unpacked; a list that is made has a tenth of it."""
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+_SHA256 = re.compile(CHECKSUM)
 
 _UPLOAD = re.compile(STORED)
 
