@@ -359,7 +359,7 @@ def test_scripts_beside_that_commands_name_are_the_environment(
     monkeypatch.setenv("PARALLELIZE_RUN_THEN", "sh merge.sh")
     assert project.call("prep", "--command", "python3 job.py {} --by=table.csv") == 0
     assert sent_with(project) == {"job.py", "merge.sh"}
-    assert "names what is here" not in capsys.readouterr().err
+    assert "the command names what is not" not in capsys.readouterr().err
 
 
 def test_a_changed_script_of_an_interpreter_counts(project: Project) -> None:
@@ -379,7 +379,7 @@ def test_data_that_a_command_names_is_not_sent_and_that_is_said(
     assert project.call("prep", "--command", "python3 job.py {} table.csv") == 0
     assert sent_with(project) == {"job.py"}
     told = capsys.readouterr().err
-    assert "here and not sent, so jobs do not find it: table.csv" in told
+    assert "the command names what is not sent: table.csv\n  jobs do not find it" in told
     assert "--env FOLDER" in told
 
 
@@ -390,7 +390,8 @@ def test_a_script_beside_an_environment_is_said_not_to_be_in_it(
     project.write_script("#!/bin/sh\n")
     (project.folder / "job.py").write_text("")
     assert project.call("prep", "--command", "python3 job.py {}") == 0
-    assert "not in the environment env/, so jobs do not find it: job.py" in capsys.readouterr().err
+    told = "the command names what is not in the environment env/: job.py"
+    assert told in capsys.readouterr().err
     (project.folder / "env" / "job.py").write_text("")
     assert project.call("prep", "--command", "python3 job.py {}") == 0
     assert "jobs do not find it" not in capsys.readouterr().err

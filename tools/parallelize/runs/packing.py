@@ -148,8 +148,8 @@ def _tell_left_behind(context: Context, packing: Packing | None) -> None:
     if named:
         listed = some(named).replace("\n", ", ")
         where = f"in the environment {escape(run.env)}" if run.env else "sent"
-        say(f"the command names what is here and not {where}, so jobs do not find it: {listed}\n"
-            "  what they need, scripts aside, goes into a folder: --env FOLDER")  # fmt: skip
+        fix = f"put it into {escape(run.env)}" if run.env else "put it into a folder, --env FOLDER"
+        say(f"the command names what is not {where}: {listed}\n  jobs do not find it: {fix}")
 
 
 def _check_none(context: Context) -> None:
