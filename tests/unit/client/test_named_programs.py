@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.named_programs import (
-    files_beside,
-    named_programs,
-    scripts_beside,
-    words_of,
-)
+from parallelize.runs.packing import files_beside, scripts_beside
+from parallelize.runs.placeholders import words_of
+from parallelize.runs.recipe import named_programs
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +108,7 @@ def test_scripts_beside_are_those_that_a_command_names(
         ('job.py "$1"; job.py | python3 job.py', ["job.py"]),
         ('job.py "$1" && (job.py) || job.py 2>job.py', []),
         ('python3 new.py "$1"&& ./job.py x', ["new.py", "job.py"]),
+        ("python3 '' job.py \"\" ''", ["job.py"]),
     ],
 )
 def test_in_a_line_for_a_shell_operators_end_words_and_what_is_written_is_none(

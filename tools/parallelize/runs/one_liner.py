@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parallelize.console import escape
-from parallelize.runs.named_programs import scripts_beside, words_of
-from parallelize.runs.placeholders import as_text, named_columns, split_template
+from parallelize.runs.packing import scripts_beside
+from parallelize.runs.placeholders import as_text, named_columns, split_template, words_of
 from parallelize_core.errors import UsageError
 from parallelize_core.template import Given
 

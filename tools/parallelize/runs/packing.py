@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +29,18 @@ from parallelize.runs.environment_zip import (
     zip_remarks,
 )
 from parallelize.runs.locking import FOLDERS, Locked, check_locked, lock
-from parallelize.runs.named_programs import files_beside, scripts_beside, words_of
 from parallelize.runs.own_files import products, with_paths
-from parallelize.runs.shell_words import program_of
+from parallelize.runs.placeholders import program_of, words_of
+from parallelize.runs.recipe import SCRIPTS
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Dependencies
 
 _LIST_ENDINGS = {".py", ".toml", ".lock", ".txt", ".in", ".yml", ".yaml"}
 _MAX_LIST_BYTES = 16 * 1024 * 1024
+
+_STARTED = (b"#!", b"\x7fELF")
+"""How a file begins that can be started. Its mode does not say so on every disk."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,36 @@ def _words(context: Context) -> list[str]:
     run = context.settings.run
     texts = ((run.command, run.shell), (run.then, run.shell), (run.setup, False))
     return [word for text, shell in texts for word in words_of(text or "", shell=shell)]
+
+
+def files_beside(folder: Path, words: Iterable[str]) -> list[str]:
+    """Return which files in a folder words name, as they are called from there."""
+    names = dict.fromkeys(posixpath.normpath(word) for word in words if word[:1] != "/")
+    return [name for name in names if name[:3] != "../" and _is_file(folder / name)]
+
+
+def scripts_beside(folder: Path, words: Iterable[str]) -> list[str]:
+    """Return which of `files_beside` are scripts or programs, by their endings or first bytes.
+
+    Data is none: what a command names may be what it writes.
+    """
+    return [name for name in files_beside(folder, words) if _is_program(folder / name)]
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a word may be a whole program, and so no name
+        return path.is_file()
+    return False
+
+
+def _is_program(path: Path) -> bool:
+    if path.suffix in SCRIPTS:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(_STARTED)
+    except OSError:
+        return False
 
 
 def _tell_left_behind(context: Context, packing: Packing | None) -> None:
