@@ -31,7 +31,7 @@ def test_a_run_whose_workers_all_die_at_once_ends_and_says_so(
     assert "no worker has reported" in said
     assert "parallelize local status" in said
     assert "report:    " in said
-    assert "Nothing has ended yet" in (project / "project-report.html").read_text()
+    assert "No results yet" in (project / "project-report.html").read_text()
 
 
 def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(

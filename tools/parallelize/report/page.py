@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from parallelize.console import escape
+from parallelize.console import escape, shown
 from parallelize.report.data import (
     Cost,
     File,
@@ -54,8 +54,8 @@ SLOWEST = 10
 VERDICTS = {
     RunState.DRAINED: ("good", "Every file has succeeded"),
     RunState.FAILED: ("bad", "Finished, and some files have failed"),
-    RunState.RUNNING: ("going", "The run is still going on"),
-    RunState.IDLE: ("bad", "Not finished, and no worker is alive"),
+    RunState.RUNNING: ("going", "Still running"),
+    RunState.IDLE: ("bad", "Not finished, but no worker is alive"),
 }
 
 
@@ -138,6 +138,7 @@ def environment(*packages: str) -> Environment:
         "seconds": show_seconds,
         "size": show_size,
         "plural": plural,
+        "short": shown,
         "usd": show_usd,
         "together": together,
     }
@@ -153,7 +154,7 @@ def _harmless(value: Any) -> Any:
 def tiles(report: Report, hint: str) -> Iterator[Tile]:
     """Yield the figures of the headline."""
     status = report.status
-    share = f" · {math.floor(100 * status.done / status.total)} %" if status.total else ""
+    share = f" · {math.floor(100 * status.done / status.total)}%" if status.total else ""
     yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}{share}")
     yield Tile("failed", f"{status.failed:,}", f"parallelize retry{hint}" * bool(status.failed))
     yield Tile("left", f"{status.left:,}", _left_note(report))

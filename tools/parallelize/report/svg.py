@@ -164,7 +164,7 @@ def histogram(seconds: Sequence[float], p50: float, p95: float) -> str:
     parts = [
         *levels(max(counts), y),
         *_bins(edges, counts, y),
-        *_rules([("median", p50), ("95 %", p95)], edges, top, y(0)),
+        *_rules([("median", p50), ("p95", p95)], edges, top, y(0)),
     ]
     return picture(top + height + 24, "Seconds per file", parts)
 
