@@ -1,4 +1,4 @@
-"""The circuit breaker: when so much fails that it is better to stop the run and to look."""
+"""The circuit breaker: when so many jobs fail that the run should stop for a person to look."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Progress:
     """Jobs of a run: in all, with a result, failed; `forgiven` failures do not count any more.
 
     `in_vain` has the jobs with a charged attempt that failed since the run was last resumed,
-    whether or not they are tried again; it is only of interest while nothing has succeeded.
+    whether or not they are tried again; it matters only while nothing has succeeded.
     """
 
     total: int

@@ -132,7 +132,7 @@ class WireStore:
     def copy_from(
         self, source: Source, key: str, metadata: Mapping[str, str] | None = None
     ) -> str | None:
-        """Copy a version of an object to a key at which there is none, without its metadata."""
+        """Copy a version of an object to a key without an object, without its metadata."""
         return self._rare.copy_from(source, key, metadata)
 
 

@@ -248,7 +248,9 @@ def test_every_attempt_is_told_with_its_worker_and_how_it_ended() -> None:
     ]
     text = Page(page.log_page("scans", "a", records, "")).text
     assert [f"Attempt {number}" in text for number in (1, 2, 3)] == [True, True, False]
-    assert all(told in text for told in ("i-8", "exit 1", "i-9", "done", "The command printed nothing"))
+    assert all(
+        told in text for told in ("i-8", "exit 1", "i-9", "done", "The command printed nothing")
+    )
 
 
 def test_the_list_of_runs_leads_to_each_and_says_who_works_on_it() -> None:

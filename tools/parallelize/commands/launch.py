@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, conclude, say, show_plan
+from parallelize.console import answer, conclude, show_plan
 from parallelize.options import (
     AS_SET,
     NOTHING,
@@ -60,9 +60,7 @@ def launch(
     plan = operation.make_plan(context, below=when_below, force=force)
     if dry_run:
         show_plan(describe_plan(plan))
-        say("nothing was created")
-        if json:
-            answer_json(plan_as_json(plan))
+        conclude(["nothing was created"], (), lambda: plan_as_json(plan), json=json)
         return
     launched = operation.launch(context, plan)
     outcome = launched.outcome
