@@ -83,7 +83,7 @@ class WireStore:
         store = clients.store(self.bucket)
         return await asyncio.gather(*(_get(store, key) for key in keys))
 
-    # What is rare.
+    # Rare calls.
 
     def get(self, key: str) -> bytes:
         """Return a small object's content."""

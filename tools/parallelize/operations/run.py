@@ -85,7 +85,7 @@ class Ended:
     @property
     def exit_code(self) -> int:
         """0 if every file has succeeded and arrived."""
-        # One file is somebody's first try, and `check` says more of it; many are a result.
+        # One file is a first try, for which `check` says more; many are a real run.
         doubtful = self.status.silent.count > 0 and self.status.total > 1
         all_well = self.status.state is RunState.DRAINED and self.complete and not doubtful
         return 0 if all_well else SOME_FAILED
@@ -102,7 +102,8 @@ def understood(words: Sequence[str], work: Work, common: Common, *, again: bool)
 
     Raises UsageError for words that mean nothing.
     """
-    # With inputs and without a command the words are the command; else `again` is about them.
+    # With inputs and without a command, the words are the command; else they are the files of
+    # --again.
     is_command = bool(work.inputs or work.grid) and work.command is None
     named = again and not is_command and one_liner.BEFORE_FILES not in words
     line = one_liner.parse(() if named else words, has_inputs=is_command)
@@ -266,13 +267,13 @@ def _await_shutdown(context: Context, seconds: float) -> int:
 
 
 def _end_workers(context: Context) -> None:
-    # A second ctrl-C may cut the wait short, but leaves no worker that nobody has told.
+    # A second ctrl-C may cut the wait short, but only after every worker was told to stop.
     with unheard_interrupts():
         context.tell("stopping the local workers; they return their files to the queue")
         ec2 = context.client("ec2")
         instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
-    # They hand back what they hold, so that the next command need not wait for their leases.
-    # As they report: the emulated EC2 calls them terminated before they have left.
+    # They hand back their files, so that the next command need not wait for their leases. Trust
+    # their reports: the emulated EC2 calls them terminated before they have left.
     reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS
     while status_of(reader.snapshot()).alive and time.monotonic() < deadline:
         time.sleep(LOCAL_INTERVAL_SECONDS)

@@ -160,7 +160,7 @@ def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
 
 
 def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
-    # A VPC that was given by --set holds, until the settings name subnets.
+    # A VPC that was given by --set stays until the settings name subnets.
     if "VpcId" in told and not context.settings.aws.subnets:
         return {}
     subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
@@ -168,7 +168,7 @@ def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
 
 
 def _volume_key(context: Context) -> dict[str, str]:
-    # One that could not be read now keeps its previous value.
+    # If it cannot be read now, it keeps its previous value.
     key = find_volume_key(context)
     return {} if key is None else {KEY: key}
 

@@ -116,7 +116,7 @@ def render(report: Report, hint: str = "") -> str:
 @cache
 def environment(*packages: str) -> Environment:
     """Return what renders the templates that lie in these packages, all names made harmless."""
-    # Only now: most commands only say in their help that there is a page.
+    # Imported only now: most commands only mention the page in their help.
     from jinja2 import (  # noqa: PLC0415
         ChoiceLoader,
         Environment,
@@ -217,7 +217,7 @@ def charts(report: Report) -> Charts:
     if report.seconds:
         times = command_seconds(report.found.results.values())
         seconds = histogram(times, report.seconds.p50, report.seconds.p95)
-    # All of it is made by `svg`, which escapes the names in it.
+    # `svg` makes all of it, and escapes the names in it.
     return Charts(*map(Markup, (finished, lanes, seconds)))
 
 
