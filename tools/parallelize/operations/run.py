@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,10 +97,13 @@ class Ended:
 
 
 @contextmanager
-def understood(words: Sequence[str], work: Work, common: Common, *, again: bool) -> Iterator[Asked]:
+def understood(
+    words: Sequence[str], work: Work, common: Common, *, again: bool, dry_run: bool = False
+) -> Iterator[Asked]:
     """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist.
 
-    Raises UsageError for words that mean nothing.
+    After a dry run, no local cloud is left that did not run before. Raises UsageError for words
+    that mean nothing.
     """
     # With inputs and without a command, the words are the command; else they are the files of
     # --again.
@@ -109,8 +112,20 @@ def understood(words: Sequence[str], work: Work, common: Common, *, again: bool)
     line = one_liner.parse(() if named else words, has_inputs=is_command)
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
-    with one_liner.settings_of(line) as settings:
+    left = _no_cloud_left() if dry_run else nullcontext()
+    with one_liner.settings_of(line) as settings, left:
         yield Asked(common, settings, (words if named else ()) if again else None)
+
+
+@contextmanager
+def _no_cloud_left() -> Iterator[None]:
+    """Stop a local cloud that the block has started."""
+    found = local_cloud.attach()
+    try:
+        yield
+    finally:
+        if found is None and (started := local_cloud.attach()):
+            local_cloud.stop(started)
 
 
 def run(
