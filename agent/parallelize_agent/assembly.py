@@ -258,7 +258,8 @@ class Assembly:
         queues = {**self.lane_queues, self.config.lane: self.queue}
         lanes = Lanes(self.config.lane, queues)
         if self.instance.market == "spot":
-            lanes.watch_tail(self._peers, lambda: count_sent(self._rare, self.config.layout))
+            start, layout = self.config.steady_start, self.config.layout
+            lanes.watch_tail(self._peers, lambda: count_sent(self._rare, layout), start)
         return lanes
 
     @cached_property

@@ -18,5 +18,8 @@ class Lane(StrEnum):
     """
 
 
+TAIL_SHARE = 0.01
+"""The last jobs of a run, of all: for those an interruption delays the end of everything."""
+
 EXTRA = (Lane.LARGE, Lane.STEADY)
 """The lanes that a run has only if its settings name them."""

@@ -48,7 +48,7 @@ def launch(
     the wait.
     """
     from parallelize.context import open_context
-    from parallelize.fleet.show import describe_outcome, describe_plan, plan_as_json
+    from parallelize.fleet.show import describe_outcome, plan_as_json
     from parallelize.operations import launch as operation
 
     operation.check_count(count)
@@ -59,10 +59,11 @@ def launch(
         return
     plan = operation.make_plan(context, below=when_below, force=force)
     if dry_run:
-        show_plan(describe_plan(plan))
+        show_plan(operation.planned(context, plan))
         conclude(["nothing was created"], (), lambda: plan_as_json(plan), json=json)
         return
     launched = operation.launch(context, plan)
     outcome = launched.outcome
-    conclude(describe_outcome(outcome), outcome.names, launched.as_json, json=json)
+    names = [*outcome.names, *launched.lanes]
+    conclude(describe_outcome(outcome), names, launched.as_json, json=json)
     outcome.check()

@@ -76,7 +76,7 @@ class LaneStarter:
 
     def _start(self, status: RunStatus, one: LaneStatus) -> None:
         try:
-            launch_missing(self._context.in_lane(one.lane), status)
+            launch_missing(self._context.beside(one.lane), status)
         except ParallelizeError as error:
             self._given_up.add(one.lane)
             self._context.tell(f"no workers for the {one.lane} lane: {error}")
@@ -134,7 +134,7 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
     queues = find_queues(context)
     # A group gets its total size, which includes its current workers.
     there = members(context) if context.settings.workers.fleet == "persistent" else 0
-    request = make_request(context, queues, there + missing)
+    request = make_request(context, queues, there + missing, watched=True)
     plan = plan_launch(scored(context, read_facts(context, queues, request), request), request)
     for line in describe_placement(plan):
         context.tell(line.strip())
