@@ -59,7 +59,7 @@ class DecodeError(UsageError):
 class SetupError(UsageError):
     """A worker cannot be made ready for the run's jobs: a set-up has failed, or takes too long.
 
-    It is no job's fault, and restarting the worker would only repeat it.
+    No job is at fault, and restarting the worker would only repeat it.
     """
 
 
