@@ -1,8 +1,8 @@
-"""Zip files from outside: looked at whole before a single byte is written.
+"""Untrusted zip files: the whole directory is checked before a single byte is written.
 
-Refused: names that lead out of the folder (zip slip), links that do, encrypted entries, two
-entries of one name, special files, and more bytes than the caller allows, whatever the zip's
-own directory says about them (zip bombs).
+Refused are names and links that lead out of the folder (zip slip), encrypted entries, two entries
+of one name, special files, and more bytes than the caller allows, whatever the zip's own directory
+says (zip bombs).
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> 
 
 
 def _leads_out(name: str, target: str) -> bool:
-    # Only at its start may a target go up: there it goes up from a real folder. After a part
-    # that may itself be a link, ".." can lead anywhere, whatever the letters say.
+    # A target may go up only at its start, where it goes up from a real folder. After a part that
+    # may itself be a link, ".." can lead anywhere.
     parts = target.split("/")
     ups = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
     return target.startswith("/") or ".." in parts[ups:] or ups > name.count("/")

@@ -1,4 +1,4 @@
-"""Buckets and queues for an event loop; importing it does not import botocore, which takes long."""
+"""Buckets and queues for an event loop; importing this does not import botocore, which is slow."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import botocore.session
 
 FILE_THREADS = 4
-"""Read, write and hash the files of all stores: as many as disks and cores bear."""
+"""Threads that read, write and hash the files of all stores, as many as disks and cores can use."""
 
 RARE_THREADS = 2
-"""Make the rare calls of all stores."""
+"""Threads that make the rare calls of all stores."""
 
 
 class AsyncClients:
-    """Makes stores and queues; is made, used and closed in a running loop.
+    """Makes stores and queues. Create, use and close it in a running loop.
 
-    The hot calls go over connections of its own, the rare ones through botocore in threads. Nothing
-    is looked up or fetched before the first call, and no session is opened that nothing needs.
+    Frequent calls use its own connections, rare ones go through botocore in threads. It looks up
+    and fetches nothing before the first call, and opens no session that nothing needs.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class AsyncClients:
     ) -> Self:
         """Make them for a region, or for the one that the environment or the profile names.
 
-        All that they send is counted in `counts`. `metadata` reads from the metadata service of
+        `counts` counts everything that they send. `metadata` reads from the metadata service of
         this machine, if there is one. botocore is imported only if something needs it: see
         `parallelize_core.transport.plain`.
         """
@@ -104,7 +104,7 @@ class AsyncClients:
                 self._parts,
                 self._terms,
             )
-            # Threads ask, too, and all of them have to get the same one.
+            # Threads call this, too, and all of them have to get the same one.
             self._stores.setdefault(bucket, made)
         return self._stores[bucket]
 
@@ -133,7 +133,7 @@ class AsyncClients:
         return ThreadStore(self.store(bucket), self._loop, lambda: self.boto_store(bucket))
 
     def boto_store(self, bucket: str) -> Store:
-        """Return a bucket for what is rare, and may block."""
+        """Return a bucket for rare calls, which may block."""
         from parallelize_core.boto_store import S3Store  # noqa: PLC0415 - it imports botocore
 
         return S3Store(self._s3, bucket, self._files)
@@ -148,7 +148,7 @@ class AsyncClients:
 
 
 class _Opened:
-    """A session of botocore's that is made when it is first asked for, in whichever thread."""
+    """A botocore session that is made at its first use, in any thread."""
 
     def __init__(self, region: str | None, terms: Terms) -> None:
         self._region = region

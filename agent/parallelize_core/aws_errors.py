@@ -1,4 +1,4 @@
-"""What goes wrong on the way to AWS, as errors of our tree, in words for the person who has to act.
+"""Errors on the way to AWS, translated into our tree, in words for the person who has to act.
 
 `parallelize_core.translated` uses it, and does not import botocore before something is raised.
 """
@@ -32,7 +32,7 @@ _IDENTITY_CODES = {
     "InvalidToken", "OptInRequired", "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _CLOCK_WORDS = ("Signature expired", "Signature not yet current")
-"""What most services say of a request from another time, under the code of a wrong signature.
+"""What most services say of a request with a wrong time, with the code of a wrong signature.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 """
@@ -68,11 +68,11 @@ _NEVER_SENT_ERRORS = (
     aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ProxyConnectionError,
 )  # fmt: skip
 _NONSENSE_ERRORS = (LookupError, ValueError, TypeError, AttributeError)
-"""What reading an answer raises that is not built as it should be."""
+"""What reading a malformed answer raises."""
 
 
 def translate(error: Exception, service: str, place: str = "") -> ParallelizeError:
-    """Return what an error of a call of `service` is in our tree; one of ours is so already."""
+    """Return the error of our tree for an error of a call to `service`; ours stay as they are."""
     if isinstance(error, ParallelizeError):
         return error
     if isinstance(error, aws.ClientError):
@@ -81,32 +81,32 @@ def translate(error: Exception, service: str, place: str = "") -> ParallelizeErr
 
 
 def response_of(error: BaseException) -> Mapping[str, Any]:
-    """Return the answer that an error stands for, as botocore has it; empty if there was none."""
+    """Return the answer behind an error, as botocore has it; empty if there was none."""
     cause = error.__cause__ if isinstance(error, ParallelizeError) else error
     return cause.response if isinstance(cause, aws.ClientError) else {}
 
 
 def is_broken_body(error: BaseException) -> bool:
-    """Whether an answer broke off or came changed, which botocore does not try again."""
+    """Whether an answer broke off or came changed; botocore does not repeat such calls."""
     lost = (*_BROKEN_BODY_ERRORS, aws.ConnectionClosedError, aws.ReadTimeoutError)
     return isinstance(error.__cause__, lost)
 
 
 def may_have_happened(error: ParallelizeError) -> bool:
-    """Whether AWS may have done what it was asked, although no answer says so."""
+    """Whether AWS may have done what it was asked although no answer came."""
     told = isinstance(error.__cause__, (aws.ClientError, *_NEVER_SENT_ERRORS))
     return isinstance(error, UnavailableError) and not told
 
 
 def with_profile(error: ParallelizeError, profile: str | None) -> ParallelizeError:
-    """Return the error that names the AWS profile, if it is about credentials; else itself."""
+    """Return an error about credentials with the name of the AWS profile; others unchanged."""
     if type(error) is AccessError and isinstance(error.__cause__, Exception):
         return explain(error.__cause__, profile) or error
     return error
 
 
 def _of_place(error: aws.ClientError, place: str) -> ParallelizeError | None:
-    """Say what S3 or SQS says of one object, bucket or queue."""
+    """Return the error for what S3 or SQS says of one object, bucket or queue."""
     code, message = code_of(error), _message(error)
     if not place:
         return None
@@ -126,7 +126,7 @@ def _of_place(error: aws.ClientError, place: str) -> ParallelizeError | None:
 def _unknown_refusal(error: aws.ClientError, place: str) -> ParallelizeError:
     what, code = f"AWS refused {error.operation_name}", code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    # Without a body, as HEAD's answer is, the code is a number, and the reason is not known.
+    # Without a body, as in HEAD's answer, the code is a number, and the reason is not known.
     if code in _PASSING_CODES or status >= 500 or not code or code.isdigit():
         return UnavailableError(what, str(error), "try again in a while")
     return RefusedError(what, f"{place}: {error}") if place else ServiceError(what, str(error))
@@ -149,7 +149,7 @@ def _message(error: aws.ClientError) -> str:
 
 
 def explain(error: Exception, profile: str | None = None) -> ParallelizeError | None:
-    """Say what an error of botocore means, or answer None if that is not known.
+    """Return the error that one of botocore's means, or None if that is not known.
 
     `profile` is the AWS profile in use, if it is known by name.
     """
@@ -275,7 +275,7 @@ def _explain_queue(code: str, message: str) -> ParallelizeError | None:
 
 
 def _expiry(error: Exception) -> str | None:
-    """Return AWS's words if the error says that credentials have expired."""
+    """Return AWS's own words if the error says that credentials have expired."""
     if isinstance(error, _EXPIRED_ERRORS):
         return str(error)
     if isinstance(error, aws.ClientError):

@@ -133,7 +133,7 @@ def _gone(item: Any) -> bool:
 
 
 def _check_whole(answer: Any) -> None:
-    """Raise an error that may pass for an answer of nothing, as a cut connection leaves it."""
+    """Raise a transient error for an empty answer, which a cut connection leaves."""
     if not answer.keys() & {"Successful", "Failed"}:
         raise _BatchError("an answer of SQS breaks off", "it names no message")
 

@@ -43,11 +43,11 @@ def _is_conflict(error: BaseException) -> bool:
 
 
 class _BrokenAnswerError(UnavailableError):
-    """A connection that ends within the headers: for HTTP that is an answer of 200, and whole."""
+    """A connection that ended within the headers: HTTP takes that for a complete answer of 200."""
 
 
 def _field(answer: Any, name: str) -> Any:
-    """Return what every answer of this kind has; raise an error that may pass if it is cut."""
+    """Return a field that every such answer has; raise a transient error if the answer is cut."""
     if name not in answer:
         raise _BrokenAnswerError("an answer of S3 breaks off", f"it has no {name}")
     return answer[name]
@@ -82,8 +82,8 @@ def _write(descriptor: int, content: bytes, offset: int) -> int:
 class S3Store:
     """A bucket in S3, or in anything that speaks its protocol.
 
-    The threads of `pool` transfer the parts of large objects; it may be shared, but not with tasks
-    that wait for a transfer.
+    The threads of `pool` transfer parts of large objects; share it, but not with tasks that wait
+    for a transfer.
     """
 
     def __init__(self, client: S3Client, bucket: str, pool: Executor) -> None:
@@ -201,7 +201,7 @@ class S3Store:
     def copy_from(
         self, source: Source, key: str, metadata: Mapping[str, str] | None = None
     ) -> str | None:
-        """Copy a version of an object to a key at which there is none, without its metadata."""
+        """Copy a version of an object to a key without an object, without its metadata."""
         try:
             with self._asked(key):
                 answer = self._client.copy_object(
@@ -209,7 +209,7 @@ class S3Store:
                     CopySource={"Bucket": source.bucket, "Key": source.key},
                     CopySourceIfMatch=f'"{source.etag}"',
                     MetadataDirective="REPLACE", Metadata=checked_metadata(metadata),
-                    TaggingDirective="REPLACE",  # to read tags would need a right of its own
+                    TaggingDirective="REPLACE",  # reading tags would need another permission
                 )  # fmt: skip
                 return str(_field(answer["CopyObjectResult"], "ETag")).strip('"')
         except ParallelizeError as error:
@@ -218,7 +218,7 @@ class S3Store:
             raise
 
     def _delete_if_same(self, key: str, etag: str) -> bool:
-        """Do so where the service knows no conditional delete; a race of one call is left."""
+        """Do so on a service without conditional deletes; a race is possible during one call."""
         there = self.head(key)
         if there and there.etag == etag:
             self._delete([key])
@@ -282,8 +282,8 @@ class S3Store:
             parts = at_once(self._pool, send, parts_of(file.seek(0, os.SEEK_END)))
             return self._complete(name, parts, condition)
         except BaseException as error:
-            # Parts without an object cost money forever, so they go whatever the reason was.
-            # If that fails too, the bucket's lifecycle rule removes them; say the first reason.
+            # Parts without an object cost money forever, so delete them whatever the reason was. If
+            # that fails, too, the bucket's lifecycle rule removes them; raise the first error.
             with suppress(ParallelizeError), self._asked(key):
                 self._client.abort_multipart_upload(**name)
             if _unmet(error, condition):
@@ -326,7 +326,7 @@ class S3Store:
             offset += _write(descriptor, chunk, offset)
 
     def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
-        # What the caller does with a chunk does not happen in here, so its errors are its own.
+        # The caller uses each chunk outside of this block, so its errors are its own.
         with self._asked(key):
             yield from body.iter_chunks(_CHUNK_BYTES)
 

@@ -1,4 +1,4 @@
-"""What the owners of buckets ask for in requests: that who reads pays, or which key encrypts.
+"""What owners of buckets require in requests: that the reader pays, or which key encrypts.
 
 Terms(("theirs",)).reading("theirs")      [("x-amz-request-payer", "requester")]
 """
@@ -36,7 +36,7 @@ class Terms:
         return [(name, "aws:kms"), (f"{name}-aws-kms-key-id", key)]
 
     def install(self, events: Any) -> None:
-        """Let the clients of a session of botocore's, by its events, say the same."""
+        """Make the clients of a botocore session send the same, through its events."""
         events.register("before-parameter-build.s3", self._add)
 
     def _add(self, params: dict[str, Any], model: Any, **_: object) -> None:

@@ -1,6 +1,6 @@
-"""What AWS charges a worker for beside its machine: address, disk, requests, metrics and log.
+"""What AWS charges for a worker besides its machine: address, disk, requests, metrics and log.
 
-Rates are in US dollars. Where AWS counts by the month, a month has 730 hours.
+Rates are in US dollars. For monthly prices, a month has 730 hours.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from parallelize_core.record import Contract
 
 SQS_CHUNK_BYTES = 64 * 1024
-"""Each begun chunk of a payload is charged as a request: https://aws.amazon.com/sqs/pricing/"""
+"""Each started chunk of a payload is charged as a request: https://aws.amazon.com/sqs/pricing/"""
 
 GB = 10**9
 
 
 class Rates(BaseModel):
-    """What one of each costs, as `launch` has found it.
+    """The price of one of each, as `launch` found it.
 
     `address_hour` is for a public IPv4 address, `disk_hour` for the root volume of this launch,
     `metrics_hour` for all the names of metrics that a run's workers publish together. `prepared` is
@@ -43,10 +43,10 @@ class Rates(BaseModel):
 
 
 class Charges(Contract):
-    """What a worker has cost beside its machine until its heartbeat, in USD.
+    """What a worker has cost besides its machine until its heartbeat, in USD.
 
-    `metrics_hour_usd` is what its run's metrics cost in each hour in which some worker publishes
-    them, however many do; it is not part of `total`.
+    `metrics_hour_usd` is what its run's metrics cost in each hour in which any number of workers
+    publishes them; it is not part of `total`.
     """
 
     address_usd: float = 0.0
@@ -63,7 +63,7 @@ class Charges(Contract):
 
 @dataclass
 class RequestCounts:
-    """The requests that a process has sent to AWS, every attempt, by what they are charged as."""
+    """The requests that a process has sent to AWS, every attempt, by their price."""
 
     s3_writes: int = 0
     s3_reads: int = 0
@@ -85,7 +85,7 @@ class RequestCounts:
                 self.log_bytes += size
 
     def _count_s3(self, method: str, query: str) -> None:
-        """https://aws.amazon.com/s3/pricing/: deletions are free, listings are as dear as PUT."""
+        """https://aws.amazon.com/s3/pricing/: deletions are free, listings cost as much as PUT."""
         if method == "DELETE" or query.startswith("delete"):
             return
         if method in {"GET", "HEAD"} and "list-type=" not in query:

@@ -1,6 +1,6 @@
 """boto3 clients: built in one place, with one rule for regions, timeouts and retries.
 
-boto3 is imported when a session is made: it takes longer than all else that a command's help needs.
+boto3 is imported when a session is made: it takes longer than everything else in a command's help.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ MAX_ATTEMPTS = 8
 
 @translated("AWS")
 def make_session(region: str | None = None, profile: str | None = None) -> Session:
-    """Return a session; the region is the one given, else the environment's, the profile's.
+    """Return a session; the region is the given one, else the environment's, else the profile's.
 
-    Raises UsageError for a profile that does not exist, as all here does for a wrong setting.
+    Raises UsageError for a profile that does not exist, like everything here for a wrong setting.
     """
     from boto3 import Session  # noqa: PLC0415 - see above
 
@@ -55,7 +55,7 @@ def client_config(
     read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
     attempts: int = MAX_ATTEMPTS,
 ) -> Config:
-    """Return what all clients have in common; `connections` is the size of the pool."""
+    """Return the configuration of all clients; `connections` is the size of the pool."""
     from botocore.config import Config  # noqa: PLC0415 - see above
 
     return Config(
@@ -79,7 +79,7 @@ class Clients:
     @classmethod
     @translated("AWS")
     def make(cls, session: Session, connections: int = 10) -> Clients:
-        """Build both with the given size of connection pool, that of parts apart."""
+        """Build both with the given size of connection pool, not counting that of parts."""
         return cls(
             session.client("s3", config=client_config(connections + PARTS_AT_ONCE)),
             session.client("sqs", config=client_config(connections)),

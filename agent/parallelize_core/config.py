@@ -26,7 +26,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 
 
 class DrainSettings(BaseModel):
-    """When an agent decides that it is over. SQS counts need a minute to settle, hence the wait."""
+    """When an agent decides that the run is over; SQS's counts need a minute to settle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,31 +50,30 @@ class SteadyStart(BaseModel):
 class AgentConfig(BaseModel):
     """One worker's configuration. It holds no secret: credentials come from the worker's role.
 
-    `slots` is a number of jobs at once, 0 for every logical CPU, or a share of the cores such
-    as "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at
-    launch (see `cost.price_key`), `rates` those of all that is charged besides machines; at
-    `max_cost_usd` for the whole run it is paused. `metrics` says whether figures for alarms go to
-    CloudWatch, `log_group` where a copy of the agent's own log goes; empty for nowhere.
+    `slots` is a number of jobs at once, 0 for every logical CPU, or a multiple of the cores such as
+    "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at launch
+    (see `cost.price_key`), `rates` those of everything else that is charged; the run is paused when
+    it has cost `max_cost_usd`. `metrics` says whether figures for alarms go to CloudWatch,
+    `log_group` where a copy of the agent's own log goes; empty for nowhere.
 
     A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
-    a failure of machine or network. After `max_unfit` files
-    in a row that were not done for such reasons the worker gives up:
-    something is wrong with it; it also leaves after an outage of S3 or SQS of
-    `max_outage_seconds`. A job that was received more than `max_receives` times without
-    an answer takes its workers down with it, and is not tried again.
+    a failure of machine or network. After `max_unfit` files in a row that failed for such reasons,
+    something is wrong with the worker, and it gives up; it also leaves after an outage of S3 or SQS
+    of `max_outage_seconds`. A job that was received more than `max_receives` times without an
+    answer takes its workers down with it, and is not tried again.
 
     `queue_url` is the queue of the worker's own `lane`; if the run has several, `lane_queue_urls`
     has those of all. `steady_start` is given if somebody starts workers for the steady lane when
     jobs come there; without it none is sent to wait for a machine, but for what was interrupted.
 
-    `fleet` says how the worker was launched: one of a group gives up its place when it leaves. The
-    metadata service may know of the group only later.
+    `fleet` says how the worker was launched: a worker of a group reduces the group's size when it
+    leaves. The metadata service may not know of the group at first.
 
-    `path` is the PATH of the shell that launched a machine of the local cloud, which starts it with
-    that; machines of EC2 have their own.
+    `path` is the PATH of the shell that launched a machine in the local cloud, which starts the
+    machine with it; EC2's machines have their own.
 
-    `root_setup` is a script that root runs on a machine from the image before the first job. It
-    is here, and not in S3, because the one who sets a machine's user data is its master anyway.
+    `root_setup` is a script that root runs on a machine from the image before the first job. It is
+    here and not in S3 because the person who sets a machine's user data controls it anyway.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -160,9 +159,9 @@ class AgentConfig(BaseModel):
 
     @classmethod
     def decode_identity(cls, text: str | bytes) -> Self | None:
-        """Return whose a configuration is that cannot be decoded, the rest by default; or None.
+        """Return only what identifies the worker in an undecodable configuration; or None.
 
-        That is all that an agent needs to say that it cannot work, and to leave.
+        An agent needs no more to say that it cannot work, and to leave.
         """
         try:
             found = json.loads(text)

@@ -1,4 +1,4 @@
-"""The image that commands run in: how it is written in settings, and what a run says of it."""
+"""The image that commands run in: its name in settings, and what a run records of it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from parallelize_core.record import Contract
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 REPOSITORY = r"^[a-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$"
-"""https://github.com/distribution/reference, with the registry's host, which is never left out."""
+"""https://github.com/distribution/reference, always with the registry's host."""
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 DOCKER, OCI, ARCHIVES = "docker://", "oci:", ("oci-archive:", "docker-archive:")
-"""How settings begin the name of an image, by where it is; the names are skopeo's."""
+"""How names of images in settings begin, by where the image is; the names are skopeo's."""
 
 IMAGES_VARIABLE = "PARALLELIZE_IMAGES"
-"""Names a folder of images that agents of one user share; else each has one of its own."""
+"""Names a folder of images that the agents of one user share; without it, each has its own."""
 
 Kind = Literal["docker", "oci-archive", "docker-archive"]
 
 
 class Image(Contract):
-    """An image by its digest, so that it is the same on every worker, whenever it is pulled.
+    """An image by its digest, so that every worker gets the same one, whenever it pulls.
 
-    Of `kind` docker it is `repository`, in a registry; else it is an object in S3, at `bucket` and
-    `key`, and `digest` that of the object. `secret` is the ARN of what Secrets Manager has to log
-    in with; empty for none, or the worker's role. With `network` commands may use the machine's.
-    `name` is what the user has written.
+    If `kind` is docker, it is `repository` in a registry; otherwise it is an object in S3, at
+    `bucket` and `key`, with `digest`. `secret` is the ARN of the registry's login in Secrets
+    Manager; empty for none, or for the worker's role. With `network`, commands may use the
+    machine's network. `name` is what the user wrote.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Image(Contract):
 
     @property
     def short(self) -> str:
-        """What tells it apart in names of files."""
+        """A short name for use in file names."""
         return self.digest.removeprefix("sha256:")
 
 

@@ -1,4 +1,4 @@
-"""The content key of a result: what was done, to what, with what. Equal keys mean equal work.
+"""The content key of a result: what was done to which input. Equal keys mean equal work.
 
 It is the SHA-256 of everything that decides what a pure command delivers: the recipe (a digest of
 command, environment and naming of outputs, see `Run.recipe`), and of the job its name, the names,
@@ -21,7 +21,9 @@ from parallelize_core.files import InputFile, Shaped, files_of
 from parallelize_core.run import Then
 
 _FORM = 1
-"""Of what is hashed. With another one no older key is equal, and everything counts as changed."""
+"""The version of what is hashed. With a new one, no older key is equal, and everything counts as
+changed.
+"""
 
 
 class Executed(Protocol):
@@ -66,7 +68,7 @@ def _key(run: Executed, job: AnyJob, of: Callable[[InputFile], object]) -> str:
     files = () if job.merge else files_of(job)
     if not run.recipe or not all(map(of, files)):
         return ""
-    # JSON, as it keeps apart what would be equal when only joined.
+    # JSON keeps apart values that would be equal when just joined.
     content = json.dumps([
         _FORM, run.recipe, job.key, job.files is None,
         [(file.key, file.size, of(file), file.column) for file in files],

@@ -1,8 +1,8 @@
 """Contents that the runs below one place share: each stored once, by its SHA-256.
 
-A content is packed with gzip, and each time it is written under a name within that which nothing
-else has. So what is written once more is another version of the object, with another ETag, and
-what is done to one version never concerns the next. `docs/protocol.md` says what that is for.
+A content is packed with gzip, each time with a unique name in gzip's header. So a content that is
+written again is a new version of the object, with another ETag, and nothing that is done to one
+version affects the next. `docs/protocol.md` explains why this matters.
 
 Anybody who may write to the bucket may have written a content: only its checksum says what it is.
 """
@@ -25,7 +25,7 @@ from parallelize_core.store import ALWAYS, Condition, Store
 
 _CHUNK_BYTES = 1024 * 1024
 _LEVEL = 1
-"""Of gzip's levels the quickest: what is large in an environment is seldom text."""
+"""gzip's fastest level: large files in an environment are seldom text."""
 
 _LOOKS = 5
 """How often a content is looked for in both of its places, while a sweep puts it back."""
@@ -48,7 +48,7 @@ class Contents:
 
     @property
     def withdrawn(self) -> Location:
-        """The folder of those that a sweep has taken from there, until it knows for certain."""
+        """The folder of those that a sweep has removed from there, until it is certain."""
         return self.place.below("withdrawn")
 
     def withdrawn_key(self, sha256: str, etag: str) -> str:
@@ -56,7 +56,7 @@ class Contents:
         return self.withdrawn.key(sha256, f"{etag}.gz")
 
     def places(self, store: Store, sha256: str) -> Iterator[str]:
-        """Go through the keys at which a content may be, again as long as it may be on the way."""
+        """Yield the keys at which a content may be, repeatedly while a sweep may move it."""
         for _ in range(_LOOKS):
             yield self.key(sha256)
             yield from (item.key for item in store.list(self.withdrawn.key(sha256, "")))
@@ -103,7 +103,7 @@ def unpack(packed: Path, target: Path, file: Listed) -> None:
     digest, left = hashlib.sha256(), file.size
     try:
         with gzip.open(packed) as source, target.open("wb") as opened:
-            # No more than was announced, however much comes out.
+            # No more than was announced, however much is unpacked.
             while chunk := source.read(min(left + 1, _CHUNK_BYTES)):
                 left -= len(chunk)
                 if left < 0:

@@ -1,4 +1,4 @@
-"""What the workers of a run have cost so far: hours alive, as they say, times the price at launch.
+"""What a run's workers have cost so far: the hours that they report, times the price at launch.
 
 To this come their addresses, disks, requests, metrics and logs (see `charges`). An estimate: AWS
 bills from the start of the machine, which is a little before the agent's, and spot prices move

@@ -1,4 +1,4 @@
-"""What the agent puts on the dead-letter queue: the message, and why it is there."""
+"""What the agent puts on the dead-letter queue: the message, and the reason."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from parallelize_core.record import Contract
 
 
 class DeadLetter(Contract):
-    """A message that will not be tried again; `body` is what was on the queue, to the letter.
+    """A message that will not be tried again; `body` is exactly what was on the queue.
 
-    Of a body so large that the letter would not fit on the queue, it is the start.
+    If the body is too large for a letter on the queue, it is only its start.
     """
 
     v: Literal[1] = 1
@@ -26,7 +26,7 @@ class DeadLetter(Contract):
         letter = self.model_dump_json()
         if len(letter.encode()) <= MAX_MESSAGE_BYTES:
             return letter
-        # JSON at most doubles what SQS lets through; the rest is room for the reason.
+        # JSON at most doubles the characters that SQS accepts; the rest is room for the reason.
         start = self.body.encode()[: MAX_MESSAGE_BYTES // 4].decode(errors="ignore")
         return self.model_copy(update={"body": start}).model_dump_json()
 

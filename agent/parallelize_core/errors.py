@@ -17,8 +17,8 @@
     └── LimitError            7    a budget or a time limit is reached
 
 Callers branch on the class; the command line prints the three sentences and exits with the code.
-Whatever goes wrong between this machine and S3 or SQS leaves `store` and `queue` as one of these,
-with what raised it as its cause.
+`store` and `queue` raise one of these for every fault between this machine and S3 or SQS, with the
+original error as its cause.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DecodeError(UsageError):
 class SetupError(UsageError):
     """A worker cannot be made ready for the run's jobs: a set-up has failed, or takes too long.
 
-    No job is to blame, and starting the worker again would only repeat it.
+    No job is at fault, and restarting the worker would only repeat it.
     """
 
 
@@ -96,7 +96,7 @@ class ServiceError(ParallelizeError):
 
 
 class UnavailableError(ServiceError):
-    """A service cannot be reached, fails, or breaks off in the middle of an answer: it may pass."""
+    """A service cannot be reached, fails, or breaks off in mid-answer: this may pass."""
 
 
 class ThrottledError(UnavailableError):

@@ -1,7 +1,7 @@
 """The list of an environment's files, each by the checksum of its content.
 
-Whatever names shared contents does so in such a list, in the folder of a run: `clean` keeps what
-any run's lists name. So every version has to read the lists of all others.
+Shared contents are named only in such lists, in the folders of runs: `clean` keeps what any run's
+lists name. So every version has to be able to read the lists of all others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from parallelize_core.errors import DecodeError
 from parallelize_core.record import Contract, first_fault
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""Unpacked; that of the longest list that is made has a hundredth of it."""
+"""Unpacked; the longest list that `prep` makes has a hundredth of it."""
 
 
 class Listed(Contract):

@@ -1,4 +1,4 @@
-"""The files of a job that is more than one file: where each lies, and what they have in common."""
+"""The files of a job of several files: where each is, and what they have in common."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from parallelize_core.record import Contract
 S3 = "s3://"
 
 VARIABLE = "PARALLELIZE_VAR_"
-"""What a job's variables begin with in its environment."""
+"""How the names of a job's variables begin in its environment."""
 
 MAX_JOB_BYTES = 240_000
-"""Of one job's line in the manifest; a message that is sent alone has this much room anywhere."""
+"""The limit of a job's line in the manifest; a message that is sent alone always has this much
+room.
+"""
 
 
 CHECKSUM = "[0-9a-f]{64}"
@@ -127,9 +129,9 @@ def variable_name(column: str) -> str:
 def output_folder(job: Shaped) -> str:
     """Return the folder of a job's outputs below that of the run's.
 
-    Outputs of a plain job keep its input's folder; those of files that were only put together, the
-    folder that these share. A job with variables has a folder of its own, as its outputs are
-    likely to be called as those of all others are.
+    Outputs of a plain job keep its input's folder; those of a pack of files, the folder that these
+    share. A job with variables has its own folder, because its outputs probably have the same names
+    as those of all others.
     """
     if job.files is None:
         return posixpath.dirname(job.key)
@@ -145,7 +147,7 @@ def shared_folder(paths: Iterable[str]) -> str:
 
 
 def joint_etag(files: Sequence[InputFile]) -> str:
-    """Return what stands for the content of several files, as an ETag does for that of one."""
+    """Return a digest of the content of several files, like the ETag of one."""
     listed = "".join(f"{file.etag} {file.key}\n" for file in files)
     return hashlib.sha256(listed.encode()).hexdigest()[:32] if files else ""
 
@@ -154,7 +156,7 @@ def staged_names(files: Sequence[InputFile]) -> tuple[str, ...]:
     """Return the path of each file below the folder of the inputs on a worker.
 
     They keep their own names, and their folders below the one that they share: many programs look
-    for an index beside the file. If that cannot be on one disk, each has a folder of its own.
+    for an index beside the file. If they cannot be on one disk like this, each has its own folder.
     """
     paths = [file.path for file in files]
     shared = shared_folder(paths)

@@ -1,4 +1,4 @@
-"""What each agent says of itself in S3, for `status` and for the choice of the keeper."""
+"""What each agent reports of itself in S3, for `status` and for the choice of the leader."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class WorkerState(StrEnum):
 
 
 class Peaks(Contract):
-    """The most of its machine that was in use at once, by all processes together.
+    """The peak use of its machine, by all processes together.
 
     `cpu` is a share of all `cpus` between 0 and 1, over some seconds each; None if the worker did
     not live that long. Memory, and disk of the file system that jobs work on, are in bytes.
-    `stall_seconds` is the longest time for which the agent's own event loop stood still.
+    `stall_seconds` is the longest stall of the agent's own event loop.
     """
 
     cpus: int
@@ -41,7 +41,7 @@ class Peaks(Contract):
 
 
 SPOT_NOTICE = "spot notice"
-"""How the reason of a worker begins whose machine AWS takes back."""
+"""How a worker's reason begins when AWS takes its machine back."""
 
 SizeClass = Annotated[int, Field(ge=0, le=64)]
 PeakBin = Annotated[int, Field(ge=0, le=512)]
@@ -50,11 +50,11 @@ Count = Annotated[int, Field(gt=0, le=2**40)]
 
 
 class MemoryPeaks(Contract):
-    """How many of a worker's jobs came to which peak of memory: what others learn from.
+    """How many of a worker's jobs reached which peak of memory; other workers learn from it.
 
     `by_size` counts them by the size class of the input (the bits of its size) and a bin of 9 %
-    of the peak; `settled` by bins of the time that they took to come to it, `ended` of the time
-    that they took in all.
+    of the peak; `settled` by bins of the time that they took to reach it, `ended` of their whole
+    time.
     """
 
     by_size: dict[SizeClass, dict[PeakBin, Count]] = Field(default={})
@@ -63,10 +63,10 @@ class MemoryPeaks(Contract):
 
 
 class MemoryUse(Contract):
-    """What a worker does with its memory, in bytes: `total` is all that its jobs may have.
+    """A worker's use of its memory, in bytes: `total` is what all its jobs may have.
 
-    `promised` is `run.memory_per_job`, 0 if there is none; else `expected` is what 95 % of its jobs
-    stay below, 0 before a few have ended. `slots` can be used at once.
+    `promised` is `run.memory_per_job`, 0 if that is not set; otherwise `expected` is the 95th
+    percentile of its jobs' peaks, 0 before a few have ended. `slots` can be used at once.
     """
 
     total: int
@@ -77,10 +77,10 @@ class MemoryUse(Contract):
 
 
 class GpuUse(Contract):
-    """What a worker has seen of one of its GPUs since it started.
+    """A worker's figures of one of its GPUs since it started.
 
-    `memory_bytes` is the most that was in use at once, `busy` the share of the time for which it
-    was, on average, None if it does not count that. `lost` says why it is out of reach.
+    `memory_bytes` is the peak, `busy` the average share of the time in use, None if the GPU does
+    not report it. `lost` says why the GPU cannot be reached.
     """
 
     uuid: str = ""
@@ -98,12 +98,11 @@ class Heartbeat(Record):
     `ready` is when its set-up had ended and it began to receive (as `seen`).
     `reason` says why it drains, left or failed, `fix` what a person may do about it, and `leaving`
     since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the limit
-    of the whole run that it was given, `charges` what it has cost beside its machine. `market` is
-    "spot" or "on-demand", empty if nobody knows.
-    `failed_in_row` counts the commands that failed before any has succeeded on this worker;
-    `unfit` says that it left because it, and not the work, is at fault. `memory` says what its jobs
-    need; workers of former versions do not know. `gpus` are those that the driver tells of. `lane`
-    is the one whose jobs it does.
+    of the whole run that it was given, `charges` what it has cost besides its machine. `market` is
+    "spot" or "on-demand", empty if that is not known. `failed_in_row` counts the commands that
+    failed before any has succeeded on this worker; `unfit` says that it left because it, and not
+    the work, is at fault. `memory` says what its jobs need; workers of former versions do not know.
+    `gpus` are those that the driver reports. `lane` is the worker's own.
     """
 
     worker: str
@@ -138,7 +137,7 @@ class Heartbeat(Record):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the worker leaves, or has left, since AWS takes its machine back."""
+        """Whether the worker leaves, or has left, because AWS takes its machine back."""
         return self.reason.startswith(SPOT_NOTICE)
 
     def alive(self, now: float) -> bool:

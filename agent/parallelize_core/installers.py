@@ -1,4 +1,4 @@
-"""Where uv, micromamba and pixi are on a machine, and what they are told there."""
+"""Where uv, micromamba and pixi are on a machine, and the settings that they get there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 OWN_VARIABLES = {"uv": "UV", "micromamba": "MAMBA_EXE", "pixi": "PIXI_EXE"}
-"""What names each one's program; uv sets its own for what it starts, such as `uvx parallelize`."""
+"""The variable that names each one's program; uv sets its own for programs that it starts, such as
+`uvx parallelize`.
+"""
 
 SETTINGS = "PARALLELIZE_INSTALLER"
-"""The variable with what an agent's installers are told, a JSON object of their variables."""
+"""The variable with the settings of an agent's installers, a JSON object of their variables."""
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT")
@@ -21,9 +23,9 @@ _THEIR_OWN = ("UV_", "MAMBA_", "CONDA_", "PIXI_", "RATTLER_")
 
 
 def settings_here(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return those variables of this user that concern installers, by name."""
+    """Return this user's variables for installers, by name."""
     names = {*_PROXIES, *(name.lower() for name in _PROXIES), *_CERTIFICATES}
-    # Which environment is active here is no machine's business.
+    # The environment that is active here means nothing to a machine.
     of_this_shell = {"CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL", "UV_PROJECT_ENVIRONMENT"}
     return {
         name: value
@@ -33,12 +35,12 @@ def settings_here(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def settings_given(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what this agent's installers are told; nothing on a machine that says nothing."""
+    """Return the settings of this agent's installers; none unless the machine has any."""
     return dict(json.loads(environ.get(SETTINGS) or "{}"))
 
 
 def find_installer(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the path of an installer, or None; the one beside this Python comes first."""
+    """Return the path of an installer, or None; one beside this Python comes first."""
     beside = Path(sys.executable).with_name(name)
     if os.access(beside, os.X_OK):
         return str(beside)

@@ -15,20 +15,20 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"""
 
 MAX_SETBACK_CHARACTERS = 200
-"""Of each reason: ten of them travel in every message of an unlucky job."""
+"""Characters of each reason: ten of them are in every message of an unlucky job."""
 
 
 PLAIN = {"files", "variables", "number", "merge"}
-"""What a message of a plain job does not have, so that it is as short as it was before."""
+"""Fields that a plain job's message omits, so that it is as short as in former versions."""
 
 RARE = ("stored", "sha256", "memory_bytes", "resumes", "interrupted")
-"""What a message has only if it says something, for the same reason."""
+"""Fields that a message has only if they are set, for the same reason."""
 
 OF_A_FILE = {"stored", "sha256"}
 """What its files do not have if none of them says anything by it."""
 
 ROOM_PER_PEAK = 2
-"""What ran out of memory is tried once more with this much room for each byte of its peak."""
+"""A job that ran out of memory is retried with this much room for each byte of its peak."""
 
 
 class JobMessage(Contract):
@@ -43,14 +43,14 @@ class JobMessage(Contract):
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do);
     `stored` is where it lies among those that runs share (empty: where its key says); `sha256` is
     that of its content, if it is known and `stored` does not say it.
-    `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
-    that SQS keeps a message invisible. `alone` says that it ran out of memory
-    before, so no other job may run beside it; but with `memory_bytes`, others may as far as it
-    has that much (an agent that does not know this field runs it alone). `failed_by` names the
-    workers on which its command failed; with `second_opinion`, none of these is to try it again
-    while another lives. `setbacks` has the reasons for which it was handed back without being
-    charged, the oldest first. `resumes` says that there is a checkpoint to go on from.
-    `interrupted` counts how often its worker went, or was lost, before its end.
+    `claimed` says to look for a claim first: another worker may be busy with it for longer than the
+    12 hours that SQS keeps a message invisible. `alone` says that it ran out of memory before, so
+    no other job may run beside it; but with `memory_bytes`, others may run if it keeps that much
+    (an agent that does not know this field runs it alone). `failed_by` names the workers on which
+    its command failed; with `second_opinion`, none of these tries it again while another is alive.
+    `setbacks` has the reasons for which it was handed back without being charged, the oldest first.
+    `resumes` says that there is a checkpoint to continue from. `interrupted` counts how often its
+    worker left, or was lost, before its end.
     """
 
     v: Literal[1] = 1
@@ -106,8 +106,8 @@ class JobMessage(Contract):
     def with_more_memory(self, peak_bytes: int, *, larger: bool = False) -> Self:
         """Return the message for the next attempt of a job that ran out of memory with this peak.
 
-        Once it is tried with twice its peak, then with all that a worker has, or with twice its
-        peak again where there are `larger` workers. If the peak is not known (0), that is all.
+        It is first retried with twice its peak; then with all of a worker's memory, or with twice
+        its peak again if there are `larger` workers. With an unknown peak (0), it gets all at once.
         """
         room = 0 if self.alone and not larger else ROOM_PER_PEAK * peak_bytes
         again = self.next_attempt()
@@ -124,7 +124,7 @@ class JobMessage(Contract):
         return self.model_copy(update={"setbacks": (*self.setbacks, shown)})
 
     def after_interruptions(self, count: int = 1) -> Self:
-        """Return the message of a job whose workers went before its end so often again."""
+        """Return the message of a job whose workers left before its end, this many times more."""
         return self.model_copy(update={"interrupted": self.interrupted + count})
 
     def resuming(self) -> Self:

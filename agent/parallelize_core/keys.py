@@ -13,10 +13,10 @@ MAX_S3_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
 MAX_FILE_NAME_BYTES = 255
-"""The longest name that Linux file systems take (NAME_MAX)."""
+"""The longest file name on Linux (NAME_MAX)."""
 
 _REFUSED_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
-"""Control characters, and the two that neither SQS nor a listing of S3 can carry.
+"""Control characters, and the two that neither SQS nor a listing of S3 can transport.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 """
@@ -37,7 +37,7 @@ def refusal(key: str) -> str | None:
     if found := _REFUSED_CHARACTERS.search(key):
         return f"it has a control character: {_NAMES.get(found[0], f'U+{ord(found[0]):04X}')}"
     parts = key.split("/")
-    # Most keys are shorter as a whole than a part may be, and a million of them are looked at.
+    # Most whole keys are shorter than a part may be, and a million of them are checked.
     if size > MAX_FILE_NAME_BYTES and any(len(p.encode()) > MAX_FILE_NAME_BYTES for p in parts):
         return f"a part of it is longer than {MAX_FILE_NAME_BYTES} bytes"
     return _part_refusal(parts)
@@ -59,7 +59,7 @@ def _part_refusal(parts: list[str]) -> str | None:
 
 
 def shorten(key: str, limit: int = MAX_S3_KEY_BYTES) -> str:
-    """Return `key` unchanged if it fits in `limit` bytes, else its start and its SHA-256.
+    """Return `key` unchanged if it fits into `limit` bytes, else its start and its SHA-256.
 
     Results and logs live under keys that are longer than the input's own. The mapping goes one
     way only; the record inside holds the whole key.

@@ -1,4 +1,4 @@
-"""A lane: a queue of a run with workers of its own, for jobs that need other machines."""
+"""A lane: a queue of a run with its own workers, for jobs that need other machines."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ class Lane(StrEnum):
     MAIN = "main"
     """For all jobs."""
     LARGE = "large"
-    """For what ran out of memory twice: its machines have more."""
+    """For jobs that ran out of memory twice: its machines have more."""
     STEADY = "steady"
-    """For what was interrupted twice, and the end of a run: its machines are not taken away."""
+    """For jobs that were interrupted twice, and the end of a run: its machines are not taken
+    away.
+    """
 
 
 TAIL_SHARE = 0.01
 """The last jobs of a run, of all: for those an interruption delays the end of everything."""
 
 EXTRA = (Lane.LARGE, Lane.STEADY)
-"""The lanes that a run has only if its settings say so."""
+"""The lanes that a run has only if its settings name them."""

@@ -1,4 +1,4 @@
-"""Where everything of a run lies in S3: pure functions from names to keys.
+"""Where everything of a run is in S3: pure functions from names to keys.
 
 s3://BUCKET/PREFIX/runs/<run>/run.json
                              /origin.json
@@ -26,7 +26,7 @@ s3://BUCKET/PREFIX/runs/<run>/run.json
                              /merge.json
                              /merge/<sha256>.jsonl
 
-What runs share, in a folder that no run can have:
+Shared by runs, in a folder whose name no run can have:
 
 s3://BUCKET/PREFIX/runs/.shared/content/<sha256>.gz
                                /withdrawn/<sha256>/<etag>.gz
@@ -88,12 +88,12 @@ class Location:
 
 
 def shared_by_runs(base: Location) -> Location:
-    """Return where the runs below `base` keep what they share; no run has such a name."""
+    """Return where the runs below `base` keep shared objects; no run has such a name."""
     return base.below("runs", ".shared")
 
 
 def shared_inputs(base: Location) -> Location:
-    """Return where `prep` puts inputs; a run of a former version has a folder of its own."""
+    """Return where `prep` puts inputs; a run of a former version has its own folder."""
     return shared_by_runs(base).below("input")
 
 
@@ -106,7 +106,7 @@ class RunLayout:
 
     @cached_property
     def root(self) -> Location:
-        """Everything of the run lies below here."""
+        """Everything of the run is below here."""
         return self.base.below("runs", self.run)
 
     @property
@@ -150,11 +150,11 @@ class RunLayout:
 
     @property
     def merge(self) -> str:
-        """The record of the last job over all results, once that was put on the queue."""
+        """The record of the last job over all results, once it was sent."""
         return self.root.key("merge.json")
 
     def merge_list(self, sha256: str) -> str:
-        """Return the key of the list of outputs with this checksum, which a merge is given."""
+        """Return the key of the list of outputs with this checksum, which a merge gets."""
         return self.root.key("merge", f"{sha256}.jsonl")
 
     @property
@@ -164,7 +164,7 @@ class RunLayout:
 
     @property
     def corrections(self) -> Location:
-        """The folder of what has become of inputs that were corrected after they failed."""
+        """The folder of the corrections of inputs whose jobs had failed."""
         return self.root.below("corrected")
 
     def correction(self, part: int) -> str:
@@ -172,12 +172,12 @@ class RunLayout:
         return self.corrections.key(f"{part:06d}.jsonl.gz")
 
     def recipe(self, digest: str) -> str:
-        """Return the key of what a recipe consists of, for people who ask what has changed."""
+        """Return the key of the parts of a recipe, for `explain`."""
         return self.root.key("recipe", f"{digest}.json")
 
     @property
     def superseded(self) -> Location:
-        """The folder of results that were taken away, for their jobs to be done once more."""
+        """The folder of results that were removed so that their jobs are done again."""
         return self.root.below("superseded")
 
     def manifest_part(self, part: int) -> str:
@@ -251,7 +251,7 @@ class RunLayout:
     def attempt(self, key: str, attempt: int, worker: str, started_at: str) -> str:
         """Return the key of the record of one attempt; its log has `.log` for `.json`.
 
-        With the time, as a job that is retried counts its attempts from 1 again, perhaps on the
+        It contains the time, because a retried job counts its attempts from 1 again, perhaps on the
         same worker.
         """
         stamp = started_at.replace("-", "").replace(":", "")
@@ -262,25 +262,25 @@ class RunLayout:
         return keys.shorten(self.root.key("claim", f"{key}.json"))
 
     def checkpoint(self, key: str) -> Location:
-        """Return the folder of the checkpoint of a job; a hash, so that it is no other's parent."""
+        """Return the folder of a job's checkpoint; a hash, so it never contains another's."""
         return self.root.below("checkpoint", hashlib.sha256(key.encode()).hexdigest())
 
     @property
     def setups(self) -> Location:
-        """The folder of what set-ups have printed."""
+        """The folder of the output of set-ups."""
         return self.root.below("setup")
 
     def setup_log(self, worker: str, environment: str) -> str:
-        """Return the key of what an environment's set-up has printed on a worker."""
+        """Return the key of the output of an environment's set-up on a worker."""
         return self.setups.key(f"{worker}.{environment}.log")
 
     @property
     def notify(self) -> str:
-        """How people are told of the end of the run."""
+        """How people are notified of the end of the run."""
         return self.root.key("notify.json")
 
     def delivery(self, end: str) -> str:
-        """Return the key of the record that people were told of an end of the run."""
+        """Return the key of the record that people were notified of an end of the run."""
         return self.root.key("told", f"{end}.json")
 
     def heartbeat(self, worker: str) -> str:
@@ -305,8 +305,8 @@ def output_name(template: str, run: str, key: str, printed: str, folder: str | N
 def with_suffix(name: str, key: str, room_bytes: int = keys.MAX_S3_KEY_BYTES) -> str:
     """Return an output name that no other input can have made, of at most `room_bytes`.
 
-    The room is what S3 allows for a key less the prefix of the outputs. The name's last part stays
-    one that a disk takes; what does not fit is cut off, and then the hash stands for it, too.
+    The room is S3's limit for a key minus the prefix of the outputs. The name's last part stays a
+    valid file name; a part that does not fit is cut off, and the hash then covers it, too.
     """
     folder, last = posixpath.split(name)
     stem, suffix = posixpath.splitext(last)
@@ -335,7 +335,7 @@ def _cut(text: str, size: int) -> str:
 
 
 def key_hash(key: str) -> str:
-    """Return eight characters that stand for an input key in names."""
+    """Return eight characters that represent an input key in names."""
     return hashlib.sha256(key.encode()).hexdigest()[:8]
 
 

@@ -1,4 +1,4 @@
-"""The list of a run's jobs, and what is still missing of their results.
+"""The list of a run's jobs, and which of their results are missing.
 
 The manifest and the results are the truth about a run; the queue only says what to try next. An
 input that was corrected after its job had failed keeps its place in the manifest. Its new size and
@@ -37,15 +37,17 @@ PART_ENTRIES = 10_000
 """Jobs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
 
 MAX_PART_BYTES = 32 * 1024 * 1024
-"""Unpacked; PART_ENTRIES of the longest keys, with every byte escaped, take 22 MB."""
+"""Unpacked; PART_ENTRIES with the longest keys, every byte escaped, take 22 MB."""
 
 MAX_PACKED_BYTES = MAX_PART_BYTES - MAX_JOB_BYTES
-"""Of a part's lines; a job of many files may take as much room as a thousand plain ones."""
+"""The limit of a part's lines; a job of many files may take as much room as a thousand plain
+ones.
+"""
 
 _TRIES = 10
 
 _SAMPLE = '"key":"k","size":0,"etag":""'
-"""What differs from message to message; no run's name has quotes in it."""
+"""The part that differs between messages; no run's name has quotes."""
 
 _PLAIN_LINE = re.compile(
     r"""\{("key":"([^"\\\x00-\x1f]+)","size":(?:0|[1-9]\d{0,17}),"etag":"[^"\\\x00-\x1f]*\""""
@@ -64,7 +66,7 @@ class Entry(Contract):
     of its content, if it is known and `stored` does not say it. A job of several files, or with
     variables, has them as `files` (perhaps none) and `variables`. Then `key` is a name that is made
     from them, `size` is their sum, and `etag` stands for the content of them all. `number` counts
-    from 1, in the runs whose command has a place for it. `merge` says that it is the run's last
+    from 1, in runs whose command has a placeholder for it. `merge` says that it is the run's last
     job, which is in no part (see `merge`).
     """
 
@@ -103,7 +105,7 @@ class Part:
 class Cursor(Record):
     """How many of a part's entries, from its start, have been considered for the queue.
 
-    `enqueue` advances it; what lies beyond it was never sent, and is nobody's to repair.
+    `enqueue` advances it; entries beyond it were never sent, so no worker sends them again.
     """
 
     sent: int = Field(default=0, ge=0)
@@ -112,8 +114,8 @@ class Cursor(Record):
 def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False) -> list[str]:
     """Return the bodies of the messages for the first attempts at jobs.
 
-    They mean what `Entry.message` encodes; a million of them are made at a time, so what is the
-    same in all is encoded once.
+    They equal what `Entry.message` encodes; because a million are made at a time, the part that all
+    share is encoded once.
     """
     head, tail = _around(run, claimed=claimed)
     return [
@@ -138,8 +140,8 @@ def part_messages(
 ) -> list[tuple[str, str]]:
     """Read a part, and return each job's key and the body of its first message.
 
-    It is what `read_part` and `first_messages` would give, without an Entry for each of a million
-    plain lines, whose text is already as a message has it. Raises as `decode_part`.
+    It equals what `read_part` and `first_messages` return, without an Entry for each of a million
+    plain lines, whose text is already that of a message. Raises like `decode_part`.
     """
     head, tail = _around(run, claimed=False)
     messages = []
@@ -158,7 +160,7 @@ def part_messages(
 
 
 def _around(run: str, *, claimed: bool) -> tuple[str, str]:
-    """Return what stands before and after what differs in the messages for plain jobs."""
+    """Return what comes before and after the differing part of messages for plain jobs."""
     sample = JobMessage(run=run, key="k", size=0, claimed=claimed).encode()
     head, _, tail = sample.partition(_SAMPLE)
     return head, tail
@@ -184,7 +186,7 @@ def decode_part(body: bytes, place: str = "") -> tuple[Entry, ...]:
 
 
 def count_entries(body: bytes, place: str = "") -> int:
-    """Return how many entries a part has, without a look at each; raises as `decode_part`."""
+    """Return how many entries a part has, without decoding each; raises like `decode_part`."""
     try:
         return len(_lines(body))
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -207,7 +209,7 @@ def cut(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
 
 
 def _most_bytes(entry: Entry) -> int:
-    """Return a bound of the bytes of a line that is quickly told: a character may take six."""
+    """Return a quick upper bound for the bytes of a line: a character may take six."""
     texts = sum(map(len, (*entry.variables, *entry.variables.values())))
     files = sum(len(f"{f.key}{f.stored}{f.column}") + 40 for f in entry.files or ())
     return 6 * (len(entry.key) + texts + files) + 200
@@ -222,7 +224,7 @@ class PartOutline:
 
 
 def part_outline(body: bytes, place: str = "") -> PartOutline:
-    """Return what can be told of a part without a look at each entry; raises as `decode_part`."""
+    """Return what is known of a part without decoding each entry; raises like `decode_part`."""
     try:
         lines = _lines(body)
         first = Entry.model_validate_json(lines[0]).key if lines else ""
@@ -245,7 +247,7 @@ def _broken(body: bytes, place: str, error: Exception) -> DecodeError:
 
 def _unpacked(body: bytes) -> bytes:
     if not body:
-        # gzip takes this for no content, but then every input of the part would be skipped.
+        # gzip takes this for empty content, but then every input of the part would be skipped.
         raise EOFError("it is empty")
     with gzip.open(io.BytesIO(body)) as file:
         content = file.read(MAX_PART_BYTES + 1)
@@ -286,7 +288,7 @@ def read_corrections(store: Store, layout: RunLayout) -> dict[str, Entry]:
 
 
 def add_corrections(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> None:
-    """Write down what inputs of the manifest have become; raise ServiceError if it cannot be."""
+    """Record how inputs of the manifest have changed; raise ServiceError if that is impossible."""
     for part in cut(entries):
         _add_correction(store, layout, encode_part(part))
 

@@ -1,13 +1,13 @@
 """The merge: one last job over the results of all others, which `run.then` names.
 
-It is due when every job of the manifest has a result. Nothing says so but the results themselves:
-their digest, of the names and versions that a listing shows, is in the record of what was put on
-the queue last. While the two agree the merge was put on the queue; when a job is done again they no
-longer do, and once all results are there it is put there once more. The record is written under
-a condition on the one that was read before the results were listed, so of several that see
-the last result one succeeds, and it alone sends the message.
+It is due when every job of the manifest has a result. Only the results themselves say so: the
+record of the merge that was sent last contains their digest, made from the names and versions in a
+listing. As long as the digest matches, the merge has been sent; when a job is done again, it no
+longer matches, and once all results exist, the merge is sent again. The record is written on
+condition that it is still the one that was read before the results were listed, so if several
+workers see the last result, one succeeds, and it alone sends the message.
 
-What the merge is given is the list of all outputs, which is stored under its own checksum. A
+The merge gets the list of all outputs, which is stored under its own checksum. A
 result of the merge counts only if it was made from the list that the record names.
 """
 
@@ -33,9 +33,9 @@ _BYTES = 16
 
 
 class MergeRecord(Record):
-    """The merge that was put on the queue last; stored as merge.json.
+    """The merge that was sent last; stored as merge.json.
 
-    `digest` stands for the results that it is over, `listed` is the SHA-256 of the list of their
+    `digest` is that of the results that it is over, `listed` is the SHA-256 of the list of their
     `outputs`, which have `size` bytes in all.
     """
 
@@ -52,7 +52,7 @@ class MergeRecord(Record):
 
 
 class ListedOutput(Contract):
-    """A line of the list: an output, and the job that has made it.
+    """A line of the list: an output, and the job that made it.
 
     `name` is what the output is called below the run's output location, `uri` the whole of it.
     """
@@ -82,9 +82,9 @@ class ListedOutput(Contract):
 
 
 class ResultsDigest:
-    """What stands for the results of a run: made from a listing, in whatever order it comes.
+    """A digest of the results of a run, made from a listing in any order.
 
-    The merge's own result, at the key `merge`, is none of them.
+    The merge's own result, at the key `merge`, is not included.
     """
 
     def __init__(self, layout: RunLayout) -> None:
@@ -112,7 +112,7 @@ def digest_of(layout: RunLayout, versions: Iterable[tuple[str, str]]) -> str:
 
 
 def read_record(store: Store, layout: RunLayout) -> MergeRecord | None:
-    """Return the merge that was put on the queue last; None if none ever was."""
+    """Return the merge that was sent last; None if none ever was."""
     try:
         return decode_record(store.get(layout.merge))
     except MissingError:
@@ -120,7 +120,7 @@ def read_record(store: Store, layout: RunLayout) -> MergeRecord | None:
 
 
 def decode_record(body: bytes) -> MergeRecord | None:
-    """Return a record; None for what is none: it hides nothing, and the leader writes it again."""
+    """Return a record; None for anything else, which the leader overwrites."""
     try:
         return MergeRecord.decode(body)
     except DecodeError:
@@ -128,5 +128,5 @@ def decode_record(body: bytes) -> MergeRecord | None:
 
 
 def is_current(result: Result, record: MergeRecord | None, digest: str) -> bool:
-    """Whether a result of the merge is over the results that are there now."""
+    """Whether a result of the merge is over the current results."""
     return record is not None and record.digest == digest and result.input_etag == record.listed

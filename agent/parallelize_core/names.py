@@ -1,4 +1,4 @@
-"""What a stack and its runs are called in an AWS account: every name begins with the stack's.
+"""The names of a stack and its runs in an AWS account: each begins with the stack's.
 
 Several stacks live in one account and region, each with its own bucket, queues and permissions. A
 stack's name has no hyphen, so that `lab-*` in a policy never means the things of another stack.
@@ -19,7 +19,7 @@ FIRST = "parallelize"
 """The name of the stack that nobody has given a name."""
 
 STACK_NAME = re.compile(r"[a-z][a-z0-9]{0,13}")
-"""Lower case for S3; SQS's 80 characters are for a run's name of 60, two hyphens and "dead"."""
+"""Lower case for S3; SQS's 80 characters have to fit a run's name of 60, two hyphens and "dead"."""
 
 
 def checked_stack(name: str) -> str:
@@ -39,7 +39,9 @@ class Names:
     run: str = ""
     stack: str = FIRST
     lane: Lane = Lane.MAIN
-    """Whose queue and group are meant. A run's name has no underscore first, so none is taken."""
+    """The lane of queue and group. No run's name begins with an underscore, so lanes clash with
+    none.
+    """
 
     @property
     def of_all_runs(self) -> Names:
@@ -52,7 +54,7 @@ class Names:
 
     @property
     def queue(self) -> str:
-        """The lane's queue; without a run, what the names of all queues begin with."""
+        """The lane's queue; without a run, the start of all queues' names."""
         return f"{self.stack}-{self._of_lane}{self.run}"
 
     @property
@@ -95,11 +97,11 @@ class Names:
 
     @property
     def topic(self) -> str:
-        """The topic that alarms tell."""
+        """The topic of the alarms."""
         return f"{self.stack}-alarms"
 
     def role(self, name: str, region: str) -> str:
-        """Return what the instance profile or the policy `name` is called."""
+        """Return the name of the instance profile or the policy `name`."""
         return f"{self.stack}-{name}-{region}"
 
     def security_group(self, vpc: str) -> str:

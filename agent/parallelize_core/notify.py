@@ -1,4 +1,4 @@
-"""How people are told of the end of a run, what they are told, and the record that they were.
+"""How people are notified of the end of a run, what they are told, and the record of it.
 
 `notify.json` says how; only `prep` writes it. A webhook's URL is a secret: it is there and nowhere
 else, and no message, log or error repeats it.
@@ -15,7 +15,7 @@ SCHEMA = 1
 
 
 class Notify(Record):
-    """How people are told: by a webhook, a topic of SNS (its ARN), or a command of a job's kind."""
+    """How people are notified: by a webhook, a topic of SNS (its ARN), or a command."""
 
     url: str = ""
     topic: str = ""
@@ -23,20 +23,20 @@ class Notify(Record):
 
 
 class Event(StrEnum):
-    """What people are told of, in a sentence each."""
+    """What people are notified of."""
 
     FINISHED = "finished"
     """Every job that was sent has its result."""
     PAUSED = "paused"
-    """The run was stopped, by a person or because too much failed."""
+    """The run was stopped, by a person or because too many files failed."""
     OUT_OF_BUDGET = "out-of-budget"
-    """The run was paused because it has cost what it may."""
+    """The run was paused because it reached its cost limit."""
 
 
 class Notification(Contract):
-    """What people are told; `id` is the same each time that the same end is told.
+    """What people are told; `id` is the same whenever the same end is reported.
 
-    `left` are jobs without a result, `unsent` those of them that were never put on the queue.
+    `left` are jobs without a result, `unsent` those of them that were never sent.
     `cost_usd` is None where machines cost nothing. `text` says all of it in a line or two.
     """
 
@@ -74,9 +74,9 @@ class Notification(Contract):
 
 
 class Delivery(Record):
-    """Who tells people of one end of a run, and what came of it.
+    """Which worker notifies people of one end of a run, and the outcome.
 
-    While neither `sent` nor `failed` says anything, `worker` is at it, or has died of it.
+    While both `sent` and `failed` are empty, `worker` is busy with it, or has died.
     """
 
     worker: str
@@ -85,5 +85,5 @@ class Delivery(Record):
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody need try any more."""
+        """Whether no further try is needed."""
         return self.sent or bool(self.failed)

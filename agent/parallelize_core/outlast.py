@@ -1,8 +1,8 @@
-"""What AWS says for a while of what is new, or was just deleted, or is busy; and how long we wait.
+"""Answers that AWS gives for a while about new, just deleted or busy things; and how long we wait.
 
-AWS's services are eventually consistent: what one call has made the next may not find, and a name
-may stay taken when its owner is gone. Each `Passing` below is one such answer, with how long it is
-outlasted; where AWS names no time, several times what is usual.
+AWS's services are eventually consistent: a call may not find what the previous one made, and a name
+may stay taken after its owner is gone. Each `Passing` below is one such answer, with how long we
+wait; if AWS names no time, several times what is usual.
 
     outlast(NEW_QUEUE, lambda: sqs.set_queue_attributes(...))
 """
@@ -58,7 +58,7 @@ NEW_BUCKET = Passing(
     "S3 does not know the new bucket everywhere yet",
     frozenset({"NoSuchBucket", "OperationAborted"}), 60,
 )  # fmt: skip
-"""Of a bucket's settings, each may come too early, or while another is still taken over.
+"""For a bucket's settings: each may come too early, or while another still takes effect.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
 """
@@ -75,7 +75,7 @@ NAMED_TEMPLATE = Passing(
     frozenset({"InvalidLaunchTemplateName.AlreadyExistsException",
                "InvalidLaunchTemplateName.NotFoundException"}), 30,
 )  # fmt: skip
-"""The name is taken, and what has it is not found by it.
+"""The name is taken, but does not find its owner yet.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 """
@@ -90,7 +90,7 @@ NEW_PROFILE = Passing(
     "EC2 does not know the workers' instance profile yet, or parallelize setup has not made it",
     frozenset(), 30,
 )  # fmt: skip
-"""Said by a fleet among its errors.
+"""A fleet lists it among its errors.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual consistency)
 """
@@ -98,7 +98,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html (eventual con
 GROUP_PROFILE = Passing(
     NEW_PROFILE.what, frozenset({"ValidationError"}), NEW_PROFILE.seconds, "iamInstanceProfile"
 )
-"""The same, as Auto Scaling says it."""
+"""The same, in Auto Scaling's words."""
 
 NEW_ROLE = Passing(
     "KMS does not know Auto Scaling's new role yet", frozenset({"InvalidArnException"}), 60
@@ -108,7 +108,7 @@ NEW_ROLE = Passing(
 NEW_MACHINE = Passing(
     "EC2 does not know a new machine everywhere yet", frozenset({"InvalidInstanceID.NotFound"}), 30
 )
-"""It is described already; of several to terminate none is.
+"""It is already described; but if several are to be terminated, none is.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
 """
@@ -134,7 +134,7 @@ BUSY_GROUP = Passing(
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
 REFUSED_CALLS = Passing("EC2 refuses calls for now", frozenset({"RequestLimitExceeded"}), 5 * 60)
-"""Of machines to terminate the bucket holds 1,000, and gains 20 a second: 50 s for as many.
+"""For terminations, the token bucket holds 1,000 and gains 20 per second: 50 s refill it.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 """
@@ -163,11 +163,11 @@ def outlast(
     tell: Callable[[str], None] = lambda _: None,
     early: Callable[[T], bool] = lambda _: False,
 ) -> T:
-    """Return what a call gives, made again for as long as it only says what passes.
+    """Return a call's result; repeat the call as long as it gives only the passing answer.
 
     `early` recognizes an answer that is not an error but comes too early. `tell` is called once
-    with what is waited for, if it takes more than some seconds. Raises what the call raises:
-    another error at once, this one after `passing.seconds`.
+    with the reason if the wait takes more than a few seconds. Raises what the call raises: any
+    other error at once, this one after `passing.seconds`.
     """
     begun = time.monotonic()
     telling = [tell]
@@ -187,6 +187,6 @@ def outlast(
 
 
 def pauses() -> Iterator[float]:
-    """Go through the seconds between one try and the next."""
+    """Yield the seconds between one try and the next."""
     first = (0.25, 0.5, 1.0, 2.0)
     return itertools.chain(first, itertools.repeat(MAX_PAUSE_SECONDS))

@@ -1,7 +1,7 @@
 """Whose an output is: its metadata names the run and the input that it was made of.
 
-Both values are percent-encoded, as headers are ASCII. Outputs of former versions name only their
-input.
+Both values are percent-encoded, because headers are ASCII. Outputs of former versions name only
+their input.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ MAX_OWNER_BYTES = 900
 
 
 def owner_mark(key: str) -> str:
-    """Return what an output's metadata says of its input; no other input gives the same."""
+    """Return what an output's metadata says of its input, unique for each input."""
     return keys.shorten(quote(key, safe="/"), MAX_OWNER_BYTES)
 
 
 def run_mark(layout: RunLayout) -> str:
-    """Return what an output's metadata says of its run: where that lies in S3."""
+    """Return what an output's metadata says of its run: its location in S3."""
     return quote(f"{layout.root.bucket}/{layout.root.prefix}", safe="/")
 
 
 def other_run(metadata: Mapping[str, str], layout: RunLayout) -> str:
-    """Return where another run lies that has made an output; empty if it is this run's, or none."""
+    """Return where another run is that made an output; empty if it is this one, or unknown."""
     run = metadata.get(OWNER_RUN)
     return "" if run is None or run == run_mark(layout) else f"s3://{unquote(run)}"

@@ -15,13 +15,13 @@ Made = TypeVar("Made")
 MIB = 1024 * 1024
 
 PART_BYTES = 16 * MIB
-"""What is longer goes in parts, and this is how long they are unless there would be too many."""
+"""Longer objects go in parts of this length, unless there would be too many parts."""
 
 MAX_PARTS = 10_000
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
 PARTS_AT_ONCE = 8
-"""Of all the objects that a process transfers together: each takes a part's memory."""
+"""For all objects of a process together: each takes the memory of a part."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ def parts_of(size: int) -> list[ObjectPart]:
 def at_once(
     pool: Executor, do: Callable[[ObjectPart], Made], parts: Sequence[ObjectPart]
 ) -> list[Made]:
-    """Do something to each part; return what comes of them in their order.
+    """Process each part; return the results in order.
 
-    Raises the first error when nothing is under way any more.
+    Raises the first error once no part is in progress.
     """
     futures = [pool.submit(do, part) for part in parts]
     try:

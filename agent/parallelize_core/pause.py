@@ -1,4 +1,4 @@
-"""Stopping a run and letting it go on: a reason in run.json, which every agent reads again.
+"""Pausing and resuming a run: a reason in run.json, which every agent reads again and again.
 
 The circuit breaker does it when so much fails that it is better to stop the run and to look.
 """
@@ -25,16 +25,16 @@ https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processe
 
 
 COST_LIMIT = "the cost limit of "
-"""How the reason begins for which a run is paused that has cost what it may."""
+"""How the reason begins when a run is paused at its cost limit."""
 
 
 def cost_limit_reason(limit_usd: float, spent_usd: float) -> str:
-    """Return why a run is paused that has cost what it may."""
+    """Return the reason of a run that is paused at its cost limit."""
     return f"{COST_LIMIT}${limit_usd:.2f} is reached (about ${spent_usd:.2f} spent)"
 
 
 def is_cost_limit(reason: str) -> bool:
-    """Whether a run that is paused for this reason has cost what it may."""
+    """Whether this reason means that a run is paused at its cost limit."""
     return reason.startswith(COST_LIMIT)
 
 
@@ -51,10 +51,9 @@ def pause(store: Store, layout: RunLayout, reason: str) -> bool:
 
 
 def resume(store: Store, layout: RunLayout) -> bool:
-    """Let agents work again, and forgive what there is: it does not halt the run again.
+    """Let agents work again, and forgive all failures so far: they do not halt the run again.
 
-    That is failures, and jobs that succeeded without an output. Answers False if the run was not
-    paused.
+    This includes jobs that succeeded without an output. Returns False if the run was not paused.
     """
     failures = sum(1 for _ in store.list(layout.failures.prefix))
     silences = sum(1 for _ in store.list(layout.silences.prefix))
@@ -63,7 +62,7 @@ def resume(store: Store, layout: RunLayout) -> bool:
         forgiven = {"forgiven": failures, "forgiven_silent": silences}
         if run.paused:
             return run.model_copy(update={**forgiven, "paused": "", "resumed_at": utc_now()})
-        # A retry has taken some marks away: what comes in their place is not forgiven.
+        # A retry has removed some marks: new ones in their place are not forgiven.
         kept = {name: min(getattr(run, name), count) for name, count in forgiven.items()}
         return run.model_copy(update=kept)
 
@@ -71,7 +70,7 @@ def resume(store: Store, layout: RunLayout) -> bool:
 
 
 def change_run(store: Store, layout: RunLayout, change: Callable[[Run], Run]) -> Run:
-    """Write what `change` makes of the run, if that is another; return what it was before.
+    """Write what `change` makes of the run, if it differs; return the run as it was before.
 
     Raises MissingError if there is no such run.
     """
@@ -80,11 +79,11 @@ def change_run(store: Store, layout: RunLayout, change: Callable[[Run], Run]) ->
         found = store.head(layout.run_json)
         run = Run.decode(store.get(layout.run_json))
         if tried and run == tried[1]:
-            return tried[0]  # our own, written by a request whose answer was lost
+            return tried[0]  # our own write, whose answer was lost
         if (changed := change(run)) == run:
             return run
         tried = run, changed
-        # If somebody else has written meanwhile, the ETag is another and nothing is lost.
+        # If another has written meanwhile, the ETag differs and nothing is lost.
         if found and store.put(layout.run_json, changed.encode(), Condition(etag=found.etag)):
             return run
     raise ServiceError(f"run.json of {layout.run} keeps changing", None, "try again")
@@ -99,7 +98,7 @@ class Progress:
     """Jobs of a run: in all, with a result, failed; `forgiven` failures do not count any more.
 
     `in_vain` has the jobs with a charged attempt that failed since the run was last resumed,
-    whether or not they are tried again; it is only of interest while nothing has succeeded.
+    whether or not they are tried again; it matters only while nothing has succeeded.
     """
 
     total: int

@@ -20,7 +20,7 @@ MAX_DELAY_SECONDS = 15 * 60
 
 @dataclass(frozen=True)
 class Message:
-    """A message as received; `receives` counts how often that has happened to it."""
+    """A message as received; `receives` counts how often it was received."""
 
     id: str
     body: str
@@ -30,7 +30,7 @@ class Message:
 
 @dataclass(frozen=True)
 class QueueCounts:
-    """About how many messages wait, are leased, and are not to be seen yet."""
+    """About how many messages wait, are leased, and are delayed."""
 
     visible: int
     in_flight: int
@@ -43,7 +43,7 @@ class QueueCounts:
 
 
 class Counted(Protocol):
-    """What has messages that can be counted: a queue, or several."""
+    """Something whose messages can be counted: a queue, or several."""
 
     def counts(self) -> QueueCounts:
         """Count the messages, approximately."""

@@ -1,4 +1,4 @@
-"""What all records have in common: they are values, and say so when they cannot be read."""
+"""The base of all records: they are values, and raise a clear error when they cannot be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from parallelize_core.errors import DecodeError
 
 MAX_NUMBER = 2**63 - 1
-"""No count, size, price or time of a run is larger; code breaks that computes with what is."""
+"""No count, size, price or time of a run is larger; larger numbers would break computations."""
 
 MAX_MOMENT = 32_503_680_000
 """The year 3000, in seconds since 1970."""
@@ -28,7 +28,7 @@ def _known(text: str) -> str:
 
 
 IsoTime = Annotated[str, AfterValidator(_known)]
-"""A time in ISO 8601, empty if it is not known or cannot be read as a time."""
+"""A time in ISO 8601; empty if it is unknown or not a time."""
 
 
 _NUMBERS = (int, float)  # `int | float` would be made for each field of each record
@@ -37,9 +37,9 @@ _NUMBERS = (int, float)  # `int | float` would be made for each field of each re
 class Contract(BaseModel):
     """A value that client and agent share.
 
-    Readers ignore what they do not know, so an older agent can serve a newer client's run. Of
-    what is read only the field names come again and again, so only they are cached. Anybody who
-    may write to the bucket may have written it: numbers are finite and no larger than MAX_NUMBER.
+    Readers ignore unknown fields, so an older agent can serve a newer client's run. Only field
+    names repeat in what is read, so only they are cached. Anybody who may write to the bucket may
+    have written it: numbers are finite and no larger than MAX_NUMBER.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
@@ -54,7 +54,7 @@ class Contract(BaseModel):
 
 
 class Record(Contract):
-    """A value that is an object of its own in S3."""
+    """A value that is stored as an object in S3."""
 
     v: Literal[1] = 1
 
@@ -75,7 +75,7 @@ class Record(Contract):
 
 
 def first_fault(error: ValidationError) -> str:
-    """Say in a line where a text first departs from what it should be, and how."""
+    """Describe in one line the first fault of a text, and where it is."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the text"
     return f"{where}: {first['msg']}"

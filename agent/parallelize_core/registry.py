@@ -1,7 +1,7 @@
-"""Logging in at a registry: with the rights of a role at Amazon's, or with a secret.
+"""Logging in to a registry: with a role's rights to Amazon's, or with a secret.
 
-What comes back is a password. It goes into a file that only its owner can read, for as long as an
-image is pulled, and into no argument, log, or record.
+The result is a password. It is in a file that only its owner can read, as long as an image is
+pulled, and in no argument, log, or record.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from parallelize_core.errors import UsageError
 from parallelize_core.translated import translated
 
 AUTH_VARIABLE = "PARALLELIZE_REGISTRY_AUTH"
-"""Names the file with a person's own logins, as on their machine; then AWS is not asked for any."""
+"""Names the file with a person's own logins; if it is set, AWS is not asked."""
 
 OpenClient = Callable[[str, str], Any]
-"""Makes a client of a service of AWS, in a region."""
+"""Makes a client for a service of AWS, in a region."""
 
 _ECR = re.compile(r"[0-9]{12}\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 """https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html"""
@@ -34,16 +34,16 @@ _SECRET = re.compile(r"arn:[a-z-]+:secretsmanager:(?P<region>[a-z0-9-]+):[0-9]{1
 
 @dataclass(frozen=True)
 class Login:
-    """A name and a password, which is in no printed form of it."""
+    """A name and a password, which its repr omits."""
 
     user: str
     password: str = field(repr=False)
 
 
 def find_login(host: str, secret: str, open_client: OpenClient) -> Login | None:
-    """Return how to log in at a registry; None if nobody has said, so that it is for all.
+    """Return the login for a registry; None if there is none, for a public one.
 
-    Raises UsageError for a secret that is none, and what a call to AWS raises.
+    Raises UsageError for a malformed secret, and what a call to AWS raises.
     """
     if secret:
         return _of_secret(secret, open_client)
@@ -107,7 +107,7 @@ def _of_secret(arn: str, open_client: OpenClient) -> Login:
 
 @contextmanager
 def auth_file(host: str, login: Login | None) -> Iterator[Path | None]:
-    """Write down a login as skopeo wants it, for no other user, as long as it is needed."""
+    """Write a login to a file for skopeo, unreadable to other users, as long as it is needed."""
     if login is None:
         yield None
         return

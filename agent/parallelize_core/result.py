@@ -1,4 +1,4 @@
-"""What is written down about a job: the result, and the record of each attempt."""
+"""What is recorded of a job: the result, and the record of each attempt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from parallelize_core.record import Contract, IsoTime, Record
 
 INLINE_LOG_BYTES = 64 * 1024
-"""A smaller log travels inside its record, which saves one request per job."""
+"""A smaller log is stored in its record, which saves one request per job."""
 
 
 class Cause(StrEnum):
@@ -26,7 +26,7 @@ class Cause(StrEnum):
 
     @property
     def charged(self) -> bool:
-        """Whether it counts towards the attempts; what machines and networks do never does."""
+        """Whether it counts as an attempt; faults of machines and networks never do."""
         return self not in {Cause.INTERRUPTED, Cause.INFRASTRUCTURE}
 
 
@@ -42,11 +42,11 @@ class Output(Contract):
 class Usage(Contract):
     """What an attempt used, with its processes' children.
 
-    `peak_memory_bytes` is 0 if it is not known: without a cgroup of its own, a job that needs
-    less than the agent itself cannot be measured. `peak_after_seconds` is when the attempt had come
-    to nine tenths of it. `gpu_memory_bytes` is the most that was in use at once of the GPUs that
-    the attempt had, `gpu_busy` for which share of its time they were busy; jobs that share a GPU
-    count as one there. 0 and None if it is not known.
+    `peak_memory_bytes` is 0 if it is not known: without its own cgroup, a job that needs less than
+    the agent itself cannot be measured. `peak_after_seconds` is when the attempt reached nine
+    tenths of it. `gpu_memory_bytes` is the peak on the attempt's GPUs, `gpu_busy` the share of its
+    time for which they were busy; jobs that share a GPU count as one there. 0 and None if it is not
+    known.
     """
 
     seconds: float = 0.0
@@ -61,7 +61,7 @@ class Attempt(Record):
     """One execution of a job on one worker.
 
     `log` is the end of stdout and stderr if it is small; `log_key` names the object that holds
-    more. `exit_code` is negative for a signal, as in subprocess, and None if nothing was run.
+    more. `exit_code` is negative for a signal, as in subprocess, and None if nothing ran.
     Times are in UTC.
     """
 
@@ -79,21 +79,21 @@ class Attempt(Record):
     log: str = ""
     log_key: str | None = None
     environment: str = ""
-    """`Run.environment_identity`: that of the zip, and the digest of the image if there is one."""
+    """`Run.environment_identity`: the zip's, and the digest of the image if there is one."""
     image: str = ""
-    """The digest of the image that the command ran in; empty if it ran in none."""
+    """The digest of the image that the command ran in; empty without one."""
     hourly_usd: float | None = None
-    """What the worker cost an hour at its launch, None if that is not known."""
+    """The worker's hourly price at its launch, None if that is not known."""
 
 
 class Result(Attempt):
     """The last attempt of a job, with what it left. A job is finished when it has one.
 
-    `leads_nowhere` has a few lines of stdout that look like paths, and name nothing;
+    `leads_nowhere` has a few lines of stdout that look like paths but name nothing;
     `left_behind` a few of the `left_behind_count` files that the command made and did not name.
-    `content` is the content key of what was executed (see `content_key`), `recipe` that part of it
-    which is the run's. Both are empty if it is not known, as in results of former versions.
-    `copied_from` names the run whose outputs these are copies of; empty if the job was executed.
+    `content` is the content key of what was executed (see `content_key`), `recipe` the run's part
+    of it. Both are empty if they are not known, as in results of former versions. `copied_from`
+    names the run whose outputs these are copies of; empty if the job was executed.
     """
 
     status: Literal["succeeded", "failed"]

@@ -15,7 +15,7 @@ from parallelize_core.template import Grammar
 DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 
 CONTRACT = ConfigDict(frozen=True, extra="ignore")
-"""Readers ignore what they do not know, so an older agent can serve a newer client's run."""
+"""Readers ignore unknown fields, so an older agent can serve a newer client's run."""
 
 HALT = r"^([1-9][0-9]{0,17}|[0-9]{1,6}(\.[0-9]{1,9})?%)$"
 """What `Limits.halt` looks like."""
@@ -29,9 +29,9 @@ def version_of(*, extended: bool, shares_inputs: bool) -> int:
 class Environment(Contract):
     """The files that every job sees: one zip at `key`, or those of the list at `list_key`.
 
-    `identity` is the SHA-256 of the zip, or its ETag in S3, or the SHA-256 of the list. Contents of
-    the files in a list are shared with other runs, below `shared` (see `contents`). An agent of a
-    former version asks for a key, and so cannot read the record of a run that has a list.
+    `identity` is the SHA-256 of the zip, or its ETag in S3, or the SHA-256 of the list. Runs share
+    the contents of listed files, below `shared` (see `contents`). Agents of former versions require
+    a key, and so cannot read the record of a run with a list.
     """
 
     bucket: str
@@ -49,12 +49,12 @@ class Environment(Contract):
 
     @property
     def contents(self) -> Contents:
-        """Where the contents of the files in a list are."""
+        """Where the contents of listed files are."""
         return Contents(Location(self.bucket, self.shared))
 
 
 class Setup(Contract):
-    """What makes an environment ready on a worker, once, before the first job sees it.
+    """The command that makes an environment ready on a worker, once, before the first job sees it.
 
     The command is started in the environment's folder, and may write there.
     """
@@ -77,10 +77,9 @@ class Dependencies(Contract):
 
 
 class Serve(Contract):
-    """The command is started once for many jobs, and told of each on its stdin.
+    """The command is started once for many jobs, and reads each from its stdin.
 
-    It is started again after `jobs` of them, or once it occupies `growth_bytes` more than after the
-    first.
+    It is restarted after `jobs` of them, or when it uses `growth_bytes` more than after the first.
     """
 
     jobs: int = Field(default=1000, ge=1)
@@ -88,7 +87,7 @@ class Serve(Contract):
 
 
 class Checkpointing(Contract):
-    """How often what a job leaves in its checkpoint folder is stored, and how much at most."""
+    """How often a job's checkpoint folder is stored, and its maximum size."""
 
     every_seconds: float = Field(default=10 * 60, gt=0)
     limit_bytes: int = Field(default=5 * 1024**3, gt=0)
@@ -97,7 +96,7 @@ class Checkpointing(Contract):
 class Then(Contract):
     """The merge: a last job over the results of all others, once each of these has one.
 
-    With `partial` it is due although some have failed, over the results of the others. `template`
+    With `partial`, it is due even if some have failed, over the results of the others. `template`
     says that its command has placeholders.
     """
 
@@ -110,9 +109,9 @@ class Limits(Contract):
     """What one job may use, and how often it is tried. Times in seconds, memory in bytes.
 
     `halt` is for the run as a whole: after this many failed jobs, a number or a share of all such
-    as "5%", it is paused. `halt_if_silent` has it paused when its first files all succeed without
-    any output: nobody has said that there need be none. A job has `gpus` whole devices; it shares
-    its one with others if `gpu_share` is more than 1, the number of jobs on a device.
+    as "5%", it is paused. `halt_if_silent` pauses it when its first files all succeed without any
+    output and nobody has said that this is fine. A job has `gpus` whole devices; with a `gpu_share`
+    above 1, that many jobs share a device.
     """
 
     timeout_seconds: float | None = Field(default=None, gt=0)
@@ -127,10 +126,10 @@ class Limits(Contract):
 
 
 class OutputNaming(Contract):
-    """What is an output, how its key is made, and what happens when two inputs want the same one.
+    """Which files are outputs, how their keys are made, and what happens when keys clash.
 
-    `collect` are globs, relative to the scratch folder: what matches is an output although the
-    command has not printed it.
+    `collect` are globs relative to the scratch folder: matching files are outputs even if the
+    command does not print them.
     """
 
     name: str = DEFAULT_OUTPUT_NAME
@@ -139,7 +138,7 @@ class OutputNaming(Contract):
 
 
 class Origin(Record):
-    """Whose run it is: the id of the project that made it, and who did so, for people to read."""
+    """Whose run it is: the id of the project that made it, and the person, for people to read."""
 
     id: str
     owner: str = ""
@@ -148,24 +147,21 @@ class Origin(Record):
 class Run(Record):
     """Everything that an agent needs to know about the work; stored as run.json.
 
-    Agents read it again every few seconds. While `paused` gives a reason, they hand their work
-    back and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is
-    how many failed jobs there were when it was last resumed: those do not count for `Limits.halt`;
-    `forgiven_silent` is the same for jobs that succeeded without an output.
-    With `template` the command has placeholders for the input (see `template`), which else is its
-    last word. `columns` names the variables and files that jobs have.
-    Version 2 says that jobs may be more than a file each, or that the command has placeholders of
-    jobs: an agent of a former version would do them wrong, and so cannot read the record.
-    With `serve` the command is warm: it must not be taken for a plain one, so it is version 2, too.
-    With `image` it is one of that image, and no other; so that is version 2 as well.
-    So it is with `then`, which an agent of a former version would leave out.
-    Versions 3 and 4 are 1 and 2 of a run whose uploaded inputs are among those that runs share: an
-    agent of a former version would look for them by their names.
-    `origin` is the id of the project that made it, `owner` says who did so; both are empty in runs
-    of former versions.
-    `recipe` is a digest of all that is done alike to each input: command, environment, naming of
-    outputs. It is part of every result's content key; empty in runs of former versions. `renewed`
-    says that there was another recipe before, so that there may be results of that.
+    Agents read it again every few seconds. While `paused` has a reason, they hand their work back
+    and leave. `created_at` and `resumed_at` (empty: never) are ISO 8601 in UTC. `forgiven` is how
+    many failed jobs there were when it was last resumed: those do not count for `Limits.halt`;
+    `forgiven_silent` is the same for jobs that succeeded without an output. With `template`, the
+    command has placeholders for the input (see `template`), which otherwise is its last argument.
+    `columns` names the variables and files that jobs have. Version 2 says that jobs may be more
+    than a file each, or that the command has placeholders of jobs: agents of former versions would
+    do them wrong, and so must not read the record. A run with `serve` (a warm command), `image` or
+    `then` is version 2 for the same reason. Versions 3 and 4 are 1 and 2 of a run whose uploaded
+    inputs are among those that runs share: an agent of a former version would look for them by
+    their names. `origin` is the id of the project that made it, `owner` says who did so; both are
+    empty in runs of former versions. `recipe` is a digest of everything that is the same for each
+    input: command, environment, naming of outputs. It is part of every result's content key; empty
+    in runs of former versions. `renewed` says that there was another recipe before, of which there
+    may be results.
     """
 
     v: Literal[1, 2, 3, 4] = 1  # type: ignore[assignment]
@@ -195,24 +191,24 @@ class Run(Record):
     renewed: bool = False
 
     def encode(self) -> bytes:
-        """Return the content of run.json, laid out for people too."""
+        """Return the content of run.json, formatted for people, too."""
         return self.model_dump_json(indent=2).encode()
 
     @property
     def extended(self) -> bool:
-        """Whether jobs may be more than a file each, or the command knows of them."""
+        """Whether jobs may be more than one file, or the command has placeholders of jobs."""
         return self.v in (2, 4)
 
     @property
     def shares_inputs(self) -> bool:
-        """Whether the inputs that were uploaded are among those that runs share."""
+        """Whether uploaded inputs are among those that runs share."""
         return self.v > 2
 
     @property
     def environment_identity(self) -> str:
-        """What a command finds around it: the environment's identity, and the image's digest.
+        """What surrounds a command: the environment's identity, and the image's digest.
 
-        Another one may give other outputs. Empty if there is neither.
+        With another one, outputs may differ. Empty if there is neither.
         """
         parts = (self.environment and self.environment.identity, self.image and self.image.digest)
         return "+".join(part for part in parts if part)
@@ -223,7 +219,7 @@ class Run(Record):
         return Grammar(self.columns, self.extended)
 
     def merging(self) -> Run:
-        """Return the run as its merge sees it, whose command is another, and started as usual."""
+        """Return the run as its merge sees it: with the merge's own, ordinary command."""
         assert self.then  # noqa: S101 - a merge was put on the queue
         then = self.then
         update = {"command": then.command, "template": then.template, "serve": None, "columns": ()}

@@ -1,4 +1,4 @@
-"""A bucket in S3 for an event loop, over connections of its own; what is rare goes by boto3."""
+"""A bucket in S3 for an event loop, over its own connections; rare calls go through boto3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from parallelize_core.transport.uploads import Uploads, each, ended, etag_of, un
 T = TypeVar("T")
 
 SINGLE_DELETES = 3
-"""Up to this many keys are deleted one by one; above, one call of boto3 is less work."""
+"""Up to this many keys are deleted one by one; for more, one call of boto3 is less work."""
 
 _META = "x-amz-meta-"
 
@@ -36,9 +36,9 @@ _META = "x-amz-meta-"
 class AsyncS3Store:
     """A bucket; see `AsyncStore` for what its methods promise.
 
-    They raise the error tree; what the disk raises comes as it is. The threads of `files` read,
-    write and hash, those of `slow` wait for what `rare` does, and `parts` is how many parts of
-    large objects are under way at a time.
+    They raise the error tree; errors of the disk come unchanged. The threads of `files` read, write
+    and hash, those of `slow` wait for `rare`, and `parts` limits how many parts of large objects
+    are transferred at a time.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a store works with
@@ -145,7 +145,7 @@ class AsyncS3Store:
     ) -> AsyncIterator[Sequence[ObjectInfo]]:
         """List pages of the keys that start with `prefix` and lie above `after`, up to `upto`.
 
-        An empty `after` or `upto` is no bound. So several stretches are listed at the same time.
+        An empty `after` or `upto` is no bound. So several sections can be listed at the same time.
         """
         async for page in self._pages(prefix, after):
             # S3 lists in the order of the bytes of UTF-8, which is that of code points.
@@ -194,7 +194,7 @@ class AsyncS3Store:
         return memory.content
 
     async def _get_rest(self, client: Client, key: str, file: _NewFile, whole: FilePart) -> None:
-        """Read the parts of a large object after the first, which the first answer brings."""
+        """Read the parts of a large object after the first, which is in the first answer."""
         version = etag_of(whole.reply)
 
         async def get(part: ObjectPart) -> None:
@@ -241,14 +241,14 @@ class AsyncS3Store:
         return etag_of(reply)
 
     async def _off_loop(self, size: int, work: Callable[[], T]) -> T:
-        """Do what takes long for that many bytes in a thread, and what does not at once."""
+        """Run work on that many bytes in a thread if it takes long, otherwise at once."""
         if size <= LOOP_BYTES:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._files, work)
 
 
 class _NewFile:
-    """A file that is made when its first byte comes, and removed if it is not kept."""
+    """A file that is created with its first byte, and removed if it is not kept."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -262,7 +262,7 @@ class _NewFile:
         return self._descriptor
 
     def keep(self, size: int) -> None:
-        """Say that all `size` bytes of it are there; what an earlier answer had more is cut off."""
+        """Mark it as complete with `size` bytes; surplus bytes of an earlier answer are cut off."""
         if os.fstat(self._descriptor).st_size != size:
             os.ftruncate(self._descriptor, size)
         self._kept = True
@@ -275,20 +275,20 @@ class _NewFile:
             return
         os.close(self._descriptor)
         if not self._kept:
-            # What is not whole must not be taken for the object.
+            # An incomplete file must not be taken for the object.
             self._path.unlink(missing_ok=True)
 
 
 async def in_thread(pool: Executor, where: str, do: Callable[[], T]) -> T:
-    """Return what comes of `do`; raise the error tree, or MemoryError.
+    """Return the result of `do`; raise the error tree, or MemoryError.
 
-    `where` names the object, bucket or queue in errors. What is cancelled goes on in its thread.
+    `where` names the object, bucket or queue in errors. A cancelled call continues in its thread.
     """
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, do)
     except (ParallelizeError, MemoryError):
         raise
-    except Exception as error:  # whatever boto3 and what it stands on raise
+    except Exception as error:  # whatever boto3 and its libraries raise
         from parallelize_core.aws_errors import translate  # noqa: PLC0415 - it imports botocore
 
         raise translate(error, "S3", where) from error

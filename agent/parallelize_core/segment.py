@@ -1,11 +1,11 @@
-"""Segments: results a second time, many in one object, so that readers need not fetch each.
+"""Segments: a second copy of results, many in one object, so that readers need not fetch each.
 
-A result's own object stays the truth. A line of a segment says what was in the version of a result
-that has this ETag, and nothing of the present: a reader takes it only if a listing of the results
-names that very version. So a segment that is lost, late, doubled, or of a result that was replaced
-or taken away since, shows nothing that the results do not have; at worst it saves no request.
+A result's own object stays the truth. A line of a segment says what the version of a result with
+this ETag contained, and nothing about the present: a reader uses it only if a listing of the
+results names exactly that version. So a segment that is lost, late, duplicated, or of a replaced or
+deleted result shows nothing that the results do not have; at worst it saves no request.
 
-A segment is gzip's: members one after the other, so that it grows without being packed again. Its
+A segment consists of gzip members, so that it grows without being packed again. Its
 lines are results without their logs, the ETag first.
 """
 
@@ -23,7 +23,7 @@ MAX_SEGMENT_BYTES = 256 * 1024 * 1024
 """Unpacked: far more than a worker finishes in a minute."""
 
 _PACKING = 1
-"""Of gzip's levels the quickest: it takes some microseconds a result."""
+"""gzip's fastest level: it takes a few microseconds per result."""
 
 _HEAD = b'{"etag":"'
 
@@ -44,7 +44,7 @@ def pack(lines: Iterable[bytes]) -> bytes:
 def read_segment(
     body: bytes, wanted: Collection[str] | None = None
 ) -> Iterator[tuple[str, Result]]:
-    """Return those results of a segment whose ETags are wanted, or all, each with its ETag.
+    """Return the results of a segment with wanted ETags, or all, each with its ETag.
 
     Raises DecodeError for what is not a segment, or breaks off.
     """

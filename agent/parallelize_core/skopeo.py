@@ -15,14 +15,14 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests"""
 
 TRIES = "3"
-"""Of a copy, which goes on with what it lacks; who asks for less asks again."""
+"""The time limit of a copy, which continues with what it lacks when it is repeated."""
 
 INSPECT_SECONDS = 120
 
 _FATAL = re.compile(r'level=fatal msg="(?P<said>.*)"')
 
 _REPEATED = re.compile(r"^(Error parsing image name|[Ii]nitializing source) \S+: ")
-"""What only says again which image it is about."""
+"""A prefix that only repeats which image it is about."""
 
 _FINAL = re.compile(
     r"manifest unknown|name unknown|not found|unauthorized|denied|authentication required"
@@ -30,12 +30,12 @@ _FINAL = re.compile(
     r"|invalid (username|reference)|unsupported|file too large|choosing image instance",
     re.IGNORECASE,
 )
-"""What is so on every worker, and will be so in a minute."""
+"""Errors that are the same on every worker, and will still be so in a minute."""
 
 _LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+)(:[0-9]+)?")
 
 Run = Callable[[Sequence[str], float], subprocess.CompletedProcess[bytes]]
-"""Runs a program for a number of seconds at most, and has what it printed."""
+"""Runs a program for at most a number of seconds, and returns its output."""
 
 
 def run_here(words: Sequence[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
@@ -44,7 +44,7 @@ def run_here(words: Sequence[str], seconds: float) -> subprocess.CompletedProces
 
 
 def options(host: str, auth: Path | None, prefix: str = "") -> tuple[str, ...]:
-    """Return how to speak to a registry: one on this machine has no certificate, as for Docker."""
+    """Return the options for a registry; like Docker, need no TLS for one on this machine."""
     told = ("--authfile", str(auth)) if auth else ()
     return (*told, f"--{prefix}tls-verify=false") if _LOOPBACK.fullmatch(host) else told
 
@@ -60,10 +60,10 @@ def find(what: str, fix: str) -> str:
 def read_manifest(
     program: str, uri: str, told: Sequence[str], run: Run = run_here
 ) -> tuple[bytes, str]:
-    """Return what a registry says of an image, and the digest of that.
+    """Return an image's manifest from its registry, and the manifest's digest.
 
-    Raises SetupError if it says that there is none, or none for us; UnavailableError if it says
-    nothing, or is in trouble.
+    Raises SetupError if there is none, or access is denied; UnavailableError if the registry does
+    not answer, or fails.
     """
     words = (program, "inspect", "--raw", *told, uri)
     done = checked(lambda: run(words, INSPECT_SECONDS), f"the image {uri} cannot be read")
@@ -73,7 +73,7 @@ def read_manifest(
 
 
 def checked(call: Callable[[], subprocess.CompletedProcess[bytes]], what: str) -> bytes:
-    """Return what a call of skopeo printed; raise the error that its failure means."""
+    """Return the output of a call of skopeo; raise the error that its failure means."""
     try:
         done = call()
     except subprocess.TimeoutExpired as error:
@@ -84,7 +84,7 @@ def checked(call: Callable[[], subprocess.CompletedProcess[bytes]], what: str) -
 
 
 def failure(printed: bytes, what: str) -> ParallelizeError:
-    """Return what skopeo's last words mean."""
+    """Return the error that skopeo's last words mean."""
     lines = printed.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
     fatal = _FATAL.search(lines[-1])
     said = fatal["said"].replace('\\"', '"') if fatal else lines[-1]

@@ -1,4 +1,4 @@
-"""A queue in SQS for an event loop, over connections of its own.
+"""A queue in SQS for an event loop, over its own connections.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html
 """
@@ -20,10 +20,10 @@ from parallelize_core.transport.connection import Patience
 from parallelize_core.transport.retries import ATTEMPTS, MAX_DELAY_SECONDS
 
 ANSWER_SECONDS = 20.0
-"""For SQS to answer a call that does not wait for messages."""
+"""The time limit of a call that does not wait for messages."""
 
 POLL_MARGIN_SECONDS = 10.0
-"""What a long poll may take above the time that it waits for messages."""
+"""The additional time that a long poll may take besides its wait for messages."""
 
 _GONE = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
 _COUNTS = {
@@ -86,10 +86,10 @@ class AsyncSQSQueue:
         return QueueCounts(**{field: int(found[name]) for field, name in _COUNTS.items()})
 
     async def _insist(self, verb: str, action: str, entries: list[dict[str, Any]]) -> None:
-        """Make a batch call, again for the entries that fail for a reason that may pass."""
+        """Make a batch call, and repeat it for entries that fail for a transient reason."""
         for attempt in range(1, ATTEMPTS + 1):
             failed = [item for item in await self._batch(action, entries) if not _gone(item)]
-            # What was done must not be done again.
+            # Entries that succeeded must not be repeated.
             entries = [entries[int(item["Id"])] for item in failed]
             if not failed:
                 return

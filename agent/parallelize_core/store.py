@@ -108,22 +108,23 @@ class Store(Protocol):
     def delete_version(self, key: str, etag: str) -> bool:
         """Delete an object if it is still this version; say whether there is none now.
 
-        So a delete that arrived, but whose answer was lost and which was sent again, is told right.
+        So a delete that arrived, but whose answer was lost and which was sent again, is reported
+        correctly.
         """
 
     def copy_from(
         self, source: Source, key: str, metadata: Mapping[str, str] | None = None
     ) -> str | None:
-        """Copy a version of an object to a key at which there is none, without its metadata.
+        """Copy a version of an object to a key without an object, without its metadata.
 
-        It does not pass through here. None if that version is gone, or there is an object.
+        The bytes stay within S3. None if that version is gone, or the key has an object.
         """
 
 
 class AsyncStore(Protocol):
     """One bucket, for an event loop: what `Store` says holds here, too.
 
-    A call that is cancelled ends at once, and leaves nothing half done that others can see.
+    A cancelled call ends at once, and leaves nothing half done that others can see.
     """
 
     @property

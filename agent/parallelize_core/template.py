@@ -7,8 +7,8 @@
     {//}    its folder                   photos
     {{}}    {} itself
 
-A job may have several files, or only values: then a word with one of these is there once for each.
-Commands of which that is known beforehand have more (see `Grammar`):
+A job may have several files, or only values: a word with one of these then appears once for each.
+If that is known beforehand, there are more placeholders (see `Grammar`):
 
     {2} {2.} {2/} {2/.} {2//}            the same of the second
     {lr} {lr.} {lr/} {lr/.} {lr//}       the same of the variable, or the file, in the column `lr`
@@ -32,7 +32,7 @@ _NUMBERS = r"#(?=\})|[1-9]\d{0,5}"
 
 @dataclass(frozen=True)
 class Given:
-    """What a job's placeholders stand for: its arguments in order, its columns, its number."""
+    """The values of a job's placeholders: its arguments in order, its columns, its number."""
 
     arguments: Sequence[str]
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -52,15 +52,15 @@ class Grammar:
         return _placeholder(self)
 
     def has_placeholders(self, words: Iterable[str]) -> bool:
-        """Whether a job has its place in these words already."""
+        """Whether these words have a placeholder."""
         return any(True for word in words for _ in self._meant(word))
 
     def needs_number(self, words: Iterable[str]) -> bool:
-        """Whether a word has the number of the job."""
+        """Whether a word has the placeholder of the job's number."""
         return any(found["who"] == "#" for word in words for found in self._meant(word))
 
     def with_number(self, words: Iterable[str], number: int) -> tuple[str, ...]:
-        """Return the words with the number of a job in its places, and all others as they are."""
+        """Return the words with the job's number filled in, and other placeholders unchanged."""
 
         def put(found: re.Match[str]) -> str:
             return str(number) if found["who"] == "#" else found[0]
@@ -68,20 +68,20 @@ class Grammar:
         return tuple(_filled(self).sub(put, word) for word in words)
 
     def literal(self, text: str) -> str:
-        """Return what stands for `text` itself in a word that is filled in."""
+        """Return `text` escaped, so that filling in leaves it unchanged."""
         return self.placeholder.sub(r"{\g<0>}", text)
 
     def filled(self, words: Iterable[str], given: Given) -> tuple[str, ...]:
-        """Return the words with a job in the places for it.
+        """Return the words with a job's values filled in.
 
-        Raises ValueError for a place for which the job has nothing.
+        Raises ValueError for a placeholder without a value.
         """
         return tuple(made for word in words for made in self._fill(word, given))
 
     def named_besides(
         self, words: Iterable[str], given: Given, inputs: Sequence[str]
     ) -> Iterator[str]:
-        """Yield what the words could mean as files that are made from the inputs at these paths.
+        """Yield the paths that the words may name as outputs made from the inputs at these paths.
 
         These are words with a placeholder, and what follows a `=` in them; not an input itself, and
         no folder that one lies in.
@@ -100,7 +100,7 @@ class Grammar:
         return (match for match in found if match["literal"] is None)
 
     def _fill(self, word: str, given: Given) -> Iterator[str]:
-        # With the input in it, a word is there for each.
+        # A word with the input appears once for each.
         each = any(not found["who"] for found in self._meant(word))
         for argument in given.arguments if each else ("",):
             yield _filled(self).sub(partial(_put, argument, given), word)

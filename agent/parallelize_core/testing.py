@@ -1,7 +1,7 @@
-"""A queue and a store in memory, with the behaviour that the real ones promise.
+"""A queue and a store in memory that behave as the real ones promise.
 
-They ship with the package so that everything built on the two protocols can be tested without
-a server; the same test bodies hold them and the real ones to the same account.
+They ship with the package so that everything built on the two protocols can be tested without a
+server; the same tests run against them and the real ones.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class InMemoryStore:
 
 
 _LOOK_SECONDS = 0.005
-"""How often a receive that waits looks for messages; few enough that a test does not notice."""
+"""How often a waiting receive looks for messages; short enough that a test does not notice."""
 
 
 class AsyncInMemoryQueue:

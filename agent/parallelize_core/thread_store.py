@@ -1,4 +1,4 @@
-"""A bucket that lives on an event loop, for the threads beside it."""
+"""A bucket on an event loop, for use from other threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, So
 T = TypeVar("T")
 
 PAGE = 1000
-"""Entries of a listing that are handed over at a time: as many as S3 gives."""
+"""Entries of a listing that are handed over at a time: one page of S3's."""
 
 
 class ThreadStore:
@@ -83,7 +83,7 @@ class ThreadStore:
     def copy_from(
         self, source: Source, key: str, metadata: Mapping[str, str] | None = None
     ) -> str | None:
-        """Copy a version of an object to a key at which there is none, without its metadata."""
+        """Copy a version of an object to a key without an object, without its metadata."""
         return self._rest().copy_from(source, key, metadata)
 
     def _wait(self, call: Coroutine[Any, Any, T]) -> T:

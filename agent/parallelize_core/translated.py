@@ -1,4 +1,4 @@
-"""Calls of AWS's library: whatever they raise leaves as an error of our tree, with its cause.
+"""Calls to AWS's library: whatever they raise becomes an error of our tree, with its cause.
 
     with translated("S3", "s3://bucket/key"):      whatever is raised here leaves as one of ours,
         answer = client.get_object(...)            with what raised it as its cause

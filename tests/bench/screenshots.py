@@ -23,13 +23,14 @@ from parallelize.report.page import render
 PAGES = {"runs": "", "run": "scans/", "files": "scans/files"}
 
 
-def pages() -> Iterator[tuple[str, str]]:
-    """Yield each page by its name."""
-    yield "report", render(busy_report(*(f"folder/file-{n:03}.tif" for n in range(40))))
+def addresses(scratch: Path) -> Iterator[tuple[str, str]]:
+    """Yield each page's name and address; the dashboard answers until the next one is asked for."""
+    report = scratch / "report.html"
+    report.write_text(render(busy_report(*(f"folder/file-{n:03}.tif" for n in range(40)))))
+    yield "report", report.as_uri()
     for browser in serve(site_over(going_on().store)):
-        style = f"<style>{browser.get('style.css').body}</style></head>"
         for name, path in PAGES.items():
-            yield f"dashboard-{name}", browser.get(path).body.replace("</head>", style)
+            yield f"dashboard-{name}", f"{browser.server.url}{path}"
 
 
 def main() -> None:
@@ -39,12 +40,11 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for (name, page), width, dark in product(pages(), WIDTHS, (False, True)):
-            place = Path(scratch) / "page.html"
-            place.write_text(page, encoding="utf-8", errors="replace")
-            made = folder / f"{name}-{width}-{'dark' if dark else 'light'}.png"
-            screenshot(place.as_uri(), made, width, dark=dark)
-            print(made)  # noqa: T201
+        for name, address in addresses(Path(scratch)):
+            for width, dark in product(WIDTHS, (False, True)):
+                made = folder / f"{name}-{width}-{'dark' if dark else 'light'}.png"
+                screenshot(address, made, width, dark=dark)
+                print(made)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ __all__ = ["Executor", "JobError", "Outcome", "Outcomes", "Stream", "map", "serv
 
 
 def __getattr__(name: str) -> Any:
-    # Only when it is asked for: boto3 takes longer to import than --help may take.
+    # Imported only when needed: boto3 takes longer to import than --help may take.
     if name == "serve":
         from parallelize_core.for_commands.parallelize import serve  # noqa: PLC0415
 

@@ -95,7 +95,7 @@ def _forget_cut_off(s3: S3Client, name: str) -> None:
 _LIFECYCLE: Any = {
     "Rules": [
         {
-            # Parts of an upload that was cut off are invisible, and cost money forever.
+            # Parts of an incomplete upload are invisible, and cost money forever.
             "ID": "abort-incomplete-uploads",
             "Status": "Enabled",
             "Filter": {"Prefix": ""},

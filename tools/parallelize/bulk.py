@@ -83,7 +83,7 @@ class WireStore:
         store = clients.store(self.bucket)
         return await asyncio.gather(*(_get(store, key) for key in keys))
 
-    # What is rare.
+    # Rare calls.
 
     def get(self, key: str) -> bytes:
         """Return a small object's content."""
@@ -132,7 +132,7 @@ class WireStore:
     def copy_from(
         self, source: Source, key: str, metadata: Mapping[str, str] | None = None
     ) -> str | None:
-        """Copy a version of an object to a key at which there is none, without its metadata."""
+        """Copy a version of an object to a key without an object, without its metadata."""
         return self._rare.copy_from(source, key, metadata)
 
 

@@ -131,7 +131,7 @@ def make_app() -> App:
     )
     for command in COMMANDS:
         target = f"parallelize.commands.{command.target}" if command.target else completion
-        # A group of commands is an App of its own, which has its examples itself.
+        # A group of commands is an App with its own examples.
         examples = (
             {} if command.target.endswith(":app") else {"help_epilogue": epilogue(command.name)}
         )
@@ -179,7 +179,7 @@ def run(tokens: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of the answer has enough of it; what is left must not be flushed at exit.
+        # The reader has closed the pipe; the rest must not be flushed at exit.
         sys.stdout = None
         return 0
     except Exception as error:
@@ -194,11 +194,11 @@ def run(tokens: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
-    # Python has no stream for a descriptor that was closed, and prints to the other one instead.
+    # Python has no stream for a closed descriptor, and would print to the other one instead.
     nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     for stream in (sys.stdout, sys.stderr):
-        # Not every terminal takes all of Unicode; what it does not is spelled out.
+        # Not every terminal takes all of Unicode; other characters are spelled out.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     gc.set_threshold(GARBAGE, 20, 20)

@@ -19,7 +19,7 @@ FLAGS = ("config", "run", "bucket", "stack", "region", "profile", "local")
 
 def complete_run(asked: CompletionContext) -> list[str]:
     """Return the runs of the bucket whose names begin with what was typed."""
-    # `--run sc` means a run that may not exist.
+    # The word after `--run` may name a run that does not exist yet.
     typed = {**typed_flags(asked), "run": None}
     return list(import_module(ANSWERS).runs(asked.incomplete, typed))
 

@@ -38,7 +38,7 @@ OPTION = re.compile(r"--[a-z][a-z-]*(=.*)?|-[a-zA-Z]", re.DOTALL)
 
 
 def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError | None:
-    # The parser takes longer to import than the overview of the commands may take.
+    # The parser takes longer to import than the overview of commands may take.
     from cyclopts import CycloptsError, UnusedCliTokensError  # noqa: PLC0415
 
     if not isinstance(error, CycloptsError):
@@ -55,7 +55,7 @@ def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError
 
 
 def _with_profile(error: AccessError, hint: str) -> ParallelizeError:
-    # A command that asks AWS has imported these already, and --help does without.
+    # A command that calls AWS has already imported these, and --help does not need them.
     from parallelize.context import profile_of  # noqa: PLC0415
     from parallelize_core.aws_errors import with_profile  # noqa: PLC0415
 

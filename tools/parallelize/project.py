@@ -61,7 +61,7 @@ class Project:
             _write(self._file, content, new=self.copied_from() is None)
         except OSError:
             return self._by_place()
-        # Another call may have been faster; what is written holds for both.
+        # Another call may have been faster; then its file holds for both.
         return (self._own() or content).id
 
     def settle(self) -> None:
@@ -97,7 +97,7 @@ class Project:
         if content is None or content.folder == str(self.folder.resolve()):
             return None
         original = replace(self, folder=Path(content.folder))
-        # OSError: a folder that we may not look into is as good as gone.
+        # OSError: a folder that we may not read is as good as gone.
         with suppress(OSError, UsageError):
             there = original._read()
             if there and there.id == content.id and not original.folder.samefile(self.folder):

@@ -207,7 +207,7 @@ def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[s
 @translated("SQS")
 def _create(sqs: SQSClient, name: str, tags: Mapping[str, str]) -> str:
     # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
-    # It has the tags, too: an organization may let nobody make a thing without some.
+    # The tags are in the call, because an organization may require them.
     return sqs.create_queue(QueueName=name, tags=dict(tags))["QueueUrl"]
 
 

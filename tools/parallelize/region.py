@@ -27,7 +27,7 @@ def check_name(session: Session, source: str, environ: Mapping[str, str] = os.en
         return
     known = known_regions(session)
     if name not in known:
-        # Letters in the wrong order are the likeliest slip: "esat" is "east", not "west".
+        # Swapped letters are the most likely slip: "esat" is "east", not "west".
         same_letters = [one for one in known if sorted(one) == sorted(name)]
         near = same_letters or difflib.get_close_matches(name, known, n=1)
         meant = f"did you mean {near[0]}?" if near else None

@@ -75,7 +75,7 @@ SHORT_VARIABLES = {
     "run.name": ("PARALLELIZE_RUN",),
     "aws.stack": ("PARALLELIZE_STACK",),
     "aws.bucket": ("PARALLELIZE_BUCKET",),
-    # The AWS variables beat the files, as flags > environment > files everywhere else.
+    # AWS's variables override the files, like everywhere else: flags > environment > files.
     "aws.region": ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
     "aws.profile": ("PARALLELIZE_PROFILE", "AWS_PROFILE"),
 }
@@ -139,7 +139,7 @@ def resolve(
         if path is not None and path.is_file():
             given |= _read_file(path, cwd)
     if environ.get("AWS_ACCESS_KEY_ID"):
-        # Keys in the environment beat a profile that only a file names, as they do in AWS's tools.
+        # As in AWS's tools, keys in the environment override a profile that only a file names.
         given.pop("aws.profile", None)
     given |= dict(_from_variables(environ))
     given |= {key: Given(value, "flag") for key, value in flags.items() if value is not None}
@@ -201,7 +201,7 @@ def _unknown(key: str, source: str) -> UsageError:
 
 def _did_you_mean(key: str) -> str | None:
     known = (*KEYS, *TABLES, "schema")
-    # The right key in the wrong table is as frequent a slip as a letter.
+    # The right key in the wrong table is as common a slip as a wrong letter.
     same = [k for k in KEYS if k.partition(".")[2] == key.rpartition(".")[2]][:1]
     near = same or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else None

@@ -38,7 +38,7 @@ MAX_MARKER_BYTES = 64 * 1024
 
 
 class Checkpoint(Record):
-    """The marker of a checkpoint: written after its archive, so what has none is not whole.
+    """The marker of a checkpoint; written last, so an archive without one is incomplete.
 
     `name` is that of the archive below the checkpoint's own folder, with `etag`, `size` in bytes
     and `sha256` of its content. `identity` says what it is a checkpoint of, see `identity_of`.
@@ -56,7 +56,7 @@ class Checkpoint(Record):
 
 
 def identity_of(run: Run, message: JobMessage) -> str:
-    """Return what stands for a job, its command and its input: with another, one begins again."""
+    """Return a digest of a job, its command and its input: if it differs, the job starts over."""
     environment = run.environment.identity if run.environment else ""
     image = run.image.model_dump_json() if run.image else ""
     parts = [run.name, run.origin, run.command, environment, image, message.key, message.etag]

@@ -105,7 +105,7 @@ class Teller:
             if record is None or record.is_over:
                 return None
             if record.worker == self.worker:
-                return head  # our own, written by a request whose answer was lost
+                return head  # our own write, whose answer was lost
             if head != seen:
                 seen, since = head, loop.time()
             # By the time that it stands still, not by the clock of another machine.

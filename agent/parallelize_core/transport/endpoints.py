@@ -176,7 +176,7 @@ def _text(value: str | bytes) -> str:
 
 
 REGION_VARIABLES = ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""In the order in which they win; boto3 by itself does not look at AWS_REGION."""
+"""By precedence; boto3 itself does not read AWS_REGION."""
 
 
 def region_from(environ: Mapping[str, str]) -> tuple[str, str] | None:

@@ -83,7 +83,7 @@ def test_the_json_has_what_is_in_the_bucket_and_no_page_is_written(
 def test_a_run_that_has_only_just_been_prepared_has_a_page(project: Project) -> None:
     prepared(project, "a.tif")
     assert project.call("report", "--out", "pages/first.html") == 0
-    assert "Nothing has ended yet" in (project.folder / "pages" / "first.html").read_text()
+    assert "No results yet" in (project.folder / "pages" / "first.html").read_text()
 
 
 def test_a_run_that_is_not_there_or_not_any_more_leaves_the_older_page_alone(

@@ -41,6 +41,7 @@ def screenshot(address: str, place: Path, width: int, *, dark: bool) -> None:
     subprocess.run(
         [
             PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            "--virtual-time-budget=5000",
             f"--window-size={width},{2 * width if width < 500 else 1600}", scheme,
             f"--screenshot={place}", address,
         ],

@@ -152,6 +152,51 @@ def test_no_page_has_to_be_scrolled_sideways(tmp_path: Path, width: int, dark: b
     assert dark_now == dark
 
 
+def test_a_reason_has_room_on_a_desk_and_the_state_of_a_file_on_a_phone(tmp_path: Path) -> None:
+    page = render(busy_report("a", "b"))
+    cut, *_ = evaluate(
+        page,
+        "return [...document.querySelectorAll('#files td.because')]"
+        ".map(cell => cell.scrollWidth - cell.clientWidth);",
+        tmp_path, 1280,
+    )  # fmt: skip
+    assert cut <= 0
+    state = "document.querySelector('#files td.because').parentElement.cells[1]"
+    room = evaluate(
+        page, f"return innerWidth - {state}.getBoundingClientRect().right;", tmp_path, 390
+    )
+    assert room > 0
+
+
+def test_files_of_one_deep_folder_can_be_told_apart(tmp_path: Path) -> None:
+    deep = "a-folder-with-a-name/" * 9
+    seen = evaluate(
+        render(busy_report(f"{deep}a.tif", f"{deep}b.tif")),
+        TABLE
+        + """
+        const edge = root.querySelector(".rows").getBoundingClientRect().right;
+        return [...root.querySelectorAll("tbody .ends span:last-child")].map(end => {
+          const at = end.getBoundingClientRect();
+          return end.textContent.slice(-5) + (at.width && at.right < edge ? " seen" : " hidden");
+        });""",
+        tmp_path, 390,
+    )  # fmt: skip
+    assert sorted(seen) == ["a.tif seen", "b.tif seen"]
+
+
+def test_a_worker_takes_a_few_lines_whatever_its_files_are_called(tmp_path: Path) -> None:
+    for browser in serve(site_over(going_on().store)):
+        page = browser.get("scans/").body
+        style = f"<style>{browser.get('style.css').body}</style>"
+    tallest = evaluate(
+        page.replace("</head>", f"{style}</head>"),
+        "return Math.max(...[...document.querySelectorAll('#workers tbody tr')]"
+        ".map(row => row.offsetHeight));",
+        tmp_path, 390,
+    )  # fmt: skip
+    assert tallest < 120
+
+
 def going_on() -> Scene:
     """Return a run in mid-way with names as long as they get."""
     scene = Scene()
@@ -165,7 +210,8 @@ def going_on() -> Scene:
         else:
             scene.fail(name, **times)
     for number in range(3):
-        scene.beat(f"i-{number:017}", running=tuple(names[20 + number : 24 + number]), done=6,
+        running = tuple(names[20 + 4 * number : 24 + 4 * number])
+        scene.beat(f"i-{number:017}", running=running, done=6 - number // 2, failed=1,
                    rate=0.02, hourly_usd=0.2)  # fmt: skip
     return scene
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from parallelize import cli
-from parallelize.local.cloud import start
+from parallelize.local.cloud import attach, start
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_run_whose_workers_all_die_at_once_ends_and_says_so(
     assert "no worker has reported" in said
     assert "parallelize local status" in said
     assert "report:    " in said
-    assert "Nothing has ended yet" in (project / "project-report.html").read_text()
+    assert "No results yet" in (project / "project-report.html").read_text()
 
 
 def test_a_missing_folder_of_inputs_is_told_before_a_worker_is_started(
@@ -84,5 +84,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_none_of_it(
     assert "(dry run) would write project-report.html" in said
     assert not (project / "out").exists()
     assert not list(project.glob("*.html"))
+    assert attach() is None
+    start()
     assert cli.run(["status", "--local"]) == 2
     assert "does not exist" in capsys.readouterr().err  # not even the bucket

@@ -198,7 +198,7 @@ def test_it_follows_the_reader_in_light_and_dark() -> None:
 
 def test_it_says_which_commands_change_something_for_this_run() -> None:
     text = run_page(failed(), " --run scans --local").text
-    assert "This page only shows" in text
+    assert "This page changes nothing" in text
     for command in ("retry", "stop", "kill"):
         assert f"parallelize {command} --run scans --local" in text
 
@@ -219,7 +219,7 @@ def test_records_that_are_not_read_yet_or_never_are_admitted() -> None:
     soon = Page(picture_of(running(), history=History({}, (), unread=5)).main).text
     never = Page(picture_of(running(), history=History({}, (), too_many=True)).main).text
     assert "5 records not read yet" in soon
-    assert "A run of this size is not drawn" in never
+    assert "too large to draw here" in never
 
 
 def test_a_run_is_over_when_all_is_done_and_read_and_nobody_is_left() -> None:
@@ -248,7 +248,9 @@ def test_every_attempt_is_told_with_its_worker_and_how_it_ended() -> None:
     ]
     text = Page(page.log_page("scans", "a", records, "")).text
     assert [f"Attempt {number}" in text for number in (1, 2, 3)] == [True, True, False]
-    assert all(told in text for told in ("i-8", "exit 1", "i-9", "done", "It printed nothing"))
+    assert all(
+        told in text for told in ("i-8", "exit 1", "i-9", "done", "The command printed nothing")
+    )
 
 
 def test_the_list_of_runs_leads_to_each_and_says_who_works_on_it() -> None:

@@ -181,7 +181,7 @@ def test_a_run_in_mid_way_says_so_and_why_it_does_not_get_on() -> None:
     scene.beat("i-1", running=("b",))
     machines = {"i-1": machine("i-1", "running")}
     text = Page(render(report_on(scene, machines=machines))).text
-    assert "still going on" in text
+    assert "Still running" in text
     assert "1 active" in text
     scene.describe(paused="the first 20 files have all failed")
     assert "the run is paused" in Page(render(report_on(scene))).text
@@ -191,7 +191,7 @@ def test_a_run_without_any_result_is_an_honest_page() -> None:
     scene = Scene()
     scene.prepare("a")
     page = Page(render(report_on(scene)))
-    assert "Nothing has ended yet" in page.text
+    assert "No results yet" in page.text
     assert "svg" not in tag_names(page)
     assert file_names(page) == ["a"]
 

@@ -129,7 +129,7 @@ def test_the_labels_of_median_and_95_percent_never_meet(one: float, other: float
     [first], [second] = (
         [float(a["y"] or 0) for (tag, a), text in zip(labels(page), page.texts["text"], strict=True)
          if text.startswith(name)]
-        for name in ("median", "95 %")
+        for name in ("median", "p95")
     )  # fmt: skip
     assert abs(first - second) > 11, "the size of their letters"
 

@@ -127,14 +127,14 @@ class Executor:
         if not self._take():
             return False
         prepare(context)
-        with suppress(NothingToDoError):  # an earlier call has done them
+        with suppress(NothingToDoError):  # done by an earlier call
             send_jobs(context)
         return True
 
     def _tell(self, number: int, outcome: Outcome) -> None:
         future = self._taken[number]
         if future.done():
-            return  # of an earlier pass
+            return  # from an earlier pass
         try:
             outcome.check()
         except JobError as error:

@@ -160,7 +160,7 @@ def _from_rows(
 ) -> Iterator[Source]:
     lines = "".join(f"{_encoded(number, row).decode()}\n" for number, row in enumerate(rows))
     with _beside(".jsonl", lines) as name:
-        # A grid multiplies them, and then no row is one job's.
+        # A grid multiplies them, so that a row no longer belongs to one job.
         yield Written({**settings, "run.inputs": f"@{name}"}, () if settings else rows)
 
 

@@ -51,7 +51,7 @@ class Stream:
                 yield outcome
 
     def _start(self) -> None:
-        # A daemon: a program that ends does not wait for a run that nobody listens to.
+        # A daemon thread: a program that ends does not wait for a run that nobody listens to.
         threading.Thread(target=self._carry, name="parallelize", daemon=True).start()
 
     def _carry(self) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from parallelize.console import answer, answer_json, conclude, say, show_plan
+from parallelize.console import answer, conclude, show_plan
 from parallelize.options import (
     AS_SET,
     NOTHING,
@@ -48,7 +48,7 @@ def launch(
     the wait.
     """
     from parallelize.context import open_context
-    from parallelize.fleet.show import describe_outcome, describe_plan, plan_as_json
+    from parallelize.fleet.show import describe_outcome, plan_as_json
     from parallelize.operations import launch as operation
 
     operation.check_count(count)
@@ -59,13 +59,8 @@ def launch(
         return
     plan = operation.make_plan(context, below=when_below, force=force)
     if dry_run:
-        lanes = ", ".join(operation.lanes_beside(context, plan))
-        show_plan(
-            [*describe_plan(plan), *([f"  lanes    {lanes}: a group for each"] * bool(lanes))]
-        )
-        say("nothing was created")
-        if json:
-            answer_json(plan_as_json(plan))
+        show_plan(operation.planned(context, plan))
+        conclude(["nothing was created"], (), lambda: plan_as_json(plan), json=json)
         return
     launched = operation.launch(context, plan)
     outcome = launched.outcome

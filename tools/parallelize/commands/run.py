@@ -55,7 +55,7 @@ def run(
     from parallelize.operations import run as operation
     from parallelize.runs.joblog import joblog_at
 
-    with operation.understood(words, work, common, again=again) as asked:
+    with operation.understood(words, work, common, again=again, dry_run=dry_run) as asked:
         flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
         context = operation.open_run(asked.common, flags)
         operation.check_count(context)

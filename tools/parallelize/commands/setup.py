@@ -22,9 +22,7 @@ def setup(
         tuple[str, ...],
         Parameter(name="--set", help="Another parameter: NAME=VALUE.", show_default=False),
     ] = (),
-    print_template: Annotated[
-        bool, SWITCH, Parameter(help="Print the template, do nothing.")
-    ] = False,
+    print_template: Annotated[bool, SWITCH, Parameter(help="Print the template.")] = False,
     outputs: Annotated[bool, SWITCH, Parameter(help="Print the stack's outputs.")] = False,
     delete: Annotated[bool, SWITCH, Parameter(help="Delete the stack.")] = False,
     force: Annotated[bool, SWITCH, Parameter(help="Delete even if queues hold messages.")] = False,
@@ -45,23 +43,21 @@ def setup(
         raise UsageError("the local cloud needs no stack", None, "parallelize run --local")
     context = open_context(common)
     there = operation.find_stack(context)
+    sure = partial(confirm, yes=yes)
     if outputs:
         _show(operation.find_outputs(there), json=json)
         return
     if delete:
         operation.check_deletable(context, there, force=force)
         if dry_run:
-            gone = f"would delete the stack {there.name}; the bucket and its objects stay"
-            show_plan([gone], json=json)
-            return
-        confirm(f"Delete the stack {there.name} of account {context.account}?", yes=yes)
-        operation.delete(context, there)
-        say(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
+            show_plan(operation.planned_deletion(there), json=json)
+        else:
+            operation.delete(context, there, sure)
         return
     given = operation.given_parameters(set_, Email=email, Phone=phone)
     if dry_run:
         show_plan(operation.planned(context, there, given), json=json)
-    elif operation.deploy(context, there, given, partial(confirm, yes=yes)):
+    elif operation.deploy(context, there, given, sure):
         _show(operation.find_outputs(there), json=False)
     else:
         say("the stack is up to date")

@@ -47,11 +47,11 @@ WITHOUT_SCRIPT_SECONDS = 10
 COMMANDS = (
     ("retry", "send the failed files again"),
     ("launch N", "start N more workers"),
-    ("scale N", "have N workers in all"),
-    ("stop", "let the workers finish what they do, and leave"),
+    ("scale N", "change the number of workers to N"),
+    ("stop", "let the workers finish their files and leave"),
     ("kill", "end the workers now"),
     ("download DIR", "fetch the outputs"),
-    ("report", "keep all of this as one file"),
+    ("report", "save all of this as one file"),
 )
 
 

@@ -135,7 +135,7 @@ class Site:
         if run not in self._runs:
             live = LiveRun(self._place, run)
             new = Shared(lambda: self._told(run, live.look), _keep_seconds, self._clock)
-            # Of two threads that come here at once, one has its way.
+            # If two threads come here at once, one of them wins.
             self._runs.setdefault(run, new)
         return self._runs[run]
 

@@ -85,8 +85,8 @@ def _of_queue(name: str, topic: str) -> dict[str, Any]:
         "Period": PERIOD_SECONDS,
         "EvaluationPeriods": 1,
         "ComparisonOperator": "GreaterThanThreshold",
-        # SQS may tell nothing of a queue that nobody has used for six hours. What it told last
-        # still holds: without a call to the queue nothing in it changes but its age.
+        # SQS may publish nothing about a queue that nobody has used for six hours. Its last figures
+        # still hold: without a call to the queue, nothing in it changes but its age.
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/monitoring-using-cloudwatch.html
         "TreatMissingData": "ignore",
     }

@@ -103,7 +103,7 @@ def follow_queue(
     """Make both policies and the alarm, with tags, or bring them up to date."""
     autoscaling.put_scaling_policy(**backlog_policy(names, target))
     wake = autoscaling.put_scaling_policy(**wake_policy(names))
-    # What was just put may not be described yet. Only the local cloud's answer has no ARN.
+    # A new policy may not be described yet. Only the local cloud's answer has no ARN.
     arn = wake.get("PolicyARN") or _described(autoscaling, names)
     cloudwatch.put_metric_alarm(**wake_alarm(names, arn), Tags=given)
 
@@ -122,7 +122,7 @@ def unfollow_queue(
     pages = autoscaling.get_paginator("describe_policies").paginate(
         AutoScalingGroupName=names.group
     )
-    # Read first: what is deleted while it is paged through may hide what follows.
+    # Read all first: deleting while paging may hide what follows.
     for policy in [policy for page in pages for policy in page["ScalingPolicies"]]:
         autoscaling.delete_policy(AutoScalingGroupName=names.group, PolicyName=policy["PolicyName"])
 

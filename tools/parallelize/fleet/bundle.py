@@ -63,7 +63,7 @@ def fetched_wheels(python: str, architecture: str, cache: Path) -> list[Path]:
             try:
                 Path(partial, "wheels").rename(folder)
             except OSError:
-                # Somebody else may have been quicker.
+                # Another process may have been faster.
                 if not folder.is_dir():
                     raise
     return sorted(folder.glob("*.whl"))

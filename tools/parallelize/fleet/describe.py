@@ -89,7 +89,7 @@ def _groups(ec2: EC2Client, place: Place, subnets: Sequence[Any], names: Names) 
     """
     found = find_security_groups(ec2, subnets, names)
     owners = {subnet["OwnerId"] for subnet in subnets} - {place.account}
-    # Those of a default VPC are never shared.
+    # Subnets of a default VPC are never shared.
     if place.subnets and owners and not found:
         raise UsageError(
             f"the VPC belongs to account {min(owners)}, and so does its default security group",
@@ -162,7 +162,7 @@ def find_pools(
 ) -> tuple[Pool, ...]:
     """Return each type in each subnet whose zone offers it, with its prices."""
     offered = _offered(clients.ec2, [kind.name for kind in types])
-    # What AWS says in China is yuan.
+    # In China, AWS's prices are in yuan.
     known = not region.startswith(prices.CHINA)
     spot = prices.spot(clients.ec2, [kind.name for kind in types]) if known else {}
     told = prices.told(clients.pricing, region, [kind.name for kind in types])

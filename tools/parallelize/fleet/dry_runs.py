@@ -92,8 +92,8 @@ def _code(call: Callable[[], object]) -> str:
         with translated("EC2"):
             call()
     except ParallelizeError as error:
-        # What has no class of its own is the answer to a dry run, or such as a role that the stack
-        # has yet to make.
+        # Any other error is the answer to a dry run, or is about something like a role that the
+        # stack has not made yet.
         if code_of(error) != REFUSED and type(error) is not ServiceError:
             raise
         return code_of(error)

@@ -95,7 +95,7 @@ def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
     before any machine has started is raised; a later one is in the outcome, with those that have.
     """
     if plan.request.topic:
-        # Before there are machines: without the permission, nothing is started.
+        # Before any machine exists: without the permission, nothing is started.
         request = plan.request
         alarms.watch_queue(clients.cloudwatch, request.names, request.topic, request.tag_list)
     if plan.group:
@@ -123,7 +123,7 @@ def _go_on(
         for answer in _create(plan, fleet, ec2):
             outcome = _add(outcome, answer)
     except ParallelizeError as error:
-        # Those that have started cost money: a user who is not told of them launches them again.
+        # Started machines cost money: a user who does not hear of them would launch them again.
         if not outcome.started:
             raise
         return replace(outcome, trouble=error)
@@ -167,7 +167,7 @@ def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> t
     with the same settings makes no new version.
     """
     name, content = plan.request.names.group, fingerprint(data)
-    # Of this launch, not of the content: a template like it may have been deleted since.
+    # Derived from this launch, not from the content: an equal template may have been deleted since.
     token = f"{plan.request.token}-{content}"
     versions = _versions(ec2, name)
     for version in versions:
@@ -211,7 +211,7 @@ def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> Iterator[Laun
         if not pace.goes_on(len(answer.started), throttled=throttled):
             yield answer
             return
-        # What is asked for once more is not refused.
+        # Machines that are requested again do not count as refused.
         yield replace(answer, refusals=())
 
 
@@ -259,7 +259,7 @@ def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
             return LaunchOutcome(count, (), (refusal,))
         if not may_have_happened(error):
             raise
-        # All tries had the same token, so it is one fleet at most.
+        # All tries used the same token, so there is at most one fleet.
         raise UnavailableError(
             "EC2's answer was lost; workers may have started", error.why,
             "parallelize scale N   counts those that are there",

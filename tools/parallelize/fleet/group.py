@@ -97,7 +97,7 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
     on_demand_only = request.market == "on-demand"
     found: dict[str, Any] = {
         "OnDemandBaseCapacity": request.on_demand,
-        # AWS's default is 100: everything on-demand.
+        # AWS's default is 100, which means everything on-demand.
         "OnDemandPercentageAboveBaseCapacity": 100 if on_demand_only else 0,
         "OnDemandAllocationStrategy": "lowest-price",
         "SpotAllocationStrategy": "price-capacity-optimized",
@@ -163,7 +163,7 @@ def _update(autoscaling: AutoScalingClient, **changes: Any) -> None:
 def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
     """Change a group's request so that it ends no worker: who wants fewer says so with `scale`."""
     policy = body["MixedInstancesPolicy"]
-    # What is not sent stays as it is; a price limit is taken away by an empty one.
+    # Omitted fields stay as they are; an empty price limit removes the old one.
     distribution = {"SpotMaxPrice": "", **policy["InstancesDistribution"]}
     return {
         **body,
@@ -190,7 +190,7 @@ def _called(autoscaling: AutoScalingClient, names: Sequence[str]) -> list[Group]
 
 
 def _is_going(item: Any) -> bool:
-    # Only one that is being deleted has a status: "Delete in progress".
+    # Only a group that is being deleted has a status: "Delete in progress".
     return "Status" in item
 
 

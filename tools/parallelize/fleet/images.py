@@ -62,7 +62,7 @@ def find_images(
     """
     found: dict[str, Image] = {}
     for name in (part.strip() for part in wanted.split(",")):
-        # An id or a parameter is one image whatever is asked.
+        # An id or a parameter names one image in any case.
         asked = architectures if name == AUTO or is_stock(name) else architectures[:1]
         for architecture in asked:
             if image := find_image(ec2, ssm, name, architecture, owners):
@@ -117,8 +117,8 @@ def _parameter(ssm: SSMClient, name: str) -> str:
 @translated("EC2")
 def newest(ec2: EC2Client, architecture: str, owner: str = SELF) -> Image | None:
     """Return the owner's newest image that has an agent inside; one that fits if there is one."""
-    # Of one owner only: anybody may publish an image with this tag or name. One that is still
-    # being made can be seen, too, but not started from. Tags are not shared with an image.
+    # Only one owner's images: anybody may publish an image with this tag or name. An image that is
+    # still being made is visible, too, but cannot be used. Tags are not shared with an image.
     # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/sharingamis-explicit.html
     ours = {"tag-key": tags.VERSION} if owner == SELF else {"name": "parallelize-*"}
     filters = {**ours, "state": "available"}

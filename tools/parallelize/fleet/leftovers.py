@@ -78,7 +78,7 @@ def _volume(item: Any, now: datetime) -> Leftover:
 
 
 def _groups(clients: ComputeClients, every: Names, now: datetime) -> list[Leftover]:
-    # A group costs nothing but its machines, which are listed themselves.
+    # A group costs only its machines, which are listed themselves.
     return [
         Leftover("group", group.name, every.run_of(group.name), _hours(group.created, now))
         for group in groups.find_all(clients.autoscaling, every)

@@ -41,7 +41,7 @@ class Network:
 
         https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
         """
-        # Every VPC has a main table, so where none is described there is one of somebody else's.
+        # Every VPC has a main table; if none is described, it belongs to another account.
         return not _tables_of(subnet, self.tables)
 
     def pays_for_s3(self, subnet: Any) -> bool:
@@ -85,7 +85,7 @@ def _links(table: Any) -> Sequence[Any]:
 
 
 def _leads_out(route: Any, subnet: Any) -> bool:
-    # A route stays when what it led to is deleted.
+    # A route remains when its target is deleted.
     if route.get("DestinationCidrBlock") != "0.0.0.0/0" or route.get("State") == "blackhole":
         return False
     if route.get("GatewayId", "").startswith("igw-"):
@@ -101,7 +101,7 @@ def _serves(endpoint: Any, subnet: Any, tables: set[str | None]) -> bool:
         return False
     if endpoint["VpcEndpointType"] == "Gateway":
         return bool(tables & set(endpoint.get("RouteTableIds", ())))
-    # Without private DNS the service's own name still leads outside.
+    # Without private DNS, the service's own name still points outside.
     return bool(endpoint.get("PrivateDnsEnabled"))
 
 

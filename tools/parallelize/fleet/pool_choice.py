@@ -154,7 +154,7 @@ def too_few_gpus(facts: Facts, request: LaunchRequest) -> tuple[str, ...]:
 
 
 def _has_gpus(pool: Pool, facts: Facts, request: LaunchRequest) -> bool:
-    # What is on this machine its own worker finds out.
+    # In the local cloud, the worker itself finds out what this machine has.
     return facts.emulated or pool.type.gpus >= request.gpus_per_job
 
 

@@ -42,7 +42,7 @@ def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
     pages = ec2.get_paginator("describe_spot_price_history").paginate(
         InstanceTypes=list(types),  # type: ignore[arg-type]
         ProductDescriptions=list(PRODUCTS),
-        # A history that starts now holds exactly the prices that are in force.
+        # A history that starts now has exactly the current prices.
         StartTime=datetime.now(UTC),
     )
     return {

@@ -42,7 +42,7 @@ S3 = "https://aws.amazon.com/s3/pricing/"
 SQS = "https://aws.amazon.com/sqs/pricing/"
 CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
 
-# When each was last compared with public copies of AWS's price list and of what it announced.
+# When each was last compared with public copies of AWS's price list and announcements.
 _JULY, _SEPTEMBER = date(2026, 7, 24), date(2026, 9, 21)
 _FEBRUARY = date(2026, 2, 28)
 _GP3 = date(2021, 2, 4)
@@ -184,6 +184,6 @@ def _prices(product: Any) -> Iterator[float]:
     """Go through a product's tiers, the first of which may be free: the dearest is taken."""
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
-            # Throughput is listed by the GiB/s, and paid for by the MiB/s.
+            # Throughput is listed per GiB/s, but paid per MiB/s.
             per = 1024 if dimension.get("unit", "").lower().startswith("gibps") else 1
             yield float(dimension["pricePerUnit"].get("USD", 0)) / per

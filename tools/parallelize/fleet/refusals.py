@@ -64,12 +64,12 @@ def check_work(facts: Facts, request: LaunchRequest) -> None:
             work.paused,
             "parallelize enqueue resumes it",
         )
-    # A fleet that scales itself starts with the first message, so there need not be one yet.
+    # A fleet that scales itself starts with the first message, so the queue may still be empty.
     if request.autoscale:
         return
     if work.waiting == 0:
         raise _empty(work, request.agent.lane)
-    # A group that is there already is brought to the number; other workers come in addition.
+    # An existing group is set to the number; other workers are added.
     there = facts.workers if request.fleet == "one-time" else facts.loose
     if there + request.count > work.waiting:
         raise _too_many(work.waiting, there, request.count)

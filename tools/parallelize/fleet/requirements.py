@@ -50,7 +50,7 @@ class Requirements:
             "VCpuCount": _range(self.vcpus),
             "MemoryMiB": _range(self.memory, 2**20),
             "AcceleratorCount": _range(self.accelerators),
-            # Their credits end in the middle of a job, and nobody sees why it is slow.
+            # Their credits run out in mid-job, and nobody sees why it is slow.
             "BurstablePerformance": "excluded",
             "BareMetal": "excluded",
         }

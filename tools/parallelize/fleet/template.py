@@ -43,10 +43,10 @@ def launch_template(
         "IamInstanceProfile": {"Name": request.instance_profile},
         "UserData": base64.b64encode(checked(user_data).encode()).decode(),
         "InstanceInitiatedShutdownBehavior": request.shutdown_behavior,
-        # Hop limit 1: what runs in a container or behind a proxy gets no credentials.
+        # Hop limit 1: programs in a container or behind a proxy get no credentials.
         "MetadataOptions": {
             "HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1,
-            # An account may have them on, and then a tag with a blank or a slash stops a launch.
+            # If an account has them on, a tag with a blank or a slash prevents a launch.
             "InstanceMetadataTags": "disabled",
         },
         "BlockDeviceMappings": [_root_volume(image, disk_of(request, image))],

@@ -79,7 +79,7 @@ def terminate(
     Returns when none is left, or after `patience` seconds; the statement says which.
     """
     ended: set[str] = set()
-    # The groups go first, or they would replace what is terminated.
+    # Delete the groups first, or they would replace the terminated machines.
     try:
         for group in groups.find_of_run(clients.autoscaling, names):
             groups.delete(clients.autoscaling, group.name)
@@ -91,7 +91,7 @@ def terminate(
             break
         if ended:
             wait(POLL_SECONDS)
-        # Again at each look: a machine that was just being started may appear only now.
+        # Repeat at each look: a machine that was just starting may appear only now.
         instances.terminate(clients.ec2, [machine.id for machine in machines])
         ended |= {machine.id for machine in machines}
     statement = check(clients, names, ended)

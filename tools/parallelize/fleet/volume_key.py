@@ -42,7 +42,7 @@ def _default_key(ec2: EC2Client) -> str:
 
 
 def _is_aws_own(kms: Any, key: str) -> bool:
-    # Who may not describe it is right to take it for one whose rights matter.
+    # Without permission to describe it, assume that its permissions matter.
     try:
         with translated("KMS"):
             metadata = kms.describe_key(KeyId=key)["KeyMetadata"]

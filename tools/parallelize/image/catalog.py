@@ -96,7 +96,7 @@ def _delete_snapshot(ec2: EC2Client, snapshot: str) -> None:
 
 
 def _template_images(ec2: EC2Client, template: str) -> set[str]:
-    # Any version may be what a fleet or a group starts its next machine from.
+    # A fleet or a group may start its next machine from any version.
     pages = ec2.get_paginator("describe_launch_template_versions").paginate(
         LaunchTemplateId=template
     )

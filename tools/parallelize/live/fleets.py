@@ -158,7 +158,7 @@ def delete_volume(trial: Trial, id_: str) -> None:
 
 
 KINDS = (
-    # First what would start machines, then the machines.
+    # First delete what would start machines, then the machines.
     Kind("Auto Scaling group", find_groups, delete_group),
     Kind("machine", find_machines, delete_machine),
     Kind("volume", find_volumes, delete_volume),

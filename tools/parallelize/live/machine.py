@@ -53,7 +53,7 @@ def settings_of(context: Context) -> dict[str, object]:
         "workers.instance_profile": context.settings.workers.instance_profile,
         "workers.market": "on-demand",
         "workers.max_hours": MAX_HOURS,
-        # Neither has a part in this, and both cost.
+        # Neither is needed here, and both cost money.
         "workers.metrics": False,
         "workers.log_group": "",
     }
@@ -90,7 +90,7 @@ def write_project(folder: Path, run: str) -> None:
     script = folder / "env" / "job.py"
     script.write_bytes(files("parallelize.live").joinpath("job.py").read_bytes())
     script.chmod(0o755)
-    # So that no folder above has a say.
+    # So that no settings of a folder above apply.
     (folder / "parallelize.toml").write_text("schema = 1\n", encoding="ascii")
 
 

@@ -102,7 +102,7 @@ class Recorder:
         session.events.register("after-call-error", self._failed)
 
     def _begun(self, params: Any, model: Any, context: Any, **_: object) -> None:
-        # The library's own notes of the call: the one thing that all its events are given.
+        # The library's context of the call: the only thing that all its events receive.
         context[_BEGUN] = (time.monotonic(), dict(params), model)
 
     def _answered(

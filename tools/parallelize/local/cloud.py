@@ -43,7 +43,7 @@ from parallelize_core.errors import ServiceError, UsageError
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 20.0
-# Pulling a plug waits until every process of the machine is gone.
+# Cutting the power waits until every process of the machine is gone.
 CONTROL_TIMEOUT_SECONDS = 30.0
 
 LOG_LINES_SHOWN = 10
@@ -51,13 +51,13 @@ LOG_LINES_SHOWN = 10
 # The SDKs would send requests for loopback through a proxy, too.
 NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
-# Our own names for what AWS's variables say, which would win over those.
+# Our own variables for the same settings, which would override AWS's.
 OUR_AWS_VARIABLES = (
     "PARALLELIZE_REGION", "PARALLELIZE_AWS_REGION",
     "PARALLELIZE_PROFILE", "PARALLELIZE_AWS_PROFILE",
 )  # fmt: skip
 
-# Five hundred machine images that nobody here asks for.
+# Do not load five hundred machine images that nobody here asks for.
 MOTO_SETTINGS = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
 
 
@@ -158,7 +158,7 @@ def check_own(state_dir: Path, user: int | None = None) -> None:
     try:
         found = state_dir.stat()
     except OSError:
-        return  # it is not there, or says so when it is read
+        return  # it does not exist, or reading it says so
     others = found.st_uid not in {user, ROOT} and user != ROOT
     if others or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         why = "it belongs to another user" if others else "other users can write there"
@@ -231,7 +231,7 @@ def stop(cloud: LocalCloud) -> None:
     daemon.terminate()
     _, slow = psutil.wait_procs([daemon], STOP_TIMEOUT_SECONDS)
     for process in slow:
-        # The machines notice, and switch themselves off.
+        # The machines notice this, and power off.
         process.kill()
     _, left = psutil.wait_procs(family, STOP_TIMEOUT_SECONDS)
     _kill_left_over(left)

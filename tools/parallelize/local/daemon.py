@@ -117,7 +117,7 @@ def main() -> None:
     """Run the local cloud until SIGTERM, or until its owner is gone."""
     options = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    # One line for each request would be thousands a second, and boto3's are of no interest here.
+    # A line per request would be thousands per second, and boto3's are irrelevant here.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stop = stop_event(owned=options.owned)
@@ -197,7 +197,7 @@ class Cloud:
         self._server.start(front.handle)
         register_image(self._ec2)
         self._manager.start()
-        # Last: a reader of the state file may count on everything above.
+        # Last: a reader of the state file may rely on everything above.
         self._state.write(self._folder)
 
     def idle_seconds(self) -> float:
@@ -210,7 +210,7 @@ class Cloud:
     def close(self) -> None:
         """Switch every machine off, then stop serving."""
         (self._folder / STATE_FILE).unlink(missing_ok=True)
-        # Before the server: machines that are switched off report to EC2.
+        # Before the server: machines report to EC2 when they power off.
         self._manager.close()
         self._server.close()
         self._threads.close()

@@ -154,7 +154,7 @@ def kept_in(folder: Path) -> Kept | None:
     path = folder / DATABASE
     if not path.exists():
         return None
-    # The log beside the database is part of it, and only a connection that may write reads it.
+    # The log beside the database is part of it, and only a writable connection reads it.
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
         objects, oldest = database.execute("select count(*), min(modified) from objects").fetchone()
         (messages,) = database.execute("select count(*) from messages").fetchone()

@@ -14,7 +14,7 @@ from parallelize_core.errors import UsageError
 
 LOCAL_OVERRIDES = {
     "agent.lease": 20.0,
-    # One server answers all workers, and renewals of leases wait with the rest.
+    # One server answers all workers, so renewals of leases wait like all other requests.
     "agent.transfers": 8,
     "agent.poll": 1.0,
     "agent.heartbeat": 5.0,
@@ -39,7 +39,7 @@ def enter_local_cloud() -> LocalCloud:
     cloud = attach()
     if cloud is None:
         raise _not_running()
-    # Its age says how long nobody has come, see `daemon`.
+    # Its age says how long the cloud has been unused, see `daemon`.
     with suppress(FileNotFoundError):
         os.utime(cloud.state_dir / STATE_FILE)
     wanted = cloud.child_environ(os.environ)
@@ -66,6 +66,6 @@ def local_defaults(workers: int) -> dict[str, object]:
     return {
         **LOCAL_OVERRIDES,
         "workers.slots": max(1, (psutil.cpu_count() or 1) // max(1, workers)),
-        # No stack has made one here, and the machines' consoles are files.
+        # There is no stack here to make one, and the machines' consoles are files.
         "workers.log_group": "",
     }

@@ -23,7 +23,7 @@ WORKER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24PATH
 """
 
-# The credentials are made up, but expire as EC2's do, so that refreshing them is rehearsed too.
+# The credentials are invented, but expire like EC2's, so that refreshing them is rehearsed, too.
 CREDENTIALS_LIFETIME = timedelta(hours=6)
 
 

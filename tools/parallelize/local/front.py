@@ -55,7 +55,7 @@ def is_signed(request: SignedRequest, secret: str) -> bool:
     if found is None or not _SCOPE.fullmatch(found["scope"]):
         return False
     names = found["headers"].split(";")
-    # Without them a signature would hold for any host, and at any time.
+    # Without them, a signature would be valid for any host, at any time.
     if not {"host", "x-amz-date"} <= set(names) or not set(names) <= request.headers.keys():
         return False
     made = sign(request, names, found["scope"], secret)

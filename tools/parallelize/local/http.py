@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         else:
             self._answer_next()
 
-    # What the parser calls, by names of its own.
+    # Callbacks of the parser, with the names that it expects.
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request's target."""
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self, task: asyncio.Task[None]) -> None:
         self._answering = None
         if not task.cancelled() and task.exception() and self._transport:
-            # A body of which a part is sent already: only the end of the connection tells.
+            # Part of the body is already sent: only closing the connection can report the error.
             self._transport.abort()
         self._answer_next()
 

@@ -27,7 +27,7 @@ AGENT = (sys.executable, "-m", "parallelize_agent")
 NOTICE_SECONDS = 120.0
 SHUTDOWN_GRACE_SECONDS = 120.0
 
-# A look costs about 15 ms of processor time, ours and the emulator's together.
+# A look costs about 15 ms of CPU time, ours and the emulator's together.
 POLL_SECONDS = 0.5
 ALIVE = ["pending", "running"]
 

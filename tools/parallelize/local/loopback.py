@@ -76,7 +76,7 @@ def _user_of(peer: tuple[str, int], own: tuple[str, int]) -> int | None:
     ends = [_as_listed(*peer), _as_listed(*own)]
     for line in CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()
-        # A closed end has no inode, and root for its user, whichever process closed it.
+        # A closed end has no inode, and root as its user, whichever process closed it.
         if fields[1:3] == ends and fields[9] != "0":
             return int(fields[7])
     return None

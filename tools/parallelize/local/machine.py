@@ -31,7 +31,7 @@ def main(pid_file: str, *command: str) -> None:
     """Run `command` until it ends or the plug is pulled; its process id goes into `pid_file`."""
     adopt_orphans()
     agent = Agent()
-    # Before the command starts: the power button works from the first moment.
+    # Before the command starts, so that the power button works from the first moment.
     signal.signal(signal.SIGTERM, lambda *_: agent.press_power_button())
     try:
         agent.start(command)

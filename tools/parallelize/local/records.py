@@ -17,7 +17,7 @@ LOG_FILE = "server.log"
 # Requests to paths below this are about the local cloud itself; no S3 bucket can have the name.
 CONTROL_PREFIX = "/_parallelize"
 
-# The one region there is: instances are looked for nowhere else.
+# The only region: instances are looked for nowhere else.
 REGION = "us-east-1"
 
 # psutil computes the time a process was started from the boot time, which clock changes can move.

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item", bound=Hashable)
 
-# Below this size a heap that is mostly leftovers is not worth rebuilding.
+# A smaller heap is not worth rebuilding, even if most of its entries are stale.
 SMALLEST_REBUILD = 64
 
 

@@ -109,7 +109,7 @@ def clean(context: Context, plan: Plan) -> Cleaned:
 
 def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
     """Do what the plan says, without asking; return what is left, and the queues that went."""
-    # What costs most goes first: an error in the rest leaves nothing running.
+    # The most expensive first: an error in the rest leaves nothing running.
     if plan.elsewhere:
         _delete(context.store, context.layout, keep_outputs=plan.keep_outputs)
         return Statement(context.run, ()), []
@@ -242,9 +242,9 @@ def check_workers(plan: Plan, run: str, *, force: bool) -> None:
 
 
 def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
-    # Listed again: workers have written since the plan was made.
+    # List again: workers may have written since the plan was made.
     objects = _objects(store, layout, keep_outputs=keep_outputs)
-    # run.json goes last: while it is there, a clean that was cut off can be seen and repeated.
+    # Delete run.json last: while it exists, an interrupted clean is visible and can be repeated.
     store.delete(item.key for item in objects if item.key != layout.run_json)
     store.delete([layout.run_json])
 

@@ -132,7 +132,7 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
     if missing <= 0:
         return True
     queues = find_queues(context)
-    # A group is told its size, of which it has some already.
+    # A group gets its total size, which includes its current workers.
     there = members(context) if context.settings.workers.fleet == "persistent" else 0
     request = make_request(context, queues, there + missing, watched=True)
     plan = plan_launch(scored(context, read_facts(context, queues, request), request), request)

@@ -261,7 +261,7 @@ def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
     keys = list(dict.fromkeys(refusal.redo for refusal in refusals if refusal.redo))
     if not keys:
         return []
-    # After `--` nothing is taken for an option.
+    # After `--`, nothing is an option.
     names = " ".join(dict.fromkeys(quoted(key) for key in keys[:NAMED]))
     more = f" …   ({len(keys):,} inputs)" if len(keys) > NAMED else ""
     return [
@@ -271,7 +271,7 @@ def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
 
 
 def _umask() -> int:
-    # It can only be read by setting it, for the whole process: so no thread may do this.
+    # It can only be read by setting it for the whole process, so no thread may do this.
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

@@ -107,7 +107,7 @@ def send_jobs(
         return Enqueued(context.run, sent, 0, len(done))
     drain = drain or drain_settings(context.settings.agent)
     again = lost_jobs(store, layout, queues, drain)[:limit]
-    # Their receivers look for a claim and a result first: the counts may have been wrong.
+    # Their receivers look for a claim and a result first, because the counts may be wrong.
     bodies = first_messages(context.run, again, claimed=True)
     context.wire.run(lambda clients: send_all(clients.queue(url), bodies))
     return Enqueued(context.run, len(again), len(again), len(done))
@@ -189,12 +189,12 @@ class Sender:
             chunk = chunk[: self._room]
             end = part.index(chunk[-1]) + 1
         self._room -= len(chunk)
-        # Before they are sent: a crash after this line leaves jobs for later, and doubles none.
+        # Before they are sent: a crash after this line leaves jobs for later, and duplicates none.
         await hold.advance(end)
         try:
             await self._put_on_queue([body for _, body in chunk])
         except UnavailableError:
-            raise  # some of it may be on the queue
+            raise  # some of them may be on the queue
         except ParallelizeError:
             if not self._accepted:
                 await hold.advance(start)
@@ -202,7 +202,7 @@ class Sender:
 
     async def _put_on_queue(self, bodies: Sequence[str]) -> None:
         if not self._accepted:
-            # Alone, so that a queue that refuses us has surely taken nothing.
+            # Send these alone, so that a queue that refuses us has certainly taken nothing.
             await self._send_batch(bodies[:BATCH])
             bodies = bodies[BATCH:]
         await in_flight(self._send_batch, batches(bodies))
@@ -225,10 +225,10 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSetti
 
     Raises NothingToDoError if there are none, and says why.
     """
-    # The counts take a minute to settle, so they are not asked for without need.
+    # The counts take a minute to settle, so ask for them only if necessary.
     if next(unfinished(store, layout), None):
         counts = settled_counts(queue, drain)
-        # Read after the counts: a job that ended while they were taken is not missing.
+        # Read this after the counts: a job that ended meanwhile is not missing.
         missing = list(unfinished(store, layout))
         if missing and not counts.total:
             return missing

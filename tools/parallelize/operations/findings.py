@@ -265,7 +265,7 @@ def judge_volumes(key: str, allowed: str, *, granted: bool) -> Finding:
         text = f"launchers may not use the account's key {name}"
         return Finding("volumes", Verdict.BAD, text, "parallelize setup")
     if not granted:
-        # The key's own policy may let it, which is not looked at.
+        # The key's own policy may allow it, which this does not check.
         text = f"no grant lets Auto Scaling use the account's key {name}"
         return Finding("volumes", Verdict.LOOK, text, "parallelize setup")
     return Finding("volumes", Verdict.GOOD, f"with the account's key {name}")

@@ -96,6 +96,12 @@ def launch(context: Context, plan: LaunchPlan) -> Launched:
     return Launched(plan, outcome, waited, tuple(_follow(context, lanes_beside(context, plan))))
 
 
+def planned(context: Context, plan: LaunchPlan) -> list[str]:
+    """Say what `launch` would do."""
+    lanes = ", ".join(lanes_beside(context, plan))
+    return [*describe_plan(plan), *([f"  lanes    {lanes}: a group for each"] * bool(lanes))]
+
+
 def lanes_beside(context: Context, plan: LaunchPlan) -> tuple[Lane, ...]:
     """Return the lanes for which there is to be a group, too: beside one that follows the queue."""
     follows = context.lane is Lane.MAIN and plan.group and plan.request.autoscale

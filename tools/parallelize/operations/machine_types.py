@@ -12,10 +12,10 @@ def requirements(context: Context) -> Requirements | None:
     """Return what machines must have by the settings, None if those name types only."""
     workers = context.settings.workers
     asked = (workers.vcpus, workers.memory, workers.accelerators)
-    # The local cloud has one kind of machine, whatever it is called.
+    # The local cloud has only one kind of machine, under any name.
     if not any(asked) or context.is_free:
         return None
-    # A list that was left at its default limits nothing.
+    # The default list does not limit the choice.
     named = context.resolved.source("workers.types") != "default"
     return Requirements(
         vcpus=parse_counts(workers.vcpus) if workers.vcpus else ANY,

@@ -283,7 +283,7 @@ def add_to_manifest(
 def has_bucket(context: Context) -> bool:
     """Whether the run's bucket exists; UsageError if it does, in another region."""
     there = bucket.region_of(context.clients.s3, context.bucket)
-    # Other services that speak S3 call their only region what they like.
+    # Other S3 services give their only region any name.
     if there and not context.elsewhere:
         region.check_bucket(context.bucket, there, context.region, context.region_source)
     return there is not None

@@ -48,7 +48,7 @@ def redo(
     if not results and not waiting:
         return 0
     if results.keys() - {MERGE}:
-        # The merge is done again by itself when another job is.
+        # The merge runs again by itself when another job does.
         results = {key: etag for key, etag in results.items() if key != MERGE}
     again = _entries(context, results, waiting)
     queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
@@ -137,7 +137,7 @@ def redo_late(context: Context, known: Collection[str]) -> bool:
     late = {
         one.key: one.etag
         for one in found.outdated
-        # Workers of a former version never say what they have executed.
+        # Workers of former versions do not record what they executed.
         if one.etag not in known and one.reason is not Reason.UNKNOWN
     }
     if late:

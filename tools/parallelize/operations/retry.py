@@ -93,14 +93,14 @@ def retry_jobs(
     queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     clear_dead(queues.dead, {job.key for job in jobs})
     sent = 0
-    # Chunks, so that after a crash as few jobs as possible have neither a result nor a message.
+    # In chunks, so that a crash leaves few jobs without a result and a message.
     for start in range(0, len(jobs), 100):
         sent += _send_again(context, run, jobs[start : start + 100], queues.main)
     if sent < len(jobs):
         context.tell(
             f"{plural(len(jobs) - sent, 'job')} left alone: another client has retried them"
         )
-    # Now that their marks are gone, they are no failures that would halt the run again.
+    # Their marks are gone, so they do not halt the run again.
     resume(context, run)
     return Retried(context.run, sent, renewed)
 
@@ -113,7 +113,7 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
         in_parallel(lambda job: (job.key, _as_it_is_now(context, run, listed[job.key])), jobs)
     )
     known = {job.key: job.result.input_etag for job in jobs if job.result}
-    # Before the results go: whatever sends one of these from the manifest has to know.
+    # Before the results are deleted: every sender from the manifest has to know.
     add_corrections(store, layout, [e for e in entries.values() if _is_corrected(e, known)])
     list(in_parallel(lambda job: _file(context, job), jobs))
     taken = [
@@ -137,7 +137,7 @@ def _take_away(context: Context, job: Job) -> bool:
     there = store.head(place)
     if there is None:
         return True
-    # Where a service ignores the condition, a race has only the time of one call.
+    # If a service ignores the condition, a race is possible only during one call.
     found = read_result(store, context.layout, job.key)
     if found != job.result:
         return found is None
@@ -240,7 +240,7 @@ def _spoilt(context: Context, run: Run, result: Result) -> bool:
 def _renew(context: Context, store: Store, there: Run) -> bool:
     """Send the environment and run.json again if they have changed here."""
     if context.resolved.file is None:
-        return False  # called from anywhere: there is nothing here to compare with
+        return False  # called from another folder: there is nothing here to compare with
     with drafted(context) as draft:
         check_same_places(with_inputs_of(context.layout, draft.run, there), there)
         renewed = publish(store, context, draft)

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Ended:
     @property
     def exit_code(self) -> int:
         """0 if every file has succeeded and arrived."""
-        # One file is somebody's first try, and `check` says more of it; many are a result.
+        # One file is a first try, for which `check` says more; many are a real run.
         doubtful = self.status.silent.count > 0 and self.status.total > 1
         all_well = self.status.state is RunState.DRAINED and self.complete and not doubtful
         return 0 if all_well else SOME_FAILED
@@ -99,12 +99,16 @@ class Ended:
 
 
 @contextmanager
-def understood(words: Sequence[str], work: Work, common: Common, *, again: bool) -> Iterator[Asked]:
+def understood(
+    words: Sequence[str], work: Work, common: Common, *, again: bool, dry_run: bool = False
+) -> Iterator[Asked]:
     """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist.
 
-    Raises UsageError for words that mean nothing.
+    After a dry run, no local cloud is left that did not run before. Raises UsageError for words
+    that mean nothing.
     """
-    # With inputs and without a command the words are the command; else `again` is about them.
+    # With inputs and without a command, the words are the command; else they are the files of
+    # --again.
     is_command = bool(work.inputs or work.grid) and work.command is None
     if again and words and is_command and _settings(common).run.command is not None:
         is_command = False
@@ -112,12 +116,24 @@ def understood(words: Sequence[str], work: Work, common: Common, *, again: bool)
     line = one_liner.parse(() if named else words, has_inputs=is_command)
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
-    with one_liner.settings_of(line) as settings:
+    left = _no_cloud_left() if dry_run else nullcontext()
+    with one_liner.settings_of(line) as settings, left:
         yield Asked(common, settings, (words if named else ()) if again else None)
 
 
 def _settings(common: Common) -> Settings:
     return resolve(common.flags(), os.environ, Path.cwd(), common.config, user_file()).settings
+
+
+@contextmanager
+def _no_cloud_left() -> Iterator[None]:
+    """Stop a local cloud that the block has started."""
+    found = local_cloud.attach()
+    try:
+        yield
+    finally:
+        if found is None and (started := local_cloud.attach()):
+            local_cloud.stop(started)
 
 
 def run(
@@ -274,13 +290,13 @@ def _await_shutdown(context: Context, seconds: float) -> int:
 
 
 def _end_workers(context: Context) -> None:
-    # A second ctrl-C may cut the wait short, but leaves no worker that nobody has told.
+    # A second ctrl-C may cut the wait short, but only after every worker was told to stop.
     with unheard_interrupts():
         context.tell("stopping the local workers; they return their files to the queue")
         ec2 = context.client("ec2")
         instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
-    # They hand back what they hold, so that the next command need not wait for their leases.
-    # As they report: the emulated EC2 calls them terminated before they have left.
+    # They hand back their files, so that the next command need not wait for their leases. Trust
+    # their reports: the emulated EC2 calls them terminated before they have left.
     reader, deadline = make_reader(context), time.monotonic() + GOOD_BYE_SECONDS
     while status_of(reader.snapshot()).alive and time.monotonic() < deadline:
         time.sleep(LOCAL_INTERVAL_SECONDS)

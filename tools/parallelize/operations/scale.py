@@ -147,7 +147,7 @@ def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPla
     """Return the plan for more workers; raises what `launch` would, for a group's, too."""
     queues = find_queues(context)
     request = make_request(context, queues, plan.more, force=force)
-    # These come in addition to those there are, and are wanted now, whatever the queue's length.
+    # These are added to the existing ones now, whatever the queue's length.
     on_demand = min(max(0, request.on_demand - plan.on_demand), plan.more)
     request = replace(request, fleet="one-time", autoscale=False, on_demand=on_demand)
     return plan_launch(read_facts(context, queues, request), request)
@@ -165,7 +165,7 @@ def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None
     """Wait until the machines that were ended are gone; ServiceError if they stay."""
     plan = scaling.plan
     if scaling.group:
-        # What its alarms or a lost worker may bring back is limited by the new size.
+        # The new size limits how many its alarms or a lost worker may bring back.
         groups.limit(clients.autoscaling, scaling.group, plan.grouped)
     context.tell(f"{plural(len(plan.leaving), 'worker')} asked to leave, {plan.wanted} to stay")
     await_gone(clients, context.names, {machine.id for machine in plan.ended})

@@ -160,7 +160,7 @@ def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
 
 
 def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
-    # A VPC that was given by --set holds, until the settings name subnets.
+    # A VPC that was given by --set stays until the settings name subnets.
     if "VpcId" in told and not context.settings.aws.subnets:
         return {}
     subnets = find_subnets(context.client("ec2"), context.settings.aws.subnets)
@@ -168,7 +168,7 @@ def _network(context: Context, told: Mapping[str, str]) -> dict[str, str]:
 
 
 def _volume_key(context: Context) -> dict[str, str]:
-    # One that could not be read now keeps its previous value.
+    # If it cannot be read now, it keeps its previous value.
     key = find_volume_key(context)
     return {} if key is None else {KEY: key}
 
@@ -239,12 +239,19 @@ def _check_policies_free(context: Context, there: Stack) -> None:
         context.tell(f"who holds the stack's policies could not be read ({error.what})")
 
 
-def delete(context: Context, there: Stack) -> None:
-    """Take the stack away, and what was made outside of it."""
+def planned_deletion(there: Stack) -> list[str]:
+    """Say what `delete` would do."""
+    return [f"would delete the stack {there.name}; the bucket and its objects stay"]
+
+
+def delete(context: Context, there: Stack, sure: Sure) -> None:
+    """Delete the stack, and the grant that was made outside of it."""
+    sure(f"Delete the stack {there.name} of account {context.account}?")
     key = there.parameters().get(KEY)
     there.delete(_teller(context, there))
     if key:
         take_grant_back(context, key)
+    context.tell(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
 
 
 def find_volume_key(context: Context) -> str | None:

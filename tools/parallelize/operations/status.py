@@ -60,7 +60,7 @@ def count_queue(context: Context, run: str) -> RunCounts | None:
     """Count the messages of a run, None if it has no queue of its own."""
     sqs, root = context.clients.sqs, RunLayout(context.base, run).root
     names = replace(context.names, run=run)
-    with suppress(AccessError):  # who may count messages may not be allowed to read tags
+    with suppress(AccessError):  # a user who may count messages need not be allowed to read tags
         if find_place(sqs, names) not in {None, place_tag(root)}:
             return None
     try:

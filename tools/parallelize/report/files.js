@@ -26,7 +26,7 @@ function showFiles(root, data, link) {
   const heads = [...root.querySelectorAll("th")], body = root.querySelector("tbody");
   const field = name => find.querySelector(`[name=${name}]`);
   const all = data.names.map((_, place) => place);
-  const MARGIN = 20, PRINTED = 100;
+  const MARGIN = 20, PRINTED = 100, LONG = 24, END = 14;
   let lower = null, shown = all, height = 29, sorted = { by: null, down: false };
 
   const cells = place => [
@@ -40,6 +40,19 @@ function showFiles(root, data, link) {
     ["because", data.reasons[data.reason[place]] ?? ""],
   ];
 
+  // Files of one folder differ in the ends of their names: a long name is cut before its end.
+  function name(place) {
+    const text = data.names[place], letters = [...text];
+    const made = document.createElement(link ? "a" : "span");
+    if (link) made.href = link(data.raw[place] ?? text);
+    if (letters.length > LONG) {
+      made.className = "ends";
+      for (const part of [letters.slice(0, -END), letters.slice(-END)])
+        made.append(Object.assign(document.createElement("span"), { textContent: part.join("") }));
+    } else made.textContent = text;
+    return made;
+  }
+
   function row(place) {
     const made = document.createElement("tr");
     for (const [kind, text] of cells(place)) {
@@ -47,12 +60,7 @@ function showFiles(root, data, link) {
       cell.className = kind;
       cell.textContent = cell.title = text;
     }
-    if (link) {
-      const name = document.createElement("a");
-      name.textContent = data.names[place];
-      name.href = link(data.raw[place] ?? data.names[place]);
-      made.cells[0].replaceChildren(name);
-    }
+    made.cells[0].replaceChildren(name(place));
     return made;
   }
 

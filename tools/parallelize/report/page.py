@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from parallelize.console import escape
+from parallelize.console import escape, shown
 from parallelize.report.data import (
     Cost,
     File,
@@ -53,8 +53,8 @@ SLOWEST = 10
 VERDICTS = {
     RunState.DRAINED: ("good", "Every file has succeeded"),
     RunState.FAILED: ("bad", "Finished, and some files have failed"),
-    RunState.RUNNING: ("going", "The run is still going on"),
-    RunState.IDLE: ("bad", "Not finished, and no worker is alive"),
+    RunState.RUNNING: ("going", "Still running"),
+    RunState.IDLE: ("bad", "Not finished, but no worker is alive"),
 }
 
 
@@ -116,7 +116,7 @@ def render(report: Report, hint: str = "") -> str:
 @cache
 def environment(*packages: str) -> Environment:
     """Return what renders the templates that lie in these packages, all names made harmless."""
-    # Only now: most commands only say in their help that there is a page.
+    # Imported only now: most commands only mention the page in their help.
     from jinja2 import (  # noqa: PLC0415
         ChoiceLoader,
         Environment,
@@ -137,6 +137,7 @@ def environment(*packages: str) -> Environment:
         "seconds": show_seconds,
         "size": show_size,
         "plural": plural,
+        "short": shown,
         "usd": show_usd,
         "together": together,
     }
@@ -152,7 +153,7 @@ def _harmless(value: Any) -> Any:
 def tiles(report: Report, hint: str) -> Iterator[Tile]:
     """Yield the figures of the headline."""
     status = report.status
-    share = f" · {math.floor(100 * status.done / status.total)} %" if status.total else ""
+    share = f" · {math.floor(100 * status.done / status.total)}%" if status.total else ""
     yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}{share}")
     yield Tile("failed", f"{status.failed:,}", f"parallelize retry{hint}" * bool(status.failed))
     yield Tile("left", f"{status.left:,}", _left_note(report))
@@ -216,7 +217,7 @@ def charts(report: Report) -> Charts:
     if report.seconds:
         times = command_seconds(report.found.results.values())
         seconds = histogram(times, report.seconds.p50, report.seconds.p95)
-    # All of it is made by `svg`, which escapes the names in it.
+    # `svg` makes all of it, and escapes the names in it.
     return Charts(*map(Markup, (finished, lanes, seconds)))
 
 

@@ -73,7 +73,7 @@ def round_duration(seconds: float) -> str:
 
 def levels(most: int, y: Callable[[float], float]) -> Iterator[str]:
     """Draw a rule and a label for round counts, and for `most`."""
-    # The last is the whole; one just below it would be written over it.
+    # The last label is the total; one just below it would overlap.
     round_ones = [count for count in nice_levels(most) if count < 0.93 * most]
     for count in (*round_ones, most):
         yield f'<path class="grid" d="M{LEFT} {px(y(count))}H{WIDTH - RIGHT}"/>'
@@ -259,7 +259,7 @@ def histogram(seconds: Sequence[float], p50: float, p95: float) -> str:
     parts = [
         *levels(max(counts), y),
         *_bins(edges, counts, y),
-        *_rules([("median", p50), ("95 %", p95)], edges, top, y(0)),
+        *_rules([("median", p50), ("p95", p95)], edges, top, y(0)),
     ]
     return picture(top + height + 24, "Seconds per file", parts)
 

@@ -36,7 +36,7 @@ def check_apart(context: Context, folder: Path) -> None:
 def check_inputs_stay(run: Run, entries: Iterable[Entry]) -> None:
     """Raise UsageError if an output in S3 could replace one of the run's inputs."""
     if run.naming.on_clash != "replace":
-        return  # what a run did not write is then replaced by none
+        return  # then no output replaces an object that its run did not write
     for entry in entries:
         for file in files_of(entry):
             bucket, key = file.place(run.input)

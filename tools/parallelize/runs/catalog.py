@@ -176,7 +176,7 @@ def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
     for one in found:
         created = one.created_at[:10]
         seen = "" if one.seen is None else show_duration(now - one.seen)
-        # The user's ARN is for `--json`: a line has no room for it.
+        # The user's ARN is only in `--json`: a line has no room for it.
         who = one.owner.partition(" ")[0]
         counts = (f"{one.alive:,}", f"{one.done:,}", f"{one.failed:,}")
         yield _row(one.name, created, one.shown_state, *counts, seen, who)

@@ -58,7 +58,7 @@ class CursorHold:
         """Take the right; raise ServiceError if somebody else has it."""
         key = layout.cursor(part)
         there = await store.head(key)
-        # If another writes between the two reads, the conditional write below tells.
+        # If another writes between the two reads, the conditional write below fails.
         cursor = await read_held(store, layout, part) if there else HeldCursor()
         if cursor.held_until > clock():
             raise busy(cursor.held_until - clock())
@@ -89,7 +89,7 @@ async def _put(store: AsyncStore, key: str, cursor: HeldCursor, condition: Condi
     body = cursor.encode()
     if etag := await store.put(key, body, condition):
         return etag
-    # The answer to our own write may have been lost, and the write sent again in vain.
+    # The answer to our own write may have been lost, and its repetition refused.
     there = await store.head(key)
     if there and await store.get(key) == body:
         return there.etag

@@ -146,7 +146,7 @@ class DownloadRecord:
         descriptor = os.open(self.path, flags, 0o666)
         try:
             head = "" if os.fstat(descriptor).st_size else _HEAD
-            # A line that a crash has cut off must not take the next one with it.
+            # A line that a crash has cut off must not spoil the next one.
             os.write(descriptor, f"{head}\n{json.dumps(document)}\n".encode())
         finally:
             os.close(descriptor)
@@ -157,7 +157,7 @@ _MOVE = "move it away, then download again"
 
 def record_path(folder: Path) -> Path:
     """Return where the record of a folder lies, or will: inside only if it cannot be beside it."""
-    # Asked of every folder of the inputs, so the parents are not looked at without need.
+    # This runs for every folder of the inputs, so look at the parents only if necessary.
     is_plain = folder.name not in {"", ".."} and not folder.is_symlink()
     folder = folder.absolute() if is_plain else folder.resolve()
     inside, beside = folder / RECORD, folder.parent / f".{folder.name}{RECORD}"

@@ -199,7 +199,7 @@ def check_zip(path: Path) -> None:
     if any(PurePosixPath(m.name).parts[:1] == (RESERVED,) for m in read_members(path, sys.maxsize)):
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     with zipfile.ZipFile(path) as archive:
-        # The directory of a zip can be sound while what it lists is not.
+        # A zip's directory can be sound although its entries are not.
         try:
             broken = archive.testzip()
         except zlib.error as error:

@@ -66,7 +66,7 @@ def group(results: Iterable[Result]) -> list[Group]:
 
 
 def _grouped(how: str, words: str, alike: Sequence[Result]) -> Group:
-    # As little is replaced as makes them one.
+    # Replace only as much as makes them equal.
     for told in (last_words, _without_name):
         if len(said := {told(result) for result in alike}) == 1:
             words = said.pop()
@@ -79,7 +79,7 @@ def _without_name(result: Result) -> str:
     words, path = last_words(result)[:COMPARED], PurePosixPath(escape(result.key))
     for name in (str(path), path.name, path.stem):
         if len(name) >= SHORTEST_NAME:
-            # With the folders before it: a scratch folder is another for each job.
+            # With the folders before it: each job has another scratch folder.
             words = re.sub(rf"(?<!\w)(?:[^\s'\"(]*/)?{re.escape(name)}(?!\w)", OWN_NAME, words)
     # The agent puts the names of outputs in quotes.
     return re.sub(r'"[^"]+"', '"..."', words) if result.cause is Cause.OUTPUT else words
@@ -135,7 +135,7 @@ def see_one(key: str, hint: str) -> str:
     It names no file whose name is too long for a line, or cannot be typed.
     """
     name = quoted(key)
-    # After `--` nothing is taken for an option.
+    # After `--`, nothing is an option.
     return (
         f"parallelize logs{hint} -- {name}" if key[0] == "-" else f"parallelize logs {name}{hint}"
     )

@@ -212,7 +212,7 @@ class Fetcher:
     async def _in_thread(self, do: Callable[[], Made]) -> Made:
         return await asyncio.get_running_loop().run_in_executor(self._writers, do)
 
-    # What threads do.
+    # Runs in threads.
 
     def _try_all(self, jobs: Sequence[_Job], do: Callable[[_Job], Outcome | None]) -> None:
         """Do something with each output of which nothing has come yet."""
@@ -251,7 +251,7 @@ class Fetcher:
         target = self.record.folder / output.key
         if target.parent not in self._folders:
             self._make_folder(target.parent)
-        # It was free when the content was asked for; somebody may have written there since.
+        # It was free when the download began; somebody may have written there since.
         if why := self.record.refusal(output.key):
             if is_there(target, output, self.known):
                 return True

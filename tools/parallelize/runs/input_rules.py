@@ -35,7 +35,7 @@ LEFT_OUT = (
     # Linux, and file servers
     ".directory", ".Trash-*", "lost+found", ".nfs*", ".fuse_hidden*", ".goutputstream-*",
     "@eaDir", "#recycle", "@Recycle", ".@__thumb", ".snapshot", ".zfs",
-    # What keeps folders of several machines alike, and browsers that are at it
+    # Sync services, and unfinished downloads of browsers
     ".dropbox", ".dropbox.attr", ".dropbox.cache", ".stfolder", ".stignore", ".stversions",
     ".syncthing.*.tmp", ".sync_*.db*", ".owncloudsync.log*", ".tmp.drivedownload",
     ".tmp.driveupload", "*.crdownload",
@@ -43,12 +43,12 @@ LEFT_OUT = (
     "?*~", ".*.sw[a-p]", ".*.kate-swp", "#*#", ".#*", ".~lock.*#", "~$*", "~WR?????.tmp",
     "*___jb_tmp___", "*___jb_old___", ".idea", ".vscode", ".Rproj.user", ".Rhistory", ".RData",
     ".ipynb_checkpoints", ".~*.ipynb", ".virtual_documents",
-    # What programs keep of their own work
+    # Caches of programs
     "__pycache__", "*.pyc", ".venv", ".pytest_cache", ".mypy_cache", ".ruff_cache",
     # Version control
     ".git", ".gitignore", ".gitattributes", ".gitmodules", ".gitkeep", ".keep", ".hg", ".hgignore",
     ".hgtags", ".svn", ".bzr", ".dvc", ".dvcignore",
-    # Folders that Hadoop and its kin mark in S3
+    # Folder marks of Hadoop and similar programs in S3
     "*_$folder$",
     IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}",
 )  # fmt: skip
@@ -61,7 +61,7 @@ def _expression(name: str) -> str:
     return "".join(wild.get(part) or re.escape(part) for part in parts)
 
 
-# One expression, as a million keys go through it.
+# One expression, because it checks a million keys.
 _LEFT_OUT = re.compile(
     f"(?:^|/)(?:{'|'.join(map(_expression, LEFT_OUT))})(?:/|$)", re.IGNORECASE
 )  # fmt: skip

@@ -103,7 +103,7 @@ def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RUL
     Raises UsageError if there are none, or names all those that cannot be inputs.
     """
     found = list(_find(spec, folder, rules))
-    # A list may name a file twice: it is one input all the same, as in a list of S3 names.
+    # A list may name a file twice: it is still one input, as in a list of S3 names.
     candidates = list(dict.fromkeys(item for item in found if isinstance(item, LocalInput)))
     refused = [item for item in found if isinstance(item, Refused)]
     left_out = [item.name for item in found if isinstance(item, LeftOut)]
@@ -157,7 +157,7 @@ Item = LocalInput | Refused | LeftOut
 
 def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     if not spec.strip():
-        # Path("") is the folder itself: a variable that is not set would send all of a project.
+        # Path("") is the folder itself: an unset variable would send the whole project.
         raise UsageError("no inputs are named", "run.inputs, or --inputs, is empty", PLACES)
     if spec.startswith("@"):
         return _from_list(spec, folder, rules)
@@ -223,7 +223,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # it is looked at once more, and refused with the reason
+        return False  # it is checked again later, and refused with the reason
 
 
 def _is_left_out(rules: InputRules, key: str, path: Path) -> bool:
@@ -235,7 +235,7 @@ def _from_glob(pattern: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     fixed = _fixed_part(pattern)
     for name in _matching(pattern, folder):
         path, key = folder / name, name.removeprefix(fixed).rstrip("/")
-        # `**` finds folders whatever one wants; without it a folder is a slip worth telling.
+        # `**` always finds folders; without it, a folder is a mistake worth reporting.
         if path.is_dir() and "**" in pattern:
             continue
         if _is_left_out_below(rules, key, folder / fixed) and not rules.takes(key):
@@ -246,7 +246,7 @@ def _from_glob(pattern: str, folder: Path, rules: InputRules) -> Iterator[Item]:
 
 def _matching(pattern: str, folder: Path) -> list[str]:
     try:
-        # Not Path.glob: it takes no absolute patterns, and no home folder.
+        # Not Path.glob, which accepts neither absolute patterns nor a home folder.
         return sorted(glob.iglob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
     except RecursionError:
         raise UsageError(
@@ -302,7 +302,7 @@ def _stdin() -> bytes:
 
 
 def _decoded(content: bytes, spec: str) -> str:
-    # As some systems write a text into a file, with a mark that says so at its start.
+    # Some systems write text files with a byte order mark at the start.
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
@@ -325,7 +325,7 @@ def _from_list(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
 
 
 def _key_of(name: str, folder: Path) -> str:
-    path = PurePosixPath(name)  # takes "./" and doubled slashes away, and leaves ".."
+    path = PurePosixPath(name)  # removes "./" and doubled slashes, but keeps ".."
     if not path.is_absolute():
         return str(path)
     root = PurePosixPath(folder)

@@ -76,4 +76,4 @@ def command_of(run: Run, entry: Entry) -> str:
     try:
         return shlex.join(run.grammar.filled(run.command, given))
     except ValueError:
-        return shlex.join(run.command)  # it had no place to be filled, and so has failed
+        return shlex.join(run.command)  # it had no value for a placeholder, and so has failed

@@ -68,7 +68,7 @@ def _alike(name: str, known: Iterable[str]) -> list[str]:
     by_end: dict[str, str] = {}
     for key in known:
         by_end.setdefault("/".join(key.split("/")[-level:]), key)
-    # Comparing is slow, and most names of a large run are of another length.
+    # Comparing is slow, and most names of a large run have another length.
     ends = islice((end for end in by_end if abs(len(end) - len(name)) <= SLIPS), MOST_COMPARED)
     return [by_end[end] for end in get_close_matches(name, ends, MOST_ALIKE, ALIKE)]
 

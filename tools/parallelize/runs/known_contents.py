@@ -96,7 +96,7 @@ class KnownContents:
                 found = self._database.execute(statement, (os.fsencode(path.absolute()), *values))
                 row: tuple[str, int, str, str] | None = found.fetchone()
         except sqlite3.Error:
-            self._database = None  # full, broken, or another command's for long
+            self._database = None  # full, broken, or locked by another command for long
             return None
         return row
 
@@ -131,6 +131,6 @@ def _close(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM contents_1 WHERE read_ns < ?", (oldest,))
         database.commit()
     except sqlite3.Error:
-        pass  # what is not kept is read again
+        pass  # files that are not in the record are read again
     finally:
         database.close()

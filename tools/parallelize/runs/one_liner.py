@@ -47,7 +47,7 @@ class OneLiner:
             return False
         given = Given(("/input",) * 9, dict.fromkeys(columns, "/input"), 1)
         named = template.grammar.named_besides(template.words, given, ("/input",))
-        # What ends with the input's own path, as `in={}` does, only hands it over.
+        # A word that ends with the input's own path, like `in={}`, only passes it on.
         return any(not name.endswith("/input") for name in named)
 
     def run_name(self, folder: Path) -> str:
@@ -111,7 +111,7 @@ def settings_of(line: OneLiner | None) -> Iterator[Mapping[str, object]]:
         return
     with TemporaryDirectory(prefix="parallelize-") as folder:
         names = Path(folder) / "inputs"
-        # Names are relative to where the line was typed, and settings to their own file.
+        # Names are relative to the current folder, and settings to their own file.
         names.write_bytes(b"".join(_absolute(name) + b"\0" for name in line.inputs))
         told = {"run.command": line.command}
         if line.inputs:

@@ -71,7 +71,7 @@ def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now
     suspects = {**read_corrections(store, layout), **now.changed} if one_recipe else None
     if suspects == {} and not now.new:
         return Comparison()
-    # A merge that is over other results is done again by itself.
+    # A merge over other results runs again by itself.
     listed = without_old_merge(store, layout, list_results(store, layout))
     waiting = tuple(key for key in now.changed if layout.result(key) not in listed)
     entries = _entries(store, layout, now, suspects) if listed else ()
@@ -135,7 +135,7 @@ def _entries(
         yield from merge_entry(store, layout, now.run)
     else:
         yield from suspects.values()
-    # One that is new has a result only if a command was cut off, but then it may be any.
+    # A new job has a result only if a command was interrupted, but then it may be any result.
     yield from now.new
 
 

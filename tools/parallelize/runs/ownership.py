@@ -75,7 +75,7 @@ def place_elsewhere(context: Context) -> str:
 def tell_whose(context: Context) -> None:
     """Say in a line if the run that is looked at is another project's."""
     there = find_origin(context.store, context.layout)
-    with suppress(UsageError):  # who cannot tell what is their own may look all the same
+    with suppress(UsageError):  # a user without a project may still look
         if there and not context.project.owns(context.run, there.id):
             context.tell(f"run {context.run} is another project's, made by {_named(there)}")
 
@@ -108,7 +108,7 @@ def adopt(context: Context) -> None:
             return run
         return run.model_copy(update={"origin": origin.id, "owner": origin.owner})
 
-    with suppress(MissingError):  # there is none yet: it will say so from the beginning
+    with suppress(MissingError):  # there is no record yet; a new one will have it
         change_run(context.store, context.layout, adopted)
 
 

@@ -242,7 +242,7 @@ def _tell_left_to_setup(folder: Path) -> None:
     try:
         found = find_source(folder, "", AUTO)
     except UsageError:
-        return  # several: which of them are whose business, run.setup knows
+        return  # there are several: run.setup decides which of them to use
     if found:
         say(f"{escape(found.file)} of the environment is left to run.setup; to have it installed "
             f'before: run.dependencies = "{escape(found.file)}"')  # fmt: skip

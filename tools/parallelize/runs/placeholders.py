@@ -73,7 +73,7 @@ def shell_word(text: str) -> str | None:
         for inside in _IN_DOUBLE_QUOTES.finditer(quoted[1] or ""):
             if inside[1]:
                 return inside[1]
-    # Something stands for what was quoted, or two words could become one.
+    # Keep a placeholder for quoted text, or two words could become one.
     found = _BARE.search(QUOTED.sub("_", text.strip()))
     return found[0] if found else None
 

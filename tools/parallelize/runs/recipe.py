@@ -46,7 +46,7 @@ NO_PART = {
 """Fields of a run that are not part of its recipe. Whatever a run comes to have is, if not here."""
 
 _NO_PART_INSIDE = {
-    # The files stand for it, however they are sent.
+    # The files identify it, however they are sent.
     "environment": {"bucket", "key", "identity", "list_key", "shared"},
     "image": {"name", "kind", "repository", "bucket", "key", "secret"},  # its digest does
     "dependencies": {"timeout_seconds"},
@@ -77,7 +77,7 @@ class Recipe(Record):
 def recipe_of(run: Run, archive: Path | None, beside: Mapping[str, str] | None = None) -> Recipe:
     """Return the recipe of a run with the environment of this zip, and programs `beside` it."""
     exclude: Any = {**dict.fromkeys(NO_PART, True), **_NO_PART_INSIDE}
-    # What a later version adds changes no recipe until it is used.
+    # Fields of later versions change no recipe until they are used.
     settings = run.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     if "{run" in run.naming.name:
         settings["name"] = run.name
@@ -146,7 +146,7 @@ def named_programs(commands: Iterable[str]) -> dict[str, str]:
 
 
 def _names(text: str) -> Iterator[str]:
-    with suppress(ValueError):  # a quote that is not closed means something to a shell
+    with suppress(ValueError):  # an unclosed quote means something to a shell
         words = (word for word in shlex.split(text) if word.startswith("/"))
         names = [*words, *_PATH.findall(text)]
         yield from (name for name in names if not name.startswith(_SYSTEM))

@@ -195,7 +195,7 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     publish_recipe(store, context.layout, draft.recipe)
     condition = Condition(etag=head.etag) if head else IF_ABSENT
     written = store.put(context.layout.run_json, wanted.encode(), condition)
-    # If the answer to our own write was lost, what is there is ours.
+    # If the answer to our own write was lost, the existing object is ours.
     if written is None and find_run(store, context.layout.run_json) != wanted:
         raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
     return True
@@ -221,7 +221,7 @@ def _kept(context: Context, draft: Draft, there: Run) -> Run:
     kept["renewed"] = there.renewed or not same
     same_files = bool(there.recipe) and there.recipe == draft.run.recipe
     if same_files and _is_zip(there.environment) and not _is_zip(draft.run.environment):
-        # The same files, as a former version has sent them: what reads those goes on to do so.
+        # The same files, as a former version sent them: their readers can go on.
         kept["environment"] = there.environment
     return draft.run.model_copy(update=kept)
 
@@ -302,12 +302,12 @@ def _checked(
     with zipfile.ZipFile(packing.archive) as opened:
         packed_so = Packed(
             opened, settings.run.env or "", settings.run.env_prefix, packing.own,
-            # What is in an image is not known here.
+            # The contents of an image are not known here.
             not (context.has_own_programs or settings.run.image),
         )  # fmt: skip
         if setup:
             check_command(setup, packed_so, machines, "run.setup")
-        # What is missing may be what the set-up makes; the worker looks after that.
+        # The set-up may make what is missing; the worker checks it.
         made = setup or (packing.locked and is_installed(judged[0]))
         if not made or has_program(judged, packed_so):
             check_command(judged, packed_so, machines, setting)

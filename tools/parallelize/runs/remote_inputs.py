@@ -143,7 +143,7 @@ def _is_object(spec: str, store: Store, key: str) -> bool:
     if there is None or not any(True for _ in store.list(f"{key}/")):
         return there is not None
     if not there.size:
-        return False  # an empty object, by which some programs make a folder
+        return False  # an empty object, with which some programs make a folder
     raise UsageError(
         f"{escape(spec)} is an object, and a folder of others",
         None,

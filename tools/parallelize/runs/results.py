@@ -110,8 +110,8 @@ def _marked(
     store: Store, layout: RunLayout, folder: Location, mark_of: Callable[[str], str]
 ) -> list[str]:
     marks = {item.key for item in store.list(folder.prefix)}
-    # A shortened mark does not name its input, so those are looked for in the manifest. It may
-    # end a little early, so as not to cut a character in two.
+    # A shortened mark does not name its input, so look for those in the manifest. It may end a
+    # little early, to avoid cutting a character in two.
     shortened = {mark for mark in marks if len(mark.encode()) >= keys.MAX_S3_KEY_BYTES - 3}
     found = [folder.relative(mark) for mark in marks - shortened]
     if shortened:

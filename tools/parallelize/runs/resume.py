@@ -11,7 +11,7 @@ from parallelize_core.run import Run
 
 def resume(context: Context, run: Run) -> None:
     """Let `run` go on if it is paused, and say so."""
-    # In this order: an agent that holds the group looks at run.json afterwards.
+    # In this order: an agent that holds the group reads run.json afterwards.
     if not pause.resume(context.store, context.layout):
         return
     from parallelize.fleet import group as groups  # noqa: PLC0415 - seldom, and much to import

@@ -64,7 +64,7 @@ def find_others(context: Context, draft: Draft) -> list[RunLayout]:
         there = in_parallel(lambda layout: store.head(layout.recipe(recipe)), others)
         return [layout for layout, head in zip(others, there, strict=True) if head]
     except AccessError:
-        return []  # somebody who may only see this run
+        return []  # a user who may only see this run
 
 
 def find(
@@ -93,7 +93,7 @@ def _in_run(
     try:
         run = find_run(store, layout.run_json)
     except DecodeError:
-        return  # of a later version, or nobody's
+        return  # from a later version, or written by something else
     if run is None or not wanted:
         return
     listed = list_results(store, layout, [*wanted])
@@ -132,7 +132,7 @@ def copy(context: Context, run: Run, found: Iterable[Found]) -> list[Result]:
     results: list[Result] = []
     number = 0
     while some := list(islice(made, _SEGMENT)):
-        # For readers, as workers do it.
+        # For readers, as workers do.
         place = context.layout.segment(COPIER, started, number)
         context.store.put(place, pack(encode_line(result, etag) for result, etag in some))
         results += [result for result, _ in some]
@@ -150,7 +150,7 @@ def _copy(context: Context, run: Run, found: Found) -> tuple[Result, str] | None
     if etag := context.store.put(place, result.encode(), IF_ABSENT):
         return result, etag
     there, head = read_result(context.store, context.layout, result.key), context.store.head(place)
-    # A command that was cut off has got as far as this.
+    # An interrupted command got as far as this.
     return (there, head.etag) if there and head and there.content == result.content else None
 
 
@@ -158,15 +158,15 @@ def _copy_output(context: Context, run: Run, found: Found, output: Output) -> Ou
     store, place = context.store_of(run.output.bucket), run.output.key(output.key)
     owner = {OWNER: owner_mark(found.entry.key), OWNER_RUN: run_mark(context.layout)}
     if run.output != context.layout.output and store.head(place):
-        return None  # whose it is, and what is to become of it, the worker knows
+        return None  # the worker decides whose it is, and what to do with it
     source = Source(found.run.output.bucket, found.run.output.key(output.key), output.etag)
     etag = store.copy_from(source, place, {**owner, "sha256": output.sha256})
     if etag is None:
         there = store.head(place)
         mine = there and owner.items() <= there.metadata.items() and there.etag == output.etag
         return output if mine else None
-    # The ETag of an object that was sent in parts is another afterwards. Of others it says that
-    # the service has heeded the condition.
+    # The copy of an object that was sent in parts has another ETag. For others, an equal ETag shows
+    # that the service has respected the condition.
     if etag != output.etag and "-" not in output.etag:
         store.delete_version(place, etag)
         return None

@@ -86,7 +86,7 @@ class SharedInputs:
         self._name(layout, named)
         if not wanted:
             return set()
-        # In this order: an upload is gone before its mark is.
+        # In this order: an upload disappears before its mark.
         doomed = {self.doomed.relative(item.key) for item in self.store.list(self.doomed.prefix)}
         found = self.find(wanted)
         keys = (item.key for items in found.values() for item in items)
@@ -121,7 +121,7 @@ def _digits(first: Sequence[str]) -> int:
     """
     uploads = list(filter(_UPLOAD.fullmatch, first))
     if not uploads:
-        return 64  # somebody has put a thousand other things there
+        return 64  # somebody has put a thousand other objects there
     last = int(uploads[-1][:8], 16) + 1
     return math.ceil(math.log(16**8 / last, 16))
 
@@ -129,7 +129,7 @@ def _digits(first: Sequence[str]) -> int:
 def read_names(body: bytes) -> list[str]:
     """Return the contents that a list names; raise DecodeError if it is not one."""
     if not body:
-        raise _refused("it is empty")  # which gzip takes for no content
+        raise _refused("it is empty")  # which gzip takes for empty content
     try:
         with gzip.open(io.BytesIO(body)) as file:
             content = file.read(MAX_LIST_BYTES + 1)

@@ -107,7 +107,7 @@ class Reader:
         splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
         listed = list_each(self._store, self._layout.results.prefix, splits)
         results = self._versions(run, listed)
-        # After the results: a mark is made before its result, so that none of these is missed.
+        # After the results: a mark is made before its result, so this misses none.
         marked = marked_failed(self._store, self._layout)
         failures = self._failures(marked, results)
         jobs, all_sent = sum(outline.count for outline in outlines), sum(sent)

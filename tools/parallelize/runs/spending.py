@@ -10,7 +10,7 @@ from parallelize.units import show_usd
 from parallelize_core.cost import Spent, spent
 from parallelize_core.queue import BATCH
 
-NOT_COUNTED = "storage in S3, traffic, downloads and looks from here"
+NOT_COUNTED = "storage in S3, data transfer, or requests from this machine"
 
 
 def prepared_usd(snapshot: Snapshot) -> float:

@@ -66,7 +66,7 @@ def explain(clients: ComputeClients, names: Names, status: RunStatus) -> str | N
     lost = [one for one in known if one.ended_by_ec2 and one.id not in reported]
     if silent := [machine for machine in billed if machine.id not in reported]:
         told = _silent(silent, status.taken_at)
-        # A group starts others in the place of those that EC2 ends, and these end as well.
+        # A group replaces machines that EC2 ends, and the new ones end as well.
         return f"{told}; {_lost(lost)}" if lost else told
     return _group(clients, names, status) or (_lost(lost) if lost else None)
 

@@ -212,7 +212,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         worker_of(_up_to_date(beat, snapshot), snapshot.taken_at) for beat in snapshot.heartbeats
     )
     left = max(0, snapshot.total - len(snapshot.finished))
-    # As many as at the heartbeats: what has ended since has made room for others.
+    # As many as at the heartbeats: jobs that have ended since made room for others.
     busy = (beat for beat in snapshot.heartbeats if worker_of(beat, snapshot.taken_at).alive)
     running = min(left, sum(len(beat.running) for beat in busy))
     failed = len(snapshot.failures)

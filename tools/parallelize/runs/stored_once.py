@@ -98,7 +98,7 @@ def _send_files(store: Store, path: Path, wanted: Environment, before: Environme
     files = files_of(path)
     assert files is not None  # noqa: S101 - else it would be a zip
     assert wanted.list_key is not None  # noqa: S101
-    # Before the look at what is there: from now on no `clean` takes it away for good.
+    # Before looking which exist: from now on no `clean` deletes them for good.
     store.put(wanted.list_key, files.pack())
     known = _contents_of(store, before)
     missing = _missing(store, wanted.contents, files.contents.keys() - known)

@@ -94,7 +94,7 @@ def _remove_excess(context: Context, run: Run, old: Result, new: Result) -> None
             continue
         place = run.output.key(output.key)
         there = store.head(place)
-        # Another job may have made the same bytes in this very place.
+        # Another job may have made the same bytes in the same place.
         mine = there and (there.metadata.get(OWNER), there.metadata.get(OWNER_RUN)) == (
             owner_mark(old.key), run_mark(context.layout),
         )  # fmt: skip

@@ -67,7 +67,7 @@ def sweep(store: Store, base: Location) -> int:
         source = Source(store.bucket, there.key(one.sha256), one.etag)
         store.copy_from(source, there.withdrawn_key(one.sha256, one.etag))
     taken = dict.fromkeys([*left, *chosen])
-    # Of what others have withdrawn, too: when the lists are read, each is in its place no more.
+    # Also those that others have withdrawn: none is in its place any more when the lists are read.
     for one in taken:
         store.delete_version(there.key(one.sha256), one.etag)
     return _settle(store, base, there, taken) if taken else 0
@@ -82,21 +82,21 @@ def _settle(store: Store, base: Location, there: Contents, taken: Iterable[_Vers
         if one.sha256 not in named:
             gone += 1
         elif not _put_back(store, there, named[one.sha256], aside):
-            continue  # not what its name says: it stays for somebody to look at
+            continue  # it does not match its name: keep it for a person to look at
         store.delete([aside])
     return gone
 
 
 def _put_back(store: Store, there: Contents, file: Listed, aside: str) -> bool:
     """Store a content again, as another version; say whether it is there."""
-    # Not by a copy: that would be the version again which another sweep may be about to delete.
+    # Not by a copy: that would restore the version that another sweep may be about to delete.
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
         packed, content = Path(folder, "packed"), Path(folder, "content")
         try:
             store.get_file(aside, packed)
             contents.unpack(packed, content, file)
         except MissingError:
-            return True  # another sweep was here, and has put it back
+            return True  # another sweep has put it back
         except DecodeError:
             return False
         contents.send(store, there.key(file.sha256), content, packed, IF_ABSENT)
@@ -128,4 +128,4 @@ def _contents_of(store: Store, key: str) -> dict[str, Listed]:
     try:
         return read_list(store.get(key)).contents
     except MissingError:
-        return {}  # its run was cleaned meanwhile
+        return {}  # its run was deleted meanwhile

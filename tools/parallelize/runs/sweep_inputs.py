@@ -24,7 +24,7 @@ def sweep_inputs(store: Store, base: Location) -> int:
     taken away, for a list that cannot be read: it may name anything.
     """
     shared = SharedInputs(store, base)
-    # The marks first: one whose upload is not listed then is left over, as no upload comes back.
+    # The marks first: a mark without a listed upload is stale, because no upload comes back.
     marked = _below(store, shared.doomed)
     there = _below(store, shared.place)
     if not (marked or there):
@@ -42,7 +42,7 @@ def _settle(shared: SharedInputs, doomed: Iterable[str]) -> int:
     if not doomed:
         return 0
     named = read_named(shared.store, shared.base)
-    # What is named stays marked: there may be another sweep that has not read the lists yet.
+    # Named uploads stay marked: another sweep may not have read the lists yet.
     going = [one for one in doomed if _content(one) not in named]
     shared.store.delete(shared.place.key(one) for one in going)
     _delete_marks(shared, going)
@@ -65,7 +65,7 @@ def _named_by(store: Store, layout: RunLayout) -> set[str]:
         try:
             named.update(read_names(store.get(item.key)))
         except MissingError:
-            continue  # its run was cleaned meanwhile
+            continue  # its run was deleted meanwhile
     return named
 
 

@@ -100,7 +100,7 @@ class Uploads:
     def _tell(self, file: Outgoing, size: int, modified_ns: int, etag: str | None) -> None:
         if etag is None:
             raise ServiceError(f"{escape(file.name)} was not stored")
-        # Somebody may still be writing it, so that what was sent is half of it.
+        # Somebody may still be writing it, so only half of it may have been sent.
         now = file.path.stat()
         if (now.st_mtime_ns, now.st_size) != (modified_ns, size):
             raise _changed(file)

@@ -60,7 +60,7 @@ class CompactVersions:
             if packed is None:
                 self._odd[mark] = etag
             self._shelves[mark >> 56].add(mark, packed or bytes(_ETAG_BYTES))
-        # One after the other: to sort them all at once would take more memory than they do.
+        # One after the other: sorting all at once would take more memory than they do.
         for shelf in self._shelves:
             shelf.sort()
 

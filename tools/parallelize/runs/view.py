@@ -152,14 +152,14 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
     for worker in after.workers:
         old = known.get(worker.id)
         yield from _worker_changes(old, worker)
-        # What was done before the first look is no news.
+        # Files that were done before the first look are not news.
         if before and (back := worker.beat.handed_back - (old.beat.handed_back if old else 0)):
             yield f"worker {shown(worker.id, 30)} put {plural(back, 'file')} back on the queue"
     if before and not before.silent.count:
         yield from told_silent(after.silent)
     if before and before.twins == NO_TWINS:
         yield from told_twins(after.twins)
-    # At the first look workers that were just launched have not reported yet.
+    # At the first look, new workers have not reported yet.
     if before and after.why and not after.alive and _plain(before.why) != _plain(after.why):
         yield after.why
 

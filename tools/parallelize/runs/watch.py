@@ -132,7 +132,7 @@ def notebook_view() -> NotebookView | None:
     """Return the view of the notebook in which this process runs, None if it is in none."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    # A terminal's IPython has no kernel, and what is displayed there cannot be renewed.
+    # IPython in a terminal has no kernel, and cannot update what it displays.
     if shell is None or getattr(shell, "kernel", None) is None:
         return None
     return NotebookView(ipython.display.display(bundle(""), raw=True, display_id=True))

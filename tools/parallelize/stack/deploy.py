@@ -142,7 +142,7 @@ class Stack:
         ]  # fmt: skip
         if not failed:
             return None
-        # The oldest is the cause; later ones say only that something else had failed.
+        # The oldest is the cause; later ones only say that something else had failed.
         first = failed[-1]
         return f"{first.get('LogicalResourceId')}: {first.get('ResourceStatusReason')}"
 
@@ -232,7 +232,7 @@ class Stack:
             with translated(SERVICE):
                 self.client.delete_change_set(StackName=self.name, ChangeSetName=plan.name)
         except ParallelizeError as error:
-            # One that CloudFormation is still making; it is not carried out by itself.
+            # CloudFormation is still making it; it does not execute by itself.
             if code_of(error) != "InvalidChangeSetStatus":
                 raise
 

@@ -78,7 +78,7 @@ def _start(query: Mapping[str, str], prefix: str, delimiter: str) -> tuple[str, 
     if token := query.get("continuation-token", ""):
         after = _decode(token)
         if delimiter and after.endswith(delimiter) and len(after) > len(prefix):
-            # The last entry may have been a folder: nothing in it comes again.
+            # The last entry may have been a folder: skip everything in it.
             return _behind(after), True
     return (after, False) if after >= prefix and after else (prefix, True)
 

@@ -142,7 +142,7 @@ def described(request: Request) -> dict[str, str]:
         raise S3Error(400, "MetadataTooLarge")
     found["content-type"] = headers.get("content-type") or "binary/octet-stream"
     found |= {name: headers[name] for name in KEPT_HEADERS if name in headers}
-    # How the body was sent, which is not how it is kept.
+    # The encoding of the transfer, not of the stored object.
     if encoding := found.pop("content-encoding", ""):
         kept = [one for one in map(str.strip, encoding.split(",")) if one != "aws-chunked"]
         found |= {"content-encoding": ",".join(kept)} if kept else {}

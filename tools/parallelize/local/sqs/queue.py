@@ -24,7 +24,7 @@ from parallelize.local.sqs.answers import SQSError, invalid
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_VISIBILITY_TIMEOUT_SECONDS = 12 * 60 * 60
 
-# The message, and which of its receives: nothing has to be remembered to recognise an old handle.
+# The message and the number of its receive: old handles are recognized without any state.
 RECEIPT_HANDLE = re.compile(r"(?P<id>[0-9a-f-]{36})#(?P<receive>[0-9]+)")
 
 _INSERT = (
@@ -149,7 +149,7 @@ class Queue:
         try:
             await waiter
         except asyncio.CancelledError:
-            # Its client has gone; what woke it is for the next one.
+            # Its client is gone; pass the wake-up on to the next one.
             self._wake()
             raise
         finally:

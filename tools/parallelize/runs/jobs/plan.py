@@ -180,7 +180,7 @@ class KnownJobs:
         if self._in_order is not None:
             entry = next(self._in_order, None)
             if entry is None:
-                return None  # all there are came before, and no job comes twice
+                return None  # all existing jobs came before, and no job comes twice
             if entry.key == key:
                 return entry.etag
             self._in_order = None

@@ -86,7 +86,7 @@ class Sheet:
                 yield number, cells
 
     def _check_cells(self, number: int, cells: Sequence[str]) -> None:
-        # All cells at once, as this is done a million times.
+        # All cells at once, because this runs a million times.
         whole = "".join(cells)
         if len(whole) > MAX_CELL_CHARACTERS:
             limit = f"{MAX_CELL_CHARACTERS:,}"

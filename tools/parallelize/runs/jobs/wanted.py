@@ -57,7 +57,7 @@ def read_asked(context: Context) -> Asked:
     if is_remote(spec, context.folder):
         return Asked(None, None, shape)
     root = None if spec.startswith("@") else next(iter(places(spec, context.folder)), None)
-    # The bucket's name is not part of a key, so nothing has to be asked of AWS for this.
+    # The bucket's name is not part of a key, so this needs no call to AWS.
     rules = rules_of(context, root)
     found = find_inputs(spec, context.folder, context.input_prefix, rules)
     return Asked(found, None, shape)
