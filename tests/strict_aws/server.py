@@ -14,6 +14,7 @@ from moto.core.request import Request
 from tests.strict_aws.call import Call, Reply, decode
 from tests.strict_aws.layer import World
 from tests.strict_aws.plugin import make_layer
+from tests.strict_aws.rules import groups
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
@@ -31,6 +32,7 @@ class Strict:
 
     def __init__(self) -> None:
         self._layer = make_layer(World(scale=float(os.environ.get(SCALE, "0.1"))))
+        groups.install(self._layer, setattr)
 
     def services(self, services: WSGIApplication) -> WSGIApplication:
         """Return moto behind the rules."""

@@ -66,6 +66,7 @@ def test_moto_itself_purges_a_queue_once_a_minute(account, our):
 def test_a_type_that_the_region_lacks_does_not_start(our):
     call = Call("ec2", "CreateFleet", {
         "LaunchTemplateConfigs": [{"Overrides": [{"InstanceType": "c6a.xlarge"}]}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
     }, region="eu-north-1")  # fmt: skip
     answer = RegionTypes(World()).before(call)
     assert answer is not None
