@@ -94,6 +94,35 @@ def test_limits_that_botocore_does_not_look_at_are_kept(our, service, operation,
     assert code(getattr(our(service), operation), **params) == told
 
 
+@pytest.mark.parametrize(
+    ("operation", "params", "told"),
+    [
+        ("put_object", {"Key": "k", "ServerSideEncryption": "rot13"}, "InvalidArgument"),
+        ("list_objects_v2", {"EncodingType": "base64"}, "InvalidArgument"),
+        ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "On"}},
+         "InvalidArgument"),
+        ("put_object", {"Key": "k" * 1025}, "KeyTooLongError"),
+        ("put_object", {"Key": "k", "Metadata": {"m": "x" * 2048}}, "MetadataTooLarge"),
+        ("upload_part", {"Key": "k", "PartNumber": 10_001, "UploadId": "u"}, "InvalidArgument"),
+        ("delete_objects", {"Delete": {"Objects": [{"Key": str(n)} for n in range(1001)]}},
+         "MalformedXML"),
+    ],
+)  # fmt: skip
+def test_limits_of_s3_are_kept_in_headers_query_and_body(our, operation, params, told):
+    assert code(getattr(our("s3"), operation), Bucket=BUCKET, **params) == told
+
+
+def test_what_s3_takes_arrives_as_it_was_sent(account, our):
+    s3 = our("s3")
+    s3.put_object(Bucket=BUCKET, Key="k" * 1024, Body=b"x", Metadata={"m": "x" * 2047})
+    found = s3.get_object(Bucket=BUCKET, Key="k" * 1024)
+    assert (found["Body"].read(), len(found["Metadata"]["m"])) == (b"x", 2047)
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    deleted = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "k" * 1024}]})
+    assert [one["Key"] for one in deleted["Deleted"]] == ["k" * 1024]
+
+
 @pytest.mark.parametrize("tag", [("aws:x", "1"), ("k" * 129, "1"), ("k", "v" * 257), ("k", "<>")])
 def test_a_tag_that_aws_does_not_take_is_refused_by_each_service(our, tag):
     key, value = tag

@@ -33,6 +33,7 @@ from tests.strict_aws.rules.storage import (
     BucketOwner,
     DemandedKey,
     NewBucket,
+    ObjectLimits,
     Permission,
     RequesterPays,
     UnseenKey,
@@ -40,12 +41,14 @@ from tests.strict_aws.rules.storage import (
 from tests.strict_aws.rules.subnets import FullSubnet
 from tests.strict_aws.rules.tags import TagForm
 from tests.strict_aws.rules.templates import NewTemplate
-from tests.strict_aws.rules.throttling import Throttling
+from tests.strict_aws.rules.throttling import RateLimit, Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
 
 RULES: tuple[type[Rule], ...] = (
     Throttling,
+    RateLimit,
     ParameterLimits,
+    ObjectLimits,
     Permission,
     TagForm,
     DemandedTags,

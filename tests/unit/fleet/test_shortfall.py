@@ -105,7 +105,8 @@ def test_each_reason_is_reached_by_some_code():
     [
         ("There is no Spot capacity available that matches your request.", CapacityError,
          "AWS has no capacity now for these types in eu-west-1"),
-        ("We currently do not have sufficient c7i.xlarge capacity in eu-west-1a.", CapacityError, "AWS has no capacity now"),
+        ("We currently do not have sufficient c7i.xlarge capacity in eu-west-1a.",
+         CapacityError, "AWS has no capacity now"),
         ("Your requested instance type (c7i.xlarge) is not supported in your requested zone.",
          CapacityError, "AWS has no capacity now"),
         ("You have requested more vCPU capacity than your current vCPU limit of 5 allows",
