@@ -135,6 +135,30 @@ def test_a_tag_that_aws_does_not_take_is_refused_by_each_service(our, tag):
     )
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "params", "told"),
+    [
+        ("logs", "create_log_group", {"logGroupName": "g", "tags": {"aws:x": "1"}},
+         "ValidationException"),
+        ("ec2", "create_image", {"InstanceId": "i-1", "Name": "n", "TagSpecifications": [
+            {"ResourceType": "image", "Tags": [{"Key": "k", "Value": "v" * 257}]}]},
+         "InvalidParameterValue"),
+        ("s3", "create_bucket", {"Bucket": "fresh", "CreateBucketConfiguration": {
+            "LocationConstraint": REGION, "Tags": [{"Key": "aws:x", "Value": "1"}]}},
+         "InvalidArgument"),
+        ("sqs", "create_queue", {"QueueName": "q", "tags": {str(n): "" for n in range(51)}},
+         "InvalidParameterValue"),
+        ("autoscaling", "create_or_update_tags", {"Tags": [
+            {"Key": "<", "Value": "1", "ResourceId": "g", "ResourceType": "auto-scaling-group"}]},
+         "ValidationError"),
+    ],
+)  # fmt: skip
+def test_tags_of_log_groups_images_buckets_and_groups_are_looked_at_too(
+    our, service, operation, params, told
+):
+    assert code(getattr(our(service), operation), **params) == told
+
+
 def test_a_bucket_of_another_owner_than_expected_is_refused(account, our):
     account.client("s3").put_object(Bucket=BUCKET, Key="k", Body=b"x")
     words = {"Bucket": BUCKET, "Key": "k", "ExpectedBucketOwner": "111111111111"}
