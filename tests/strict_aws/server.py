@@ -19,7 +19,7 @@ from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
 from parallelize.local import http
-from parallelize.local.wsgi import environ_of
+from parallelize.local.server import environ_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -7,9 +7,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
-from parallelize.live.recording import Recorder
 from parallelize.live.redaction import Redactor
-from parallelize.live.transcript import Header, Line, Refused, Transcript, read
+from parallelize.live.transcript import Header, Line, Recorder, Refused, Transcript, read
 from parallelize_core.errors import DecodeError
 
 HEADER = Header(

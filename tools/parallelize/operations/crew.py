@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from parallelize.context import Context
 from parallelize.fleet import instances
-from parallelize.fleet.hung import hung
-from parallelize.fleet.instances import Machine
+from parallelize.fleet.instances import Machine, hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.show import describe_placement
 from parallelize.operations.launch import (
@@ -15,9 +14,8 @@ from parallelize.operations.launch import (
     scored,
     start,
 )
-from parallelize.runs.lane_status import LaneStatus
 from parallelize.runs.record import load_run
-from parallelize.runs.status import RunState, RunStatus
+from parallelize.runs.status import LaneStatus, RunState, RunStatus
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState

@@ -22,8 +22,7 @@ from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Interruptions, Work
 from parallelize.fleet.placement import ask
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.pool_choice import steers
-from parallelize.fleet.pool_history import history
+from parallelize.fleet.pool_choice import history, steers
 from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
 from parallelize.operations.machine_types import machine_types, requirements
