@@ -7,7 +7,6 @@
         .parallelize/input/ the input, under its own name
         .parallelize/checkpoint/    what the next attempt finds again
         .parallelize/tmp/   TMPDIR, and /tmp where the job has a user of its own
-        .parallelize/places what is mounted for such a job
 
 A folder that cannot be removed is moved aside, told once, and tried again later. A command may
 leave what only root can remove, as `docker run -v` does. That is no reason for a worker to stop,
@@ -20,7 +19,6 @@ import itertools
 import os
 import posixpath
 import uuid
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +28,8 @@ import structlog
 
 from parallelize_agent.job.furnishing import Furnishing
 from parallelize_agent.process import isolation
-from parallelize_agent.process.job_users import JobUser, JobUsers, can_start
+from parallelize_agent.process.job_users import JobUser, JobUsers
+from parallelize_agent.process.world import OWN_PLACES
 from parallelize_core.errors import UsageError
 
 log = structlog.get_logger()
@@ -153,7 +152,7 @@ class JobFolder:
     @property
     def places_of_tmp(self) -> dict[str, Path]:
         """The same of a job that finds its folder there although it is no other user."""
-        return dict.fromkeys(isolation.OWN_PLACES, self.tmp)
+        return dict.fromkeys(OWN_PLACES, self.tmp)
 
     @cached_property
     def stdout(self) -> Path:
@@ -193,14 +192,15 @@ class ScratchSpace:
         folder = self.reserve("check")
         self.make(folder)
         self.furnish(folder, None)
-        why = can_start(isolation.job_prefix(folder.user, folder.tmp), folder.scratch)
+        world = isolation.world_of(folder.user, folder.tmp, None)
+        why = world.refusal(folder.scratch) if world else None
         self.remove(folder)
         if why:
             raise UsageError(
                 "this machine cannot isolate jobs, so it runs none",
                 why,
-                f"this needs user namespaces, setpriv and unshare, and a work folder that is not "
-                f"below {' or '.join(isolation.OWN_PLACES)}",
+                f"this needs user namespaces, and a work folder that is not "
+                f"below {' or '.join(OWN_PLACES)}",
             )
 
     def reserve(self, key: str, names: tuple[str, ...] | None = None) -> JobFolder:
@@ -224,20 +224,13 @@ class ScratchSpace:
         if folder.names is not None:
             _make_listed(folder)
 
-    def furnish(
-        self, folder: JobFolder, environment: Path | None, hidden: Sequence[Path] = ()
-    ) -> None:
-        """Put the environment in, and hand the scratch folder to the job's user.
-
-        That cannot open the device nodes that are `hidden`.
-        """
+    def furnish(self, folder: JobFolder, environment: Path | None) -> None:
+        """Put the environment in, and hand the scratch folder to the job's user."""
         if environment:
             furnishing = self._furnishings.get(environment)
             if furnishing is None:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.scratch)
-        if folder.user:
-            isolation.describe_places(folder.tmp, hidden)
         isolation.share(folder.checkpoint, folder.user)
         isolation.give(folder.scratch, folder.user)
         isolation.let_read(folder.checkpoint, folder.user)

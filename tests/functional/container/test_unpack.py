@@ -23,8 +23,8 @@ from tests.functional.container.images import (
 )
 
 from parallelize_agent.container import unpack
-from parallelize_agent.process import isolation
 from parallelize_agent.process.job_users import JobUsers
+from parallelize_agent.process.world import COMMANDS, Start, World
 
 Unpack = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -258,7 +258,9 @@ def test_it_is_done_with_the_rights_of_a_job(machine: Path) -> None:
         (machine / name).mkdir()
         os.chown(machine / name, user.number, user.number)
     words = [unpack.__file__, f"{machine}/root", "1000", "10", WORK, f"{machine}/layer"]
-    isolation.describe_places(machine / "tmp")
-    prefix = isolation.job_prefix(user, machine / "tmp")
-    subprocess.run([*prefix, sys.executable, "-I", "-S", *words], check=True, cwd=machine)
+    start = Start(
+        (sys.executable, "-I", "-S", *words), machine, {}, World.of_job(user, machine / "tmp")
+    )
+    with COMMANDS.start(start) as child:
+        assert child.reap()[0] == 0
     assert (machine / "root" / "a").stat().st_uid == user.number
