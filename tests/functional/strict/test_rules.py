@@ -140,7 +140,7 @@ def test_a_tag_that_aws_does_not_take_is_refused_by_each_service(our, tag):
     [
         ("logs", "create_log_group", {"logGroupName": "g", "tags": {"aws:x": "1"}},
          "ValidationException"),
-        ("ec2", "create_image", {"InstanceId": "i-1", "Name": "n", "TagSpecifications": [
+        ("ec2", "create_image", {"InstanceId": "i-1", "Name": "one", "TagSpecifications": [
             {"ResourceType": "image", "Tags": [{"Key": "k", "Value": "v" * 257}]}]},
          "InvalidParameterValue"),
         ("s3", "create_bucket", {"Bucket": "fresh", "CreateBucketConfiguration": {
