@@ -68,7 +68,7 @@ def layer(monkeypatch):
             virtualization_type="hvm", root_device_type="ebs", root_device_name="/dev/xvda",
             creation_date=datetime(2026, 1, 1, tzinfo=UTC),
         )  # fmt: skip
-        image.block_device_mappings[0]["Ebs"]["VolumeSize"] = gib
+        image.ebs_snapshot.volume.size = gib
     layer = make_layer(World(scale=0))
     application = behind(layer, DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True)

@@ -7,7 +7,6 @@ from botocore.exceptions import ClientError
 from tests.functional.fleet.calls import recorded
 from tests.functional.fleet.conftest import REGION
 from tests.strict_aws.rules.groups import DeletedGroup
-from tests.strict_aws.rules.stacks import DeletedStack
 
 from parallelize import stack
 from parallelize.operations.setup import holders
@@ -61,16 +60,6 @@ def test_setup_delete_waits_until_the_stack_is_gone(deployed, parallelize):
     assert code == 0
     assert "DELETE_IN_PROGRESS" in err
     assert "the stack is gone" in err
-
-
-def test_setup_outlasts_a_stack_that_somebody_is_deleting(deployed, parallelize):
-    ours().delete_stack(StackName=FIRST)
-    code, _, err = parallelize("setup", "--yes")
-    assert code == 0, err
-    assert "DELETE_IN_PROGRESS" in err
-    assert deployed.strict.rule(DeletedStack).acted
-    told = ours().describe_stacks(StackName=FIRST)["Stacks"][0]["StackStatus"]
-    assert told == "CREATE_COMPLETE"
 
 
 def test_setup_delete_is_not_held_up_by_a_group_that_is_still_being_deleted(account, parallelize):

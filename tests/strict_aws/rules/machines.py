@@ -156,7 +156,7 @@ def _disks(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _too_small(backend: Any, data: Mapping[str, Any]) -> Fault | None:
     image = backend.amis.get(data.get("ImageId"))
     sizes = [int(one["VolumeSize"]) for one in _disks(data)]
-    smallest = image.block_device_mappings[0]["Ebs"]["VolumeSize"] if image else 0
+    smallest = int(image.ebs_snapshot.volume.size) if image else 0
     if not sizes or min(sizes) >= smallest:
         return None
     return Fault(
