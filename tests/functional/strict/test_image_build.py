@@ -128,7 +128,14 @@ def build(parallelize, source, *words):
     return parallelize("image", "build", "--source", str(source), *words)
 
 
-@pytest.mark.parametrize("base", BASES)
+NO_SIZE = pytest.mark.xfail(
+    strict=True,
+    reason="moto wants a size for each volume; EC2 takes the image's own for its root"
+    " (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/block-device-mapping-concepts.html)",
+)
+
+
+@pytest.mark.parametrize("base", ["debian-13", "ubuntu-24.04", pytest.param("gpu", marks=NO_SIZE)])
 def test_the_volume_is_as_large_as_the_bases_snapshot(layer, source, parallelize, base):
     code, out, err = build(parallelize, source, "--base", base)
     assert code == 0, err
@@ -136,6 +143,14 @@ def test_the_volume_is_as_large_as_the_bases_snapshot(layer, source, parallelize
     assert out == f"{image['ImageId']}\n"
     assert {"Key": "parallelize:base", "Value": base} in image["Tags"]
     assert layer.rule(VolumeSize).acted is False
+
+
+def test_the_gpu_base_asks_for_no_size_of_its_own_and_so_for_no_smaller_one(
+    layer, source, parallelize
+):
+    _, _, err = build(parallelize, source, "--base", "gpu")
+    assert "Error launching source instance: MissingParameter" in " ".join(err.split())
+    assert not layer.refusals
 
 
 def test_a_smaller_volume_is_refused_in_ec2s_words(layer, source, parallelize):
