@@ -2,7 +2,8 @@
 
 AWS's services are eventually consistent: a call may not find what the previous one made, and a name
 may stay taken after its owner is gone. Each `Passing` below is one such answer, with how long we
-wait; if AWS names no time, several times what is usual.
+wait; if AWS names no time, several times what is usual. We wait as long for refusals because of too
+many calls, once botocore's own tries are used up (`clients.client_config`).
 
     outlast(NEW_QUEUE, lambda: sqs.set_queue_attributes(...))
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from parallelize_core.errors import ParallelizeError, code_of
+from parallelize_core.errors import ParallelizeError, ThrottledError, code_of
 
 T = TypeVar("T")
 
@@ -133,6 +134,8 @@ BUSY_GROUP = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
+MANY_CALLS = "AWS refuses calls for now"
+
 REFUSED_CALLS = Passing("EC2 refuses calls for now", frozenset({"RequestLimitExceeded"}), 5 * 60)
 """For terminations, the token bucket holds 1,000 and gains 20 per second: 50 s refill it.
 
@@ -167,21 +170,24 @@ def outlast(
 
     `early` recognizes an answer that is not an error but comes too early. `tell` is called once
     with the reason if the wait takes more than a few seconds. Raises what the call raises: any
-    other error at once, this one after `passing.seconds`.
+    other error at once, this one and ThrottledError after `passing.seconds`.
     """
     begun = time.monotonic()
     telling = [tell]
     for pause in pauses():
         last = time.monotonic() - begun >= passing.seconds
+        what = passing.what
         try:
             answer = call()
             if last or not early(answer):
                 return answer
         except ParallelizeError as error:
-            if last or not passing.covers(error):
+            is_meant = passing.covers(error)
+            if last or not (is_meant or isinstance(error, ThrottledError)):
                 raise
+            what = passing.what if is_meant else MANY_CALLS
         if time.monotonic() - begun >= TELL_AFTER_SECONDS and telling:
-            telling.pop()(f"waiting: {passing.what}")
+            telling.pop()(f"waiting: {what}")
         time.sleep(pause)
     raise AssertionError("pauses do not end")
 

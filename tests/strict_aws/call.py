@@ -93,9 +93,7 @@ def decode(request: Request) -> Call | None:
 
 
 def _params(request: Request, service: str) -> tuple[str, str, dict[str, Any]] | None:
-    body = request.get_data(cache=True, parse_form_data=False)
-    # moto will read it again.
-    request.environ["wsgi.input"] = io.BytesIO(body)
+    body = _read(request)
     model = get_service_model(service)
     copy = Request({**request.environ, "wsgi.input": io.BytesIO(body)})
     target = request.headers.get("X-Amz-Target", "")
@@ -112,7 +110,7 @@ def _params(request: Request, service: str) -> tuple[str, str, dict[str, Any]] |
 
 
 def _s3_params(request: Request) -> tuple[str, str, dict[str, Any]] | None:
-    """Return what the address says: a body may be large, and no rule looks into it."""
+    """Return what address and headers say, and the body where it is XML: others may be large."""
     bucket, dot, _ = request.host.partition(".s3")
     path = f"/{bucket}{request.path}" if dot else request.path
     try:
@@ -121,9 +119,28 @@ def _s3_params(request: Request) -> tuple[str, str, dict[str, Any]] | None:
         )
     except (NotFound, NotImplementedError):
         return None
-    names = {"prefix": "Prefix", "versionId": "VersionId"}
-    query = {names[name]: value for name, value in request.args.items() if name in names}
-    return operation.name, "rest-xml", {**query, **found}
+    model = get_service_model("s3").operation_model(operation.name)
+    parsed = PROTOCOL_PARSERS["rest-xml"](model, map_type=dict).parse({
+        "method": request.method, "values": request.args, "headers": request.headers,
+        "body": b"" if _has_content(model) else _read(request), "url_path": path,
+        "url_params": found,
+    })  # fmt: skip
+    said = {name: value for name, value in parsed.items() if value is not None}
+    return operation.name, "rest-xml", {**said, **found}
+
+
+def _has_content(model: OperationModel) -> bool:
+    """Whether a body is what is stored, and not what is said."""
+    shape = model.input_shape
+    payload = shape.members.get(shape.serialization.get("payload", "")) if shape else None
+    return bool(payload) and payload.type_name in {"string", "blob"}
+
+
+def _read(request: Request) -> bytes:
+    """Return a body, which moto will read again."""
+    body: bytes = request.get_data(cache=True, parse_form_data=False)
+    request.environ["wsgi.input"] = io.BytesIO(body)
+    return body
 
 
 def refused(call: Call, refusal: Refusal) -> Reply:

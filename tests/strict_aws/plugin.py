@@ -16,7 +16,7 @@ from tests.strict_aws import summary
 from tests.strict_aws.call import Reply, decode
 from tests.strict_aws.clock import Clock
 from tests.strict_aws.layer import Layer, World
-from tests.strict_aws.rules import RULES
+from tests.strict_aws.rules import RULES, groups
 
 
 def make_layer(world: World | None = None) -> Layer:
@@ -38,6 +38,7 @@ def in_front_of_moto(layer: Layer, patch: pytest.MonkeyPatch) -> Iterator[Layer]
         return made.status, made.headers, made.body
 
     patch.setattr(BotocoreStubber, "process_request", process)
+    groups.install(layer, patch.setattr)
     yield layer
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from moto.core.request import Request
 from tests.strict_aws.call import Call, Reply, decode
-from tests.strict_aws.layer import World
+from tests.strict_aws.layer import Layer, World
 from tests.strict_aws.plugin import make_layer
+from tests.strict_aws.rules import groups
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
@@ -26,23 +27,29 @@ if TYPE_CHECKING:
 SCALE = "STRICT_AWS_SCALE"
 
 
+def behind(layer: Layer, services: WSGIApplication) -> WSGIApplication:
+    """Return what answers requests, behind the rules of a layer."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        call = decode(Request(environ))
+        if call is None:
+            return services(environ, start_response)
+        made = layer.answer(call, lambda: _reply(services, environ))
+        return Response(made.body, made.status, made.headers)(environ, start_response)
+
+    return answer
+
+
 class Strict:
     """The rules, in front of all services of a local cloud."""
 
     def __init__(self) -> None:
         self._layer = make_layer(World(scale=float(os.environ.get(SCALE, "0.1"))))
+        groups.install(self._layer, setattr)
 
     def services(self, services: WSGIApplication) -> WSGIApplication:
         """Return moto behind the rules."""
-
-        def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            call = decode(Request(environ))
-            if call is None:
-                return services(environ, start_response)
-            made = self._layer.answer(call, lambda: _reply(services, environ))
-            return Response(made.body, made.status, made.headers)(environ, start_response)
-
-        return answer
+        return behind(self._layer, services)
 
     def handler(self, handle: http.Handler) -> http.Handler:
         """Return the local cloud's own S3 or SQS behind the rules."""

@@ -7,5 +7,6 @@ from tests.functional.fleet.conftest import (  # noqa: F401 - fixtures
     every_version_starts_machines,
     no_value_is_no_value,
     parallelize,
+    vendors,
     wheels,
 )

@@ -75,6 +75,17 @@ def test_limits_of_the_model_are_kept_in_front_of_sqs(client):
     assert code(sqs.receive_message, **wanted) == "InvalidParameterValue"
 
 
+def test_limits_of_the_model_are_kept_in_front_of_s3(client):
+    s3 = client("s3")
+    s3.create_bucket(Bucket="limits")
+    wanted = {"Bucket": "limits", "Key": "k"}
+    assert code(s3.put_object, **wanted, ServerSideEncryption="rot13") == "InvalidArgument"
+    lines = {"Objects": [{"Key": str(number)} for number in range(1001)]}
+    assert code(s3.delete_objects, Bucket="limits", Delete=lines) == "MalformedXML"
+    s3.put_object(**wanted, Body=b"x")
+    assert s3.delete_objects(Bucket="limits", Delete={"Objects": [{"Key": "k"}]})["Deleted"]
+
+
 def test_a_bucket_of_another_owner_than_expected_is_refused(client):
     s3 = client("s3")
     s3.create_bucket(Bucket="bucket")

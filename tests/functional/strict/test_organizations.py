@@ -66,6 +66,17 @@ def test_the_bucket_that_prep_makes_has_the_tags_in_the_request(tagged, parallel
     assert tags == [{"Key": "cost-center", "Value": "4711"}]
 
 
+def test_all_that_a_rehearsal_makes_has_the_tags_in_the_request(
+    tagged, vendors, queues_by_the_clock, parallelize
+):
+    with recorded() as calls:
+        code, _, err = parallelize("doctor", "--live", "--yes")
+    assert code == 0, err
+    assert tagged.strict.refusals[DemandedTags.__name__] == 0
+    made = {call.operation for call in calls}
+    assert {"CreateBucket", "CreateLogGroup", "CreateQueue", "PutMetricAlarm"} <= made
+
+
 BOUNDARY = "arn:aws:iam::123456789012:policy/bounds"
 DEMANDED = ("--set", f"PermissionsBoundary={BOUNDARY}", "--set", "RolePath=/teams/lab/")
 

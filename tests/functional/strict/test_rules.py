@@ -66,6 +66,7 @@ def test_moto_itself_purges_a_queue_once_a_minute(account, our):
 def test_a_type_that_the_region_lacks_does_not_start(our):
     call = Call("ec2", "CreateFleet", {
         "LaunchTemplateConfigs": [{"Overrides": [{"InstanceType": "c6a.xlarge"}]}],
+        "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
     }, region="eu-north-1")  # fmt: skip
     answer = RegionTypes(World()).before(call)
     assert answer is not None
@@ -93,6 +94,35 @@ def test_limits_that_botocore_does_not_look_at_are_kept(our, service, operation,
     assert code(getattr(our(service), operation), **params) == told
 
 
+@pytest.mark.parametrize(
+    ("operation", "params", "told"),
+    [
+        ("put_object", {"Key": "k", "ServerSideEncryption": "rot13"}, "InvalidArgument"),
+        ("list_objects_v2", {"EncodingType": "base64"}, "InvalidArgument"),
+        ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "On"}},
+         "InvalidArgument"),
+        ("put_object", {"Key": "k" * 1025}, "KeyTooLongError"),
+        ("put_object", {"Key": "k", "Metadata": {"m": "x" * 2048}}, "MetadataTooLarge"),
+        ("upload_part", {"Key": "k", "PartNumber": 10_001, "UploadId": "u"}, "InvalidArgument"),
+        ("delete_objects", {"Delete": {"Objects": [{"Key": str(n)} for n in range(1001)]}},
+         "MalformedXML"),
+    ],
+)  # fmt: skip
+def test_limits_of_s3_are_kept_in_headers_query_and_body(our, operation, params, told):
+    assert code(getattr(our("s3"), operation), Bucket=BUCKET, **params) == told
+
+
+def test_what_s3_takes_arrives_as_it_was_sent(account, our):
+    s3 = our("s3")
+    s3.put_object(Bucket=BUCKET, Key="k" * 1024, Body=b"x", Metadata={"m": "x" * 2047})
+    found = s3.get_object(Bucket=BUCKET, Key="k" * 1024)
+    assert (found["Body"].read(), len(found["Metadata"]["m"])) == (b"x", 2047)
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    deleted = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "k" * 1024}]})
+    assert [one["Key"] for one in deleted["Deleted"]] == ["k" * 1024]
+
+
 @pytest.mark.parametrize("tag", [("aws:x", "1"), ("k" * 129, "1"), ("k", "v" * 257), ("k", "<>")])
 def test_a_tag_that_aws_does_not_take_is_refused_by_each_service(our, tag):
     key, value = tag
@@ -103,6 +133,30 @@ def test_a_tag_that_aws_does_not_take_is_refused_by_each_service(our, tag):
     assert (
         code(our("sqs").create_queue, QueueName="q", tags={key: value}) == "InvalidParameterValue"
     )
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params", "told"),
+    [
+        ("logs", "create_log_group", {"logGroupName": "g", "tags": {"aws:x": "1"}},
+         "ValidationException"),
+        ("ec2", "create_image", {"InstanceId": "i-1", "Name": "one", "TagSpecifications": [
+            {"ResourceType": "image", "Tags": [{"Key": "k", "Value": "v" * 257}]}]},
+         "InvalidParameterValue"),
+        ("s3", "create_bucket", {"Bucket": "fresh", "CreateBucketConfiguration": {
+            "LocationConstraint": REGION, "Tags": [{"Key": "aws:x", "Value": "1"}]}},
+         "InvalidArgument"),
+        ("sqs", "create_queue", {"QueueName": "q", "tags": {str(n): "" for n in range(51)}},
+         "InvalidParameterValue"),
+        ("autoscaling", "create_or_update_tags", {"Tags": [
+            {"Key": "<", "Value": "1", "ResourceId": "g", "ResourceType": "auto-scaling-group"}]},
+         "ValidationError"),
+    ],
+)  # fmt: skip
+def test_tags_of_log_groups_images_buckets_and_groups_are_looked_at_too(
+    our, service, operation, params, told
+):
+    assert code(getattr(our(service), operation), **params) == told
 
 
 def test_a_bucket_of_another_owner_than_expected_is_refused(account, our):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.strict_aws.layer import Rule
 from tests.strict_aws.rules.alarms import NoAlarm
-from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, NewPolicy
+from tests.strict_aws.rules.groups import BusyGroup, DeletedGroup, GroupActivity, NewPolicy
 from tests.strict_aws.rules.images import UsedSnapshot
 from tests.strict_aws.rules.limits import ParameterLimits
 from tests.strict_aws.rules.logs import NewStream
@@ -18,7 +18,7 @@ from tests.strict_aws.rules.machines import (
     VolumeSize,
     VolumeSpeed,
 )
-from tests.strict_aws.rules.market import PlacementScores, SpotPrices
+from tests.strict_aws.rules.market import PlacementScores, SpotCapacity, SpotPrices
 from tests.strict_aws.rules.organization import DemandedRole, DemandedTags, SmsSandbox
 from tests.strict_aws.rules.queues import DeletedQueue, NewQueue
 from tests.strict_aws.rules.roles import NewProfile, NewServiceRole
@@ -33,6 +33,7 @@ from tests.strict_aws.rules.storage import (
     BucketOwner,
     DemandedKey,
     NewBucket,
+    ObjectLimits,
     Permission,
     RequesterPays,
     UnseenKey,
@@ -40,12 +41,14 @@ from tests.strict_aws.rules.storage import (
 from tests.strict_aws.rules.subnets import FullSubnet
 from tests.strict_aws.rules.tags import TagForm
 from tests.strict_aws.rules.templates import NewTemplate
-from tests.strict_aws.rules.throttling import Throttling
+from tests.strict_aws.rules.throttling import RateLimit, Throttling
 from tests.strict_aws.rules.volumes import VolumeKey
 
 RULES: tuple[type[Rule], ...] = (
     Throttling,
+    RateLimit,
     ParameterLimits,
+    ObjectLimits,
     Permission,
     TagForm,
     DemandedTags,
@@ -69,6 +72,7 @@ RULES: tuple[type[Rule], ...] = (
     VolumeSpeed,
     Architecture,
     SharedImage,
+    SpotCapacity,
     EndedAtOnce,
     VolumeKey,
     NewServiceRole,
@@ -77,6 +81,7 @@ RULES: tuple[type[Rule], ...] = (
     DeletedGroup,
     NewPolicy,
     BusyGroup,
+    GroupActivity,
     NewStream,
     NoAlarm,
     DeletedStack,

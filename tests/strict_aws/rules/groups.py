@@ -1,13 +1,19 @@
-"""Auto Scaling: groups that are being deleted or are busy, policies that are not there yet."""
+"""Auto Scaling: groups that are being deleted or are busy, policies that are not there yet.
+
+And groups that start machines: these are held to the rules of all machines.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.autoscaling.models import autoscaling_backends
+from moto.autoscaling.models import FakeAutoScalingGroup, autoscaling_backends
 from tests.strict_aws.call import Call, Refusal
-from tests.strict_aws.layer import Rule
+from tests.strict_aws.layer import Layer, Rule, World
+from tests.strict_aws.rules.starts import Fault, MachineRule, Start, of_group
 
 API = "https://docs.aws.amazon.com/autoscaling/ec2/APIReference"
 
@@ -127,3 +133,104 @@ class BusyGroup(Rule):
     def _key(self, call: Call) -> str:
         """Return the group; that of a machine is not named, and not looked up."""
         return group_of(call) or "a machine's"
+
+
+Starter = Callable[[Any, int, dict[str, str]], None]
+"""moto's way to let a group start a number of machines, with tags."""
+
+
+class GroupActivity(Rule):
+    """A group tells among its activities what it could not start, and goes on to try."""
+
+    source = (
+        "https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-instancelaunchfailure.html"
+    )
+    found = "launch of a group that could start nothing ended well, and said nothing of it"
+
+    LOOKS = ("DescribeAutoScalingGroups", "DescribeScalingActivities")
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def tell(self, group: str, status: str, words: str) -> None:
+        """Let a group have one more activity that has ended."""
+        number, now = len(self._told[group]), datetime.now(UTC)
+        self._told[group].insert(0, {
+            "ActivityId": f"{group}-{number}", "AutoScalingGroupName": group, "StartTime": now,
+            "Cause": "a difference between desired and actual capacity", "StatusCode": status,
+            "StatusMessage": words, "EndTime": now, "Progress": 100,
+        })  # fmt: skip
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.service != "autoscaling" or call.operation not in self.LOOKS:
+            return None
+        self._try_again(call)
+        if call.operation == "DescribeAutoScalingGroups":
+            return None
+        told = self._told[group_of(call)]
+        return {"Activities": told[: int(call.get("MaxRecords") or 100)]}
+
+    def _try_again(self, call: Call) -> None:
+        """Let the groups whose last attempt failed make another."""
+        groups = autoscaling_backends[self.world.account][call.region].autoscaling_groups
+        for group in groups.values():
+            last = next(iter(self._told[group.name]), {})
+            if last.get("StatusCode") == "Failed" and "Launch" not in group._suspended_processes:
+                group.set_desired_capacity(group.desired_capacity)
+
+
+def starting_by(layer: Layer, begin: Starter) -> Starter:
+    """Return how a group of moto's starts machines behind a layer; `begin` is moto's own way."""
+
+    def start(group: Any, count: int, tags: dict[str, str]) -> None:
+        asked, told = of_group(group, count), layer.rule(GroupActivity)
+        if asked and (fault := _fault(layer, asked)):
+            told.tell(group.name, "Failed", f"{fault.words} Launching EC2 instance failed.")
+            return
+        known = {state.instance.id for state in group.instance_states}
+        begin(group, count, tags)
+        new = [one for one in group.instance_states if one.instance.id not in known]
+        _see(layer, asked, [one.instance.id for one in new])
+        for ended in [one for one in new if one.instance.state == "terminated"]:
+            group.instance_states.remove(ended)
+        told.tell(group.name, *_end(new))
+
+    return start
+
+
+def _fault(layer: Layer, asked: Start) -> Fault | None:
+    for rule in _of_machines(layer):
+        if fault := rule.fault(asked):
+            layer.refusals[type(rule).__name__] += 1
+            rule.acted = True
+            return fault
+    return None
+
+
+def _see(layer: Layer, asked: Start | None, ids: list[str]) -> None:
+    for rule in _of_machines(layer) if asked else ():
+        for id_ in ids:
+            rule.see(asked, id_)
+
+
+def _of_machines(layer: Layer) -> list[MachineRule]:
+    return [rule for rule in layer.rules if isinstance(rule, MachineRule)]
+
+
+def _end(new: list[Any]) -> tuple[str, str]:
+    """Return how an activity ended that started these machines: its status, and its words."""
+    for one in new:
+        if one.instance.state == "terminated":
+            reason = one.instance.state_reason.message
+            waiting = (
+                "Instance became unhealthy while waiting for instance to be in InService state."
+            )
+            return "Failed", f"{waiting} Termination Reason: {reason}"
+    return "Successful", ""
+
+
+def install(layer: Layer, replace: Callable[[type, str, Starter], None]) -> None:
+    """Hold moto's groups to the rules of a layer; `replace` sets an attribute of a class."""
+    name = "replace_autoscaling_group_instances"
+    replace(FakeAutoScalingGroup, name, starting_by(layer, getattr(FakeAutoScalingGroup, name)))

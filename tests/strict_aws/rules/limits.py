@@ -14,9 +14,6 @@ CODES = {"ec2": "InvalidParameterValue", "sqs": "InvalidParameterValue", "s3": "
          "autoscaling": "ValidationError", "cloudformation": "ValidationError",
          "iam": "ValidationError"}  # fmt: skip
 
-DESCRIBED_ONLY = {"s3"}
-"""Whose models name values that the service itself goes beyond, such as new storage classes."""
-
 
 class ParameterLimits(Rule):
     """The largest length and value, the listed values, and the pattern of each parameter."""
@@ -24,7 +21,7 @@ class ParameterLimits(Rule):
     source = "https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html"
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        if call.service in DESCRIBED_ONLY or call.model.input_shape is None:
+        if call.model.input_shape is None:
             return None
         for fault in faults(call.model.input_shape, call.params):
             raise Refusal(CODES.get(call.service, "ValidationException"), fault)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import cache
 from typing import Any
@@ -14,7 +14,8 @@ from moto.ec2.models.instances import StateReason
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.clock import Windows
 from tests.strict_aws.layer import Rule, World
-from tests.strict_aws.rules.templates import CONSISTENCY, starts_machines
+from tests.strict_aws.rules.starts import Fault, MachineRule, Pool, Start, first
+from tests.strict_aws.rules.templates import CONSISTENCY
 
 
 @cache
@@ -23,7 +24,7 @@ def offered(region: str) -> frozenset[str]:
     return frozenset(one["InstanceType"] for one in INSTANCE_TYPE_OFFERINGS["region"][region])
 
 
-class RegionTypes(Rule):
+class RegionTypes(MachineRule):
     """Only the types of the current region are described, and can be started.
 
     No type of the other regions starts in any of its zones.
@@ -32,15 +33,12 @@ class RegionTypes(Rule):
     source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html"
     found = "in 23 of 30 regions launch refused its own default types"
 
-    def before(self, call: Call) -> dict[str, Any] | None:
-        if not starts_machines(call):
+    def fault(self, start: Start) -> Fault | None:
+        absent = [kind for kind in start.types if kind not in offered(start.region)]
+        if not absent:
             return None
-        configs = call.get("LaunchTemplateConfigs") or ()
-        asked = [one["InstanceType"] for config in configs for one in config["Overrides"]]
-        if absent := [kind for kind in asked if kind not in offered(call.region)]:
-            words = f"Your requested instance type ({absent[0]}) is not supported in this region."
-            return {"Errors": [{"ErrorCode": "Unsupported", "ErrorMessage": words}]}
-        return None
+        words = f"Your requested instance type ({absent[0]}) is not supported in this region."
+        return Fault("Unsupported", words)
 
     def watches(self, call: Call) -> bool:
         return call.name == "ec2.DescribeInstanceTypes"
@@ -89,7 +87,7 @@ def _meets(kind: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return within and named and not burst
 
 
-class NewInstance(Rule):
+class NewInstance(MachineRule):
     """A machine, and so its tags, is not described at once, and not to be changed for longer."""
 
     source = CONSISTENCY
@@ -115,20 +113,16 @@ class NewInstance(Rule):
         return None
 
     def watches(self, call: Call) -> bool:
-        return call.name in {"ec2.CreateFleet", "ec2.DescribeInstances"}
+        return call.name == "ec2.DescribeInstances" or super().watches(call)
+
+    def see(self, start: Start, id_: str) -> None:
+        self.windows.open(id_, self.world.seconds(self.seconds))
+        self.unchanged.open(id_, self.world.seconds(self.longer))
 
     def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
-        if call.operation == "CreateFleet":
-            for id_ in started(result):
-                self.windows.open(id_, self.world.seconds(self.seconds))
-                self.unchanged.open(id_, self.world.seconds(self.longer))
-            return None
-        return _without(result, set(self.windows.any_open()))
-
-
-def started(result: dict[str, Any]) -> list[str]:
-    """Return the ids of the machines that a fleet has started."""
-    return [id_ for group in result.get("Instances", ()) for id_ in group["InstanceIds"]]
+        if call.operation == "DescribeInstances":
+            return _without(result, set(self.windows.any_open()))
+        return super().after(call, result)
 
 
 def _without(result: dict[str, Any], ids: set[Any]) -> dict[str, Any] | None:
@@ -142,83 +136,76 @@ def _without(result: dict[str, Any], ids: set[Any]) -> dict[str, Any] | None:
     return {**result, "Reservations": reservations}
 
 
-class VolumeSize(Rule):
+class VolumeSize(MachineRule):
     """A root volume cannot be smaller than the image's snapshot."""
 
     source = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsBlockDevice.html"
     found = "launch with a disk smaller than its image's, and image build --base gpu"
 
-    def before(self, call: Call) -> dict[str, Any] | None:
-        backend = ec2_backends[self.world.account][call.region]
-        faults = (_too_small(backend, data) for data in templates(self.world, call))
-        return next(({"Errors": [fault]} for fault in faults if fault), None)
+    def fault(self, start: Start) -> Fault | None:
+        backend = ec2_backends[self.world.account][start.region]
+        return first(_too_small(backend, pool.data) for pool in start.pools)
 
 
-def templates(world: World, call: Call) -> Iterator[dict[str, Any]]:
-    """Go through the content of the launch templates that a fleet names."""
-    if not starts_machines(call):
-        return
-    backend = ec2_backends[world.account][call.region]
-    for config in call.get("LaunchTemplateConfigs") or ():
-        named = config["LaunchTemplateSpecification"]
-        template = backend.get_launch_template(named["LaunchTemplateId"])
-        yield template.get_version(named["Version"]).data
+def _disks(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the EBS volumes that a machine is asked to have, but for what they leave open."""
+    mappings = data.get("BlockDeviceMappings") or ()
+    return [one["Ebs"] for one in mappings if "VolumeSize" in one.get("Ebs", {})]
 
 
-class VolumeSpeed(Rule):
+def _too_small(backend: Any, data: Mapping[str, Any]) -> Fault | None:
+    image = backend.amis.get(data.get("ImageId"))
+    sizes = [int(one["VolumeSize"]) for one in _disks(data)]
+    smallest = int(image.ebs_snapshot.volume.size) if image else 0
+    if not sizes or min(sizes) >= smallest:
+        return None
+    return Fault(
+        "InvalidBlockDeviceMapping",
+        f"Volume of size {min(sizes)}GB is smaller than snapshot "
+        f"'{image.ebs_snapshot.id}', expect size >= {smallest}GB",
+    )
+
+
+class VolumeSpeed(MachineRule):
     """A gp3 volume has at most 500 IOPS for each GiB, and 0.25 MiB/s for each of those."""
 
     source = "https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html"
 
-    def before(self, call: Call) -> dict[str, Any] | None:
-        for data in templates(self.world, call):
-            for one in data.get("BlockDeviceMappings") or ():
-                size, iops = int(one["Ebs"]["VolumeSize"]), int(one["Ebs"].get("Iops", 3000))
-                throughput = int(one["Ebs"].get("Throughput", 125))
-                if iops > max(3000, 500 * size) or throughput * 4 > iops:
-                    return {"Errors": [{
-                        "ErrorCode": "InvalidParameterCombination",
-                        "ErrorMessage": "The iops to volume size, or throughput to iops, ratio"
-                        " is too high",
-                    }]}  # fmt: skip
+    def fault(self, start: Start) -> Fault | None:
+        return first(_too_fast(disk) for pool in start.pools for disk in _disks(pool.data))
+
+
+def _too_fast(disk: Mapping[str, Any]) -> Fault | None:
+    size, iops = int(disk["VolumeSize"]), int(disk.get("Iops", 3000))
+    throughput = int(disk.get("Throughput", 125))
+    if iops <= max(3000, 500 * size) and throughput * 4 <= iops:
         return None
+    return Fault(
+        "InvalidParameterCombination",
+        "The iops to volume size, or throughput to iops, ratio is too high",
+    )
 
 
-def _too_small(backend: Any, data: dict[str, Any]) -> dict[str, str] | None:
-    image = backend.amis.get(data.get("ImageId"))
-    mappings = data.get("BlockDeviceMappings") or ()
-    sizes = [int(one["Ebs"]["VolumeSize"]) for one in mappings if "VolumeSize" in one["Ebs"]]
-    smallest = image.block_device_mappings[0]["Ebs"]["VolumeSize"] if image else 0
-    if not sizes or min(sizes) >= smallest:
-        return None
-    return {
-        "ErrorCode": "InvalidBlockDeviceMapping",
-        "ErrorMessage": f"Volume of size {min(sizes)}GB is smaller than snapshot "
-        f"'{image.ebs_snapshot.id}', expect size >= {smallest}GB",
-    }
-
-
-class Architecture(Rule):
+class Architecture(MachineRule):
     """A machine starts only from an image of its architecture."""
 
     source = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-instance-type-compat.html"
 
-    def before(self, call: Call) -> dict[str, Any] | None:
-        backend = ec2_backends[self.world.account][call.region]
-        configs = call.get("LaunchTemplateConfigs") or ()
-        for config, data in zip(configs, templates(self.world, call), strict=False):
-            image = backend.amis.get(data.get("ImageId"))
-            for one in config.get("Overrides") or ():
-                can = _architectures(one.get("InstanceType"))
-                made_for = (image and image.architecture) or "x86_64"
-                if can and made_for not in can:
-                    return {"Errors": [{
-                        "ErrorCode": "InvalidParameterValue",
-                        "ErrorMessage": f"The architecture '{','.join(sorted(can))}' of the"
-                        " specified instance type does not match the architecture"
-                        f" '{made_for}' of the specified AMI.",
-                    }]}  # fmt: skip
+    def fault(self, start: Start) -> Fault | None:
+        backend = ec2_backends[self.world.account][start.region]
+        return first(_unlike(backend, pool) for pool in start.pools)
+
+
+def _unlike(backend: Any, pool: Pool) -> Fault | None:
+    image = backend.amis.get(pool.data.get("ImageId"))
+    can, made_for = _architectures(pool.type), (image and image.architecture) or "x86_64"
+    if not can or made_for in can:
         return None
+    return Fault(
+        "InvalidParameterValue",
+        f"The architecture '{','.join(sorted(can))}' of the specified instance type does not match"
+        f" the architecture '{made_for}' of the specified AMI.",
+    )
 
 
 def _architectures(name: str | None) -> frozenset[str]:
@@ -242,8 +229,8 @@ class SharedImage(Rule):
         return {**result, "Images": images}
 
 
-class EndedAtOnce(Rule):
-    """Machines that EC2 ends after CreateFleet has answered; the state reason says why.
+class EndedAtOnce(MachineRule):
+    """Machines that EC2 ends after they have started; the state reason says why.
 
     Limits of volumes and refusals of KMS are found only then: pending, then terminated.
     """
@@ -272,11 +259,6 @@ class EndedAtOnce(Rule):
         machine._reason = ""
         machine.state_reason = StateReason(reason[1], reason[0])
 
-    def watches(self, call: Call) -> bool:
-        return call.name == "ec2.CreateFleet" and bool(self._next)
-
-    def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
-        for id_ in started(result):
-            if self._next:
-                self.end(call.region, id_, self._next.popleft())
-        return None
+    def see(self, start: Start, id_: str) -> None:
+        if self._next:
+            self.end(start.region, id_, self._next.popleft())

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule, World
+from tests.strict_aws.rules.starts import Fault, MachineRule, Start
 
 
 class PlacementScores(Rule):
@@ -75,3 +76,21 @@ class SpotPrices(Rule):
             if (pool := (one["InstanceType"], one["AvailabilityZone"])) in current
         ]
         return {**result, "SpotPriceHistory": told}
+
+
+class SpotCapacity(MachineRule):
+    """The spot market may have nothing left for a while; a test says when that is `over`."""
+
+    source = (
+        "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html"
+        "#troubleshooting-launch-capacity"
+    )
+    found = "launch of a group told nothing of it; the group had no worker, and nobody knew why"
+
+    over = False
+
+    def fault(self, start: Start) -> Fault | None:
+        if not (self.over and start.spot):
+            return None
+        words = "There is no Spot capacity available that matches your request."
+        return Fault("InsufficientInstanceCapacity", words)

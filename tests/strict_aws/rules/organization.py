@@ -18,6 +18,9 @@ MAKING = {
     "autoscaling.CreateAutoScalingGroup": "AccessDenied",
     "cloudwatch.PutMetricAlarm": "AccessDenied",
     "cloudformation.CreateChangeSet": "AccessDenied",
+    "ec2.CreateImage": "UnauthorizedOperation",
+    "logs.CreateLogGroup": "AccessDeniedException",
+    "s3.CreateBucket": "AccessDenied",
 }
 """The calls that make a thing that has tags, and how each service says no."""
 
@@ -47,12 +50,14 @@ class DemandedTags(Rule):
     def _given(self, call: Call) -> Iterator[tuple[str, set[str]]]:
         """Go through what a call makes, and the tags that it gives to each."""
         if call.service != "ec2":
-            tags = call.get("Tags") or call.get("tags") or ()
+            of_bucket = call.get("CreateBucketConfiguration") or {}
+            tags = call.get("Tags") or call.get("tags") or of_bucket.get("Tags") or ()
             yield call.service, set(tags) if isinstance(tags, Mapping) else _keys(tags)
             return
         specified = {one["ResourceType"]: _keys(one["Tags"]) for one in self._specified(call)}
         made = {
             "CreateLaunchTemplate": ("launch-template",),
+            "CreateImage": ("image", "snapshot"),
             "CreateFleet": ("fleet", "instance", "volume", "network-interface"),
             "RunInstances": ("instance", "volume", "network-interface"),
         }[call.operation]

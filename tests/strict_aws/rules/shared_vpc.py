@@ -7,10 +7,10 @@ from typing import Any
 from moto.ec2.models import ec2_backends
 from tests.functional.fleet.iam import allows
 from tests.strict_aws.call import Call
-from tests.strict_aws.layer import Rule
+from tests.strict_aws.rules.starts import Fault, MachineRule, Pool, Start, first
 
 
-class SharedSubnet(Rule):
+class SharedSubnet(MachineRule):
     """A shared VPC's routes and default group are its owner's; so are its subnets in policies."""
 
     source = "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html"
@@ -34,24 +34,18 @@ class SharedSubnet(Rule):
         tables = [one for one in result["RouteTables"] if one["VpcId"] not in theirs]
         return {**result, "RouteTables": tables}
 
-    def before(self, call: Call) -> dict[str, Any] | None:
-        if call.name != "ec2.CreateFleet" or not self.world.shared_subnets:
-            return None
-        for config in call.get("LaunchTemplateConfigs") or ():
-            used = {one["SubnetId"] for one in config["Overrides"]} & set(self.world.shared_subnets)
-            if fault := next(filter(None, (self._fault(call, config, one) for one in used)), None):
-                return {"Errors": [{"ErrorCode": fault[0], "ErrorMessage": fault[1]}]}
-        return None
+    def fault(self, start: Start) -> Fault | None:
+        return first(self._fault(start, pool) for pool in start.pools)
 
-    def _fault(self, call: Call, config: Any, subnet: str) -> tuple[str, str] | None:
-        owner = self.world.shared_subnets[subnet]
-        place = f"arn:aws:ec2:{call.region}:{owner}:subnet/{subnet}"
-        policies = self.world.policies.get(call.access_key)
+    def _fault(self, start: Start, pool: Pool) -> Fault | None:
+        if not (owner := self.world.shared_subnets.get(pool.subnet)):
+            return None
+        place = f"arn:aws:ec2:{start.region}:{owner}:subnet/{pool.subnet}"
+        policies = self.world.policies.get(start.by)
         if policies is not None and not allows(policies, "ec2:RunInstances", place):
-            return "UnauthorizedOperation", f"not authorized to perform: RunInstances on {place}"
-        named = config["LaunchTemplateSpecification"]
-        backend = ec2_backends[self.world.account][call.region]
-        template = backend.get_launch_template(named["LaunchTemplateId"])
-        if not template.get_version(named["Version"]).data.get("SecurityGroupIds"):
-            return "InvalidParameter", "You may not use the default security group of a shared VPC"
+            words = f"not authorized to perform: RunInstances on {place}"
+            return Fault("UnauthorizedOperation", words)
+        if not pool.data.get("SecurityGroupIds"):
+            words = "You may not use the default security group of a shared VPC"
+            return Fault("InvalidParameter", words)
         return None

@@ -111,3 +111,34 @@ class NewBucket(Rule):
     def after(self, call: Call, result: dict[str, Any]) -> dict[str, Any] | None:
         self.windows.open(call.get("Bucket"), self.world.seconds(self.seconds))
         return None
+
+
+class ObjectLimits(Rule):
+    """What S3 documents of its limits beside its service model: of keys, metadata and parts."""
+
+    source = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"
+
+    KEY_BYTES = 1024
+    METADATA_BYTES = 2048
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
+    PARTS = 10_000
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+    DELETED = 1000
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html"""
+
+    def before(self, call: Call) -> dict[str, Any] | None:
+        if call.service == "s3" and (refusal := self._refusal(call)):
+            raise refusal
+        return None
+
+    def _refusal(self, call: Call) -> Refusal | None:
+        said = (call.get("Metadata") or {}).items()
+        if len(str(call.get("Key") or "").encode()) > self.KEY_BYTES:
+            return Refusal("KeyTooLongError", "Your key is too long")
+        if sum(len(f"{name}{value}".encode()) for name, value in said) > self.METADATA_BYTES:
+            return Refusal("MetadataTooLarge", "Your metadata headers exceed the maximum size")
+        if not 1 <= int(call.get("PartNumber") or 1) <= self.PARTS:
+            return Refusal("InvalidArgument", "Part number must be an integer from 1 to 10000")
+        if len((call.get("Delete") or {}).get("Objects", ())) > self.DELETED:
+            return Refusal("MalformedXML", "The XML you provided was not well-formed")
+        return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule
+from tests.strict_aws.rules.starts import starts_machines
 
 CONSISTENCY = "https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"
 
@@ -14,11 +15,6 @@ UNKNOWN = "InvalidLaunchTemplateName.NotFoundException"
 MAKES = {"CreateLaunchTemplate", "CreateLaunchTemplateVersion"}
 BY_NAME = {"CreateLaunchTemplateVersion", "DescribeLaunchTemplateVersions"}
 GROUPS = {"CreateAutoScalingGroup", "UpdateAutoScalingGroup"}
-
-
-def starts_machines(call: Call) -> bool:
-    """Whether machines may come of a call; a dry run has no other answer than an error."""
-    return call.name == "ec2.CreateFleet" and not call.get("DryRun")
 
 
 class NewTemplate(Rule):
@@ -61,7 +57,7 @@ class NewTemplate(Rule):
 
 def templates_of(call: Call) -> Iterator[tuple[str, str]]:
     """Go through the templates, by id and version, that a fleet or a group is to start from."""
-    if starts_machines(call):
+    if starts_machines(call) and call.operation == "CreateFleet":
         places = list(call.get("LaunchTemplateConfigs") or ())
     elif call.operation in GROUPS and (policy := call.get("MixedInstancesPolicy")):
         places = [policy["LaunchTemplate"], *(policy["LaunchTemplate"].get("Overrides") or ())]

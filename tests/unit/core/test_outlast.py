@@ -8,7 +8,7 @@ from tests.strict_aws.clock import Clock
 
 from parallelize_core import outlast as waits
 from parallelize_core.aws_errors import translated
-from parallelize_core.errors import ParallelizeError, code_of
+from parallelize_core.errors import ParallelizeError, ThrottledError, code_of
 from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, NEW_QUEUE, Passing, outlast
 
 ALL = [one for one in vars(waits).values() if isinstance(one, Passing) and one.codes]
@@ -53,6 +53,17 @@ def test_it_is_told_when_its_time_is_over_and_not_before(passing, clock):
         outlast(passing, failing(*[code] * 1000, message=passing.words))
     assert code_of(told.value) == code
     assert passing.seconds <= clock.slept <= passing.seconds + waits.MAX_PAUSE_SECONDS
+
+
+@pytest.mark.parametrize("code", ["Throttling", "ThrottlingException", "RequestThrottled"])
+def test_refusals_for_the_number_of_calls_are_outlasted_as_long_as_what_is_meant(code, clock):
+    told = []
+    assert outlast(BUSY_GROUP, failing(*[code] * 6), told.append) == "done"
+    assert told == ["waiting: AWS refuses calls for now"]
+    clock.slept = 0
+    with pytest.raises(ThrottledError):
+        outlast(BUSY_GROUP, failing(*[code] * 1000))
+    assert BUSY_GROUP.seconds <= clock.slept <= BUSY_GROUP.seconds + waits.MAX_PAUSE_SECONDS
 
 
 def test_another_error_is_told_at_once(clock):

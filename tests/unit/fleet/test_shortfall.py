@@ -1,7 +1,7 @@
 import pytest
 
 from parallelize.fleet.execute import LaunchOutcome, Refusal, Started
-from parallelize.fleet.shortfall import Reason, is_about_capacity, reason
+from parallelize.fleet.shortfall import Reason, explain_words, is_about_capacity, reason
 from parallelize_core.errors import AccessError, CapacityError, ServiceError, UsageError
 
 
@@ -98,3 +98,29 @@ def test_each_reason_is_reached_by_some_code():
         "InsufficientFreeAddressesInSubnet", "VolumeLimitExceeded",
     )  # fmt: skip
     assert {reason(code) for code in codes} == set(Reason)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "what"),
+    [
+        ("There is no Spot capacity available that matches your request.", CapacityError,
+         "AWS has no capacity now for these types in eu-west-1"),
+        ("We currently do not have sufficient c7i.xlarge capacity in eu-west-1a.",
+         CapacityError, "AWS has no capacity now"),
+        ("Your requested instance type (c7i.xlarge) is not supported in your requested zone.",
+         CapacityError, "AWS has no capacity now"),
+        ("You have requested more vCPU capacity than your current vCPU limit of 5 allows",
+         CapacityError, "the vCPU quota of eu-west-1 is used up"),
+        ("Your Spot request price of 0.015 is lower than the minimum required price.",
+         CapacityError, "the spot price is above your max price"),
+        ("You are not authorized to perform this operation.", AccessError,
+         "Auto Scaling may not start machines"),
+        ("The security group sg-1 does not exist.", UsageError,
+         "EC2 does not accept the launch (Auto Scaling)"),
+    ],
+)  # fmt: skip
+def test_words_of_auto_scaling_are_told_apart_as_codes_of_ec2_are(words, kind, what):
+    error = explain_words("eu-west-1", f"{words} Launching EC2 instance failed.")
+    assert isinstance(error, kind)
+    assert error.what.startswith(what)
+    assert error.fix

@@ -13,7 +13,8 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from parallelize.fleet import instances
+from parallelize.fleet import instances, shortfall
+from parallelize.fleet.group import Staffing
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.shortfall import MORE_VOLUMES
 from parallelize_core.errors import AccessError, CapacityError, ParallelizeError, ServiceError
@@ -52,8 +53,28 @@ def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, 
 
 def explain(region: str, asked: int, ended: Sequence[Machine]) -> ParallelizeError:
     """Return the error that says why EC2 has ended machines of `asked`, and what to do."""
-    reason = ended[0].reason
     what = f"EC2 ended {len(ended)} of {asked} workers as they started"
+    return _of_reason(region, what, ended[0].reason)
+
+
+def explain_group(region: str, size: int, staffing: Staffing) -> ParallelizeError:
+    """Return the error that says why a group lacks machines, by the words of its last activity.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-instancelaunchfailure.html
+    """
+    count = f"the group has {staffing.in_service} of {size} workers, and goes on trying"
+    _, ended, reason = staffing.refusal.partition("Termination Reason: ")
+    error = (
+        _of_reason(region, "EC2 ended workers as they started", reason)
+        if ended
+        else shortfall.explain_words(region, staffing.refusal)
+    )
+    fix = f"{error.fix}\n  parallelize kill   ends the group"
+    return type(error)(f"{error.what}; {count}", staffing.refusal, fix)
+
+
+def _of_reason(region: str, what: str, reason: str) -> ParallelizeError:
+    """Return the error for machines that EC2 has ended, by its state reason."""
     if reason.startswith("Client.VolumeLimitExceeded"):
         return CapacityError(
             f"{what}: the quota of volumes in {region} is used up", reason, MORE_VOLUMES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from parallelize.fleet import alarms, early_end, shortfall
 from parallelize.fleet.autoscaling import follow_queue, unfollow_queue
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.facts import Market
-from parallelize.fleet.group import ensure_group
+from parallelize.fleet.group import Staffing, await_workers, ensure_group, find, last_attempt
 from parallelize.fleet.instances import Machine
 from parallelize.fleet.pacing import Pace
 from parallelize.fleet.plan import FleetPlan, GroupPlan, LaunchPlan
@@ -59,6 +59,8 @@ class LaunchOutcome:
     """What ended the launch when some machines had started already."""
     ended: tuple[Machine, ...] = ()
     """Those of the started that EC2 has ended since, for reasons of its own."""
+    staffing: Staffing = field(default_factory=lambda: Staffing(0))
+    """How far the group has come with its first machines."""
 
     @property
     def missing(self) -> int:
@@ -73,6 +75,8 @@ class LaunchOutcome:
 
     def error(self) -> ParallelizeError | None:
         """Say why machines are missing, or answer None if none is."""
+        if self.staffing.refusal:
+            return early_end.explain_group(self.region, self.size, self.staffing)
         if not self.missing:
             return None
         if told := self.trouble:
@@ -134,6 +138,7 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
     request, names = plan.request, plan.request.names
     specifications = _specifications(plan, group.templates, clients.ec2)
     body = with_group_templates(group.body, specifications, group.of_type)
+    former = _former_attempt(clients, names.group)
     size = ensure_group(clients.autoscaling, body)
     if request.autoscale:
         follow_queue(
@@ -145,7 +150,26 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
         )
     else:
         unfollow_queue(clients.autoscaling, clients.cloudwatch, names)
-    return LaunchOutcome(request.count, region=plan.region, group=names.group, size=size)
+    staffing = _staffing(clients, names.group, former)
+    return LaunchOutcome(
+        request.count, region=plan.region, group=names.group, size=size, staffing=staffing
+    )
+
+
+def _former_attempt(clients: ComputeClients, name: str) -> Any | None:
+    """Return what a group that is there already has last tried, as far as it can be read."""
+    try:
+        return find(clients.autoscaling, name) and last_attempt(clients.autoscaling, name)
+    except ParallelizeError:
+        return None
+
+
+def _staffing(clients: ComputeClients, name: str, former: Any | None) -> Staffing:
+    """Look how far a group has come; a failed look says nothing about it."""
+    try:
+        return await_workers(clients.autoscaling, name, former)
+    except ParallelizeError:
+        return Staffing(0)
 
 
 def _specifications(

@@ -7,6 +7,7 @@ place, and the last takes it to zero.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from parallelize_core.outlast import (
     GROUP_PROFILE,
     GROUP_TEMPLATE,
     outlast,
+    pauses,
 )
 from parallelize_core.pause import HELD_PROCESSES
 
@@ -45,6 +47,10 @@ SUSPENDED = ("AZRebalance",)
 """Rebalancing would end a worker in mid-job for the sake of symmetry."""
 
 
+PATIENCE_SECONDS = 30.0
+"""A machine is pending for about ten seconds, and in service when it runs."""
+
+
 @dataclass(frozen=True)
 class Group:
     """An Auto Scaling group as it is; `members` are ids of instances in service or on the way."""
@@ -54,6 +60,15 @@ class Group:
     created: datetime
     members: tuple[str, ...] = ()
     suspended: tuple[str, ...] = ()
+    in_service: int = 0
+
+
+@dataclass(frozen=True)
+class Staffing:
+    """How many machines of a group are in service, and AWS's words if it could not start more."""
+
+    in_service: int
+    refusal: str = ""
 
 
 def first_size(request: LaunchRequest, waiting: int) -> int:
@@ -205,18 +220,48 @@ def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
     ]
 
 
-@translated("Auto Scaling")
 def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
     """Return why the group's last attempt to start or end a machine failed, None if it did not.
 
     One that is under way tells nothing: a group that cannot start machines tries all the time.
     """
-    told = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=20)
-    ended = (one for one in told["Activities"] if one["StatusCode"] in ENDED_ACTIVITIES)
-    last = next(ended, None)
-    if last is None or last["StatusCode"] == "Successful":
+    last = last_attempt(autoscaling, name)
+    return _refusal(last) if last else None
+
+
+def _refusal(activity: Any) -> str | None:
+    if activity["StatusCode"] == "Successful":
         return None
-    return last.get("StatusMessage") or last["StatusCode"]
+    return str(activity.get("StatusMessage") or activity["StatusCode"])
+
+
+@translated("Auto Scaling")
+def last_attempt(autoscaling: AutoScalingClient, name: str) -> Any | None:
+    """Return the group's last activity that has ended, as AWS describes it."""
+    told = autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=20)
+    return next((one for one in told["Activities"] if one["StatusCode"] in ENDED_ACTIVITIES), None)
+
+
+def await_workers(autoscaling: AutoScalingClient, name: str, former: Any | None) -> Staffing:
+    """Look at a group until its machines are in service; say so if AWS could not start them all.
+
+    Looks for `PATIENCE_SECONDS` at most: a group tries again in other zones, and from other pools.
+    `former` is the last attempt from before, which tells nothing of this one.
+    """
+    begun = time.monotonic()
+    for pause in pauses():
+        found = find(autoscaling, name)
+        if found is None:
+            return Staffing(0)
+        if found.in_service >= found.desired:
+            return Staffing(found.in_service)
+        if time.monotonic() - begun >= PATIENCE_SECONDS:
+            last = last_attempt(autoscaling, name)
+            is_former = last and former and last["ActivityId"] == former["ActivityId"]
+            why = _refusal(last) if last and not is_former else None
+            return Staffing(found.in_service, why or "")
+        time.sleep(pause)
+    raise AssertionError("pauses do not end")
 
 
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
@@ -287,10 +332,12 @@ def _delete(autoscaling: AutoScalingClient, name: str) -> None:
 
 
 def _group(item: Any) -> Group:
+    states = [member.get("LifecycleState") for member in item.get("Instances", ())]
     return Group(
         name=item["AutoScalingGroupName"],
         desired=item["DesiredCapacity"],
         created=item["CreatedTime"],
         members=tuple(member["InstanceId"] for member in item.get("Instances", ())),
         suspended=tuple(one["ProcessName"] for one in item.get("SuspendedProcesses", ())),
+        in_service=states.count("InService"),
     )

@@ -141,6 +141,30 @@ def explain(
     return kind(f"{told}; {count}", why, fix)
 
 
+def explain_words(region: str, words: str) -> ParallelizeError:
+    """Return the error that says what words of Auto Scaling mean, which come without a code."""
+    told = words.lower()
+    found = next((kind for known, kind in _WORDS if known in told), Reason.MISTAKE)
+    kind, what, fix = _TOLD[found]
+    if found is Reason.PERMISSION:
+        what, fix = "Auto Scaling may not start machines", "parallelize doctor"
+    return kind(what.format(region=region, pools="these types", code="Auto Scaling"), words, fix)
+
+
+_WORDS = (
+    ("not authorized", Reason.PERMISSION),
+    ("vcpu", Reason.QUOTA),
+    ("max spot instance count exceeded", Reason.QUOTA),
+    ("free addresses", Reason.ADDRESSES),
+    ("price", Reason.PRICE),
+    ("capacity", Reason.CAPACITY),
+    ("not supported in", Reason.CAPACITY),
+)
+"""What tells the reason in Auto Scaling's words, in the order in which it counts.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-instancelaunchfailure.html
+"""
+
 _TOLD: Mapping[Reason, tuple[type[ParallelizeError], str, str]] = {
     Reason.QUOTA: (
         CapacityError,

@@ -12,6 +12,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.dry_runs import ALLOWED
 from parallelize.fleet.tags import as_list
+from parallelize.fleet.template import TAGGED
 from parallelize.live.trial import Kind, Seen, Trial
 from parallelize_core.errors import UsageError
 from parallelize_core.outlast import NEW_TEMPLATE, outlast
@@ -47,7 +48,13 @@ def make_template(trial: Trial, architecture: str) -> str:
         raise UsageError("there is no image to start from")
     answer = trial.call(
         "ec2", "create_launch_template", LaunchTemplateName=trial.names.group,
-        LaunchTemplateData={"ImageId": image.id},
+        # An organization may let nobody start a machine without its tags, in a dry run neither.
+        LaunchTemplateData={
+            "ImageId": image.id,
+            "TagSpecifications": [
+                {"ResourceType": kind, "Tags": as_list(trial.tags)} for kind in TAGGED
+            ],
+        },
         TagSpecifications=[{"ResourceType": "launch-template", "Tags": as_list(trial.tags)}],
     )  # fmt: skip
     return str(answer["LaunchTemplate"]["LaunchTemplateId"])

@@ -140,7 +140,7 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
         context.tell(line.strip())
     outcome = start(plan, context)
     error = outcome.error()
-    if error and not outcome.started:
+    if error and not (outcome.started or outcome.staffing.in_service):
         raise error
     lane = "" if context.lane is Lane.MAIN else f" for the {context.lane} lane"
     context.tell(f"{plural(len(outcome.started) or missing, 'worker')} launched{lane}")
