@@ -64,10 +64,10 @@ class Entry(Contract):
 
     `stored` is where the input lies below that location, if that is not its key; `sha256` is that
     of its content, if it is known and `stored` does not say it. A job of several files, or with
-    variables, has them as `files` (perhaps none) and `variables`. Then `key` is a
-    name that is made from them, `size` is their sum, and `etag` stands for the content of them
-    all. `number` counts from 1, in runs whose command has a placeholder for it. `merge` says that
-    it is the run's last job, which is in no part (see `merge`).
+    variables, has them as `files` (perhaps none) and `variables`. Then `key` is a name that is made
+    from them, `size` is their sum, and `etag` stands for the content of them all. `number` counts
+    from 1, in runs whose command has a placeholder for it. `merge` says that it is the run's last
+    job, which is in no part (see `merge`).
     """
 
     key: Annotated[str, AfterValidator(keys.checked)]

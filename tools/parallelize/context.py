@@ -11,8 +11,11 @@
                               context.client("ec2")
     context.queues            the run's two queues; MissingError before `enqueue` made them
 
-Nothing here talks to AWS before it is asked for.
+Nothing here talks to AWS before it is asked for, and what the local cloud or machines take is
+imported when they are meant.
 """
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
@@ -34,12 +37,9 @@ from parallelize.bucket import auto_name
 from parallelize.bulk import WireStore
 from parallelize.console import ask, escape, say
 from parallelize.fleet.distributions import is_stock
-from parallelize.fleet.images import AUTO
 from parallelize.fleet.tags import run_tags
 from parallelize.lanes import lanes_of, of_lane
-from parallelize.local.enter import enter_local_cloud, local_defaults
 from parallelize.local.facts import PLAIN_TAG
-from parallelize.local.records import REGION as LOCAL_REGION
 from parallelize.options import Common
 from parallelize.project import Project
 from parallelize.queues import PLACE, Queues, find_queues, place_tag
@@ -280,6 +280,8 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
     replaced. With --local it is: this process is led to the local cloud.
     """
     if common.local:
+        from parallelize.local.enter import enter_local_cloud, local_defaults
+
         check_local(common)
         enter_local_cloud()
     resolved = settings_module.resolve(
@@ -306,6 +308,8 @@ def with_local_image(resolved: Resolved) -> Resolved:
     """Leave a vendor's plain image out: all machines of the local cloud have the agent inside."""
     if not is_stock(resolved.settings.workers.ami):
         return resolved
+    from parallelize.fleet.images import AUTO
+
     others = {key: source for key, source in resolved.sources.items() if key != "workers.ami"}
     free = replace(resolved, sources=others)
     return free.with_defaults({"workers.ami": AUTO}, "the local cloud")
@@ -326,6 +330,8 @@ def check_local(common: Common) -> None:
     """Raise UsageError for flags that mean a place in AWS, and so cannot be meant."""
     for name, given in (("--region", common.region), ("--profile", common.profile)):
         if given:
+            from parallelize.local.records import REGION as LOCAL_REGION
+
             raise UsageError(
                 f"{name} and --local do not go together",
                 f"the local cloud has one region, {LOCAL_REGION}, and no profiles",

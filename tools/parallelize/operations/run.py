@@ -121,6 +121,10 @@ def understood(
         yield Asked(common, settings, (words if named else ()) if again else None)
 
 
+def _settings(common: Common) -> Settings:
+    return resolve(common.flags(), os.environ, Path.cwd(), common.config, user_file()).settings
+
+
 @contextmanager
 def _no_cloud_left() -> Iterator[None]:
     """Stop a local cloud that the block has started."""
@@ -130,10 +134,6 @@ def _no_cloud_left() -> Iterator[None]:
     finally:
         if found is None and (started := local_cloud.attach()):
             local_cloud.stop(started)
-
-
-def _settings(common: Common) -> Settings:
-    return resolve(common.flags(), os.environ, Path.cwd(), common.config, user_file()).settings
 
 
 def run(

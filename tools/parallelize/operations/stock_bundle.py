@@ -1,4 +1,9 @@
-"""The bundle for machines from a vendor's plain image: `prep` sends it, a launch if need be."""
+"""The bundle for machines from a vendor's plain image: `prep` sends it, a launch if need be.
+
+What it takes to make one is imported for those who start from such an image.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
@@ -10,8 +15,6 @@ from urllib.parse import quote
 from platformdirs import user_cache_path
 
 from parallelize.context import Context
-from parallelize.fleet.bundle import make_bundle, wheel_folder
-from parallelize.fleet.describe import find_types
 from parallelize.fleet.distributions import Distribution, distribution, is_stock
 from parallelize.fleet.stock import Bundle
 from parallelize.units import show_size
@@ -26,6 +29,8 @@ def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
     ami = context.settings.workers.ami
     if not is_stock(ami):
         return ()
+    from parallelize.fleet.describe import find_types
+
     system = distribution(ami)
     kinds = find_types(context.client("ec2"), types)
     wanted = dict.fromkeys(kind.architecture for kind in kinds)
@@ -33,6 +38,8 @@ def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
 
 
 def _pack_one(context: Context, system: Distribution, architecture: str) -> Bundle:
+    from parallelize.fleet.bundle import make_bundle, wheel_folder
+
     wanted = (system.python, architecture, user_cache_path("parallelize"))
     if not wheel_folder(*wanted).is_dir():
         context.tell(f"pip fetches the agent's libraries for {system.title}, once")

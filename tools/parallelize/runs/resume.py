@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parallelize.console import say, shown
 from parallelize.context import Context
-from parallelize.fleet import group as groups
 from parallelize_core import pause
 from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.run import Run
@@ -15,6 +14,8 @@ def resume(context: Context, run: Run) -> None:
     # In this order: an agent that holds the group reads run.json afterwards.
     if not pause.resume(context.store, context.layout):
         return
+    from parallelize.fleet import group as groups  # noqa: PLC0415 - seldom, and much to import
+
     say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
     try:
         autoscaling = context.client("autoscaling")
