@@ -293,3 +293,24 @@ def test_outputs_of_another_run_are_known_by_the_checksums_of_its_results(
     assert second.call("enqueue", "--run", second.run) == 0
     sent = [JobMessage.decode(m.body) for m in second.context.queues.main.receive(10, 10, 0)]
     assert {message.key: message.sha256 for message in sent} == named
+
+
+def test_a_checksum_is_not_said_of_another_version_of_an_input(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    prepared(project, capsys)
+    project.finish("a.txt", "a.csv")
+    monkeypatch.setenv("PARALLELIZE_RUN_INPUTS", f"run:{project.run}")
+    monkeypatch.setenv("PARALLELIZE_RUN_COMMAND", "./job.sh {1}")
+    second = other(project)
+    prepared(second, capsys)
+    assert second.call("enqueue", "--run", second.run) == 0
+    [first] = second.context.queues.main.receive(10, 10, 0)
+    second.context.queues.main.delete([first.receipt])
+    second.finish("a.csv", failed=True)
+    project.store.put(project.layout.output.key("a.csv"), b"made by hand")
+    assert second.call("retry", "--run", second.run) == 0
+    [again] = second.context.queues.main.receive(10, 10, 60)
+    told = [JobMessage.decode(message.body) for message in (first, again)]
+    assert [message.sha256 for message in told] == [sha256(b"output a.csv").hexdigest(), ""]
