@@ -3,7 +3,8 @@
     ParallelizeError               what happened, why, and what to do next
     ├── UsageError            2    the command line, the configuration or an input is wrong
     │   ├── DecodeError       2    a record that came from outside cannot be read
-    │   └── SetupError        2    a worker cannot be made ready: the run's set-up fails on it
+    │   ├── SetupError        2    a worker cannot be made ready: the run's set-up fails on it
+    │   └── NoRunError        2    no run where it was looked for, or nothing says where that is
     ├── NothingToDoError      3    there is no work, and doing it would only cost money
     ├── AccessError           4    credentials or permission
     │   └── RefusedError      4    a service refuses this object or this queue, and will again
@@ -54,6 +55,10 @@ class DecodeError(UsageError):
     def __init__(self, what: str, raw: str, why: str | None = None) -> None:
         super().__init__(what, why)
         self.raw = raw
+
+
+class NoRunError(UsageError):
+    """No such run is where it was looked for, or nothing says where to look."""
 
 
 class SetupError(UsageError):

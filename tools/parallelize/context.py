@@ -49,7 +49,7 @@ from parallelize.wire import Wire
 from parallelize_core.aws_errors import translated
 from parallelize_core.bucket_terms import Terms
 from parallelize_core.clients import Clients, client_config, make_session
-from parallelize_core.errors import ParallelizeError, UsageError
+from parallelize_core.errors import NoRunError, ParallelizeError, UsageError
 from parallelize_core.lane import Lane
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.names import Names
@@ -141,7 +141,7 @@ class Context:
         """The region; UsageError if nothing says which."""
         if self.session.region_name:
             return self.session.region_name
-        raise UsageError(
+        raise NoRunError(
             "no AWS region is set",
             "looked at --region, PARALLELIZE_REGION, AWS_REGION, AWS_DEFAULT_REGION,\n"
             "aws.region and the profile",
@@ -317,13 +317,26 @@ def with_local_image(resolved: Resolved) -> Resolved:
 
 def profile_of(flags: Mapping[str, str]) -> str | None:
     """Return the AWS profile that a command with these common flags uses, if it has a name."""
+    resolved = _resolved(flags)
+    return resolved.settings.aws.profile if resolved else None
+
+
+def local_cloud_has_run(flags: Mapping[str, str]) -> bool:
+    """Whether the run of a command with these common flags is in the local cloud, and not meant."""
+    from parallelize.local.cloud import default_state_dir
+    from parallelize.local.disk import has_run
+
+    resolved = None if "--local" in flags else _resolved(flags)
+    return resolved is not None and has_run(default_state_dir(), run_name(resolved))
+
+
+def _resolved(flags: Mapping[str, str]) -> Resolved | None:
     config = Path(flags["--config"]) if "--config" in flags else None
-    given = {"aws.profile": flags.get("--profile")}
+    given = {"aws.profile": flags.get("--profile"), "run.name": flags.get("--run")}
     try:
-        resolved = settings_module.resolve(given, os.environ, Path.cwd(), config, user_file())
+        return settings_module.resolve(given, os.environ, Path.cwd(), config, user_file())
     except ParallelizeError:
         return None
-    return resolved.settings.aws.profile
 
 
 def check_local(common: Common) -> None:

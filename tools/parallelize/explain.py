@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from parallelize.console import escape
 from parallelize.hints import flags_in, repeat_flags
-from parallelize_core.errors import AccessError, ParallelizeError, UsageError
+from parallelize_core.errors import AccessError, NoRunError, ParallelizeError, UsageError
 
 
 def explain(
@@ -22,6 +22,8 @@ def explain(
     told = _told(error, tokens, hint)
     if told and told.fix:
         told.fix = repeat_flags(told.fix, hint)
+    if isinstance(told, NoRunError) or type(told) is AccessError:
+        told.fix = _with_local(told.fix or "", hint)
     return told
 
 
@@ -52,6 +54,14 @@ def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError
     if dashed and "--" not in tokens:
         return UsageError(said, "it begins with a dash", f"{command} -- {shlex.quote(dashed[0])}")
     return UsageError(said, fix=f"{command} --help")
+
+
+def _with_local(fix: str, hint: str) -> str:
+    # Not before something has failed: neither is needed for --help.
+    from parallelize.context import local_cloud_has_run  # noqa: PLC0415
+
+    found = local_cloud_has_run(flags_in(hint))
+    return f"{fix}\n  or add --local: the local cloud has this run" if found else fix
 
 
 def _with_profile(error: AccessError, hint: str) -> ParallelizeError:

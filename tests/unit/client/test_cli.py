@@ -13,6 +13,9 @@ from botocore.parsers import ResponseParserError
 from parallelize import cli
 from parallelize.commands.exit_codes import EXIT_CODES
 from parallelize.explain import explain
+from parallelize.local.cloud import default_state_dir
+from parallelize.local.disk import Disk
+from parallelize.local.s3.objects import Objects
 from parallelize.options import common_of
 from parallelize_core import errors
 from parallelize_core.aws_errors import translate, translated
@@ -246,3 +249,38 @@ def test_a_stream_that_is_closed_gets_nothing_and_the_other_only_its_own(
     assert done.returncode == 2
     assert done.stdout == ""
     assert ("does not exist" in done.stderr) is (closed == ">&-")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--run", "scans"), True),
+        (("--run", "other"), False),
+        (("--run", "cans"), False),
+        (("--run", "scans", "--local"), False),
+    ],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AccessError("no AWS credentials found", fix="aws configure sso"),
+        errors.NoRunError('there is no run "scans" in s3://b', fix="parallelize prep"),
+    ],
+    ids=repr,
+)
+def test_a_run_that_the_local_cloud_has_is_said_to_be_there(
+    error: errors.ParallelizeError,
+    flags: tuple[str, ...],
+    *,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    disk = Disk(default_state_dir())
+    objects = Objects(disk)
+    objects.put("b", "p/runs/scans/run.json", objects.store(b"{}", "etag", {}))
+    disk.close()
+    shown = explain(type(error)(error.what, fix=error.fix), (), common_of(flags).again())
+    assert shown is not None
+    assert ("or add --local: the local cloud has this run" in str(shown)) is told

@@ -163,6 +163,17 @@ def kept_in(folder: Path) -> Kept | None:
         return Kept(objects, _used(database), quota, age, messages)
 
 
+def has_run(folder: Path, run: str) -> bool:
+    """Whether a state folder holds a run of this name, whether its local cloud runs or not."""
+    path = folder / DATABASE
+    if not path.exists():
+        return False
+    end = f"runs/{run}/run.json"
+    query = "select 1 from objects where substr(key, ?) = ? limit 1"
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
+        return database.execute(query, (-len(end), end)).fetchone() is not None
+
+
 def _used(database: sqlite3.Connection) -> int:
     sums = [
         database.execute(f"select coalesce(sum(size), 0) from {table}").fetchone()[0]  # noqa: S608

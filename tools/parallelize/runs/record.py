@@ -35,7 +35,7 @@ from parallelize.runs.remote_inputs import is_remote
 from parallelize.runs.stored_once import environment_of, listed, send_environment
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import sha256_of
-from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
+from parallelize_core.errors import DecodeError, MissingError, NoRunError, ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout, shared_inputs
 from parallelize_core.run import (
     Checkpointing,
@@ -76,9 +76,9 @@ def load_run(store: Store, context: Context) -> Run:
     return run
 
 
-def no_run(layout: RunLayout) -> UsageError:
+def no_run(layout: RunLayout) -> NoRunError:
     """Return the error for a run that nobody has prepared."""
-    return UsageError(
+    return NoRunError(
         f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
     )
 
