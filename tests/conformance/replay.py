@@ -1,7 +1,8 @@
 """A transcript of `doctor --live`, call by call against an emulator: does it answer as recorded?
 
 What is compared is what the project acts upon: the code of a refusal, and of an answer how many
-things each of its lists has. The stand-ins of a transcript (`<QueueUrl 1>`) become what the
+things each of its lists has, and of machines in which state they are, and why. What a machine did
+by itself, in no call, is let happen when an answer first tells of it. The stand-ins of a transcript (`<QueueUrl 1>`) become what the
 emulator itself has answered in that place; times pass as they passed.
 """
 
@@ -18,7 +19,7 @@ from botocore.exceptions import ClientError
 from parallelize.live.redaction import TIME
 from parallelize.live.transcript import Line
 
-OF_THE_ACCOUNT = {"DescribeSubnets"}
+OF_THE_ACCOUNT = {"DescribeSubnets", "DescribeSecurityGroups", "DescribeSpotPriceHistory"}
 """Whose answers are as long as an account has things: there is one, or there is none."""
 
 _STAND_IN = re.compile(r"<(\w+) (\d+)>")
@@ -42,8 +43,18 @@ class Step:
         return f"{line.at:8.1f} s  {line.step:<9} {line.operation:<30} {self.then:<40} {told}"
 
 
-def replay(lines: Iterable[Line], client: Callable[[str], Any]) -> list[Step]:
+NOT_EMULATED = {"pricing"}
+"""The services that moto does not have: a call would go to AWS itself."""
+
+
+def replay(
+    lines: Iterable[Line],
+    client: Callable[[str], Any],
+    happens: Callable[[Line, Any], None] = lambda *_: None,
+) -> list[Step]:
     """Make each call when its time has come; `client` makes the client of a service.
+
+    `happens` is told of each call before it is made, and of what its answer was, in names of here.
 
     A long poll is one look at the time of its end: it came back with what there was then.
     """
@@ -55,6 +66,9 @@ def replay(lines: Iterable[Line], client: Callable[[str], Any]) -> list[Step]:
         moment = begun + line.at + (line.took if is_poll else 0)
         time.sleep(max(0.0, moment - time.monotonic()))
         params = {**line.params, **({"WaitTimeSeconds": 0} if is_poll else {})}
+        if line.service in NOT_EMULATED:
+            continue
+        happens(line, filled(line.answer, known))
         if line.service not in clients:
             clients[line.service] = client(line.service)
         answer, code = call(clients[line.service], line.operation, filled(params, known))
@@ -82,7 +96,22 @@ def counted(line: Line, answer: dict[str, Any]) -> str:
     }
     if line.operation in OF_THE_ACCOUNT:
         sizes = dict.fromkeys(sizes, 1)
-    return ", ".join(f"{size} {name}" for name, size in sizes.items()) or "done"
+    told = [f"{size} {name}" for name, size in sizes.items()]
+    return ", ".join([*told, *states(answer)]) or "done"
+
+
+def states(answer: dict[str, Any]) -> list[str]:
+    """Go through the machines of an answer: the state of each, and EC2's reason for its end."""
+    return [
+        " ".join([one["State"]["Name"], one.get("StateReason", {}).get("Code", "")]).strip()
+        for one in machines_of(answer) if "State" in one
+    ]  # fmt: skip
+
+
+def machines_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the machines that an answer describes."""
+    described = answer.get("Reservations") or ()
+    return [one for reservation in described for one in reservation["Instances"]]
 
 
 def filled(value: Any, known: dict[str, str]) -> Any:
@@ -97,7 +126,12 @@ def filled(value: Any, known: dict[str, str]) -> Any:
         return value
     if size := _BYTES.fullmatch(value):
         return b"x" * int(size[1])
-    return _STAND_IN.sub(lambda found: known.get(found[0]) or f"{found[1]}-{found[2]}", value)
+    return _STAND_IN.sub(lambda found: known.get(found[0]) or unknown(found), value)
+
+
+def unknown(found: re.Match[str]) -> str:
+    """Return a name for what the emulator has not named yet; a bucket could be called so, too."""
+    return f"{found[1]}-{found[2]}".lower()
 
 
 def learn(then: Any, now: Any, known: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from botocore.parsers import create_parser
@@ -112,7 +113,7 @@ def _params(request: Request, service: str) -> tuple[str, str, dict[str, Any]] |
 
 
 def _s3_params(request: Request) -> tuple[str, str, dict[str, Any]] | None:
-    """Return what the address says: a body may be large, and no rule looks into it."""
+    """Return what the address says: a body may be large, and is read only if it names keys."""
     bucket, dot, _ = request.host.partition(".s3")
     path = f"/{bucket}{request.path}" if dot else request.path
     try:
@@ -122,8 +123,23 @@ def _s3_params(request: Request) -> tuple[str, str, dict[str, Any]] | None:
     except (NotFound, NotImplementedError):
         return None
     names = {"prefix": "Prefix", "versionId": "VersionId"}
-    query = {names[name]: value for name, value in request.args.items() if name in names}
-    return operation.name, "rest-xml", {**query, **found}
+    told = {names[name]: value for name, value in request.args.items() if name in names}
+    if operation.name == "DeleteObjects":
+        told["Delete"] = {"Objects": _deleted(request)}
+    if source := request.headers.get("x-amz-copy-source"):
+        told["CopySource"] = source
+    return operation.name, "rest-xml", {**told, **found}
+
+
+def _deleted(request: Request) -> list[dict[str, str]]:
+    body = request.get_data(cache=True, parse_form_data=False)
+    request.environ["wsgi.input"] = io.BytesIO(body)
+    listed = ElementTree.fromstring(body)  # noqa: S314 - the project's own client wrote it
+    return [
+        {part.tag.rpartition("}")[2]: part.text or "" for part in one}
+        for one in listed
+        if one.tag.endswith("Object")
+    ]
 
 
 def refused(call: Call, refusal: Refusal) -> Reply:

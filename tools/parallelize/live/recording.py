@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from parallelize.live.redaction import Redactor, code_word
-from parallelize.live.transcript import Line, Refused
+from parallelize.live.transcript import Line, Refused, Said
+from parallelize_core.transport.endpoints import NOT_SENT
 
 if TYPE_CHECKING:
     from parallelize_core.clients import Session
@@ -18,11 +19,15 @@ _BEGUN = "parallelize.begun"
 class Recorder:
     """Listens to sessions; `step` is what the calls that come next belong to."""
 
-    def __init__(self, redactor: Redactor, add: Callable[[Line], None]) -> None:
+    def __init__(self, redactor: Redactor, add: Callable[[Line | Said], None]) -> None:
         self._redactor = redactor
         self._add = add
         self._start = time.monotonic()
         self.step = ""
+
+    def say(self, text: str, *, good: bool) -> None:
+        """Write down what was seen, without what says whose it is."""
+        self._add(Said(step=self.step, good=good, said=self._redactor.prose(text)))
 
     def listen(self, session: Session) -> None:
         """Hear of each call of the clients that the session makes from now on."""
@@ -37,6 +42,8 @@ class Recorder:
     def _answered(
         self, model: Any, parsed: Any, context: Any, http_response: Any, **_: Any
     ) -> None:
+        if NOT_SENT in http_response.headers:
+            return
         refused, status = parsed.get("Error"), http_response.status_code
         if status < 300 or not isinstance(refused, dict):
             self._write(context, answer=self._redactor.structure(model.output_shape, parsed))

@@ -1,11 +1,14 @@
-"""A transcript: a header, then a line of JSON for each call of AWS, in the order of the answers."""
+"""A transcript: a header, then a line of JSON for each call of AWS, in the order of the answers.
+
+Between the calls stands what was seen in them: it tells of machines what no call says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from parallelize_core.errors import DecodeError
 from parallelize_core.record import first_fault
@@ -49,6 +52,25 @@ class Line(Text):
     error: Refused | None = None
 
 
+class Said(Text):
+    """What a step has seen, in the words that people are told; not `good` if it was not expected."""
+
+    step: str
+    good: bool
+    said: str
+
+
+_EITHER: TypeAdapter[Line | Said] = TypeAdapter(Line | Said)
+
+
+class Recorded(NamedTuple):
+    """A transcript that was read: the calls, and what was seen in them, each in their order."""
+
+    header: Header
+    lines: list[Line]
+    said: list[Said]
+
+
 class Transcript:
     """A file that is written as the calls are made, so that it is there whatever happens."""
 
@@ -56,7 +78,7 @@ class Transcript:
         self._file = file
         self._write(header)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: Line | Said) -> None:
         """Write a line."""
         self._write(line)
 
@@ -65,11 +87,16 @@ class Transcript:
         self._file.flush()
 
 
-def read(lines: Iterable[str]) -> tuple[Header, list[Line]]:
+def read(lines: Iterable[str]) -> Recorded:
     """Read a transcript; raise DecodeError for what is none."""
     first, *rest = [line for line in lines if line.strip()] or [""]
     try:
         header = Header.model_validate_json(first)
-        return header, [Line.model_validate_json(line) for line in rest]
+        read_all = [_EITHER.validate_json(line) for line in rest]
     except ValidationError as error:
         raise DecodeError("not a transcript of doctor --live", first, first_fault(error)) from None
+    return Recorded(
+        header,
+        [line for line in read_all if isinstance(line, Line)],
+        [line for line in read_all if isinstance(line, Said)],
+    )
