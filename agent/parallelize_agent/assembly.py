@@ -29,7 +29,7 @@ from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.job.stages import Stages
 from parallelize_agent.machine import host
-from parallelize_agent.machine.instance import Instance, identify
+from parallelize_agent.machine.metadata import Instance, identify
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory, memory_of_machine
 from parallelize_agent.memory.knowledge import Knowledge
@@ -258,7 +258,8 @@ class Assembly:
         queues = {**self.lane_queues, self.config.lane: self.queue}
         lanes = Lanes(self.config.lane, queues)
         if self.instance.market == "spot":
-            lanes.watch_tail(self._peers, lambda: count_sent(self._rare, self.config.layout))
+            start, layout = self.config.steady_start, self.config.layout
+            lanes.watch_tail(self._peers, lambda: count_sent(self._rare, layout), start)
         return lanes
 
     @cached_property

@@ -23,8 +23,13 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from parallelize_agent import services
 from parallelize_agent.assembly import Assembly, Notice
 from parallelize_agent.machine import group, systemd
-from parallelize_agent.machine.instance import Instance, identify, no_instance, read_instance
-from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.metadata import (
+    Instance,
+    Metadata,
+    identify,
+    no_instance,
+    read_instance,
+)
 from parallelize_agent.machine.notices import NoticeWatch
 from parallelize_agent.machine.root_setup import find_root_setup
 from parallelize_agent.process import tree

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from parallelize_agent.machine import group
-from parallelize_agent.machine.instance import Instance
-from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.metadata import Instance, Metadata
 from parallelize_agent.notify.means import Means
 from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher

@@ -37,10 +37,9 @@ from parallelize_agent.queue.outage import Outage
 from parallelize_agent.queue.receiver import Receiver
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
-from parallelize_agent.reporting.heartbeat import HeartbeatWriter
+from parallelize_agent.reporting.heartbeat import Counts, HeartbeatWriter, counted
 from parallelize_agent.reporting.resource_peaks import PeakMeter
 from parallelize_agent.reporting.segments import SegmentWriter
-from parallelize_agent.reporting.tally import Counts, counted
 from parallelize_agent.shutdown import Shutdown, ShutdownReason, words
 from parallelize_core.charges import Charges
 from parallelize_core.clock import boot_seconds

@@ -14,12 +14,12 @@ from parallelize_core.bucket_terms import NO_TERMS, Terms
 from parallelize_core.charges import RequestCounts
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import AsyncQueue
-from parallelize_core.regions import region_from
 from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.sqs import AsyncSQSQueue
 from parallelize_core.store import Store
 from parallelize_core.thread_store import ThreadStore
 from parallelize_core.transport.connector import Connector
+from parallelize_core.transport.endpoints import region_from
 from parallelize_core.transport.plain import Plain
 from parallelize_core.transport.role_keys import ReadMetadata
 

@@ -15,8 +15,8 @@ from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.boto_store import S3Store
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import Queue
-from parallelize_core.regions import region_from
 from parallelize_core.store import Store
+from parallelize_core.transport.endpoints import region_from
 
 if TYPE_CHECKING:
     from boto3 import Session as Session  # noqa: PLC0414 - others name it, too

@@ -35,6 +35,18 @@ class DrainSettings(BaseModel):
     in_flight_margin_seconds: float = Field(default=60, ge=0)
 
 
+class SteadyStart(BaseModel):
+    """That machines are started for the steady lane as soon as jobs wait in it, and how many.
+
+    A machine that has to be started first is worth it for jobs that take `job_seconds` and more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(ge=1)
+    job_seconds: float = Field(ge=0)
+
+
 class AgentConfig(BaseModel):
     """One worker's configuration. It holds no secret: credentials come from the worker's role.
 
@@ -52,7 +64,8 @@ class AgentConfig(BaseModel):
     an answer takes its workers down with it, and is not tried again.
 
     `queue_url` is the queue of the worker's own `lane`; if the run has several, `lane_queue_urls`
-    has those of all.
+    has those of all. `steady_start` is given if somebody starts workers for the steady lane when
+    jobs come there; without it none is sent to wait for a machine, but for what was interrupted.
 
     `fleet` says how the worker was launched: one of a group gives up its place when it leaves. The
     metadata service may know of the group only later.
@@ -81,6 +94,7 @@ class AgentConfig(BaseModel):
     dead_letter_queue_url: str
     lane: Lane = Lane.MAIN
     lane_queue_urls: dict[Lane, str] = Field(default_factory=dict)
+    steady_start: SteadyStart | None = None
 
     fleet: Literal["one-time", "persistent"] = "one-time"
     slots: int | str = 0

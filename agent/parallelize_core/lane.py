@@ -16,5 +16,8 @@ class Lane(StrEnum):
     """For what was interrupted twice, and the end of a run: its machines are not taken away."""
 
 
+TAIL_SHARE = 0.01
+"""The last jobs of a run, of all: for those an interruption delays the end of everything."""
+
 EXTRA = (Lane.LARGE, Lane.STEADY)
 """The lanes that a run has only if its settings say so."""

@@ -294,6 +294,11 @@ def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:
         return Cursor()
 
 
+def count_sent(store: Store, layout: RunLayout) -> int:
+    """Return how many jobs of the run were sent."""
+    return sum(read_cursor(store, layout, number).sent for number, _ in part_places(store, layout))
+
+
 def finished(store: Store, layout: RunLayout) -> set[str]:
     """Return the S3 keys of all results there are (`layout.result` gives a job's own)."""
     return {item.key for item in store.list(layout.results.prefix)}

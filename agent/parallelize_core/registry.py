@@ -92,7 +92,7 @@ def _of_secret(arn: str, open_client: OpenClient) -> Login:
     check_secret(arn)
     match = _SECRET.fullmatch(arn)
     client = open_client("secretsmanager", match["region"] if match else "")
-    with translated("Secrets Manager"):
+    with translated("Secrets Manager", f"the secret {arn}"):
         text = client.get_secret_value(SecretId=arn)["SecretString"]
     try:
         content = json.loads(text)

@@ -12,7 +12,6 @@ import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -37,8 +36,10 @@ from parallelize_agent.container.pull import Puller
 from parallelize_agent.job.preparation import Preparer
 from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.process import isolation
+from parallelize_agent.process.command import Command
 from parallelize_agent.process.isolation import Container, Shared
 from parallelize_agent.process.job_users import JobUsers
+from parallelize_agent.process.world import World
 from parallelize_core.testing import InMemoryStore
 
 SLOTS = 8
@@ -80,12 +81,13 @@ def starts(count: int, registry: Registry, folder: Path, users: JobUsers | None)
         space.make(job)
         space.furnish(job, None)
         words = isolation.prefix(job.user, job.tmp, inside, Shared((job.scratch,)))
+        world = isolation.world_of(job.user, job.tmp, inside)
         # What is loaded once is not to count.
-        start((*words, *COMMAND), job.scratch)
+        start((*words, *COMMAND), job.scratch, world)
         used, times = cpu_seconds(), []
         for _ in range(count):
             begun = time.perf_counter()
-            start((*words, *COMMAND), job.scratch)
+            start((*words, *COMMAND), job.scratch, world)
             times.append(1000 * (time.perf_counter() - begun))
         cpu = 1000 * (cpu_seconds() - used) / count
         least, median = min(times), statistics.median(times)
@@ -98,10 +100,13 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def start(words: tuple[str, ...], folder: Path) -> None:
+def start(words: tuple[str, ...], folder: Path, world: World | None) -> None:
     """Run a command to its end."""
     environ = {"PATH": "/usr/bin:/bin"}
-    subprocess.run(words, cwd=folder, env=environ, check=True)
+    with Command(words, folder, environ, "BENCH=1", world=world).start() as child:
+        code, _, _ = child.reap()
+    if code:
+        sys.exit(f"{words[0]} ended with exit {code}")
 
 
 def large_image(folder: Path, megabytes: int) -> Made:

@@ -21,7 +21,7 @@ from parallelize.runs.environment_zip import zip_folder
 from parallelize.runs.recipe import publish_recipe, recipe_of
 from parallelize.runs.stored_once import environment_of, files_of, send_environment
 from parallelize.runs.sweep import sweep
-from parallelize_agent.job.environment_files import FileSite
+from parallelize_agent.job.environment import FileSite
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Run
 from parallelize_core.store import ALWAYS, Condition

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -117,16 +118,22 @@ def machines_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 def filled(value: Any, known: dict[str, str]) -> Any:
     """Return parameters with what the emulator knows in the place of the stand-ins."""
     if isinstance(value, dict):
-        return {filled(key, known): filled(one, known) for key, one in value.items()}
+        return {
+            filled(key, known): moment(key) if one == TIME else filled(one, known)
+            for key, one in value.items()
+        }
     if isinstance(value, list):
         return [filled(one, known) for one in value]
-    if value == TIME:
-        return int(time.time() * 1000)
     if not isinstance(value, str):
         return value
     if size := _BYTES.fullmatch(value):
         return b"x" * int(size[1])
     return _STAND_IN.sub(lambda found: known.get(found[0]) or unknown(found), value)
+
+
+def moment(field: str) -> Any:
+    """Return the time as a field takes it: that of a line of a log is in milliseconds."""
+    return int(time.time() * 1000) if field == "timestamp" else datetime.now(UTC)
 
 
 def unknown(found: re.Match[str]) -> str:

@@ -107,3 +107,46 @@ def test_what_ran_out_of_memory_twice_and_what_was_interrupted_twice_end_in_thei
 def attempts(shell: Shell, key: str) -> list[Any]:
     records: list[Any] = json.loads(shell.run("logs", key, "--local", "--json"))
     return records
+
+
+TAIL = """
+[run]
+name = "tail"
+command = "./job.sh"
+env = "env/"
+
+[output]
+name = "{hash}"
+
+[workers]
+slots = 10
+
+[workers.steady]
+"""
+
+TAIL_JOB = """#!/bin/sh -e
+sleep 1.2
+echo done >done.txt
+echo done.txt
+"""
+
+
+def test_the_last_per_cent_of_long_jobs_is_done_by_a_steady_worker_that_is_started_for_it(
+    shell: Shell,
+) -> None:
+    for name in ("env", "inputs"):
+        (shell.folder / name).mkdir()
+    for number in range(99):
+        (shell.folder / "inputs" / f"{number}.txt").touch()
+    job = shell.folder / "env" / "job.sh"
+    job.write_text(TAIL_JOB)
+    job.chmod(0o755)
+    (shell.folder / "parallelize.toml").write_text(TAIL)
+    shell.run("run", "--local", "--workers", "2")
+    (shell.folder / "inputs" / "last.txt").touch()
+    _, said = shell.start("run", "--local", "--workers", "2").communicate()
+    assert "1 worker launched for the steady lane" in said
+    status = shell.status()
+    assert status["done"] == 100
+    (last,) = attempts(shell, "last.txt")
+    assert {one["id"]: one["lane"] for one in status["workers"]}[last["worker"]] == "steady"

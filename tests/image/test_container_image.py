@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 
 from tests.functional.container.images import shell_image
-from tests.image.harness.machine import Boot, wait_for_power_off
-from tests.image.harness.services import BUCKET, Bench
+from tests.image.harness.machine import BOOT_SECONDS, Boot, wait_for_power_off
+from tests.image.harness.services import BUCKET, Bench, pull_there
 
 from parallelize_core.container_image import Image
 
@@ -46,6 +46,12 @@ def test_a_job_runs_in_an_image_as_its_own_user_and_with_no_rights(
         assert devices == []
         assert result.log.count("Read-only file system") == 2
         assert result.image == image.digest
+
+
+def test_an_image_is_pulled_from_a_registry_that_the_machine_reaches(
+    boot: Boot, services: Bench, tmp_path: Path
+) -> None:
+    pull_there(boot, services, tmp_path, BOOT_SECONDS).check()
 
 
 def packed(folder: Path) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from tests.image.harness import needs, qemu
 from tests.image.harness.machine import EMULATED_BOOT_SECONDS, environment, wait_for_power_off
 from tests.image.harness.network import private_network
-from tests.image.harness.services import bench, shell
+from tests.image.harness.services import bench, pull_there, shell
 from tests.image.harness.tree import only_one
 
 from parallelize_core.result import Cause, Result
@@ -152,3 +152,17 @@ def test_the_agent_works_on_both_nvme_disks_as_one(ended: Ended) -> None:
 def test_the_peak_is_the_jobs_own(ended: Ended) -> None:
     peaks = [r.usage.peak_memory_bytes for key, r in ended.results.items() if key != EATER]
     assert all(MODEST < peak < MODEST + 40 * MEBIBYTE for peak in peaks), peaks
+
+
+@every_boot
+def test_a_machine_pulls_the_image_of_its_run_from_a_registry(
+    worker_disk: Path, worker_tree: Path, tmp_path: Path
+) -> None:
+    with private_network(tmp_path), bench() as services, qemu.machines() as started:
+
+        def boot(*words: str) -> qemu.VirtualMachine:
+            told = (*environment(services.environment), *QUICKER, *words)
+            started.append(qemu.VirtualMachine(worker_disk, worker_tree, tmp_path, told))
+            return started[-1]
+
+        pull_there(boot, services, tmp_path, EMULATED_BOOT_SECONDS, lease_seconds=60).check()

@@ -17,11 +17,10 @@ from typing import IO, Any, TypeVar, cast
 
 import pytest
 
-from parallelize_agent.job.checkpoints import MARKER, Checkpoints, Kept
+from parallelize_agent.job.checkpoints import MARKER, Checkpoint, Checkpoints, Kept
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.job.snapshot import Snapshot
 from parallelize_agent.queue.leases import Lease, LeaseLostError
-from parallelize_core.checkpoint import Checkpoint
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Run

@@ -357,7 +357,7 @@ MUTATIONS = (
     Mutation(
         "left-over-is-nobodys",
         "a scratch folder that cannot be removed is moved aside, and the worker goes on",
-        f"{AGENT}job/left_over.py",
+        f"{AGENT}job/scratch.py",
         "        except OSError as error:\n            aside",
         "        except KeyError as error:\n            aside",
         (

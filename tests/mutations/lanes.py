@@ -54,8 +54,17 @@ MUTATIONS = (
         "tail-has-room",
         "of the last jobs no more are moved than steady workers can begin",
         LANES,
-        "        return max(0, slots - (await self.waiting(Lane.STEADY)).total)\n",
-        "        return 10**9\n",
+        "        room = slots - (await self.waiting(Lane.STEADY)).total\n",
+        "        room = 10**9\n",
         (f"{CHOICE}test_the_last_per_cent_is_moved_as_far_as_steady_workers_have_slots",),
+    ),
+    Mutation(
+        "tail-waits-for-what-is-started",
+        "none of the last jobs waits for a machine that nobody starts",
+        LANES,
+        "        return (await self._room_ahead(self.start), 1.0) if self.start else (0, 0.0)\n",
+        "        start = self.start or SteadyStart(workers=1, job_seconds=0)\n"
+        "        return await self._room_ahead(start), 1.0\n",
+        (f"{CHOICE}test_nothing_waits_for_a_machine_that_nobody_starts",),
     ),
 )

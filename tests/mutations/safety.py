@@ -151,7 +151,7 @@ FILES = (
     Mutation(
         "output-out-of-the-folder",
         "an output's name does not lead out of the folder",
-        f"{TOOLS}runs/output_names.py",
+        f"{TOOLS}runs/fetching.py",
         "        if why := keys.refusal(name):\n",
         "        if why := None:\n",
         (f"{DOWNLOAD}test_keys_that_would_leave_the_folder_are_refused",),
@@ -159,7 +159,7 @@ FILES = (
     Mutation(
         "names-that-are-one-here",
         "two outputs that the disk takes for one name are not mixed up",
-        f"{TOOLS}runs/output_names.py",
+        f"{TOOLS}runs/fetching.py",
         "        elif twin != name:\n",
         "        elif False:\n",
         (f"{DOWNLOAD}test_names_that_the_disk_cannot_tell_apart_are_named",),
@@ -218,7 +218,7 @@ INPUTS = (
     Mutation(
         "words-for-a-shell",
         "a command that means something only to a shell is refused",
-        f"{TOOLS}runs/shell_words.py",
+        f"{TOOLS}runs/placeholders.py",
         "    if word is None:\n        return\n",
         "    return\n",
         (f"{SHELL}test_a_word_for_a_shell_is_named",),
@@ -226,7 +226,7 @@ INPUTS = (
     Mutation(
         "error-within-a-pipe",
         "an error within a pipe is an error",
-        f"{TOOLS}runs/shell_words.py",
+        f"{TOOLS}runs/placeholders.py",
         'SHELL = ("bash", "-e", "-o", "pipefail", "-c")\n',
         'SHELL = ("bash", "-e", "-c")\n',
         (f"{SHELL}test_a_shell_ends_at_the_first_error_also_within_a_pipe",),
@@ -261,7 +261,7 @@ OTHERS = (
     Mutation(
         "signed-requests",
         "the emulated services take no key but their owner's",
-        f"{TOOLS}local/signature.py",
+        f"{TOOLS}local/front.py",
         '    return hmac.compare_digest(made, found["signature"])\n',
         "    return bool(made)\n",
         (f"{NOBODY}test_the_emulated_services_take_no_other_key",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import CORE, Mutation
 
 SWEEP = "tools/parallelize/runs/sweep.py"
-FILES = "agent/parallelize_agent/job/environment_files.py"
+FILES = "agent/parallelize_agent/job/environment.py"
 CONTENTS = f"{CORE}contents.py"
 MODEL = "model/test_stored_once.py::"
 NEVER = f"{MODEL}test_a_sweep_never_takes_away_what_a_run_names_or_is_about_to"

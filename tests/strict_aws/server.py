@@ -30,7 +30,7 @@ from parallelize.fleet.tags import MANAGED
 from parallelize.local import http
 from parallelize.local.facts import ROLE_KEY
 from parallelize.local.records import REGION
-from parallelize.local.wsgi import environ_of
+from parallelize.local.server import environ_of
 from parallelize.stack import template
 from parallelize_core.names import FIRST, Names
 

@@ -186,6 +186,10 @@ class Context:
         """Return the context for the workers of a lane; raise UsageError if there is no such."""
         return replace(self, resolved=of_lane(self.resolved, lane), lane=lane)
 
+    def beside(self, lane: Lane) -> Context:
+        """Return the context for the workers of a lane that no flag of the command is meant for."""
+        return replace(self, resolved=of_lane(self.resolved, lane, flagged=False), lane=lane)
+
     @cached_property
     def bucket(self) -> str:
         """The run's bucket; whether it exists is another question."""

@@ -6,11 +6,21 @@ from dataclasses import replace
 
 from parallelize.setting_tables import LaneTable, WorkersTable
 from parallelize.settings import Resolved
+from parallelize_core.config import SteadyStart
 from parallelize_core.errors import UsageError
 from parallelize_core.lane import EXTRA, Lane
 
 OWN = {"workers.vcpus": None, "workers.memory": None, "workers.accelerators": None}
 """What says which machines are meant, and gives way to types that a lane names."""
+
+STEADY_JOB_SECONDS = 600.0
+"""From here on what an interruption costs a job, half of it on average, is more than a new machine.
+
+That takes two to three minutes until it works, all of which are paid for as well.
+"""
+
+LOCAL_JOB_SECONDS = 1.0
+"""The same in the local cloud, where a machine is there at once."""
 
 
 def table_of(workers: WorkersTable, lane: Lane) -> LaneTable | None:
@@ -23,10 +33,19 @@ def lanes_of(workers: WorkersTable) -> tuple[Lane, ...]:
     return tuple(lane for lane in EXTRA if table_of(workers, lane))
 
 
-def of_lane(resolved: Resolved, lane: Lane) -> Resolved:
-    """Return the settings as they are for the workers of a lane; flags still win.
+def steady_start(workers: WorkersTable, *, is_local: bool) -> SteadyStart | None:
+    """Return for which of the last jobs workers of the steady lane are started, if there is one."""
+    if workers.steady is None:
+        return None
+    seconds = LOCAL_JOB_SECONDS if is_local else STEADY_JOB_SECONDS
+    return SteadyStart(workers=workers.steady.count, job_seconds=seconds)
 
-    Raises UsageError if the run has no such lane.
+
+def of_lane(resolved: Resolved, lane: Lane, *, flagged: bool = True) -> Resolved:
+    """Return the settings as they are for the workers of a lane.
+
+    Flags still win if it is this lane that they are meant for, so are `flagged`. Raises UsageError
+    if the run has no such lane.
     """
     if lane is Lane.MAIN:
         return resolved
@@ -42,7 +61,8 @@ def of_lane(resolved: Resolved, lane: Lane) -> Resolved:
         given["workers.market"] = table.market
     if table.types:
         given |= {"workers.types": table.types, **OWN}
-    new = {key: value for key, value in given.items() if resolved.source(key) != "flag"}
+    kept = {key for key in given if flagged and resolved.source(key) == "flag"}
+    new = {key: value for key, value in given.items() if key not in kept}
     update = {key.removeprefix("workers."): value for key, value in new.items()}
     settings = resolved.settings.model_copy(update={"workers": workers.model_copy(update=update)})
     sources = {**resolved.sources, **dict.fromkeys(new, f"workers.{lane}")}

@@ -2,11 +2,11 @@
 
     unpack.py ROOT MAX_BYTES MAX_ENTRIES WORK LAYER...
 
-Each LAYER is a tar file, compressed or not, the lowest first. The process makes ROOT its root
-before it reads the first of them, in a world without a network: whatever `..`, links or absolute
-names are in them, the kernel finds nothing outside. It is a user like any other, so nothing gets
-another owner; devices, pipes and sockets are left out, and so are set-user-ID bits. All files can
-be read by everybody, as all jobs share them, and be written to by nobody else.
+Each LAYER is a tar file, as it is or compressed with gzip or zstd, the lowest first. The process
+makes ROOT its root before it reads the first of them, in a world without a network: whatever `..`,
+links or absolute names are in them, the kernel finds nothing outside. It is a user like any other,
+so nothing gets another owner; devices, pipes and sockets are left out, and so are set-user-ID bits.
+All files can be read by everybody, as all jobs share them, and be written to by nobody else.
 
 Names and whiteouts: https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
@@ -16,7 +16,9 @@ from __future__ import annotations
 import bz2
 import ctypes
 import errno
+import functools
 import gzip
+import io
 import lzma
 import os
 import posixpath
@@ -29,7 +31,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _NEWNS, _NEWUSER, _NEWNET = 0x20000, 0x10000000, 0x40000000
 
@@ -193,20 +195,108 @@ def _enter(root: str) -> None:
     os.chdir("/")
 
 
+class _Buffer(ctypes.Structure):
+    """ZSTD_inBuffer and ZSTD_outBuffer: an address, how long it is, and how far it was used."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
+
+
+@functools.cache
+def _zstd() -> ctypes.CDLL:
+    """Load the library that Debian's dpkg and RPM themselves read packages with."""
+    try:
+        library = ctypes.CDLL("libzstd.so.1")
+    except OSError:
+        raise BadImageError(
+            "a layer is compressed with zstd, and this machine has no libzstd.so.1"
+        ) from None
+    library.ZSTD_createDStream.restype = ctypes.c_void_p
+    library.ZSTD_freeDStream.argtypes = (ctypes.c_void_p,)
+    library.ZSTD_decompressStream.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    library.ZSTD_decompressStream.restype = ctypes.c_size_t
+    library.ZSTD_isError.argtypes = library.ZSTD_getErrorName.argtypes = (ctypes.c_size_t,)
+    library.ZSTD_getErrorName.restype = ctypes.c_char_p
+    return library
+
+
+class ZstdFile(io.RawIOBase):
+    """What a file holds that is compressed with zstd, in one frame or several.
+
+    A frame that wants more than 128 MiB of memory is refused, which is the library's own limit.
+    https://facebook.github.io/zstd/zstd_manual.html
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._library = file, _zstd()
+        self._stream = self._library.ZSTD_createDStream()
+        self._packed, self._in = b"", _Buffer(None, 0, 0)
+        self._in_frame = False
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one step does; 0 at the end, EOFError if that is too early."""
+        memory = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+        out = _Buffer(ctypes.addressof(memory), len(buffer), 0)
+        while not out.at:
+            is_end = self._in.at == self._in.size and not self._fetched()
+            if is_end and not self._in_frame:
+                return 0
+            self._step(out)
+            # What was read before may still have been held back.
+            if is_end and not out.at:
+                raise EOFError("a layer breaks off")
+        return int(out.at)
+
+    def _step(self, out: _Buffer) -> None:
+        pointers = ctypes.byref(out), ctypes.byref(self._in)
+        left = self._library.ZSTD_decompressStream(self._stream, *pointers)
+        if self._library.ZSTD_isError(left):
+            why = self._library.ZSTD_getErrorName(left).decode()
+            raise BadImageError(f"a layer is broken: {why}")
+        self._in_frame = left > 0
+
+    def _fetched(self) -> bool:
+        self._packed = self._file.read(COPY_BYTES)
+        address = ctypes.cast(ctypes.c_char_p(self._packed), ctypes.c_void_p)
+        self._in = _Buffer(address, len(self._packed), 0)
+        return bool(self._packed)
+
+    def close(self) -> None:
+        """Give back the memory of the library."""
+        if not self.closed:
+            self._library.ZSTD_freeDStream(self._stream)
+        super().close()
+
+
+def _is_zstd(magic: bytes) -> bool:
+    """Whether a frame begins so, or one that is to be skipped: pzstd begins with one."""
+    is_skipped = magic[1:4] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5
+    return magic[:4] == b"\x28\xb5\x2f\xfd" or is_skipped
+
+
+def _uncompressed(file: IO[bytes]) -> IO[bytes]:
+    magic = file.read(6)
+    file.seek(0)
+    if _is_zstd(magic):
+        return ZstdFile(file)  # type: ignore[return-value]
+    return gzip.GzipFile(fileobj=file) if magic[:2] == b"\x1f\x8b" else file  # type: ignore[return-value]
+
+
 def _opened(files: Sequence[IO[bytes]]) -> Iterator[tarfile.TarFile]:
     for file in files:
-        magic = file.read(6)
-        file.seek(0)
-        if magic[:4] == b"\x28\xb5\x2f\xfd":
-            raise BadImageError("a layer is compressed with zstd: push it again with gzip")
-        reader: IO[bytes] = gzip.GzipFile(fileobj=file) if magic[:2] == b"\x1f\x8b" else file  # type: ignore[assignment]
-        yield tarfile.open(fileobj=reader, mode="r|", bufsize=COPY_BYTES, errorlevel=2)  # noqa: SIM115
+        with _uncompressed(file) as reader:
+            yield tarfile.open(fileobj=reader, mode="r|", bufsize=COPY_BYTES, errorlevel=2)  # noqa: SIM115
 
 
 def unpack(root: str, budget: Budget, work: str, layers: Sequence[str]) -> None:
     """Unpack all layers; raise BadImageError or OSError if that cannot be done."""
     os.umask(0o022)
     files = [open(layer, "rb") for layer in layers]  # noqa: PTH123, SIM115 - out of reach below
+    if any(_is_zstd(os.pread(file.fileno(), 4, 0)) for file in files):
+        _zstd()  # so is this
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     _enter(root)
     for archive in _opened(files):

@@ -9,7 +9,9 @@ marker is another by then. Each write is made under a lease that was just checke
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,18 +20,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from pydantic import Field
 
 from parallelize_agent.job import snapshot
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.job.snapshot import Snapshot, SnapshotError
 from parallelize_agent.queue.leases import Lease
-from parallelize_core.checkpoint import MAX_MARKER_BYTES, Checkpoint, identity_of
 from parallelize_core.clock import utc_now
 from parallelize_core.errors import ChangedError, DecodeError, MissingError, ServiceError
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
+from parallelize_core.record import IsoTime, Record
 from parallelize_core.run import Run
 from parallelize_core.store import IF_ABSENT, AsyncStore, Condition
+
+MAX_MARKER_BYTES = 64 * 1024
+
+
+class Checkpoint(Record):
+    """The marker of a checkpoint: written after its archive, so what has none is not whole.
+
+    `name` is that of the archive below the checkpoint's own folder, with `etag`, `size` in bytes
+    and `sha256` of its content. `identity` says what it is a checkpoint of, see `identity_of`.
+    """
+
+    run: str
+    key: str
+    identity: str
+    name: str = Field(pattern=r"^[^/]{1,255}$")
+    etag: str
+    size: int
+    sha256: str
+    worker: str
+    stored_at: IsoTime
+
+
+def identity_of(run: Run, message: JobMessage) -> str:
+    """Return what stands for a job, its command and its input: with another, one begins again."""
+    environment = run.environment.identity if run.environment else ""
+    image = run.image.model_dump_json() if run.image else ""
+    parts = [run.name, run.origin, run.command, environment, image, message.key, message.etag]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import FileIO
@@ -29,9 +29,10 @@ from parallelize_agent.job.snapshot import Snapshot, SnapshotError
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
-from parallelize_agent.process.isolation import Shared
+from parallelize_agent.process.isolation import Container, Shared
 from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.short_turns import take_short_turns
+from parallelize_agent.process.world import World
 from parallelize_core import for_commands
 from parallelize_core.files import variable_name
 from parallelize_core.template import Given
@@ -99,11 +100,11 @@ class Execute:
     def _run_command(self, job: Job, staged: Staged) -> Ran | Decision:
         if staged.run.serve:
             return self._serve(job, staged)
-        self._furnish(staged, self._equipment.hidden(job.slots[0]))
+        self._furnish(staged)
         outcome = self._execute(job, staged)
         return outcome if isinstance(outcome, Decision) else self._ran(staged, outcome)
 
-    def _furnish(self, staged: Staged, hidden: Sequence[Path] = ()) -> None:
+    def _furnish(self, staged: Staged) -> None:
         folder = staged.folder
         if staged.content is not None:
             self._scratch.make(folder)
@@ -114,7 +115,7 @@ class Execute:
             staged.kept.put_back()
         if staged.received.message.merge:
             write_list(folder, staged.outputs)
-        self._scratch.furnish(folder, staged.environment, hidden)
+        self._scratch.furnish(folder, staged.environment)
 
     def _ran(self, staged: Staged, outcome: Outcome) -> Ran:
         folder = staged.folder
@@ -133,10 +134,7 @@ class Execute:
         for other in others:  # one that is alone gets what they occupy
             self._serving.end(other)
         try:
-            hidden = self._equipment.hidden(slot)
-            home = self._serving.home(
-                slot, staged, lambda home: self._warm(staged, home, slot), hidden
-            )
+            home = self._serving.home(slot, staged, lambda home: self._warm(staged, home, slot))
         except (OSError, ValueError) as error:
             return fault.of_start(error, staged.run.command[0])
         staged = replace(staged, folder=replace(staged.folder, user=home.user))
@@ -175,7 +173,12 @@ class Execute:
             grace_seconds=run.limits.grace_seconds,
             memory_bytes=memory_limit(staged),
             read_only=self._environments if staged.environment else None,
+            world=self._world(home, container, slot),
         )
+
+    def _world(self, folder: JobFolder, container: Container | None, slot: int) -> World | None:
+        hidden = self._equipment.hidden(slot)
+        return isolation.world_of(folder.user, folder.tmp, container, hidden)
 
     def _helper(self, staged: Staged, home: JobFolder) -> str:
         """Return the folder with the module that warm commands may use, where they find it."""
@@ -204,12 +207,11 @@ class Execute:
         shared = Shared((folder.scratch,), (self._environments.folder,))
         container = self._equipment.within(slots[0], staged.container)
         apart = isolation.prefix(folder.user, folder.tmp, container, shared)
-        prefix = (*(cgroup.prefix if cgroup else ()), *apart)
         command = command_line(run.command, staged.environment)
         given = _given(staged)
         words = run.grammar.filled(command, given) if run.template else (*command, *given.arguments)
         return Command(
-            argv=(*prefix, *words),
+            argv=(*apart, *words),
             folder=folder.scratch,
             environ=self._environ(staged, slots),
             marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
@@ -218,6 +220,7 @@ class Execute:
             memory_bytes=memory_limit(staged),
             cgroup=cgroup,
             read_only=self._environments if staged.environment else None,
+            world=self._world(folder, container, slots[0]),
         )
 
     def _environ(self, staged: Staged, slots: tuple[int, ...]) -> dict[str, str]:

@@ -121,8 +121,8 @@ class Preparer:
         apart = sandbox.prefix(job.user, job.tmp, container, shared)
         cgroup = self._cgroups.create() if self._cgroups else None
         command = _command(job, folder, step, apart, passed_on(container))
-        if cgroup:
-            command = replace(command, argv=(*cgroup.prefix, *command.argv), cgroup=cgroup)
+        world = sandbox.world_of(job.user, job.tmp, container)
+        command = replace(command, cgroup=cgroup, world=world)
         execution = Execution(command, job.stdout, job.log)
         with self._lock:
             self._execution = execution
@@ -131,7 +131,7 @@ class Preparer:
         try:
             return execution.run()
         except OSError as error:
-            raise _failed(step, f"it cannot be started: {error.strerror}", "") from None
+            raise _failed(step, f"it cannot be started: {error.strerror or error}", "") from None
         finally:
             with self._lock:
                 self._execution = None

@@ -7,7 +7,10 @@
         .parallelize/input/ the input, under its own name
         .parallelize/checkpoint/    what the next attempt finds again
         .parallelize/tmp/   TMPDIR, and /tmp where the job has a user of its own
-        .parallelize/places what is mounted for such a job
+
+A folder that cannot be removed is moved aside, told once, and tried again later. A command may
+leave what only root can remove, as `docker run -v` does. That is no reason for a worker to stop,
+nor for the next job to meet it.
 """
 
 from __future__ import annotations
@@ -15,17 +18,77 @@ from __future__ import annotations
 import itertools
 import os
 import posixpath
-from collections.abc import Sequence
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import structlog
+
 from parallelize_agent.job.furnishing import Furnishing
-from parallelize_agent.job.left_over import LeftOver
 from parallelize_agent.process import isolation
-from parallelize_agent.process.job_users import JobUser, JobUsers, can_start
+from parallelize_agent.process.job_users import JobUser, JobUsers
+from parallelize_agent.process.world import OWN_PLACES
 from parallelize_core.errors import UsageError
+
+log = structlog.get_logger()
+
+
+class LeftOver:
+    """The folder for what cannot be removed; `users` are those whose files may be in it."""
+
+    def __init__(self, folder: Path, users: JobUsers | None) -> None:
+        self._folder = folder
+        self._users = users
+        self._kept: dict[Path, set[int]] = {}
+        """The users whose numbers nobody may have, as files of theirs are left."""
+
+    def remove(self, path: Path, user: JobUser | None = None) -> None:
+        """Remove the folder of a job, or move it aside; its user is free once it is gone."""
+        numbers = {user.number} if user else set()
+        try:
+            isolation.remove(path)
+            self._give_back(numbers)
+        except OSError as error:
+            aside = self._move_aside(path)
+            self._kept[aside] = numbers
+            log.warning("job folder not removed", folder=str(aside), reason=error.strerror)
+
+    def sweep(self) -> None:
+        """Try again to remove what is there, be it of an earlier agent."""
+        for path in self._folder.iterdir() if self._folder.exists() else ():
+            numbers = self._kept.pop(path, None) or self._reserve_owners(path)
+            try:
+                isolation.remove(path)
+                self._give_back(numbers)
+            except OSError:
+                self._kept[path] = numbers
+
+    def _give_back(self, numbers: set[int]) -> None:
+        if self._users:
+            for number in numbers:
+                self._users.give_back(number)
+
+    def _reserve_owners(self, path: Path) -> set[int]:
+        if self._users is None:
+            return set()
+        return {number for number in _owners(path) if self._users.reserve(number)}
+
+    def _move_aside(self, path: Path) -> Path:
+        aside = self._folder / uuid.uuid4().hex
+        try:
+            self._folder.mkdir(mode=0o711, exist_ok=True)
+            path.rename(aside)
+        except OSError:
+            return path
+        return aside
+
+
+def _owners(path: Path) -> set[int]:
+    """Return who owns the folders below a path, as far as they can be seen."""
+    return {os.fstat(folder).st_uid for _, _, _, folder in os.fwalk(path)}
+
 
 PRIVATE = ".parallelize"
 """The one name in a scratch folder that no environment can have."""
@@ -89,7 +152,7 @@ class JobFolder:
     @property
     def places_of_tmp(self) -> dict[str, Path]:
         """The same of a job that finds its folder there although it is no other user."""
-        return dict.fromkeys(isolation.OWN_PLACES, self.tmp)
+        return dict.fromkeys(OWN_PLACES, self.tmp)
 
     @cached_property
     def stdout(self) -> Path:
@@ -129,14 +192,15 @@ class ScratchSpace:
         folder = self.reserve("check")
         self.make(folder)
         self.furnish(folder, None)
-        why = can_start(isolation.job_prefix(folder.user, folder.tmp), folder.scratch)
+        world = isolation.world_of(folder.user, folder.tmp, None)
+        why = world.refusal(folder.scratch) if world else None
         self.remove(folder)
         if why:
             raise UsageError(
                 "this machine cannot isolate jobs, so it runs none",
                 why,
-                f"this needs user namespaces, setpriv and unshare, and a work folder that is not "
-                f"below {' or '.join(isolation.OWN_PLACES)}",
+                f"this needs user namespaces, and a work folder that is not "
+                f"below {' or '.join(OWN_PLACES)}",
             )
 
     def reserve(self, key: str, names: tuple[str, ...] | None = None) -> JobFolder:
@@ -160,20 +224,13 @@ class ScratchSpace:
         if folder.names is not None:
             _make_listed(folder)
 
-    def furnish(
-        self, folder: JobFolder, environment: Path | None, hidden: Sequence[Path] = ()
-    ) -> None:
-        """Put the environment in, and hand the scratch folder to the job's user.
-
-        That cannot open the device nodes that are `hidden`.
-        """
+    def furnish(self, folder: JobFolder, environment: Path | None) -> None:
+        """Put the environment in, and hand the scratch folder to the job's user."""
         if environment:
             furnishing = self._furnishings.get(environment)
             if furnishing is None:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.scratch)
-        if folder.user:
-            isolation.describe_places(folder.tmp, hidden)
         isolation.share(folder.checkpoint, folder.user)
         isolation.give(folder.scratch, folder.user)
         isolation.let_read(folder.checkpoint, folder.user)

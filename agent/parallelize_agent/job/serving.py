@@ -8,7 +8,7 @@ the agent goes through what a job has left there, the process stands still.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,13 +47,10 @@ class Serving:
         self._numbers = itertools.count(1)
         self._closed = False
 
-    def home(
-        self, slot: int, staged: Staged, command: MakeCommand, hidden: Sequence[Path] = ()
-    ) -> JobFolder:
+    def home(self, slot: int, staged: Staged, command: MakeCommand) -> JobFolder:
         """Return the home of a slot's process, which is started if there is none of use.
 
-        Such a process cannot open the device nodes that are `hidden`. Raises OSError if it cannot
-        be started.
+        Raises OSError if it cannot be started.
         """
         run = staged.run
         # One that may have more memory gets a process that may take it.
@@ -65,7 +62,7 @@ class Serving:
             self.end(slot)
             warm = None
         if warm is None:
-            warm = self._warm[slot] = self._start(staged.environment, command, kind, hidden)
+            warm = self._warm[slot] = self._start(staged.environment, command, kind)
         return warm.home
 
     def turn(self, slot: int, staged: Staged, command: Command, fields: dict[str, object]) -> Turn:
@@ -113,17 +110,14 @@ class Serving:
         environment: Path | None,
         command: MakeCommand,
         kind: tuple[object, ...],
-        hidden: Sequence[Path],
     ) -> _Warm:
         home = self._scratch.reserve("serve")
         self._scratch.make(home)
-        self._scratch.furnish(home, environment, hidden)
+        self._scratch.furnish(home, environment)
         made = command(home)
         cgroup = self._cgroups.create(made.memory_bytes) if self._cgroups else None
         try:
-            if cgroup:
-                made = replace(made, argv=(*cgroup.prefix, *made.argv), cgroup=cgroup)
-            return _Warm(ServedProcess(made), home, kind)
+            return _Warm(ServedProcess(replace(made, cgroup=cgroup)), home, kind)
         except BaseException:
             if cgroup:
                 cgroup.remove()

@@ -1,19 +1,29 @@
 """The instance metadata service, version 2 only.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+
+From it comes what this machine is, as its heartbeat says it.
 """
 
 from __future__ import annotations
 
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http.client import HTTPException
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from parallelize_agent.machine import host
+from parallelize_agent.machine.group import STATE_PATH
+from parallelize_core.config import AgentConfig
+from parallelize_core.cost import hourly_usd
 from parallelize_core.errors import ServiceError
+from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.version import VERSION
 
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
@@ -89,3 +99,60 @@ class Metadata:
             why,
             "outside EC2, give the configuration with --config FILE",
         )
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What the metadata service says of the machine; empty where there is none.
+
+    `market` is "spot" or "on-demand"; `group_state` is empty outside an Auto Scaling group.
+    `has_address` says whether it has a public IPv4 address, which costs something.
+    """
+
+    worker: str
+    type: str = ""
+    zone: str = ""
+    market: str = ""
+    group_state: str = ""
+    region: str | None = None
+    has_address: bool = False
+    user_data: str = ""
+
+
+def no_instance() -> Instance:
+    """Return the facts of a machine outside EC2."""
+    return Instance(host.machine_name())
+
+
+def read_instance(metadata: Metadata) -> Instance:
+    """Ask the metadata service; raises ServiceError if it does not answer."""
+    return Instance(
+        worker=metadata.get("meta-data/instance-id") or host.machine_name(),
+        type=metadata.get("meta-data/instance-type") or "",
+        zone=metadata.get("meta-data/placement/availability-zone") or "",
+        market=metadata.get("meta-data/instance-life-cycle") or "",
+        group_state=metadata.get(STATE_PATH) or "",
+        region=metadata.get("meta-data/placement/region"),
+        has_address=bool(metadata.get("meta-data/public-ipv4")),
+        user_data=metadata.get("user-data") or "",
+    )
+
+
+def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
+    """Return what of a worker's heartbeat never changes."""
+    prices = config.hourly_usd
+    return Heartbeat(
+        worker=instance.worker,
+        state=WorkerState.STARTING,
+        started=time.time(),
+        seen=time.time(),
+        interval_seconds=config.heartbeat_seconds,
+        slots=slots,
+        type=instance.type,
+        zone=instance.zone,
+        market=instance.market,
+        agent_version=VERSION,
+        hourly_usd=hourly_usd(prices, instance.market, instance.type, instance.zone),
+        max_cost_usd=config.max_cost_usd,
+        lane=config.lane,
+    )

@@ -60,7 +60,7 @@ class CommandRunner:
             outcome = Execution(command, job.stdout, job.log).run()
         except OSError as error:
             raise ServiceError(
-                "the command of run.notify cannot be started", error.strerror
+                "the command of run.notify cannot be started", error.strerror or str(error)
             ) from None
         finally:
             if cgroup:
@@ -78,7 +78,6 @@ class CommandRunner:
         environment: Path | None,
         cgroup: JobCgroup | None,
     ) -> Command:
-        prefix = (*(cgroup.prefix if cgroup else ()), *isolation.job_prefix(job.user, job.tmp))
         environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
             "HOME": str(job.scratch / PRIVATE),
             "TMPDIR": str(job.tmp),
@@ -89,7 +88,7 @@ class CommandRunner:
         path = environ.get("PATH", os.defpath)
         environ |= dependencies.variables(run.dependencies, environment, path)
         return Command(
-            argv=(*prefix, *command_line(words, environment), str(job.input)),
+            argv=(*command_line(words, environment), str(job.input)),
             folder=job.scratch,
             environ=environ,
             marker=f"PARALLELIZE_SCRATCH={job.scratch}",
@@ -97,4 +96,5 @@ class CommandRunner:
             grace_seconds=GRACE_SECONDS,
             cgroup=cgroup,
             read_only=self._environments if environment else None,
+            world=isolation.world_of(job.user, job.tmp, None),
         )

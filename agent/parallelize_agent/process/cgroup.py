@@ -33,7 +33,9 @@ OCCUPYING = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables"
 REMOVAL_SECONDS = 10
 """How long the kernel gets to reap killed processes; one that hangs in I/O takes longer."""
 
-_ENTER = f'echo {JOB_OOM_SCORE} >/proc/self/oom_score_adj; echo 0 >"$0" && exec "$@"'
+_OOM_SCORE_FILE = "/proc/self/oom_score_adj"
+
+_ENTER = f'echo {JOB_OOM_SCORE} >{_OOM_SCORE_FILE}; echo 0 >"$0" && exec "$@"'
 
 
 class JobCgroup:
@@ -48,7 +50,16 @@ class JobCgroup:
 
         The shell moves itself and then becomes the command, so not even its first child is out.
         """
-        return ("/bin/sh", "-c", _ENTER, str(self.folder / "cgroup.procs"))
+        return ("/bin/sh", "-c", _ENTER, str(self._procs))
+
+    @property
+    def entries(self) -> tuple[tuple[str, str], ...]:
+        """What a process writes, file by file, to be inside."""
+        return (_OOM_SCORE_FILE, str(JOB_OOM_SCORE)), (str(self._procs), "0")
+
+    @property
+    def _procs(self) -> Path:
+        return self.folder / "cgroup.procs"
 
     @property
     def limits_memory(self) -> bool:

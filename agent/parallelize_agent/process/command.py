@@ -20,6 +20,7 @@ from parallelize_agent.process.capture import Capture, Kept, Lines, Tail
 from parallelize_agent.process.cgroup import JobCgroup
 from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.tree import Child
+from parallelize_agent.process.world import COMMANDS, Start, World
 from parallelize_core.result import Usage
 
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
@@ -49,6 +50,7 @@ class Command:
     `marker` is in the environment of this command and of no other; processes that have left its
     session are found by it. With a cgroup, that does the limiting, measuring and killing, as far as
     the kernel lets it. `read_only` is a folder that it must not write to, whatever user it runs as.
+    Without a `world` it runs as the agent does.
     """
 
     argv: tuple[str, ...]
@@ -60,6 +62,19 @@ class Command:
     memory_bytes: int | None = None
     cgroup: JobCgroup | None = None
     read_only: ReadOnlyFolder | None = None
+    world: World | None = None
+
+    def start(self, *, with_stdin: bool = False) -> Child:
+        """Start it. Raises OSError or ValueError if that cannot be done."""
+        cgroup, read_only = self.cgroup, self.read_only
+        if self.world:
+            entries = cgroup.entries if cgroup else ()
+            namespace = read_only.namespace() if read_only else None
+            start = Start(self.argv, self.folder, self.environ, self.world, entries, namespace)
+            return COMMANDS.start(start, with_stdin=with_stdin)
+        words = (*cgroup.prefix, *self.argv) if cgroup else self.argv
+        with read_only.enforced() if read_only else nullcontext():
+            return process_tree.spawn(words, self.folder, self.environ, with_stdin=with_stdin)
 
 
 @dataclass(frozen=True)
@@ -147,9 +162,7 @@ class Watch:
         """Start the command, and follow it to its end."""
         command = self._command
         self._started = time.monotonic()
-        with command.read_only.enforced() if command.read_only else nullcontext():
-            started = process_tree.spawn(command.argv, command.folder, command.environ)
-        with started as child:
+        with command.start() as child:
             try:
                 self._watch(child)
                 ending = self._follow(child)

@@ -1,15 +1,8 @@
-"""A job's world: a user with no rights but those over the job's own scratch folder.
+"""A job's rights: it is a user who has none but those over the job's own scratch folder.
 
 The agent keeps five capabilities for this and no more: CAP_SETUID, CAP_SETGID and CAP_SETPCAP to
 become that user for good, CAP_CHOWN to give a folder away and take it back, CAP_KILL to end what
 it has started.
-
-The words before a command make a world in which the folders for temporary files, which programs
-insist on, are the job's own: those on disk are its TMPDIR, /dev/shm is a memory file system that
-goes with the job, and so do its System V and POSIX queues. It takes a user namespace, which needs
-no further right; the command is started by becoming it, so its number, its exit status and its
-signals are its own. There are no new numbers for processes: then /proc would have to be mounted
-again, which the kernel refuses where parts of it are protected, as the image's unit has it.
 """
 
 from __future__ import annotations
@@ -28,23 +21,7 @@ from pathlib import Path
 
 from parallelize_agent.container import enter
 from parallelize_agent.process.job_users import JobUser
-
-OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is about
-"""What a job finds its TMPDIR under, too."""
-
-_NO_CAPABILITIES = ("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all")
-
-_MAKE_PLACES = """
-{mount} --all --fstab "$0" || exit 75
-exec "$@"
-"""
-"""75 (EX_TEMPFAIL) asks for another try: it is not the command that has failed."""
-
-_MEMORY_PLACE = "job /dev/shm tmpfs mode=1777,nosuid,nodev 0 0\n"
-"""Not called tmpfs, as the machine's own is: what is mounted already would be left out."""
-
-_ESCAPED = {ord(letter): f"\\{ord(letter):03o}" for letter in " \t\n\\"}
-"""Letters that a path must not have there: fstab(5)."""
+from parallelize_agent.process.world import World
 
 
 @dataclass(frozen=True)
@@ -74,70 +51,34 @@ class Shared:
     read_only: tuple[Path, ...] = ()
 
 
+def world_of(
+    user: JobUser | None, tmp: Path, container: Container | None, hidden: Sequence[Path] = ()
+) -> World | None:
+    """Return the world that a command is started in; None if it is the agent's own.
+
+    In a container it makes the rest itself, by what comes before it (`prefix`).
+    """
+    if user is None:
+        return None
+    return World(user) if container else World.of_job(user, tmp, hidden)
+
+
 def prefix(
     user: JobUser | None, tmp: Path, container: Container | None, shared: Shared
 ) -> tuple[str, ...]:
-    """Return the words before a command that make it run as `user`, in a container if there is one.
+    """Return the words before a command that make it run in a container, if there is one.
 
-    As `job_prefix` has it; in a container its variables are the image's, and what it is given.
+    In it its variables are the image's, and what it is given.
     """
     if container is None:
-        return job_prefix(user, tmp)
+        return ()
     uid, gid = (user.uid, user.gid) if user else (os.geteuid(), os.getegid())
     return (
-        *_become(user), *(("--",) if user else ()),
         sys.executable, "-I", "-S", enter.__file__, str(container.root), str(container.environ),
         str(container.work), str(tmp), str(uid), str(gid), str(int(container.network)),
         *(f"rw:{path}" for path in shared.writable), *(f"ro:{path}" for path in shared.read_only),
         *container.given, "--",
     )  # fmt: skip
-
-
-def _become(user: JobUser | None) -> Sequence[str]:
-    if user is None:
-        return ()
-    return (
-        program("setpriv"), f"--reuid={user.number}", f"--regid={user.number}", "--clear-groups",
-        "--no-new-privs", *_NO_CAPABILITIES,
-    )  # fmt: skip
-
-
-def job_prefix(user: JobUser | None, tmp: Path) -> tuple[str, ...]:
-    """Return the words before a command that make it run as `user` with no way back.
-
-    Its files for /tmp go to `tmp`, as `describe_places` has said. No capability is left, in no
-    set, and set-user-ID programs such as sudo give none back.
-    """
-    if user is None:
-        return ()
-    # By their paths: what the job itself finds on its PATH must not take their place.
-    setpriv, unshare = program("setpriv"), program("unshare")
-    return (
-        *_become(user), "--",
-        # Only root mounts, so first it is called that, in a world of its own ...
-        unshare, "--map-root-user", "--mount", "--ipc", "--",
-        "/bin/sh", "-c", _MAKE_PLACES.format(mount=program("mount")), str(_table(tmp)),
-        # ... and then, in a world inside which cannot undo that, by the second user's name.
-        unshare, f"--map-user={user.uid}", f"--map-group={user.gid}", "--keep-caps", "--",
-        setpriv, *_NO_CAPABILITIES, "--",
-    )  # fmt: skip
-
-
-def describe_places(tmp: Path, hidden: Sequence[Path] = ()) -> None:
-    """Write down beside `tmp` what is to be mounted for a job: fstab(5).
-
-    Over the device nodes that it is not to open lies /dev/null.
-    One call of mount for all of them takes a third of the time of one for each.
-    """
-    shown = str(tmp).translate(_ESCAPED)
-    binds = [(shown, place) for place in OWN_PLACES]
-    binds += [(os.devnull, str(node).translate(_ESCAPED)) for node in hidden]
-    text = "".join(f"{source} {place} none bind 0 0\n" for source, place in binds)
-    _table(tmp).write_text(text + _MEMORY_PLACE, encoding="utf-8", errors="surrogateescape")
-
-
-def _table(tmp: Path) -> Path:
-    return tmp.with_name("places")
 
 
 @cache

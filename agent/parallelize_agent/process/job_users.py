@@ -10,11 +10,9 @@ from __future__ import annotations
 import heapq
 import os
 import pwd
-import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from parallelize_core.errors import UsageError
 
@@ -82,12 +80,3 @@ def job_users(environ: Mapping[str, str] = os.environ) -> JobUsers | None:
     """Return the users that this machine is set up for, if it is."""
     name = environ.get(JOB_USER_VARIABLE)
     return JobUsers.named(name) if name else None
-
-
-def can_start(prefix: tuple[str, ...], folder: Path) -> str | None:
-    """Return why a command behind `prefix` could not work in `folder`, or None if it could."""
-    command = [*prefix, "/bin/sh", "-c", 'test -w "$0"', str(folder)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return None
-    return done.stderr.strip()[-300:] or f"{folder} cannot be written to (exit {done.returncode})"

@@ -55,15 +55,25 @@ class ReadOnlyFolder:
     @contextmanager
     def enforced(self) -> Iterator[None]:
         """Let no command that this thread starts meanwhile write to the folder."""
-        with self._lock:
-            if self._is_mounted is None:
-                self._is_mounted = _commands_place.mount_read_only(self.folder)
-        if not self._is_mounted:
+        if not self._mount():
             _respect_modes()
             yield
             return
         with _commands_place.entered():
             yield
+
+    def namespace(self) -> int | None:
+        """Return a descriptor of the mount namespace from which no command can write to the folder.
+
+        None if only modes keep commands from it.
+        """
+        return _commands_place.descriptor if self._mount() else None
+
+    def _mount(self) -> bool:
+        with self._lock:
+            if self._is_mounted is None:
+                self._is_mounted = _commands_place.mount_read_only(self.folder)
+            return self._is_mounted
 
 
 class _CommandsPlace:
@@ -73,6 +83,11 @@ class _CommandsPlace:
         self._lock = threading.Lock()
         self._agents = -1
         self._commands = -1
+
+    @property
+    def descriptor(self) -> int:
+        """What stands for it."""
+        return self._commands
 
     def mount_read_only(self, folder: Path) -> bool:
         """Mount a folder read-only there; answer whether the kernel lets us."""

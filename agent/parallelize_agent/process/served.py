@@ -17,7 +17,7 @@ import os
 import select
 import signal
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -133,10 +133,7 @@ class ServedProcess:
         self.ended = False
         """Whether it was killed and reaped."""
         self._used = 0.0
-        with command.read_only.enforced() if command.read_only else nullcontext():
-            self.child = process_tree.spawn(
-                command.argv, command.folder, command.environ, with_stdin=True
-            )
+        self.child = command.start(with_stdin=True)
 
     def is_sound(self) -> bool:
         """Whether it can be given a job; what it has said without one stays for the job's log."""

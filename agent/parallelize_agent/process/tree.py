@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 _PR_SET_CHILD_SUBREAPER = 36
 """https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html"""
@@ -42,6 +42,9 @@ _ABANDONED_SECONDS = 10
 _commands: dict[int, Child] = {}
 """Commands that somebody waits for, by process number."""
 
+own_programs: set[int] = set()
+"""Children that are neither commands nor orphans."""
+
 _zombies: dict[int, float] = {}
 """Dead children that may be orphans, and since when they are known (monotonic seconds)."""
 
@@ -49,20 +52,17 @@ _zombies: dict[int, float] = {}
 class Child:
     """A command that was started and is not reaped yet; as a context it closes its pipes."""
 
-    def __init__(self, started: subprocess.Popen[bytes]) -> None:
-        assert started.stdout  # noqa: S101 - `spawn` asks for both
-        assert started.stderr  # noqa: S101
-        self._started = started
-        self._pipes = [started.stdout, started.stderr]
-        self.stdin = -1
+    def __init__(
+        self, pid: int, stdout: IO[bytes], stderr: IO[bytes], stdin: IO[bytes] | None
+    ) -> None:
+        self._pipes = [pipe for pipe in (stdout, stderr, stdin) if pipe]
+        self._stdin = stdin
+        self.stdin = stdin.fileno() if stdin else -1
         """Where it reads; -1 if that is nowhere."""
-        if started.stdin:
-            self._pipes.append(started.stdin)
-            self.stdin = started.stdin.fileno()
-        self.pid = started.pid
-        self.stdout = started.stdout.fileno()
-        self.stderr = started.stderr.fileno()
-        self.pidfd = os.pidfd_open(started.pid)
+        self.pid = pid
+        self.stdout = stdout.fileno()
+        self.stderr = stderr.fileno()
+        self.pidfd = os.pidfd_open(pid)
         """It can be read from once the command has ended."""
 
     def __enter__(self) -> Self:
@@ -75,8 +75,8 @@ class Child:
 
     def close_stdin(self) -> None:
         """Let it read no more."""
-        if self._started.stdin:
-            self._started.stdin.close()
+        if self._stdin:
+            self._stdin.close()
             self.stdin = -1
 
     def cpu_seconds(self) -> float:
@@ -105,11 +105,10 @@ class Child:
         The set is that of its largest process, and 0 if that cannot be told.
         """
         _, status, usage = os.wait4(self.pid, 0)
-        self._started.returncode = os.waitstatus_to_exitcode(status)
         # Its number may belong to the next command by now.
         if _commands.get(self.pid) is self:
             del _commands[self.pid]
-        return self._started.returncode, usage.ru_utime + usage.ru_stime, _own_peak(usage)
+        return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, _own_peak(usage)
 
 
 def adopt_orphans() -> None:
@@ -134,11 +133,19 @@ def spawn(
         bufsize=0,
         start_new_session=True,
     )
+    started.returncode = 0  # else it would be waited for there as well
+    assert started.stdout  # noqa: S101 - see above
+    assert started.stderr  # noqa: S101
+    return follow(started.pid, started.stdout, started.stderr, started.stdin)
+
+
+def follow(pid: int, stdout: IO[bytes], stderr: IO[bytes], stdin: IO[bytes] | None = None) -> Child:
+    """Take a child of this process for a command; raise OSError, and end it, if that cannot be."""
     try:
-        child = _commands[started.pid] = Child(started)
+        child = _commands[pid] = Child(pid, stdout, stderr, stdin)
     except OSError:  # no descriptor is free for it
-        started.kill()
-        started.communicate()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         raise
     return child
 
@@ -187,7 +194,7 @@ def _orphan_candidates() -> set[int]:
     children = set(map(int, _list_of_children().split()))
     for pid in _zombies.keys() - children:
         _zombies.pop(pid, None)
-    return children - _commands.keys() if children else children
+    return children - _commands.keys() - own_programs if children else children
 
 
 def _list_of_children() -> bytes:

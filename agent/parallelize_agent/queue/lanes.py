@@ -8,18 +8,20 @@ that refuses, or is gone, is no lane any more, and its jobs stay in the worker's
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import random
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from parallelize_agent.reporting.peers import Peers
+from parallelize_core import manifest
 from parallelize_core.clock import boot_seconds
+from parallelize_core.config import SteadyStart
 from parallelize_core.errors import AccessError, MissingError, ParallelizeError
 from parallelize_core.job import JobMessage
-from parallelize_core.lane import Lane
+from parallelize_core.lane import TAIL_SHARE, Lane
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import part_places, read_cursor
 from parallelize_core.queue import AsyncQueue, QueueCounts
 from parallelize_core.result import Cause
 from parallelize_core.store import Store
@@ -29,9 +31,6 @@ log = structlog.get_logger()
 MAX_INTERRUPTIONS = 2
 """What was interrupted so often needs a machine that is not taken away."""
 
-TAIL_SHARE = 0.01
-"""The last jobs of a run, of all: for those an interruption delays the end of everything."""
-
 TAIL_SECONDS = 30.0
 """How long a look at how many jobs are left, and how many could go to another lane, is believed."""
 
@@ -40,17 +39,24 @@ NONE_LEFT = QueueCounts(0, 0, 0)
 
 @dataclass
 class Tail:
-    """Tells which of the last jobs the workers of the steady lane can begin at once.
+    """Tells which of the last jobs go to the steady lane.
+
+    As many as its workers can begin at once. While it has none, one job for each of the machines
+    that would be started for it, if `start` says so, and if jobs take long enough: what was done
+    here meanwhile would be over before a machine is there.
 
     `waiting` counts the messages of a lane; `total` tells how many jobs were sent, and is asked
-    once there are workers for them.
+    once there are workers for them, or it is near the end. `chance` draws a number from 0 to 1.
     """
 
     peers: Peers
     waiting: Callable[[Lane], Awaitable[QueueCounts]]
     total: Callable[[], Awaitable[int]]
+    start: SteadyStart | None = None
     clock: Callable[[], float] = boot_seconds
+    chance: Callable[[], float] = random.random
     _room: int = 0
+    _share: float = 0.0
     _looked: float | None = None
 
     async def takes(self) -> bool:
@@ -59,22 +65,45 @@ class Tail:
         if self._looked is None or now - self._looked >= TAIL_SECONDS:
             self._looked, self._room = now, 0
             try:
-                self._room = await self._find_room()
+                self._room, self._share = await self._find_room()
             except ParallelizeError as error:
                 # No job is handed back for that: it can be done here as well.
                 log.warning("the end of the run is not looked for", error=str(error))
+        if self._room <= 0 or self.chance() >= self._share:
+            return False
         self._room -= 1
-        return self._room >= 0
+        return True
 
-    async def _find_room(self) -> int:
-        """Return how many jobs the steady workers could begin; 0 before the end of the run."""
-        slots = await self.peers.slots_in(Lane.STEADY)
-        if not slots:
+    async def _find_room(self) -> tuple[int, float]:
+        """Return how many jobs there is room for, and for which share of those that wait here.
+
+        No room before the end of the run.
+        """
+        if slots := await self.peers.slots_in(Lane.STEADY):
+            return await self._room_there(slots)
+        return (await self._room_ahead(self.start), 1.0) if self.start else (0, 0.0)
+
+    async def _room_there(self, slots: int) -> tuple[int, float]:
+        here = await self.waiting(Lane.MAIN)
+        if not await self._is_end(here):
+            return 0, 0.0
+        room = slots - (await self.waiting(Lane.STEADY)).total
+        # All workers look, and all see the same room: each leaves to the others what is theirs.
+        return room, room / max(1, room, here.visible + here.delayed)
+
+    async def _room_ahead(self, start: SteadyStart) -> int:
+        past = await self.peers.past()
+        if not past.ended or past.busy_seconds / past.ended < start.job_seconds:
             return 0
-        left = (await self.waiting(Lane.MAIN)).total
-        if left > TAIL_SHARE * await self.total():
+        here = await self.waiting(Lane.MAIN)
+        # How many were sent takes a request for each part of the manifest, of each worker.
+        is_far = here.total > 2 * TAIL_SHARE * (past.ended + here.total)
+        if is_far or not await self._is_end(here):
             return 0
-        return max(0, slots - (await self.waiting(Lane.STEADY)).total)
+        return start.workers - (await self.waiting(Lane.STEADY)).total
+
+    async def _is_end(self, here: QueueCounts) -> bool:
+        return here.total <= TAIL_SHARE * await self.total()
 
 
 @dataclass
@@ -105,10 +134,12 @@ class Lanes:
             return Lane.STEADY
         return self.own
 
-    def watch_tail(self, peers: Peers, total: Callable[[], Awaitable[int]]) -> None:
+    def watch_tail(
+        self, peers: Peers, total: Callable[[], Awaitable[int]], start: SteadyStart | None
+    ) -> None:
         """Move the last jobs, too, of the `total` that were sent: this worker may be taken away."""
         if self._leads_to_steady():
-            self.tail = Tail(peers, self.count, total)
+            self.tail = Tail(peers, self.count, total, start)
 
     def has(self, lane: Lane) -> bool:
         """Whether the run has such a lane, as far as its queue is known to work."""
@@ -154,9 +185,4 @@ def one_lane(queue: AsyncQueue) -> Lanes:
 
 async def count_sent(store: Store, layout: RunLayout) -> int:
     """Return how many jobs of the run were sent."""
-    return await asyncio.to_thread(_count_sent, store, layout)
-
-
-def _count_sent(store: Store, layout: RunLayout) -> int:
-    numbers: Sequence[int] = [number for number, _ in part_places(store, layout)]
-    return sum(read_cursor(store, layout, number).sent for number in numbers)
+    return await asyncio.to_thread(manifest.count_sent, store, layout)

@@ -26,8 +26,8 @@ from parallelize_agent.reporting.pauser import (
 )
 from parallelize_agent.reporting.peers import Peers
 from parallelize_core.errors import DecodeError, MissingError
-from parallelize_core.halt import FIRST, allowance
 from parallelize_core.layout import RunLayout
+from parallelize_core.pause import FIRST, allowance
 from parallelize_core.result import Attempt
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -22,6 +23,14 @@ ALL_SENT_DONE = "every job that was sent has its result"
 
 MOST_ASKED = 20
 """Workers whose peaks of memory are looked at: they do the same work, and each look costs."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """How many jobs of the run have ended, and how long commands ran in all."""
+
+    ended: int
+    busy_seconds: float
 
 
 class Peers:
@@ -60,6 +69,12 @@ class Peers:
     async def slots_in(self, lane: Lane) -> int:
         """Return how many jobs the living workers of a lane can do at once."""
         return sum([beat.slots async for beat in self.living() if beat.lane is lane])
+
+    async def past(self) -> Past:
+        """Return what all workers tell of the jobs that have ended, those that have left, too."""
+        beats = [beat async for beat in self._all()]
+        ended = sum(beat.done + beat.failed for beat in beats)
+        return Past(ended, sum(beat.busy_seconds for beat in beats))
 
     async def any_other(self, besides: Collection[str] = ()) -> bool:
         """Whether another worker of this lane lives that is none of `besides`."""
@@ -115,9 +130,13 @@ class Peers:
         return ""
 
     async def _others(self) -> AsyncIterator[Heartbeat]:
+        async for beat in self._all():
+            if beat.worker != self._worker:
+                yield beat
+
+    async def _all(self) -> AsyncIterator[Heartbeat]:
         async for item in self._records.list(self._layout.agents.prefix):
-            beat = await self._read(item.key, item.etag)
-            if beat and beat.worker != self._worker:
+            if beat := await self._read(item.key, item.etag):
                 yield beat
 
     def _stays(self, beat: Heartbeat) -> bool:

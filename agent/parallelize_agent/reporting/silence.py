@@ -17,8 +17,8 @@ from parallelize_agent.reporting.pauser import (
     has_room,
     has_unmarked_result,
 )
-from parallelize_core.halt import FIRST
 from parallelize_core.layout import RunLayout
+from parallelize_core.pause import FIRST
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
 

@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from parallelize_core.transport.pool import Origin, Proxy, default_bundle, tls_c
 
 if TYPE_CHECKING:
     from botocore.session import Session
+
 
 _PROBE_KEY = "probe"
 NOT_SENT = "x-parallelize-not-sent"
@@ -175,3 +176,15 @@ def _scope(request: Any) -> tuple[str, str]:
 
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+REGION_VARIABLES = ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""In the order in which they win; boto3 by itself does not look at AWS_REGION."""
+
+
+def region_from(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the region that the environment asks for and the variable that said so."""
+    for name in REGION_VARIABLES:
+        if value := environ.get(name):
+            return value, name
+    return None

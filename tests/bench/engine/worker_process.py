@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ PLAIN_LOOP: Program = (sys.executable, "-m", "tests.bench.engine.plain_loop")
 
 @dataclass(frozen=True)
 class Cpu:
-    """CPU seconds of a process itself, and of its ended children."""
+    """CPU seconds of a process itself, and of its children: ended, or still there."""
 
     own: float
     children: float
@@ -92,9 +92,27 @@ def cpu_of(pid: int) -> Cpu:
     clock = ctypes.c_int()
     if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
         raise ProcessLookupError(pid)
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    children = sum(int(field) / TICKS for field in fields[13:15])
-    return Cpu(time.clock_gettime(clock.value), children)
+    ended = sum(_ticks(pid)[2:])
+    # An agent has a program for as long as it lives that starts others.
+    there = sum(sum(_ticks(child)) for child in _children_of(pid))
+    return Cpu(time.clock_gettime(clock.value), (ended + there) / TICKS)
+
+
+def _ticks(pid: int) -> list[int]:
+    """Return the CPU of a process, and of its ended children, in user and in kernel mode each."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended meanwhile, and is counted the next time
+        return [0] * 4
+    return [int(field) for field in fields[11:15]]
+
+
+def _children_of(pid: int) -> list[int]:
+    numbers = ""
+    for each in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # of a thread that has just ended
+            numbers += each.read_text()
+    return [int(number) for number in numbers.split()]
 
 
 def busy_seconds(core: int | None) -> float:

@@ -3,6 +3,7 @@
     python -m tests.bench.memory [--seeds 3]      in simulated time, by the shipped rule
     python -m tests.bench.memory --lanes          on small machines, with and without a large lane
     python -m tests.bench.memory --real           with real processes, a twentieth of the size
+    python -m tests.bench.memory --real --lanes   the same, with a large machine beside them
 
 Jobs have mapsnap's distribution of memory: median 1.8 GB, p99 5.7 GB, whatever their input. When
 there is no memory left, the kernel ends the largest job. "Best" is the fixed number of slots that
@@ -41,9 +42,17 @@ def main() -> None:
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--lanes", action="store_true")
     parser.add_argument("--jobs", type=int, default=200, help="of the real runs")
+    parser.add_argument("--workers", type=int, default=1, help="machines of the real runs")
+    parser.add_argument("--cpus", type=int, default=16, help="of each of them")
+    parser.add_argument("--memory", type=int, default=32, help="of each, in GB before it is scaled")
+    parser.add_argument("--seconds", type=float, default=8, help="of a job of the real runs")
+    parser.add_argument("--slots", type=int, nargs="+", default=(0, 10, 11, 12, 13),
+                        help="those to compare; 0 is no setting")  # fmt: skip
     options = parser.parse_args()
     if options.real:
-        real.compare(options.jobs)
+        machines = options.workers, options.cpus, options.memory * real.GB
+        fleet = real.Fleet(*machines, lanes=options.lanes, seconds=options.seconds)
+        real.compare(options.jobs, fleet, options.slots)
         return
     if options.lanes:
         show_lanes(options.seeds)

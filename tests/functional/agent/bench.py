@@ -15,7 +15,7 @@ from tests.functional.agent.threaded import Clock, PromptQueue, ThreadedQueue, T
 
 from parallelize_agent.assembly import Assembly, Notice
 from parallelize_agent.gpu.monitor import Monitor
-from parallelize_agent.machine.instance import Instance
+from parallelize_agent.machine.metadata import Instance
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup
 from parallelize_agent.memory.admission import Memory
 from parallelize_agent.memory.peaks import PeakModel

@@ -12,7 +12,7 @@ from tests.functional.agent.faults import Faults, FaultyStore
 from tests.functional.agent.live import at_work
 
 from parallelize_agent.job.checkpointer import SLACK
-from parallelize_core.checkpoint import Checkpoint
+from parallelize_agent.job.checkpoints import Checkpoint
 from parallelize_core.result import Cause
 from parallelize_core.run import Checkpointing, Serve
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.functional.agent.bench import Bench, Gate, memory_of, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, memory_of, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.faults import Faults, FaultyQueue
 from tests.functional.agent.live import at_work
 
 from parallelize_agent.reporting.peers import ALL_DONE
+from parallelize_core.config import SteadyStart
 from parallelize_core.errors import MissingError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.lane import Lane
@@ -189,6 +190,35 @@ def test_the_last_per_cent_goes_to_steady_workers_with_free_slots(
         until(lambda: not bench.waiting())
         worker.leave()
     assert len(bench.waiting_in(Lane.STEADY)) == moved
+
+
+def last_of_long_jobs(make: MakeBench, start: SteadyStart | None) -> Bench:
+    """A run whose jobs take an hour each, and only the last of 200 is left."""
+    bench = make("true", lanes=BOTH, config=SWIFT.model_copy(update={"steady_start": start}))
+    bench.add({f"{n}": b"" for n in range(200)}, send=False)
+    for n in range(199):
+        bench.store.put(bench.layout.result(f"{n}"), b"{}")
+    bench.queue.send([bench.message("199").encode()])
+    left = Heartbeat(
+        worker="w0", state=WorkerState.LEFT, started=0, seen=0, interval_seconds=60, done=199,
+        busy_seconds=199 * 3600,
+    )  # fmt: skip
+    bench.store.put(bench.layout.heartbeat("w0"), left.encode())
+    return bench
+
+
+def test_the_last_of_long_jobs_waits_for_a_steady_machine_that_is_started(make: MakeBench) -> None:
+    bench = last_of_long_jobs(make, SteadyStart(workers=1, job_seconds=600))
+    assert "another lane (steady)" in bench.worker("w1", market="spot").run().reason
+    assert [job.key for job in bench.waiting_in(Lane.STEADY)] == ["199"]
+    assert bench.worker("w2", lane=Lane.STEADY).run().reason == ALL_DONE
+    assert bench.result("199").worker == "w2"
+
+
+def test_the_last_of_long_jobs_waits_for_no_machine_that_nobody_starts(make: MakeBench) -> None:
+    bench = last_of_long_jobs(make, None)
+    assert bench.worker("w1", market="spot").run().reason == ALL_DONE
+    assert bench.result("199").worker == "w1"
 
 
 def test_the_last_per_cent_is_done_here_without_steady_workers(make: MakeBench) -> None:

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from tenacity import wait_none
 
 from parallelize_agent.machine import metadata as module
-from parallelize_agent.machine.instance import read_instance
-from parallelize_agent.machine.metadata import Metadata
+from parallelize_agent.machine.metadata import Metadata, read_instance
 from parallelize_agent.machine.notices import Notice, NoticeWatch, _spot_notice, read_notice
 from parallelize_core.errors import ServiceError
 

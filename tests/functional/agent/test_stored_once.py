@@ -12,7 +12,7 @@ from tests.functional.agent.bench import SWIFT, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.live import at_work
 
-from parallelize_agent.job.environment_files import FileSite
+from parallelize_agent.job.environment import FileSite
 from parallelize_core import contents
 from parallelize_core.contents import Contents
 from parallelize_core.errors import DecodeError, ServiceError, UsageError

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from dataclasses import replace
 
 import pytest
 from tests.functional.client.conftest import Project
 
+from parallelize.context import open_context
 from parallelize.fleet import instances
+from parallelize.lanes import LOCAL_JOB_SECONDS
 from parallelize.operations.crew import LOOKS_ALONE, Judge, billed, launch_missing
 from parallelize.operations.status import make_reader
+from parallelize.options import Common
 from parallelize.runs.status import status_of
+from parallelize_core.config import AgentConfig, SteadyStart
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage
 from parallelize_core.lane import Lane
@@ -113,6 +118,35 @@ def steady(project: Project) -> Project:
 def test_workers_of_a_lane_are_started_once_when_jobs_wait_in_it(steady: Project) -> None:
     assert look(steady, Judge(steady.context)) == [False] * LOOKS_ALONE
     assert [machine.lane for machine in billed(steady.context)] == [Lane.STEADY]
+
+
+def test_workers_that_run_launches_are_told_that_steady_ones_are_started(steady: Project) -> None:
+    beat(steady, "w-1", WorkerState.LEFT)
+    assert started(steady) == 1
+    assert told_steady_start(steady) == SteadyStart(workers=1, job_seconds=LOCAL_JOB_SECONDS)
+
+
+def test_workers_that_nobody_watches_are_not_told_so(steady: Project) -> None:
+    assert steady.call("launch", "1", "--force") == 0
+    assert told_steady_start(steady) is None
+
+
+def told_steady_start(project: Project) -> SteadyStart | None:
+    """Return what the first of the run's machines is told of the steady lane."""
+    (machine, *_) = billed(project.context)
+    answer = project.context.client("ec2").describe_instance_attribute(
+        InstanceId=machine.id, Attribute="userData"
+    )
+    text = base64.b64decode(answer["UserData"]["Value"]).decode()
+    return AgentConfig.decode(text, "user data").steady_start
+
+
+def test_the_number_of_workers_on_the_command_line_is_none_of_a_lane(steady: Project) -> None:
+    context = open_context(Common(), {"workers.count": 2})
+    message = JobMessage(run=steady.run, key="b.txt", size=1)
+    context.queues.of(Lane.STEADY).send([message.encode()])
+    assert look(steady, Judge(context)) == [False] * LOOKS_ALONE
+    assert [machine.lane for machine in billed(context)] == [Lane.STEADY]
 
 
 def test_a_lane_whose_workers_cannot_be_started_ends_no_run(steady: Project) -> None:

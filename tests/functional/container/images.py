@@ -14,8 +14,6 @@ import socket
 import subprocess
 import tarfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,9 +30,13 @@ LOGIN = ("somebody", "a-password")
 HASHED_LOGIN = "somebody:$2b$05$B6p7Xiq0MSmzHIISHKn0mOGrjw/M60LAlyCioGtPwi/cGav4CArwK\n"
 """The same as htpasswd (bcrypt) has it."""
 
-TOOLS = ("skopeo", "docker-registry", "umoci")
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+"""How what is compressed so begins."""
+
+TOOLS = ("skopeo", "docker-registry", "umoci", "openssl")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's job")
+needs_zstd = pytest.mark.skipif(not shutil.which("zstd"), reason="this machine has no zstd")
 needs_registry = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in TOOLS),
     reason="tests/install-packages.sh was not run",
@@ -88,6 +90,18 @@ def programs(*names: str) -> list[tuple[tarfile.TarInfo, bytes]]:
     return [entry(name, path.read_bytes(), mode=0o755) for name, path in files.items()]
 
 
+def zstd(content: bytes, *words: str) -> bytes:
+    """Compress something; `words` are options of the program."""
+    command = ("zstd", "--quiet", "--stdout", *words)
+    return subprocess.run(command, input=content, capture_output=True, check=True).stdout
+
+
+def _unpacked(content: bytes) -> bytes:
+    if content[:2] == GZIP:
+        return gzip.decompress(content)
+    return zstd(content, "--decompress") if content[:4] == ZSTD else content
+
+
 @dataclass(frozen=True)
 class Made:
     """An image as an OCI layout in a folder, and its digest."""
@@ -119,7 +133,7 @@ def make_image(
         (blobs / name).write_bytes(content)
         return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(content)}
 
-    plain = [gzip.decompress(one) if one[:2] == b"\x1f\x8b" else one for one in layers]
+    plain = [_unpacked(one) for one in layers]
     told = {
         "architecture": architecture,
         "os": "linux",
@@ -134,7 +148,10 @@ def make_image(
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": put(json.dumps(told).encode(), "application/vnd.oci.image.config.v1+json"),
-        "layers": [put(one, tar + "+gzip" * (one[:2] == b"\x1f\x8b")) for one in layers],
+        "layers": [
+            put(one, tar + "+gzip" * (one[:2] == GZIP) + "+zstd" * (one[:4] == ZSTD))
+            for one in layers
+        ],
     }
     described = put(json.dumps(manifest).encode(), manifest["mediaType"])  # type: ignore[arg-type]
     index = {"schemaVersion": 2, "manifests": [described]}
@@ -188,25 +205,60 @@ class Registry:
         return [line for line in self.log.read_text().splitlines() if word in line]
 
 
-@contextmanager
-def serve_registry(
-    folder: Path, *, private: bool = False, at: str | None = None
-) -> Iterator[Registry]:
-    """Start a registry that keeps everything below `folder`, at a free port or where one was."""
-    folder.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Certificate:
+    """What a server shows; nobody trusts it who does not have its file."""
+
+    file: Path
+    key: Path
+
+
+def make_certificate(folder: Path, name: str) -> Certificate:
+    """Make the certificate of a server, by its `name` as openssl wants it, such as IP:127.0.0.1."""
+    made = Certificate(folder / "tls.crt", folder / "tls.key")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=registry of the tests", "-keyout", made.key,
+         "-out", made.file, "-addext", f"subjectAltName={name}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return made
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = int(at.rpartition(":")[2]) if at else probe.getsockname()[1]
-    auth = ""
-    if private:
-        passwords = folder / "htpasswd"
-        passwords.write_text(HASHED_LOGIN)
-        auth = f"auth: {{htpasswd: {{realm: test, path: {passwords}}}}}\n"
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def serve_registry(
+    folder: Path,
+    *,
+    passwords: str = "",
+    at: str | None = None,
+    certificate: Certificate | None = None,
+) -> Iterator[Registry]:
+    """Start a registry that keeps everything below `folder`, at a free port or where it is said.
+
+    It wants one of the logins in `passwords`, if there are any, which are as htpasswd has them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    address = at or f"127.0.0.1:{free_port()}"
+    auth = tls = ""
+    if passwords:
+        logins = folder / "htpasswd"
+        logins.write_text(passwords)
+        auth = f"auth: {{htpasswd: {{realm: test, path: {logins}}}}}\n"
+    if certificate:
+        tls = f", tls: {{certificate: {certificate.file}, key: {certificate.key}}}"
     settings = folder / "config.yml"
     settings.write_text(
         "version: 0.1\n"
         f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n{auth}"
+        f"http: {{addr: '{address}'{tls}}}\n{auth}"
     )
     log = folder / "log"
     with log.open("wb") as file:
@@ -215,20 +267,19 @@ def serve_registry(
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
         )  # fmt: skip
     try:
-        _await(port)
-        yield Registry(f"127.0.0.1:{port}", log, LOGIN if private else None)
+        _await(address)
+        yield Registry(address, log, LOGIN if passwords == HASHED_LOGIN else None)
     finally:
         server.terminate()
         server.wait()
 
 
-def _await(port: int) -> None:
+def _await(address: str) -> None:
+    host, _, port = address.rpartition(":")
     deadline = time.monotonic() + 20
     while True:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=2).close()
-        except urllib.error.HTTPError:
-            return  # it asks for a login
+            socket.create_connection((host, int(port)), timeout=2).close()
         except OSError:
             assert time.monotonic() < deadline, "the registry does not answer"
             time.sleep(0.02)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.process import isolation
 from parallelize_agent.process.isolation import Shared
 from parallelize_agent.process.job_users import JobUsers
+from parallelize_agent.process.world import COMMANDS, Start, World
 from parallelize_core.container_image import Image
 from parallelize_core.errors import ServiceError, SetupError
 from parallelize_core.testing import InMemoryStore
@@ -182,10 +182,10 @@ def test_a_job_in_a_container_is_its_own_user_and_reaches_no_other_job(
     shared = Shared((space.root,))
     words = isolation.prefix(mine.user, mine.tmp, container, shared)
     script = f"id -u; cat secret; cat {other.scratch}/secret; ls {space.root}; echo >/bin/sh; :"
-    done = subprocess.run(
-        [*words, "sh", "-c", script], cwd=mine.scratch, env={}, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    assert done.stdout == f"{mine.user.uid}\nmine"
-    assert done.stderr.count("Permission denied") == 2
-    assert done.stderr.count("Read-only file system") == 1
+    start = Start((*words, "sh", "-c", script), mine.scratch, {}, World(mine.user))
+    with COMMANDS.start(start) as child:
+        assert child.reap()[0] == 0
+        assert os.read(child.stdout, 1000).decode() == f"{mine.user.uid}\nmine"
+        stderr = os.read(child.stderr, 10_000)
+    assert stderr.count(b"Permission denied") == 2
+    assert stderr.count(b"Read-only file system") == 1

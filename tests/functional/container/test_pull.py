@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.functional.container.images import (
+    HASHED_LOGIN,
     LOGIN,
     Made,
     Registry,
@@ -261,7 +262,7 @@ def test_without_skopeo_it_is_said_what_to_install(
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with serve_registry(tmp_path_factory.mktemp("private"), private=True) as made:
+    with serve_registry(tmp_path_factory.mktemp("private"), passwords=HASHED_LOGIN) as made:
         yield made
 
 

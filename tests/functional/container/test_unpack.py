@@ -20,11 +20,13 @@ from tests.functional.container.images import (
     layer,
     link,
     needs_root,
+    needs_zstd,
+    zstd,
 )
 
 from parallelize_agent.container import unpack
-from parallelize_agent.process import isolation
 from parallelize_agent.process.job_users import JobUsers
+from parallelize_agent.process.world import COMMANDS, Start, World
 
 Unpack = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -206,10 +208,69 @@ def test_a_size_below_nothing_does_not_make_room(root: Path, unpacked: Unpack) -
     "content",
     [b"", b"no archive", gzip.compress(b"no archive"), layer(entry("a", b"x" * 5000))[:-40],
      b"\x28\xb5\x2f\xfd" + bytes(100)],
-    ids=["empty", "garbage", "packed garbage", "broken off", "zstd"],
+    ids=["empty", "garbage", "packed garbage", "broken off", "begins as zstd"],
 )  # fmt: skip
 def test_a_layer_that_is_none_is_refused(unpacked: Unpack, content: bytes) -> None:
     refused(unpacked(content))
+
+
+@needs_zstd
+@pytest.mark.parametrize("flags", [["-3"], ["-19", "--long=27"], ["--fast=5", "--no-check"]])
+def test_a_layer_compressed_with_zstd_is_unpacked(
+    root: Path, unpacked: Unpack, flags: list[str]
+) -> None:
+    content = os.urandom(3 * 10**6) + bytes(10**6)
+    packed = zstd(layer(folder("d"), entry("d/a", content), compressed=False), *flags)
+    unpacked(layer(entry("b", b"y")), packed, layer(entry("c", b"z"))).check_returncode()
+    assert (root / "d/a").read_bytes() == content
+    assert names(root) == {"d", "d/a", "b", "c"}
+
+
+@needs_zstd
+def test_several_frames_of_zstd_with_some_to_be_skipped_are_one_layer(
+    root: Path, unpacked: Unpack
+) -> None:
+    """As `zstd:chunked` and pzstd write it."""
+    whole = layer(entry("a", b"x" * 5000), compressed=False)
+    skipped = b"\x50\x2a\x4d\x18" + (7).to_bytes(4, "little") + b"ignored"
+    unpacked(skipped + zstd(whole[:700]) + skipped + zstd(whole[700:]) + skipped).check_returncode()
+    assert (root / "a").read_bytes() == b"x" * 5000
+
+
+@needs_zstd
+def test_a_layer_of_zstd_that_breaks_off_anywhere_is_refused(unpacked: Unpack) -> None:
+    packed = zstd(layer(entry("a", os.urandom(300_000)), compressed=False))
+    for length in (5, 17, 1000, len(packed) // 2, len(packed) - 20, len(packed) - 5):
+        assert "Traceback" not in refused(unpacked(packed[:length])), length
+
+
+@needs_zstd
+def test_a_layer_of_zstd_that_was_changed_is_refused(unpacked: Unpack) -> None:
+    packed = bytearray(zstd(layer(entry("a", os.urandom(300_000)), compressed=False)))
+    packed[-1] ^= 1
+    assert "checksum" in refused(unpacked(bytes(packed)))
+
+
+@needs_zstd
+def test_a_bomb_of_zstd_is_refused_before_it_fills_the_disk(root: Path, unpacked: Unpack) -> None:
+    packed = zstd(layer(entry("a", bytes(10**9)), compressed=False))
+    assert len(packed) < 10**5
+    assert "more than the 1,000,000 bytes" in refused(unpacked(packed, max_bytes=10**6))
+    assert names(root) == set()
+
+
+@needs_zstd
+def test_a_header_in_zstd_that_wants_all_memory_is_refused(unpacked: Unpack) -> None:
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.type, info.size = tarfile.XHDTYPE, 2 * unpack.MEMORY_BYTES
+    assert "memory" in refused(unpacked(zstd(info.tobuf(tarfile.GNU_FORMAT) + bytes(info.size))))
+
+
+@needs_zstd
+def test_a_layer_of_zstd_that_wants_all_memory_is_refused(unpacked: Unpack) -> None:
+    content = layer(entry("a", os.urandom(10**5)), compressed=False) + bytes(2**28)
+    packed = zstd(content, "--long=31")
+    assert "too much memory" in refused(unpacked(packed))
 
 
 def test_a_layer_whose_last_block_is_not_filled_is_whole(root: Path, unpacked: Unpack) -> None:
@@ -258,7 +319,9 @@ def test_it_is_done_with_the_rights_of_a_job(machine: Path) -> None:
         (machine / name).mkdir()
         os.chown(machine / name, user.number, user.number)
     words = [unpack.__file__, f"{machine}/root", "1000", "10", WORK, f"{machine}/layer"]
-    isolation.describe_places(machine / "tmp")
-    prefix = isolation.job_prefix(user, machine / "tmp")
-    subprocess.run([*prefix, sys.executable, "-I", "-S", *words], check=True, cwd=machine)
+    start = Start(
+        (sys.executable, "-I", "-S", *words), machine, {}, World.of_job(user, machine / "tmp")
+    )
+    with COMMANDS.start(start) as child:
+        assert child.reap()[0] == 0
     assert (machine / "root" / "a").stat().st_uid == user.number

@@ -16,11 +16,15 @@ from tests.functional.container.images import (
     Registry,
     entry,
     folder,
+    layer,
     link,
     make_image,
     needs_registry,
+    needs_zstd,
+    programs,
     serve_registry,
     shell_image,
+    zstd,
 )
 
 from parallelize_core.errors import SetupError, UnavailableError
@@ -59,6 +63,16 @@ def test_the_result_has_the_digest_of_the_image(make: MakeBench, shell: Made) ->
     result = bench.result("x")
     assert result.image == shell.digest
     assert result.environment == f"{bench.environment.identity}+{shell.digest}"
+
+
+@needs_zstd
+def test_an_image_whose_layers_are_compressed_with_zstd_serves_as_well(
+    make: MakeBench, tmp_path: Path
+) -> None:
+    layers = [zstd(layer(*programs("sh"), compressed=False)), layer(entry("over", b"gzip"))]
+    bench = make("[ -e /over ]", made=make_image(tmp_path / "image", layers))
+    bench.run()
+    assert bench.result("x").status == "succeeded", log(bench)
 
 
 def test_the_variables_of_the_image_count_and_those_of_the_job_come_first(

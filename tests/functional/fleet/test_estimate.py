@@ -1,11 +1,14 @@
 """What `estimate` may start, and what it leaves alone, against moto."""
 
+import json
 import threading
 
 import pytest
 from tests.functional.fleet.conftest import BUCKET
 
 from parallelize_core.heartbeat import Heartbeat, WorkerState
+from parallelize_core.job import JobMessage
+from parallelize_core.lane import EXTRA, Lane
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
 from parallelize_core.pause import pause
@@ -63,6 +66,38 @@ def test_one_machine_of_its_own_is_started_beside_a_persistent_fleet(
     assert prepared.group("scans") is None
     [machine] = prepared.machines("scans")
     assert machine["InstanceLifecycle"] == "spot"
+
+
+def test_what_the_sample_needs_of_other_machines_is_told(account, parallelize, tmp_path):
+    """One job of the sample is moved by the worker, and waits in the large lane."""
+    (tmp_path / "parallelize.toml").write_text(
+        '[workers.large]\ntypes = ["r7i.4xlarge"]\n[workers.steady]\n'
+    )
+    queues = account.prepare("scans", sent=False, lanes=EXTRA)
+    over = threading.Event()
+
+    def work():
+        while not over.wait(0.05):
+            if waiting(account) == 4:
+                account.finish("scans")
+                queues.of(Lane.LARGE).send([JobMessage(run="scans", key="9.txt", size=1).encode()])
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    code, out, err = parallelize(*ESTIMATE, "--json")
+    over.set()
+    thread.join()
+    assert code == 0, err
+    large, steady = json.loads(out)["lanes"]
+    assert (large["lane"], large["moved"], steady["moved"]) == ("large", 1, 0)
+    assert large["hourly_usd"] > 0
+    assert large["files"]["high"] > large["files"]["low"] > 0
+    assert [lane_of(machine) for machine in account.machines("scans")] == [None], "of no lane"
+
+
+def lane_of(machine):
+    return {tag["Key"]: tag["Value"] for tag in machine["Tags"]}.get("parallelize:lane")
 
 
 def refused(prepared, parallelize):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from parallelize_agent.machine.instance import Instance, identify
+from parallelize_agent.machine.metadata import Instance, identify
 from parallelize_agent.machine.notices import read_notice
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import WorkerState

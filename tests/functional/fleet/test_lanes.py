@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.functional.fleet.conftest import BUCKET
 
-from parallelize_core.config import AgentConfig
+from parallelize.lanes import STEADY_JOB_SECONDS
+from parallelize_core.config import AgentConfig, SteadyStart
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage
 from parallelize_core.lane import EXTRA, Lane
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Cursor
 from parallelize_core.names import Names
 from parallelize_core.queue import Queue
 
@@ -130,6 +134,46 @@ def test_a_group_of_a_lane_follows_that_lanes_queue_from_zero(account, lanes, ca
         for dimension in metric.get("MetricStat", {}).get("Metric", {}).get("Dimensions", ())
     }
     assert watched == {LARGE.queue, LARGE.group}
+
+
+def test_with_a_group_that_follows_the_queue_each_lane_has_one_from_zero(account, lanes, call):
+    words = ("launch", "3", "--fleet", "persistent", "--autoscale")
+    assert "lanes    large, steady: a group for each" in call(*words, "--dry-run")[2]
+    code, out, said = call(*words)
+    names = [Names("scans").of_lane(lane).group for lane in Lane]
+    assert (code, out.split()) == (0, names), said
+    groups = account.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    sizes = {
+        one["AutoScalingGroupName"]: (one["DesiredCapacity"], one["MaxSize"]) for one in groups
+    }
+    assert sizes == dict(zip(names, [(1, 3), (0, 1), (0, 2)], strict=True))
+
+
+def test_workers_beside_a_group_that_follows_the_steady_lane_are_told_of_it(lanes, call):
+    words = ("launch", "--fleet", "persistent", "--autoscale", "--print-config")
+    config = AgentConfig.decode(call(*words)[1], "stdout")
+    assert config.steady_start == SteadyStart(workers=2, job_seconds=STEADY_JOB_SECONDS)
+    plain = AgentConfig.decode(call("launch", "--print-config")[1], "stdout")
+    assert plain.steady_start is None
+
+
+def test_a_lane_that_can_have_no_group_holds_up_no_other(account, lanes, call, tmp_path: Path):
+    (tmp_path / "parallelize.toml").write_text(SETTINGS.replace("r7i.4xlarge", "r7i.none"))
+    code, out, said = call("launch", "3", "--fleet", "persistent", "--autoscale")
+    assert (code, len(out.split())) == (0, 2)
+    assert "no workers for the large lane" in said
+
+
+def test_steady_workers_can_be_launched_for_the_last_jobs_of_the_run(account, lanes, call):
+    layout = RunLayout(Location(BUCKET), "scans")
+    account.store.put(layout.cursor(0), Cursor(sent=100).model_dump_json().encode())
+    queue = lanes[Lane.MAIN]
+    queue.delete([message.receipt for message in queue.receive(8, 0, 60)])
+    _, _, said = call("launch", "1", "--lane", "steady")
+    assert "no job waits in the steady lane" in said
+    queue.delete([message.receipt for message in queue.receive(1, 0, 60)])
+    assert call("launch", "1", "--lane", "steady")[0] == 0
+    assert [lane_of(machine) for machine in account.machines("scans")] == ["steady"]
 
 
 def test_kill_ends_all_lanes_with_their_groups_and_alarms(account, lanes, call):

@@ -18,7 +18,7 @@ from tests.functional.fleet.iam import actions, allows, deploy, unused
 
 from parallelize_agent import services
 from parallelize_agent.assembly import Assembly
-from parallelize_agent.machine.instance import Instance
+from parallelize_agent.machine.metadata import Instance
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.charges import RequestCounts
 from parallelize_core.clients import Clients, make_session

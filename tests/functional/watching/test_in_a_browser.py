@@ -13,8 +13,8 @@ from tests.unit.watching.report_scene import at, report_on
 from tests.unit.watching.scene import Scene
 from tests.unit.watching.test_report_page import HOSTILE, busy_report
 
-from parallelize.report.drawing import show_seconds
 from parallelize.report.page import render
+from parallelize.report.svg import show_seconds
 from parallelize.units import show_size
 
 pytestmark = needs_a_browser()

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import boto3
 from moto.backends import get_backend
+from tests.functional.container.images import make_certificate, serve_registry, shell_image
+from tests.image.harness.machine import Boot, wait_for_power_off
 from tests.image.harness.network import HOST, METADATA
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -33,7 +36,7 @@ from parallelize_core.result import Result
 from parallelize_core.run import Environment, Limits, Run, Setup
 from parallelize_core.store import Store
 
-PORT = 4566
+PORT, REGISTRY_PORT = 4566, 5000
 ENDPOINT = f"http://{HOST}:{PORT}"
 REGION = "eu-west-1"
 BUCKET = "bench"
@@ -210,3 +213,44 @@ def _forget_everything() -> None:
 class _Quiet(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """Say nothing: an agent asks all the time."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A run whose image a booted machine had to pull, by its digest, and how it ended."""
+
+    digest: str
+    fetched: int
+    """How often its largest part was asked for."""
+    results: dict[str, Result]
+
+    def check(self) -> None:
+        """All jobs ran in the image, which was pulled once."""
+        results = self.results.values()
+        assert {result.status for result in results} == {"succeeded"}, self
+        assert {result.image for result in results} == {self.digest}
+        assert all("blue" in result.log for result in results), self
+        assert self.fetched == 1
+
+
+def pull_there(boot: Boot, services: Bench, folder: Path, seconds: float, **more: Any) -> Pulled:
+    """Have a machine do jobs in an image from a registry on its network, which it has to trust.
+
+    Root puts the registry's certificate where skopeo looks for it, as `workers.root_setup` does it.
+    """
+    certificate = make_certificate(folder, f"IP:{HOST}")
+    with serve_registry(
+        folder / "registry", at=f"{HOST}:{REGISTRY_PORT}", certificate=certificate
+    ) as registry:
+        made = shell_image(folder / "image", env=["COLOUR=blue"])
+        image = registry.image(made, "lab/shell")
+        place = f"/etc/containers/certs.d/{registry.host}"
+        trust = f"mkdir -p {place}\ncat >{place}/ca.crt <<'.'\n{certificate.file.read_text()}.\n"
+        layout = services.start_run(
+            "pulled", ("sh", "-c", "echo $COLOUR"), inputs=3, image=image,
+            root_setup=f"#!/bin/sh -e\n{trust}", **more,
+        )  # fmt: skip
+        wait_for_power_off(boot(), seconds)
+        (largest, *_) = sorted(made.manifest["layers"], key=lambda one: -one["size"])
+        fetched = [line for line in registry.lines('"GET /v2') if largest["digest"] in line]
+        return Pulled(made.digest, len(fetched), services.results(layout))

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.agent.workers import LAYOUT, Scene
 
 from parallelize_agent.job import fault
-from parallelize_core.halt import FIRST
+from parallelize_core.pause import FIRST
 from parallelize_core.result import Cause
 from parallelize_core.run import Limits
 from parallelize_core.store import ObjectInfo

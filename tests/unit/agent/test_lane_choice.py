@@ -9,6 +9,7 @@ import pytest
 
 from parallelize_agent.queue.lanes import Lanes, Tail
 from parallelize_agent.reporting.peers import Peers
+from parallelize_core.config import SteadyStart
 from parallelize_core.errors import UnavailableError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage
@@ -67,6 +68,10 @@ class End:
     now: float = 0.0
     asked: list[str] = field(default_factory=list)
     broken: bool = False
+    start: SteadyStart | None = None
+    job_seconds: float = 0.0
+    ended: int = 980
+    drawn: float = 0.0
 
     def __post_init__(self) -> None:
         store = InMemoryStore()
@@ -74,9 +79,17 @@ class End:
             worker="s", state=WorkerState.IDLE, started=0, seen=0, interval_seconds=30,
             slots=self.slots, lane=Lane.STEADY,
         )  # fmt: skip
-        store.put(LAYOUT.heartbeat("s"), beat.encode())
+        if self.slots:
+            store.put(LAYOUT.heartbeat("s"), beat.encode())
+        own = Heartbeat(
+            worker="w", state=WorkerState.BUSY, started=0, seen=0, interval_seconds=30, slots=2,
+            done=self.ended, busy_seconds=self.ended * self.job_seconds,
+        )  # fmt: skip
+        store.put(LAYOUT.heartbeat("w"), own.encode())
         peers = Peers(AsyncInMemoryStore(store), LAYOUT, "w", lambda: 0.0)
-        self.tail = Tail(peers, self._count, self._total, lambda: self.now)
+        self.tail = Tail(
+            peers, self._count, self._total, self.start, lambda: self.now, lambda: self.drawn
+        )
 
     async def _count(self, lane: Lane) -> QueueCounts:
         self.asked.append(lane)
@@ -86,6 +99,9 @@ class End:
 
     async def _total(self) -> int:
         return 1000
+
+    async def refuse(self) -> int:
+        raise AssertionError("the jobs that were sent are counted")
 
     def take(self, times: int) -> int:
         """Return how many of the jobs go to the steady lane."""
@@ -110,6 +126,45 @@ def test_what_waits_there_already_takes_its_slots() -> None:
 def test_without_a_steady_worker_nothing_is_moved_nor_counted() -> None:
     end = End(10, slots=0)
     assert (end.take(9), end.asked) == (0, [])
+
+
+@pytest.mark.parametrize(("drawn", "moved"), [(0.39, 1), (0.4, 0)])
+def test_each_worker_leaves_the_share_of_the_others(drawn: float, moved: int) -> None:
+    assert End(10, slots=4, drawn=drawn).take(1) == moved
+
+
+def test_what_comes_back_last_goes_there_whatever_is_drawn() -> None:
+    assert End(0, slots=4, drawn=0.99).take(1) == 1
+
+
+@pytest.mark.parametrize(("seconds", "moved"), [(599, 0), (600, 2)])
+def test_a_machine_is_waited_for_if_one_is_started_and_jobs_take_long(
+    seconds: float, moved: int
+) -> None:
+    start = SteadyStart(workers=2, job_seconds=600)
+    assert End(10, slots=0, job_seconds=seconds, start=start).take(9) == moved
+
+
+def test_no_more_wait_for_a_machine_than_are_started() -> None:
+    start = SteadyStart(workers=2, job_seconds=600)
+    assert End(10, slots=0, waiting=2, job_seconds=600, start=start).take(9) == 0
+    assert End(11, slots=0, job_seconds=600, start=start).take(9) == 0, "it is not the end yet"
+
+
+def test_jobs_are_not_counted_while_many_are_left() -> None:
+    """Each worker would ask for each part of the manifest, all the time."""
+    end = End(30, slots=0, job_seconds=600, start=SteadyStart(workers=2, job_seconds=600))
+    end.tail.total = end.refuse
+    assert end.take(9) == 0
+
+
+def test_nothing_is_asked_of_queues_while_jobs_are_short() -> None:
+    end = End(10, slots=0, job_seconds=599, start=SteadyStart(workers=2, job_seconds=600))
+    assert (end.take(9), end.asked) == (0, [])
+
+
+def test_nothing_waits_for_a_machine_that_nobody_starts() -> None:
+    assert End(10, slots=0, job_seconds=10_000).take(9) == 0
 
 
 def test_a_look_that_fails_moves_nothing_and_breaks_nothing() -> None:

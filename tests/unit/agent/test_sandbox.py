@@ -7,7 +7,7 @@ import pwd
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from parallelize_agent.process.job_users import (
     JobUsers,
     job_users,
 )
+from parallelize_agent.process.tree import Child
+from parallelize_agent.process.world import COMMANDS, Start, World
 from parallelize_core.errors import UsageError
 
 ACCOUNT = "daemon"  # every Debian has this user, with a group of the same name
@@ -67,10 +69,28 @@ def job(space: ScratchSpace) -> JobFolder:
     return folder
 
 
-def run(job: JobFolder, script: str) -> subprocess.CompletedProcess[str]:
+def begin(job: JobFolder, *words: str, hidden: Sequence[Path] = (), **environ: str) -> Child:
+    """Start a command as a job."""
+    assert job.user
+    world = World.of_job(job.user, job.tmp, hidden)
+    variables = {"PATH": os.environ["PATH"], **environ}
+    return COMMANDS.start(Start(words, job.scratch, variables, world))
+
+
+def run(
+    job: JobFolder, script: str, hidden: Sequence[Path] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run a shell script as a job."""
-    command = [*sandbox.job_prefix(job.user, job.tmp), "sh", "-c", script]
-    return subprocess.run(command, cwd=job.scratch, capture_output=True, text=True, check=False)
+    with begin(job, "sh", "-c", script, hidden=hidden) as child:
+        stdout, stderr = (said(child, stream) for stream in (child.stdout, child.stderr))
+        code, _, _ = child.reap()
+    return subprocess.CompletedProcess(script, code, stdout, stderr)
+
+
+def said(child: Child, stream: int) -> str:
+    """Return what a command says on a stream until it closes that."""
+    pieces = iter(lambda: os.read(stream, 65536), b"")
+    return b"".join(pieces).decode()
 
 
 @needs_root
@@ -96,22 +116,14 @@ def test_a_device_that_is_hidden_from_a_job_opens_as_one_that_has_nothing(
         node.write_text("a GPU")
         node.chmod(0o666)
     job = made(space, "input.txt")
-    space.furnish(job, None, [others])
-    done = run(job, f"cat {own}; echo; cat {others}; umount {others} 2>/dev/null; cat {others}")
+    space.furnish(job, None)
+    script = f"cat {own}; echo; cat {others}; umount {others} 2>/dev/null; cat {others}"
+    done = run(job, script, [others])
     assert (done.stdout, done.stderr) == ("a GPU\n", "")
 
 
-def test_without_a_second_user_nothing_is_put_before_the_command(tmp_path: Path) -> None:
-    assert sandbox.job_prefix(None, tmp_path) == ()
-
-
-def test_no_program_of_a_jobs_own_path_takes_part_in_keeping_it_apart(tmp_path: Path) -> None:
-    words = sandbox.job_prefix(JobUser(70000, 999, 999), tmp_path)
-    programs = [word for word in words if word.rpartition("/")[2] in {"setpriv", "unshare"}]
-    assert len(programs) == 4
-    assert all(word.startswith("/") for word in programs)
-    (script,) = [word for word in words if "mount --all" in word]
-    assert "/mount --all" in script
+def test_without_a_second_user_a_command_has_no_world_of_its_own(tmp_path: Path) -> None:
+    assert sandbox.world_of(None, tmp_path, None) is None
 
 
 @needs_root
@@ -159,15 +171,11 @@ def test_a_command_ends_as_it_would_without_all_this(job: JobFolder) -> None:
 @needs_root
 def test_a_command_that_is_asked_to_end_can_still_tidy_up(job: JobFolder) -> None:
     script = 'trap "echo tidied; exit 9" TERM; echo ready; sleep 60 & wait'
-    command = [*sandbox.job_prefix(job.user, job.tmp), "sh", "-c", script]
-    with subprocess.Popen(
-        command, cwd=job.scratch, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as started:
-        assert started.stdout
-        assert started.stdout.readline() == "ready\n"
-        os.killpg(started.pid, signal.SIGTERM)
-        assert started.stdout.readline() == "tidied\n"
-    assert started.returncode == 9
+    with begin(job, "sh", "-c", script) as child:
+        assert os.read(child.stdout, 100) == b"ready\n"
+        child.signal_group(signal.SIGTERM)
+        assert os.read(child.stdout, 100) == b"tidied\n"
+        assert child.reap()[0] == 9
 
 
 @needs_root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parallelize_agent.job import fault
 from parallelize_agent.job.job import FINISHED, LOST, PARKED, SUCCEEDED, Decision
-from parallelize_agent.reporting.tally import Counts, counted
+from parallelize_agent.reporting.heartbeat import Counts, counted
 from parallelize_core.result import Cause
 
 CRASH = fault.open_to_doubt("exit 1")

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parallelize.grids import parse_grid
-from parallelize.runs.jobs.rows import LineJobs, RowJobs, read_rows
-from parallelize.runs.jobs.sheet import Lines, Sheet
+from parallelize.runs.jobs.sheet import LineJobs, Lines, RowJobs, Sheet, read_rows
 from parallelize.runs.jobs.source import Grid, Times
 from parallelize.runs.jobs.spec import JobSpec
 from parallelize_core.errors import UsageError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.named_programs import named_programs
+from parallelize.runs.recipe import named_programs
 
 
 @pytest.fixture(autouse=True)

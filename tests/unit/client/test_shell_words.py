@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from parallelize.context import Context
 from parallelize.runs.command_check import split_command
+from parallelize.runs.placeholders import program_of, shell_command, shell_word
 from parallelize.runs.record import drafted
-from parallelize.runs.shell_words import program_of, shell_command, shell_word
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 

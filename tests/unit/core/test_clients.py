@@ -9,7 +9,7 @@ import pytest
 
 from parallelize_core.clients import READ_TIMEOUT_SECONDS, Clients, make_session
 from parallelize_core.config import AgentConfig
-from parallelize_core.regions import region_from
+from parallelize_core.transport.endpoints import region_from
 
 EVERY_VARIABLE = {
     "PARALLELIZE_REGION": "eu-west-1",

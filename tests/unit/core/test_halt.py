@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize_core.halt import FIRST, Progress, allowance, least_failures, reason_to_halt
+from parallelize_core.pause import FIRST, Progress, allowance, least_failures, reason_to_halt
 
 
 @pytest.mark.parametrize(

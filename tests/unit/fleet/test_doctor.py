@@ -15,11 +15,13 @@ from parallelize.operations.doctor import called_besides
 from parallelize.operations.findings import (
     Verdict,
     judge_clock,
+    judge_containers,
     judge_disks,
     judge_gpus,
     judge_image,
     judge_leftovers,
     judge_network,
+    judge_own_gpus,
     judge_quota,
     judge_requests,
     judge_stack,
@@ -284,3 +286,35 @@ def test_machine_types_should_have_the_gpus_that_a_job_needs(gpus, verdict):
     found = judge_gpus(kinds, 1)
     assert found.verdict is verdict
     assert ("g0.xlarge" in found.text) == (0 in gpus)
+
+
+@pytest.mark.parametrize(
+    ("found", "answers", "described", "verdict", "fix"),
+    [
+        (2, True, True, Verdict.GOOD, ""),
+        (0, True, True, Verdict.BAD, "run on AWS"),
+        (2, False, True, Verdict.BAD, "NVIDIA's driver"),
+        (2, True, False, Verdict.BAD, "nvidia-ctk cdi generate"),
+    ],
+)
+def test_this_machine_should_have_the_gpus_that_a_job_needs(
+    found, answers, described, verdict, fix
+):
+    finding = judge_own_gpus(found, 2, answers=answers, described=described)
+    assert finding.verdict is verdict
+    assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("missing", "allowed", "verdict", "text"),
+    [
+        ([], True, Verdict.GOOD, "skopeo is here"),
+        (["skopeo"], True, Verdict.BAD, "skopeo not installed here"),
+        ([], False, Verdict.BAD, "no user namespaces"),
+    ],
+)
+def test_this_machine_should_have_what_containers_take(missing, allowed, verdict, text):
+    finding = judge_containers(missing, allowed=allowed)
+    assert finding.verdict is verdict
+    assert text in finding.text
+    assert bool(finding.fix) == (verdict is Verdict.BAD)

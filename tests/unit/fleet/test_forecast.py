@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,10 +8,17 @@ from tests.unit.fleet.examples import facts, request
 
 from parallelize.fleet.plan import plan_launch
 from parallelize.operations.estimate import hourly_usd, request_usd, sentences
-from parallelize.runs.forecast import forecast, mean_range, percentiles
+from parallelize.runs.forecast import (
+    Range,
+    forecast,
+    forecast_lane,
+    mean_range,
+    percentiles,
+    share_range,
+)
 from parallelize_core.charges import Charges
 from parallelize_core.heartbeat import Heartbeat, WorkerState
-from parallelize_core.lane import EXTRA
+from parallelize_core.lane import EXTRA, Lane
 from parallelize_core.result import Result, Usage
 
 numbers = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
@@ -71,13 +79,42 @@ def test_the_range_holds_the_true_mean_about_nine_times_out_of_ten():
 
 def test_every_line_fits_on_a_terminal():
     told = forecast([result(1e5, memory=1e12)] * 3, 10**7, 4, 123.4)
-    assert all(len(line) <= 80 for line in sentences(told, 1000, EXTRA))
+    told = replace(told, lanes=tuple(forecast_lane(told, lane, 2, 123.4) for lane in EXTRA))
+    assert all(len(line) <= 80 for line in sentences(told, 1000))
 
 
-def test_what_moves_to_other_machines_is_said_to_be_counted_as_if_it_stayed():
-    told = forecast([result(1.0)], 10, 1, 1.0)
-    assert "move to large, steady count" in sentences(told, 1, EXTRA)[-1]
-    assert not [line for line in sentences(told, 1) if "lanes" in line]
+def test_what_moved_of_the_sample_tells_how_much_of_the_rest_will():
+    told = forecast([result(60.0)] * 18, 1000, 1, 1.0)
+    lane = forecast_lane(told, Lane.LARGE, 2, 0.5)
+    assert lane.files.low < 100 < lane.files.high < 300
+    assert lane.hours.high == pytest.approx(lane.files.high / 60)
+    told = replace(told, lanes=(lane,))
+    said = sentences(told, 1)[-2:]
+    assert said[0].startswith("large    2 of 20 moved there: ")
+    assert said[1].endswith(" on one machine at $0.50 an hour")
+
+
+def test_that_none_of_a_small_sample_moved_does_not_say_that_none_will():
+    lane = forecast_lane(forecast([result(60.0)] * 20, 1000, 1, 1.0), Lane.LARGE, 0)
+    assert lane.files.low == 0
+    assert 50 < lane.files.high < 200
+
+
+@given(st.integers(1, 200).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of))))
+def test_the_range_of_a_share_holds_that_of_the_sample(seen):
+    hits, of = seen
+    found = share_range(hits, of)
+    assert 0 <= found.low <= hits / of <= found.high <= 1
+
+
+@pytest.mark.parametrize(("seconds", "files"), [(599.0, 0), (600.0, 10)])
+def test_the_steady_lane_gets_the_last_of_long_jobs(seconds, files):
+    told = forecast([result(seconds)] * 20, 1000, 1, 1.0)
+    lane = forecast_lane(told, Lane.STEADY, 0)
+    assert lane.files == Range(files, files)
+    last = sentences(replace(told, lanes=(lane,)), 1)[-2:]
+    assert any("the last 1 %, 10 of the 1,000" in line for line in last) == bool(files)
+    assert any("over too soon" in line for line in last) != bool(files)
 
 
 def test_memory_that_was_not_measured_is_not_taken_for_none():

@@ -5,7 +5,7 @@ from tests.unit.fleet.examples import ZONES, facts, pools, request
 
 from parallelize.fleet.facts import Interruptions
 from parallelize.fleet.plan import plan_launch
-from parallelize.fleet.pool_history import WINDOW_HOURS, history
+from parallelize.fleet.pool_choice import WINDOW_HOURS, history
 from parallelize.fleet.show import describe_plan
 from parallelize_core.heartbeat import SPOT_NOTICE, Heartbeat, WorkerState
 

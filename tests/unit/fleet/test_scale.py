@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.fleet.hung import HUNG_SECONDS, hung
-from parallelize.fleet.instances import Machine
+from parallelize.fleet.instances import HUNG_SECONDS, Machine, hung
 from parallelize.fleet.termination import Compute
 from parallelize.operations.scale import ScalePlan, check_gone, plan_scale
 from parallelize_core.errors import ServiceError

@@ -8,9 +8,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
-from parallelize.live.recording import Recorder
 from parallelize.live.redaction import Redactor
-from parallelize.live.transcript import Header, Line, Refused, Said, Transcript, read
+from parallelize.live.transcript import (
+    Header,
+    Line,
+    Recorder,
+    Refused,
+    Said,
+    Transcript,
+    read,
+)
 from parallelize_core.errors import DecodeError
 from parallelize_core.transport import endpoints
 

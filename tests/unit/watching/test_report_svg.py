@@ -13,9 +13,20 @@ from tests.unit.watching.scene import NOW, Scene
 
 from parallelize.console import escape
 from parallelize.report.data import Report
-from parallelize.report.drawing import LEFT, RIGHT, WIDTH, Span, nice_levels, round_duration
 from parallelize.report.lanes import LANES, MAX_BARS, lanes_chart
-from parallelize.report.svg import Goal, bin_edges, finished_chart, histogram, span_of
+from parallelize.report.svg import (
+    LEFT,
+    RIGHT,
+    WIDTH,
+    Goal,
+    Span,
+    bin_edges,
+    finished_chart,
+    histogram,
+    nice_levels,
+    round_duration,
+    span_of,
+)
 from parallelize.runs.history import Execution
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.record import MAX_NUMBER

@@ -26,7 +26,8 @@ def doctor(
 ) -> int:
     """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
 
-    With --local: whether the local cloud runs, its image, and what is left in it.
+    With --local: whether the local cloud runs, its image, what is left in it, and
+    this machine's GPUs and means for containers, if the run wants them.
     With --live: make things on the account under a random name, use them, delete
     them, and say what is left.
     """

@@ -34,5 +34,5 @@ def estimate(
     if json:
         answer_json(operation.as_json(told))
         return
-    for line in operation.sentences(told, context.settings.workers.count, context.lanes):
+    for line in operation.sentences(told, context.settings.workers.count):
         answer(line)

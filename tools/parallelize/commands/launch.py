@@ -59,12 +59,16 @@ def launch(
         return
     plan = operation.make_plan(context, below=when_below, force=force)
     if dry_run:
-        show_plan(describe_plan(plan))
+        lanes = ", ".join(operation.lanes_beside(context, plan))
+        show_plan(
+            [*describe_plan(plan), *([f"  lanes    {lanes}: a group for each"] * bool(lanes))]
+        )
         say("nothing was created")
         if json:
             answer_json(plan_as_json(plan))
         return
     launched = operation.launch(context, plan)
     outcome = launched.outcome
-    conclude(describe_outcome(outcome), outcome.names, launched.as_json, json=json)
+    names = [*outcome.names, *launched.lanes]
+    conclude(describe_outcome(outcome), names, launched.as_json, json=json)
     outcome.check()

@@ -1,4 +1,9 @@
-"""The machines that are there: found by tag, and only by tag."""
+"""The machines that are there: found by tag, and only by tag.
+
+A worker whose agent hangs is repaired or switched off by its own machine (systemd's watchdog, its
+deadline). What remains are machines that hang as a whole: AWS calls them running, and bills them
+like the others.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +18,14 @@ from parallelize.console import say
 from parallelize.fleet import quotas, tags
 from parallelize.fleet.facts import Market
 from parallelize_core.aws_errors import translated
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.lane import Lane
 from parallelize_core.names import Names
 from parallelize_core.outlast import NEW_MACHINE, REFUSED_CALLS, outlast
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
+
 
 LIVE = ("pending", "running", "stopping", "stopped")
 """States that cost something: even a stopped machine keeps its volume."""
@@ -138,3 +145,33 @@ def _reason(item: Any) -> str:
 
 def _market(item: Any) -> Market:
     return "spot" if item.get("InstanceLifecycle") == "spot" else "on-demand"
+
+
+HUNG_SECONDS = 30 * 60
+"""A silence that clock skew cannot explain: AWS refuses clocks off by over 15 minutes.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (RequestTimeTooSkewed)
+"""
+
+_ENDED = {WorkerState.LEFT, WorkerState.FAILED}
+
+
+def hung(
+    machines: Iterable[Machine], heartbeats: Iterable[Heartbeat], now: float
+) -> tuple[Machine, ...]:
+    """Return the machines that are billed and were last heard of `HUNG_SECONDS` before `now`.
+
+    One that has said that it leaves, and is kept on purpose, is not among them.
+    """
+    known = {beat.worker: beat for beat in heartbeats}
+    return tuple(
+        machine
+        for machine in machines
+        if machine.state in BILLED and _is_silent(machine, known.get(machine.id), now)
+    )
+
+
+def _is_silent(machine: Machine, beat: Heartbeat | None, now: float) -> bool:
+    if beat is None:
+        return now - machine.launched.timestamp() > HUNG_SECONDS
+    return beat.state not in _ENDED and now - beat.seen > HUNG_SECONDS

@@ -12,7 +12,7 @@ from parallelize.fleet.leftovers import Leftover
 from parallelize.fleet.machine_table import described
 from parallelize.fleet.placement import BEST
 from parallelize.fleet.plan import LaunchPlan
-from parallelize.fleet.pool_history import WINDOW_HOURS
+from parallelize.fleet.pool_choice import WINDOW_HOURS
 from parallelize.fleet.request import shares
 from parallelize.fleet.stock import Bundle
 from parallelize.fleet.template import disk_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parallelize.context import Context
-from parallelize.live.recording import Recorder
+from parallelize.live.transcript import Recorder
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.names import Names

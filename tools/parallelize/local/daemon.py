@@ -7,6 +7,14 @@ With `--layer MODULE:NAME` all services stand behind what that class makes of th
 tests put AWS's refusals there. `--group-state-after` lets the metadata service know of a machine's
 group only after that many seconds, as EC2's may.
 With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
+
+It is controlled over HTTP, by a few paths in front of the emulated services:
+
+GET  /_parallelize/instances                 the instances
+POST /_parallelize/instances/ID/ACTION       interrupt (`{"seconds": 120}`), rebalance, kill,
+                                             pause, resume
+
+Each request carries the token of the state file, which only its owner can read.
 """
 
 from __future__ import annotations
@@ -15,10 +23,11 @@ import argparse
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,26 +37,75 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Request, Response
 
 from parallelize.local import templates
-from parallelize.local.control import ControlPlane
 from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Disk
 from parallelize.local.front import Front
 from parallelize.local.http import Handler
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
 from parallelize.local.records import (
+    CONTROL_PREFIX,
     REGION,
     STATE_FILE,
     InstanceState,
+    InstanceViews,
     state_of_this_process,
 )
-from parallelize.local.server import Server
-from parallelize.local.wsgi import Threads
+from parallelize.local.server import Server, Threads
 from parallelize_core.clients import session_with_key
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from types_boto3_ec2 import EC2Client
+
+
+INSTANCES = f"{CONTROL_PREFIX}/instances"
+
+
+class ControlPlane:
+    """A WSGI application: requests below CONTROL_PREFIX are answered here, others by `services`."""
+
+    def __init__(self, services: WSGIApplication, manager: InstanceManager, token: str) -> None:
+        self._services = services
+        self._manager = manager
+        self._authorization = f"Bearer {token}"
+        self._actions: dict[str, Callable[..., None]] = {
+            "interrupt": manager.interrupt,
+            "rebalance": manager.recommend_rebalance,
+            "kill": manager.kill,
+            "pause": manager.pause,
+            "resume": manager.resume,
+        }
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        if not environ["PATH_INFO"].startswith(f"{CONTROL_PREFIX}/"):
+            return self._services(environ, start_response)
+        return self._answer(Request(environ))(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        authorization = request.headers.get("Authorization", "")
+        if not secrets.compare_digest(authorization.encode(), self._authorization.encode()):
+            return Response("a token is needed", 401)
+        if request.method == "GET" and request.path == INSTANCES:
+            views = InstanceViews.dump_json(self._manager.views())
+            return Response(views, content_type="application/json")
+        if request.method == "POST":
+            return self._act(request)
+        return Response("no such request", 404)
+
+    def _act(self, request: Request) -> Response:
+        instance_id, _, name = request.path.removeprefix(f"{INSTANCES}/").partition("/")
+        action = self._actions.get(name)
+        if action is None:
+            return Response(f"no such action: {name}", 404)
+        try:
+            action(instance_id, **request.get_json())
+        except KeyError:
+            return Response(f"no such instance is running: {instance_id}", 404)
+        return Response(status=204)
+
 
 IDLE_LOOK_SECONDS = 1.0
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from parallelize.context import Context
 from parallelize.fleet import instances
-from parallelize.fleet.hung import hung
-from parallelize.fleet.instances import Machine
+from parallelize.fleet.instances import Machine, hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.show import describe_placement
 from parallelize.operations.launch import (
@@ -15,9 +14,8 @@ from parallelize.operations.launch import (
     scored,
     start,
 )
-from parallelize.runs.lane_status import LaneStatus
 from parallelize.runs.record import load_run
-from parallelize.runs.status import RunState, RunStatus
+from parallelize.runs.status import LaneStatus, RunState, RunStatus
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState
@@ -78,7 +76,7 @@ class LaneStarter:
 
     def _start(self, status: RunStatus, one: LaneStatus) -> None:
         try:
-            launch_missing(self._context.in_lane(one.lane), status)
+            launch_missing(self._context.beside(one.lane), status)
         except ParallelizeError as error:
             self._given_up.add(one.lane)
             self._context.tell(f"no workers for the {one.lane} lane: {error}")
@@ -136,7 +134,7 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
     queues = find_queues(context)
     # A group is told its size, of which it has some already.
     there = members(context) if context.settings.workers.fleet == "persistent" else 0
-    request = make_request(context, queues, there + missing)
+    request = make_request(context, queues, there + missing, watched=True)
     plan = plan_launch(scored(context, read_facts(context, queues, request), request), request)
     for line in describe_placement(plan):
         context.tell(line.strip())

@@ -6,11 +6,15 @@ finding, and never ends the others.
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from parallelize.bucket import exists
@@ -27,11 +31,13 @@ from parallelize.operations.findings import (
     Finding,
     Verdict,
     judge_clock,
+    judge_containers,
     judge_disks,
     judge_gpus,
     judge_image,
     judge_leftovers,
     judge_network,
+    judge_own_gpus,
     judge_permissions,
     judge_quota,
     judge_requests,
@@ -52,11 +58,19 @@ from parallelize_core.version import VERSION
 
 def diagnose(context: Context, *, local: bool) -> list[Finding]:
     """Make all checks of AWS, or of the local cloud; fixes have the flags that were given."""
-    checks = LOCAL_CHECKS if local else CHECKS
-    if context.settings.run.gpus_per_job and not local:
-        checks = {**checks, "gpus": check_gpus}
-    found = examine(context, checks)
+    found = examine(context, _checks(context, local=local))
     return [replace(one, fix=repeat_flags(one.fix, context.hint)) for one in found]
+
+
+def _checks(context: Context, *, local: bool) -> Mapping[str, Check]:
+    """Return what is to be looked at; GPUs and containers only for a run that wants them."""
+    run = context.settings.run
+    checks = dict(LOCAL_CHECKS if local else CHECKS)
+    if run.gpus_per_job:
+        checks["gpus"] = check_own_gpus if local else check_gpus
+    if run.image and local:
+        checks["containers"] = check_containers
+    return checks
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -74,6 +88,12 @@ Check = Callable[[Context], Finding]
 
 CREDENTIALS = "credentials"
 ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
+
+DEVICES = Path("/dev")
+NVML = "libnvidia-ml.so.1"
+"""NVIDIA's driver brings it along, and what does not find it finds no GPU."""
+CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
+"""https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md"""
 
 VERSIONS = 20_000
 """How many versions are looked at: twenty requests, and enough to see what they cost."""
@@ -323,6 +343,35 @@ def check_cloud(_: Context) -> Finding:
         return Finding("cloud", Verdict.BAD, "has just stopped", "parallelize local start")
     machines = plural(len(cloud.instances()), "machine")
     return Finding("cloud", Verdict.GOOD, f"runs at {cloud.endpoint}, {machines} so far")
+
+
+def check_own_gpus(context: Context) -> Finding:
+    """Say whether this machine has the GPUs that a job needs, and a driver that answers."""
+    nodes = [node for node in DEVICES.glob("nvidia*") if node.name[6:].isdigit()]
+    run = context.settings.run
+    described = any(True for folder in CDI_FOLDERS for _ in folder.glob("*.*"))
+    return judge_own_gpus(
+        len(nodes), run.gpus_per_job, answers=_loads(NVML), described=described or not run.image
+    )
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def check_containers(_: Context) -> Finding:
+    """Say whether this machine can pull an image, and start a command in it."""
+    missing = [name for name in ("skopeo", "prlimit", "unshare") if shutil.which(name) is None]
+    return judge_containers(missing, allowed="unshare" in missing or _has_user_namespaces())
+
+
+def _has_user_namespaces() -> bool:
+    words = ("unshare", "--user", "--map-root-user", "--mount", "true")
+    return subprocess.run(words, capture_output=True, check=False, timeout=10).returncode == 0
 
 
 LOCAL_CHECKS: dict[str, Check] = {

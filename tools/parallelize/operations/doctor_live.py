@@ -15,10 +15,9 @@ from parallelize.console import escape
 from parallelize.context import Context, open_context
 from parallelize.fleet.plan import plan_launch
 from parallelize.live import machine as life
-from parallelize.live.recording import Recorder
 from parallelize.live.redaction import Redactor
 from parallelize.live.rehearsal import KINDS, PROBES, Left, take_away, try_all
-from parallelize.live.transcript import Header, Transcript
+from parallelize.live.transcript import Header, Recorder, Transcript
 from parallelize.live.trial import Kind, Probe, Seen, Trial, random_name
 from parallelize.local.enter import local_defaults
 from parallelize.operations import enqueue, launch, prep

@@ -19,18 +19,19 @@ from parallelize.console import escape, few, shown, some
 from parallelize.context import Context
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.failed import quoted
-from parallelize.runs.fetching import Fetcher, is_there
-from parallelize.runs.known_contents import known_contents
-from parallelize.runs.merge import all_jobs, without_old_merge
-from parallelize.runs.outdated import is_outdated, told_outdated
-from parallelize.runs.output_names import (
+from parallelize.runs.fetching import (
     COMPOSED,
     DECOMPOSED,
+    Fetcher,
     Refusal,
+    is_there,
     merges,
     refusals,
     unwritable,
 )
+from parallelize.runs.known_contents import known_contents
+from parallelize.runs.merge import all_jobs, without_old_merge
+from parallelize.runs.outdated import is_outdated, told_outdated
 from parallelize.runs.ownership import check_meant
 from parallelize.runs.record import load_run
 from parallelize.runs.results import list_results, read_listed, still_stored

@@ -15,8 +15,15 @@ from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.status import make_reader
-from parallelize.queues import make_queues
-from parallelize.runs.forecast import Forecast, Percentiles, Range, forecast
+from parallelize.queues import Queues, make_queues
+from parallelize.runs.forecast import (
+    Forecast,
+    LaneForecast,
+    Percentiles,
+    Range,
+    forecast,
+    forecast_lane,
+)
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import load_run
 from parallelize.runs.results import read_results
@@ -25,7 +32,7 @@ from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.watch import open_view, watch
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.cost import spent
-from parallelize_core.errors import NothingToDoError, ServiceError, UsageError
+from parallelize_core.errors import NothingToDoError, ParallelizeError, ServiceError, UsageError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.lane import Lane
 from parallelize_core.manifest import Entry, finished, read_entries
@@ -64,7 +71,29 @@ def estimate(context: Context, sample: Sample) -> Forecast:
     slots = workers * max((beat.slots for beat in heartbeats), default=1)
     price = hourly_usd(heartbeats, plan)
     together = None if price is None else price * workers
-    return forecast(results, sample.left, slots, together, request_usd(heartbeats))
+    told = forecast(results, sample.left, slots, together, request_usd(heartbeats))
+    return replace(told, lanes=tuple(_lanes(context, told)))
+
+
+def _lanes(context: Context, told: Forecast) -> Iterator[LaneForecast]:
+    """Forecast what is for the workers of each lane; those of the sample that moved wait there."""
+    queues = find_queues(context)
+    for lane in context.lanes:
+        moved = queues.of(lane).counts().total
+        yield forecast_lane(told, lane, moved, _price_in(context.beside(lane), queues))
+
+
+def _price_in(context: Context, queues: Queues) -> float | None:
+    """Return what an hour of one worker of a lane costs, None if nobody can say."""
+    request = replace(
+        make_request(context, queues, 1, force=True), fleet="one-time", autoscale=False, on_demand=0
+    )
+    try:
+        plan = plan_launch(read_facts(context, queues, request), request)
+    except ParallelizeError as error:
+        context.tell(f"no price for the {context.lane} lane: {error.what}")
+        return None
+    return plan.hourly_usd[1] if plan.hourly_usd else None
 
 
 def choose(context: Context, count: int) -> Sample:
@@ -143,8 +172,8 @@ def request_usd(heartbeats: Sequence[Heartbeat]) -> float:
     return spent(heartbeats).requests / files if files else 0.0
 
 
-def sentences(told: Forecast, workers: int, lanes: Sequence[Lane] = ()) -> list[str]:
-    """Return a forecast in words; `lanes` are those of the run beside the main one."""
+def sentences(told: Forecast, workers: int) -> list[str]:
+    """Return a forecast in words."""
     failed = f", {told.failed} failed" if told.failed else ""
     seconds = told.seconds
     return [
@@ -154,14 +183,23 @@ def sentences(told: Forecast, workers: int, lanes: Sequence[Lane] = ()) -> list[
         f"time     {_span(told.hours)} on {plural(workers, 'worker')}, the commands alone",
         f"cost     {_money(told.usd)}",
         *([] if told.usd is None else [f"         ({COUNTED}; not", f"         {NOT_COUNTED})"]),
-        *_lanes(lanes),
+        *(line for lane in told.lanes for line in _lane(lane, told)),
     ]
 
 
-def _lanes(lanes: Sequence[Lane]) -> Iterator[str]:
-    """Say what no sample on one worker can tell: how many jobs will need other machines."""
-    if lanes:
-        yield f"lanes    jobs that move to {', '.join(lanes)} count as if they stayed"
+def _lane(one: LaneForecast, told: Forecast) -> Iterator[str]:
+    """Say what is for the workers of a lane, and what that costs."""
+    name, files = f"{one.lane:<9}", f"{one.files.high:,.0f} of the {told.left:,}"
+    if one.lane is Lane.STEADY:
+        if not one.files.high:
+            yield f"{name}what is interrupted twice; the last 1 % are over too soon for it"
+            return
+        yield f"{name}what is interrupted twice, and the last 1 %, {files}"
+    else:
+        moved = f"{one.moved} of {one.moved + told.sampled} moved there"
+        yield f"{name}{moved}: {one.files.low:,.0f} to {files}"
+    price = "" if one.hourly_usd is None else f" at {show_usd(one.hourly_usd)} an hour"
+    yield f"         {_span(one.hours)} on one machine{price}"
 
 
 def _sizes(memory: Percentiles | None) -> str:

@@ -147,6 +147,38 @@ def judge_gpus(kinds: Sequence[InstanceType], wanted: int) -> Finding:
     return Finding("gpus", verdict, text, 'workers.types = ["g5.xlarge", …], or run.gpus_per_job')
 
 
+def judge_own_gpus(found: int, wanted: int, *, answers: bool, described: bool) -> Finding:
+    """Say whether this machine's GPUs will do, whose driver `answers` or does not.
+
+    `described` are those of which a file says what a container needs for them.
+    """
+    if found < wanted:
+        text = f"a job needs {plural(wanted, 'GPU')}, and this machine has {found or 'none'}"
+        return Finding("gpus", Verdict.BAD, text, "run on AWS, or leave out run.gpus_per_job here")
+    if not answers:
+        fix = "install NVIDIA's driver; nvidia-smi says why it does not answer"
+        return Finding("gpus", Verdict.BAD, "NVIDIA's driver is not installed", fix)
+    if not described:
+        fix = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+        return Finding("gpus", Verdict.BAD, "nothing says what a container needs for them", fix)
+    return Finding("gpus", Verdict.GOOD, f"{plural(found, 'GPU')} here")
+
+
+def judge_containers(missing: Sequence[str], *, allowed: bool) -> Finding:
+    """Say whether images can be used here: with programs missing, and user namespaces or not."""
+    if missing:
+        fix = f"apt-get install {' '.join(missing)}" if missing == ["skopeo"] else "a newer Linux"
+        return Finding("containers", Verdict.BAD, f"{', '.join(missing)} not installed here", fix)
+    if not allowed:
+        text = "this machine allows no user namespaces"
+        fix = (
+            "sysctl kernel.unprivileged_userns_clone=1 (Debian), or "
+            "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
+        )
+        return Finding("containers", Verdict.BAD, text, fix)
+    return Finding("containers", Verdict.GOOD, "skopeo is here, and user namespaces are allowed")
+
+
 def judge_disks(limit: int, used: int, wanted: int) -> Finding:
     """Say whether the quota of gp3 storage has room for the workers' disks; all in GiB."""
     free = max(0, limit - used)

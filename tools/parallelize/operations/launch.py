@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,8 +23,7 @@ from parallelize.fleet.execute import LaunchOutcome, execute
 from parallelize.fleet.facts import Facts, Interruptions, Work
 from parallelize.fleet.placement import ask
 from parallelize.fleet.plan import LaunchPlan, plan_launch
-from parallelize.fleet.pool_choice import steers
-from parallelize.fleet.pool_history import history
+from parallelize.fleet.pool_choice import history, steers
 from parallelize.fleet.request import LaunchRequest, shares
 from parallelize.fleet.show import describe_plan
 from parallelize.operations.machine_types import machine_types, requirements
@@ -35,8 +35,14 @@ from parallelize.runs.record import load_run
 from parallelize.runs.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.spending import prepared_usd, spent_on
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import MissingError, NothingToDoError, UsageError
-from parallelize_core.lane import Lane
+from parallelize_core.errors import (
+    MissingError,
+    NothingToDoError,
+    ParallelizeError,
+    UsageError,
+)
+from parallelize_core.lane import TAIL_SHARE, Lane
+from parallelize_core.manifest import count_sent
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Launched:
     plan: LaunchPlan
     outcome: LaunchOutcome
     waited: float
+    lanes: tuple[str, ...] = ()
+    """The groups that follow the queues of the run's lanes."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -54,6 +62,7 @@ class Launched:
             "schema": 1,
             "asked": outcome.asked,
             "group": outcome.group or None,
+            "lane_groups": list(self.lanes),
             "waited_seconds": round(self.waited),
             "placement_score": plan.placement.score if plan.placement else None,
             "started": [vars(machine) for machine in outcome.started],
@@ -83,7 +92,29 @@ def launch(context: Context, plan: LaunchPlan) -> Launched:
     began = time.monotonic()
     plan = await_price(context, plan)
     waited = time.monotonic() - began
-    return Launched(plan, carry_out(plan, context), waited)
+    outcome = carry_out(plan, context)
+    return Launched(plan, outcome, waited, tuple(_follow(context, lanes_beside(context, plan))))
+
+
+def lanes_beside(context: Context, plan: LaunchPlan) -> tuple[Lane, ...]:
+    """Return the lanes for which there is to be a group, too: beside one that follows the queue."""
+    follows = context.lane is Lane.MAIN and plan.group and plan.request.autoscale
+    return context.lanes if follows else ()
+
+
+def _follow(context: Context, lanes: Sequence[Lane]) -> Iterator[str]:
+    """Let a group of its own follow the queue of each lane, from zero; go through their names.
+
+    What is refused is told: the workers for all jobs are on their way.
+    """
+    for lane in lanes:
+        beside = context.beside(lane)
+        try:
+            outcome = carry_out(make_plan(beside), beside)
+        except ParallelizeError as error:
+            context.tell(f"no workers for the {lane} lane: {error}")
+        else:
+            yield outcome.group
 
 
 def await_price(context: Context, plan: LaunchPlan) -> LaunchPlan:
@@ -132,13 +163,13 @@ def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
 
 
 def make_request(
-    context: Context, queues: Queues, count: int, *, force: bool = False
+    context: Context, queues: Queues, count: int, *, force: bool = False, watched: bool = False
 ) -> LaunchRequest:
-    """Return what the settings ask for."""
+    """Return what the settings ask for; `watched` as `agent_config` has it."""
     workers, types = context.settings.workers, machine_types(context)
     return LaunchRequest(
         count=count,
-        agent=agent_config(context, queues),
+        agent=agent_config(context, queues, watched=watched),
         token=uuid.uuid4().hex,
         types=types,
         by_requirements=requirements(context) is not None,
@@ -234,15 +265,23 @@ def read_work(
     SQS counts late what was just sent. So if the queue seems to have fewer than `enough`, the
     manifest and the results are read, which are the truth about a run; they are not read without
     need.
-    Only its queue tells what is in a lane.
+    Only its queue tells what is in a lane; workers of the steady one get the run's last jobs, too.
     """
     waiting, is_main = queues.of(context.lane).counts().total, context.lane is Lane.MAIN
+    if context.lane is Lane.STEADY:
+        waiting += _last_jobs(context, queues)
     if (waiting >= enough or not is_main) and not with_cost:
         return Work(waiting, paused=load_run(context.store, context).paused), None
     snapshot = Reader(context.store, context.layout).snapshot()
     if not is_main:
         return Work(waiting, paused=snapshot.run.paused), snapshot
     return work_of(snapshot, waiting, queues.counts().total - waiting), snapshot
+
+
+def _last_jobs(context: Context, queues: Queues) -> int:
+    """Return how many of the last jobs of the run are left in the main lane; 0 before its end."""
+    left = queues.main.counts().total
+    return left if left <= TAIL_SHARE * count_sent(context.store, context.layout) else 0
 
 
 def work_of(snapshot: Snapshot, waiting: int, in_lanes: int = 0) -> Work:

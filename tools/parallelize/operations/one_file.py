@@ -28,11 +28,11 @@ from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS
 from parallelize.operations.status import make_reader
 from parallelize.runs.attempts import read_records, read_setups, report, setup_lines
+from parallelize.runs.fetching import Refusal
 from parallelize.runs.inputs import Found, LocalInput
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, JobSpec, Listed
 from parallelize.runs.jobs.wanted import Asked
-from parallelize.runs.output_names import Refusal
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, told_silent
 from parallelize.runs.status import RunStatus, status_of
 from parallelize.runs.watch import watch

@@ -8,10 +8,15 @@ that can be found has all that it names.
 A new input is added by a further part of the manifest. What has *changed* is compared with what the
 results were made from (see `runs.outdated`): a job that has failed takes its new input, and `retry`
 sends it; those that have succeeded are done again only if that is what the user wants.
+
+`run.notify` goes to notify.json. A webhook's URL is a secret: who has it can write into
+somebody's chat. It is stored in the run's folder of the bucket, which workers and submitters may
+read and jobs may not, and nowhere else.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +24,7 @@ from typing import Any
 from parallelize import bucket, region
 from parallelize.console import few, shown
 from parallelize.context import Context
+from parallelize.fleet.alarms import topic_arn
 from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
@@ -28,7 +34,6 @@ from parallelize.runs import reuse, superseded
 from parallelize.runs.apart import check_inputs_stay
 from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
-from parallelize.runs.notify import store_notify
 from parallelize.runs.outdated import Comparison, compare_results
 from parallelize.runs.ownership import adopt, check_ours
 from parallelize.runs.record import (
@@ -37,12 +42,54 @@ from parallelize.runs.record import (
     is_renewal,
     publish,
 )
+from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.units import plural, show_size
-from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry
+from parallelize_core.notify import Notify
 from parallelize_core.store import Store
+
+
+def store_notify(context: Context) -> None:
+    """Tell the workers whom to notify, and how; if nobody, delete the earlier setting."""
+    store, place = context.store, context.layout.notify
+    wanted = notify_of(context)
+    if wanted is None:
+        if store.head(place):
+            store.delete([place])
+        return
+    if _stored(context) != wanted.encode():
+        store.put(place, wanted.encode())
+
+
+def notify_of(context: Context) -> Notify | None:
+    """Return how the settings notify people, None if they do not."""
+    target = context.settings.run.notify
+    if target is None:
+        return None
+    if WEBHOOK.match(target):
+        return Notify(url=target)
+    if not EMAIL.fullmatch(target):
+        return Notify(command=tuple(shlex.split(target)))
+    if context.elsewhere:
+        context.tell("run.notify: no e-mail will come, as there is no stack with a topic here")
+        return None
+    context.tell(
+        f"run.notify: the e-mail goes to all who get the stack's alarms. If {target} does not yet: "
+        f"parallelize setup --email {target}"
+    )
+    partition = context.session.get_partition_for_region(context.region)
+    return Notify(topic=topic_arn(partition, context.region, context.account, context.names))
+
+
+def _stored(context: Context) -> bytes | None:
+    try:
+        return context.store.get(context.layout.notify)
+    except MissingError:
+        return None
+
 
 _PART_TRIES = 10
 

@@ -26,7 +26,7 @@ from parallelize.runs.record import (
     no_numbers,
     with_inputs_of,
 )
-from parallelize.runs.shared_files import Borrowed
+from parallelize.runs.shared_inputs import Borrowed
 from parallelize.runs.twins import twin_remarks
 from parallelize.runs.uploads import Outgoing
 from parallelize.units import plural

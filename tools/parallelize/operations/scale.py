@@ -13,8 +13,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.execute import LaunchOutcome
-from parallelize.fleet.hung import HUNG_SECONDS, hung
-from parallelize.fleet.instances import Machine
+from parallelize.fleet.instances import HUNG_SECONDS, Machine, hung
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.show import describe_plan
 from parallelize.fleet.termination import Compute, await_gone, look

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from parallelize.report.data import WorkerAccount
-from parallelize.report.drawing import (
+from parallelize.report.svg import (
     LEFT,
     RIGHT,
     WIDTH,

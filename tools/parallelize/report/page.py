@@ -20,11 +20,10 @@ from parallelize.report.data import (
     command_seconds,
     images,
 )
-from parallelize.report.drawing import show_seconds
 from parallelize.report.export import as_json
 from parallelize.report.hints import disk_share, memory_share
 from parallelize.report.lanes import LANES, lanes_chart
-from parallelize.report.svg import Goal, finished_chart, histogram, span_of
+from parallelize.report.svg import Goal, finished_chart, histogram, show_seconds, span_of
 from parallelize.report.table import columns
 from parallelize.runs.failed import group, see_one
 from parallelize.runs.gpu_use import together

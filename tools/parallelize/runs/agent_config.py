@@ -7,6 +7,7 @@ from typing import Any
 
 from parallelize.console import escape
 from parallelize.context import Context
+from parallelize.lanes import steady_start
 from parallelize.queues import Queues
 from parallelize.runs.command_check import check_script
 from parallelize.setting_tables import AgentTable
@@ -14,9 +15,14 @@ from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import UsageError
 
 
-def agent_config(context: Context, queues: Queues) -> AgentConfig:
-    """Return what an agent of the run has to know. It holds no secret."""
+def agent_config(context: Context, queues: Queues, *, watched: bool = False) -> AgentConfig:
+    """Return what an agent of the run has to know. It holds no secret.
+
+    `watched` says that workers are started for the lanes in which jobs wait, as long as somebody
+    looks; a group that follows the queue does so by itself.
+    """
     workers = context.settings.workers
+    starts = watched or (workers.fleet == "persistent" and workers.autoscale)
     return AgentConfig(
         run=context.run,
         bucket=context.base.bucket,
@@ -27,6 +33,7 @@ def agent_config(context: Context, queues: Queues) -> AgentConfig:
         dead_letter_queue_url=queues.dead.url,
         lane=context.lane,
         lane_queue_urls=queues.urls,
+        steady_start=steady_start(workers, is_local=context.is_free) if starts else None,
         fleet=workers.fleet,
         slots=workers.slots,
         max_runtime_seconds=workers.max_hours * 3600 if workers.max_hours else None,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallelize.console import escape
-from parallelize.runs.shell_words import check_plain
+from parallelize.runs.placeholders import check_plain
 from parallelize_core.errors import UsageError
 
 _HEAD_BYTES = 4096

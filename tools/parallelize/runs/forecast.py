@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parallelize.lanes import STEADY_JOB_SECONDS
+from parallelize_core.lane import TAIL_SHARE, Lane
 from parallelize_core.result import Result
 
 CONFIDENCE_Z = 1.645
@@ -39,22 +41,72 @@ class Range:
 
 
 @dataclass(frozen=True)
+class LaneForecast:
+    """What of the files that are left the workers of a lane will do.
+
+    `moved` is how many of the sample went there, `files` how many of the rest will, `hours` what
+    these take on one machine, one after the other, `hourly_usd` what that costs, None if not known.
+    """
+
+    lane: Lane
+    moved: int
+    files: Range
+    hours: Range
+    hourly_usd: float | None
+
+
+@dataclass(frozen=True)
 class Forecast:
     """What the files that are left will take.
 
     Seconds are of the command for one file, memory in bytes, `hours` the wall time with the
     workers asked for, `usd` what they cost in that time with their addresses, disks and requests,
-    `requests_usd` what of it is requests. `memory` and `usd` are None if not known.
+    `requests_usd` what of it is requests. `memory` and `usd` are None if not known. `mean` is where
+    the mean of the seconds lies. What moves to `lanes` counts as if it stayed.
     """
 
     sampled: int
     failed: int
     left: int
     seconds: Percentiles
+    mean: Range
     memory: Percentiles | None
     hours: Range
     usd: Range | None
     requests_usd: float = 0.0
+    lanes: tuple[LaneForecast, ...] = ()
+
+
+def forecast_lane(
+    told: Forecast,
+    lane: Lane,
+    moved: int,
+    hourly_usd: float | None = None,
+    steady_seconds: float = STEADY_JOB_SECONDS,
+) -> LaneForecast:
+    """Tell what is for a lane to which `moved` files of the sample went.
+
+    The steady lane also gets the last of the run, if these take at least `steady_seconds` each.
+    """
+    files = share_range(moved, told.sampled + moved).times(told.left)
+    if lane is Lane.STEADY:
+        # No sample is long enough to tell how often machines are taken away.
+        last = told.left * TAIL_SHARE if told.mean.high >= steady_seconds else 0.0
+        files = Range(last, last)
+    hours = Range(files.low * told.mean.low / 3600, files.high * told.mean.high / 3600)
+    return LaneForecast(lane, moved, files, hours, hourly_usd)
+
+
+def share_range(hits: int, of: int) -> Range:
+    """Return between which shares of all lies that of which a sample had `hits`, by Wilson.
+
+    https://www.itl.nist.gov/div898/handbook/prc/section2/prc241.htm
+    """
+    square = CONFIDENCE_Z**2
+    share, spread = hits / of, CONFIDENCE_Z * math.sqrt(hits * (of - hits) / of + square / 4)
+    middle = share * of + square / 2
+    low, high = ((middle + sign * spread) / (of + square) for sign in (-1, 1))
+    return Range(low if hits else 0.0, high if hits < of else 1.0)
 
 
 def forecast(
@@ -72,12 +124,14 @@ def forecast(
         raise ValueError("a forecast needs at least one result")
     seconds = [result.usage.seconds for result in results]
     memory = [size for result in results if (size := result.usage.peak_memory_bytes)]
-    hours = mean_range(seconds).times(left / slots / 3600)
+    mean = mean_range(seconds)
+    hours = mean.times(left / slots / 3600)
     return Forecast(
         sampled=len(results),
         failed=sum(result.status == "failed" for result in results),
         left=left,
         seconds=percentiles(seconds),
+        mean=mean,
         memory=percentiles(memory) if memory else None,
         hours=hours,
         usd=None if hourly_usd is None else hours.times(hourly_usd).plus(left * request_usd),

@@ -12,8 +12,7 @@ from parallelize.runs.input_rules import rules_of
 from parallelize.runs.inputs import LocalInput, Refused
 from parallelize.runs.others_buckets import reading
 from parallelize.runs.remote_inputs import find_remote, select
-from parallelize.runs.shared_files import Borrowed, read_contents, shared_files
-from parallelize.runs.shared_inputs import SharedInputs
+from parallelize.runs.shared_inputs import Borrowed, SharedInputs, read_contents, shared_files
 from parallelize.runs.uploads import Outgoing
 from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize_core.errors import UsageError

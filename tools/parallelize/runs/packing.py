@@ -30,7 +30,7 @@ from parallelize.runs.environment_zip import (
 )
 from parallelize.runs.locking import FOLDERS, Locked, check_locked, lock
 from parallelize.runs.own_files import products, with_paths
-from parallelize.runs.shell_words import program_of
+from parallelize.runs.placeholders import program_of
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Dependencies

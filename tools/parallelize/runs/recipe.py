@@ -4,19 +4,30 @@ That is the command and what belongs to it, the files in the environment, and ho
 What only says where, when, how long or how often is not part of it. Of the environment the content
 and the mode of each file count, and not the bytes of the zip or the times in it. In the local cloud
 programs that the command names by their whole paths count, too.
+
+Those programs, as `/data/job.py`, are found by its workers where they are. They are in no
+environment, and what the command makes depends on them all the same. What belongs to the system is
+left out: an update of a shell makes nobody's outputs out of date. So are other files, as a command
+may write to those.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
+import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from parallelize.context import Context
+from parallelize.runs.known_contents import known_contents
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Record
@@ -98,3 +109,44 @@ def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:
     except (MissingError, DecodeError):
         return None
     return found if found and found.digest == digest else None
+
+
+_SYSTEM = ("/bin/", "/dev/", "/etc/", "/lib", "/opt/", "/proc/", "/sbin/", "/sys/", "/usr/")
+
+_SCRIPTS = {".R", ".jl", ".js", ".lua", ".m", ".pl", ".py", ".r", ".rb", ".sh"}
+"""What is handed to an interpreter need not be executable."""
+
+_PATH = re.compile(r"(?<![^\s'\"=<>|;&(:,])/[^\s'\"<>|;&()`$\\]+")
+"""Within a line for a shell, or in a word such as --by=/data/score.py."""
+
+
+def programs_beside(context: Context) -> dict[str, str]:
+    """Return the programs that workers find where the command names them; see `named_programs`."""
+    run = context.settings.run
+    there = context.has_own_programs and not run.image
+    return named_programs([run.command or "", run.setup or ""]) if there else {}
+
+
+def named_programs(commands: Iterable[str]) -> dict[str, str]:
+    """Return the mode, in octal, and the SHA-256 of each program that commands name, by its path.
+
+    What cannot be read is left out: the command will tell.
+    """
+    paths = sorted({Path(name) for text in commands for name in _names(text)})
+    found: dict[str, str] = {}
+    if not paths:
+        return found
+    with known_contents() as known:
+        for path in paths:
+            with suppress(OSError, ValueError):
+                mode = path.stat().st_mode
+                if stat.S_ISREG(mode) and (mode & 0o111 or path.suffix in _SCRIPTS):
+                    found[str(path)] = f"{mode:o} {known.read(path).sha256}"
+    return found
+
+
+def _names(text: str) -> Iterator[str]:
+    with suppress(ValueError):  # a quote that is not closed means something to a shell
+        words = (word for word in shlex.split(text) if word.startswith("/"))
+        names = [*words, *_PATH.findall(text)]
+        yield from (name for name in names if not name.startswith(_SYSTEM))

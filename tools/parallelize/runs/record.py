@@ -27,13 +27,11 @@ from parallelize.runs.container import choose_image
 from parallelize.runs.input_files import remote_location
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
 from parallelize.runs.locking import is_installed
-from parallelize.runs.named_programs import programs_beside
 from parallelize.runs.ownership import find_origin
 from parallelize.runs.packing import Packing, packed
-from parallelize.runs.placeholders import split_template
-from parallelize.runs.recipe import Recipe, publish_recipe, recipe_of
+from parallelize.runs.placeholders import program_of, shell_command, split_template
+from parallelize.runs.recipe import Recipe, programs_beside, publish_recipe, recipe_of
 from parallelize.runs.remote_inputs import is_remote
-from parallelize.runs.shell_words import program_of, shell_command
 from parallelize.runs.stored_once import environment_of, listed, send_environment
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import sha256_of

@@ -14,8 +14,7 @@ from parallelize.context import Context
 from parallelize.fleet import group as groups
 from parallelize.fleet import instances
 from parallelize.fleet.clients import ComputeClients
-from parallelize.fleet.hung import HUNG_SECONDS, hung
-from parallelize.fleet.instances import Machine
+from parallelize.fleet.instances import HUNG_SECONDS, Machine, hung
 from parallelize.runs.status import RunStatus
 from parallelize.units import plural, show_duration
 from parallelize_core.errors import ParallelizeError

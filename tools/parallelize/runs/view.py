@@ -10,12 +10,11 @@ from typing import Any
 
 from parallelize.console import WIDTH, escape, shown
 from parallelize.runs.failed import label, last_words
-from parallelize.runs.lane_status import told_lanes
 from parallelize.runs.memory_use import told_memory
 from parallelize.runs.merge import Merge
 from parallelize.runs.silent import told_silent
 from parallelize.runs.spending import told_spent
-from parallelize.runs.status import RunState, RunStatus, Worker, told_unread
+from parallelize.runs.status import RunState, RunStatus, Worker, told_lanes, told_unread
 from parallelize.runs.twins import NO_TWINS, told_twins
 from parallelize.units import CENT, iso, plural, show_duration, show_usd
 from parallelize_core.heartbeat import Heartbeat, WorkerState

@@ -18,8 +18,7 @@ from parallelize.runs.jobs.groups import (
     by_pattern,
     packed,
 )
-from parallelize.runs.jobs.rows import LINE, LineJobs, read_rows
-from parallelize.runs.jobs.sheet import Lines, Sheet
+from parallelize.runs.jobs.sheet import LINE, LineJobs, Lines, Sheet, read_rows
 from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed, below, row_name
 from parallelize.units import parse_size
 from parallelize_core.errors import UsageError
