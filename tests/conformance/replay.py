@@ -2,8 +2,9 @@
 
 What is compared is what the project acts upon: the code of a refusal, and of an answer how many
 things each of its lists has, and of machines in which state they are, and why. What a machine did
-by itself, in no call, is let happen when an answer first tells of it. The stand-ins of a transcript (`<QueueUrl 1>`) become what the
-emulator itself has answered in that place; times pass as they passed.
+by itself, in no call, is let happen when an answer first tells of it. The stand-ins of a transcript
+(`<QueueUrl 1>`) become what the emulator itself has answered in that place; times pass as they
+passed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from parallelize.live.transcript import Line
 
 OF_THE_ACCOUNT = {"DescribeSubnets", "DescribeSecurityGroups", "DescribeSpotPriceHistory"}
 """Whose answers are as long as an account has things: there is one, or there is none."""
+
+NO_USER_DATA = "e30="
 
 _STAND_IN = re.compile(r"<(\w+) (\d+)>")
 _BYTES = re.compile(r"<(\d+) bytes>")
@@ -93,7 +96,10 @@ def call(client: Any, operation: str, params: Any) -> tuple[dict[str, Any], str]
 def counted(line: Line, answer: dict[str, Any]) -> str:
     """Say how many things each list of an answer has."""
     sizes = {
-        name: len(one) for name, one in sorted(answer.items()) if one and isinstance(one, list)
+        name: len(one)
+        for name, one in sorted(answer.items())
+        # moto names what it has deleted also where it is asked to be quiet.
+        if one and isinstance(one, list) and name != "Deleted"
     }
     if line.operation in OF_THE_ACCOUNT:
         sizes = dict.fromkeys(sizes, 1)
@@ -118,10 +124,7 @@ def machines_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 def filled(value: Any, known: dict[str, str]) -> Any:
     """Return parameters with what the emulator knows in the place of the stand-ins."""
     if isinstance(value, dict):
-        return {
-            filled(key, known): moment(key) if one == TIME else filled(one, known)
-            for key, one in value.items()
-        }
+        return {filled(key, known): field(key, one, known) for key, one in value.items()}
     if isinstance(value, list):
         return [filled(one, known) for one in value]
     if not isinstance(value, str):
@@ -131,9 +134,11 @@ def filled(value: Any, known: dict[str, str]) -> Any:
     return _STAND_IN.sub(lambda found: known.get(found[0]) or unknown(found), value)
 
 
-def moment(field: str) -> Any:
-    """Return the time as a field takes it: that of a line of a log is in milliseconds."""
-    return int(time.time() * 1000) if field == "timestamp" else datetime.now(UTC)
+def field(name: str, value: Any, known: dict[str, str]) -> Any:
+    """Return what a field takes: a log's time is in milliseconds, user data are Base64."""
+    if value == TIME:
+        return int(time.time() * 1000) if name == "timestamp" else datetime.now(UTC)
+    return NO_USER_DATA if name == "UserData" else filled(value, known)
 
 
 def unknown(found: re.Match[str]) -> str:

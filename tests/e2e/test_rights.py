@@ -63,6 +63,7 @@ def lose(cloud: LocalCloud) -> Iterator[Lose]:
             given = statement["Action"]
             given = given if isinstance(given, list) else [given]
             statement["Action"] = [one for one in given if one != action]
+        whole["Statement"] = [one for one in whole["Statement"] if one["Action"]]
         less = json.dumps(whole)
         assert f'"{action}"' not in less
         made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=less, SetAsDefault=True)

@@ -60,7 +60,7 @@ class Line(Text):
 
 
 class Said(Text):
-    """What a step has seen, in the words that people are told; not `good` if it was not expected."""
+    """What a step has seen, in the words that people are told; `good` if that was expected."""
 
     step: str
     good: bool

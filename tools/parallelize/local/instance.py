@@ -187,7 +187,7 @@ def has_socket(pid: int, socket: int) -> bool:
 def _leads_to(file: Path, wanted: str) -> bool:
     # It may be closed meanwhile.
     with suppress(OSError):
-        return os.readlink(file) == wanted
+        return str(file.readlink()) == wanted
     return False
 
 
