@@ -2,17 +2,22 @@
 
 It is the SHA-256 of everything that decides what a pure command delivers: the recipe (a digest of
 command, environment and naming of outputs, see `Run.recipe`), and of the job its name, the names,
-sizes and ETags of its files, its variables and its number. The worker computes it from the record
-of the run and the message that it executes, a client from the manifest and the settings of now.
+sizes and contents of its files, its variables and its number. For a content stands its SHA-256,
+or its ETag where no more is known, as of objects that somebody else has stored. The worker computes
+the key from the record of the run and the message that it executes, and holds what it fetches
+against the checksum; a client computes it from the manifest and the settings of now.
+
+Former versions took the ETag of every file, so a result of theirs is compared by that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Protocol
 
-from parallelize_core.files import Shaped, files_of
+from parallelize_core.files import InputFile, Shaped, files_of
 from parallelize_core.run import Then
 
 _FORM = 1
@@ -43,13 +48,28 @@ def content_key(run: Executed, job: AnyJob) -> str:
     It is not known without a recipe, as in runs of former versions, and of a job that takes
     whatever version of a file there is.
     """
+    return _key(run, job, content_of)
+
+
+def content_keys(run: Executed, job: AnyJob) -> tuple[str, ...]:
+    """Return the keys of results that are up to date: this version's, and that of former ones."""
+    keys = (content_key(run, job), _key(run, job, lambda file: file.etag))
+    return tuple(dict.fromkeys(filter(None, keys)))
+
+
+def content_of(file: InputFile) -> object:
+    """Return what stands for a file's content: its SHA-256, or its ETag; empty if neither can."""
+    return {"sha256": file.checksum} if file.checksum else file.etag
+
+
+def _key(run: Executed, job: AnyJob, of: Callable[[InputFile], object]) -> str:
     files = () if job.merge else files_of(job)
-    if not run.recipe or not all(file.etag for file in files):
+    if not run.recipe or not all(map(of, files)):
         return ""
     # JSON, as it keeps apart what would be equal when only joined.
     content = json.dumps([
         _FORM, run.recipe, job.key, job.files is None,
-        [(file.key, file.size, file.etag, file.column) for file in files],
+        [(file.key, file.size, of(file), file.column) for file in files],
         sorted(job.variables.items()), job.number, _merge(run, job),
     ])  # fmt: skip
     return hashlib.sha256(content.encode()).hexdigest()

@@ -23,10 +23,15 @@ MAX_JOB_BYTES = 240_000
 """Of one job's line in the manifest; a message that is sent alone has this much room anywhere."""
 
 
-STORED = "[0-9a-f]{64}/[0-9a-z]{1,16}"
+CHECKSUM = "[0-9a-f]{64}"
+"""The SHA-256 of a content."""
+
+STORED = f"{CHECKSUM}/[0-9a-z]{{1,16}}"
 """Where an input lies among those that runs share: its SHA-256, and a mark of its upload."""
 
 Stored = Annotated[str, Field(pattern=f"^({STORED})?$")]
+
+Checksum = Annotated[str, Field(pattern=f"^({CHECKSUM})?$")]
 
 
 def file_refusal(key: str) -> str | None:
@@ -48,14 +53,21 @@ class InputFile(Contract):
 
     `key` is below the run's input location, or is a whole `s3://bucket/key`. `column` names the
     column of a sheet that it comes from; empty if it comes from none. `stored` is where it lies
-    below the run's input location, if that is not its key.
+    below the run's input location, if that is not its key. `sha256` is that of its content, if it
+    is known and `stored` does not say it.
     """
 
     key: Annotated[str, AfterValidator(_checked)]
     size: int = Field(ge=0)
     etag: str = ""
     stored: Stored = ""
+    sha256: Checksum = ""
     column: str = ""
+
+    @property
+    def checksum(self) -> str:
+        """The SHA-256 of its content; empty if only its ETag is known."""
+        return self.stored.partition("/")[0] or self.sha256
 
     @property
     def path(self) -> str:
@@ -82,6 +94,8 @@ class Shaped(Protocol):
     @property
     def stored(self) -> str: ...  # noqa: D102
     @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
     def files(self) -> tuple[InputFile, ...] | None: ...  # noqa: D102
     @property
     def variables(self) -> Mapping[str, str]: ...  # noqa: D102
@@ -91,7 +105,18 @@ def files_of(job: Shaped) -> tuple[InputFile, ...]:
     """Return the files of a job: a plain one is named after its only file."""
     if job.files is not None:
         return job.files
-    return (InputFile(key=job.key, size=job.size, etag=job.etag, stored=job.stored),)
+    return (
+        InputFile(
+            key=job.key, size=job.size, etag=job.etag, stored=job.stored, sha256=job.sha256
+        ),
+    )  # fmt: skip
+
+
+def is_same_content(one: InputFile, other: InputFile) -> bool:
+    """Whether two versions of a file have one content, as far as that is known."""
+    if one.checksum and other.checksum:
+        return one.checksum == other.checksum
+    return one.etag == other.etag
 
 
 def variable_name(column: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError
-from parallelize_core.files import InputFile, Stored
+from parallelize_core.files import Checksum, InputFile, Stored
 from parallelize_core.record import Contract, first_fault
 
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -21,8 +21,11 @@ MAX_SETBACK_CHARACTERS = 200
 PLAIN = {"files", "variables", "number", "merge"}
 """What a message of a plain job does not have, so that it is as short as it was before."""
 
-RARE = ("stored", "memory_bytes", "resumes", "interrupted")
+RARE = ("stored", "sha256", "memory_bytes", "resumes", "interrupted")
 """What a message has only if it says something, for the same reason."""
+
+OF_A_FILE = {"stored", "sha256"}
+"""What its files do not have if none of them says anything by it."""
 
 ROOM_PER_PEAK = 2
 """What ran out of memory is tried once more with this much room for each byte of its peak."""
@@ -38,7 +41,8 @@ class JobMessage(Contract):
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do);
-    `stored` is where it lies among those that runs share (empty: where its key says).
+    `stored` is where it lies among those that runs share (empty: where its key says); `sha256` is
+    that of its content, if it is known and `stored` does not say it.
     `claimed` says to look for a claim first: somebody may be at work on it beyond the 12 hours
     that SQS keeps a message invisible. `alone` says that it ran out of memory
     before, so no other job may run beside it; but with `memory_bytes`, others may as far as it
@@ -55,6 +59,7 @@ class JobMessage(Contract):
     size: int = Field(ge=0)
     etag: str = ""
     stored: Stored = ""
+    sha256: Checksum = ""
     attempt: int = Field(default=1, ge=1)
     claimed: bool = False
     alone: bool = False
@@ -74,8 +79,9 @@ class JobMessage(Contract):
         plain = self.files is None and self.number is None
         usual = {name for name in RARE if not getattr(self, name)}
         exclude: dict[str, Any] = dict.fromkeys(usual | (PLAIN if plain else set()), True)
-        if self.files and not any(file.stored for file in self.files):
-            exclude["files"] = {"__all__": {"stored"}}
+        if self.files:
+            said = {name for name in OF_A_FILE if any(getattr(f, name) for f in self.files)}
+            exclude["files"] = {"__all__": OF_A_FILE - said}
         return self.model_dump_json(exclude=exclude)
 
     @classmethod

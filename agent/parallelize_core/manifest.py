@@ -20,7 +20,14 @@ from pydantic import AfterValidator, Field
 
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
-from parallelize_core.files import MAX_JOB_BYTES, STORED, InputFile, Stored
+from parallelize_core.files import (
+    CHECKSUM,
+    MAX_JOB_BYTES,
+    STORED,
+    Checksum,
+    InputFile,
+    Stored,
+)
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Contract, Record
@@ -42,7 +49,7 @@ _SAMPLE = '"key":"k","size":0,"etag":""'
 
 _PLAIN_LINE = re.compile(
     r"""\{("key":"([^"\\\x00-\x1f]+)","size":(?:0|[1-9]\d{0,17}),"etag":"[^"\\\x00-\x1f]*\""""
-    rf"""(?:,"stored":"{STORED}")?)\}}""",
+    rf"""(?:,"stored":"{STORED}")?(?:,"sha256":"{CHECKSUM}")?)\}}""",
     re.ASCII,
 )
 """A plain entry as `encode_part` writes it, unless something in it is escaped."""
@@ -53,17 +60,19 @@ _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 class Entry(Contract):
     """One job: an input's key below the run's input location, its size in bytes, its ETag in S3.
 
-    `stored` is where the input lies below that location, if that is not its key. A job of several
-    files, or with variables, has them as `files` (perhaps none) and `variables`. Then `key` is a
-    name that is made from them, `size` is their sum, and `etag` stands for the content of them
-    all. `number` counts from 1, in the runs whose command has a place for it. `merge` says that it
-    is the run's last job, which is in no part (see `merge`).
+    `stored` is where the input lies below that location, if that is not its key; `sha256` is that
+    of its content, if it is known and `stored` does not say it. A job of several files, or with
+    variables, has them as `files` (perhaps none) and `variables`. Then `key` is a name that is made
+    from them, `size` is their sum, and `etag` stands for the content of them all. `number` counts
+    from 1, in the runs whose command has a place for it. `merge` says that it is the run's last
+    job, which is in no part (see `merge`).
     """
 
     key: Annotated[str, AfterValidator(keys.checked)]
     size: int = Field(ge=0)
     etag: str
     stored: Stored = ""
+    sha256: Checksum = ""
     files: tuple[InputFile, ...] | None = None
     variables: dict[str, str] = Field(default_factory=dict)
     number: int | None = None
@@ -78,7 +87,8 @@ class Entry(Contract):
         """Return the message for the first attempt at this job."""
         return JobMessage(
             run=run, key=self.key, size=self.size, etag=self.etag, stored=self.stored,
-            files=self.files, variables=self.variables, number=self.number, merge=self.merge,
+            sha256=self.sha256, files=self.files, variables=self.variables,
+            number=self.number, merge=self.merge,
         )  # fmt: skip
 
 
@@ -116,7 +126,11 @@ def first_messages(run: str, entries: Iterable[Entry], *, claimed: bool = False)
 
 
 def _stored(entry: Entry) -> str:
-    return f',"stored":"{entry.stored}"' if entry.stored else ""
+    return "".join(
+        f',"{name}":"{value}"'
+        for name, value in (("stored", entry.stored), ("sha256", entry.sha256))
+        if value
+    )
 
 
 def part_messages(

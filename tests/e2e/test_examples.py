@@ -7,10 +7,11 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.console_blocks import named, runs
-from tests.e2e.conftest import REPOSITORY, Shell, wait_until
+from tests.e2e.conftest import REPOSITORY, Shell, only_local, wait_until
 
 pytestmark = pytest.mark.timeout(400)  # on a busy machine; alone it takes a fraction of this
 
@@ -113,6 +114,43 @@ def test_one_line_is_a_whole_run_and_its_script_needs_no_environment(shell: Shel
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     shell.run(*line)
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_lines_without_a_configuration_are_whole_runs(shell: Shell) -> None:
+    shutil.copytree(REPOSITORY / "examples/one_line", shell.folder, dirs_exist_ok=True)
+    shell.run("--local", program=shell.folder / "run.sh")
+    made = {path.name: path.read_text() for path in (shell.folder / "out").rglob("*.*")}
+    assert made == {
+        "sky.sorted": "comet\nMoon\nstars\nsun\n", "sky.longest": "stars\n",
+        "the sea.sorted": "Anchor\nbreakwater\ntide\nwave\n", "the sea.longest": "breakwater\n",
+        "woods.sorted": "Birch\nchanterelle\nfern\nmoss\n", "woods.longest": "chanterelle\n",
+    }  # fmt: skip
+
+
+def walked(seed: int, steps: int) -> int:
+    """Return what the script of the example finds."""
+    dice = Random(seed)
+    return abs(sum(dice.choice((-1, 1)) for _ in range(steps)))
+
+
+@only_local
+def test_python_gets_the_same_all_at_once_as_it_comes_and_from_an_executor(shell: Shell) -> None:
+    shutil.copytree(REPOSITORY / "examples/python", shell.folder, dirs_exist_ok=True)
+    printed = shell.run("walks.py", "--local", program=Path(sys.executable))
+    assert json.loads(printed) == 3 * [[walked(seed, 400) for seed in range(6)]]
+
+
+@only_local
+def test_the_cells_of_the_notebook_run_in_their_order(shell: Shell) -> None:
+    shutil.copytree(REPOSITORY / "examples/python", shell.folder, dirs_exist_ok=True)
+    cells = json.loads((shell.folder / "walks.ipynb").read_text())["cells"]
+    assert all(not cell["outputs"] for cell in cells if cell["cell_type"] == "code")
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    told = "\nimport json\nprint(json.dumps(mean))"
+    printed = shell.run("-c", "\n".join(code) + told, program=Path(sys.executable))
+    assert json.loads(printed) == {
+        str(steps): sum(walked(seed, steps) for seed in range(3)) / 3 for steps in (100, 400)
+    }
 
 
 @runs("one file fails")

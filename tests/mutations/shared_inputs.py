@@ -77,4 +77,14 @@ MUTATIONS = (
             "unit/client/test_uploads.py::test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before",
         ),
     ),
+    Mutation(
+        "input-verified",
+        "an input counts only if its checksum is right",
+        "agent/parallelize_agent/job/stage_in.py",
+        "    if file.checksum != sha256:",
+        "    if not sha256:",
+        (
+            "functional/agent/test_jobs.py::test_an_input_that_is_not_what_its_checksum_says_is_no_input",
+        ),
+    ),
 )

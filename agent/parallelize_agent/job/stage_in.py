@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -24,8 +25,8 @@ from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import UsageError
-from parallelize_core.files import InputFile, staged_names
+from parallelize_core.errors import ChangedError, UsageError
+from parallelize_core.files import S3, InputFile, files_of, staged_names
 from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
@@ -221,24 +222,47 @@ class StageIn:
     async def _file(self, file: InputFile, run: Run, path: Path, at_once: asyncio.Semaphore) -> int:
         bucket, key = file.place(run.input)
         async with at_once:
-            return await self.open_store(bucket).get_file(key, path, file.etag)
+            return await self._fetched(self.open_store(bucket), key, file, path)
+
+    async def _fetched(self, store: AsyncStore, key: str, file: InputFile, path: Path) -> int:
+        size = await store.get_file(key, path, file.etag)
+        if file.checksum:
+            loop = asyncio.get_running_loop()
+            _check(await loop.run_in_executor(self.files, _sha256, path), file, store, key)
+        return size
 
     async def _input(
         self, received: Received, run: Run, folder: JobFolder
     ) -> tuple[bytes | None, int]:
         """Return a small input, or None if it is in the folder, and how many bytes it has."""
-        message = received.message
+        [file] = files_of(received.message)
         store = self.open_store(run.input.bucket)
-        key = run.input.key(message.stored or message.key)
-        if message.size <= SMALL_BYTES:
-            content = await store.get_within(key, SMALL_BYTES, message.etag)
+        key = run.input.key(file.stored or file.key)
+        if file.size <= SMALL_BYTES:
+            content = await store.get_within(key, SMALL_BYTES, file.etag)
             if content is not None:
+                if file.checksum:
+                    _check(hashlib.sha256(content).hexdigest(), file, store, key)
                 return content, len(content)
         await self._in_thread(self.scratch.make, folder)
-        return None, await store.get_file(key, folder.input, message.etag)
+        return None, await self._fetched(store, key, file, folder.input)
 
     async def _remove(self, folder: JobFolder) -> None:
         await asyncio.shield(self._in_thread(self.scratch.remove, folder))
 
     async def _in_thread(self, do: Callable[[JobFolder], None], folder: JobFolder) -> None:
         await asyncio.get_running_loop().run_in_executor(self.files, do, folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(sha256: str, file: InputFile, store: AsyncStore, key: str) -> None:
+    """Raise ChangedError for a content that is not the one that the result will name."""
+    if file.checksum != sha256:
+        raise ChangedError(
+            f"what is stored as {S3}{store.bucket}/{key} is something else",
+            f"its SHA-256 is {sha256}, and not {file.checksum}; delete it there",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -172,7 +173,7 @@ def test_an_input_that_runs_share_is_fetched_from_where_its_message_says(
     make: MakeBench, size: int
 ) -> None:
     bench = make('cp "$1" ./out; echo out', version=3)
-    stored = f"{'0' * 64}/mark"
+    stored = f"{sha256(b'x' * size).hexdigest()}/mark"
     etag = bench.store.put(bench.layout.input.key(stored), b"x" * size)
     bench.add_entries([Entry(key="d/a.txt", size=size, etag=etag or "", stored=stored)])
     bench.run()
@@ -184,9 +185,41 @@ def test_so_are_the_files_of_a_group_under_their_own_names(make: MakeBench) -> N
     bench = make(SHOW, version=4)
     files = []
     for name in ("x", "y"):
-        stored = f"{'0' * 64}/{name}"
+        stored = f"{sha256(name.encode()).hexdigest()}/mark"
         etag = bench.store.put(bench.layout.input.key(stored), name.encode())
         files.append(InputFile(key=f"d/{name}", size=1, etag=etag or "", stored=stored))
     bench.add_entries([Entry(key="A", size=2, etag=joint_etag(files), files=tuple(files))])
     bench.run()
     assert bench.result("A").status == "succeeded"
+
+
+@pytest.mark.parametrize("size", [4, SMALL_BYTES + 1])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_input_that_is_not_what_its_checksum_says_is_no_input(
+    make: MakeBench, size: int, several: bool, shared: bool
+) -> None:
+    """Else the content key of the result would name what was never looked at."""
+    bench = make("echo started >&2", version=4)
+    stored = f"{'0' * 64}/mark" if shared else ""
+    known = {"stored": stored} if shared else {"sha256": "0" * 64}
+    etag = bench.store.put(bench.layout.input.key(stored or "a"), b"x" * size) or ""
+    file = InputFile(key="a", size=size, etag=etag, **known)
+    bench.add_entries([
+        Entry(key="a", size=size, etag=etag, files=(file,))
+        if several
+        else Entry(key="a", size=size, etag=etag, **known)
+    ])  # fmt: skip
+    bench.run()
+    result = bench.result("a")
+    assert (result.status, result.cause, result.exit_code) == ("failed", Cause.INPUT, None)
+    assert "is something else: its SHA-256 is " in result.message
+
+
+def test_an_input_of_the_right_checksum_is_one_whatever_its_place(make: MakeBench) -> None:
+    bench = make('cat "$1"; touch out; echo out')
+    etag = bench.store.put(bench.layout.input.key("a"), b"x") or ""
+    entry = Entry(key="a", size=1, etag=etag, sha256=sha256(b"x").hexdigest())
+    bench.add_entries([entry])
+    bench.run()
+    assert bench.result("a").status == "succeeded"

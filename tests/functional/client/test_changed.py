@@ -478,3 +478,10 @@ def test_a_script_that_the_command_names_by_its_whole_path_counts(
     assert "error: 3 finished files are out of date" in capsys.readouterr().err
     assert project.call("explain", "a.txt", *words) == 0
     assert "elsewhere.sh changed" in capsys.readouterr().out
+
+
+def test_a_dry_run_takes_the_names_that_the_command_itself_would(done: Project) -> None:
+    assert done.call("run", "--dry-run", "--again", "b.txt") == 0
+    assert done.call("run", "--dry-run", "--again", "new.txt") == 2
+    done.add("new.txt")
+    assert done.call("run", "--dry-run", "--again", "new.txt") == 0

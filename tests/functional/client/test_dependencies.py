@@ -366,15 +366,16 @@ def test_a_script_for_a_certain_python_is_started_by_the_one_with_the_packages(
     assert prepared(listed, "--command", "./job.py").command == started
 
 
+@pytest.mark.parametrize("command", ["./alone.py", "python3 -u alone.py {}", "uv run alone.py"])
 def test_a_script_that_is_all_of_the_environment_has_its_packages_too(
-    listed: Project, monkeypatch: pytest.MonkeyPatch
+    listed: Project, command: str
 ) -> None:
     settings = listed.folder / "parallelize.toml"
     settings.write_text(settings.read_text().replace('env = "env/"\n', ""))
     script = listed.folder / "alone.py"
     script.write_text(f"#!/usr/bin/env python3\n{METADATA}")
     script.chmod(0o755)
-    run = prepared(listed, "--command", "./alone.py")
+    run = prepared(listed, "--command", command)
     assert versions(lock_of(listed, run)) == {"greet": "1.0"}
     assert sorted(archive(listed, run).namelist()) == ["alone.py", LOCK]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -331,3 +332,66 @@ def test_a_dry_run_names_some_of_many_files_and_says_how_many_more(
     assert 0 < len(named) < 50
     assert f"(dry run) … and {50 - len(named)} more" in lines
     assert any("would add 50 inputs" in line for line in lines)
+
+
+def without_environment(project: Project) -> None:
+    settings = project.folder / "parallelize.toml"
+    settings.write_text(settings.read_text().replace('env = "env/"\n', ""))
+    for name in ("job.py", "merge.sh", "table.csv"):
+        (project.folder / name).write_text("#!/bin/sh\n")
+        (project.folder / name).chmod(0o755)
+    (project.folder / "table.csv").write_text("a,b\n")
+    project.add("a.txt")
+
+
+def sent_with(project: Project) -> set[str]:
+    environment = load_run(project.store, project.context).environment
+    if environment is None or environment.key is None:
+        return set()
+    with zipfile.ZipFile(io.BytesIO(project.store.get(environment.key))) as opened:
+        return {*opened.namelist()}
+
+
+def test_scripts_beside_that_commands_name_are_the_environment(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    without_environment(project)
+    monkeypatch.setenv("PARALLELIZE_RUN_THEN", "sh merge.sh")
+    assert project.call("prep", "--command", "python3 job.py {} --by=table.csv") == 0
+    assert sent_with(project) == {"job.py", "merge.sh"}
+    assert "the command names what is not" not in capsys.readouterr().err
+
+
+def test_a_changed_script_of_an_interpreter_counts(project: Project) -> None:
+    without_environment(project)
+    command = ("--command", "python3 job.py {}")
+    assert project.call("prep", *command) == 0
+    project.finish("a.txt", "a.csv")
+    assert project.call("prep", *command) == 0
+    (project.folder / "job.py").write_text("changed")
+    assert project.call("prep", *command) == 2
+
+
+def test_data_that_a_command_names_is_not_sent_and_that_is_said(
+    project: Project, capsys: Captured
+) -> None:
+    without_environment(project)
+    assert project.call("prep", "--command", "python3 job.py {} table.csv") == 0
+    assert sent_with(project) == {"job.py"}
+    told = capsys.readouterr().err
+    assert "the command names what is not sent: table.csv\n  jobs do not find it" in told
+    assert "--env FOLDER" in told
+
+
+def test_a_script_beside_an_environment_is_said_not_to_be_in_it(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    project.write_script("#!/bin/sh\n")
+    (project.folder / "job.py").write_text("")
+    assert project.call("prep", "--command", "python3 job.py {}") == 0
+    told = "the command names what is not in the environment env/: job.py"
+    assert told in capsys.readouterr().err
+    (project.folder / "env" / "job.py").write_text("")
+    assert project.call("prep", "--command", "python3 job.py {}") == 0
+    assert "jobs do not find it" not in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from tests.functional.client.conftest import Project
 
 from parallelize.context import open_context
 from parallelize.options import Common
+from parallelize.runs.results import read_result
 from parallelize.runs.shared_inputs import SharedInputs
+from parallelize_core.content_key import content_keys
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout, shared_by_runs
 from parallelize_core.manifest import Entry, encode_part, read_entries
@@ -198,3 +201,95 @@ def test_what_is_doomed_is_not_borrowed(project: Project, capsys: Captured) -> N
     assert entries(second)["a.txt"].stored != upload
     layout = RunLayout(project.context.base, second.run)
     assert [*project.store.list(layout.named.prefix)]
+
+
+def in_other_parts(project: Project, name: str) -> None:
+    """Have the manifest say what S3 says of an upload that has another ETag and is not there now.
+
+    So it is in a bucket with a KMS key, and where another client sent it in parts of another size.
+    """
+    entry = entries(project)[name].model_copy(update={"etag": f"{'e' * 32}-2"})
+    project.store.put(project.layout.manifest_part(0), encode_part([entry]))
+    head = project.head_of(name)
+    assert head
+    project.store.delete([head.key])
+
+
+def test_what_has_the_same_bytes_is_up_to_date_whatever_its_etag(
+    project: Project, capsys: Captured
+) -> None:
+    project.add("a.txt")
+    prepared(project, capsys)
+    in_other_parts(project, "a.txt")
+    project.finish("a.txt", "a.csv")
+    told = prepared(project, capsys)
+    assert (told["uploaded"], told["again"]) == (1, 0)
+    there = project.head_of("a.txt")
+    assert there
+    assert there.etag == entries(project)["a.txt"].etag != f"{'e' * 32}-2"
+    assert project.call("prep") == 0, "with what S3 has now"
+    assert project.call("explain", "a.txt") == 0
+    assert "a.txt: done, and nothing has changed" in capsys.readouterr().out
+    (project.folder / "inputs" / "a.txt").write_text("other")
+    assert project.call("prep") == 2
+
+
+def test_another_run_copies_what_was_made_of_the_same_bytes_whatever_their_etag(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
+    project.write_script(f"#!/bin/sh\n# of {project.run} alone\n")
+    project.add("a.txt")
+    prepared(project, capsys)
+    in_other_parts(project, "a.txt")
+    project.finish("a.txt", "a.csv")
+    second = other(project)
+    told = prepared(second, capsys)
+    assert (told["uploaded"], told["copied"]) == (0, 1)
+    assert prepared(second, capsys)["copied"] == 0
+    assert second.call("prep", "--run", second.run) == 0, "it is up to date there, too"
+
+
+def test_a_result_of_a_former_version_is_up_to_date_while_its_etag_is(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
+    project.write_script(f"#!/bin/sh\n# of {project.run} alone\n")
+    project.add("a.txt")
+    prepared(project, capsys)
+    project.finish("a.txt", "a.csv")
+    store, layout = project.store, project.layout
+    result, run = read_result(store, layout, "a.txt"), Run.decode(store.get(layout.run_json))
+    assert result
+    now, former = content_keys(run, entries(project)["a.txt"])
+    assert result.content == now
+    old = result.model_copy(update={"content": former})
+    store.put(layout.result("a.txt"), old.encode())
+    assert prepared(project, capsys)["again"] == 0
+    second = other(project)
+    assert prepared(second, capsys)["copied"] == 1
+    project.write_script("#!/bin/sh\n# another\n")
+    assert project.call("prep") == 2
+    assert "the command, its environment" in capsys.readouterr().err
+
+
+def test_outputs_of_another_run_are_known_by_the_checksums_of_its_results(
+    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt", "b.txt")
+    prepared(project, capsys)
+    for name in ("a", "b"):
+        project.finish(f"{name}.txt", f"{name}.csv")
+    store, layout = project.store, project.layout
+    result = read_result(store, layout, "b.txt")
+    assert result
+    strange = result.outputs[0].model_copy(update={"sha256": "of nobody"})
+    store.put(layout.result("b.txt"), result.model_copy(update={"outputs": (strange,)}).encode())
+    monkeypatch.setenv("PARALLELIZE_RUN_INPUTS", f"run:{project.run}")
+    second = other(project)
+    prepared(second, capsys)
+    named = {key: entry.sha256 for key, entry in entries(second).items()}
+    assert named == {"a.csv": sha256(b"output a.csv").hexdigest(), "b.csv": ""}
+    assert second.call("enqueue", "--run", second.run) == 0
+    sent = [JobMessage.decode(m.body) for m in second.context.queues.main.receive(10, 10, 0)]
+    assert {message.key: message.sha256 for message in sent} == named

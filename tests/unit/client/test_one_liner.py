@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from parallelize.operations.run import understood
-from parallelize.options import NOTHING, Work
+from parallelize.options import NO_WORK, NOTHING, Work
 from parallelize.runs.inputs import find_inputs
 from parallelize.runs.one_liner import OneLiner, parse, settings_of
 from parallelize_core.errors import UsageError
@@ -53,6 +53,20 @@ def test_with_a_command_of_its_own_again_is_about_files() -> None:
     work = Work(inputs="inputs/", command="./job.sh")
     with understood(("a.txt", "b.txt"), work, NOTHING, again=True) as asked:
         assert (asked.again, asked.settings) == (("a.txt", "b.txt"), {})
+
+
+@pytest.mark.parametrize("work", [Work(inputs="inputs/"), Work(grid=("a=1,2",))])
+def test_so_it_is_with_a_command_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Work
+) -> None:
+    (tmp_path / "parallelize.toml").write_text('[run]\ncommand = "./job.sh"\n')
+    monkeypatch.chdir(tmp_path)
+    with understood(("a.txt",), work, NOTHING, again=True) as asked:
+        assert (asked.again, asked.settings) == (("a.txt",), {})
+    with understood(("./another.sh",), work, NOTHING, again=False) as asked:
+        assert (asked.again, asked.settings["run.command"]) == (None, "./another.sh")
+    with understood(("wc", ":::", "a.txt"), NO_WORK, NOTHING, again=True) as asked:
+        assert (asked.again, asked.settings["run.command"]) == ((), "wc")
 
 
 def test_with_inputs_alone_again_is_about_all_and_the_words_are_the_command() -> None:
@@ -123,3 +137,11 @@ def test_other_files_are_of_the_same_run_and_a_changed_script_is_another(tmp_pat
     assert line("./job.sh", ":::", "a", "b").run_name(tmp_path) == first
     script.write_text("two")
     assert line("./job.sh", ":::", "a").run_name(tmp_path) != first
+
+
+def test_so_is_one_that_an_interpreter_is_given(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text("one")
+    first = line("python3", "job.py", "{}", ":::", "a").run_name(tmp_path)
+    script.write_text("two")
+    assert line("python3", "job.py", "{}", ":::", "a").run_name(tmp_path) != first

@@ -20,6 +20,7 @@ messages = st.builds(
     size=st.integers(0, 5 * 1024**4),
     etag=st.text("0123456789abcdef-", max_size=40),
     stored=st.sampled_from(["", f"{'0a' * 32}/0mark"]),
+    sha256=st.sampled_from(["", "0b" * 32]),
     attempt=st.integers(1, 1000),
 )
 json_values = st.recursive(

@@ -24,6 +24,7 @@ entries = st.builds(
     size=st.integers(0, 2**60),
     etag=st.text("0123456789abcdef-"),
     stored=st.sampled_from(["", f"{'0a' * 32}/0mark"]),
+    sha256=st.sampled_from(["", "0b" * 32]),
 )
 strange_entries = st.builds(
     Entry,

@@ -207,13 +207,18 @@ def _decide(
     context: Context, plan: Plan, found: Comparison, again: Sequence[str] | None
 ) -> changed.Decision:
     """Return what becomes of finished jobs; those that are to be done again need no question."""
-    named: dict[str, str] = {}
-    if again is not None:
-        new = [entry.key for entry in plan.entries] if again and plan.new else []
-        named = changed.again(context, again, new)
+    named = _named(context, plan, again)
     others = tuple(one for one in found.outdated if one.key not in named)
     decision = changed.decide(context, replace(found, outdated=others))
     return replace(decision, redo={**decision.redo, **named})
+
+
+def _named(context: Context, plan: Plan, again: Sequence[str] | None) -> dict[str, str]:
+    """Return the finished jobs that are to be done again on purpose; see `changed.again`."""
+    if again is None:
+        return {}
+    new = [entry.key for entry in plan.entries] if again and plan.new else []
+    return changed.again(context, again, new)
 
 
 def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[str]:
@@ -231,7 +236,7 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
         renewed = is_renewal(context.store, context, draft)
         there = find_run(context.store, context.layout.run_json)
         found = compare_results(context.store, context.layout, there, plan.now)
-        named = {} if again is None else changed.again(context, again)
+        named = _named(context, plan, again)
         same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
         plan = plan.without(_unneeded(context, plan, {one.entry.key for one in same}, ()))
     yield from _planned_uploads(context, plan)

@@ -275,7 +275,8 @@ def _as_it_is_now(context: Context, run: Run, entry: Entry) -> Entry:
     if entry.files is not None:
         return with_files(entry, files) if files else entry
     [file] = files
-    return entry.model_copy(update={"size": file.size, "etag": file.etag})
+    update = {"size": file.size, "etag": file.etag, "sha256": file.sha256}
+    return entry.model_copy(update=update)
 
 
 def _file_now(context: Context, run: Run, file: InputFile) -> InputFile:
@@ -287,4 +288,6 @@ def _file_now(context: Context, run: Run, file: InputFile) -> InputFile:
             fix="put it there again: parallelize prep; to send it and process it once more:\n"
             f"parallelize run --again {quoted(file.key)}",
         )
-    return file.model_copy(update={"size": found.size, "etag": found.etag})
+    # What is known of a content holds for that version alone.
+    sha256 = file.sha256 if found.etag == file.etag else ""
+    return file.model_copy(update={"size": found.size, "etag": found.etag, "sha256": sha256})

@@ -6,6 +6,7 @@ or after `retry`, it goes on where the run stands.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelize.console import escape
-from parallelize.context import Context, check_local, open_context
+from parallelize.context import Context, check_local, open_context, user_file
 from parallelize.fleet import instances
 from parallelize.local import cloud as local_cloud
 from parallelize.operations import prep
@@ -39,6 +40,7 @@ from parallelize.runs.snapshot import Snapshot, Snapshots
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json
 from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
+from parallelize.settings import Settings, resolve
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 
@@ -104,12 +106,18 @@ def understood(words: Sequence[str], work: Work, common: Common, *, again: bool)
     """
     # With inputs and without a command the words are the command; else `again` is about them.
     is_command = bool(work.inputs or work.grid) and work.command is None
+    if again and words and is_command and _settings(common).run.command is not None:
+        is_command = False
     named = again and not is_command and one_liner.BEFORE_FILES not in words
     line = one_liner.parse(() if named else words, has_inputs=is_command)
     if line and not common.run:
         common = replace(common, run=line.run_name(Path.cwd()))
     with one_liner.settings_of(line) as settings:
         yield Asked(common, settings, (words if named else ()) if again else None)
+
+
+def _settings(common: Common) -> Settings:
+    return resolve(common.flags(), os.environ, Path.cwd(), common.config, user_file()).settings
 
 
 def run(

@@ -105,8 +105,8 @@ def _as_stored(entry: Entry, stored: Mapping[str, InputFile]) -> Entry:
     """Return an entry with what S3 has of its files."""
     if entry.files is None:
         there = stored.get(entry.key)
-        update = {"size": there.size, "etag": there.etag, "stored": there.stored} if there else {}
-        return entry.model_copy(update=update)
+        names = ("size", "etag", "stored", "sha256")
+        return entry.model_copy(update={n: getattr(there, n) for n in names} if there else {})
     return with_files(entry, [
         stored[file.key].model_copy(update={"column": file.column}) if file.key in stored else file
         for file in entry.files

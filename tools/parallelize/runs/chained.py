@@ -7,6 +7,7 @@ and that is said. The same command takes the rest later.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from parallelize.runs.results import list_results, read_listed, still_stored
 from parallelize.units import plural
 from parallelize_core import keys
 from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.files import CHECKSUM
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.manifest import Entry
 from parallelize_core.merge import MERGE
@@ -86,7 +88,7 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
         elif why := _why_not(output):
             refused.append(Refused(output.key, why))
         else:
-            entries.append(Entry(key=output.key, size=output.size, etag=output.etag))
+            entries.append(_entry(output))
     told = unfinished(before, inputs, results)
     if refused and not entries:
         raise refusal(refused)
@@ -97,6 +99,12 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
             "wait until it has made some: parallelize status --run " + before.run.name,
         )
     return RemoteFound(tuple(entries), tuple(left_out), tuple(refused)), told
+
+
+def _entry(output: Output) -> Entry:
+    # Anybody may write records.
+    sha256 = output.sha256 if re.fullmatch(CHECKSUM, output.sha256) else ""
+    return Entry(key=output.key, size=output.size, etag=output.etag, sha256=sha256)
 
 
 def _why_not(output: Output) -> str | None:

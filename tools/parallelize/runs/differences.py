@@ -10,7 +10,7 @@ from typing import Any
 from parallelize.console import escape, shown
 from parallelize.runs.recipe import Recipe
 from parallelize.units import show_size
-from parallelize_core.files import InputFile, files_of
+from parallelize_core.files import InputFile, files_of, is_same_content
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, decode_part, part_places
 from parallelize_core.record import Contract
@@ -98,7 +98,7 @@ def between_inputs(old: Entry | None, new: Entry) -> Iterator[str]:
     for key in dict.fromkeys([*before, *now]):
         if key not in now or key not in before:
             yield f"input {shown(key)} {'was taken out' if key in before else 'was added'}"
-        elif before[key].etag != now[key].etag:
+        elif not is_same_content(before[key], now[key]):
             yield f"input {shown(key)} changed{_sizes(before[key], now[key])}"
 
 

@@ -16,7 +16,7 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -87,10 +87,11 @@ def add_file(archive: Path, name: str, text: str) -> None:
         opened.writestr(info, text)
 
 
-def zip_script(folder: Path, name: str, target: Path) -> None:
-    """Write a zip that has one file of `folder` and nothing else, under its own name there."""
+def zip_files(folder: Path, names: Iterable[str], target: Path) -> None:
+    """Write a zip that has these files of `folder` and nothing else, under their names there."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        _add(archive, name, folder / name)
+        for name in names:
+            _add(archive, name, folder / name)
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:

@@ -16,7 +16,7 @@ from parallelize.runs.shared_inputs import Borrowed, SharedInputs, read_contents
 from parallelize.runs.uploads import Outgoing
 from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize_core.errors import UsageError
-from parallelize_core.files import InputFile
+from parallelize_core.files import InputFile, files_of
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry
 from parallelize_core.store import ObjectInfo, Store
@@ -38,12 +38,7 @@ class InputFiles:
 
     def versions(self) -> dict[str, InputFile]:
         """Return the files by their keys."""
-        return {
-            entry.key: InputFile(
-                key=entry.key, size=entry.size, etag=entry.etag, stored=entry.stored
-            )
-            for entry in self.wanted
-        }
+        return {file.key: file for entry in self.wanted for file in files_of(entry)}
 
     def moved(self, known: Collection[str]) -> set[str]:
         """Return which files of the manifest will not lie where it says."""
@@ -78,7 +73,7 @@ def local_files(
         return InputFiles(())
     files = shared_files(SharedInputs(store, layout.base), found, known)
     wanted = (
-        Entry(key=file.key, size=file.size, etag=file.etag, stored=file.stored)
+        Entry(key=file.key, size=file.size, etag=file.etag, stored=file.stored, sha256=file.sha256)
         for file in files.versions
     )
     return InputFiles(tuple(wanted), files.borrowed, files.uploads)

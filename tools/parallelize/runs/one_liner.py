@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parallelize.console import escape
-from parallelize.runs.placeholders import as_text, named_columns, split_template
+from parallelize.runs.packing import scripts_beside
+from parallelize.runs.placeholders import as_text, named_columns, split_template, words_of
 from parallelize_core.errors import UsageError
 from parallelize_core.template import Given
 
@@ -52,11 +53,14 @@ class OneLiner:
     def run_name(self, folder: Path) -> str:
         """Return a name for its run: that of its program, and what tells its command from others.
 
-        A script in `folder` belongs to the command with all that it says.
+        The scripts in `folder` that it names belong to it with all that they say.
         """
         words = shlex.split(self.command)
-        script = folder / words[0]
-        content = script.read_bytes() if "/" in words[0] and script.is_file() else b""
+        named = scripts_beside(folder, words_of(self.command))
+        if "/" in words[0] and (folder / words[0]).is_file():
+            named = [words[0], *named]
+        scripts = dict.fromkeys(folder / name for name in named)
+        content = b"".join(script.read_bytes() for script in scripts)
         digest = hashlib.sha256(self.command.encode() + b"\0" + content).hexdigest()
         stem = posixpath.splitext(posixpath.basename(words[0]))[0]
         plain = re.sub(r"[^A-Za-z0-9]+", "-", stem)[:_NAME_CHARACTERS].strip("-")

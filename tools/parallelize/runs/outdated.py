@@ -16,7 +16,7 @@ from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.merge import merge_entry, without_old_merge
 from parallelize.runs.results import list_results, read_listed
 from parallelize.units import plural
-from parallelize_core.content_key import content_key
+from parallelize_core.content_key import content_keys
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_corrections
 from parallelize_core.result import Result
@@ -95,7 +95,7 @@ def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
     Of a result that does not say, it is not known, and true if that can be.
     """
     if result.content:
-        return result.content != content_key(run, entry)
+        return result.content not in content_keys(run, entry)
     return run.renewed
 
 
@@ -141,20 +141,22 @@ def _entries(
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What a result has to say: the content key, or as much of it as workers of old recorded."""
+    """What a result has to say: a content key, or as much of it as workers of old recorded."""
 
-    content: bytes
+    contents: bytes
+    """The keys, one after the other: there may be a million of these."""
     etag: str | None
     """Of the input; it is enough where all results are of one recipe. None where they are not."""
 
     @classmethod
     def of(cls, run: Run, entry: Entry, *, one_recipe: bool) -> Self:
-        content = bytes.fromhex(content_key(run, entry))
-        return cls(content, entry.etag if one_recipe else None)
+        contents = bytes.fromhex("".join(content_keys(run, entry)))
+        return cls(contents, entry.etag if one_recipe else None)
 
     def reason_against(self, result: Result, recipe: str) -> Reason | None:
         if result.content:
-            if self.content and result.content == self.content.hex():
+            keys = self.contents.hex()
+            if result.content in {keys[:64], keys[64:]}:
                 return None
             return Reason.INPUT if result.recipe == recipe else Reason.RECIPE
         same_input = self.etag is not None and result.input_etag == self.etag

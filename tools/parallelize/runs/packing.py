@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallelize.console import escape, say
+from parallelize.console import escape, say, some
 from parallelize.context import Context
 from parallelize.runs.command_check import needs_environment
 from parallelize.runs.dependency_files import (
@@ -24,19 +24,23 @@ from parallelize.runs.dependency_files import (
 from parallelize.runs.environment_zip import (
     add_file,
     check_zip,
+    zip_files,
     zip_folder,
     zip_remarks,
-    zip_script,
 )
 from parallelize.runs.locking import FOLDERS, Locked, check_locked, lock
 from parallelize.runs.own_files import products, with_paths
-from parallelize.runs.placeholders import program_of
+from parallelize.runs.placeholders import program_of, words_of
+from parallelize.runs.recipe import SCRIPTS
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Dependencies
 
 _LIST_ENDINGS = {".py", ".toml", ".lock", ".txt", ".in", ".yml", ".yaml"}
 _MAX_LIST_BYTES = 16 * 1024 * 1024
+
+_STARTED = (b"#!", b"\x7fELF")
+"""How a file begins that can be started. Its mode does not say so on every disk."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,21 @@ def packed(
 ) -> Iterator[Packing | None]:
     """Make the zip in `folder`, if there is an environment; without `keep` no lock is written.
 
-    A command that is one script beside the project is an environment of that script alone.
+    Scripts beside the project that commands name are an environment of these alone.
 
     Raises UsageError for whatever is wrong with it. What is said is said here.
     """
+    with _packed(context, command, folder, keep=keep) as packing:
+        _tell_left_behind(context, packing)
+        yield packing
+
+
+@contextmanager
+def _packed(
+    context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
+) -> Iterator[Packing | None]:
     if context.settings.run.env is None:
-        with _of_script(context, command, folder, keep=keep) as packing:
+        with _of_scripts(context, command, folder, keep=keep) as packing:
             yield packing
         return
     source = context.path(context.settings.run.env)
@@ -90,27 +103,86 @@ def packed(
 
 
 @contextmanager
-def _of_script(
+def _of_scripts(
     context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
 ) -> Iterator[Packing | None]:
-    if context.settings.run.shell:
-        command = (program_of(context.settings.run.command or "") or command[0],)
-    name = posixpath.normpath(command[0])
-    outside = name.startswith("../") or not needs_environment(command)
-    if outside or not (context.folder / name).is_file():
+    names = _scripts(context, command)
+    if not names:
         _check_none(context)
         yield None
         return
     target = folder / "environment.zip"
-    zip_script(context.folder, name, target)
-    wanted = context.settings.run.dependencies in {AUTO, name}
-    if context.settings.run.image or not (wanted and dependencies_of(context.folder / name)):
+    zip_files(context.folder, names, target)
+    run = context.settings.run
+    wanted = (name for name in names if run.dependencies in {AUTO, name} and not run.image)
+    script = next((name for name in wanted if dependencies_of(context.folder / name)), None)
+    if script is None:
         yield _with_lock(context, Packing(target, own=False))
         return
-    source = Source(Kind.SCRIPT, name)
+    source = Source(Kind.SCRIPT, script)
     with lock(context.folder, source, keep=keep) as locked:
         _tell(context, source, locked)
         yield _with_lock(context, Packing(target, own=False, locked=locked))
+
+
+def _scripts(context: Context, command: tuple[str, ...]) -> list[str]:
+    """Return the files that commands start, or hand to an interpreter, beside the project."""
+    if context.settings.run.shell:
+        command = (program_of(context.settings.run.command or "") or command[0],)
+    started = files_beside(context.folder, command[:1]) if needs_environment(command) else []
+    return [*dict.fromkeys([*started, *scripts_beside(context.folder, _words(context))])]
+
+
+def _words(context: Context) -> list[str]:
+    run = context.settings.run
+    texts = ((run.command, run.shell), (run.then, run.shell), (run.setup, False))
+    return [word for text, shell in texts for word in words_of(text or "", shell=shell)]
+
+
+def files_beside(folder: Path, words: Iterable[str]) -> list[str]:
+    """Return which files in a folder words name, as they are called from there."""
+    names = dict.fromkeys(posixpath.normpath(word) for word in words if word[:1] != "/")
+    return [name for name in names if name[:3] != "../" and _is_file(folder / name)]
+
+
+def scripts_beside(folder: Path, words: Iterable[str]) -> list[str]:
+    """Return which of `files_beside` are scripts or programs, by their endings or first bytes.
+
+    Data is none: what a command names may be what it writes.
+    """
+    return [name for name in files_beside(folder, words) if _is_program(folder / name)]
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a word may be a whole program, and so no name
+        return path.is_file()
+    return False
+
+
+def _is_program(path: Path) -> bool:
+    if path.suffix in SCRIPTS:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(_STARTED)
+    except OSError:
+        return False
+
+
+def _tell_left_behind(context: Context, packing: Packing | None) -> None:
+    """Say which files that commands name will not be where jobs look for them."""
+    run = context.settings.run
+    named = files_beside(context.folder, _words(context))
+    if packing:
+        with zipfile.ZipFile(packing.archive) as opened:
+            there = {*opened.namelist()}
+        inside = (posixpath.normpath(posixpath.join(run.env_prefix, name)) for name in named)
+        named = [name for name, place in zip(named, inside, strict=True) if place not in there]
+    if named:
+        listed = some(named).replace("\n", ", ")
+        where = f"in the environment {escape(run.env)}" if run.env else "sent"
+        fix = f"put it into {escape(run.env)}" if run.env else "put it into a folder, --env FOLDER"
+        say(f"the command names what is not {where}: {listed}\n  jobs do not find it: {fix}")
 
 
 def _check_none(context: Context) -> None:

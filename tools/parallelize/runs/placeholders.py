@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from parallelize.console import escape
@@ -35,6 +36,13 @@ _BUILTINS = (
     "[[", "{", "!",
 )  # fmt: skip
 """First words that name no program."""
+
+_HANDS_ON = set(";&|(")
+"""What ends an operator before the name of a program."""
+
+_OPERATORS = set("();<>|&")
+"""What shlex takes for operators."""
+
 _INPUT = re.compile(r"\$(?:1\b|\{1\b|[@*]|\{[@*]|\{?PARALLELIZE_INPUT\b)")
 
 
@@ -198,3 +206,22 @@ def _check_known(bare: str, text: str, columns: Sequence[str]) -> None:
             "{/.} its name without its ending, {//} its folder; {2} is the second input's,\n"
             "{#} the number of the job, {NAME} what is in a column of that name",
         )
+
+
+def words_of(text: str, *, shell: bool = False) -> list[str]:
+    """Return the words of a command that may name files: no placeholders, options or programs.
+
+    A program without a slash is looked for on the PATH. Of a `shell` line neither the operators are
+    words, nor what is written to.
+    """
+    found = shlex.shlex(text, posix=True, punctuation_chars=shell)
+    found.whitespace_split, found.commenters = True, ""
+    words, before = [], ";"
+    with suppress(ValueError):  # a quote that is not closed: the command is refused elsewhere
+        for word in found:
+            is_program = before[-1] in _HANDS_ON and "/" not in word
+            if not (is_program or ">" in before or set("{}") & set(word) or word[:1] == "-"):
+                words.append(word)
+            is_operator = shell and word and set(word) <= _OPERATORS
+            before = word if is_operator else " "
+    return words

@@ -113,7 +113,7 @@ def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:
 
 _SYSTEM = ("/bin/", "/dev/", "/etc/", "/lib", "/opt/", "/proc/", "/sbin/", "/sys/", "/usr/")
 
-_SCRIPTS = {".R", ".jl", ".js", ".lua", ".m", ".pl", ".py", ".r", ".rb", ".sh"}
+SCRIPTS = {".R", ".jl", ".js", ".lua", ".m", ".pl", ".py", ".r", ".rb", ".sh"}
 """What is handed to an interpreter need not be executable."""
 
 _PATH = re.compile(r"(?<![^\s'\"=<>|;&(:,])/[^\s'\"<>|;&()`$\\]+")
@@ -140,7 +140,7 @@ def named_programs(commands: Iterable[str]) -> dict[str, str]:
         for path in paths:
             with suppress(OSError, ValueError):
                 mode = path.stat().st_mode
-                if stat.S_ISREG(mode) and (mode & 0o111 or path.suffix in _SCRIPTS):
+                if stat.S_ISREG(mode) and (mode & 0o111 or path.suffix in SCRIPTS):
                     found[str(path)] = f"{mode:o} {known.read(path).sha256}"
     return found
 

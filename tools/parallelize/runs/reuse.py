@@ -20,9 +20,9 @@ from parallelize.runs.results import list_results, read_listed, read_result
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.clock import utc_now
-from parallelize_core.content_key import content_key
+from parallelize_core.content_key import content_keys
 from parallelize_core.errors import AccessError, DecodeError
-from parallelize_core.files import files_of
+from parallelize_core.files import CHECKSUM, files_of
 from parallelize_core.layout import RUN_NAME, RunLayout
 from parallelize_core.manifest import Entry
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
@@ -36,7 +36,7 @@ COPIER = "copied"
 
 _SEGMENT = 1000
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+_SHA256 = re.compile(CHECKSUM)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def find(
         return []
     known = {entry.key for entry in KnownJobs(store, context.layout)}
     keys = {
-        entry.key: (entry, key)
+        entry.key: (entry, contents)
         for entry in entries
-        if entry.key not in known and (key := content_key(draft.run, entry))
+        if entry.key not in known and (contents := content_keys(draft.run, entry))
     }
     found: dict[str, Found] = {}
     for layout in others:
@@ -88,7 +88,7 @@ def find(
 
 
 def _in_run(
-    store: Store, layout: RunLayout, wanted: Mapping[str, tuple[Entry, str]]
+    store: Store, layout: RunLayout, wanted: Mapping[str, tuple[Entry, tuple[str, ...]]]
 ) -> Iterator[Found]:
     try:
         run = find_run(store, layout.run_json)
@@ -99,8 +99,8 @@ def _in_run(
     listed = list_results(store, layout, [*wanted])
     places = (layout.result(name) for name in wanted)
     for result in read_listed(store, layout, {p: listed[p] for p in places if p in listed}):
-        entry, key = wanted.get(result.key, (None, ""))
-        if entry and result.content == key and _can_be_copied(result):
+        entry, contents = wanted.get(result.key, (None, ()))
+        if entry and result.content in contents and _can_be_copied(result):
             yield Found(entry, result, run)
 
 

@@ -26,7 +26,7 @@ from parallelize.runs.known_contents import known_contents
 from parallelize.runs.uploads import Outgoing
 from parallelize.transfers import Fingerprint, groups, holds, in_parallel
 from parallelize_core.errors import DecodeError
-from parallelize_core.files import STORED, InputFile
+from parallelize_core.files import CHECKSUM, STORED, InputFile
 from parallelize_core.layout import Location, RunLayout, shared_by_runs, shared_inputs
 from parallelize_core.store import ObjectInfo, Store
 
@@ -45,7 +45,7 @@ LISTED_CONTENTS = 100_000
 MAX_LIST_BYTES = 64 * 1024 * 1024
 """Unpacked; a list that is made has a tenth of it."""
 
-_SHA256 = re.compile("[0-9a-f]{64}")
+_SHA256 = re.compile(CHECKSUM)
 
 _UPLOAD = re.compile(STORED)
 
@@ -181,7 +181,9 @@ def shared_files(
             version = as_version(shared, item.key, one)
             borrowed.append(Borrowed(version, file))
         else:
-            version = InputFile(key=item.key, size=content.size, etag=content.etag)
+            version = InputFile(
+                key=item.key, size=content.size, etag=content.etag, sha256=content.sha256
+            )
             uploads.append(file)
         versions.append(version)
     return SharedFiles(tuple(versions), tuple(borrowed), tuple(uploads))
