@@ -78,8 +78,10 @@ def test_everything_is_tried_and_nothing_is_left(rehearse_by_command, account):
 
 
 def test_the_transcript_has_each_call_with_its_answer_or_code_and_its_times(rehearse_by_command):
-    _, _, _, (header, *lines) = rehearse_by_command("--yes")
+    _, _, _, (header, *written) = rehearse_by_command("--yes")
     assert header["schema"] == 1
+    lines = [line for line in written if "said" not in line]
+    assert written[-1] == {"step": "deletion", "good": True, "said": "left: nothing"}
     services = {"sqs", "s3", "ec2", "autoscaling", "logs", "cloudwatch", "ssm"}
     assert {line["service"] for line in lines} == services
     assert all(("answer" in line) != ("error" in line) for line in lines)
