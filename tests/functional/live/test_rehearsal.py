@@ -148,12 +148,12 @@ def test_a_machine_is_only_for_a_rehearsal(account, parallelize):
 
 
 def test_the_users_own_tags_and_account_are_not_in_the_transcript(rehearse_by_command, tmp_path):
-    tags = '[aws.tags]\nowner = "anna@example.org"\ncode = "hunter2"\n'
+    tags = '[aws.tags]\nkeeper = "anna@example.org"\ncode = "hunter2"\n'
     (tmp_path / "parallelize.toml").write_text(tags)
     code, _, err, _ = rehearse_by_command("--yes")
     assert code == 0, err
     text = (tmp_path / "transcript.jsonl").read_text()
-    private = ("owner", "anna", "hunter2", "123456789012", "arn:", "http", "ami-", "subnet-")
+    private = ("keeper", "anna", "hunter2", "123456789012", "arn:", "http", "ami-", "subnet-")
     assert [one for one in private if one in text] == []
 
 
