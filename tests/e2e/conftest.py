@@ -1,6 +1,7 @@
 """The command line as a person types it, a local cloud for the session, real agents.
 
-The local cloud refuses what AWS refuses (tests/strict_aws).
+The local cloud refuses what AWS refuses (tests/strict_aws): its account has the stack, commands
+have the rights of its submitters and launchers, and workers those of its role.
 
 With CONFORMANCE_ENDPOINT, that server's S3 and SQS take the place of the local cloud's.
 """
@@ -18,12 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+import psutil
 import pytest
 from tests.conformance.other_server import endpoints
+from tests.strict_aws.layer import World
 
-from parallelize.local.cloud import attach, start, stop
+from parallelize.bucket import auto_name
+from parallelize.local.cloud import LocalCloud, attach, start, stop
 from parallelize.local.enter import local_defaults
 from parallelize.local.instances import AGENT
+from parallelize.local.records import REGION
+from parallelize_core.names import Names
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 REPOSITORY = Path(__file__).parents[2]
@@ -32,6 +39,9 @@ LOCAL = "--local"
 WORKERS = 2
 STRICT = ("--layer", "tests.strict_aws.server:Strict", "--group-state-after", "5")
 """AWS's refusals in the local cloud, and a metadata service that knows of a group only later."""
+
+JUDGED = ("--layer", "tests.strict_aws.server:Judged", *STRICT[2:])
+"""The same, and who calls has the rights that `setup` gives."""
 
 only_local = pytest.mark.skipif(bool(endpoints()), reason="it asks for the local cloud by itself")
 
@@ -110,10 +120,33 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     if endpoints():
         environ |= led_elsewhere(home, state)
     else:
-        start(state, daemon_options=STRICT)
+        start_judged(state)
     yield environ
     if cloud := attach(state):
         stop(cloud)
+
+
+def start_judged(state: Path) -> LocalCloud:
+    """Return the local cloud with this state folder, judged by policies; start it if need be.
+
+    One that a test has stopped and a command has started again is as users have it.
+    """
+    running = attach(state)
+    if running and JUDGED[1] not in psutil.Process(running.state.pid).cmdline():
+        stop(running)
+    cloud = start(state, daemon_options=JUDGED)
+    bucket = auto_name(Names(), World().account, REGION)
+    # What the stack makes is moto's, and objects are the local cloud's.
+    administrator(cloud, "s3").create_bucket(Bucket=bucket)
+    return cloud
+
+
+def administrator(cloud: LocalCloud, service: str) -> Any:
+    """Return a client that may do everything."""
+    return boto3.client(
+        service, REGION, endpoint_url=cloud.endpoint,
+        aws_access_key_id="administrator", aws_secret_access_key=cloud.state.secret,
+    )  # fmt: skip
 
 
 def led_elsewhere(home: Path, state: Path) -> dict[str, str]:
@@ -132,4 +165,6 @@ def led_elsewhere(home: Path, state: Path) -> dict[str, str]:
 
 @pytest.fixture
 def shell(tmp_path: Path, environ: dict[str, str]) -> Shell:
+    if not endpoints():
+        start_judged(Path(environ["XDG_STATE_HOME"], "parallelize", "local"))
     return Shell(tmp_path, environ)

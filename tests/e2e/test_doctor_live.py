@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import STRICT, Shell, only_local
+from tests.e2e.conftest import Shell, administrator, only_local, start_judged
 
-from parallelize.local.cloud import start, stop
+from parallelize.local.cloud import stop
 
 pytestmark = [only_local, pytest.mark.timeout(400)]
 
@@ -17,7 +17,15 @@ pytestmark = [only_local, pytest.mark.timeout(400)]
 def shell(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
     """A shell with a local cloud of its own, which nobody else stops and starts without rules."""
     state = tmp_path / "state"
-    cloud = start(state / "parallelize" / "local", daemon_options=STRICT)
+    cloud = start_judged(state / "parallelize" / "local")
+    everything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+    }
+    # It takes an administrator; the worker has its own rights and no more.
+    administrator(cloud, "iam").put_user_policy(
+        UserName="local", PolicyName="everything", PolicyDocument=json.dumps(everything)
+    )
     folder = tmp_path / "project"
     folder.mkdir()
     yield Shell(folder, environ | {"XDG_STATE_HOME": str(state)})
@@ -40,11 +48,13 @@ def test_a_machine_processes_three_files_and_goes_off_by_itself(shell: Shell) ->
     seen, lines = rehearse(shell, "--machine")
     files, metadata, times, end = seen["machine"]
     assert files == "3 of 3 files processed"
-    assert "was not asked" in metadata
+    assert metadata == "the metadata service, from a job: closed"
     assert "first file" in times
     assert end.startswith("its last state: terminated")
     assert seen["left"][0].startswith("nothing (looked for")
     assert json.loads(lines[0])["aws"] is False
+    said = [one for one in map(json.loads, lines) if "said" in one]
+    assert {"step": "machine", "good": True, "said": metadata} in said
 
 
 def test_everything_else_is_tried_in_the_local_clouds_own_s3_and_sqs(shell: Shell) -> None:

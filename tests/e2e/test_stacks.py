@@ -1,12 +1,35 @@
 """Two stacks in one local cloud, with real agents: a run of the same name of each, apart."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from tests.e2e.conftest import Shell, only_local
+from tests.e2e.conftest import Shell, administrator, only_local
+
+from parallelize.bucket import auto_name
+from parallelize.local.cloud import attach
+from parallelize.local.records import REGION
+from parallelize_core.names import Names
 
 pytestmark = [only_local, pytest.mark.timeout(400)]
 
 FILES = 3
 LAB = ("--local", "--stack", "lab")
+
+
+@pytest.fixture
+def lab(shell: Shell) -> None:
+    """The second stack, made by `setup`, with its policies for the user of the local cloud."""
+    cloud = attach(Path(shell.environ["XDG_STATE_HOME"], "parallelize", "local"))
+    assert cloud
+    # What moto makes is not in the local cloud's own S3.
+    bucket = auto_name(Names(stack="lab"), "123456789012", REGION)
+    administrator(cloud, "s3").create_bucket(Bucket=bucket)
+    own = cloud.child_environ(shell.environ) | {"AWS_ACCESS_KEY_ID": "administrator"}
+    replace(shell, environ=own).run("setup", "--yes", "--stack", "lab")
+    for role in ("submitter", "launcher"):
+        arn = f"arn:aws:iam::123456789012:policy/lab-{role}-{REGION}"
+        administrator(cloud, "iam").attach_user_policy(UserName="local", PolicyArn=arn)
 
 
 @pytest.fixture
@@ -31,6 +54,7 @@ def waiting(shell: Shell) -> Shell:
     return shell
 
 
+@pytest.mark.usefixtures("lab")
 def test_a_run_of_a_second_stack_ends_and_is_cleaned_without_a_touch_of_the_first(
     waiting: Shell,
 ) -> None:

@@ -38,6 +38,10 @@ class World:
     scale: float = 1.0
     """How fast things happen: a process that really waits uses less than 1."""
 
+    def rights(self, call: Call) -> list[Mapping[str, Any]] | None:
+        """Return the identity policies of who makes a call; None if they may do everything."""
+        return self.policies.get(call.access_key)
+
     def seconds(self, real: float) -> float:
         """Return how long it takes here, what takes `real` seconds on AWS."""
         return real * self.scale

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
+from moto.cloudformation import parsing
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.core.request import normalize_request
 from moto.sqs import models as sqs_models
@@ -83,6 +84,21 @@ def strict(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> I
         yield layer
     told = " ".join(type(rule).__name__ for rule in layer.rules if rule.acted)
     request.node.user_properties.append((summary.PROPERTY, told))
+
+
+_clean_json = parsing.clean_json
+
+
+def leave_out_no_values() -> None:
+    """Let moto leave AWS::NoValue out of lists, as CloudFormation does; it puts a null there."""
+
+    def clean_lists_too(template: Any, resources: Any) -> Any:
+        found = _clean_json(template, resources)
+        if isinstance(template, list):
+            return [one for one in found if one is not None]
+        return found
+
+    parsing.clean_json = clean_lists_too
 
 
 @pytest.fixture

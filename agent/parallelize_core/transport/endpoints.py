@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 
 _PROBE_KEY = "probe"
+NOT_SENT = "x-parallelize-not-sent"
+"""On the answer to a request that was only made to see where it would go."""
+
 _EMPTY_CRC32 = "AAAAAA=="
 
 
@@ -157,7 +160,7 @@ def _captured(client: Any, operation: Callable[..., object], arguments: dict[str
 def _answer_nothing(request: Any, **_: object) -> Any:
     from botocore.awsrequest import AWSResponse  # noqa: PLC0415 - it takes long to import
 
-    headers: Any = {"content-length": "0"}
+    headers: Any = {"content-length": "0", NOT_SENT: "true"}
     return AWSResponse(request.url, 200, headers, _NoBody())
 
 

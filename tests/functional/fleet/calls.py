@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import botocore.handlers
 import pytest
@@ -155,7 +156,8 @@ def other_resources(call: Call) -> list[tuple[str, Context]]:
 
 
 def alarm_arns(params: Mapping[str, Any]) -> list[str]:
-    names = params.get("AlarmNames") or [params["AlarmName"]]
+    named = [params["AlarmName"]] if "AlarmName" in params else []
+    names = params.get("AlarmNames") or named or ["*"]
     return [arn("cloudwatch", f"alarm:{name}") for name in names]
 
 
@@ -264,22 +266,36 @@ def template_contents(calls: list[Call], seen: Seen) -> None:
 
 
 def s3_needs(call: Call) -> list[Need]:
+    if "Bucket" not in call.params:
+        return [Need("s3:ListAllMyBuckets", "*")]
     bucket = f"arn:aws:s3:::{call.params['Bucket']}"
     keys = [call.params["Key"]] if "Key" in call.params else []
-    keys += [item["Key"] for item in call.params.get("Delete", {}).get("Objects", ())]
     actions = [f"s3:{name}" for name in S3_ACTIONS.get(call.operation, [call.operation])]
     if call.operation == "DeleteObjects":
-        # The strict layer reads no bodies.
-        items = call.params.get("Delete", {}).get("Objects", ())
-        actions = sorted({f"s3:DeleteObject{'Version' * ('VersionId' in one)}" for one in items})
+        return [
+            Need(f"s3:DeleteObject{'Version' * ('VersionId' in one)}",
+                 f"{bucket}/{one['Key']}", OWN_BUCKET)
+            for one in call.params["Delete"]["Objects"]
+        ]  # fmt: skip
+    if call.operation == "CopyObject":
+        return [Need("s3:GetObject", copied(call), OWN_BUCKET),
+                Need("s3:PutObject", f"{bucket}/{keys[0]}", OWN_BUCKET)]  # fmt: skip
     if keys:
         return [Need(action, f"{bucket}/{key}", OWN_BUCKET) for action in actions for key in keys]
     prefix = (("s3:prefix", call.params["Prefix"]),) if "Prefix" in call.params else ()
     return [Need(action, bucket, OWN_BUCKET + prefix) for action in actions]
 
 
-def stream_arn(params: dict[str, Any]) -> str:
-    return arn("logs", f"log-group:{params['logGroupName']}:log-stream:{params['logStreamName']}")
+def copied(call: Call) -> str:
+    """Return the object that is read by a copy."""
+    source = call.params["CopySource"]
+    named = source if isinstance(source, str) else f"{source['Bucket']}/{source['Key']}"
+    return f"arn:aws:s3:::{unquote(named).lstrip('/')}"
+
+
+def stream_arn(params: Mapping[str, Any]) -> str:
+    stream = f":log-stream:{params['logStreamName']}" if "logStreamName" in params else ""
+    return arn("logs", f"log-group:{params.get('logGroupName', '*')}{stream}")
 
 
 def sqs_actions(call: Call) -> list[str]:
@@ -287,7 +303,8 @@ def sqs_actions(call: Call) -> list[str]:
 
 
 def queue_arn(params: dict[str, Any]) -> str:
-    return arn("sqs", params.get("QueueName") or params["QueueUrl"].rpartition("/")[2])
+    named = params.get("QueueUrl", params.get("QueueNamePrefix", "")).rpartition("/")[2]
+    return arn("sqs", params.get("QueueName") or named)
 
 
 def arn(service: str, rest: str) -> str:

@@ -14,11 +14,11 @@ import pytest
 from botocore import loaders
 from botocore.exceptions import ClientError
 from moto import mock_aws
-from moto.cloudformation import parsing
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
 from tests.functional.agent.threaded import ThreadedQueue, ThreadedStore
 from tests.strict_aws.layer import Layer
+from tests.strict_aws.plugin import leave_out_no_values
 
 from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
@@ -169,19 +169,9 @@ def descriptions_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_value_is_no_value() -> Iterator[None]:
-    """Let moto leave AWS::NoValue out of lists, as CloudFormation does; it puts a null there."""
-    clean = parsing.clean_json
-
-    def clean_lists_too(template: Any, resources: Any) -> Any:
-        found = clean(template, resources)
-        if isinstance(template, list):
-            return [one for one in found if one is not None]
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parsing, "clean_json", clean_lists_too)
-        yield
+def no_value_is_no_value() -> None:
+    """Let moto render the stack's template as CloudFormation does."""
+    leave_out_no_values()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -78,8 +78,10 @@ def test_everything_is_tried_and_nothing_is_left(rehearse_by_command, account):
 
 
 def test_the_transcript_has_each_call_with_its_answer_or_code_and_its_times(rehearse_by_command):
-    _, _, _, (header, *lines) = rehearse_by_command("--yes")
+    _, _, _, (header, *written) = rehearse_by_command("--yes")
     assert header["schema"] == 1
+    lines = [line for line in written if "said" not in line]
+    assert written[-1] == {"step": "deletion", "good": True, "said": "left: nothing"}
     services = {"sqs", "s3", "ec2", "autoscaling", "logs", "cloudwatch", "ssm"}
     assert {line["service"] for line in lines} == services
     assert all(("answer" in line) != ("error" in line) for line in lines)
@@ -146,12 +148,12 @@ def test_a_machine_is_only_for_a_rehearsal(account, parallelize):
 
 
 def test_the_users_own_tags_and_account_are_not_in_the_transcript(rehearse_by_command, tmp_path):
-    tags = '[aws.tags]\nowner = "anna@example.org"\ncode = "hunter2"\n'
+    tags = '[aws.tags]\nkeeper = "anna@example.org"\ncode = "hunter2"\n'
     (tmp_path / "parallelize.toml").write_text(tags)
     code, _, err, _ = rehearse_by_command("--yes")
     assert code == 0, err
     text = (tmp_path / "transcript.jsonl").read_text()
-    private = ("owner", "anna", "hunter2", "123456789012", "arn:", "http", "ami-", "subnet-")
+    private = ("keeper", "anna", "hunter2", "123456789012", "arn:", "http", "ami-", "subnet-")
     assert [one for one in private if one in text] == []
 
 

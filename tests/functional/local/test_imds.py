@@ -185,7 +185,7 @@ def test_botocore_takes_its_credentials(server: MetadataServer, source: Source) 
     fetcher = InstanceMetadataFetcher(base_url=server.endpoint, timeout=5, num_attempts=1)
     credentials = InstanceMetadataProvider(fetcher).load()
     assert credentials is not None
-    assert credentials.get_frozen_credentials().token == "local"
+    assert credentials.get_frozen_credentials().token == source.facts.id
     role = json.loads(source.metadata()["meta-data/iam/security-credentials/parallelize-agent"])
     assert credentials.access_key == role["AccessKeyId"]
     assert role["Expiration"] == "2026-01-02T09:04:05Z"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from tests.functional.fleet.calls import REGION, Need, needs
 from tests.functional.fleet.calls import Call as PlainCall
-from tests.functional.fleet.calls import needs
 from tests.functional.fleet.iam import allows
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule
 
 LOOKS = {"HeadObject", "GetObject"}
+
+
+DENIED = {
+    "s3": ("AccessDenied", 403),
+    "sqs": ("AccessDeniedException", 403),
+    "sns": ("AuthorizationError", 403),
+    "logs": ("AccessDeniedException", 400),
+    "cloudwatch": ("AccessDenied", 403),
+}
+"""What the services that are judged call it, by their API references."""
 
 
 class Permission(Rule):
@@ -21,15 +32,45 @@ class Permission(Rule):
     )
 
     def before(self, call: Call) -> dict[str, Any] | None:
-        policies = self.world.policies.get(call.access_key)
-        if policies is None or call.service not in {"s3", "sqs"}:
+        rights = self.world.rights(call)
+        if rights is None or call.service not in DENIED:
             return None
-        for need in needs(PlainCall(call.service, call.operation, call.params)):
-            if not allows(policies, need.action, need.resource, dict(need.context)):
-                words = f"not authorized to perform: {need.action} on resource: {need.resource}"
-                code = "AccessDenied" if call.service == "s3" else "AccessDeniedException"
-                raise Refusal(code, f"User is {words}", 403)
+        refused = [
+            need for need in needs_of(call)
+            if not allows(rights, need.action, need.resource, dict(need.context))
+        ]  # fmt: skip
+        if refused and call.operation == "DeleteObjects":
+            return {"Errors": [*errors_of(call, {need.resource for need in refused})]}
+        if refused:
+            code, status = DENIED[call.service]
+            raise Refusal(code, denial(refused[0]), status)
         return None
+
+
+def needs_of(call: Call) -> list[Need]:
+    """Return what a call takes, in its own region."""
+    found = needs(PlainCall(call.service, call.operation, call.params))
+    here = f":{call.region}:"
+    return [one._replace(resource=one.resource.replace(f":{REGION}:", here)) for one in found]
+
+
+def denial(need: Need) -> str:
+    """Say what may not be done, in the words of AWS's services."""
+    return (
+        f"User is not authorized to perform: {need.action} on resource: {need.resource} "
+        f"because no identity-based policy allows the {need.action} action"
+    )
+
+
+def errors_of(call: Call, refused: set[str]) -> Iterator[dict[str, str]]:
+    """Go through the errors of a call that deletes many keys: each is allowed for itself.
+
+    The emulator cannot be asked for a part of it, so the others meet an error that passes.
+    """
+    for one in call.params["Delete"]["Objects"]:
+        denied = f"arn:aws:s3:::{call.get('Bucket')}/{one['Key']}" in refused
+        code = "AccessDenied" if denied else "InternalError"
+        yield {"Key": one["Key"], "Code": code, "Message": code}
 
 
 class UnseenKey(Rule):
@@ -38,7 +79,7 @@ class UnseenKey(Rule):
     source = "https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"
 
     def failed(self, call: Call, status: int) -> None:
-        policies = self.world.policies.get(call.access_key)
+        policies = self.world.rights(call)
         if status != 404 or call.service != "s3" or call.operation not in LOOKS or policies is None:
             return
         bucket = f"arn:aws:s3:::{call.get('Bucket')}"

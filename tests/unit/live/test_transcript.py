@@ -1,6 +1,7 @@
 """Transcripts: written line by line as the calls are made, and read again."""
 
 import io
+from typing import Any
 
 import boto3
 import pytest
@@ -8,8 +9,17 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
 from parallelize.live.redaction import Redactor
-from parallelize.live.transcript import Header, Line, Recorder, Refused, Transcript, read
+from parallelize.live.transcript import (
+    Header,
+    Line,
+    Recorder,
+    Refused,
+    Said,
+    Transcript,
+    read,
+)
 from parallelize_core.errors import DecodeError
+from parallelize_core.transport import endpoints
 
 HEADER = Header(
     program="parallelize 0.1.0", region="eu-west-1", aws=True, started="2026-11-29T00:00:00+00:00",
@@ -20,11 +30,15 @@ LINE = Line(
     error=Refused(code="AccessDenied", status=403),
 )  # fmt: skip
 
+SAID = Said(step="queues", good=True, said="ten messages in a batch: taken")
+
 
 def test_what_was_written_is_read_again():
     file = io.StringIO()
-    Transcript(file, HEADER).add(LINE)
-    assert read(file.getvalue().splitlines()) == (HEADER, [LINE])
+    transcript = Transcript(file, HEADER)
+    transcript.add(LINE)
+    transcript.add(SAID)
+    assert read(file.getvalue().splitlines()) == (HEADER, [LINE], [SAID])
     assert file.getvalue().startswith('{"schema":1,')
 
 
@@ -42,7 +56,7 @@ def test_what_is_no_transcript_is_refused(text):
 
 
 def test_a_call_without_any_answer_is_written_down_with_what_went_wrong():
-    lines: list[Line] = []
+    lines: list[Any] = []
     recorder = Recorder(Redactor(HEADER.run), lines.append)
     session = boto3.Session("key", "secret", region_name="eu-west-1")
     recorder.listen(session)
@@ -55,3 +69,22 @@ def test_a_call_without_any_answer_is_written_down_with_what_went_wrong():
     assert (line.step, line.operation, line.answer) == ("queues", "ListQueues", None)
     assert line.params == {"QueueNamePrefix": "<QueueNamePrefix 1>"}
     assert line.error == Refused(code="EndpointConnectionError")
+
+
+def test_what_is_said_of_a_step_names_nothing_of_the_account():
+    lines: list[Any] = []
+    recorder = Recorder(Redactor(HEADER.run, ["our-bucket"]), lines.append)
+    recorder.step = "machine"
+    recorder.say("i-0123456789abcdef0 of 123456789012 read our-bucket: closed", good=True)
+    told = "<Name 1> of <Name 2> read <Name 3>: closed"
+    assert lines == [Said(step="machine", good=True, said=told)]
+
+
+def test_a_request_that_was_only_made_to_see_where_it_goes_is_no_call():
+    lines: list[Any] = []
+    session = boto3.Session("key", "secret", region_name="eu-west-1")
+    Recorder(Redactor(HEADER.run), lines.append).listen(session)
+    sqs = session.client("sqs")
+    sqs.meta.events.register_last("before-send.sqs", endpoints._answer_nothing)
+    sqs.list_queues()
+    assert lines == []

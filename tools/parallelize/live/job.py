@@ -2,14 +2,38 @@
 # What a job of `doctor --live --machine` does: ask the metadata service for a token, which the
 # worker's firewall keeps it from, and print the file that says what came of it.
 #     job.py ADDRESS INPUT
-"""Say whether the metadata service at an address answers a job: `closed` or `open`."""
+# The ADDRESS "agents" is that of the agent, which an emulated machine has in its variables.
+"""Say whether the metadata service at an address answers a job: `closed`, `open` or `unknown`."""
 
+import os
 import pathlib
 import sys
 import urllib.error
 import urllib.request
 
 PATIENCE_SECONDS = 2
+VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+
+
+def find(address: str) -> str:
+    """Return the address; that of the agent is looked for in the processes above, "" if not found.
+
+    A worker of EC2 would not let a job look there, either.
+    """
+    if address != "agents":
+        return address
+    pid = os.getppid()
+    while pid > 1:
+        proc = pathlib.Path(f"/proc/{pid}")
+        try:
+            given = [one for one in (proc / "environ").read_bytes().split(b"\0")
+                     if one.startswith(VARIABLE.encode() + b"=http://")]  # fmt: skip
+            if given:
+                return given[0].partition(b"//")[2].decode("ascii")
+            pid = int((proc / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return ""
 
 
 def ask(address: str) -> str:
@@ -29,5 +53,6 @@ def ask(address: str) -> str:
 
 if __name__ == "__main__":
     output = pathlib.Path(pathlib.Path(sys.argv[2]).stem + ".imds.txt")
-    output.write_text(ask(sys.argv[1]) + "\n", encoding="ascii")
+    found = find(sys.argv[1])
+    output.write_text((ask(found) if found else "unknown") + "\n", encoding="ascii")
     print(output)  # noqa: T201 - it is the answer

@@ -37,8 +37,8 @@ LOOK_SECONDS = 2.0
 ENDED = "terminated"
 
 METADATA = "169.254.169.254"
-NOWHERE = "127.0.0.1:9"
-"""The address that jobs ask on emulated machines: the one above may be a real machine's."""
+AGENTS = "agents"
+"""What jobs ask on emulated machines: the address above may be a real machine's."""
 
 
 def settings_of(context: Context) -> dict[str, object]:
@@ -46,7 +46,7 @@ def settings_of(context: Context) -> dict[str, object]:
     return {
         "run.inputs": "inputs/",
         "run.env": "env/",
-        "run.command": f"./job.py {NOWHERE if context.is_free else METADATA}",
+        "run.command": f"./job.py {AGENTS if context.is_free else METADATA}",
         "workers.ami": fleets.image_of(context),
         "workers.count": 1,
         "workers.types": fleets.SMALLEST,
@@ -135,8 +135,6 @@ def judge_files(results: list[Result]) -> Seen:
 
 def judge_metadata(trial: Trial, results: list[Result]) -> Seen:
     """Say what the metadata service told the jobs, by what they wrote."""
-    if trial.context.is_free:
-        return Seen(CHECK, good=True, text="the metadata service was not asked: not EC2's machine")
     place = trial.context.layout.output
     keys = [place.key(output.key) for result in results for output in result.outputs]
     return judge_answers({trial.context.store.get(key) for key in keys})

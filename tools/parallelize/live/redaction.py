@@ -24,7 +24,8 @@ WORDS = frozenset({
     # The names of filters, which EC2's model does not list.
     f"tag:{tags.MANAGED}", f"tag:{tags.RUN}", "default-for-az", "image-id", "instance-state-name",
     "instance-type", "launch-template-name", "pending", "running", "status", "available",
-    "stopping", "stopped", "shutting-down", "terminated",
+    "stopping", "stopped", "shutting-down", "terminated", "tag-key", "state", "group-name",
+    "vpc-id", tags.VERSION, "self", "ec2",
 })  # fmt: skip
 
 _CODE_FIELDS = {"Code", "ErrorCode"}
@@ -36,6 +37,9 @@ _VERSION_FIELDS = {"Version", "Id"}
 _SHORT_NUMBER = re.compile(r"\d{1,9}")
 _PUBLIC = re.compile(r"/aws/service/[a-z0-9/._-]+")
 """The names of SSM's public parameters."""
+
+_QUOTA = re.compile(r"L-[0-9A-F]{8}")
+"""The code of a quota, which is the same in all accounts."""
 
 _MACHINE_TYPE = re.compile(r"[a-z]+\d[a-z]*\.(nano|micro|small|medium|\d*x?large)")
 """In a filter; elsewhere the model lists them."""
@@ -75,6 +79,10 @@ class Redactor:
             for name, one in value.items()
             if name in members
         }
+
+    def prose(self, text: str) -> str:
+        """Return a sentence of a probe's own, without what in it says whose things are meant."""
+        return self._private.sub(lambda found: self._stand_in("Name", found[0]), text)
 
     def _value(self, shape: Any, name: str, value: Any) -> Any:
         kind = shape.type_name
@@ -125,6 +133,8 @@ def _is_word(name: str, text: str) -> bool:
         return _SHORT_NUMBER.fullmatch(text) is not None
     if name == "Values":
         return _MACHINE_TYPE.fullmatch(text) is not None
+    if name == "QuotaCode":
+        return _QUOTA.fullmatch(text) is not None
     return name == "Name" and _PUBLIC.fullmatch(text) is not None
 
 

@@ -46,8 +46,11 @@ def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], No
         trial.recorder.step = name
         try:
             for seen in _steps(probe, trial):
+                trial.recorder.say(seen.text, good=seen.good)
                 tell(seen)
         except ParallelizeError as error:
+            # The call that was refused stands above; the words may have names in them.
+            trial.recorder.say("broke off", good=False)
             tell(Seen(name, good=False, text=f"broke off: {error.what}"))
 
 
@@ -68,7 +71,9 @@ def take_away(
     """Delete all that is there of the run; return what is left when AWS has had its time."""
     trial.recorder.step = "deletion"
     found = [outlast(DELETED_LISTED, partial(sweep, trial, kind), tell, _may_go) for kind in kinds]
-    return [left for left in found if left.names or left.trouble]
+    left = [one for one in found if one.names or one.trouble]
+    trial.recorder.say(f"left: {', '.join(one.kind for one in left) or 'nothing'}", good=not left)
+    return left
 
 
 def sweep(trial: Trial, kind: Kind) -> Left:

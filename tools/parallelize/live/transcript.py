@@ -1,19 +1,21 @@
 """A transcript: a header, then a line of JSON for each call of AWS, in the order of the answers.
 
-A recorder notes every call of a session's clients, whatever code makes it.
+A recorder notes every call of a session's clients, whatever code makes it. Between the calls stands
+what was seen in them: it tells of machines what no call says.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from parallelize.live.redaction import Redactor, code_word
 from parallelize_core.errors import DecodeError
 from parallelize_core.record import first_fault
+from parallelize_core.transport.endpoints import NOT_SENT
 
 if TYPE_CHECKING:
     from parallelize_core.clients import Session
@@ -57,6 +59,25 @@ class Line(Text):
     error: Refused | None = None
 
 
+class Said(Text):
+    """What a step has seen, in the words that people are told; `good` if that was expected."""
+
+    step: str
+    good: bool
+    said: str
+
+
+_EITHER: TypeAdapter[Line | Said] = TypeAdapter(Line | Said)
+
+
+class Recorded(NamedTuple):
+    """A transcript that was read: the calls, and what was seen in them, each in their order."""
+
+    header: Header
+    lines: list[Line]
+    said: list[Said]
+
+
 class Transcript:
     """A file that is written as the calls are made, so that it is there whatever happens."""
 
@@ -64,7 +85,7 @@ class Transcript:
         self._file = file
         self._write(header)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: Line | Said) -> None:
         """Write a line."""
         self._write(line)
 
@@ -73,14 +94,19 @@ class Transcript:
         self._file.flush()
 
 
-def read(lines: Iterable[str]) -> tuple[Header, list[Line]]:
+def read(lines: Iterable[str]) -> Recorded:
     """Read a transcript; raise DecodeError for what is none."""
     first, *rest = [line for line in lines if line.strip()] or [""]
     try:
         header = Header.model_validate_json(first)
-        return header, [Line.model_validate_json(line) for line in rest]
+        read_all = [_EITHER.validate_json(line) for line in rest]
     except ValidationError as error:
         raise DecodeError("not a transcript of doctor --live", first, first_fault(error)) from None
+    return Recorded(
+        header,
+        [line for line in read_all if isinstance(line, Line)],
+        [line for line in read_all if isinstance(line, Said)],
+    )
 
 
 _BEGUN = "parallelize.begun"
@@ -89,11 +115,15 @@ _BEGUN = "parallelize.begun"
 class Recorder:
     """Listens to sessions; `step` is what the calls that come next belong to."""
 
-    def __init__(self, redactor: Redactor, add: Callable[[Line], None]) -> None:
+    def __init__(self, redactor: Redactor, add: Callable[[Line | Said], None]) -> None:
         self._redactor = redactor
         self._add = add
         self._start = time.monotonic()
         self.step = ""
+
+    def say(self, text: str, *, good: bool) -> None:
+        """Write down what was seen, without what says whose it is."""
+        self._add(Said(step=self.step, good=good, said=self._redactor.prose(text)))
 
     def listen(self, session: Session) -> None:
         """Hear of each call of the clients that the session makes from now on."""
@@ -108,6 +138,8 @@ class Recorder:
     def _answered(
         self, model: Any, parsed: Any, context: Any, http_response: Any, **_: Any
     ) -> None:
+        if NOT_SENT in http_response.headers:
+            return
         refused, status = parsed.get("Error"), http_response.status_code
         if status < 300 or not isinstance(refused, dict):
             self._write(context, answer=self._redactor.structure(model.output_shape, parsed))

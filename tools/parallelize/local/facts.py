@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ACCOUNT_ID = "123456789012"
 ROLE = "parallelize-agent"
+ROLE_KEY = "ASIALOCALCLOUD000000"
 GROUP_TAG = "aws:autoscaling:groupName"
 
 PLAIN_TAG = "parallelize:plain"
@@ -97,7 +98,7 @@ def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[s
         "meta-data/local-ipv4": facts.private_ip,
         "meta-data/placement/availability-zone": facts.zone,
         "meta-data/placement/region": facts.region,
-        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now, facts.secret)),
+        f"meta-data/iam/security-credentials/{ROLE}": json.dumps(credentials(now, facts)),
         "dynamic/instance-identity/document": json.dumps(identity_document(facts)),
     }
     data |= {f"meta-data/tags/instance/{name}": value for name, value in facts.tags.items()}
@@ -121,15 +122,18 @@ def announcements(notices: Notices) -> dict[str, str]:
     return data
 
 
-def credentials(now: datetime, secret: str) -> dict[str, str]:
-    """Return credentials of the instance's role, in the form that SDKs expect."""
+def credentials(now: datetime, facts: InstanceFacts) -> dict[str, str]:
+    """Return credentials of the instance's role, in the form that SDKs expect.
+
+    As on EC2 their session is the instance's: by it the service knows who calls.
+    """
     return {
         "Code": "Success",
         "LastUpdated": timestamp(now),
         "Type": "AWS-HMAC",
-        "AccessKeyId": "ASIALOCALCLOUD000000",
-        "SecretAccessKey": secret,
-        "Token": "local",
+        "AccessKeyId": ROLE_KEY,
+        "SecretAccessKey": facts.secret,
+        "Token": facts.id,
         "Expiration": timestamp(now + CREDENTIALS_LIFETIME),
     }
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
-from parallelize.local.loopback import ADDRESS, OwnersOnly, foreign
+from parallelize.local.loopback import ADDRESS, OwnersOnly, end_of, foreign
 
 TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path, not a secret
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105
@@ -35,10 +35,17 @@ class MetadataServer:
     """IMDSv2 on a loopback port of its own, from construction until `close`.
 
     `address` is another host and port to answer on; only a network namespace can give EC2's own.
+    `admits` is given the number of a client's socket: a worker's firewall admits the agent alone.
     """
 
-    def __init__(self, source: MetadataSource, address: tuple[str, int] = (ADDRESS, 0)) -> None:
+    def __init__(
+        self,
+        source: MetadataSource,
+        address: tuple[str, int] = (ADDRESS, 0),
+        admits: Callable[[int], bool] = lambda _: True,
+    ) -> None:
         self.source = source
+        self.admits = admits
         self._expiries: dict[str, float] = {}
         self._server = _Server(self, address)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1})
@@ -90,6 +97,13 @@ class _Server(OwnersOnly, ThreadingHTTPServer):
     def __init__(self, service: MetadataServer, address: tuple[str, int]) -> None:
         self.service = service
         super().__init__(address, _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether a new connection is the owner's, and admitted; it is closed if not."""
+        if not super().verify_request(request, client_address):
+            return False
+        end = end_of(client_address[:2], request.getsockname()[:2])
+        return end is None or self.service.admits(end.socket)
 
 
 class _Handler(BaseHTTPRequestHandler):

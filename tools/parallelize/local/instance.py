@@ -64,7 +64,7 @@ class Instance:
         self._folder = folder
         self._work = folder / "work"
         self._work.mkdir(parents=True)
-        self._metadata_server = MetadataServer(self)
+        self._metadata_server = MetadataServer(self, admits=self._is_agents)
         self._machine = self._start_machine(endpoint, [*agent, "--work-dir", str(self._work)])
 
     def metadata(self) -> dict[str, str]:
@@ -150,6 +150,18 @@ class Instance:
             **_images(),
         }
 
+    def _is_agents(self, socket: int) -> bool:
+        """Whether a socket is of the agent's session: a job, which has its own, gets no answer.
+
+        On EC2 the image's firewall sees to it (`systemd/metadata.nft`), by the users.
+        """
+        agent = self._agent_pid()
+        return agent is not None and (has_socket(agent, socket) or self._is_childs(agent, socket))
+
+    def _is_childs(self, agent: int, socket: int) -> bool:
+        children = psutil.Process(self._machine.pid).children(recursive=True)
+        return any(has_socket(one.pid, socket) for one in children if session_of(one.pid) == agent)
+
     @property
     def _pid_file(self) -> Path:
         return self._folder / "agent.pid"
@@ -162,3 +174,25 @@ class Instance:
         except (FileNotFoundError, ValueError):
             # The machine has only just been switched on.
             return None
+
+
+def has_socket(pid: int, socket: int) -> bool:
+    """Whether a process has a socket open, by the socket's number."""
+    wanted = f"socket:[{socket}]"
+    with suppress(OSError):
+        return any(_leads_to(file, wanted) for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def _leads_to(file: Path, wanted: str) -> bool:
+    # It may be closed meanwhile.
+    with suppress(OSError):
+        return str(file.readlink()) == wanted
+    return False
+
+
+def session_of(pid: int) -> int:
+    """Return the session of a process, 0 if it has ended."""
+    with suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return 0

@@ -14,6 +14,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from socketserver import TCPServer
@@ -68,17 +69,26 @@ def is_owners(peer: tuple[str, int], own: tuple[str, int]) -> bool:
     """
     if not ip_address(own[0]).is_loopback or not CONNECTIONS.exists():
         return True
-    return _user_of(peer, own) in {os.geteuid(), ROOT}
+    found = end_of(peer, own)
+    return found is not None and found.user in {os.geteuid(), ROOT}
 
 
-def _user_of(peer: tuple[str, int], own: tuple[str, int]) -> int | None:
-    """Return whose the other end of a connection is, None if nobody has it open any more."""
+@dataclass(frozen=True)
+class End:
+    """The other end of a connection: whose it is, and the number of its socket."""
+
+    user: int
+    socket: int
+
+
+def end_of(peer: tuple[str, int], own: tuple[str, int]) -> End | None:
+    """Return the other end of a connection, None if nobody has it open any more."""
     ends = [_as_listed(*peer), _as_listed(*own)]
     for line in CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()
         # A closed end has no inode, and root as its user, whichever process closed it.
         if fields[1:3] == ends and fields[9] != "0":
-            return int(fields[7])
+            return End(int(fields[7]), int(fields[9]))
     return None
 
 

@@ -286,7 +286,10 @@ def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
         missing = plural(snapshot.total - len(snapshot.finished), "result")
         return f"the queue is empty, but {missing} still missing: parallelize enqueue"
     if not workers:
-        return "no worker has reported yet: launch some, or wait for them to boot"
+        return (
+            "no worker has reported yet: launch some, or wait for them to boot; "
+            "one that has ended says why in its console"
+        )
     return _last_words(workers)
 
 
