@@ -100,7 +100,10 @@ DOCUMENTED = {
         600, 600.0, "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"
     ),
 }  # fmt: skip
-"""The numbers that AWS's documents have, by operation; a burst of a second where they name none."""
+"""The numbers that AWS's documents have, by operation; a burst of a second where they name none.
+
+Those of alarms, of SSM and of STS are as others quote these pages, which were not at hand.
+"""
 
 UNNAMED = Limit(10, 2.0, "https://docs.aws.amazon.com/general/latest/gr/api-retries.html")
 """For what AWS says that there is a limit, and not which one: low, to find who counts on more."""
