@@ -1,1 +1,1 @@
-"""What the jobs of a run are, if they are more than a file each: rows, grids and groups."""
+"""What the jobs of a run are, if they are more than one file each: rows, grids and groups."""

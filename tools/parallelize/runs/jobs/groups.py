@@ -25,12 +25,12 @@ from parallelize_core.files import MAX_JOB_BYTES
 
 FOLDER = "folder"
 MEMBER = "n"
-"""What differs within a group, in a pattern; `*` is the same, where no file need be there."""
+"""In a pattern, what differs within a group. `*` is the same, but its files may be missing."""
 
 _NAMED = 20
 _PLACE = re.compile(r"\{([A-Za-z_]\w*)\}|(\*)")
 _BYTES_A_FILE = 120
-"""What a file takes in a job's message beside its key, at most."""
+"""What a file adds to a job's message besides its key, at most."""
 
 
 class Sized(Protocol):
@@ -44,7 +44,7 @@ class Sized(Protocol):
 
 @dataclass(frozen=True)
 class Grouped:
-    """The jobs, and the files that belong to none."""
+    """The jobs, and the files that belong to no job."""
 
     jobs: Jobs
     ungrouped: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ def by_folder(files: Iterable[Sized]) -> Grouped:
 
 
 def packed(files: Iterable[Sized], count: int | None, size_bytes: int | None) -> Grouped:
-    """Return jobs of at most `count` files, or of `size_bytes` unless a single file has more."""
+    """Return jobs of at most `count` files, or of `size_bytes` unless a single file is larger."""
     jobs, pack = [], _Pack()
     for file in sorted(files, key=lambda file: file.key):
         if pack.keys and not pack.takes(file, count, size_bytes):
@@ -107,13 +107,13 @@ class Pattern:
     text: str
     expression: re.Pattern[str]
     names: tuple[str, ...]
-    """Of what makes a group."""
+    """The variables that identify a group."""
     mates: bool
-    """Whether each group has to have what any of them has."""
+    """Whether each group needs every member that any group has."""
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Read a pattern; raise ValueError, which says why, for what is none."""
+        """Parse a pattern; raise ValueError, with the reason, if it is not one."""
         places = [found[1] or "*" for found in _PLACE.finditer(text)]
         names = tuple(name for name in places if name not in {MEMBER, "*"})
         members = len(places) - len(names)
@@ -131,7 +131,7 @@ class Pattern:
         return cls(text, re.compile("".join(parts)), names, MEMBER in places)
 
     def match(self, key: str) -> tuple[str, re.Match[str]] | None:
-        """Return the folder that a key's last parts lie in, and what they match, if they do."""
+        """Return the folder of the matching part of a key, and the match; None without one."""
         depth = self.text.count("/") + 1
         parts = key.split("/")
         found = self.expression.fullmatch("/".join(parts[-depth:]))
@@ -141,7 +141,7 @@ class Pattern:
 def by_pattern(files: Iterable[Sized], pattern: Pattern) -> Grouped:
     """Return a job for each group, its files in the order of their numbers.
 
-    Raises UsageError, which names them, for groups in which a file is missing.
+    Raises UsageError, which names the groups, if some of them lack a file.
     """
     groups: dict[str, dict[str, str]] = {}
     variables: dict[str, Mapping[str, str]] = {}
@@ -190,12 +190,12 @@ def _check_mates(groups: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def _ordered(members: Iterable[str]) -> list[str]:
-    """Return what tells files apart in order: 2 before 10."""
+    """Return what tells the files of a group apart, in natural order: 2 before 10."""
     return sorted(members, key=natural)
 
 
 def natural(text: str) -> tuple[tuple[int, str | int], ...]:
-    """Return what to sort a text by, so that numbers in it are in their order."""
+    """Return a sort key that puts the numbers in a text in numerical order."""
     parts = re.split(r"(\d+)", text)
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 

@@ -1,7 +1,7 @@
-"""Jobs as they become lines of the manifest, beside those that it has already.
+"""Turns jobs into lines of the manifest, next to those that it already has.
 
-Jobs are gone through from the first to the last, twice: once to look at all of them, and once, when
-all is well, to write them down. None of them stays in memory, as there may be a million.
+Jobs are read from first to last twice: once to check all of them, and once, if all is well, to
+write them. None stays in memory, because there may be a million.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from parallelize_core.store import IF_ABSENT, Store
 _NAMED = 20
 
 _FEW_FILES = 100
-"""With no more a job's line cannot be too long."""
+"""A job with no more files than this cannot have too long a line."""
 
 Versions = Mapping[str, InputFile]
-"""The files of jobs by their keys, as they will be, or are, in S3."""
+"""The files of jobs by their keys, as they are or will be in S3."""
 
 
 @dataclass(frozen=True)
 class Entries:
-    """The lines of the manifest that jobs become, with these versions of their files."""
+    """The lines of the manifest for jobs, with these versions of their files."""
 
     jobs: Jobs
     versions: Versions
@@ -51,13 +51,13 @@ class Entries:
         return (entry_of(job, self.versions) for job in self.jobs)
 
     def with_versions(self, stored: Versions) -> Entries:
-        """Return the same with what S3 says of some files."""
+        """Return the same with what S3 says about some files."""
         return Entries(self.jobs, {**self.versions, **stored}) if stored else self
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What is to become of jobs: how many are new, and which have changed since they were made."""
+    """What happens to jobs: how many are new, and which have changed since they were added."""
 
     entries: Entries
     new: int = 0
@@ -83,7 +83,7 @@ def with_files(entry: Entry, files: Sequence[InputFile]) -> Entry:
 
 
 def make_job_plan(jobs: Jobs, versions: Versions, known: KnownJobs) -> JobPlan:
-    """Look at all jobs; raise UsageError for two of one name, and for one that is too large."""
+    """Check all jobs; raise UsageError for two with one name, and for one that is too large."""
     entries = Entries(jobs, versions)
     hashes = array("q")
     changed = []
@@ -104,7 +104,7 @@ def make_job_plan(jobs: Jobs, versions: Versions, known: KnownJobs) -> JobPlan:
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError for a job that is called as only a run's merge is."""
+    """Raise UsageError for a job with the name that is reserved for a run's merge."""
     if name == MERGE:
         raise UsageError(
             f"no job can be called {MERGE}", "that is the name of a run's last job",
@@ -125,7 +125,7 @@ def _check_size(job: JobSpec, entry: Entry) -> None:
 
 
 def _check_distinct(jobs: Jobs, hashes: array[int]) -> None:
-    """Raise UsageError, which says where they are, for jobs of one name."""
+    """Raise UsageError, which says where they are, for jobs with the same name."""
     ordered = sorted(hashes)
     suspects = {one for one, other in itertools.pairwise(ordered) if one == other}
     del ordered
@@ -152,9 +152,9 @@ def _places(places: list[str]) -> str:
 
 
 class KnownJobs:
-    """The jobs that the manifest has; asked for in its own order, it is read part by part.
+    """The jobs that the manifest has; asked for in its own order, they are read part by part.
 
-    Asked in another order, all of it is kept in memory: names and ETags.
+    Asked for in another order, all of them are kept in memory: names and ETags.
     """
 
     def __init__(self, store: Store, layout: RunLayout) -> None:
@@ -176,7 +176,7 @@ class KnownJobs:
         return sum(count_entries(self._store.get(place), place) for _, place in self._parts)
 
     def etag(self, key: str) -> str | None:
-        """Return the ETag of a job's input as it is known, None if there is no such job."""
+        """Return the known ETag of a job's input, None if there is no such job."""
         if self._in_order is not None:
             entry = next(self._in_order, None)
             if entry is None:
@@ -202,7 +202,7 @@ def write_parts(
 ) -> int | None:
     """Write parts from this number on; return how many jobs they have.
 
-    None if somebody else has taken a number meanwhile: what is there by now has to be read again.
+    Returns None if another writer took one of the numbers: the manifest has to be read again.
     """
     count = 0
     for place, part in enumerate(cut(entries), number):

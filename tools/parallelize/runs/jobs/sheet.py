@@ -1,12 +1,12 @@
-"""Rows of a sheet: TSV, CSV or JSON lines, the first line with the names of the columns.
+"""Rows of a sheet: TSV, CSV or JSON lines; the first line names the columns.
 
-A sheet is read from its start as often as it is needed, and never held in memory: it may have a
-million rows. The number of a row is that of its line in the file.
+A sheet is read from its start as often as needed, and never held in memory: it may have a million
+rows. A row's number is that of its line in the file.
 
 Each row is a job. A column has files if its header says so (`--input reads`), or if any of its
-cells begins with s3:// or names a file that is there; then each of its cells has to, or to be
-empty. A column whose cells all look like files, and of which none is there, is taken for a mistake,
-unless its name says that they are outputs.
+cells starts with s3:// or names an existing file; then every cell has to name a file or be empty. A
+column whose cells all look like files, none of which exist, is taken for a mistake unless its name
+says that they are outputs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from parallelize_core.errors import UsageError
 from parallelize_core.files import S3, file_refusal, variable_name
 
 MAX_CELL_CHARACTERS = 30_000
-"""The kernel takes an argument, or a variable, of 128 KiB, whatever its characters are."""
+"""The kernel takes arguments and variables of up to 128 KiB, whatever their characters are."""
 
 Row = tuple[int, Sequence[str]]
 
@@ -41,21 +41,21 @@ _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _JSON = (".jsonl", ".ndjson")
 
 _UNUSABLE = re.compile("[\0\ud800-\udfff\ufffe\uffff]")
-"""What no variable, or no message of SQS, can carry."""
+"""What neither a variable nor an SQS message can carry."""
 
 _MARK = re.compile(r"--(input|env)\s+")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its name; `is_input` is None unless the header says whether it has files."""
+    """A column; `is_input` is None unless the header says whether it has files."""
 
     name: str
     is_input: bool | None = None
 
     @classmethod
     def parse(cls, cell: str) -> Column:
-        """Read a cell of the header: a name, perhaps marked as `--input NAME` or `--env NAME`."""
+        """Parse a cell of the header: a name, perhaps marked as `--input NAME` or `--env NAME`."""
         mark = _MARK.match(cell.strip())
         name = re.sub(r"[^\w-]+", "_", cell.strip()[mark.end() if mark else 0 :])
         return cls(name, mark[1] == "input" if mark else None)
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet in a file; whatever is wrong with it is a UsageError that names the row."""
+    """A sheet in a file; anything wrong with it is a UsageError that names the row."""
 
     path: Path
 
@@ -199,7 +199,7 @@ class Lines:
 
 
 def _checked(sheet: Sheet, header: Sequence[str]) -> tuple[Column, ...]:
-    """Return the columns; raise UsageError if two are one variable, or one has no name."""
+    """Return the columns; raise UsageError if two give the same variable, or one has no name."""
     columns = tuple(map(Column.parse, header))
     if not columns:
         raise UsageError(
@@ -242,7 +242,7 @@ _OUTPUT = re.compile(r"out", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class LineJobs:
-    """A job for each line, whose only variable it is."""
+    """A job for each line, which is its only variable."""
 
     lines: Lines
     columns: tuple[str, ...] = (LINE,)
@@ -255,7 +255,7 @@ class LineJobs:
 
 @dataclass(frozen=True)
 class RowJobs:
-    """A job for each row; `files` has what cells name, `inputs` the places of their columns."""
+    """A job for each row; `files` are those that cells name, `inputs` their columns' indexes."""
 
     sheet: Sheet
     files: dict[str, LocalInput]
@@ -284,7 +284,7 @@ class RowJobs:
 
 @dataclass
 class _Seen:
-    """What was seen of one column so far."""
+    """What was found out about one column so far."""
 
     column: Column
     found: bool = False
@@ -306,7 +306,7 @@ class _Seen:
 
 
 def read_rows(sheet: Sheet) -> RowJobs:
-    """Look at all cells; raise UsageError, which names the rows, for files that are not there."""
+    """Check all cells; raise UsageError, which names the rows, for files that do not exist."""
     seen = [_Seen(column) for column in sheet.header]
     finder = _Finder(Path(os.path.abspath(sheet.path.parent)))  # noqa: PTH100 - links stay links
     for number, cells in sheet.rows():
@@ -324,11 +324,11 @@ class _Finder:
 
     folder: Path
     files: dict[str, LocalInput] = field(default_factory=dict)
-    """By what is in the cell."""
+    """By the text of the cell."""
     _by_key: dict[str, LocalInput] = field(default_factory=dict)
 
     def look(self, about: _Seen, number: int, cell: str) -> None:
-        """Find out whether a cell names a file, and which."""
+        """Find out whether a cell names a file, and record which."""
         if cell in self.files:
             about.found = True
         elif cell.startswith(S3):

@@ -1,4 +1,4 @@
-"""What the settings say that the jobs are: files, rows, lines, a grid, groups of files."""
+"""What the settings say the jobs are: files, rows, lines, a grid, groups of files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from parallelize_core.errors import UsageError
 from parallelize_core.files import variable_name
 
 Sent = Callable[[], Collection[str]]
-"""Returns the keys of the files that belong to jobs already."""
+"""Returns the keys of the files that already belong to jobs."""
 
 NOTHING = Found(())
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What jobs look like: each a file and nothing else (`plain`), or with these columns."""
+    """What jobs look like: a single file each (`plain`), or with these columns."""
 
     columns: tuple[str, ...] = ()
     plain: bool = True
@@ -40,7 +40,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Rows:
-    """Jobs that are written down somewhere, and the files of this machine that they have."""
+    """Jobs that are listed somewhere, and the local files that they need."""
 
     jobs: Jobs
     found: Found
@@ -48,7 +48,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Grid:
-    """Variables and the values that each of them takes; the last changes fastest."""
+    """Variables with their values; the last variable changes fastest."""
 
     axes: Mapping[str, tuple[str, ...]]
 
@@ -58,7 +58,7 @@ class Grid:
         return tuple(self.axes)
 
     def __iter__(self) -> Iterator[JobSpec]:
-        """Go through all combinations, a job of each."""
+        """Go through all combinations, one job each."""
         for values in itertools.product(*self.axes.values()):
             variables = dict(zip(self.axes, values, strict=True))
             name = row_name(variables, ())
@@ -67,7 +67,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Times:
-    """Other jobs, each with every combination of a grid."""
+    """Other jobs, each repeated for every combination of a grid."""
 
     jobs: Jobs
     grid: Grid
@@ -78,7 +78,7 @@ class Times:
         return (*self.jobs.columns, *self.grid.columns)
 
     def __iter__(self) -> Iterator[JobSpec]:
-        """Go through all combinations, those of one job after those of another."""
+        """Go through all combinations, job by job."""
         for job in self.jobs:
             for point in self.grid:
                 variables = {**job.variables, **point.variables}
@@ -87,14 +87,14 @@ class Times:
 
 
 def shape_of(context: Context) -> Shape:
-    """Return what jobs look like by the settings; UsageError if two columns are one variable."""
+    """Return what the settings' jobs look like; UsageError if two columns are the same variable."""
     run = context.settings.run
     shaped = _names_rows(run.inputs) or run.grid or run.group is not None
     return Shape(_columns(context), plain=False) if shaped else Shape()
 
 
 def has_rows(context: Context) -> bool:
-    """Whether the jobs are written down: in a sheet, as lines, or as a grid that is alone."""
+    """Whether the jobs are listed: in a sheet, as lines, or as a grid alone."""
     return _names_rows(context.settings.run.inputs) or _grid_alone(context)
 
 
@@ -114,7 +114,7 @@ def _columns(context: Context) -> tuple[str, ...]:
 
 
 def read_jobs(context: Context) -> Rows:
-    """Read the jobs that are written down; UsageError, which names the row, for what is wrong."""
+    """Read the listed jobs; UsageError, which names the row, if something is wrong."""
     spec = context.settings.run.inputs
     if _grid_alone(context):
         return Rows(Grid(context.settings.run.grid), NOTHING)
@@ -127,7 +127,7 @@ def read_jobs(context: Context) -> Rows:
 
 
 def group(context: Context, files: Sequence[Sized], sent: Sent) -> Grouped:
-    """Return the jobs of files; those that were `sent` stay in the packs that they are in."""
+    """Return the jobs for files; files that were `sent` already stay in their packs."""
     run = context.settings.run
     if run.group is None:
         each = (JobSpec(file.key, (FileRef(file.key),), {}, file.key) for file in files)
@@ -150,7 +150,7 @@ def group(context: Context, files: Sequence[Sized], sent: Sent) -> Grouped:
 
 
 def is_pack(context: Context) -> bool:
-    """Whether files are only put together, so that each stays in the pack that it is in."""
+    """Whether files are merely packed together, so that each stays in its pack."""
     setting = context.settings.run.group
     return setting is not None and setting != FOLDER and _pattern(setting) is None
 
@@ -190,7 +190,7 @@ def _names_rows(spec: str) -> bool:
 
 
 def _grid_alone(context: Context) -> bool:
-    """Whether there is a grid and nobody has said anything of inputs."""
+    """Whether there is a grid, and the settings say nothing about inputs."""
     run = context.settings.run
     unsaid = context.resolved.source("run.inputs") == "default"
     return bool(run.grid) and (
@@ -217,7 +217,7 @@ def _pattern(setting: str | int) -> Pattern | None:
 
 
 def _pack_of(setting: str | int) -> tuple[int | None, int | None]:
-    """Return how many files, or how many bytes, a job is to have at most."""
+    """Return how many files, or how many bytes, a job may have at most."""
     text = str(setting)
     try:
         count, size = (int(text), None) if text.isdecimal() else (None, parse_size(text))
@@ -236,7 +236,7 @@ def _key(item: LocalInput) -> str:
 
 
 def s3_names(jobs: Jobs) -> Iterator[tuple[str, str]]:
-    """Yield the whole names in S3 that jobs have, and where."""
+    """Yield the full S3 names that jobs use, and where each is used."""
     for job in jobs:
         for file in job.files:
             if file.key.startswith("s3://"):

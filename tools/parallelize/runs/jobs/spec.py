@@ -1,8 +1,8 @@
 """A job as it is wanted: its name, its files by their keys, its variables.
 
-The name is the job's identity. It says what the job is where that is short and plain; else it
-begins so, and ends in a digest of all of it. So no two jobs have one name, and every name can be a
-file's.
+The name is the job's identity. It spells out the job if that is short and plain; otherwise it
+starts that way, and ends in a digest of everything. So no two jobs share a name, and every name is
+also a valid file name.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from parallelize_core import keys
 from parallelize_core.files import S3
 
 PLAIN_BYTES = 150
-"""Of a name that says it all: it is a folder, part of keys, and often typed."""
+"""Longest name that spells out the job: it is a folder, part of keys, and often typed."""
 
 _START_BYTES = 120
 _DIGEST_CHARACTERS = 16
-"""64 bits: in one of thirty million runs of a million jobs two are alike, and then are refused."""
+"""64 bits: in one of thirty million runs of a million jobs two names collide; those are refused."""
 
 _PLAIN = re.compile(r"[\w.+:@%-]*")
 _OTHER = re.compile(r"[^\w.+:@%=,-]+")
@@ -31,7 +31,7 @@ _DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGEST_CHARACTERS}}}$")
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file by its key, or its whole name in S3, and the column that it is in, if it is in one."""
+    """A file by its key, or its full S3 name, and its column, if it has one."""
 
     key: str
     column: str = ""
@@ -39,7 +39,7 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A job by its name; `where` says where it was asked for, such as "row 7"."""
+    """A job; `where` says where it was asked for, such as "row 7"."""
 
     name: str
     files: tuple[FileRef, ...] = ()
@@ -54,12 +54,12 @@ class Jobs(Protocol):
     def columns(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def __iter__(self) -> Iterator[JobSpec]:
-        """Go through them from the first, as often as wanted."""
+        """Go through them from the first, as often as needed."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Jobs that are all in memory."""
+    """Jobs that are held in memory."""
 
     columns: tuple[str, ...]
     jobs: tuple[JobSpec, ...]
@@ -70,7 +70,7 @@ class Listed:
 
 
 def row_name(variables: Mapping[str, str], files: Sequence[FileRef]) -> str:
-    """Return the name of a job of a row: `lr=0.1,seed=7`, with a digest if there is more to it."""
+    """Return the name of a row's job: `lr=0.1,seed=7`, with a digest if that is not all."""
     names = [(file.column, file.key.rpartition("/")[2]) for file in files]
     shown = list(variables.items()) or names
     text = ",".join(f"{column}={value}" for column, value in shown)
@@ -80,14 +80,14 @@ def row_name(variables: Mapping[str, str], files: Sequence[FileRef]) -> str:
 
 
 def value_name(value: str) -> str:
-    """Return the name of a job of a single value: the value itself, if it is plain."""
+    """Return the name of a job with one value: the value itself, if it is plain."""
     if value and _says_all([value], value) and not keys.refusal(value):
         return value
     return digested(value, value)
 
 
 def below(name: str, part: str) -> str:
-    """Return the name of a job that is one of several made from what `name` names."""
+    """Return the name of one of the jobs that `name` is split into."""
     whole = f"{name.removeprefix(S3)}/{part}"
     if keys.refusal(whole):
         return digested(f"{name.rpartition('/')[2]},{part}", [name, part])
@@ -95,7 +95,7 @@ def below(name: str, part: str) -> str:
 
 
 def digested(text: str, identity: object) -> str:
-    """Return a name that begins as `text` does, and stands for `identity` (as JSON has it)."""
+    """Return a name that starts like `text`, and ends in a digest of `identity`, taken as JSON."""
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:_DIGEST_CHARACTERS]
     plain = _OTHER.sub("_", text).lstrip("-").encode(errors="ignore")
     start = plain[:_START_BYTES].decode(errors="ignore")
@@ -107,5 +107,5 @@ def _says_all(values: Iterable[str], text: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """Return a name without its digest, as people may type it."""
+    """Return a name without its digest, as people would type it."""
     return _DIGEST.sub("", name)

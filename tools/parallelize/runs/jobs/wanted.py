@@ -1,4 +1,4 @@
-"""What is asked for now, beside what the run has: the jobs to add, and the files to send."""
+"""Compares what is asked for now with what the run has: jobs to add, and files to send."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLAIN = Shape()
 
 @dataclass(frozen=True)
 class Asked:
-    """What this machine knows: the files here (None if they are in S3), and jobs written down."""
+    """What this machine knows: the local files (None if they are in S3), and listed jobs."""
 
     found: Found | None
     jobs: Jobs | None = None
@@ -44,11 +44,11 @@ class Shaped:
     files: InputFiles
     ungrouped: tuple[str, ...] = ()
     moved: Collection[str] = ()
-    """Files of the manifest that may not stay where it says."""
+    """Files of the manifest that may not stay where it says they are."""
 
 
 def read_asked(context: Context) -> Asked:
-    """Look at what is here; raise UsageError for whatever is wrong with it."""
+    """Read what this machine has; raise UsageError if anything is wrong with it."""
     shape = source.shape_of(context)
     if source.has_rows(context):
         rows = source.read_jobs(context)
@@ -64,10 +64,10 @@ def read_asked(context: Context) -> Asked:
 
 
 def compare(context: Context, asked: Asked, *, shares: bool, read_all: bool = False) -> Shaped:
-    """Compare the jobs that are wanted with those that are there, if they are more than files.
+    """Compare the jobs that are wanted with those of the manifest, if they are more than files.
 
-    `shares` says whether the run shares inputs with others. With `read_all` files that were never
-    sent have their ETags, too.
+    `shares` says whether the run shares inputs with others. With `read_all`, files that were never
+    sent get their ETags, too.
     """
     manifest = _Manifest(context)
     remote = remote_files(context) if asked.found is None else None
@@ -104,7 +104,7 @@ def _compared(
     shares: bool,
     read_all: bool,
 ) -> InputFiles:
-    """Compare the files of this machine with what was sent."""
+    """Compare local files with what was sent."""
     store, layout = context.store, context.layout
     if shares:
         return local_files(store, layout, mine, manifest.files if mine else {})
@@ -114,7 +114,7 @@ def _compared(
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What the manifest has, read only if somebody asks."""
+    """What the manifest has, read only if asked for."""
 
     context: Context
 
@@ -124,7 +124,7 @@ class _Manifest:
         return {file.key: file for entry in self._known() for file in files_of(entry)}
 
     def packs(self) -> Iterator[JobSpec]:
-        """Return the packs that there are: what is in one stays in it."""
+        """Return the existing packs: a file in one stays there."""
         for entry in self._known():
             refs = tuple(FileRef(file.key) for file in files_of(entry))
             yield JobSpec(entry.key, refs, entry.variables, entry.key)
