@@ -1,4 +1,4 @@
-"""Outputs go to a folder of their own: not the inputs', not one around it, not one inside."""
+"""Outputs go to a folder of their own: not the inputs', and not one inside or around it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from parallelize_core.run import Run
 
 
 def check_apart(context: Context, folder: Path) -> None:
-    """Raise UsageError if outputs in `folder` could meet the inputs or the environment.
+    """Raise UsageError if outputs in `folder` could mix with the inputs or the environment.
 
-    A folder below the inputs that is never an input, as out/ beside parallelize.toml, is apart.
+    A folder below the inputs is fine if it is never an input itself, such as out/ beside
+    parallelize.toml.
     """
     out = folder.absolute().resolve()
     for place in places(context.settings.run.inputs, context.folder):

@@ -1,8 +1,8 @@
-"""Inputs that are another run's outputs, `run:NAME`: a chain of runs, each after the one before.
+"""Inputs that are another run's outputs, `run:NAME`: a chain of runs.
 
-What is taken is what the other run's results name, each output in the version that its job has
-written. Nothing is waited for: if the other run is not finished, what it has made so far is taken,
-and that is said. The same command takes the rest later.
+The inputs are the outputs that the other run's results name, each in the version that its job
+wrote. Nothing waits for the other run: if it is not finished, its outputs so far are taken, and a
+message says so. The same command takes the rest later.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Before:
 
 
 def is_chained(spec: str) -> bool:
-    """Whether `spec` means the outputs of another run."""
+    """Whether `spec` names the outputs of another run."""
     return spec.startswith(RUN)
 
 
 def run_before(context: Context) -> Before:
-    """Return the run that the settings mean; UsageError if there is none of this name."""
+    """Return the run that the settings name; UsageError if it does not exist."""
     name = check_run_name(context.settings.run.inputs.removeprefix(RUN).strip())
     if name == context.run:
         raise UsageError(
@@ -67,12 +67,12 @@ def run_before(context: Context) -> Before:
 
 
 def location(context: Context) -> Location:
-    """Return where the outputs of the run before lie."""
+    """Return where the outputs of the run before are."""
     return run_before(context).run.output
 
 
 def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str]:
-    """Return the outputs of the run before, and what to say of those that are not there yet.
+    """Return the outputs of the run before, and a remark about those that are still missing.
 
     Raises UsageError if there are none.
     """
@@ -108,15 +108,15 @@ def _entry(output: Output) -> Entry:
 
 
 def _why_not(output: Output) -> str | None:
-    """Say why an output cannot be an input: no worker stores it so, but anybody may write records.
+    """Say why an output cannot be an input; None if it can.
 
-    None if it can.
+    No worker stores such an output, but anybody may write records.
     """
     return keys.refusal(output.key) or ("it has no size" if output.size < 0 else None)
 
 
 def unfinished(before: Before, inputs: Sequence[str], results: Mapping[str, Result]) -> str:
-    """Return what is missing of the run before, and what to do; empty if nothing is."""
+    """Return what the run before still lacks, and what to do; empty if nothing."""
     name = before.run.name
     failed = sum(result.status == "failed" for result in results.values())
     missing = len(inputs) - len(results)

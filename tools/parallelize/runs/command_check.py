@@ -31,9 +31,9 @@ _GRAVITON = re.compile(r"[a-z]+\d+g[a-z]*\.|a1\.")
 
 @dataclass(frozen=True)
 class Packed:
-    """An environment's zip; `shown` is what the person calls it, such as `env/`.
+    """An environment's zip; `shown` is the user's name for it, such as `env/`.
 
-    `own` zips come from whatever program made them; their modes say little, and workers set them.
+    `own` zips may come from any program. Their modes are unreliable, so workers set them.
     """
 
     archive: zipfile.ZipFile
@@ -41,12 +41,12 @@ class Packed:
     prefix: str = ""
     own: bool = False
     on_workers: bool = True
-    """Whether the machines lack this user's programs, which those of the local cloud have."""
+    """Whether the machines lack this user's programs; those of the local cloud have them."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A file of the environment; `mode` is None if its zip cannot be trusted with it."""
+    """A file of the environment; `mode` is None if its zip is unreliable about modes."""
 
     name: str
     head: bytes
@@ -54,7 +54,7 @@ class Program:
 
 
 def split_command(text: str | None) -> tuple[str, ...]:
-    """Return the words of the command; raise UsageError if there are none, or a shell's."""
+    """Return the words of the command; raise UsageError if it is empty or needs a shell."""
     check_plain(text or "")
     try:
         words = tuple(shlex.split(text or ""))
@@ -69,12 +69,12 @@ def split_command(text: str | None) -> tuple[str, ...]:
 
 
 def architectures(types: Sequence[str]) -> set[str]:
-    """Return what the processors of these instance types are."""
+    """Return the processor architectures of these instance types."""
     return {"aarch64" if _GRAVITON.match(name) else "x86-64" for name in types}
 
 
 def this_architecture() -> str:
-    """Return what this machine's processor is."""
+    """Return this machine's processor architecture."""
     machine = platform.machine().lower()
     return {"amd64": "x86-64", "x86_64": "x86-64", "arm64": "aarch64"}.get(machine, machine)
 
@@ -82,11 +82,11 @@ def this_architecture() -> str:
 _A_PYTHON = re.compile(rb"#!/\S*/python[0-9.]*")
 
 _UV_SWITCHES = {"--script", "-s", "--frozen", "--locked", "--no-sync", "--quiet", "-q", "--offline"}
-"""Of `uv run`: those that change nothing where the dependencies are installed already."""
+"""Options of `uv run` that change nothing once the dependencies are installed."""
 
 
 def without_uv(command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what `uv run` would start; workers have installed what it would install first.
+    """Return the command that `uv run` would start; workers have installed the dependencies.
 
     Raises UsageError for what only uv could do.
     """
@@ -105,9 +105,9 @@ def without_uv(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def by_python(command: tuple[str, ...], packed: Packed) -> tuple[str, ...]:
-    """Return a command whose script's first line has uv, or a certain Python, as one for Python.
+    """Return the command with Python before a script whose first line names uv or a Python.
 
-    Those have none of the packages that workers install for the environment.
+    Those would lack the packages that workers install for the environment.
     """
     name = _inside(command[0], packed)
     if command[0].startswith("/") or name not in packed.archive.namelist():
@@ -128,10 +128,10 @@ def has_program(command: Sequence[str], packed: Packed) -> bool:
 def check_command(
     command: Sequence[str], packed: Packed, machines: set[str], setting: str = "run.command"
 ) -> None:
-    """Raise UsageError if the command's program could not be started on the `machines`.
+    """Raise UsageError if the `machines` could not start the command's program.
 
-    A bare word that is not in the environment, or an absolute path, is the worker's own program,
-    and cannot be judged here.
+    A bare word that is not in the environment, or an absolute path, is a program of the worker's
+    own, which cannot be checked here.
     """
     if packed.on_workers:
         _check_place(command[0], f"the command of {setting}")
@@ -155,7 +155,7 @@ def _interpreter(head: bytes) -> str:
 
 
 def _check_place(path: str, who: str) -> None:
-    """Raise UsageError for a program in somebody's home folder, which no worker has."""
+    """Raise UsageError for a program in somebody's home folder, which does not exist on workers."""
     if path.startswith(("/home/", "/Users/", f"{Path.home()}/")):
         raise UsageError(
             f"{who} names {escape(path)}, which a worker does not have",
@@ -193,7 +193,7 @@ def _find(word: str, packed: Packed, setting: str) -> Program | None:
 
 
 def check_script(head: bytes, name: str) -> None:
-    """Raise UsageError if a script's first line names no program that could run it."""
+    """Raise UsageError if a script's first line does not name a program that could run it."""
     first = head.split(b"\n", 1)[0]
     if first.endswith(b"\r"):
         raise UsageError(

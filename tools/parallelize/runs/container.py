@@ -1,7 +1,7 @@
-"""The image of a run: what `run.image` means now, so that it means the same on every worker.
+"""The image of a run: what `run.image` means now, so that it is the same on every worker.
 
-A tag is resolved to its digest here, once, when a run is prepared: what somebody pushes later is in
-another run. An image in files is sent to the bucket, as one file.
+A tag is resolved to its digest once, when the run is prepared; what is pushed under that tag later
+affects only other runs. An image in files is sent to the bucket, as one file.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _INSTALL = (
 
 @dataclass(frozen=True)
 class Chosen:
-    """The image of a run, and the file to be sent to the bucket if it is in no registry."""
+    """The image of a run, and the file to send to the bucket if it is in no registry."""
 
     image: Image
     archive: Path | None = None
 
 
 def choose_image(context: Context, folder: Path) -> Chosen | None:
-    """Return the image that the settings mean; None if they name none. Files go to `folder`.
+    """Return the image that the settings name; None if they name none. Files go to `folder`.
 
-    Raises UsageError if there is no such image, or it is not known how to find out.
+    Raises UsageError if there is no such image, or no way to find out.
     """
     run = context.settings.run
     if run.image is None:
@@ -88,7 +88,7 @@ def _of_registry(context: Context, text: str) -> Image:
 
 
 def _resolved(context: Context, named: Reference) -> str:
-    """Ask the registry what a tag means now, with this person's logins."""
+    """Ask the registry what a tag means now, with this user's logins."""
     program = skopeo.find(f"the tag of {named.uri} cannot be resolved", _INSTALL)
     host = named.repository.partition("/")[0]
 
@@ -127,7 +127,7 @@ def _of_files(context: Context, text: str, folder: Path) -> Chosen:
 
 
 def _pack(context: Context, name: str, target: Path) -> None:
-    """Write an image that is a folder as one file, which is the same whenever that is done."""
+    """Pack an image folder into one file; the same folder always gives the same bytes."""
     path, _, tag = name.partition(":")
     source = context.path(path)
     try:

@@ -1,4 +1,4 @@
-"""What in an environment's folder says which packages its jobs need."""
+"""Which file in an environment's folder lists the packages that its jobs need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parallelize.console import escape
 from parallelize_core.errors import UsageError
 
 AUTO, NONE = "auto", "none"
-"""What `run.dependencies` may be besides the name of a file."""
+"""The values of `run.dependencies` other than a file's name."""
 
 PYLOCK, PYPROJECT, UV_LOCK = "pylock.toml", "pyproject.toml", "uv.lock"
 CONDA_LOCK, PIXI_LOCK = "conda-lock.yml", "pixi.lock"
@@ -29,7 +29,7 @@ _HEAD_CHARACTERS = 256 * 1024
 
 
 class Kind(Enum):
-    """What a list of packages is."""
+    """The kinds of package lists."""
 
     SCRIPT = "a script with metadata"
     PROJECT = "a project of uv's"
@@ -48,9 +48,9 @@ class Source:
 
 
 def find_source(folder: Path, command: str, wanted: str) -> Source | None:
-    """Return the list that `run.dependencies` means; None if there is none, or it is not wanted.
+    """Return the list that `run.dependencies` means; None if there is none, or none is wanted.
 
-    Raises UsageError if it names no file, or if several lists could be meant.
+    Raises UsageError if it names no file, or if it could mean several.
     """
     if wanted == NONE:
         return None
@@ -71,7 +71,7 @@ def find_source(folder: Path, command: str, wanted: str) -> Source | None:
 
 
 def metadata_of(text: str) -> dict[str, Any] | None:
-    """Return what a script's own metadata says; None if it has none that could be read."""
+    """Return a script's inline metadata; None if it has none that is readable."""
     found = _METADATA.search(text)
     if found is None:
         return None
@@ -85,7 +85,7 @@ def metadata_of(text: str) -> dict[str, Any] | None:
 
 
 def unlocked_conda(folder: Path) -> str | None:
-    """Return the name of a conda environment's list that is not a lock, if there is one."""
+    """Return the name of an unlocked list of a conda environment, if there is one."""
     if (folder / CONDA_LOCK).is_file() or (folder / PIXI_LOCK).is_file():
         return None
     return next((name for name in CONDA_LISTS if (folder / name).is_file()), None)
@@ -122,7 +122,7 @@ def _lists(folder: Path) -> Iterator[Source]:
 
 
 def _is_project(folder: Path) -> bool:
-    """Whether pyproject.toml names packages; many have it only for the settings of tools."""
+    """Whether pyproject.toml names packages; many projects use it only to configure tools."""
     if not (folder / PYPROJECT).is_file():
         return False
     if (folder / UV_LOCK).is_file():
@@ -143,7 +143,7 @@ def _scripts(folder: Path) -> Iterator[str]:
 
 
 def dependencies_of(script: Path) -> Sequence[str]:
-    """Return what a script's metadata says that it needs."""
+    """Return the dependencies that a script's metadata lists."""
     with script.open(encoding="utf-8", errors="replace") as file:
         found = metadata_of(file.read(_HEAD_CHARACTERS)) or {}
     named = found.get("dependencies")

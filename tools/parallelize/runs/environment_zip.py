@@ -3,8 +3,8 @@
 The same folder gives the same bytes, whenever and wherever it is zipped: entries in order, one
 fixed time, the permission bits kept. So its SHA-256 names it, and it is sent once.
 
-A link is stored as what it points to, as `zip -r` does it: a worker has neither the rest of this
-machine nor a reason to trust links.
+A link is stored as the file that it points to, as `zip -r` does: a worker has neither the rest of
+this machine nor a reason to trust links.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
 
 RESERVED = ".parallelize"
-"""The worker's own folder among the environment's entries."""
+"""The worker's own folder inside the environment."""
 
 LARGE_BYTES = 8 * 1024 * 1024
-"""A folder of this size is sent file by file, if it can be; see `stored_once`."""
+"""A larger folder is sent file by file, if possible; see `stored_once`."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip can say."""
+"""The earliest time that a zip can hold."""
 
 _UNIX = 3
 
@@ -47,7 +47,7 @@ _UNIX = 3
 def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
     """Write the zip of `folder` to `target`, without the project's `own` results.
 
-    Raises UsageError for what cannot be zipped.
+    Raises UsageError for anything that cannot be zipped.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -65,7 +65,7 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
 
 
 def _packed_by(paths: Sequence[Path]) -> int:
-    """Return how the zip of these files is packed: what is sent file by file is packed then."""
+    """Return the zip's compression: none if the files are sent one by one, compressed then."""
     sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
     # A lock may still be added.
     by_files = sum(sizes) >= LARGE_BYTES and can_be_files([*sizes, 0])
@@ -73,7 +73,7 @@ def _packed_by(paths: Sequence[Path]) -> int:
 
 
 def add_file(archive: Path, name: str, text: str) -> None:
-    """Add a text to a zip; raise UsageError if something there has that name."""
+    """Add a text to a zip; raise UsageError if the zip already has that name."""
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED, compresslevel=6) as opened:
         if name in opened.namelist():
             raise UsageError(
@@ -88,7 +88,7 @@ def add_file(archive: Path, name: str, text: str) -> None:
 
 
 def zip_files(folder: Path, names: Iterable[str], target: Path) -> None:
-    """Write a zip that has these files of `folder` and nothing else, under their names there."""
+    """Write a zip of just these files of `folder`, under their names there."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name in names:
             _add(archive, name, folder / name)
@@ -100,7 +100,7 @@ def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
 
 
 def _walk(root: Path, own: OwnFiles) -> Iterator[tuple[str, Path]]:
-    """Give the entries in order; a folder's name ends in a slash."""
+    """Yield the entries in order; a folder's name ends in a slash."""
     waiting: list[tuple[str, Path, tuple[tuple[int, int], ...]]] = [("", root, ())]
     while waiting:
         name, path, above = waiting.pop()
@@ -148,7 +148,7 @@ def _ignore_hint(name: str) -> str:
 
 
 def _check_names(path: Path) -> None:
-    """Raise UsageError for a zip whose folders are written as Windows writes them."""
+    """Raise UsageError for a zip whose paths have Windows' backslashes."""
     with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
         # On Linux a backslash may be part of a name; programs there say that they made the zip.
         odd = [i.filename for i in archive.infolist() if "\\" in i.filename]
@@ -161,9 +161,9 @@ def _check_names(path: Path) -> None:
 
 
 def zip_remarks(path: Path, command: str) -> list[str]:
-    """Say which programs could not be started in a zip that knows no modes, as those of Windows.
+    """Say which programs could not be started from a zip without modes, as Windows makes them.
 
-    `command` is the one that workers make executable whatever the zip says of it.
+    Workers make the program of `command` executable whatever the zip says.
     """
     with zipfile.ZipFile(path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
@@ -189,7 +189,7 @@ _PROGRAM = (b"#!", b"\x7fELF")
 
 
 def check_zip(path: Path) -> None:
-    """Raise UsageError if a zip is broken, or is one that workers would refuse."""
+    """Raise UsageError if a zip is broken, or if workers would refuse it."""
     if not path.is_file():
         raise UsageError(
             f"the environment {escape(str(path))} does not exist",

@@ -1,4 +1,4 @@
-"""The files of a run as they are now, beside what S3 has of them."""
+"""A run's files as they are now, compared with what S3 has of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class InputFiles:
-    """Files by their versions: `uploads` are to be sent, others may be `borrowed`."""
+    """Files with their versions: `uploads` have to be sent, others may be `borrowed`."""
 
     wanted: tuple[Entry, ...]
     borrowed: tuple[Borrowed, ...] = ()
@@ -34,26 +34,26 @@ class InputFiles:
     left_out: tuple[str, ...] = ()
     refused: tuple[Refused, ...] = ()
     unfinished: str = ""
-    """What to say of the run whose outputs they are, if there may be more."""
+    """A remark about the run whose outputs they are, if it may produce more."""
 
     def versions(self) -> dict[str, InputFile]:
         """Return the files by their keys."""
         return {file.key: file for entry in self.wanted for file in files_of(entry)}
 
     def moved(self, known: Collection[str]) -> set[str]:
-        """Return which files of the manifest will not lie where it says."""
+        """Return which files of the manifest will no longer be where it says."""
         names = {one.version.key for one in self.borrowed} | {one.name for one in self.uploads}
         return names.intersection(known)
 
 
 def remote_location(context: Context) -> Location:
-    """Return where the inputs are that are in S3 already."""
+    """Return the location of inputs that are already in S3."""
     chained = is_chained(context.settings.run.inputs)
     return location(context) if chained else select(context).location
 
 
 def remote_files(context: Context) -> InputFiles:
-    """List the inputs that are in S3 already."""
+    """List the inputs that are already in S3."""
     rules = rules_of(context, None)
     if is_chained(context.settings.run.inputs):
         found, told = chained_files(context, rules)
@@ -82,9 +82,9 @@ def local_files(
 def files_of_its_own(
     store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Collection[str]
 ) -> InputFiles:
-    """Compare files of this machine with what a run of a former version has sent before.
+    """Compare files of this machine with what a run of an earlier version has sent.
 
-    `known` are files whose ETags are needed even if they were never sent.
+    `known` files need ETags even if they were never sent.
     """
     if not found:
         return InputFiles(())
@@ -101,9 +101,9 @@ def files_of_its_own(
 
 
 def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[str, InputFile]:
-    """Look up objects by their whole names, each with where it is named.
+    """Look up objects by their full names, each with the place that names it.
 
-    Raises UsageError, which says where, for one that is not there.
+    Raises UsageError, which names that place, for an object that does not exist.
     """
     first: dict[str, str] = {}
     for name, where in names:
@@ -137,7 +137,7 @@ def _held(
 
 
 def _entry(item: LocalInput, content: Fingerprint | None, held: ObjectInfo | None) -> Entry:
-    """Return the input as it will be; what was never sent gets its ETag when S3 has it."""
+    """Return the input as it will be; a file that was never sent gets its ETag once S3 has it."""
     known = held or content
     if known is None:
         return Entry(key=item.key, size=item.size, etag="")

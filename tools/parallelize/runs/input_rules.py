@@ -1,6 +1,6 @@
-"""Which of the files that are found nobody means: a list of our own, and what the settings say.
+"""Which of the files found are left out: a list of our own, and what the settings say.
 
-Patterns are gitignore's, and are held against an input's key. `run.include` brings back what the
+Patterns are gitignore's, and are matched against an input's key. `run.include` brings back what the
 others leave out.
 """
 
@@ -52,7 +52,7 @@ LEFT_OUT = (
     "*_$folder$",
     IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}",
 )  # fmt: skip
-"""Names of files and folders, at any depth, whatever their case."""
+"""Names of files and folders, at any depth, in upper or lower case."""
 
 
 def _expression(name: str) -> str:
@@ -69,26 +69,26 @@ _LEFT_OUT = re.compile(
 
 @dataclass(frozen=True)
 class InputRules:
-    """What is left out: patterns of the user, those taken all the same, and the project's files."""
+    """What is left out: the user's patterns, exceptions from them, and the project's own files."""
 
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     own: OwnFiles = NOTHING_OWN
 
     def excludes(self, key: str, *, named: bool = False) -> bool:
-        """Whether a key, of a folder if it ends in a slash, is one that nobody means.
+        """Whether a key is left out; that of a folder ends in a slash.
 
-        What a person has `named`, one by one, is so only if that was said, too.
+        A file that a person has `named` one by one is left out only by the user's own patterns.
         """
         said = bool(self.exclude) and self._excluded.match_file(key)
         return said or (not named and bool(_LEFT_OUT.search(key)))
 
     def takes(self, key: str) -> bool:
-        """Whether an input is taken although something else leaves it out."""
+        """Whether an input is included even if something else leaves it out."""
         return bool(self.include) and self._included.match_file(key)
 
     def leaves_out(self, key: str, *, named: bool = False) -> bool:
-        """Whether a file of this key is left out, by nothing but its key."""
+        """Whether a file is left out, judged by its key alone."""
         return self.excludes(key, named=named) and not self.takes(key)
 
     @cached_property
@@ -101,7 +101,7 @@ class InputRules:
 
 
 def rules_of(context: Context, root: Path | None) -> InputRules:
-    """Return the rules of the settings for inputs below `root`; None if they are not here."""
+    """Return the settings' rules for inputs below `root`, which is None if they are not local."""
     places = [context.folder, *([root] if root else [])]
     lines = dict.fromkeys(line for place in places for line in ignored_lines(place))
     run = context.settings.run
@@ -118,7 +118,7 @@ def ignored_lines(folder: Path) -> list[str]:
 
 
 def read_patterns(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
-    """Return what matches these lines, as gitignore has them; UsageError if one cannot be read."""
+    """Return a matcher for these gitignore lines; UsageError if one cannot be read."""
     try:
         return pathspec.GitIgnoreSpec.from_lines(lines)
     except ValueError as error:

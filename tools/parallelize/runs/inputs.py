@@ -1,8 +1,8 @@
-"""Which files of this machine are the inputs: a folder, a glob, one file, @list.txt or @-.
+"""Which local files are the inputs: a folder, a glob, one file, @list.txt or @-.
 
-An input's key is its path below the folder (or below the glob's fixed part, or as the list
-writes it), with slashes. What nobody means (see `input_rules`) is left out, and told. Whatever else
-cannot be an input is collected, and all of it is named at once before anything is sent.
+An input's key is its path below the folder (or below the glob's fixed part, or as the list writes
+it), with slashes. Files that nobody means (see `input_rules`) are left out, and reported. Anything
+else that cannot be an input is collected, and all of it is named before anything is sent.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from parallelize_core import keys
 from parallelize_core.errors import UsageError
 
 _NAMED = 20
-"""How many bad inputs are named in full; a thousand of them have one cause."""
+"""How many bad inputs are named in full; a thousand of them usually share one cause."""
 
 _NAMED_LEFT_OUT = 3
 
 S3 = "s3://"
 STDIN = "@-"
 RUN = "run:"
-"""Begins the name of another run, whose outputs are the inputs."""
+"""Prefix of the name of another run, whose outputs are the inputs."""
 
 LINES = "lines:"
-"""Begins the name of a file that has an argument a line."""
+"""Prefix of the name of a file that has one argument a line."""
 
 SHEETS = (".tsv", ".csv", ".jsonl", ".ndjson")
-"""What the name of a sheet ends in, which has a header; other lists have a file a line."""
+"""Suffixes of sheets, which have a header; other lists have one file a line."""
 
 PLACES = (
     "give a folder, a glob, @list.txt, @- (stdin), s3://bucket/prefix/,\n"
@@ -47,12 +47,12 @@ PLACES = (
 
 @dataclass(frozen=True)
 class LocalInput:
-    """A file here that will be the input `key`."""
+    """A local file that will be the input `key`."""
 
     key: str
     path: Path
     size: int = 0
-    """In bytes, when it was found."""
+    """Bytes, when it was found."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something that was found and that nobody means; a folder's name ends in a slash."""
+    """Something that was found and is left out; a folder's name ends in a slash."""
 
     name: str
 
@@ -79,12 +79,12 @@ class Found:
 
 
 def is_sheet(spec: str) -> bool:
-    """Whether `@NAME` means a sheet of jobs."""
+    """Whether `@NAME` is a sheet of jobs."""
     return spec.startswith("@") and spec.lower().endswith(SHEETS)
 
 
 def places(spec: str, folder: Path) -> list[Path]:
-    """Return the folders, or the single files, in which `spec` looks for inputs on this machine."""
+    """Return the folders, or the single files, in which `spec` looks for local inputs."""
     if spec.startswith((S3, LINES, RUN)) or not spec.strip() or spec == STDIN or is_sheet(spec):
         return []
     if spec.startswith("@"):
@@ -98,9 +98,9 @@ def places(spec: str, folder: Path) -> list[Path]:
 
 
 def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RULES) -> Found:
-    """Find the inputs that `spec` names, relative to `folder`; they will lie below `prefix`.
+    """Find the inputs that `spec` names, relative to `folder`; they will be below `prefix`.
 
-    Raises UsageError if there are none, or names all those that cannot be inputs.
+    Raises UsageError if there are none, or if some cannot be inputs; it names all of these.
     """
     found = list(_find(spec, folder, rules))
     # A list may name a file twice: it is still one input, as in a list of S3 names.
@@ -118,12 +118,12 @@ def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RUL
 def local_inputs(
     spec: str, folder: Path, prefix: str, rules: InputRules = NO_RULES
 ) -> list[LocalInput]:
-    """Return the inputs alone, see `find_inputs`."""
+    """Return only the inputs; see `find_inputs`."""
     return list(find_inputs(spec, folder, prefix, rules).inputs)
 
 
 def no_inputs(spec: str, left_out: Sequence[str], where: str) -> UsageError:
-    """Return the error for inputs that are not there, or are all left out."""
+    """Return the error for inputs that do not exist, or are all left out."""
     return UsageError(
         f"there are no inputs in {escape(spec)}",
         told_left_out(left_out) or where,
@@ -132,7 +132,7 @@ def no_inputs(spec: str, left_out: Sequence[str], where: str) -> UsageError:
 
 
 def told_left_out(names: Sequence[str]) -> str:
-    """Say what was left out, and how it is taken; empty if nothing was."""
+    """Say what was left out, and how to include it; empty if nothing was."""
     if not names:
         return ""
     first = ", ".join(shown(name, 30) for name in names[:_NAMED_LEFT_OUT])
@@ -176,9 +176,9 @@ def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder to look through; `above` are those that it lies in.
+    """A folder to look through; `above` are the folders that contain it.
 
-    What is in it is left out if the folder is.
+    If the folder is left out, so is everything in it.
     """
 
     path: Path
@@ -188,7 +188,7 @@ class _Folder:
 
 
 def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
-    """Go through a folder and those below it; links to folders are followed, but not in circles."""
+    """Go through a folder and its subfolders, following links to folders, but not in circles."""
     waiting = [_Folder(root)]
     while waiting:
         place = waiting.pop()
@@ -271,7 +271,7 @@ def _fixed_part(pattern: str) -> str:
 def listed_names(spec: str, folder: Path) -> list[str]:
     """Return the names in a list, `@FILE` or `@-` for stdin; UsageError if it cannot be read.
 
-    They are separated by NUL if there is one, else by the ends of lines.
+    NUL separates the names if there is one, otherwise the ends of lines do.
     """
     content = _stdin() if spec == STDIN else _read_list(_list_file(spec, folder))
     text = _decoded(content, spec)
@@ -333,7 +333,7 @@ def _key_of(name: str, folder: Path) -> str:
 
 
 def look_at(key: str, path: Path) -> Iterator[LocalInput | Refused]:
-    """Yield the file at `path`, or why it cannot be an input."""
+    """Yield the file at `path`, or the reason that it cannot be an input."""
     try:
         found = path.stat()
     except OSError as error:

@@ -14,23 +14,23 @@ from parallelize_core.errors import UsageError
 
 MOST_ALIKE = 3
 ALIKE = 0.8
-"""As `difflib` measures it, at most 1. Two names with one ending are at 0.6 by that alone."""
+"""Similarity as `difflib` measures it, at most 1. Names that only share an ending reach 0.6."""
 
 SLIPS = 3
-"""By how many letters a name that was mistyped may be longer or shorter."""
+"""By how many letters a mistyped name may be too long or too short."""
 
 MOST_COMPARED = 20_000
 
 
 def key_of_path(context: Context, file: str) -> str | None:
-    """Return the key of the input whose path, as seen from here, is `file`, were it one."""
+    """Return the key that an input would have if its path, from the current folder, were `file`."""
     root = context.path(context.settings.run.inputs).resolve()
     path = (Path.cwd() / file).resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
 
 
 def find_key(known: Iterable[str], file: str, path_key: str | None = None) -> str:
-    """Return the one key that `file` means, see `matches`; raise UsageError if it is not one."""
+    """Return the one key that `file` means, see `matches`; raise UsageError unless there is one."""
     keys = list(known)
     found = matches(keys, file, path_key)
     if len(found) == 1:
@@ -43,12 +43,12 @@ def find_key(known: Iterable[str], file: str, path_key: str | None = None) -> st
 
 
 def no_such_file(file: str, known: Iterable[str], fix: str | None = None) -> UsageError:
-    """Return the error for a file that is not an input of the run, with the keys most alike."""
+    """Return the error for a file that is not an input of the run, with the most similar keys."""
     return UsageError(f"no input of this run is called {shown(file, 40)}", meant(file, known), fix)
 
 
 def meant(file: str, known: Iterable[str]) -> str | None:
-    """Return the question whether one of the keys was meant that are most like `file`, if any."""
+    """Return the question whether one of the keys most similar to `file` was meant, if any is."""
     near = nearest(file, known)
     if len(near) == 1:
         return f"did you mean {shown(near[0])}?"
@@ -56,7 +56,7 @@ def meant(file: str, known: Iterable[str]) -> str | None:
 
 
 def nearest(file: str, known: Iterable[str]) -> list[str]:
-    """Return up to three keys that are, or end, almost like `file` or the end of it."""
+    """Return up to three keys that are, or end in, nearly `file` or the end of it."""
     parts = PurePosixPath(file).parts
     keys = list(known)
     tails = ("/".join(parts[skipped:]) for skipped in range(len(parts)))
@@ -76,8 +76,8 @@ def _alike(name: str, known: Iterable[str]) -> list[str]:
 def matches(known: Iterable[str], file: str, path_key: str | None = None) -> list[str]:
     """Return the keys that `file` may mean.
 
-    The key itself comes before the key of the path, that before the keys that end in `file`, or
-    that a path ends in. Of the name of a row its first columns are enough, and no digest is needed.
+    The key itself comes first, then the key of the path, then the keys that end in `file`, or that
+    a path ends in. Of a row's name the first columns are enough, and the digest may be left out.
     """
     name = file.removeprefix("./")
     near = []

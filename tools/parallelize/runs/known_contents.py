@@ -1,10 +1,10 @@
-"""What files held when they were last read, so that one that nobody has touched costs a stat.
+"""What files held when they were last read, so that an unchanged file costs only a stat.
 
-As in git's index: a file counts as the one that was read while its device, inode, size and both of
-its times are the same, and these were old when it was read. A file that was written only just
-before is not remembered, as a second write within the same tick of the clock would not show.
+As in git's index, a file counts as unchanged while its device, inode, size and both of its times
+are the same, and these were old when it was read. A file that was written just before it was read
+is not remembered, because a second write within the same clock tick would not show.
 
-What is remembered lies in the user's cache, for all projects. Without it everything is read again.
+The memory is in the user's cache, for all projects. Without it everything is read again.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from platformdirs import user_cache_path
 from parallelize.transfers import Fingerprint, fingerprint
 
 TICK_NS = 2_000_000_000
-"""The coarsest clock of a file system in use, FAT's."""
+"""The coarsest file system clock in use, FAT's."""
 
 KEPT_DAYS = 90
-"""What was read longer ago is forgotten, so that files that are gone take no room forever."""
+"""Older entries are forgotten, so that files that are gone do not take up space forever."""
 
 _DAY_NS = 24 * 3600 * 10**9
 
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS contents_1 (
 
 @dataclass(frozen=True)
 class _Stamp:
-    """What changes with a file's content."""
+    """What changes when a file's content does."""
 
     text: str
     changed_ns: int
@@ -55,7 +55,7 @@ class _Stamp:
 
 
 class KnownContents:
-    """What is remembered; any thread may ask. `database` is None where nothing can be kept."""
+    """What is remembered, for any thread to ask. `database` is None if nothing can be stored."""
 
     def __init__(
         self, database: sqlite3.Connection | None, clock_ns: Callable[[], int] = time.time_ns
@@ -65,7 +65,7 @@ class KnownContents:
         self._lock = Lock()
 
     def find(self, path: Path) -> Fingerprint | None:
-        """Return what a file holds if that is known; raise OSError if there is no such file."""
+        """Return what a file holds if that is known; raise OSError if the file does not exist."""
         stamp = _Stamp.of(path)
         row = self._ask("SELECT stamp, size, etag, sha256 FROM contents_1 WHERE path = ?", path)
         return Fingerprint(*row[1:]) if row and row[0] == stamp.text else None
@@ -75,7 +75,7 @@ class KnownContents:
         return self.find(path) or self.learn(path)
 
     def learn(self, path: Path) -> Fingerprint:
-        """Read a file, and keep what it holds."""
+        """Read a file, and remember what it holds."""
         stamp, now = _Stamp.of(path), self._clock_ns()
         content = fingerprint(path)
         if stamp.changed_ns < now - TICK_NS and stamp == _Stamp.of(path):
@@ -103,7 +103,7 @@ class KnownContents:
 
 @contextmanager
 def known_contents(place: Path | None = None) -> Iterator[KnownContents]:
-    """Open what is remembered, and keep what was added to it; `place` is a folder of the cache."""
+    """Open the memory in `place`, a folder of the cache, and save what was added to it."""
     database = _open(place or user_cache_path("parallelize"))
     try:
         yield KnownContents(database)

@@ -1,8 +1,8 @@
 """Locking an environment's dependencies, so that each worker installs the same.
 
-uv does it, for every architecture and every Python that workers may have. What it has chosen stays
-in a lock beside the list, as uv keeps it, and is chosen again only when the list has changed.
-Workers get it in the form that needs no index: the address and the hash of each file.
+uv locks them for every architecture and every Python that workers may have. The lock stays beside
+the list, as uv keeps it, and is renewed only when the list has changed. Workers get it in the form
+that needs no index: the address and the hash of each file.
 https://packaging.python.org/en/latest/specifications/pylock-toml/
 """
 
@@ -23,7 +23,7 @@ from parallelize_core.errors import UsageError
 from parallelize_core.installers import find_installer
 
 LOCK = "pylock.parallelize.toml"
-"""The lock in an environment's zip, unless the environment has brought one."""
+"""The lock in an environment's zip, unless the environment brings one."""
 
 OLDEST_PYTHON = "3.11"
 """Of the workers' Pythons (fleet.distributions): requirements are locked for it and all newer."""
@@ -35,12 +35,12 @@ _INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", r
 _REASON_CHARACTERS = 800
 
 INSTALLERS = {Kind.CONDA: "micromamba", Kind.PIXI: "pixi"}
-"""What reads a lock that it has made itself; uv reads the others."""
+"""The installers of locks in their own formats; uv installs all others."""
 
 
 @dataclass(frozen=True)
 class Locked:
-    """A lock: what installs it, its name in the environment, and its text if it is to be added."""
+    """A lock: its installer, its name in the environment, and its text if it has to be added."""
 
     installer: str
     name: str
@@ -49,15 +49,15 @@ class Locked:
 
     @property
     def packages(self) -> int | None:
-        """How many packages it names, if that can be told."""
+        """How many packages it names, if that is known."""
         return len(tomllib.loads(self.text).get("packages", ())) if self.text else None
 
 
 @contextmanager
 def lock(folder: Path, source: Source, *, keep: bool = True) -> Iterator[Locked]:
-    """Lock a list of dependencies in `folder`; without `keep`, nothing there is changed in the end.
+    """Lock a list of dependencies in `folder`; without `keep`, restore the folder at the end.
 
-    Raises UsageError if uv is not here, or cannot lock it.
+    Raises UsageError if uv is missing, or cannot lock it.
     """
     written = folder / _written(source)
     before = written.read_bytes() if written.is_file() else None
@@ -71,7 +71,7 @@ def lock(folder: Path, source: Source, *, keep: bool = True) -> Iterator[Locked]
 
 
 def check_locked(folder: Path, source: Source, shown: str) -> None:
-    """Raise UsageError for a list that is not locked, in a zip that is somebody's own."""
+    """Raise UsageError for a list without a lock, in a zip that the user made."""
     is_lock = source.kind in {Kind.PYLOCK, Kind.CONDA, Kind.PIXI}
     if not is_lock and not (folder / _written(source)).is_file():
         raise UsageError(
@@ -82,7 +82,7 @@ def check_locked(folder: Path, source: Source, shown: str) -> None:
 
 
 def _written(source: Source) -> str:
-    """Return the lock that stands beside a list."""
+    """Return the lock that belongs beside a list."""
     if source.kind is Kind.SCRIPT:
         return f"{source.file}.lock"
     if source.kind is Kind.PROJECT:
@@ -109,7 +109,7 @@ def _locked(folder: Path, source: Source) -> Locked:
 
 
 def _exported(folder: Path, source: Source) -> str:
-    """Have uv bring its own lock up to date, and return it in the other form."""
+    """Have uv update its own lock, and return it in the form for workers."""
     script = ["--script", source.file] if source.kind is Kind.SCRIPT else []
     place = folder / Path(source.file).parent if not script else folder
     _uv(["lock", *script], place, source)
@@ -118,7 +118,7 @@ def _exported(folder: Path, source: Source) -> str:
 
 
 def _requirements(folder: Path, source: Source, pinned: str) -> str:
-    """Return the lock of requirements: the one that is there, if it is of these, or a new one."""
+    """Return the lock of requirements: the existing one, if it is of these, or a new one."""
     written = folder / _written(source)
     python = pinned or OLDEST_PYTHON
     head = f"{_DIGEST.format(source.file)}{_digest(folder, source.file, python)}\n"
@@ -161,7 +161,7 @@ def _digest(folder: Path, name: str, python: str) -> str:
 
 
 def _pinned(folder: Path) -> str:
-    """Return the version of Python that `uv python pin` has chosen here, or nothing."""
+    """Return the version of Python that `uv python pin` chose here, or nothing."""
     path = folder / _PINNED
     lines = path.read_text("utf-8").split() if path.is_file() else []
     return lines[0] if lines else ""
@@ -196,9 +196,9 @@ def _uv(words: list[str], folder: Path, source: Source) -> str:
 
 
 def is_installed(word: str) -> bool:
-    """Whether a program is one that only an installer will bring, as .venv/bin/python."""
+    """Whether a program exists only once an installer has run, such as .venv/bin/python."""
     return word.removeprefix("./").startswith((".venv/", ".conda/", ".pixi/"))
 
 
 FOLDERS = (".venv", ".conda", ".pixi", ".python")
-"""What installers make here, for this machine: workers make their own."""
+"""What installers make on this machine, for this machine only; workers make their own."""

@@ -2,7 +2,7 @@
 
     parallelize run --local -- convert {} -resize 50% {/.}.png ::: photos/*.jpg
 
-It needs no configuration. Its run is named after the command, so the same line goes on where it
+It needs no configuration. Its run is named after the command, so the same line continues where it
 stopped, and another command never gets this one's outputs.
 """
 
@@ -40,7 +40,7 @@ class OneLiner:
 
     @property
     def names_outputs(self) -> bool:
-        """Whether a word of the command may name a file that is made from the input."""
+        """Whether a word of the command may name a file made from the input."""
         columns = named_columns(self.command)
         template = split_template(self.command, columns)
         if template is None:
@@ -51,9 +51,9 @@ class OneLiner:
         return any(not name.endswith("/input") for name in named)
 
     def run_name(self, folder: Path) -> str:
-        """Return a name for its run: that of its program, and what tells its command from others.
+        """Return a name for its run: the program's, plus what tells this command from others.
 
-        The scripts in `folder` that it names belong to it with all that they say.
+        The content of the scripts in `folder` that it names counts, too.
         """
         words = shlex.split(self.command)
         named = scripts_beside(folder, words_of(self.command))
@@ -70,9 +70,10 @@ class OneLiner:
 def parse(words: Sequence[str], *, has_inputs: bool = False) -> OneLiner | None:
     """Read the words after `--`; None if there are none.
 
-    With `has_inputs` it may name no files: something else has said what the jobs are.
+    With `has_inputs` it need not name any files: the jobs come from elsewhere.
 
-    Raises UsageError for what is not such a line, and for what only GNU parallel understands.
+    Raises UsageError for words that are not such a line, and for what only GNU parallel
+    understands.
     """
     if not words:
         return None
@@ -101,10 +102,10 @@ def parse(words: Sequence[str], *, has_inputs: bool = False) -> OneLiner | None:
 
 @contextmanager
 def settings_of(line: OneLiner | None) -> Iterator[Mapping[str, object]]:
-    """Give the settings that a line stands for; they hold within the context.
+    """Give the settings that a line stands for; they are valid within the context.
 
-    If its command names no output, whatever it leaves is one, and it need leave nothing: that is
-    how it is where it would run without us.
+    If its command names no output, every file that it leaves is one, and it need not leave any:
+    that is how the command works on its own.
     """
     if line is None:
         yield {}

@@ -1,4 +1,4 @@
-"""Buckets that are not the run's own: what lets their objects be read."""
+"""Buckets that are not the run's own: how to get permission to read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parallelize_core.errors import ArchivedError, RefusedError
 
 @contextmanager
 def reading(context: Context, bucket: str) -> Iterator[None]:
-    """Let a refusal to read a bucket of others say what lets it be read, be it public or not."""
+    """When S3 refuses to read another bucket, say how to allow it; public buckets need it, too."""
     try:
         yield
     except ArchivedError:

@@ -1,4 +1,4 @@
-"""What a project's own commands have made, or are made of: never an input by itself."""
+"""Files that the project's own commands made, or are made of: never inputs by themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parallelize.runs.written import is_as_written, names_written
 from parallelize.settings import FILE_NAME
 
 FOLDERS = ("out", "check", "repro")
-"""Where commands put what they make, beside parallelize.toml, unless another place is given."""
+"""Folders beside parallelize.toml where commands put their output, unless told otherwise."""
 
 REPORT_END = "-report.html"
 _REPORT_TITLE = b"parallelize report</title>"
@@ -27,11 +27,11 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True)
 class OwnFiles:
-    """Tells such files and folders by what they are, under whatever path they are met."""
+    """Recognizes such files and folders by what they are, whatever path leads to them."""
 
     identities: frozenset[Identity] = frozenset()
     home: Path | None = None
-    """The project's folder: there, pages, tables and lists of jobs are known by their content."""
+    """The project's folder: pages, tables and lists of jobs in it are known by their content."""
     _written: dict[Path, frozenset[str]] = field(default_factory=dict, compare=False)
 
     def has(self, path: Path, *, is_folder: bool) -> bool:
@@ -47,11 +47,11 @@ class OwnFiles:
         return path.parent == self.home and tells_of_a_run(path)
 
     def is_one(self, path: Path) -> bool:
-        """Whether it is one of those that are known by their places."""
+        """Whether it is one of those known by their place."""
         return bool(self.identities) and _identity(path) in self.identities
 
     def _is_written(self, path: Path) -> bool:
-        """Whether a command has written it; a folder is looked through once."""
+        """Whether a command wrote it; each folder is searched once."""
         folder = path.parent
         if folder not in self._written:
             self._written[folder] = names_written(folder)
@@ -67,12 +67,12 @@ def products(context: Context) -> OwnFiles:
 
 
 def with_paths(own: OwnFiles, paths: list[Path]) -> OwnFiles:
-    """Return the same with these paths, those that exist, among them."""
+    """Return the same with those of these paths that exist."""
     return replace(own, identities=own.identities | _own(paths).identities)
 
 
 def never_inputs(context: Context) -> OwnFiles:
-    """Return what the project's runs have made or are made of."""
+    """Return what the project's runs made or are made of."""
     settings = context.settings
     named = (settings.run.env, settings.workers.root_setup)
     made_of = [context.path(name) for name in named if name]
@@ -81,7 +81,7 @@ def never_inputs(context: Context) -> OwnFiles:
 
 
 def own_folders(folder: Path) -> list[Path]:
-    """Return the folders of a project that hold results of its runs."""
+    """Return the folders of a project that hold its runs' results."""
     return [folder / name for name in FOLDERS]
 
 

@@ -40,12 +40,12 @@ _LIST_ENDINGS = {".py", ".toml", ".lock", ".txt", ".in", ".yml", ".yaml"}
 _MAX_LIST_BYTES = 16 * 1024 * 1024
 
 _STARTED = (b"#!", b"\x7fELF")
-"""How a file begins that can be started. Its mode does not say so on every disk."""
+"""How executable files begin. Not every file system has modes that say so."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """An environment's zip; `own` says that it is the user's, `locked` what is to be installed."""
+    """An environment's zip; `own` says that the user made it, `locked` what to install."""
 
     archive: Path
     own: bool
@@ -53,11 +53,11 @@ class Packing:
 
     @property
     def by_uv(self) -> bool:
-        """Whether uv installs them, so that there is a Python among them."""
+        """Whether uv installs the dependencies, so that they include a Python."""
         return self.locked is not None and self.locked.installer == "uv"
 
     def dependencies(self, timeout_seconds: float) -> Dependencies | None:
-        """Return what the run says of it."""
+        """Return the dependencies as the run's record describes them."""
         if self.locked is None:
             return None
         return Dependencies(
@@ -72,11 +72,12 @@ class Packing:
 def packed(
     context: Context, command: tuple[str, ...], folder: Path, *, keep: bool
 ) -> Iterator[Packing | None]:
-    """Make the zip in `folder`, if there is an environment; without `keep` no lock is written.
+    """Make the zip in `folder`, if there is an environment; without `keep`, no lock is saved.
 
-    Scripts beside the project that commands name are an environment of these alone.
+    If there is none, the scripts beside parallelize.toml that commands name become an environment
+    of their own.
 
-    Raises UsageError for whatever is wrong with it. What is said is said here.
+    Raises UsageError for anything wrong with it. Remarks are printed here.
     """
     with _packed(context, command, folder, keep=keep) as packing:
         _tell_left_behind(context, packing)
@@ -126,7 +127,7 @@ def _of_scripts(
 
 
 def _scripts(context: Context, command: tuple[str, ...]) -> list[str]:
-    """Return the files that commands start, or hand to an interpreter, beside the project."""
+    """Return the files beside parallelize.toml that commands start, or pass to an interpreter."""
     if context.settings.run.shell:
         command = (program_of(context.settings.run.command or "") or command[0],)
     started = files_beside(context.folder, command[:1]) if needs_environment(command) else []
@@ -140,15 +141,15 @@ def _words(context: Context) -> list[str]:
 
 
 def files_beside(folder: Path, words: Iterable[str]) -> list[str]:
-    """Return which files in a folder words name, as they are called from there."""
+    """Return the files that words name, relative to `folder`."""
     names = dict.fromkeys(posixpath.normpath(word) for word in words if word[:1] != "/")
     return [name for name in names if name[:3] != "../" and _is_file(folder / name)]
 
 
 def scripts_beside(folder: Path, words: Iterable[str]) -> list[str]:
-    """Return which of `files_beside` are scripts or programs, by their endings or first bytes.
+    """Return those of `files_beside` that are scripts or programs, by suffix or first bytes.
 
-    Data is none: what a command names may be what it writes.
+    Data files do not count: the command may name a file that it writes.
     """
     return [name for name in files_beside(folder, words) if _is_program(folder / name)]
 
@@ -206,7 +207,7 @@ def _locked(context: Context, folder: Path, *, keep: bool) -> Iterator[Locked | 
 
 
 def _wanted(context: Context, folder: Path) -> Source | None:
-    """Return the list to install; one that nobody has named is left to run.setup, if that is."""
+    """Return the list to install; run.setup, if set, sees to one that the user did not name."""
     run = context.settings.run
     if run.image:
         _leave_to_image(context, folder)
@@ -222,7 +223,7 @@ def _wanted(context: Context, folder: Path) -> Source | None:
 
 
 def _leave_to_image(context: Context, folder: Path) -> None:
-    """Say that nothing is installed: packages for this machine's Python are not the image's."""
+    """Say that nothing is installed: packages for this machine's Python do not fit the image's."""
     wanted = context.settings.run.dependencies
     if wanted not in {AUTO, "none"}:
         raise UsageError(
@@ -274,7 +275,7 @@ def _own_zip(context: Context, source: Path, folder: Path) -> Packing:
 
 
 def _unpack_lists(archive: Path, prefix: str, folder: Path) -> None:
-    """Take out what may be a list of dependencies, or belong to one."""
+    """Extract the files that may be, or belong to, a list of dependencies."""
     folder.mkdir()
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
@@ -286,7 +287,7 @@ def _unpack_lists(archive: Path, prefix: str, folder: Path) -> None:
 
 
 def _with_lock(context: Context, packing: Packing) -> Packing:
-    """Put the lock into the zip, if it is not there; raise UsageError for what workers refuse."""
+    """Add the lock to the zip, if it is not there; raise UsageError for what workers refuse."""
     locked = packing.locked
     if locked:
         name = posixpath.normpath(posixpath.join(context.settings.run.env_prefix, locked.name))
@@ -308,6 +309,6 @@ def _check_there(archive: Path, name: str) -> None:
 
 
 def _inside_zip(context: Context) -> str:
-    """Return where in the environment the command's program is."""
+    """Return the command's program as a path in the environment."""
     run = context.settings.run
     return posixpath.join(run.env_prefix, (run.command or "").partition(" ")[0])

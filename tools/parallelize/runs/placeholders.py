@@ -1,11 +1,11 @@
 """Commands with places for their input: from the text of a setting, or the words of a shell.
 
-In the text of `run.command`, quotes make braces literal, as they do to everything else there. What
-a shell hands over has lost its quotes: there, each placeholder is meant, as in GNU parallel.
+In the text of `run.command`, quotes make braces literal, like everything else inside them. A shell
+passes words on without their quotes, so there every placeholder counts, as in GNU parallel.
 
-A command is started without a shell, so what only a shell understands is told beforehand. With
-`run.shell = true` a shell reads the command, and the input's path is "$1" in it. It ends at the
-first error, also at one within a pipe: half an output must not look like a whole one.
+A command is started without a shell, so anything that only a shell understands is reported
+beforehand. With `run.shell = true` a shell reads the command, and the input's path is "$1" in it.
+It stops at the first error, even within a pipe: half an output must not look like a whole one.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _BUILTINS = (
     "ulimit", "umask", "trap", "read", "exit", "if", "for", "while", "until", "case", "function",
     "[[", "{", "!",
 )  # fmt: skip
-"""First words that name no program."""
+"""First words that are not programs."""
 
 _HANDS_ON = set(";&|(")
-"""What ends an operator before the name of a program."""
+"""How an operator ends that is followed by a program's name."""
 
 _OPERATORS = set("();<>|&")
 """What shlex takes for operators."""
@@ -47,7 +47,7 @@ _INPUT = re.compile(r"\$(?:1\b|\{1\b|[@*]|\{[@*]|\{?PARALLELIZE_INPUT\b)")
 
 
 def check_plain(text: str) -> None:
-    """Raise UsageError if a command has something that means what it says only in a shell."""
+    """Raise UsageError if a command has something that only a shell understands."""
     word = shell_word(text)
     if word is None:
         return
@@ -63,7 +63,7 @@ def check_plain(text: str) -> None:
 
 
 def shell_word(text: str) -> str | None:
-    """Return the first thing in a command that is meant for a shell, or None."""
+    """Return the first part of a command that is meant for a shell, or None."""
     if found := _ASSIGNMENT.match(text):
         return found[1]
     first = text.split(maxsplit=1)[:1]
@@ -79,9 +79,9 @@ def shell_word(text: str) -> str | None:
 
 
 def shell_command(text: str) -> tuple[str, ...]:
-    """Return the words that have a shell read the command, with the input as its "$1".
+    """Return the words that make a shell read the command, with the input as its "$1".
 
-    Raises UsageError if the command says nowhere what becomes of the input.
+    Raises UsageError if the command never uses the input.
     """
     if not _INPUT.search(text):
         raise UsageError(
@@ -93,16 +93,16 @@ def shell_command(text: str) -> tuple[str, ...]:
 
 
 def program_of(text: str) -> str | None:
-    """Return the program of the environment that a shell's command begins with, if it does."""
+    """Return the program of the environment that a shell command starts with, if it does."""
     found = re.match(r"\s*(\./[\w./+-]+)", text)
     return found[1] if found else None
 
 
 _UNKNOWN = re.compile(r"\{(?:[./#%:]+|-?\d+[./]*|=.*?=)\}")
-"""What GNU parallel has besides: slots, arguments from the end, and code in Perl."""
+"""What GNU parallel has besides: slots, arguments from the end, and Perl code."""
 
 _COLUMN = re.compile(r"\{([^\W\d][\w-]*)(?://|/\.|/|\.|)\}")
-"""What looks like the place of a column."""
+"""What looks like a placeholder for a column."""
 
 _ANY = re.compile(
     "|".join(
@@ -112,12 +112,12 @@ _ANY = re.compile(
 )
 
 _BEGIN, _END = "\ue000", "\ue001"
-"""Around the kind of a placeholder while the text is split; of Unicode's private use."""
+"""Around the kind of a placeholder while the text is split; from Unicode's private use area."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A command with places for its job, and what placeholders it may have."""
+    """A command with places for its job, and the placeholders that it may have."""
 
     words: tuple[str, ...]
     grammar: Grammar = PLAIN
@@ -126,8 +126,8 @@ class Template:
 def split_template(text: str, columns: Sequence[str] = ()) -> Template | None:
     """Return the words of a command with places for its job; None if it has none.
 
-    The places are the input's, those of an argument or of the job's number, and those of `columns`.
-    Raises UsageError for a placeholder that has no meaning here.
+    The places are for the input, an argument, the job's number, and `columns`. Raises UsageError
+    for a placeholder that has no meaning here.
     """
     grammar = Grammar(tuple(columns), extended=True)
     places: list[str] = []
@@ -154,15 +154,15 @@ def _unmarked(word: str, places: Sequence[str]) -> str:
 
 
 def named_columns(text: str) -> tuple[str, ...]:
-    """Return the columns that a command seems to have places for."""
+    """Return the columns for which a command seems to have places."""
     bare = "".join("_" if quoted else part for part, quoted in _parts(text))
     return tuple(dict.fromkeys(_COLUMN.findall(bare)))
 
 
 def as_text(words: Iterable[str]) -> str:
-    """Return words of a shell as the text of `run.command`, with all placeholders in their places.
+    """Return words from a shell as the text of `run.command`, with all their placeholders.
 
-    One word with blanks in it is a whole command already.
+    A single word with blanks in it is a whole command already.
     """
     listed = list(words)
     if len(listed) == 1 and " " in listed[0]:
@@ -171,7 +171,7 @@ def as_text(words: Iterable[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote a word, but for its placeholders, also those that are unknown."""
+    """Quote a word except for its placeholders, including unknown ones."""
     made, end = "", 0
     for found in _ANY.finditer(word):
         text = word[end : found.start()]
@@ -182,7 +182,7 @@ def _quoted(word: str) -> str:
 
 
 def _parts(text: str) -> Iterable[tuple[str, bool]]:
-    """Yield the parts of a text, and whether they are in quotes."""
+    """Yield the parts of a text, and whether each is in quotes."""
     end = 0
     for found in QUOTED.finditer(text):
         yield text[end : found.start()], False
@@ -211,8 +211,8 @@ def _check_known(bare: str, text: str, columns: Sequence[str]) -> None:
 def words_of(text: str, *, shell: bool = False) -> list[str]:
     """Return the words of a command that may name files: no placeholders, options or programs.
 
-    A program without a slash is looked for on the PATH. Of a `shell` line neither the operators are
-    words, nor what is written to.
+    A program without a slash comes from the PATH. In a `shell` line, neither operators nor the
+    files that it writes to count.
     """
     found = shlex.shlex(text, posix=True, punctuation_chars=shell)
     found.whitespace_split, found.commenters = True, ""

@@ -1,14 +1,14 @@
-"""A run's recipe: all that is done alike to each input, so that another one gives other outputs.
+"""A run's recipe: everything done alike to each input, so that another recipe gives other outputs.
 
-That is the command and what belongs to it, the files in the environment, and how outputs are named.
-What only says where, when, how long or how often is not part of it. Of the environment the content
-and the mode of each file count, and not the bytes of the zip or the times in it. In the local cloud
-programs that the command names by their whole paths count, too.
+It consists of the command with all that belongs to it, the files in the environment, and the naming
+of outputs. Settings that only say where, when, how long or how often are not part of it. Of the
+environment, the content and the mode of each file count, but not the bytes of the zip or the times
+in it. In the local cloud, programs that the command names by absolute paths count, too.
 
-Those programs, as `/data/job.py`, are found by its workers where they are. They are in no
-environment, and what the command makes depends on them all the same. What belongs to the system is
-left out: an update of a shell makes nobody's outputs out of date. So are other files, as a command
-may write to those.
+Workers of the local cloud find such programs, as `/data/job.py`, where they are. They are in no
+environment, but what the command makes depends on them. The system's programs are left out: an
+update of a shell should not make outputs outdated. So are other files, because a command may write
+to them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NO_PART = {
     "then",  # done once, to all outputs; see content_key
     "recipe", "renewed",
 }  # fmt: skip
-"""Fields of a run that are not part of its recipe. Whatever a run comes to have is, if not here."""
+"""Fields of a run that are not part of its recipe. New fields are, unless they are listed here."""
 
 _NO_PART_INSIDE = {
     # The files identify it, however they are sent.
@@ -60,8 +60,8 @@ _CHUNK_BYTES = 1024 * 1024
 class Recipe(Record):
     """What a recipe consists of: settings by their names in run.json, and files by their paths.
 
-    `files` has the mode of each, in octal, and the SHA-256 of its content. A whole path is that of
-    a program beside the environment.
+    `files` has the mode of each, in octal, and the SHA-256 of its content. An absolute path is a
+    program outside the environment.
     """
 
     settings: dict[str, Any]
@@ -69,7 +69,7 @@ class Recipe(Record):
 
     @property
     def digest(self) -> str:
-        """What stands for it in results."""
+        """The digest that results record."""
         told = json.dumps([self.v, self.settings, self.files], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
 
@@ -96,14 +96,14 @@ def _files(archive: Path) -> Iterator[tuple[str, str]]:
 
 
 def publish_recipe(store: Store, layout: RunLayout, recipe: Recipe) -> None:
-    """Write down what a recipe consists of, if it is not there; before a run names it."""
+    """Store the content of a recipe, if it is not there yet; call this before a run names it."""
     place = layout.recipe(recipe.digest)
     if store.head(place) is None:
         store.put(place, recipe.encode())
 
 
 def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:
-    """Return what a recipe consists of; None if nobody has written it down, or something else."""
+    """Return the content of a recipe; None if it was not stored, or does not match its digest."""
     try:
         found = Recipe.decode(store.get(layout.recipe(digest))) if digest else None
     except (MissingError, DecodeError):
@@ -114,10 +114,10 @@ def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:
 _SYSTEM = ("/bin/", "/dev/", "/etc/", "/lib", "/opt/", "/proc/", "/sbin/", "/sys/", "/usr/")
 
 SCRIPTS = {".R", ".jl", ".js", ".lua", ".m", ".pl", ".py", ".r", ".rb", ".sh"}
-"""What is handed to an interpreter need not be executable."""
+"""Files that are passed to an interpreter need not be executable."""
 
 _PATH = re.compile(r"(?<![^\s'\"=<>|;&(:,])/[^\s'\"<>|;&()`$\\]+")
-"""Within a line for a shell, or in a word such as --by=/data/score.py."""
+"""In a shell line, or in a word such as --by=/data/score.py."""
 
 
 def programs_beside(context: Context) -> dict[str, str]:
@@ -130,7 +130,7 @@ def programs_beside(context: Context) -> dict[str, str]:
 def named_programs(commands: Iterable[str]) -> dict[str, str]:
     """Return the mode, in octal, and the SHA-256 of each program that commands name, by its path.
 
-    What cannot be read is left out: the command will tell.
+    Leaves out what cannot be read: the command will report it.
     """
     paths = sorted({Path(name) for text in commands for name in _names(text)})
     found: dict[str, str] = {}

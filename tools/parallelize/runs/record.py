@@ -1,4 +1,4 @@
-"""run.json and the environment that it names: made from the settings, sent when they changed."""
+"""run.json and the environment that it names: made from the settings, sent when they change."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Draft:
     image_archive: Path | None = None
     """The image, if it is in files."""
     numbered: bool = False
-    """Whether the command has a place for the number of its job."""
+    """Whether the command has a placeholder for the job's number."""
 
 
 def load_run(store: Store, context: Context) -> Run:
@@ -77,16 +77,16 @@ def load_run(store: Store, context: Context) -> Run:
 
 
 def no_run(layout: RunLayout) -> NoRunError:
-    """Return the error for a run that nobody has prepared."""
+    """Return the error for a run that was never prepared."""
     return NoRunError(
         f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
     )
 
 
 def find_run(store: Store, key: str) -> Run | None:
-    """Read run.json, or answer None if there is none.
+    """Read run.json; return None if there is none.
 
-    Raises DecodeError if it is not such a record, or that of a run of another name.
+    Raises DecodeError if it is not such a record, or belongs to a run of another name.
     """
     place = f"s3://{store.bucket}/{key}"
     try:
@@ -103,11 +103,11 @@ def find_run(store: Store, key: str) -> Run | None:
 def drafted(
     context: Context, *, keep_lock: bool = True, shape: Shape | None = None
 ) -> Iterator[Draft]:
-    """Make the zip, check the command in it, and put the record together; nothing is sent.
+    """Make the zip, check the command in it, and build the record; nothing is sent.
 
-    Raises UsageError for whatever is wrong with them. The zip is gone afterwards; a new lock of the
-    environment's dependencies stays beside their list, with `keep_lock`. `shape` is that of the
-    jobs, if the settings do not say it.
+    Raises UsageError for anything wrong with them. The zip is deleted at the end; with `keep_lock`,
+    a new lock of the environment's dependencies stays beside their list. `shape` is that of the
+    jobs, if the settings do not give it.
     """
     settings = context.settings.run
     shape = shape or shape_of(context)
@@ -145,9 +145,9 @@ def drafted(
 
 
 def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:
-    """Return what workers start, and which places it has for the job, if any.
+    """Return the command that workers start, and its places for the job, if any.
 
-    Raises UsageError for a command that they could not start so.
+    Raises UsageError for a command that they could not start.
     """
     text = settings.command or ""
     if settings.shell:
@@ -163,7 +163,7 @@ def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Word
 
 
 def then_of(settings: RunTable) -> Then | None:
-    """Return the merge that the settings name; UsageError for a command that cannot be started."""
+    """Return the merge that the settings name; UsageError if its command cannot be started."""
     if settings.then is None:
         return None
     command, grammar = command_words(
@@ -173,7 +173,7 @@ def then_of(settings: RunTable) -> Then | None:
 
 
 def publish(store: Store, context: Context, draft: Draft) -> bool:
-    """Send the environment and run.json, in this order, if they are new; say whether they were.
+    """Send the environment and run.json, in this order, if they are new; return whether they were.
 
     Raises ServiceError if somebody else writes run.json at the same time.
     """
@@ -202,13 +202,13 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
 
 
 def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
-    """Whether there is such a run, and it would become another one."""
+    """Whether the run exists, and its record would change."""
     there = find_run(store, context.layout.run_json)
     return there is not None and _kept(context, draft, there) != there
 
 
 def _kept(context: Context, draft: Draft, there: Run) -> Run:
-    """Return the run as it is wanted, with what happened to it since it was first prepared."""
+    """Return the wanted run, with what has happened to it since it was first prepared."""
     lived = (
         "created_at", "paused", "forgiven", "forgiven_silent", "resumed_at", "origin", "owner",
     )  # fmt: skip
@@ -231,7 +231,7 @@ def _is_zip(environment: Environment | None) -> bool:
 
 
 def with_inputs_of(layout: RunLayout, wanted: Run, there: Run | None) -> Run:
-    """Return a run with its inputs in a folder of its own, if a former version began it so."""
+    """Keep the run's inputs in a folder of its own, if an earlier version started it that way."""
     if there is None or not wanted.shares_inputs or there.input != layout.input:
         return wanted
     v = version_of(extended=wanted.extended, shares_inputs=False)
@@ -239,7 +239,7 @@ def with_inputs_of(layout: RunLayout, wanted: Run, there: Run | None) -> Run:
 
 
 def check_same_places(wanted: Run, there: Run | None) -> None:
-    """Raise UsageError if the run's inputs or outputs would move: its records are about those."""
+    """Raise UsageError if the run's inputs or outputs would move: its records name those places."""
     for name in ("input", "output"):
         if there is not None and getattr(there, name) != getattr(wanted, name):
             raise UsageError(
@@ -250,7 +250,7 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
 
 
 def check_same_columns(wanted: Run, there: Run | None) -> None:
-    """Raise UsageError if the jobs to come had other variables: the command is one for all."""
+    """Raise UsageError if new jobs had other variables: all jobs share one command."""
     if there is not None and there.columns != wanted.columns:
         raise UsageError(
             f'the jobs of run "{there.name}" have {_columns(there)}',
@@ -264,7 +264,7 @@ def _columns(run: Run) -> str:
 
 
 def no_numbers(keys: Sequence[str]) -> UsageError:
-    """Return the error for a command with {#} on jobs that were made without a number."""
+    """Return the error for a command with {#} if its jobs were made without numbers."""
     return UsageError(
         "the command has {#}, and the jobs of this run have no numbers", some(list(keys)),
         "numbers are given when a job is prepared: give another run name, --run NAME",
@@ -288,7 +288,7 @@ def _checked(
     packing: Packing | None,
     setting: str = "run.command",
 ) -> Words:
-    """Return a command, as workers start it; raise UsageError if they could not."""
+    """Return a command as workers start it; raise UsageError if they could not."""
     settings = context.settings
     text = settings.value(setting) or ""
     program = program_of(text) if settings.run.shell else None
@@ -315,7 +315,7 @@ def _checked(
 
 
 def _architectures(workers: WorkersTable) -> set[str]:
-    """Return what processors workers may have; which types meet requirements only EC2 knows."""
+    """Return the processors that workers may have; only EC2 knows what types fit requirements."""
     if not (workers.vcpus or workers.memory or workers.accelerators):
         return architectures(workers.types)
     names = {"x86_64": "x86-64", "arm64": "aarch64"}
@@ -323,7 +323,7 @@ def _architectures(workers: WorkersTable) -> set[str]:
 
 
 def _check_bare(command: Words, setup: Words | None) -> None:
-    """Raise UsageError for what needs an environment, where there is none."""
+    """Raise UsageError if there is no environment and the command needs one."""
     if setup:
         raise UsageError(
             "run.setup is set, but there is no environment",
@@ -392,6 +392,6 @@ def _input_location(context: Context) -> Location:
 
 
 def _location(uri: str, context: Context) -> Location:
-    """Read an S3 location in which the bucket "auto" is the run's own."""
+    """Parse an S3 location; in it, the bucket "auto" is the run's own."""
     location = Location.parse(uri)
     return location if location.bucket != "auto" else Location(context.bucket, location.prefix)

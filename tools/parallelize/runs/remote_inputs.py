@@ -1,13 +1,14 @@
-"""Which objects of S3 are the inputs: a prefix, a pattern, one object, or a list of names.
+"""Which S3 objects are the inputs: a prefix, a pattern, one object, or a list of names.
 
     s3://bucket/prefix/          all below it
     s3://bucket/prefix/*.csv     as for files: `*` within a folder, `**` through folders
     s3://bucket/prefix/a.csv     that object
     @list.txt                    names of objects in one bucket
 
-Keys are below the prefix, what comes before the pattern, the object's folder; of a list, which may
-grow, below the bucket itself. Objects are only read. Others may own them, and nothing can rename
-them here, so one that cannot be an input is named and does not stand in the way of the rest.
+Keys are relative to the prefix, to what comes before the pattern, or to the object's folder; those
+of a list, which may grow, are relative to the bucket itself. Objects are only read. Others may own
+them, and they cannot be renamed here, so one that cannot be an input is reported and does not block
+the rest.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from parallelize_core.manifest import Entry
 from parallelize_core.store import ObjectInfo, Store
 
 AUTO = "auto"
-"""The run's own bucket, in the settings."""
+"""Stands for the run's own bucket in the settings."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is meant: below `location` all keys, those that match, or the named ones."""
+    """What is meant: all keys below `location`, those that match, or the named ones."""
 
     spec: str
     location: Location
     pattern: re.Pattern[str] | None = None
     named: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
-    """Prefixes of the bucket in which runs leave what they make."""
+    """Prefixes of the bucket in which runs store what they make."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class RemoteFound:
 
 
 def is_remote(spec: str, folder: Path) -> bool:
-    """Whether the inputs are in S3 already; a list says so by its first name."""
+    """Whether the inputs are already in S3; of a list, the first name tells."""
     if spec.startswith("@"):
         return next(iter(listed_names(spec, folder)), "").startswith(S3)
     return spec.startswith((S3, RUN))
 
 
 def select(context: Context) -> Selection:
-    """Return what the settings mean, which is in S3; UsageError if they cannot mean it.
+    """Return the inputs in S3 that the settings mean; UsageError if they cannot mean any.
 
     A name that is neither a folder's nor a pattern's is looked up.
     """
@@ -73,7 +74,7 @@ def select(context: Context) -> Selection:
 
 
 def find_remote(store: Store, chosen: Selection, rules: InputRules = NO_RULES) -> RemoteFound:
-    """List the inputs; raise UsageError if there are none, or a named one cannot be an input."""
+    """List the inputs; raise UsageError if there are none, or if a named one cannot be an input."""
     entries, left_out, refused = [], [], []
     for item in _objects(store, chosen):
         key = chosen.location.relative(item.key)
@@ -111,7 +112,7 @@ def _head(store: Store, key: str) -> ObjectInfo:
 
 
 def _is_no_content(item: ObjectInfo) -> bool:
-    """Whether it is one of the empty objects by which the S3 console makes folders."""
+    """Whether it is one of the empty objects that the S3 console creates as folders."""
     return item.key.endswith("/") and item.size == 0
 
 
@@ -138,7 +139,7 @@ def _one_name(spec: str, context: Context) -> Selection:
 
 
 def _is_object(spec: str, store: Store, key: str) -> bool:
-    """Whether a name is an object's; UsageError if it is a folder's, too."""
+    """Whether a name is an object's; UsageError if it is also a folder's."""
     there = store.head(key)
     if there is None or not any(True for _ in store.list(f"{key}/")):
         return there is not None
@@ -159,7 +160,7 @@ def _pattern(spec: str, bucket: str, key: str) -> Selection:
 
 
 def _expression(parts: list[str]) -> re.Pattern[str]:
-    """Translate a glob's parts: hidden names match only what says so, as on a disk."""
+    """Translate a glob's parts; as on disk, only what starts with a dot matches dotfiles."""
     *folders, last = parts
     made = [r"(?:(?!\.)[^/]+/)*" if part == "**" else f"{_part(part)}/" for part in folders]
     end = r"(?:(?!\.)[^/]+/)*(?!\.)[^/]+/?" if last == "**" else _part(last)
@@ -204,7 +205,7 @@ def _split(name: str, context: Context) -> tuple[str, str]:
 
 
 def _apart(context: Context, chosen: Selection) -> tuple[str, ...]:
-    """Return which prefixes below the inputs hold what runs make.
+    """Return the prefixes below the inputs that hold what runs make.
 
     Raises UsageError if outputs are to go where the inputs are.
     """

@@ -1,8 +1,8 @@
-"""What another run of the bucket has made by the same work is copied, and not made again.
+"""Copies what another run in the bucket made by the same work, so that it is not made again.
 
-A run that has had the same recipe may have a result of the same job with the same content key; what
-such a result names is copied within S3, each version only if it still is the one that the result
-names. The new result says where it comes from. It costs neither an upload nor an execution.
+Another run with the same recipe may have a result of the same job with the same content key. The
+outputs that it names are copied within S3, each only if it is still the version that the result
+names. The new result says where it comes from. This costs neither an upload nor an execution.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from parallelize_core.segment import encode_line, pack
 from parallelize_core.store import IF_ABSENT, MAX_COPIED_BYTES, Source, Store
 
 COPIER = "copied"
-"""What stands for a worker in results that nobody has executed here."""
+"""Stands for the worker in results that were copied, not executed."""
 
 _SEGMENT = 1000
 
@@ -41,18 +41,18 @@ _SHA256 = re.compile(CHECKSUM)
 
 @dataclass(frozen=True)
 class Found:
-    """A job of this run, and the result of another run that can be copied for it."""
+    """A job of this run, and another run's result that can be copied for it."""
 
     entry: Entry
     result: Result
     run: Run
-    """Whose result that is."""
+    """The run that has the result."""
 
 
 def find_others(context: Context, draft: Draft) -> list[RunLayout]:
-    """Return the runs that have had the same recipe; none if nothing is to be copied.
+    """Return the runs that have had the same recipe; none if nothing should be copied.
 
-    Jobs that have numbers are not looked for: these are given one after the other.
+    Jobs with numbers are never copied: numbers depend on the order in which jobs were added.
     """
     if not context.settings.run.reuse or draft.numbered:
         return []
@@ -70,7 +70,7 @@ def find_others(context: Context, draft: Draft) -> list[RunLayout]:
 def find(
     context: Context, draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry]
 ) -> list[Found]:
-    """Return what can be copied for those of the jobs that this run does not know yet."""
+    """Return what can be copied for those of the jobs that this run does not have yet."""
     store = context.store
     if not others:
         return []
@@ -105,7 +105,7 @@ def _in_run(
 
 
 def _can_be_copied(result: Result) -> bool:
-    """Whether a result is worth it; a success that left nothing is doubtful, and is tried again."""
+    """Whether a result is worth copying; a success without output is doubtful, so it is retried."""
     return (
         result.status == "succeeded"
         and bool(result.outputs)
@@ -114,7 +114,7 @@ def _can_be_copied(result: Result) -> bool:
 
 
 def _is_sound(output: Output) -> bool:
-    """Whether S3 copies it in one call, and a worker has written it: anybody may write records."""
+    """Whether S3 can copy it in one call, and a worker wrote it: anybody may write records."""
     return (
         keys.refusal(output.key) is None
         and 0 <= output.size <= MAX_COPIED_BYTES
@@ -194,10 +194,10 @@ def unneeded(
     copied: Collection[str],
     redo: Collection[str],
 ) -> set[str]:
-    """Return those of some inputs that only jobs with copied outputs use.
+    """Return those of some inputs that are used only by jobs with copied outputs.
 
-    `entries` are the jobs that are asked for, `copied` those of them that have such outputs now;
-    `redo` are jobs that are to be executed whatever they have.
+    `entries` are the jobs asked for, `copied` those of them that have such outputs now; `redo` are
+    jobs that will be executed in any case.
     """
     if not names:
         return set()
@@ -210,7 +210,7 @@ def unneeded(
 
 
 def _users(entries: Iterable[Entry], names: Collection[str]) -> set[tuple[str, str]]:
-    """Return which jobs use which of the inputs."""
+    """Return the jobs that use some of the inputs, with each such input."""
     return {(entry.key, f.key) for entry in entries for f in files_of(entry) if f.key in names}
 
 

@@ -1,11 +1,11 @@
 """Uploaded inputs that runs share: each content is stored once, and found by its SHA-256.
 
-Each upload has a key of its own, `<sha256>/<mark>`, so one that was deleted never comes back. A run
-names contents first; then it looks which uploads are doomed, and then which are there: on what is
-there and not doomed it may rely (see `docs/protocol.md`, and `sweep_inputs` for the other side).
+Each upload has a key of its own, `<sha256>/<mark>`, so a deleted one never comes back. A run first
+names contents, then checks which uploads are doomed, and then which exist: it can rely on those
+that exist and are not doomed (see `docs/protocol.md`, and `sweep_inputs` for the other side).
 
-What a run's manifest names stays where it is. Of the rest, what any run has sent is borrowed from
-there, if it is still there once the run has named it; what is not there is sent.
+What a run's manifest names stays where it is. Any other content that some run has sent is borrowed,
+if it is still there once this run has named it; what is not there is sent.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
 
 FEW = 20
-"""Of no more contents it is asked for each alone."""
+"""Up to this many contents are looked up one by one."""
 
 LISTED_CONTENTS = 100_000
-"""In one list of names."""
+"""In one list of contents."""
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""Unpacked; a list that is made has a tenth of it."""
+"""Uncompressed; the lists that we write have a tenth of it."""
 
 _SHA256 = re.compile(CHECKSUM)
 
@@ -64,15 +64,15 @@ class SharedInputs:
 
     @property
     def doomed(self) -> Location:
-        """The folder of marks, each for an upload that a sweep may delete at any time."""
+        """The folder of marks, one for each upload that a sweep may delete at any time."""
         return shared_by_runs(self.base).below("doomed")
 
     def new_key(self, sha256: str) -> str:
-        """Return a key for an upload of a content, which no other upload has or had."""
+        """Return a key for an upload of a content; no other upload has it, or ever had it."""
         return self.place.key(sha256, secrets.token_hex(4))
 
     def find(self, wanted: Collection[str]) -> dict[str, list[ObjectInfo]]:
-        """Return the uploads that are there of these contents."""
+        """Return the existing uploads of these contents."""
         found: dict[str, list[ObjectInfo]] = {}
         chosen = set(wanted)
         for item in self._listed(chosen) if chosen else ():
@@ -82,7 +82,7 @@ class SharedInputs:
         return found
 
     def hold(self, layout: RunLayout, named: Iterable[str], wanted: Collection[str]) -> set[str]:
-        """Name contents; return the keys of uploads of those `wanted` that stay from now on."""
+        """Name contents; return the keys of uploads of those `wanted` that will stay."""
         self._name(layout, named)
         if not wanted:
             return set()
@@ -101,7 +101,7 @@ class SharedInputs:
             self.store.put(key, gzip.compress(body, mtime=0))
 
     def _listed(self, wanted: Collection[str]) -> Iterator[ObjectInfo]:
-        """List the uploads of these contents, among others, in as few calls as that takes."""
+        """List the uploads of these contents, among others, in as few calls as possible."""
         digits = 64
         if len(wanted) > FEW:
             first = list(islice(self.store.list(self.place.prefix), PAGE))
@@ -115,9 +115,9 @@ class SharedInputs:
 
 
 def _digits(first: Sequence[str]) -> int:
-    """Return how many digits of a checksum it takes for about a page; `first` is the first page.
+    """Return how many digits of a checksum select about a page; `first` is the first page.
 
-    Checksums are spread evenly, so where the first page ends tells how many there are.
+    Checksums are spread evenly, so the last one on the first page tells how many there are.
     """
     uploads = list(filter(_UPLOAD.fullmatch, first))
     if not uploads:
@@ -147,7 +147,7 @@ def _refused(why: str) -> DecodeError:
 
 @dataclass(frozen=True)
 class Borrowed:
-    """A file that some run has sent: the version that is there, and what to send if it goes."""
+    """A file that some run has sent: the existing version, and what to send if that goes."""
 
     version: InputFile
     file: Outgoing
@@ -155,7 +155,7 @@ class Borrowed:
 
 @dataclass(frozen=True)
 class SharedFiles:
-    """Files by their versions: `uploads` are those that are to be sent."""
+    """Files with their versions; `uploads` are those to be sent."""
 
     versions: tuple[InputFile, ...]
     borrowed: tuple[Borrowed, ...]
@@ -165,7 +165,7 @@ class SharedFiles:
 def shared_files(
     shared: SharedInputs, found: Sequence[LocalInput], known: Mapping[str, InputFile]
 ) -> SharedFiles:
-    """Compare files of this machine with what is shared; `known` are those of the manifest."""
+    """Compare local files with the shared ones; `known` are those of the manifest."""
     contents = read_contents(found, {item.key for item in found})
     there = shared.find({content.sha256 for content in contents.values()})
     kept = dict(_kept(shared, contents, known, there))
@@ -190,15 +190,15 @@ def shared_files(
 
 
 def as_version(shared: SharedInputs, name: str, upload: ObjectInfo) -> InputFile:
-    """Return an upload as the input of that name."""
+    """Return an upload as the input `name`."""
     stored = shared.place.relative(upload.key)
     return InputFile(key=name, size=upload.size, etag=upload.etag, stored=stored)
 
 
 def read_contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
-    """Describe the content of those of some files that are to be `compared`, by their keys.
+    """Describe the content of the files that are to be `compared`, by their keys.
 
-    Only what was written since it was last read is read.
+    Files that have not been written since they were last read are not read again.
     """
     asked = [item for item in local if item.key in compared]
     with known_contents() as known:
@@ -215,7 +215,7 @@ def _kept(
     known: Mapping[str, InputFile],
     there: Mapping[str, Sequence[ObjectInfo]],
 ) -> Iterator[tuple[str, InputFile]]:
-    """Go through the files whose content is that of the manifest, and in its place."""
+    """Go through the files whose content is the manifest's, and still in its place."""
     for key, content in contents.items():
         file = known.get(key)
         if file is None or not file.stored.startswith(content.sha256):
@@ -230,7 +230,7 @@ def _same(
     contents: Mapping[str, Fingerprint],
     there: Mapping[str, Sequence[ObjectInfo]],
 ) -> dict[str, ObjectInfo]:
-    """Return an upload of each content that has one, by checksum."""
+    """Return an upload for each content that has one, by checksum."""
     wanted = {c.sha256: c for c in contents.values() if c.sha256 in there}
 
     def find(content: Fingerprint) -> tuple[str, ObjectInfo | None]:

@@ -1,7 +1,8 @@
-"""Sending an environment so that what any run has sent before is not sent again.
+"""Sends an environment, except the files that any run has sent before.
 
-The order of the writes is what keeps it from a `clean` of another run (see `docs/protocol.md`): the
-run names its files first, then it looks which of them are there, and only then run.json names it.
+The order of the writes protects the files from another run's `clean` (see `docs/protocol.md`): the
+run first names its files, then checks which of them exist, and only then run.json names the
+environment.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ from parallelize_core.run import Environment
 from parallelize_core.store import MAX_COPIED_BYTES, Store
 
 MIN_ZIP_BYTES = 1024 * 1024
-"""A smaller environment is one zip: a worker has it sooner than a list and what that names."""
+"""A smaller environment is one zip: a worker gets that sooner than a list and its files."""
 
 MAX_FILES = 2000
-"""One that has more is one zip, too: each file is a request of each worker."""
+"""An environment with more files is one zip, too: each file costs each worker a request."""
 
 MAX_FILE_BYTES = MAX_COPIED_BYTES // 2
-"""A larger one could not be swept."""
+"""A sweep could not handle a larger file."""
 
 _LOOKED_UP_ONE_BY_ONE = 20
-"""Of more contents it takes less time to list all that there are."""
+"""If there are more contents than this, listing all of them is faster."""
 
 _CHUNK_BYTES = 1024 * 1024
 
 
 def listed(path: Path) -> FileList | None:
-    """Return the list of the files in a zip; None for one that is sent as it is."""
+    """Return the list of the files in a zip; None if the zip is sent as it is."""
     return files_of(path) if path.stat().st_size >= MIN_ZIP_BYTES else None
 
 
 def files_of(path: Path) -> FileList | None:
-    """Return the list of the files in a zip of any size; None if they cannot be sent by it."""
+    """Return the list of the files in a zip of any size; None if they cannot be sent one by one."""
     members = archive.read_members(path, sys.maxsize)
     if any(m.link is not None for m in members):
         return None
@@ -72,7 +73,7 @@ def _listed(opened: zipfile.ZipFile, member: archive.Member) -> Listed:
 
 
 def environment_of(layout: RunLayout, files: FileList, prefix: str) -> Environment:
-    """Return what run.json says of an environment that is sent by its files."""
+    """Return what run.json says about an environment that is sent by its files."""
     return Environment(
         bucket=layout.base.bucket,
         key=None,
@@ -86,7 +87,7 @@ def environment_of(layout: RunLayout, files: FileList, prefix: str) -> Environme
 def send_environment(
     store: Store, path: Path, wanted: Environment, before: Environment | None
 ) -> None:
-    """Send what is not there of an environment; `before` is the one that the run has now."""
+    """Send what is missing of an environment; `before` is the one that the run has now."""
     if wanted.key is None:
         _send_files(store, path, wanted, before)
     elif store.head(wanted.key) is None:
@@ -140,7 +141,7 @@ def _info(file: Listed) -> zipfile.ZipInfo:
 
 
 def _contents_of(store: Store, environment: Environment | None) -> set[str]:
-    """Return the contents that this run has named, and sent, already."""
+    """Return the contents that this run has already named and sent."""
     if environment is None or environment.list_key is None:
         return set()
     try:
@@ -160,7 +161,7 @@ def _missing(store: Store, there: contents.Contents, wanted: Iterable[str]) -> s
 
 @dataclass(frozen=True)
 class _Sender:
-    """Sends files out of a zip, by way of a folder."""
+    """Sends files from a zip, through a folder."""
 
     store: Store
     contents: contents.Contents
@@ -168,7 +169,7 @@ class _Sender:
     folder: Path
 
     def send(self, file: Listed) -> int:
-        """Send one; return its bytes as they are sent."""
+        """Send one file; return how many bytes were sent."""
         content, packed = self.folder / file.sha256, self.folder / f"{file.sha256}.gz"
         with (
             zipfile.ZipFile(self.archive) as opened,

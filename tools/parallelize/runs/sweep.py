@@ -1,9 +1,9 @@
-"""Taking away the contents that no run names any more, beside others that begin to name them.
+"""Deletes contents that no run names any more, while other runs may begin to name them.
 
-A content is withdrawn first: copied aside, and taken from its place, each only in the version that
-was listed. Then all lists are read once more. Who names it by now gets it back, as a version of its
-own; only then the copy goes. Who begins to name it later finds that it is not in its place, and
-sends it. `docs/protocol.md` says why this is enough; `tests/model/test_stored_once.py` tries it.
+A content is withdrawn first: copied aside, and removed from its place, both only in the version
+that was listed. Then all lists are read once more. If a run names it by now, it is put back, as a
+new version; then the copy is deleted. A run that names it later finds it missing, and sends it.
+`docs/protocol.md` says why this is enough; `tests/model/test_stored_once.py` tries it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from parallelize_core.store import IF_ABSENT, Source, Store
 
 @dataclass(frozen=True)
 class _Version:
-    """A version of a content that nobody seemed to name."""
+    """A version of a content that no run seemed to name."""
 
     sha256: str
     etag: str
 
 
 def sweep_shared(context: Context) -> None:
-    """Sweep below the context's place, and say what is gone, or why it stays.
+    """Sweep below the context's place, and say what was deleted, or why it stays.
 
-    Who may not read other runs cannot know what these name.
+    A user who may not read other runs cannot know what these name.
     """
     for what, sweep_these in (("file", sweep), ("input", sweep_inputs)):
         try:
@@ -51,10 +51,10 @@ def sweep_shared(context: Context) -> None:
 
 
 def sweep(store: Store, base: Location) -> int:
-    """Delete the contents below `base` that no run names; return how many it was.
+    """Delete the contents below `base` that no run names; return how many.
 
-    It goes on with what a sweep that was cut off has left. Raises DecodeError, before anything is
-    taken away, for a list that cannot be read: it may name anything.
+    It also finishes an interrupted sweep. Raises DecodeError, before anything is deleted, for a
+    list that cannot be read: it may name anything.
     """
     there = Contents(shared_by_runs(base))
     left = [*_withdrawn(store, there)]
@@ -74,7 +74,7 @@ def sweep(store: Store, base: Location) -> int:
 
 
 def _settle(store: Store, base: Location, there: Contents, taken: Iterable[_Version]) -> int:
-    """Put back what is named by now, and delete the copies; return how many are gone."""
+    """Put back what is named by now, and delete the copies; return how many contents are gone."""
     named = _named(store, base)
     gone = 0
     for one in taken:
@@ -88,7 +88,7 @@ def _settle(store: Store, base: Location, there: Contents, taken: Iterable[_Vers
 
 
 def _put_back(store: Store, there: Contents, file: Listed, aside: str) -> bool:
-    """Store a content again, as another version; say whether it is there."""
+    """Store a content again, as a new version; return whether it is there."""
     # Not by a copy: that would restore the version that another sweep may be about to delete.
     with tempfile.TemporaryDirectory(prefix="parallelize-") as folder:
         packed, content = Path(folder, "packed"), Path(folder, "content")

@@ -1,9 +1,9 @@
-"""Taking away the shared inputs that no run names any more, beside others that begin to name them.
+"""Deletes shared inputs that no run names any more, while other runs may begin to name them.
 
-An upload is marked as doomed first; then all lists are read once more, and it goes if none names
-its content. Who names it later looks for marks after that, finds this one, and sends the content as
-an upload of its own. A mark goes only after its upload. `docs/protocol.md` says why this is enough;
-`tests/model/test_shared_inputs.py` tries it.
+An upload is marked as doomed first; then all lists are read once more, and the upload is deleted if
+none names its content. A run that names it later looks for marks after that, finds this one, and
+sends the content as a new upload. A mark is deleted only after its upload. `docs/protocol.md` says
+why this is enough; `tests/model/test_shared_inputs.py` tries it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from parallelize_core.store import Store
 
 
 def sweep_inputs(store: Store, base: Location) -> int:
-    """Delete the shared inputs below `base` that no run names; return how many it was.
+    """Delete the shared inputs below `base` that no run names; return how many.
 
-    It goes on with what a sweep that was cut off has left. Raises DecodeError, before anything is
-    taken away, for a list that cannot be read: it may name anything.
+    It also finishes an interrupted sweep. Raises DecodeError, before anything is deleted, for a
+    list that cannot be read: it may name anything.
     """
     shared = SharedInputs(store, base)
     # The marks first: a mark without a listed upload is stale, because no upload comes back.
@@ -37,7 +37,7 @@ def sweep_inputs(store: Store, base: Location) -> int:
 
 
 def _settle(shared: SharedInputs, doomed: Iterable[str]) -> int:
-    """Delete what is doomed and not named by now; return how many uploads it was."""
+    """Delete what is doomed and still not named; return how many uploads that was."""
     doomed = list(doomed)
     if not doomed:
         return 0

@@ -1,8 +1,8 @@
-"""Names that are two in S3 and on Linux, and only one elsewhere.
+"""Names that differ in S3 and on Linux, but are the same elsewhere.
 
-macOS and Windows take `A` and `a` for one name, macOS also an accented letter in one character or
-in two; and no disk has a file and a folder of one name. Where inputs are called so, outputs often
-are; outputs themselves are looked at while the run goes on, long before somebody downloads them.
+macOS and Windows take `A` and `a` for one name, macOS also an accented letter as one character or
+as two; and no disk can have a file and a folder of the same name. Inputs with such names often have
+outputs with such names; outputs are also checked while the run goes on, long before a download.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _NAMED = 3
 
 
 def folded(name: str, *, one_case: bool = True, one_form: bool = True) -> str:
-    """Return what two names have in common that a disk takes for one."""
+    """Return the form that names have in common if a disk takes them for one."""
     if one_case:
         name = name.casefold()
     return unicodedata.normalize("NFC", name) if one_form else name
 
 
 def folders_of(name: str) -> list[str]:
-    """Return the folders that a name lies in."""
+    """Return the folders that contain a name."""
     parts = name.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
@@ -34,8 +34,8 @@ def folders_of(name: str) -> list[str]:
 class Twins:
     """Names that cannot all be on one disk.
 
-    `alike` are pairs that macOS and Windows take for one name, `both` are names of which each is a
-    folder of others, too, which no disk can have.
+    `alike` are pairs that macOS and Windows take for one name; `both` are names that are also
+    folders of others, which no disk can have.
     """
 
     alike: tuple[tuple[str, str], ...] = ()
@@ -58,7 +58,7 @@ def find_twins(names: Iterable[str]) -> Twins:
 
 
 def twin_remarks(keys: Sequence[str]) -> list[str]:
-    """Say which inputs have names that other disks, or all, take for one, or their outputs may."""
+    """Say which inputs, or their outputs, may have names that some or all disks take for one."""
     twins = find_twins(keys)
     remarks = []
     if twins.alike:
@@ -92,7 +92,7 @@ def told_twins(twins: Twins) -> list[str]:
 
 
 def _stems_that_are_folders(keys: Iterable[str]) -> list[str]:
-    """Return the keys that are, without their suffix, a folder of other keys."""
+    """Return the keys that, without their suffix, are a folder of other keys."""
     keys = list(keys)
     folders = {folded(folder) for key in keys for folder in folders_of(key)}
     return [key for key in keys if folded(str(PurePosixPath(key).with_suffix(""))) in folders]

@@ -1,7 +1,7 @@
-"""Sending files of this machine to S3, many at a time.
+"""Sends local files to S3, many at a time.
 
-Threads read files, a group of small ones at a time: to hand each over alone would take longer than
-to read it. The loop sends what they have read, and no more is in memory than a budget allows.
+Threads read files, small ones in groups: handing over each one alone would take longer than reading
+it. The event loop sends what they have read; a budget limits the bytes in memory.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ READERS = 4
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A file to send: what it is called, where it lies, where it goes, and its bytes so far.
+    """A file to send: its name, its path, its S3 key, and its bytes so far.
 
-    With `sha256` it goes there only if that is its checksum.
+    With `sha256`, it is sent only if that is its checksum.
     """
 
     name: str
@@ -56,7 +56,7 @@ class _Loaded:
 
 
 class Uploads:
-    """Sends files to a bucket; `told` hears of each when S3 has it."""
+    """Sends files to a bucket; calls `told` for each that S3 has."""
 
     def __init__(self, store: AsyncStore, told: Callable[[Stored], None]) -> None:
         self._store = store
@@ -64,9 +64,9 @@ class Uploads:
         self._budget = ByteBudget()
 
     async def send(self, files: Iterable[Outgoing]) -> None:
-        """Send all; raise UsageError for a file that changes meanwhile, and what the disk raises.
+        """Send all; raise UsageError for a file that changes meanwhile, and any error of the disk.
 
-        The first error ends it.
+        The first error stops it.
         """
         with ThreadPoolExecutor(READERS, "readers") as self._readers:
             await in_flight(self._send_group, groups(files, lambda file: file.size))
@@ -108,7 +108,7 @@ class Uploads:
 
 
 def _check(file: Outgoing, sha256: str) -> None:
-    """Raise UsageError if a file is not what it was when its place was chosen."""
+    """Raise UsageError if a file has changed since its key was chosen."""
     if file.sha256 and file.sha256 != sha256:
         raise _changed(file)
 
