@@ -16,10 +16,10 @@ from parallelize_core.errors import UsageError
 
 
 def agent_config(context: Context, queues: Queues, *, watched: bool = False) -> AgentConfig:
-    """Return what an agent of the run has to know. It holds no secret.
+    """Return the configuration of the run's agents. It holds no secrets.
 
-    `watched` says that workers are started for the lanes in which jobs wait, as long as somebody
-    looks; a group that follows the queue does so by itself.
+    `watched` says that, for as long as a client watches the run, it starts workers for lanes in
+    which jobs wait; a group that scales with the queue needs no client for that.
     """
     workers = context.settings.workers
     starts = watched or (workers.fleet == "persistent" and workers.autoscale)
@@ -51,21 +51,21 @@ def agent_config(context: Context, queues: Queues, *, watched: bool = False) -> 
 
 
 def own_path() -> str:
-    """Return the PATH of this shell; empty if JSON cannot have it, as it is not UTF-8."""
+    """Return the PATH of this shell; empty if it is not UTF-8, which JSON requires."""
     path = os.environ.get("PATH", "")
     return path if path.isprintable() else ""
 
 
 def log_group(context: Context) -> str:
-    """Return where the agents' own log lines go; empty for nowhere."""
+    """Return the log group for the agents' own log lines; empty for none."""
     named = context.settings.workers.log_group
     return context.names.log_group if named is None else named
 
 
 def root_setup(context: Context) -> str:
-    """Return the script that root is to run on each machine; empty if there is none.
+    """Return the script to run as root on each machine; empty if there is none.
 
-    Raises UsageError if it could not be started there.
+    Raises UsageError if a machine could not start it.
     """
     name = context.settings.workers.root_setup
     if name is None:
@@ -81,7 +81,7 @@ def root_setup(context: Context) -> str:
 
 
 def agent_settings(table: AgentTable) -> dict[str, Any]:
-    """Return the settings that have a place of their own in the configuration."""
+    """Return the settings that have fields of their own in the configuration."""
     return {
         "lease_seconds": table.lease,
         "poll_seconds": table.poll,
@@ -95,7 +95,7 @@ def agent_settings(table: AgentTable) -> dict[str, Any]:
 
 
 def drain_settings(table: AgentTable) -> DrainSettings:
-    """Return when an empty queue is believed to be empty."""
+    """Return the rules by which agents decide that an empty queue is really empty."""
     given = {
         "samples": table.drain_samples,
         "interval_seconds": table.drain_interval,

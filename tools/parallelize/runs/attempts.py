@@ -1,4 +1,4 @@
-"""Reading the attempts at one input, and what set-ups have printed; and showing them."""
+"""Reads and shows the attempts at one input, and the output of set-ups."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from parallelize_core.store import Store
 
 
 def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
-    """Read the attempts at the input `key`, each with its log, the first one first.
+    """Read the attempts at the input `key`, each with its log, in the order in which they began.
 
-    The order is that of their beginnings: a job that was sent again counts from 1 again.
-    Raises NothingToDoError if none has ended yet.
+    Numbers do not give that order: a job that was sent again counts from 1 again. Raises
+    NothingToDoError if none has ended yet.
     """
     records = sorted(
         _records(store, layout, key), key=lambda record: (record.started_at, record.attempt)
@@ -36,7 +36,7 @@ def read_records(store: Store, layout: RunLayout, key: str) -> list[Attempt]:
 
 
 def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
-    """Go through the records of the attempts; the result is that of the last one."""
+    """Go through the records of the attempts; the last attempt's record is the result."""
     for item in store.list(layout.logs(key), folder_only=True):
         if item.key.endswith(".json"):
             yield _decoded(layout, key, store.get(item.key))
@@ -45,7 +45,7 @@ def _records(store: Store, layout: RunLayout, key: str) -> Iterator[Attempt]:
 
 
 def _decoded(layout: RunLayout, key: str, body: bytes) -> Attempt:
-    """Read the record of an attempt; of one that cannot be read, make one that says so."""
+    """Read the record of an attempt; for an unreadable one, return a record that says so."""
     try:
         return Attempt.decode(body)
     except DecodeError as error:
@@ -66,7 +66,7 @@ def _with_log(store: Store, record: Attempt) -> Attempt:
 
 
 def setup_lines(found: Mapping[str, str]) -> Iterator[str]:
-    """Return the lines that show what set-ups have printed, by their names."""
+    """Return the lines that show what set-ups printed, by their names."""
     for name, text in found.items():
         yield f"set-up {shown(name, 60)}"
         for line in text.splitlines() or ["(it printed nothing)"]:
@@ -74,9 +74,9 @@ def setup_lines(found: Mapping[str, str]) -> Iterator[str]:
 
 
 def find_setups(context: Context) -> dict[str, str]:
-    """Read what set-ups have printed, by worker and environment.
+    """Read what set-ups printed, by worker and environment.
 
-    Raises NothingToDoError, with the reason, if nothing was printed; UsageError without a run.
+    Raises NothingToDoError, with the reason, if they printed nothing; UsageError without a run.
     """
     found = read_setups(context.store, context.layout)
     if found:
@@ -92,7 +92,7 @@ def find_setups(context: Context) -> dict[str, str]:
 
 
 def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
-    """Read what set-ups have printed, by worker and environment."""
+    """Read what set-ups printed, by worker and environment."""
     keys = sorted(item.key for item in store.list(layout.setups.prefix))
     names = (layout.setups.relative(key).removesuffix(".log") for key in keys)
     texts = (store.get(key).decode("utf-8", errors="replace") for key in keys)
@@ -100,9 +100,9 @@ def read_setups(store: Store, layout: RunLayout) -> dict[str, str]:
 
 
 def read_attempts(context: Context, file: str, number: int | None = None) -> list[Attempt]:
-    """Read the attempts at a file, or the one of this number; see `find_key` and `read_records`.
+    """Read the attempts at a file, or only number `number`; see `find_key` and `read_records`.
 
-    Raises UsageError if there is none of this number.
+    Raises UsageError if there is no attempt of this number.
     """
     store, layout = context.store, context.layout
     run = load_run(store, context)
@@ -117,7 +117,7 @@ def read_attempts(context: Context, file: str, number: int | None = None) -> lis
 
 
 def report(record: Attempt) -> Iterator[str]:
-    """Return the lines that tell of one attempt: a head, our message, the log itself."""
+    """Return the lines that describe one attempt: a heading, our message, the log itself."""
     usage = record.usage
     yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
     memory = f"  peak memory {show_size(usage.peak_memory_bytes)}" * bool(usage.peak_memory_bytes)

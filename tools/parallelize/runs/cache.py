@@ -1,4 +1,4 @@
-"""Small objects of S3 that are looked at again and again, and read again only if they changed."""
+"""Small S3 objects that are polled, and read again only when they change."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Made = TypeVar("Made")
 
 @dataclass
 class Cache(Generic[Made]):
-    """Objects that were read and decoded, until they change; `decode` gets the key, and what it is.
+    """Decoded objects, kept until they change; `decode` gets an object's key and content.
 
-    It raises DecodeError for what cannot be read, or makes something of it.
+    For content that it cannot read, `decode` raises DecodeError or returns a substitute.
 
-    With `patience_seconds`, an object that S3 does not give in this time is left out, and is in
-    `unread` with the error until the next look; without, the error is raised.
+    With `patience_seconds`, an object that S3 does not return in this time is left out, and its
+    error is in `unread` until the next read. Without it, the error is raised.
     """
 
     store: Store
@@ -30,9 +30,9 @@ class Cache(Generic[Made]):
     _known: dict[str, tuple[str, Made]] = field(default_factory=dict, init=False)
 
     def read(self, items: Iterable[ObjectInfo], at_most: int | None = None) -> list[Made]:
-        """Return what the objects hold; one that is gone meanwhile is left out.
+        """Return what the objects hold; leave out any that was deleted meanwhile.
 
-        With `at_most` only that many are read now; the others are left out until another time.
+        With `at_most`, read only that many new ones now; leave the others for a later call.
         """
         found = {item.key: item.etag for item in items}
         self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}

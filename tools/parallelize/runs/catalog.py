@@ -1,7 +1,7 @@
-"""The runs in a bucket, as far as they are cheap to list.
+"""The runs in a bucket, as far as listing them is cheap.
 
-Reads one listing of folders, and of each run its record and its workers' heartbeats: what that
-costs does not grow with the number of files. How many of those have a result is for `status`.
+Reads one listing of folders and, for each run, its record and its workers' heartbeats, so the cost
+does not grow with the number of files. How many files have a result is for `status` to say.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ OWNER_WIDTH = 9
 """The rest of 80 columns; the JSON has all of it."""
 
 FEW_THREADS = 4
-"""Each of them has the heartbeats of a run read by as many as `transfers` likes."""
+"""Few, because each thread reads a run's heartbeats with as many threads as `transfers` allows."""
 
 
 @dataclass(frozen=True)
 class Listed:
     """A run by its record, its workers by their last heartbeat; `run` is None if it has no record.
 
-    That is so while `prep` still sends inputs, and when its record is of a newer version. `unread`
-    has workers whose heartbeats could not be read, and why.
+    It has none while `prep` is still sending inputs, or if a newer version wrote the record.
+    `unread` maps workers whose heartbeats could not be read to the reason.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Listed:
 
     @property
     def done(self) -> int:
-        """How many commands have succeeded, as the workers report."""
+        """How many jobs have succeeded, as the workers report."""
         return sum(worker.beat.done for worker in self.workers)
 
     @property
@@ -65,12 +65,12 @@ class Listed:
 
     @property
     def seen(self) -> float | None:
-        """When the last worker was heard of, in seconds since 1970."""
+        """The time of the last heartbeat of any worker, in seconds since 1970."""
         return max((worker.beat.seen for worker in self.workers), default=None)
 
     @property
     def created_at(self) -> str:
-        """When it was prepared, as ISO 8601; empty if nobody knows."""
+        """When it was prepared, as ISO 8601; empty if not known."""
         return self.run.created_at if self.run else ""
 
     @property
@@ -103,7 +103,7 @@ class Listed:
 
 
 class Catalog:
-    """Lists the runs below a place; keep it, for the heartbeats that it need not read again."""
+    """Lists the runs below a place; keep it, because it remembers heartbeats that it has read."""
 
     def __init__(
         self, store: Store, base: Location, clock: Callable[[], float] = time.time
@@ -114,7 +114,7 @@ class Catalog:
         self._beats: dict[str, Cache[Heartbeat | None]] = {}
 
     def runs(self) -> list[Listed]:
-        """Return the runs that there are, the newest first."""
+        """Return the runs, newest first."""
         found = self._store.folders(self._base.key("runs", ""))
         names = [name for name in found if RUN_NAME.fullmatch(name)]
         self._beats = {name: self._beats.get(name) or self._new_cache() for name in names}
@@ -142,7 +142,7 @@ class Catalog:
         )
 
     def _beginner(self, layout: RunLayout) -> str:
-        """Return who has begun a run that has no record yet."""
+        """Return who started preparing a run that has no record yet."""
         origin = find_origin(self._store, layout)
         return origin.owner if origin else ""
 
@@ -171,7 +171,7 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
 
 
 def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
-    """Return a head, and a line for each run; `now` is seconds since 1970."""
+    """Return a heading, and a line for each run; `now` is seconds since 1970."""
     yield _row("run", "created", "state", "alive", "done", "failed", "seen", "owner")
     for one in found:
         created = one.created_at[:10]
@@ -183,7 +183,7 @@ def listing(found: Sequence[Listed], now: float) -> Iterator[str]:
 
 
 def remarks(found: Sequence[Listed]) -> Iterator[str]:
-    """Say which workers are in no count."""
+    """Say which workers are not included in any count."""
     for one in found:
         if told := told_unread(one.unread):
             yield f"{shown(one.name, 30)}: {told}"

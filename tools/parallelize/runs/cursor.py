@@ -1,10 +1,10 @@
 """How far a part of the manifest has been sent to the queue: one small object beside each part.
 
-A sender writes that a chunk is sent before it sends it, and that it is at it until a certain time.
-Each write is conditional on the one before, so two senders at once cannot send the same chunk, and
-a killed one leaves nothing that another would send a second time: what it had not sent yet has
-neither message nor result, and is found when the queue is empty. The rest of the part is open
-again when its time is over.
+Before it sends a chunk, a sender writes that the chunk is sent, and that it holds the part until a
+certain time. Each write is conditional on the one before, so two senders cannot send the same
+chunk, and after a crash nobody sends a chunk twice: jobs of it that were not sent have neither
+message nor result, and are found when the queue is empty. When the hold expires, others may send
+the rest of the part.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from parallelize_core.record import Moment
 from parallelize_core.store import IF_ABSENT, AsyncStore, Condition
 
 HOLD_SECONDS = 60
-"""Far longer than a chunk takes to send, and short enough to wait for after a crash."""
+"""Far longer than sending a chunk takes, and short enough to wait for after a crash."""
 
 
 class HeldCursor(Cursor):
-    """A cursor, and until when (seconds since 1970) somebody is sending what follows it."""
+    """A cursor, and until when (seconds since 1970) somebody holds the part to send the rest."""
 
     held_until: Moment = 0.0
     holder: str = ""
-    """Tells this write from any other, so that its writer knows it again."""
+    """Marks this write, so that its writer recognizes it."""
 
 
 async def read_held(store: AsyncStore, layout: RunLayout, part: int) -> HeldCursor:
-    """Return how far a part is sent; raise DecodeError if the cursor is broken."""
+    """Return how much of a part has been sent; raise DecodeError if the cursor is broken."""
     try:
         key = layout.cursor(part)
         return HeldCursor.decode(await store.get(key), f"s3://{store.bucket}/{key}")
@@ -43,7 +43,7 @@ async def read_held(store: AsyncStore, layout: RunLayout, part: int) -> HeldCurs
 
 @dataclass
 class CursorHold:
-    """The right to send what follows in a part; an async context manager that gives it back."""
+    """The right to send the rest of a part; an async context manager that gives it back."""
 
     store: AsyncStore
     key: str
@@ -55,7 +55,7 @@ class CursorHold:
     async def take(
         cls, store: AsyncStore, layout: RunLayout, part: int, clock: Callable[[], float] = time.time
     ) -> CursorHold:
-        """Take the right; raise ServiceError if somebody else has it."""
+        """Take the right; raise ServiceError if another sender has it."""
         key = layout.cursor(part)
         there = await store.head(key)
         # If another writes between the two reads, the conditional write below fails.
@@ -69,7 +69,7 @@ class CursorHold:
         return cls(store, key, held, etag, clock)
 
     async def advance(self, sent: int) -> None:
-        """Write that nobody is to send the first `sent` entries but this holder, and hold on."""
+        """Claim the first `sent` entries for this holder alone, and extend the hold."""
         until = self.clock() + HOLD_SECONDS
         await self._write(self.cursor.model_copy(update={"sent": sent, "held_until": until}))
 
@@ -85,7 +85,7 @@ class CursorHold:
 
 
 async def _put(store: AsyncStore, key: str, cursor: HeldCursor, condition: Condition) -> str:
-    """Write a cursor and return its ETag; raise ServiceError if somebody else has the right."""
+    """Write a cursor and return its ETag; raise ServiceError if another sender has the right."""
     body = cursor.encode()
     if etag := await store.put(key, body, condition):
         return etag

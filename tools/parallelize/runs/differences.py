@@ -1,4 +1,4 @@
-"""In what a result's making differs from what would be done now, in words."""
+"""What differs between how a result was made and what would be done now, in words."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def between_recipes(old: Recipe, new: Recipe) -> Iterator[str]:
 
 
 def _setting(recipe: Recipe, name: str) -> Any:
-    """Return a setting as it was, its defaults included, which are not written down."""
+    """Return a setting as it was, including defaults, which are not written down."""
     said = recipe.settings.get(name)
     default = Run.model_fields[name].default if name in Run.model_fields else None
     if isinstance(default, Contract):
@@ -89,7 +89,7 @@ def _of_files(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
 
 
 def between_inputs(old: Entry | None, new: Entry) -> Iterator[str]:
-    """Say what differs between the files of a job; `old` is None if they are not known any more."""
+    """Say what differs between the files of a job; `old` is None if they are no longer known."""
     if old is None:
         yield "an input changed"
         return
@@ -109,7 +109,7 @@ def _sizes(before: InputFile, now: InputFile) -> str:
 
 
 def version_of(store: Store, layout: RunLayout, key: str, etag: str) -> Entry | None:
-    """Return a job as the manifest has had it with this ETag; None if it never had."""
+    """Return the job as the manifest had it with this ETag; None if it never did."""
     parts = [place for _, place in part_places(store, layout)]
     places = [*parts, *(item.key for item in store.list(layout.corrections.prefix))]
     for place in places:

@@ -1,9 +1,9 @@
 """The record of a folder's downloads, so that no other file is ever overwritten.
 
-The record lies beside the folder, so that nothing but outputs is in there: a line of JSON for each
-file, with its SHA-256, written just before the file takes its place. A file there whose content is
-in no line is somebody's own, or was edited, and stays. Folders of unfinished downloads have a line
-too, so one that was left behind is told from a folder that is merely called like it.
+The record is beside the folder, so that the folder holds nothing but outputs. It has a line of JSON
+for each file, with its SHA-256, written just before the file takes its place. A file whose content
+is in no line is the user's own, or was edited, and stays. Folders of unfinished downloads have a
+line too, which tells a leftover from a folder that merely has such a name.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from parallelize_core.errors import UsageError
 from parallelize_core.keys import MAX_FILE_NAME_BYTES
 
 RECORD = ".parallelize-downloads.jsonl"
-"""The suffix of a record's name: beside a folder `out` it is `.out` and this."""
+"""The suffix of a record's name: for a folder `out` it is `.out` plus this."""
 
 PARTIAL = ".parallelize-"
-"""How the folder of unfinished downloads begins."""
+"""The prefix of the folder of unfinished downloads."""
 
 DAY_SECONDS = 24 * 3600
-"""After this no download goes on that has written nothing."""
+"""A download that has written nothing for this long has ended."""
 
 _HEAD = '{"parallelize": "downloads", "v": 1}'
 
 
 @dataclass
 class DownloadRecord:
-    """The record of `folder`, which exists; raises UsageError for a file of that name not ours."""
+    """The record of `folder`, which exists; raises UsageError if a file of its name is not ours."""
 
     folder: Path
     run: str = ""
-    """The run whose outputs come there, if they are of one."""
+    """The run whose outputs are downloaded there, if they are a run's."""
     _known: dict[str, dict[str, str]] | None = None
-    """Of each name the contents that were written, and the run that each is of."""
+    """For each name, the contents that were written, and the run that each came from."""
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -56,11 +56,11 @@ class DownloadRecord:
 
     @cached_property
     def path(self) -> Path:
-        """Where it lies."""
+        """Where it is."""
         return record_path(self.folder)
 
     def refusal(self, name: str) -> str | None:
-        """Say why what is there under this name must stay; None if it may be written over."""
+        """Say why the existing file of this name must stay; None if it may be overwritten."""
         target = self.folder / name
         if not os.path.lexists(target):
             return None
@@ -74,16 +74,16 @@ class DownloadRecord:
         return None
 
     def of_another_run(self, name: str) -> str:
-        """Return the run of which an output has this name, as it was downloaded; empty if none."""
+        """Return the run whose output was downloaded under this name; empty if none."""
         target = self.folder / name
         known = self._written(name) if target.is_file() else {}
         run = known.get(sha256_of(target), "") if known else ""
         return run if run != self.run else ""
 
     def put(self, file: Path, name: str) -> Path:
-        """Let a whole file take this name; return its path there.
+        """Give a complete file this name; return its path there.
 
-        Raises UsageError if something that no download has written has it.
+        Raises UsageError if something that no download wrote already has the name.
         """
         target, content = self.folder / name, sha256_of(file)
         if target.is_symlink() or not target.is_file() or sha256_of(target) != content:
@@ -95,7 +95,7 @@ class DownloadRecord:
         return target
 
     def note(self, name: str, sha256: str) -> None:
-        """Write down that this content is about to take this name."""
+        """Record that this content is about to take this name."""
         with self._lock:
             self._append({"name": name, "sha256": sha256} | ({"run": self.run} if self.run else {}))
             if self._known is not None:
@@ -103,7 +103,7 @@ class DownloadRecord:
 
     @contextmanager
     def partial_folder(self) -> Iterator[Path]:
-        """Make a folder for unfinished files, which is gone afterwards, and sweep old ones."""
+        """Make a temporary folder for unfinished files, and remove old ones."""
         self._sweep()
         with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self.folder) as name:
             with self._lock:
@@ -111,7 +111,7 @@ class DownloadRecord:
             yield Path(name)
 
     def _sweep(self) -> None:
-        """Take away what a download that was killed has left; one that goes on writes there."""
+        """Remove what killed downloads left; a download that goes on keeps writing there."""
         lines = (_document(line) for line in self._lines() if line.startswith('{"partial"'))
         for name in {str(line.get("partial")) for line in lines}:
             left = self.folder / name
@@ -156,7 +156,7 @@ _MOVE = "move it away, then download again"
 
 
 def record_path(folder: Path) -> Path:
-    """Return where the record of a folder lies, or will: inside only if it cannot be beside it."""
+    """Return the path of a folder's record: inside the folder only if it cannot be beside it."""
     # This runs for every folder of the inputs, so look at the parents only if necessary.
     is_plain = folder.name not in {"", ".."} and not folder.is_symlink()
     folder = folder.absolute() if is_plain else folder.resolve()

@@ -23,7 +23,7 @@ def end_lines(
     hint: str,
     page: Path | None = None,
 ) -> list[str]:
-    """Return what to say at the end; `hint` ends each command, `machines` are still there.
+    """Return what to print at the end; `hint` ends each command, `machines` are still running.
 
     `page` is the report, if there is one.
     """
@@ -49,7 +49,7 @@ def _totals(status: RunStatus) -> str:
 
 
 def _counted(status: RunStatus) -> list[str]:
-    """Say what the cost is made of."""
+    """Say what the cost consists of."""
     return fit(f"est. cost: {told_spent(status.spent)}").split("\n") if status.cost >= CENT else []
 
 
@@ -80,7 +80,7 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
 
 
 def _report(page: Path) -> str:
-    """Name the page as a link that terminals follow, unless that is too long for a line."""
+    """Show the page as a link that terminals follow, unless that is too long for a line."""
     link = f"report:    {page.resolve().as_uri()}"
     return link if len(link) <= WIDTH else f"report:    {page}"
 

@@ -1,4 +1,4 @@
-"""What the failed files of a run have in common, and how one failure is shown."""
+"""What a run's failed files have in common, and how to show one failure."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ GROUPS_SHOWN = 10
 NAMES_SHOWN = 10
 
 LONGEST_TO_PASTE = 36
-"""Characters of a name that a command may have and still fit in a line with its options."""
+"""Characters of a name that fit into a line of a command with its options."""
 
 OWN_NAME = "FILE"
 COMPARED = 1000
-"""Characters of the last words in which failures may differ."""
+"""Failures are compared by this many characters of their last words."""
 
 _NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+(?:[.,:]\d+)*)\b")
-"""What differs in each of many equal failures: lines, times, addresses, sizes."""
+"""What varies between failures that are otherwise equal: lines, times, addresses, sizes."""
 
 SHORTEST_NAME = 3
-"""Characters of a name that are not part of any sentence by chance."""
+"""Characters. A shorter name can be part of a sentence by chance."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Failures that look alike: how they ended, and the last thing that was said.
+    """Failures that look alike: how they ended, and the last line that they printed.
 
-    Where each of them named its own input, `words` has FILE, and N where their numbers differ.
+    In `words`, FILE stands for the input's name if each failure named its own, and N for numbers
+    that differ.
     """
 
     label: str
@@ -43,7 +44,7 @@ class Group:
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Return what `failures --json` prints of one failure."""
+    """Return one failure as `failures --json` prints it."""
     return {
         "key": result.key,
         "cause": result.cause.value if result.cause else None,
@@ -56,7 +57,7 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def group(results: Iterable[Result]) -> list[Group]:
-    """Put failures that look alike together, the largest group first."""
+    """Group failures that look alike, the largest group first."""
     found: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         words = _NUMBER.sub("N", _without_name(result))
@@ -75,7 +76,7 @@ def _grouped(how: str, words: str, alike: Sequence[Result]) -> Group:
 
 
 def _without_name(result: Result) -> str:
-    """Return the last words with FILE for the input, whose name makes each failure look new."""
+    """Return the last words with FILE for the input, whose name makes each failure look unique."""
     words, path = last_words(result)[:COMPARED], PurePosixPath(escape(result.key))
     for name in (str(path), path.name, path.stem):
         if len(name) >= SHORTEST_NAME:
@@ -95,7 +96,7 @@ def label(attempt: Attempt) -> str:
 
 
 def last_words(attempt: Attempt) -> str:
-    """Return the last line of stderr, in quotes, for a command's own failure; else our message."""
+    """Return the last line of stderr, in quotes, if the command failed; otherwise our message."""
     lines = [line for line in attempt.stderr_tail.splitlines() if line.strip()]
     if attempt.cause is Cause.COMMAND and lines:
         return f'"{escape(lines[-1].strip())}"'
@@ -104,14 +105,14 @@ def last_words(attempt: Attempt) -> str:
 
 
 def _silent_end(attempt: Attempt) -> str:
-    """Say more of a command that printed nothing than how it ended."""
+    """Say more about a command that printed nothing than how it ended."""
     code = attempt.exit_code or 0
     known = signal.strsignal(-code) if -signal.NSIG < code < 0 else None
     return f"{known}; nothing on stderr" if known else "nothing on stderr"
 
 
 def summary(results: Sequence[Result]) -> list[str]:
-    """Return two lines for each group: what was said, in full, and its first file."""
+    """Return two lines for each group: its last words in full, and its first file."""
     lines = []
     groups = group(results)
     for item in groups[:GROUPS_SHOWN]:
@@ -125,14 +126,14 @@ def summary(results: Sequence[Result]) -> list[str]:
 
 
 def quoted(key: str) -> str:
-    """Return a file's name to be pasted into a shell; FILE if it cannot be, or is too long."""
+    """Return a file's name to paste into a shell; FILE if that is impossible, or it is too long."""
     return shlex.quote(key) if len(key) <= LONGEST_TO_PASTE and key == escape(key) else OWN_NAME
 
 
 def see_one(key: str, hint: str) -> str:
-    """Return the command that shows the attempts at a file, to be pasted into a shell.
+    """Return the command that shows the attempts at a file, to paste into a shell.
 
-    It names no file whose name is too long for a line, or cannot be typed.
+    It leaves out a name that is too long for a line, or that cannot be typed.
     """
     name = quoted(key)
     # After `--`, nothing is an option.
@@ -153,7 +154,7 @@ def listing(results: Sequence[Result], width: int = WIDTH) -> list[str]:
 
 
 def next_steps(results: Sequence[Result], hint: str) -> list[str]:
-    """Return how to see one failure, and how to try again; `hint` ends each command."""
+    """Return how to look at one failure, and how to retry; `hint` ends each command."""
     return [
         f"see one:   {see_one(results[0].key, hint)}",
         f"again:     parallelize retry{hint}, then parallelize launch{hint}",

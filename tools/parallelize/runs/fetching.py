@@ -1,6 +1,6 @@
-"""Fetching outputs into a folder, many at a time: one GET each, and only what is right appears.
+"""Fetching outputs into a folder, many at a time: one GET each, and only correct files appear.
 
-Threads look at the folder and write, a group of small files at a time; the loop does the rest.
+Threads check the folder and write, a group of small files at a time; the event loop does the rest.
 
 A folder can hold the outputs whose names stay inside it, and that its disk can tell apart.
 """
@@ -35,12 +35,12 @@ from parallelize_core.store import AsyncStore
 
 @dataclass(frozen=True)
 class Refusal:
-    """An output that is not written, and why."""
+    """An output that was not written, and why."""
 
     key: str
     why: str
     redo: str = ""
-    """The input whose job has to be done again; empty if that would not help."""
+    """The input whose job should be done again; empty if that would not help."""
 
 
 def refusals(
@@ -48,7 +48,7 @@ def refusals(
 ) -> list[Refusal]:
     """Say which outputs cannot be written below `folder`.
 
-    `one_case` if the disk takes `a` and `A` for one name, `one_form` if it takes two spellings of
+    `one_case`: the disk takes `a` and `A` for one name. `one_form`: it takes the two spellings of
     an accented letter for one.
     """
 
@@ -76,16 +76,16 @@ def refusals(
 
 
 def leads_out(folder: Path) -> str:
-    """Say why an output that would be written by way of a link is not."""
+    """Say why an output is not written through a link."""
     return f"a link in {escape(str(folder))} leads out of it"
 
 
 COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
-"""One letter, in one character and in two."""
+"""The same letter as one character and as two."""
 
 
 def merges(folder: Path, here: str, there: str) -> bool:
-    """Whether the disk takes two names for one; asked of the nearest folder."""
+    """Whether the disk takes two names for one; tested in the nearest existing folder."""
     existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
     try:
         with tempfile.NamedTemporaryFile(prefix=f".parallelize-{here}", dir=existing) as probe:
@@ -95,7 +95,7 @@ def merges(folder: Path, here: str, there: str) -> bool:
 
 
 def unwritable(folder: Path, error: OSError) -> UsageError:
-    """Return the error for a folder in which nothing can be written."""
+    """Return the error for a folder that cannot be written to."""
     return UsageError(
         f"outputs cannot be written to {escape(str(folder))}", error.strerror, "give another folder"
     )
@@ -109,12 +109,12 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a disk that will not take any other output either."""
 
 Outcome = bool | Refusal
-"""Whether an output was fetched, or was there; or why it is not."""
+"""Whether an output was fetched, not merely there already; or why it is missing."""
 
 
 @dataclass
 class _Job:
-    """An output on its way: its content while it is in memory, and what has come of it."""
+    """An output in progress: its content while it is in memory, and its outcome."""
 
     output: Output
     content: bytes | None = None
@@ -123,7 +123,7 @@ class _Job:
 
 @dataclass
 class Fetcher:
-    """Fetches outputs below `location` into the folder of `record`, by way of `partial` there."""
+    """Fetches outputs below `location` into the folder of `record`, through `partial` in there."""
 
     store: AsyncStore
     location: Location
@@ -133,9 +133,9 @@ class Fetcher:
     """The permissions of a new file."""
     known: KnownContents
     full: list[str] = field(default_factory=list)
-    """What to say of all that is missing once the disk took no more: the rest is not tried."""
+    """What to say of everything missing once the disk is full; the rest is not tried."""
     replaced: list[tuple[str, str]] = field(default_factory=list)
-    """What took the place of another run's output: that run, and the name."""
+    """The outputs of other runs that were replaced: the run, and the name."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _folders: set[Path] = field(default_factory=set)
 
@@ -215,7 +215,7 @@ class Fetcher:
     # Runs in threads.
 
     def _try_all(self, jobs: Sequence[_Job], do: Callable[[_Job], Outcome | None]) -> None:
-        """Do something with each output of which nothing has come yet."""
+        """Apply `do` to each output that has no outcome yet."""
         for job in jobs:
             try:
                 job.outcome = do(job) if job.outcome is None else job.outcome
@@ -223,9 +223,9 @@ class Fetcher:
                 job.outcome = self._refusal(job.output, error)
 
     def _look(self, job: _Job) -> Outcome | None:
-        """Return False for what is there already, None for what has to be fetched.
+        """Return False if it is already there, None if it has to be fetched.
 
-        Raises UsageError if something else has its place.
+        Raises UsageError if something else is in its place.
         """
         if is_there(self.record.folder / job.output.key, job.output, self.known):
             return False
@@ -245,7 +245,7 @@ class Fetcher:
         return self._place(job.output, partial, len(content), sha256)
 
     def _place(self, output: Output, partial: Path, size: int, sha256: str) -> bool:
-        """Let a file that is whole and right take its name."""
+        """Give a complete and correct file its name."""
         if (size, sha256) != (output.size, output.sha256):
             raise _changed()
         target = self.record.folder / output.key

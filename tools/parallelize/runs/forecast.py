@@ -12,12 +12,12 @@ from parallelize_core.lane import TAIL_SHARE, Lane
 from parallelize_core.result import Result
 
 CONFIDENCE_Z = 1.645
-"""Standard errors on either side of the mean that hold the true one nine times out of ten."""
+"""Standard errors around the sample's mean that contain the true mean nine times out of ten."""
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Half of the values are at most `p50`, and so on; nearest rank, so each was really seen."""
+    """Half of the values are at most `p50`, and so on; nearest rank, so each value occurred."""
 
     p50: float
     p95: float
@@ -26,7 +26,7 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class Range:
-    """Between which values something lies, nine times out of ten."""
+    """The bounds of a value, nine times out of ten."""
 
     low: float
     high: float
@@ -42,10 +42,10 @@ class Range:
 
 @dataclass(frozen=True)
 class LaneForecast:
-    """What of the files that are left the workers of a lane will do.
+    """How much of the remaining work goes to the workers of a lane.
 
-    `moved` is how many of the sample went there, `files` how many of the rest will, `hours` what
-    these take on one machine, one after the other, `hourly_usd` what that costs, None if not known.
+    `moved` files of the sample went there, `files` of the rest will. `hours` is how long these take
+    one after the other on one machine, `hourly_usd` the price of an hour of it, None if not known.
     """
 
     lane: Lane
@@ -57,12 +57,12 @@ class LaneForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the files that are left will take.
+    """What the remaining files will take.
 
-    Seconds are of the command for one file, memory in bytes, `hours` the wall time with the
-    workers asked for, `usd` what they cost in that time with their addresses, disks and requests,
-    `requests_usd` what of it is requests. `memory` and `usd` are None if not known. `mean` is where
-    the mean of the seconds lies. What moves to `lanes` counts as if it stayed.
+    Seconds are the command's for one file, memory is in bytes, `hours` is the wall time with the
+    workers asked for. `usd` is what they cost in that time with addresses, disks and requests;
+    `requests_usd` is the requests' share. `memory` and `usd` are None if not known. `mean` is the
+    range of the mean of the seconds. Files that move to `lanes` count as if they stayed.
     """
 
     sampled: int
@@ -84,9 +84,9 @@ def forecast_lane(
     hourly_usd: float | None = None,
     steady_seconds: float = STEADY_JOB_SECONDS,
 ) -> LaneForecast:
-    """Tell what is for a lane to which `moved` files of the sample went.
+    """Forecast the work of a lane to which `moved` files of the sample went.
 
-    The steady lane also gets the last of the run, if these take at least `steady_seconds` each.
+    The steady lane also gets the run's last files, if these take at least `steady_seconds` each.
     """
     files = share_range(moved, told.sampled + moved).times(told.left)
     if lane is Lane.STEADY:
@@ -98,7 +98,7 @@ def forecast_lane(
 
 
 def share_range(hits: int, of: int) -> Range:
-    """Return between which shares of all lies that of which a sample had `hits`, by Wilson.
+    """Estimate the share in the whole from a sample that had `hits`, by Wilson's interval.
 
     https://www.itl.nist.gov/div898/handbook/prc/section2/prc241.htm
     """
@@ -116,7 +116,7 @@ def forecast(
     hourly_usd: float | None,
     request_usd: float = 0.0,
 ) -> Forecast:
-    """Tell what `left` files will take on `slots` places that cost `hourly_usd` together.
+    """Forecast `left` files on `slots` slots that cost `hourly_usd` together.
 
     `request_usd` is what the requests for one file cost. Raises ValueError without any result.
     """
@@ -150,7 +150,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
 
 
 def mean_range(values: Sequence[float]) -> Range:
-    """Return where the mean of all lies, told from a sample; a single value tells only itself."""
+    """Estimate the mean of the whole from a sample; a single value gives only itself."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Range(mean, mean)

@@ -11,7 +11,7 @@ from parallelize_core.heartbeat import GpuUse, Heartbeat
 
 @dataclass(frozen=True)
 class Together:
-    """Some GPUs as one: the fullest one's memory in bytes, and how busy all were on average."""
+    """Several GPUs as one: the fullest one's memory in bytes, and the average load of all."""
 
     count: int
     memory_bytes: int
@@ -20,12 +20,12 @@ class Together:
 
     @property
     def memory_share(self) -> float:
-        """Which share of its memory the fullest one has needed."""
+        """The share of its memory that the fullest one needed."""
         return self.memory_bytes / max(1, self.memory_total_bytes)
 
 
 def together(gpus: Sequence[GpuUse]) -> Together | None:
-    """Put GPUs together; None if there are none."""
+    """Combine GPUs; None if there are none."""
     if not gpus:
         return None
     fullest = max(gpus, key=lambda gpu: gpu.memory_bytes / max(1, gpu.memory_total_bytes))
@@ -35,7 +35,7 @@ def together(gpus: Sequence[GpuUse]) -> Together | None:
 
 
 def told_gpus(beats: Sequence[Heartbeat]) -> str:
-    """Say how much of their GPUs a run's workers have used; empty if they had none."""
+    """Say how much of their GPUs a run's workers used; empty if they had none."""
     found = together([gpu for beat in beats for gpu in beat.gpus])
     if found is None:
         return ""

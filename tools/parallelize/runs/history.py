@@ -1,4 +1,4 @@
-"""Every execution of a run, each record read once: what is drawn of a run that goes on."""
+"""Every execution of a run, each record read once: the data for the charts of a live run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from parallelize_core.result import Attempt, Cause, Result
 from parallelize_core.store import ObjectInfo, Store
 
 BATCH = 500
-"""Records of each kind that one look reads, so that the first is soon there."""
+"""Records of each kind that one look reads, so that the first look is quick."""
 
 MOST = 20_000
-"""Results of a run beyond which none are read: it would take minutes."""
+"""If a run has more results, none are read: that would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
     """A command that ran on a worker from `begin` to `end`, in seconds since 1970.
 
-    The record has the end and the seconds; the input's way in and the output's way out lie
-    around it. `how` is "done", or says how it failed; `cause` is None for success. `final` says
-    that it gave the file its result.
+    The record has the end and the duration; fetching the input and storing the output are outside
+    of it. `how` is "done", or says how it failed; `cause` is None for success. `final` says that
+    this execution gave the file its result.
     """
 
     key: str
@@ -44,10 +44,10 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What of a result is told of every job: of a million, whole ones would take 8 GB of memory.
+    """What is kept of each result: a million whole ones would take 8 GB of memory.
 
-    Its fields are those of the result; `bytes_out` is the size of all outputs together, and
-    `execution` None if the record has no times. Without a command (`ran`) it has used nothing.
+    Its fields are the result's; `bytes_out` is the size of all outputs together, and `execution` is
+    None if the record has no times. If no command `ran`, it used no resources.
     """
 
     key: str
@@ -67,9 +67,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class History:
-    """What was read so far: what is told of results, by input, and the attempts before them.
+    """What was read so far: the finished jobs, by input, and their earlier attempts.
 
-    `unread` says how many records are left for later looks, `too_many` that none are read at all.
+    `unread` records are left for later looks; `too_many` says that none are read at all.
     """
 
     results: Mapping[str, Finished]
@@ -79,7 +79,7 @@ class History:
 
 
 class HistoryReader:
-    """Reads the records of one run, `batch` at each look; keep it, for what it remembers."""
+    """Reads the records of one run, `batch` at each look; keep it, because it remembers them."""
 
     def __init__(
         self, store: Store, layout: RunLayout, batch: int = BATCH, most: int = MOST
@@ -92,7 +92,7 @@ class HistoryReader:
         self._attempts = Cache(store, decode_attempt)
 
     def read(self, snapshot: Snapshot) -> History:
-        """Read what is new since the last time, or as much of it as one look may."""
+        """Read what is new since the last look, or as much of it as one look may."""
         listed = snapshot.finished
         if len(listed) > self._most or not isinstance(listed, Mapping):
             return History({}, (), too_many=True)
@@ -107,7 +107,7 @@ class HistoryReader:
 
 
 def decode_attempt(_: str, body: bytes) -> Attempt | None:
-    """Read an attempt without its log; None if it cannot be read, so that it tells nothing."""
+    """Read an attempt without its log; None if it cannot be read."""
     try:
         return Attempt.decode(body).model_copy(update={"log": ""})
     except DecodeError:
@@ -115,7 +115,7 @@ def decode_attempt(_: str, body: bytes) -> Attempt | None:
 
 
 def finished(result: Result) -> Finished:
-    """Return what is told of a result."""
+    """Return the part of a result that is kept."""
     usage = result.usage
     return Finished(
         key=result.key,
@@ -135,12 +135,12 @@ def finished(result: Result) -> Finished:
 
 
 def told_of_each(results: Iterable[Result]) -> dict[str, Finished]:
-    """Return what is told of results, by input."""
+    """Return the kept parts of results, by input."""
     return {result.key: finished(result) for result in results}
 
 
 def execution(record: Attempt) -> Execution | None:
-    """Return when and where a command ran, as its record has it; None without times."""
+    """Return when and where a command ran, as its record says; None if that has no times."""
     end, received = epoch(record.finished_at), epoch(record.started_at)
     if end is None or received is None:
         return None
@@ -163,7 +163,7 @@ def read_finished(
 ) -> Iterator[Result]:
     """Read the results of these inputs that the snapshot counts, without their logs.
 
-    `step` is called at each.
+    Calls `step` at each.
     """
     places = map(snapshot.layout.result, inputs)
     listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}

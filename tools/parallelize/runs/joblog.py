@@ -25,12 +25,12 @@ NEVER_RUN = -1
 
 
 def joblog_at(file: Path) -> Written:
-    """Return the file for a list of jobs, which takes the place of no other."""
+    """Return the file for a list of jobs, which replaces no other file."""
     return Written(file, "the list of jobs", "give another file with --joblog")
 
 
 def write_lines(file: Path, lines: Iterable[str]) -> None:
-    """Write a list of jobs; raise UsageError if it cannot be written, or must not."""
+    """Write a list of jobs; raise UsageError if it cannot be written, or must not be replaced."""
 
     def write(path: Path) -> None:
         with path.open("w", encoding="utf-8", errors="surrogateescape") as text:
@@ -40,7 +40,7 @@ def write_lines(file: Path, lines: Iterable[str]) -> None:
 
 
 def joblog(run: Run, entries: Iterable[Entry], results: Mapping[str, Result]) -> Iterator[str]:
-    """Return the header, and a line for each job that has a result, in the order of their ends."""
+    """Return the header, and a line for each job with a result, in the order of their ends."""
     numbered = ((entry.number or n, entry) for n, entry in enumerate(entries, 1))
     ended = [(n, entry, results[entry.key]) for n, entry in numbered if entry.key in results]
     yield HEADER
@@ -66,7 +66,7 @@ def _line(run: Run, number: int, entry: Entry, result: Result) -> str:
 
 
 def command_of(run: Run, entry: Entry) -> str:
-    """Return the command of a job as a shell would have it, its files by their keys."""
+    """Return a job's command as one would type it in a shell, its files by their keys."""
     files = files_of(entry)
     named = {file.column: file.key for file in files if file.column}
     arguments = [file.key for file in files] or list(entry.variables.values())

@@ -1,4 +1,4 @@
-"""What memory allows the workers of a run, in one line."""
+"""How many slots the workers' memory allows, in one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parallelize_core.heartbeat import Heartbeat, MemoryUse
 
 
 def told_memory(beats: Sequence[Heartbeat]) -> str:
-    """Say how many slots memory allows, of the worker where it allows fewest; empty if all."""
+    """Say how many slots memory allows on the worker with the fewest; empty if all of them."""
     limited = [
         (use.slots / beat.slots, beat.slots, use)
         for beat in beats

@@ -1,4 +1,4 @@
-"""The merge of a run, `run.then`, as a client sees it: whether it is still to come, and its job."""
+"""The merge of a run, `run.then`, as a client sees it: its state, and its job."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from parallelize_core.store import ObjectInfo, Store
 
 
 class Merge(StrEnum):
-    """How the merge of a run stands, in a word for people."""
+    """The state of a run's merge, in a word for people."""
 
     NONE = "none"
-    """There is none."""
+    """The run has none."""
     WAITS = "waits"
-    """Files have failed, and it is over all of them or none."""
+    """Files have failed, and it runs only if all succeed."""
     TO_COME = "to come"
-    """It comes when every job has its result, or is at work."""
+    """It runs once every job has its result, or is running now."""
     DONE = "done"
     """It has a result, which may be a failure."""
 
     @property
     def counts(self) -> bool:
-        """Whether it is one of the jobs that the run is made of."""
+        """Whether it is one of the run's jobs."""
         return self in {Merge.TO_COME, Merge.DONE}
 
 
 class Listing:
-    """A listing of results that goes by, but for the merge's own, of which it keeps the version."""
+    """Passes on a listing of results except the merge's own, whose version it keeps."""
 
     def __init__(self, layout: RunLayout, items: Iterable[ObjectInfo]) -> None:
         self._place = layout.result(MERGE)
@@ -54,7 +54,7 @@ class Listing:
 
     @property
     def digest(self) -> str:
-        """What stands for the results that went by."""
+        """A digest of the results that were passed on."""
         return self._digest.value
 
 
@@ -65,7 +65,7 @@ def with_merge(
     results: Versions,
     read: Callable[[ObjectInfo], Result | None],
 ) -> Versions:
-    """Return results with the merge's own, if that is over them: one that is not counts for none.
+    """Return results with the merge's own, if it is current; an outdated merge does not count.
 
     `read` reads the result of the merge.
     """
@@ -80,7 +80,7 @@ def with_merge(
 def without_old_merge(
     store: Store, layout: RunLayout, listed: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Return the results that a listing names, without that of a merge that is out of date."""
+    """Return the results of a listing, without an outdated result of the merge."""
     place = layout.result(MERGE)
     if place not in listed:
         return listed
@@ -92,7 +92,7 @@ def without_old_merge(
 
 
 def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) -> Merge:
-    """Say how the merge stands, if these results count, and of the jobs some have `failed`."""
+    """Return the state of the merge by these results; `failed` if some of the jobs have failed."""
     if run.then is None:
         return Merge.NONE
     if layout.result(MERGE) in results:
@@ -101,12 +101,12 @@ def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) ->
 
 
 def all_jobs(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
-    """Return the jobs of the manifest, and the merge behind them, once it was put on the queue."""
+    """Return the jobs of the manifest, then the merge, if it was put on the queue."""
     return [*read_entries(store, layout), *merge_entry(store, layout, run)]
 
 
 def read_sizes(store: Store, layout: RunLayout, run: Run) -> dict[str, int]:
-    """Return the bytes of all jobs' inputs by their keys, in order; see `all_jobs`."""
+    """Return the input bytes of all jobs by their keys, in order; see `all_jobs`."""
     every = chain(read_entries(store, layout), merge_entry(store, layout, run))
     return {entry.key: entry.size for entry in every}
 

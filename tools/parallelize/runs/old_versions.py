@@ -1,7 +1,7 @@
-"""Older versions of a run's objects, in a bucket that keeps them: they cost like the newest.
+"""Older versions of a run's objects, in a bucket that keeps them: they cost as much as the newest.
 
-`setup`'s own bucket keeps none. In another's, what `clean` deletes leaves its versions behind, and
-a marker on top, unless each is deleted by its id.
+`setup`'s own bucket keeps none. In another bucket, what `clean` deletes leaves its versions behind,
+and a marker on top, unless each is deleted by its id.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html
 """
@@ -27,7 +27,7 @@ DELETE_BATCH = 1000
 
 @dataclass(frozen=True)
 class Version:
-    """A version of an object, or a marker that says that it was deleted; size in bytes."""
+    """A version of an object, or a marker that says the object was deleted; size in bytes."""
 
     key: str
     id: str
@@ -37,18 +37,18 @@ class Version:
 
     @property
     def is_old(self) -> bool:
-        """Whether no listing of the bucket shows it."""
+        """Whether listings of the bucket hide it."""
         return self.marker or not self.latest
 
 
 @translated("S3")
 def keeps_versions(s3: S3Client, bucket: str) -> bool:
-    """Whether the bucket has kept versions; one where that was suspended still has the older."""
+    """Whether the bucket has kept versions; if that was suspended, older ones are still there."""
     return "Status" in s3.get_bucket_versioning(Bucket=bucket)
 
 
 def find(s3: S3Client, below: Location) -> Iterator[Version]:
-    """Go through all versions of what lies below a place, in no order that matters."""
+    """Go through all versions below a place, in no particular order."""
     pages = s3.get_paginator("list_object_versions").paginate(
         Bucket=below.bucket, Prefix=below.prefix
     )
@@ -65,7 +65,7 @@ def _versions(page: Any) -> Iterator[Version]:
 
 
 def delete(s3: S3Client, bucket: str, versions: Iterable[Version]) -> int:
-    """Delete versions for good, and return how many; raise ServiceError if S3 leaves one."""
+    """Delete versions permanently, and return how many; raise ServiceError if S3 keeps one."""
     count, left = 0, iter(versions)
     while some := list(islice(left, DELETE_BATCH)):
         _delete(s3, bucket, some)

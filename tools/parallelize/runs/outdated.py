@@ -1,8 +1,8 @@
-"""Which results were made from something else than what would be executed now.
+"""Which results were made from something other than what would be executed now.
 
-A result says what it was made from by its content key. It is compared with the key that its job
-would have now, by the settings and the inputs of now. As long as a run has had one recipe only,
-just the jobs whose inputs have changed are looked at; else all results are, mostly from segments.
+A result's content key says what it was made from. It is compared with the key that its job would
+have with the current settings and inputs. While a run has had only one recipe, only the jobs whose
+inputs have changed are checked; otherwise all results are, mostly from segments.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from parallelize_core.store import Store
 
 
 class Reason(Enum):
-    """Why a result is not what a job would bring now."""
+    """Why a result differs from what its job would make now."""
 
     INPUT = "its input has changed"
     RECIPE = "the command, its environment or the naming of outputs has changed"
@@ -34,7 +34,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """A job with such a result: the ETag of the result, and what its execution took."""
+    """A job with such a result: the ETag of the result, and how long its execution took."""
 
     key: str
     etag: str
@@ -45,7 +45,7 @@ class Outdated:
 
 @dataclass(frozen=True)
 class Now:
-    """What would be executed now: `changed` and `new` jobs beside those of the manifest."""
+    """What would be executed now: the manifest's jobs, some of them `changed`, and `new` ones."""
 
     run: Run
     changed: Mapping[str, Entry] = field(default_factory=dict)
@@ -54,14 +54,14 @@ class Now:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is outdated, and the changed jobs that have no result: they wait, or are under way."""
+    """What is outdated, and the changed jobs that have no result: they wait, or are running."""
 
     outdated: tuple[Outdated, ...] = ()
     waiting: tuple[str, ...] = ()
 
     @property
     def done(self) -> list[Outdated]:
-        """Those that have succeeded: to do them again is a decision."""
+        """The outdated ones that succeeded: redoing them needs a decision."""
         return [one for one in self.outdated if not one.failed]
 
 
@@ -90,9 +90,9 @@ def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now
 
 
 def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
-    """Whether a result was made from something else than the run and its manifest have now.
+    """Whether a result was made from something other than what the run and its manifest have now.
 
-    Of a result that does not say, it is not known, and true if that can be.
+    A result that does not say what it was made from counts as outdated if the run was renewed.
     """
     if result.content:
         return result.content not in content_keys(run, entry)
@@ -100,7 +100,7 @@ def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
 
 
 def reason_of(there: Run, now: Run, entry: Entry, result: Result) -> Reason | None:
-    """Return why a result is not what its job would bring now; None if it is.
+    """Return why a result differs from what its job would make now; None if it does not.
 
     `there` is the record of the run, `now` the run as it would be, `entry` the job.
     """
@@ -109,7 +109,7 @@ def reason_of(there: Run, now: Run, entry: Entry, result: Result) -> Reason | No
 
 
 def _is_one_recipe(there: Run | None, now: Run) -> bool:
-    """Whether all results of a run have the recipe of now, and its merge, too."""
+    """Whether all results of a run, its merge included, have the current recipe."""
     if there is None or there.renewed:
         return False
     return (there.recipe, there.then) == (now.recipe, now.then)
@@ -129,7 +129,7 @@ def told_outdated(count: int, hint: str) -> list[str]:
 def _entries(
     store: Store, layout: RunLayout, now: Now, suspects: Mapping[str, Entry] | None
 ) -> Iterator[Entry]:
-    """Go through the jobs that may be outdated, as they would be done now."""
+    """Go through the jobs that may be outdated, as they would be executed now."""
     if suspects is None:
         yield from (now.changed.get(entry.key, entry) for entry in KnownJobs(store, layout))
         yield from merge_entry(store, layout, now.run)
@@ -141,12 +141,12 @@ def _entries(
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What a result has to say: a content key, or as much of it as workers of old recorded."""
+    """What a result has to say: a content key, or as much of it as older workers recorded."""
 
     contents: bytes
-    """The keys, one after the other: there may be a million of these."""
+    """The keys, concatenated: there may be a million of these objects."""
     etag: str | None
-    """Of the input; it is enough where all results are of one recipe. None where they are not."""
+    """The input's ETag, which suffices if all results have one recipe; None if they do not."""
 
     @classmethod
     def of(cls, run: Run, entry: Entry, *, one_recipe: bool) -> Self:

@@ -1,7 +1,8 @@
-"""Whose run it is: a run's name says nothing about that, its origin does.
+"""Which project a run belongs to: its name does not say that, its origin does.
 
-The first that a project writes of a run is origin.json, and only one project can. run.json says
-the same. A run of a former version has neither; who first changes it makes it theirs.
+The first object that a project writes for a run is origin.json, and only one project can write it.
+run.json repeats it. A run of an earlier version has neither; the first project that changes the run
+becomes its owner.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class OthersRunError(UsageError):
 
 
 def find_origin(store: Store, layout: RunLayout) -> Origin | None:
-    """Return whose run it is; None if nobody has begun it, or a former version has."""
+    """Return the run's origin; None if nobody has started it, or an earlier version did."""
     try:
         run = Run.decode(store.get(layout.run_json))
     except (MissingError, DecodeError):
@@ -37,37 +38,37 @@ def find_origin(store: Store, layout: RunLayout) -> Origin | None:
 
 
 def check_ours(context: Context) -> None:
-    """Raise UsageError if the run was made by another project, unless that is meant (--join).
+    """Raise UsageError if another project made the run, unless --join is given.
 
-    Also if its name is that of a run in another place, whose queues and machines are found by it.
+    Also if its name is that of a run in another place, whose queues and machines go by that name.
     """
     check_origin(context)
     check_place(context)
 
 
 def check_meant(context: Context) -> None:
-    """Raise UsageError for reading another project's run that nobody has named.
+    """Raise UsageError if a command would read another project's run without naming it.
 
-    A name that was made from a folder's, or stands in parallelize.toml, does not prove that this
-    very run is meant; one that is given with the command is.
+    A name that was made from the folder's, or that is in parallelize.toml, does not prove that this
+    very run is meant; one that is given with the command does.
     """
     if context.resolved.source("run.name") != "flag":
         check_origin(context)
 
 
 def check_origin(context: Context) -> None:
-    """Raise UsageError if what lies in S3 was made by another project, unless that is meant."""
+    """Raise UsageError if another project made what is in S3, unless --join is given."""
     _check(context, find_origin(context.store, context.layout))
 
 
 def check_place(context: Context) -> None:
-    """Raise UsageError if queues and machines of this name are those of a run in another place."""
+    """Raise UsageError if queues and machines of this name belong to a run in another place."""
     if place := place_elsewhere(context):
         raise others_queue(context.run, place)
 
 
 def place_elsewhere(context: Context) -> str:
-    """Return where another run lies that has the queues of this name; empty if none does."""
+    """Return the place of another run that has the queues of this name; empty if none does."""
     place = find_place(context.clients.sqs, context.names)
     return "" if place in {None, place_tag(context.layout.root)} else place
 
@@ -83,7 +84,7 @@ def tell_whose(context: Context) -> None:
 def reserve(context: Context) -> None:
     """Make the run this project's before anything else of it is written.
 
-    Raises UsageError if another project has made it.
+    Raises UsageError if another project made it.
     """
     store, place = context.store, context.layout.origin
     there = find_origin(store, context.layout)
@@ -96,9 +97,9 @@ def reserve(context: Context) -> None:
 
 
 def adopt(context: Context) -> None:
-    """Make the run this project's, also if a former version has prepared it.
+    """Make the run this project's, even if an earlier version prepared it.
 
-    Raises UsageError if another project has made it.
+    Raises UsageError if another project made it.
     """
     reserve(context)
     origin = find_origin(context.store, context.layout)
@@ -131,7 +132,7 @@ def _named(origin: Origin) -> str:
 
 
 def another(context: Context, there: Origin) -> OthersRunError:
-    """Return the error for a run that another project has made."""
+    """Return the error for a run that another project made."""
     source = context.project.copied_from()
     copied = f"\n{escape(str(context.folder))} is a copy of {escape(str(source))}" if source else ""
     return OthersRunError(

@@ -1,4 +1,4 @@
-"""Reading what jobs have left behind."""
+"""Reads what jobs have left behind."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from parallelize_core.segment import read_segment
 from parallelize_core.store import Store
 
 SPLIT_EVERY = 10_000
-"""Results in a stretch of a listing: ten pages of S3's."""
+"""Results in a stretch of a listing: ten of S3's pages."""
 
 SINGLE_READS = 2000
-"""Up to this many results are read one by one: it takes about a second."""
+"""Up to this many results are read one by one, which takes about a second."""
 
 
 def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
-    """Return the result of the input `key`, or None while there is none."""
+    """Return the result of the input `key`, or None if there is none yet."""
     place = layout.result(key)
     try:
         return decode_result(layout, place, store.get(place))
@@ -33,10 +33,10 @@ def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
 
 
 def decode_result(layout: RunLayout, place: str, body: bytes) -> Result:
-    """Read the result at the S3 key `place`; what is none is a failure that says so.
+    """Read the result at the S3 key `place`; what is not one becomes a failure that says so.
 
-    One who may write there may write anything. It must not keep the run's other files from being
-    told of, nor pass for another file's.
+    Anybody who can write there can write anything. That must not hide the run's other files, nor
+    pass for another file's result.
     """
     try:
         result = Result.decode(body)
@@ -56,14 +56,14 @@ def _unreadable(layout: RunLayout, place: str, why: str) -> Result:
 
 
 def read_results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iterator[Result]:
-    """Read the results of those of the inputs that have one, many at once, in order."""
+    """Read the results of those inputs that have one, many at once, in order."""
     for place, body in get_each(store, map(layout.result, inputs)):
         if body is not None:
             yield decode_result(layout, place, body)
 
 
 def list_results(store: Store, layout: RunLayout, inputs: Sequence[str] = ()) -> dict[str, str]:
-    """Return the S3 keys of all results with their ETags; some `inputs` let it go faster."""
+    """Return the S3 keys of all results with their ETags; giving `inputs` makes it faster."""
     splits = map(layout.result, sorted(inputs)[SPLIT_EVERY::SPLIT_EVERY])
     return {item.key: item.etag for item in list_each(store, layout.results.prefix, splits)}
 
@@ -71,8 +71,8 @@ def list_results(store: Store, layout: RunLayout, inputs: Sequence[str] = ()) ->
 def read_listed(store: Store, layout: RunLayout, listed: Mapping[str, str]) -> Iterator[Result]:
     """Read results that a listing names by their S3 keys and ETags, without their logs.
 
-    Many are taken from segments, and those that are in none of them one by one. One that is
-    gone meanwhile is left out; one that has changed is read as it was listed, or as it is now.
+    Many come from segments; the others are read one by one. A result that is gone meanwhile is left
+    out; one that has changed is read as it was listed, or as it is now.
     """
     missing = dict(listed)
     if len(missing) > SINGLE_READS:
@@ -89,7 +89,7 @@ def read_listed(store: Store, layout: RunLayout, listed: Mapping[str, str]) -> I
 def _from_segments(
     store: Store, layout: RunLayout, etags: set[str]
 ) -> Iterator[tuple[str, Result]]:
-    """Read from segments the versions with these ETags; a segment that is broken has none."""
+    """Read the versions with these ETags from segments; a broken segment has none."""
     places = (item.key for item in store.list(layout.segments.prefix))
     for _, body in get_each(store, [*places]):
         with suppress(DecodeError):
@@ -97,12 +97,12 @@ def _from_segments(
 
 
 def marked_failed(store: Store, layout: RunLayout) -> list[str]:
-    """Return the inputs whose job may have failed; only the result says whether it has."""
+    """Return the inputs whose jobs may have failed; only the result says whether they have."""
     return _marked(store, layout, layout.failures, layout.failure)
 
 
 def marked_silent(store: Store, layout: RunLayout) -> list[str]:
-    """Return the inputs whose job may have succeeded without any output; as `marked_failed`."""
+    """Return the inputs whose jobs may have succeeded without any output; as `marked_failed`."""
     return _marked(store, layout, layout.silences, layout.silence)
 
 
@@ -121,7 +121,7 @@ def _marked(
 
 
 def failed_results(store: Store, layout: RunLayout) -> list[Result]:
-    """Read the results of the jobs that have failed, in the order of their keys."""
+    """Read the results of the jobs that failed, in the order of their keys."""
     marked = marked_failed(store, layout)
     if len(marked) > SINGLE_READS:
         listed = list_results(store, layout, marked)
@@ -136,10 +136,10 @@ def failed_results(store: Store, layout: RunLayout) -> list[Result]:
 def still_stored(
     store: Store, location: Location, made: Sequence[tuple[Output, str]]
 ) -> list[tuple[Output, str]]:
-    """Return the outputs without those that another input's of the same name has replaced.
+    """Return the outputs except those that another input's output of the same name has replaced.
 
     `made` has each with its input. Where inputs may replace each other's outputs, only S3 knows
-    which came last; it is asked about names that several have given.
+    which came last; it is asked about names that occur several times.
     """
     times = Counter(output.key for output, _ in made)
     clashing = [key for key, count in times.items() if count > 1]

@@ -1,4 +1,4 @@
-"""Letting a paused run go on: first its agents, then the group that starts them, if it has one."""
+"""Resumes a paused run: first its agents, then the group that starts them, if it has one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parallelize_core.run import Run
 
 
 def resume(context: Context, run: Run) -> None:
-    """Let `run` go on if it is paused, and say so."""
+    """Resume `run` if it is paused, and say so."""
     # In this order: an agent that holds the group reads run.json afterwards.
     if not pause.resume(context.store, context.layout):
         return

@@ -1,7 +1,7 @@
-"""Files that succeeded but produced no output, although nobody has said that there need be none.
+"""Files that succeeded but produced no output, although no setting says that they may.
 
 A script that does not print the name of what it writes exits with 0 like any other, and what it
-wrote is gone. Agents mark each such file, so that telling of them costs a listing.
+wrote is lost. Agents mark each such file, so reporting them costs only a listing.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 READ = 20
-"""How many results are read to say what their commands left instead."""
+"""How many results are read to say which files their commands left."""
 
 NAMED = 3
-"""How many of the files that were left are named."""
+"""How many of the files left are named."""
 
 
 @dataclass(frozen=True)
 class Silent:
-    """How many files are so, and the results of some of them."""
+    """How many such files there are, and the results of some."""
 
     count: int = 0
     examples: tuple[Result, ...] = ()
@@ -37,12 +37,12 @@ NONE_SILENT = Silent()
 
 
 def is_silent(result: Result) -> bool:
-    """Whether a job has succeeded and left no output."""
+    """Whether a job succeeded without any output."""
     return result.status == "succeeded" and not result.outputs
 
 
 def among(run: Run, results: Iterable[Result]) -> Silent:
-    """Return those of some results that are so; none of a run that needs no outputs."""
+    """Return those of some results that are silent; none if the run needs no outputs."""
     if not run.limits.halt_if_silent:
         return NONE_SILENT
     found = tuple(result for result in results if is_silent(result))
@@ -50,10 +50,10 @@ def among(run: Run, results: Iterable[Result]) -> Silent:
 
 
 def of_marks(keys: Sequence[str], read: Callable[[Sequence[str]], Iterable[Result]]) -> Silent:
-    """Return what the marked inputs `keys` come to; `read` reads the results of a few.
+    """Count the marked inputs `keys`, and check the first few; `read` reads their results.
 
-    A mark says only that a job may have ended so, as before a crash or a retry; so what the results
-    that are read say otherwise is left out.
+    A mark says only that a job may have ended silently, because of a crash or a retry; so those
+    whose results say otherwise are left out.
     """
     first = keys[:READ]
     found = tuple(result for result in read(first) if is_silent(result))
@@ -75,7 +75,7 @@ def silent_results(store: Store, layout: RunLayout) -> list[Result]:
 
 
 def told_silent(silent: Silent) -> list[str]:
-    """Say which files they are, and what their commands may have meant; nothing if there are none.
+    """Name these files, and what their commands may have meant; nothing if there are none.
 
     The first line says how many there are, the second why that may be.
     """
@@ -118,7 +118,7 @@ def _what_may_be(silent: Silent) -> list[str]:
 
 
 def not_delivered(result: Result) -> str:
-    """Say which files a command has made and not named; empty if there are none."""
+    """Say which files a command made without naming them; empty if none."""
     if not result.left_behind:
         return ""
     names = ", ".join(shown(name, 24) for name in result.left_behind[:NAMED])

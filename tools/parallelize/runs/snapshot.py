@@ -1,8 +1,8 @@
-"""What S3 and SQS say of a run at one moment; `status`, `failures` and `run` are made of it.
+"""What S3 and SQS say about a run at one moment; `status`, `failures` and `run` build on it.
 
-Done and failed are counted from listings: each job that is finished has a result object, and
-each that may have failed has a mark. Only what is marked is read, and whatever was read once is
-not read again while its ETag stays the same. So watching a long run costs listings.
+Done and failed are counted from listings: each finished job has a result object, and each that may
+have failed has a mark. Only marked results are read, and nothing is read again while its ETag stays
+the same. So watching a long run costs only listings.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from parallelize_core.store import ObjectInfo, Store
 PART_SUFFIX = ".jsonl.gz"
 
 VIEW_SECONDS = 5.0
-"""How long a view waits for one heartbeat; the other workers' are of more use than its retries."""
+"""How long a view waits for one heartbeat: the other workers' matter more than its retries."""
 
 MOST_NAMED = 20_000
-"""Results of a run beyond which the names of its outputs are not listed: a page has 1,000."""
+"""If a run has more results, its outputs' names are not listed: each page has only 1,000."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """A run at `taken_at` (seconds since 1970).
 
-    `total` jobs there are, `sent` of them were put on the queue: those of the manifest, and the
-    merge, which nobody but a worker sends, when it is due or done. `finished`
-    holds the S3 keys of all results, with their ETags. `queue` is None before there is one. `twins`
-    are outputs that one disk cannot hold, of a run that has its outputs to itself. `unread` says of
-    workers why their heartbeats could not be read, if the reader was told to go on without them.
+    It has `total` jobs, of which `sent` were put on the queue: those of the manifest, and the
+    merge, which only a worker sends, once it is due or done. `finished` holds the S3 keys of all
+    results, with their ETags. `queue` is None if there is none yet. `twins` are outputs that one
+    disk cannot hold, if no other run writes to the same place. `unread` maps workers whose
+    heartbeats could not be read to the reason, if the reader may go on without them.
     """
 
     layout: RunLayout
@@ -72,10 +72,10 @@ class Snapshots(Protocol):
 
 
 class Reader:
-    """Takes snapshots of one run; keep it while watching, for what it remembers.
+    """Takes snapshots of one run; keep it while watching, because it remembers what it has read.
 
-    With `patience_seconds` it goes on without a heartbeat that S3 does not give in this time. That
-    is for views: what starts or deletes something has to know of every worker.
+    With `patience_seconds`, it goes on without a heartbeat that S3 does not return in this time.
+    That is for views: whatever starts or deletes something has to know about every worker.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Reader:
         )
 
     def _versions(self, run: Run, listed: Iterable[ObjectInfo]) -> Versions:
-        """Keep the versions of results; that of a merge only if it is over the others."""
+        """Keep the versions of results; that of a merge only if it covers the others."""
         if run.then is None:
             return versions((item.key, item.etag) for item in listed)
         listing = Listing(self._layout, listed)
@@ -143,7 +143,7 @@ class Reader:
         return f"s3://{self._store.bucket}/{key}"
 
     def _manifest(self) -> tuple[list[PartOutline], list[int]]:
-        """Return what the parts have, and how many entries of each were sent."""
+        """Return what each part contains, and how many entries of each were sent."""
         items = list(self._store.list(self._layout.manifest.prefix))
         parts = [item for item in items if item.key.endswith(PART_SUFFIX)]
         cursors = [item for item in items if not item.key.endswith(PART_SUFFIX)]
@@ -180,7 +180,7 @@ def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
 
 
 def read_heartbeats(store: Store, layout: RunLayout) -> tuple[Heartbeat, ...]:
-    """Return the last word of each worker that the run has, or had."""
+    """Return the last heartbeat of each worker that the run has, or had."""
     items = store.list(layout.agents.prefix)
     beats = Cache(store, decode_heartbeat).read(items)
     return tuple(beat for beat in beats if beat is not None)
@@ -195,12 +195,12 @@ def unread_workers(layout: RunLayout, beats: Cache[Heartbeat | None]) -> dict[st
 
 
 def without_log(layout: RunLayout, place: str, body: bytes) -> Result:
-    """Read a result, but for what would fill the memory if it were kept of all."""
+    """Read a result without the parts that would fill the memory if all were kept."""
     return decode_result(layout, place, body).model_copy(update={"log": "", "outputs": ()})
 
 
 def decode_heartbeat(_: str, body: bytes) -> Heartbeat | None:
-    """Read a heartbeat; None if it is of another version, so that what it says cannot be told."""
+    """Read a heartbeat; None if another version wrote it in a form that this one cannot read."""
     try:
         return Heartbeat.decode(body)
     except DecodeError:

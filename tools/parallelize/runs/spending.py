@@ -1,4 +1,4 @@
-"""What a cost is made of, in words: each view says what is counted."""
+"""What a cost consists of, in words: each view says what is counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_COUNTED = "storage in S3, data transfer, or requests from this machine"
 
 
 def prepared_usd(snapshot: Snapshot) -> float:
-    """Return what it has cost to send a run's inputs and messages, by the table that ships."""
+    """Return what sending a run's inputs and messages has cost, by the built-in price table."""
     prices = shipped()
     sent_here = snapshot.run.shares_inputs or snapshot.run.input == snapshot.layout.input
     inputs = snapshot.total * prices.s3_write if sent_here else 0.0
@@ -22,7 +22,7 @@ def prepared_usd(snapshot: Snapshot) -> float:
 
 
 def spent_on(snapshot: Snapshot) -> Spent:
-    """Return what a run has cost; where workers are charged for nothing, nothing else is either."""
+    """Return what a run has cost; if its workers are free, so is everything else."""
     found = spent(snapshot.heartbeats)
     if not any(beat.charges for beat in snapshot.heartbeats):
         return found
@@ -30,7 +30,7 @@ def spent_on(snapshot: Snapshot) -> Spent:
 
 
 def told_spent(spent: Spent) -> str:
-    """Say what the money went into; workers of an older version tell of their machines only."""
+    """Say what the money was spent on; workers of an older version report only their machines."""
     beside = {
         "addresses": spent.addresses, "disks": spent.disks, "requests": spent.requests,
         "metrics and log": spent.monitoring,

@@ -1,7 +1,7 @@
-"""Why a run stands still, as far as EC2 knows more than the workers' heartbeats tell.
+"""Why a run stands still, if EC2 knows more than the workers' heartbeats say.
 
-A machine that boots, one that was taken away, and a group that AWS gives none have one thing in
-common: nobody writes a heartbeat.
+A machine that is booting, one that was taken away, and a group that AWS gives no machines look the
+same: nobody writes a heartbeat.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from parallelize_core.names import Names
 from parallelize_core.pause import HELD_PROCESSES
 
 BOOT_SECONDS = 10 * 60
-"""A machine that has not reported by then is not booting any more, from a stock image neither."""
+"""A machine that has not reported by then is no longer booting, not even from a stock image."""
 
 
 def with_stall_diagnosis(context: Context, status: RunStatus) -> RunStatus:
-    """Let EC2 say why the run stands still, if it can and this person may ask it."""
+    """Ask EC2 why the run stands still, if it knows and this user may ask it."""
     try:
         clients = ComputeClients.make(context.session)
     except ParallelizeError as error:
@@ -36,7 +36,7 @@ def with_stall_diagnosis(context: Context, status: RunStatus) -> RunStatus:
 
 
 def told_by_ec2(clients: ComputeClients, names: Names, status: RunStatus) -> RunStatus:
-    """Do so with clients that are there already."""
+    """Do the same with existing clients."""
     try:
         told = explain(clients, names, status)
     except ParallelizeError as error:
@@ -49,7 +49,7 @@ def _without_ec2(status: RunStatus, error: ParallelizeError) -> RunStatus:
 
 
 def explain(clients: ComputeClients, names: Names, status: RunStatus) -> str | None:
-    """Say in one sentence what keeps the run's machines from working, None if nothing is known."""
+    """Say in one sentence what keeps the run's machines from working, None if that is not known."""
     known = instances.find(clients.ec2, names, instances.KNOWN)
     machines = {one.id: one for one in known if one.state in instances.LIVE}
     gone = [worker.id for worker in status.workers if worker.overdue and worker.id not in machines]
@@ -72,7 +72,7 @@ def explain(clients: ComputeClients, names: Names, status: RunStatus) -> str | N
 
 
 def _lost(machines: Sequence[Machine]) -> str:
-    """Say that EC2 has ended machines before their first word."""
+    """Say that EC2 ended machines before their first heartbeat."""
     latest = machines[-1]
     who = plural(len(machines), "machine")
     return f"EC2 ended {who} before the first heartbeat: {latest.id}, {escape(latest.reason)}"

@@ -1,6 +1,6 @@
 """How a run is doing: pure functions from a snapshot to what is shown of it.
 
-Of each lane it says what waits there, and who is there to do it.
+For each lane it says what waits there, and which workers it has.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from parallelize_core.result import Result
 
 @dataclass(frozen=True)
 class LaneStatus:
-    """A lane: how many jobs wait in it, how many are at a worker, and its workers that live."""
+    """A lane: how many jobs wait in it, how many are running, and how many live workers it has."""
 
     lane: Lane
     waiting: int
@@ -35,12 +35,12 @@ class LaneStatus:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether jobs wait, and nobody is there to do them."""
+        """Whether jobs wait, and the lane has no workers."""
         return bool(self.waiting) and not self.workers
 
 
 def lane_statuses(queue: RunCounts | None, living: Iterable[Heartbeat]) -> tuple[LaneStatus, ...]:
-    """Return how the lanes of a run stand, the main one first; nothing if there is only one."""
+    """Return the state of the run's lanes, the main one first; nothing if it is the only one."""
     if queue is None or not queue.lanes:
         return ()
     workers = Counter(beat.lane for beat in living)
@@ -51,7 +51,7 @@ def lane_statuses(queue: RunCounts | None, living: Iterable[Heartbeat]) -> tuple
 
 
 def told_lanes(lanes: Sequence[LaneStatus]) -> str:
-    """Return a line about the lanes beside the main one, empty if there is none."""
+    """Return a line about all lanes but the main one, empty if there are none."""
     return " · ".join(
         f"{one.lane}: {one.waiting + one.at_work:,} jobs, {plural(one.workers, 'worker')}"
         for one in lanes
@@ -60,9 +60,9 @@ def told_lanes(lanes: Sequence[LaneStatus]) -> str:
 
 
 def why_stuck(lanes: Sequence[LaneStatus]) -> str | None:
-    """Say what waits where nobody is there to do it, and what to start; None if nothing does.
+    """Say in which lanes jobs wait without a worker, and what to start; None if in none.
 
-    That nobody is there at all is said elsewhere of the main lane.
+    If there are no workers at all, the main lane is reported elsewhere.
     """
     return "; ".join(_sentences(lanes)) or None
 
@@ -91,20 +91,20 @@ class RunState(StrEnum):
     RUNNING = "running"
     """Some job has no result yet, and at least one worker is alive."""
     IDLE = "idle"
-    """Some job has no result yet, and no worker is alive: without a launch nothing will happen."""
+    """Some job has no result yet, and no worker is alive: nothing will happen without a launch."""
     DRAINED = "drained"
-    """Every job has a result, and all have succeeded."""
+    """Every job has a result, and all succeeded."""
     FAILED = "failed"
     """Every job has a result, and some have failed."""
 
 
 OVERDUE = "overdue"
-"""Shown for a worker that should have reported long ago: it is gone, or cut off."""
+"""Shown for a worker that should have reported long ago: it is gone or cut off."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker by its last heartbeat, and whether that one is too old."""
+    """A worker by its last heartbeat, and whether that is too old."""
 
     beat: Heartbeat
     overdue: bool
@@ -126,20 +126,20 @@ class Worker:
 
     @property
     def state(self) -> str:
-        """Its own word, or `overdue`."""
+        """The state that it reported, or `overdue`."""
         return OVERDUE if self.overdue else self.beat.state.value
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The counts of a run. Each job is done, failed, running or waiting, and only one of them.
+    """The counts of a run. Each job is exactly one of done, failed, running or waiting.
 
-    `waiting` has the jobs that were never sent to the queue too, `unsent` says how many those
-    are. `elapsed` is the seconds since the first worker started, `rate` the files per second of
-    the workers that are alive, `spent` an estimate of US dollars so far, `why` one sentence on a
-    run that does not get on. `silent` are those of the done that produced no output,
-    `twins` outputs that one disk cannot hold, `unread` workers whose heartbeats could not be read,
-    and why: they are counted nowhere.
+    `waiting` includes the jobs that were never sent to the queue; `unsent` is their number.
+    `elapsed` is the seconds since the first worker started, `rate` the files per second of the live
+    workers, `spent` an estimate of US dollars so far, `why` one sentence on a run that makes no
+    progress. `silent` are done jobs that produced no output, `twins` are outputs that one disk
+    cannot hold, `unread` maps workers whose heartbeats could not be read, which are in no count, to
+    the reason.
     """
 
     run: str
@@ -180,24 +180,24 @@ class RunStatus:
 
     @property
     def cost(self) -> float:
-        """About what the run has cost so far, in US dollars."""
+        """What the run has cost so far, estimated in US dollars."""
         return self.spent.total
 
     @property
     def cost_per_file(self) -> float | None:
-        """About what a finished file has cost, in US dollars; None before there is one."""
+        """What a finished file has cost, estimated in US dollars; None before there is one."""
         finished = self.done + self.failed
         return self.cost / finished if finished and self.cost else None
 
     @property
     def cost_to_finish(self) -> float | None:
-        """About what the files without a result will cost if they are like the others."""
+        """What the files without a result will cost if they are like the others, estimated."""
         each = self.cost_per_file
         return None if each is None else each * self.left
 
     @property
     def eta(self) -> float | None:
-        """The seconds that the rest will take at this rate, None if nobody can tell."""
+        """The seconds that the rest will take at this rate, None if not known."""
         return self.left / self.rate if self.left and self.rate else None
 
     @property
@@ -251,7 +251,7 @@ def worker_of(beat: Heartbeat, now: float) -> Worker:
 
 
 def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
-    """Say in one sentence why a run with jobs left does not get on, None if it does."""
+    """Say in one sentence why an unfinished run makes no progress, None if it does."""
     if snapshot.run.paused:
         reason = escape(snapshot.run.paused)
         return f"the run is paused: {reason}; parallelize enqueue lets it go on"
@@ -321,7 +321,7 @@ def _state(left: int, failed: int, alive: bool) -> RunState:  # noqa: FBT001 - t
 
 
 def _up_to_date(beat: Heartbeat, snapshot: Snapshot) -> Heartbeat:
-    """Return a heartbeat without the files that have their result: it may be older than those."""
+    """Return a heartbeat without the files that have a result: it may be older than those."""
     layout, finished = snapshot.layout, snapshot.finished
     running = tuple(key for key in beat.running if layout.result(key) not in finished)
     return beat.model_copy(update={"running": running})
@@ -335,6 +335,6 @@ def _elapsed(snapshot: Snapshot, left: int) -> float:
 
 
 def _rate(beat: Heartbeat) -> float:
-    """Return a worker's files per second since it began to receive: its set-up is over."""
+    """Return a worker's files per second since its set-up ended and it started to receive."""
     since = beat.started if beat.ready is None else beat.ready
     return (beat.done + beat.failed) / max(1.0, beat.seen - since)

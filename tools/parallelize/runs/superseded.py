@@ -1,8 +1,8 @@
-"""Results that gave way because their jobs are done once more: kept until there are new ones.
+"""Results set aside because their jobs are redone, kept until there are new ones.
 
-They are written here before they are taken away. Their outputs stay where they are: the new ones
-take their places one by one, and what the new result does not name is removed once that is there.
-So whatever is cut off, what a job has brought before is not lost before it is replaced.
+They are written here before they are removed. Their outputs stay where they are: the new ones
+replace them one by one, and what the new result does not name is removed once that result is there.
+So wherever a redo is interrupted, no earlier output is lost before it is replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from parallelize_core.store import Store
 
 
 def keep(store: Store, layout: RunLayout, results: Iterable[tuple[Result, str]]) -> None:
-    """Write down results, each with its ETag, that are about to be taken away."""
+    """Save results, each with its ETag, that are about to be removed."""
     lines = [encode_line(result, etag) for result, etag in results]
     if lines:
         name = f"{time.time_ns() // 10**6}-{token_hex(4)}.jsonl.gz"
@@ -40,8 +40,8 @@ def read_superseded(store: Store, layout: RunLayout) -> Iterator[tuple[str, list
 def sweep(context: Context, run: Run) -> None:
     """Remove what is no longer needed: superseded results whose jobs have succeeded since.
 
-    With each go those of its outputs that the new result does not name, if they are still there as
-    the job wrote them.
+    With each go those of its outputs that the new result does not name, if they are still as the
+    job wrote them.
     """
     store, layout = context.store, context.layout
     kept = list(store.list(layout.superseded.prefix))
@@ -66,7 +66,7 @@ def sweep(context: Context, run: Run) -> None:
 
 
 def _lines(body: bytes) -> list[tuple[str, Result]] | None:
-    """Return results with their ETags; None for anything else, which stands for nothing."""
+    """Return results with their ETags; None if the content is anything else, which is ignored."""
     try:
         return list(read_segment(body))
     except DecodeError:
@@ -74,7 +74,7 @@ def _lines(body: bytes) -> list[tuple[str, Result]] | None:
 
 
 def _replaces(run: Run, new: Result) -> bool:
-    """Whether there is something new: a success that made nothing is doubtful."""
+    """Whether there is something new: a success without output is doubtful, and does not count."""
     return new.status == "succeeded" and not among(run, [new]).count
 
 

@@ -1,7 +1,7 @@
 """The results of a run as a listing names them: their S3 keys, each with its ETag.
 
-A dict of a million takes 250 MB. `CompactVersions` takes 40, and cannot say which keys it has: only
-whether a key is among them, and its ETag.
+A dict of a million takes 250 MB. `CompactVersions` takes 40 MB, and cannot list its keys: it only
+knows whether a key is in it, and its ETag.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 
 COMPACT_ABOVE = 50_000
-"""Results."""
+"""Results above which the compact form is used."""
 
 _MD5 = re.compile("[0-9a-f]{32}")
 
 _ETAG_BYTES = 16
-"""Of one that is an MD5; others are kept as they are."""
+"""Of an ETag that is an MD5; others are kept as they are."""
 
 
 class _Shelf:
-    """The versions of keys with the same first byte of their marks, in the marks' order."""
+    """The versions of keys whose digests start with the same byte, sorted by digest."""
 
     def __init__(self) -> None:
         self._marks = array("Q")
@@ -50,7 +50,7 @@ class _Shelf:
 
 
 class CompactVersions:
-    """ETags by 64 bits of the SHA-256 of keys: of a million, two share them once in 10^7 runs."""
+    """ETags by 64 bits of the keys' SHA-256: of a million keys, two collide once in 10^7 runs."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._shelves = [_Shelf() for _ in range(256)]
@@ -65,7 +65,7 @@ class CompactVersions:
             shelf.sort()
 
     def add(self, key: str, etag: str) -> None:
-        """Take in one more."""
+        """Add one."""
         mark, packed = _mark(key), _packed(etag)
         if packed is None:
             self._odd[mark] = etag
@@ -94,7 +94,7 @@ Versions = Mapping[str, str] | CompactVersions
 
 
 def versions(pairs: Iterable[tuple[str, str]]) -> Versions:
-    """Keep keys and ETags, of many in the way that takes little memory."""
+    """Store keys and ETags, in compact form if there are many."""
     first: dict[str, str] = {}
     rest = iter(pairs)
     for key, etag in rest:
@@ -105,7 +105,7 @@ def versions(pairs: Iterable[tuple[str, str]]) -> Versions:
 
 
 def with_one(some: Versions, key: str, etag: str) -> Versions:
-    """Return the same, which is taken over, with one more."""
+    """Return the same with one more; takes over `some`, which must not be used afterwards."""
     if not isinstance(some, CompactVersions):
         return {**some, key: etag}
     some.add(key, etag)

@@ -32,7 +32,7 @@ SHOWN_STATES = {
 }
 
 FIXED_COLUMNS = 64
-"""Of a worker's line, all but what it does now."""
+"""Width of a worker's line without its last column, which says what it does now."""
 
 
 def as_json(status: RunStatus, max_cost: float | None = None) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _memory_json(beat: Heartbeat) -> dict[str, int] | None:
 
 
 def page(status: RunStatus, width: int = WIDTH) -> list[str]:
-    """Return the lines of the whole picture, each of at most `width` columns."""
+    """Return the lines of the full view, each at most `width` columns wide."""
     head = f"{status.run}  {plural(status.alive, 'worker')}  {SHOWN_STATES[status.state]}"
     elapsed = f"  {show_duration(status.elapsed)} elapsed"
     lines = [
@@ -118,7 +118,7 @@ def page(status: RunStatus, width: int = WIDTH) -> list[str]:
 
 
 def bar(status: RunStatus) -> str:
-    """Return how much is finished, in twenty cells."""
+    """Return how much is finished, as a bar of twenty cells."""
     finished = (status.done + status.failed) / max(1, status.total)
     full = min(BAR_CELLS, int(BAR_CELLS * finished))
     return "━" * full + "─" * (BAR_CELLS - full)
@@ -147,7 +147,7 @@ def log_line(status: RunStatus) -> str:
 
 
 def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
-    """Say what has happened to the workers between two looks, a line each."""
+    """Say what has happened to the workers between two looks, one line each."""
     known = {worker.id: worker for worker in before.workers} if before else {}
     for worker in after.workers:
         old = known.get(worker.id)
@@ -165,7 +165,7 @@ def changes(before: RunStatus | None, after: RunStatus) -> Iterator[str]:
 
 
 def _plain(why: str | None) -> str:
-    """Return a reason without its figures, which are others at each look."""
+    """Return a reason without its figures, which differ at each look."""
     return re.sub(r"\d+\w*", "", why or "")
 
 
@@ -235,7 +235,7 @@ def _now(beat: Heartbeat, width: int) -> str:
 
 
 def _begin(reason: str, width: int) -> str:
-    """Return how a reason begins; it is a sentence, and its middle tells as much as its end."""
+    """Return the start of a reason: unlike a name, a sentence is not cut in its middle."""
     whole = escape(reason)
     return whole if len(whole) <= width else whole[: width - 1].rstrip() + "…"
 
@@ -256,7 +256,7 @@ def _failure_line(status: RunStatus) -> list[str]:
 
 
 def _lost_lines(status: RunStatus) -> Iterator[str]:
-    """Say in full why workers have failed beside others; `why` says it of the last one."""
+    """Say in full why workers failed while others go on; `why` covers only the last one."""
     if not status.alive:
         return
     failed = [worker for worker in status.workers if worker.state == WorkerState.FAILED]
@@ -277,12 +277,12 @@ def _remark_lines(status: RunStatus) -> list[str]:
 
 
 def _why_lines(status: RunStatus) -> list[str]:
-    """Return the reason in full: the last words of a worker end with what matters most."""
+    """Return the reason in full: a worker's last message ends with what matters most."""
     return [f"  why     {status.why}"] if status.why else []
 
 
 def _wrapped(line: str, width: int) -> list[str]:
-    """Return a line in as many as it takes: nothing is cut off."""
+    """Wrap a line instead of cutting it off."""
     if len(line) <= width:
         return [line]
     return textwrap.wrap(line, width, subsequent_indent=" " * 10, break_on_hyphens=False)

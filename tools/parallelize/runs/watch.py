@@ -1,4 +1,4 @@
-"""Following a run: a picture on a terminal and in a notebook, lines of a log elsewhere."""
+"""Following a run: a live view on a terminal and in a notebook, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from parallelize.runs.view import changes, log_line, page
 
 INTERVAL_SECONDS = 3.0
 LISTING_SHARE = 4
-"""A look that took a second is followed by at least this many seconds without one."""
+"""After a look, wait at least this many times as long as it took."""
 
 FOOTER = "ctrl-C detaches: the workers go on"
 
 
 class View(Protocol):
-    """Shows what has become of a run."""
+    """Shows the state of a run."""
 
     def __call__(self, status: RunStatus) -> None:
         """Show it as it is now."""
@@ -40,7 +40,7 @@ def watch(
     interval_seconds: float = INTERVAL_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RunStatus:
-    """Look at the run again and again, show it, and return its status once it `is_over`."""
+    """Look at the run repeatedly, show it, and return its status once it `is_over`."""
     while True:
         began = time.monotonic()
         status = look()
@@ -52,13 +52,13 @@ def watch(
 
 
 def comes_to_rest(status: RunStatus) -> bool:
-    """Whether nothing more will happen by itself, because all that was sent is done."""
+    """Whether nothing more will happen by itself, because everything that was sent is done."""
     return status.finished or status.sample_done
 
 
 @contextmanager
 def open_view(footer: str = FOOTER) -> Iterator[View]:
-    """Give the view that suits what stderr is, or the notebook's."""
+    """Yield the view that suits stderr, or the notebook's."""
     if notebook := notebook_view():
         yield notebook
         return
@@ -77,7 +77,7 @@ def open_view(footer: str = FOOTER) -> Iterator[View]:
 
 
 class LogView:
-    """A line at first, every 30 s, and at each change of state."""
+    """Prints a line at first, every 30 s, and at each change of state."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class LogView:
         self._due = clock()
 
     def __call__(self, status: RunStatus) -> None:
-        """Tell what is new."""
+        """Print what is new."""
         now = datetime.fromtimestamp(status.taken_at).astimezone().strftime("%H:%M:%S")
         for change in changes(self._before, status):
             self._tell(f"{now} {status.run} {change}")
@@ -106,14 +106,14 @@ class LogView:
 
 
 class Handle(Protocol):
-    """What IPython gives for a display that is to be renewed."""
+    """IPython's handle for a display that can be updated."""
 
     def update(self, shown: object, *, raw: bool = False) -> None:
-        """Put something else into its place."""
+        """Replace what is shown."""
 
 
 class NotebookView:
-    """Shows the whole picture in a display of a notebook."""
+    """Shows the full view in a display of a notebook."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -124,12 +124,12 @@ class NotebookView:
 
 
 def bundle(text: str) -> dict[str, str]:
-    """Return a text as notebooks show it, and as a terminal would."""
+    """Return a text in the forms for notebooks and for terminals."""
     return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
 
 
 def notebook_view() -> NotebookView | None:
-    """Return the view of the notebook in which this process runs, None if it is in none."""
+    """Return the view for the notebook in which this process runs, None if it is in none."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     # IPython in a terminal has no kernel, and cannot update what it displays.

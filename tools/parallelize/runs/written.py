@@ -1,7 +1,7 @@
-"""Files that commands write under a name of the user's choice: over nothing but what they wrote.
+"""Files that commands write under a name that the user chose, never over anything but their own.
 
-Beside each lies a record of its SHA-256. A file without one, or with another content, is the
-user's own, or was edited, and stays.
+Beside each file is a record of its SHA-256. A file without a record, or with another content, is
+the user's own, or was edited, and stays.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from parallelize.transfers import sha256_of
 from parallelize_core.errors import UsageError
 
 WRITTEN = ".parallelize-written.json"
-"""The suffix of a record's name: beside `jobs.log` it is `.jobs.log` and this."""
+"""The suffix of a record's name: beside `jobs.log` it is `.jobs.log` plus this."""
 
 
 class _Record(BaseModel):
-    """What a record says; after a write that was cut off, the file is one of two contents."""
+    """The content of a record; after an interrupted write, the file has one of two contents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,9 +40,9 @@ class Written:
     fix: str
 
     def check(self) -> None:
-        """Raise UsageError if something is there that no command wrote, or that was edited.
+        """Raise UsageError if the file there was not written by a command, or was edited.
 
-        Or if nothing can be written there at all.
+        Also if nothing can be written there at all.
         """
         try:
             target = self._target()
@@ -53,7 +53,7 @@ class Written:
             raise self._unwritable(error) from None
 
     def put(self, write: Callable[[Path], object]) -> None:
-        """Have `write` make the file, which takes its name when it is whole.
+        """Have `write` make the file, which gets its name once it is complete.
 
         Raises UsageError as `check` does, or if it cannot be written.
         """
@@ -68,7 +68,7 @@ class Written:
             raise self._unwritable(error) from None
 
     def _target(self) -> Path:
-        """Return where a link leads, so that it stays a link."""
+        """Return the target of a link, so that the link stays one."""
         return self.path.resolve() if self.path.is_symlink() else self.path
 
     def _check(self, target: Path) -> None:
@@ -120,18 +120,18 @@ def is_as_written(file: Path) -> bool:
 
 
 def names_written(folder: Path) -> frozenset[str]:
-    """Return the names in a folder under which commands have written; none if it cannot be read."""
+    """Return the names in a folder that commands have written; none if it cannot be read."""
     records = folder.glob(f".*{WRITTEN}")
     return frozenset(path.name.removeprefix(".").removesuffix(WRITTEN) for path in records)
 
 
 def _is_special(target: Path) -> bool:
-    """Whether it is something to write into, as /dev/null or a pipe; a folder fails by itself."""
+    """Whether it is a file to write into, such as /dev/null or a pipe; folders fail later."""
     return target.exists() and not target.is_file()
 
 
 def _check_place(target: Path) -> None:
-    """Raise OSError if no file could be made where `target` is to lie; makes nothing."""
+    """Raise OSError if no file could be created where `target` would be; creates nothing."""
     nearest = next(folder for folder in target.absolute().parents if os.path.lexists(folder))
     if not nearest.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -144,7 +144,7 @@ def _record_of(target: Path) -> Path:
 
 
 def _read(file: Path) -> _Record | None:
-    """Return what a record says, None if there is none; UsageError if it is not a record."""
+    """Return the content of a record, None if there is none; UsageError if it is not a record."""
     try:
         return _Record.model_validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
