@@ -1,7 +1,7 @@
-"""What to do with finished jobs whose outputs would differ now: as --changed says, or as asked.
+"""What to do with finished jobs whose outputs would differ now: as --changed says, or by asking.
 
-Nothing is decided silently. Without --changed, and where nobody can be asked, a command ends with
-an error before it has changed anything.
+Nothing is decided silently. Without --changed, and if nobody can be asked, a command ends with an
+error before it has changed anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ANSWERS = {"r": "redo", "redo": "redo", "k": "keep", "keep": "keep"}
 
 
 class Choice(Enum):
-    """What is done with them."""
+    """What to do with them."""
 
     REDO = "redo"
     KEEP = "keep"
@@ -44,7 +44,7 @@ class Choice(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The jobs to do again, by their keys, with the ETags of the results to replace.
+    """The jobs to redo, by their keys, with the ETags of the results to replace.
 
     With `keep`, what has changed stays as it was recorded: the results, and the inputs in S3.
     """
@@ -56,8 +56,7 @@ class Decision:
 def decide(context: Context, found: Comparison) -> Decision:
     """Return what to do with outdated jobs.
 
-    Raises UsageError if that is what the setting says, or if the user has to be asked and cannot
-    be.
+    Raises UsageError if the setting says so, or if it says to ask and nobody can answer.
     """
     said = context.settings.run.changed
     if said == "redo":
@@ -79,10 +78,10 @@ def decide(context: Context, found: Comparison) -> Decision:
 
 
 def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> dict[str, str]:
-    """Return the jobs to do again on purpose, with the ETags of their results: all, or of `files`.
+    """Return the jobs to redo on purpose, with the ETags of their results: all, or just `files`.
 
-    Those that have no result are done in any case; `new` are those that are not in the manifest
-    yet. Raises UsageError for a name that no job has.
+    Jobs without a result run in any case. `new` are jobs that are not in the manifest yet. Raises
+    UsageError for a name that no job has.
     """
     store, layout = context.store, context.layout
     run = find_run(store, layout.run_json)
@@ -106,7 +105,7 @@ def _decided(found: Comparison, reply: str) -> Decision:
 
 
 def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[str]:
-    """Copy what other runs have made by the same work; return the jobs that are done so."""
+    """Copy what other runs made by the same work; return the jobs that are finished by it."""
     if not same:
         return set()
     copied = reuse.copy(context, run, same)
@@ -121,7 +120,7 @@ def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[st
 
 
 def planned(context: Context, found: Comparison) -> list[str]:
-    """Say what would be done with outdated jobs, for a dry run."""
+    """Say what a dry run would do with outdated jobs."""
     said = context.settings.run.changed
     if said == "redo" and found.outdated:
         return [f"would process {plural(len(found.outdated), 'finished file')} again"]
@@ -133,7 +132,7 @@ def planned(context: Context, found: Comparison) -> list[str]:
 
 
 def told(context: Context, done: Sequence[Outdated]) -> list[str]:
-    """Say how many jobs are outdated, why, and what doing them again costs."""
+    """Say how many jobs are outdated, why, and what redoing them costs."""
     verb = "is" if len(done) == 1 else "are"
     head = f"{plural(len(done), 'finished file')} {verb} out of date"
     counts = Counter(one.reason for one in done)

@@ -1,6 +1,6 @@
 """Processing one file on this machine, exactly as a worker would process it.
 
-Nothing of the run is looked at or changed. What is tried is what parallelize.toml says now.
+It neither reads nor changes the run. It tries what parallelize.toml says now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OUT = "check"
 
 
 def check(context: Context, file: Path, out: Path | None = None) -> one_file.Done:
-    """Process one file, or job, of the settings here; its outputs go below `out`."""
+    """Process one file, or job, of the current settings; its outputs go below `out`."""
     folder = out or context.folder / OUT
     shape = shape_of(context)
     if not shape.plain:
@@ -39,7 +39,7 @@ def check(context: Context, file: Path, out: Path | None = None) -> one_file.Don
 
 
 def _check_job(context: Context, shape: Shape, name: str, folder: Path) -> one_file.Done:
-    """Process one job that is more than a file, as `check` does."""
+    """Process one job that is more than a single file, as `check` does."""
     job, files = find_job(context, name)
     _begin(context, job.name, folder)
     with TemporaryDirectory(prefix="parallelize-") as fetched:
@@ -54,7 +54,7 @@ def _begin(context: Context, name: str, folder: Path) -> None:
 
 
 def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:
-    """Return the job of this name, or with a file of this path, and its files on this machine.
+    """Return the job with this name, or with a file of this path, and its files on this machine.
 
     Raises UsageError if there is none.
     """
@@ -76,7 +76,7 @@ def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:
 def _fetched(
     context: Context, job: JobSpec, here: Mapping[str, Path], folder: Path
 ) -> dict[str, Path]:
-    """Fetch what is not on this machine."""
+    """Fetch the files that are not on this machine."""
     inputs = None
     made = {}
     for number, file in enumerate(job.files):
@@ -91,9 +91,9 @@ def _fetched(
 
 
 def find_input(context: Context, file: Path) -> tuple[str, Path]:
-    """Return the key and path of a file; a file that is not an input has its name as key.
+    """Return the key and path of a file; the key of a file that is not an input is its name.
 
-    Raises UsageError if there is no such file.
+    Raises UsageError if the file does not exist.
     """
     inputs = _inputs(context)
     if file.is_file():

@@ -1,7 +1,7 @@
-"""Taking away what a run has made; compute first, then queues, then objects.
+"""Deletes what a run has made: machines first, then queues, then objects.
 
-The user's own inputs and outputs, which lie outside the run, stay. It can be repeated until
-nothing is left, and says so when nothing is.
+The user's own inputs and outputs, outside the run's folder, stay. It can be repeated until nothing
+is left, and says so when nothing is.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from parallelize_core.layout import RunLayout, shared_by_runs
 from parallelize_core.store import ObjectInfo, Store
 
 GOOD_BYE_SECONDS = 10.0
-"""How long workers get to hand back their files and to write that they have left."""
+"""How long workers get to return their files and to report that they have left."""
 
 LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is there of a run; `unmanaged` are live workers on machines that are not EC2's."""
+    """What a run has now; `unmanaged` are live workers on machines outside EC2."""
 
     machines: tuple[str, ...]
     unmanaged: tuple[str, ...]
@@ -57,7 +57,7 @@ class Plan:
     versions: int = 0
     """How many older versions the bucket keeps of the run's objects."""
     elsewhere: str = ""
-    """Where another run lies that has the queues and the machines of this name."""
+    """Where another run is that has the queues and the machines of this name."""
 
     @property
     def bytes(self) -> int:
@@ -67,7 +67,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What went, by which plan, and what is left of the machines."""
+    """What was deleted, by which plan, and which machines are left."""
 
     plan: Plan
     statement: Statement
@@ -76,19 +76,19 @@ class Cleaned:
 
     @property
     def line(self) -> str:
-        """What went of S3, in words."""
+        """What was deleted from S3, in words."""
         more = f" with {plural(self.versions, 'version')}" if self.versions else ""
         objects = plural(len(self.plan.objects), "object")
         return f"run {self.statement.run}: {objects} deleted{more}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         objects = {"objects": len(self.plan.objects), "bytes": self.plan.bytes}
         return {**record(self.statement), "deleted": {**objects, "queues": self.queues}}
 
 
 def planned(context: Context, *, keep_outputs: bool) -> Iterator[str]:
-    """Say what `clean` would do, and what any run has left; changes nothing."""
+    """Say what `clean` would do, and what other runs have left in EC2; changes nothing."""
     try:
         plan = make_plan(context, keep_outputs=keep_outputs)
         yield from told(plan, context, will="would")
@@ -108,7 +108,7 @@ def clean(context: Context, plan: Plan) -> Cleaned:
 
 
 def remove(context: Context, plan: Plan) -> tuple[Statement, list[str]]:
-    """Do what the plan says, without asking; return what is left, and the queues that went."""
+    """Do what the plan says, without asking; return what is left, and the deleted queues."""
     # The most expensive first: an error in the rest leaves nothing running.
     if plan.elsewhere:
         _delete(context.store, context.layout, keep_outputs=plan.keep_outputs)
@@ -129,7 +129,7 @@ def await_good_byes(
     seconds: float = GOOD_BYE_SECONDS,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Give workers whose machines are being ended a moment to say so, or it is said afterwards."""
+    """Give workers whose machines are being terminated a moment to report that they leave."""
     deadline = time.monotonic() + seconds
     while set(live_workers(store, layout, time.time())) & set(workers):
         if time.monotonic() >= deadline:
@@ -138,7 +138,7 @@ def await_good_byes(
 
 
 def leftovers_of_other_runs(context: Context) -> list[str]:
-    """Return what other runs have left in EC2, with age and about what it has cost, in lines."""
+    """Return what other runs have left in EC2, with its age and estimated cost, in lines."""
     clients = FactClients.make(context.session)
     compute = ComputeClients.make(context.session)
     types = sorted(
@@ -150,7 +150,7 @@ def leftovers_of_other_runs(context: Context) -> list[str]:
 
 
 def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
-    """Look what there is of the run; raise NothingToDoError if there is nothing."""
+    """Find out what the run has; raise NothingToDoError if it has nothing."""
     store, layout = context.store, context.layout
     objects = _objects(store, layout, keep_outputs=keep_outputs)
     elsewhere = place_elsewhere(context)
@@ -184,7 +184,7 @@ def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[Obj
 
 
 def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
-    """Yield the versions of what is deleted."""
+    """Yield the versions of the objects that are deleted."""
     layout = context.layout
     for version in old_versions.find(context.clients.s3, layout.root):
         if not (keep_outputs and version.key.startswith(layout.output.prefix)):
@@ -198,7 +198,7 @@ def _count_old_versions(context: Context, *, keep_outputs: bool) -> int:
 
 
 def _keeps_versions(context: Context) -> bool:
-    """Whether the bucket keeps versions; if it does not tell, that is said, and they stay."""
+    """Whether the bucket keeps versions; if that cannot be read, say so, and leave them."""
     try:
         return old_versions.keeps_versions(context.clients.s3, context.bucket)
     except ParallelizeError as error:
@@ -209,16 +209,16 @@ def _keeps_versions(context: Context) -> bool:
 
 
 def _swept_versions(context: Context) -> list[Version]:
-    """Return what the bucket keeps of swept contents: what was swept before, too.
+    """Return the versions that the bucket keeps of swept contents, including earlier sweeps.
 
-    Markers come last: without its marker an older version would be there again.
+    Markers come last: without its marker an older version would reappear.
     """
     found = old_versions.find(context.clients.s3, shared_by_runs(context.base))
     return sorted((one for one in found if one.is_old), key=lambda one: one.marker)
 
 
 def delete_versions(context: Context, *, keep_outputs: bool) -> int:
-    """Delete what a bucket keeps of the deleted objects; return the number of versions."""
+    """Delete the versions that a bucket keeps of deleted objects; return how many."""
     if not _keeps_versions(context):
         return 0
     s3, bucket = context.clients.s3, context.bucket
@@ -232,7 +232,7 @@ def live_workers(store: Store, layout: RunLayout, now: float) -> list[str]:
 
 
 def check_workers(plan: Plan, run: str, *, force: bool) -> None:
-    """Raise UsageError if the run has workers that cannot be ended from here, unless forced."""
+    """Raise UsageError if the run has workers that this command cannot end, unless forced."""
     if plan.unmanaged and not force:
         raise UsageError(
             f"{plural(len(plan.unmanaged), 'worker')} of run {run} still active, not on EC2",

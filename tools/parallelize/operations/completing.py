@@ -1,4 +1,4 @@
-"""What `completers` ask for: names that begin with what was typed."""
+"""Answers `completers`: names that begin with what was typed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from parallelize_core.layout import RUN_NAME
 from parallelize_core.manifest import read_entries
 
 MOST = 200
-"""More candidates than these are of no use."""
+"""More candidates than these do not help anybody."""
 
 MOST_READ = 50_000
-"""Later files of a larger run are not completed: a key press has to be answered quickly."""
+"""A larger run's later files are not completed: TAB has to be answered quickly."""
 
 
 def runs(begun: str, flags: Mapping[str, Any]) -> list[str]:
@@ -34,7 +34,7 @@ def files(begun: str, flags: Mapping[str, Any]) -> list[str]:
 
 
 def machines(begun: str) -> list[str]:
-    """Return the ids of the local cloud's machines that have not ended."""
+    """Return the ids of the local cloud's machines that have not terminated."""
     cloud = local_cloud.attach()
     there = cloud.instances() if cloud else []
     return _beginning(begun, (one.id for one in there if one.state != "terminated"))

@@ -22,7 +22,7 @@ def rows(resolved: Resolved, run: str) -> list[dict[str, Any]]:
 
 
 def listing(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Return a line for each of such records."""
+    """Return one line for each such record."""
     for row in found:
         value = "-" if row["value"] is None else shown(str(_plain(row["value"])), 36)
         yield f"{row['key']:<20} {value:<36} {shown(row['source'], 22)}".rstrip()

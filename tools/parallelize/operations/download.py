@@ -1,8 +1,8 @@
-"""Downloading what the succeeded jobs left, and checking every byte of it.
+"""Downloads the outputs of succeeded jobs, and checks every byte of them.
 
-The results say what there is, not the output prefix: an output whose result was never written is
-not one. A file appears under its name only when it is whole and its checksum is right, so one that
-is there with that checksum need not be fetched again.
+The results say what there is, not the output prefix: an output whose result was never written does
+not count. A file gets its name only when it is complete and its checksum is right, so an existing
+file with that checksum need not be fetched again.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from parallelize_core.store import Store
 SOME_FAILED = 1
 
 NAMED = 3
-"""How many of the outputs with the same fault are named."""
+"""How many outputs with the same fault are named."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is fetched, what is not, and how the run stands."""
+    """What is fetched, what is not, and the state of the run."""
 
     outputs: tuple[Output, ...]
     refused: tuple[Refusal, ...]
@@ -62,11 +62,11 @@ class Plan:
     failed: int
     total: int
     makers: Mapping[str, str] = field(default_factory=dict)
-    """Of each output, the input that it was made of."""
+    """For each output, the input from which it was made."""
     silent: Silent = NONE_SILENT
-    """The inputs whose jobs have succeeded without any output, if that is doubtful."""
+    """The inputs whose jobs succeeded without any output, if that is doubtful."""
     outdated: int = 0
-    """How many of the succeeded jobs are out of date."""
+    """How many of the succeeded jobs are outdated."""
 
     @property
     def missing(self) -> int:
@@ -76,7 +76,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `download` did: outputs fetched, there already, and refused or broken."""
+    """What `download` did: outputs fetched, already there, and refused or broken."""
 
     plan: Plan
     folder: Path
@@ -84,16 +84,16 @@ class Fetched:
     present: int
     broken: tuple[Refusal, ...]
     replaced: tuple[tuple[str, str], ...] = ()
-    """Names under which another run's output lay here, each after that run."""
+    """Names under which another run's output was here, each after that run's name."""
 
     @property
     def exit_code(self) -> int:
-        """1 if a job or a download has failed, or a job has left nothing to download."""
+        """1 if a job or a download failed, or if a job that should have outputs has none."""
         plan = self.plan
         return SOME_FAILED if self.broken or plan.failed or plan.silent.count else 0
 
     def as_json(self, run: str) -> dict[str, object]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         refused = [{"key": r.key, "why": r.why, "redo": r.redo or None} for r in self.broken]
         return {
             "schema": 1,
@@ -110,7 +110,7 @@ class Fetched:
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder for the outputs; raise UsageError if nothing can be written there."""
+    """Make the folder for the outputs; raise UsageError if it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -120,7 +120,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_place(folder: Path) -> None:
-    """Raise UsageError if the folder could not be made, or written to; makes nothing."""
+    """Raise UsageError if the folder could not be created, or written to; creates nothing."""
     places = (folder.absolute(), *folder.absolute().parents)
     nearest = next(place for place in places if os.path.lexists(place))
     try:
@@ -131,10 +131,10 @@ def check_place(folder: Path) -> None:
 
 
 def fetch(context: Context, folder: Path) -> Fetched:
-    """Do all of `download`; what is there with the right checksum is not fetched again.
+    """Do all of `download`; do not fetch files that are there with the right checksum.
 
-    Raises NothingToDoError if no job has succeeded. Outputs that cannot be written, or
-    that are not what their result says, are in the answer; they do not stop the others.
+    Raises NothingToDoError if no job has succeeded. Outputs that cannot be written, or that are not
+    what their result says, are in the return value; they do not stop the others.
     """
     plan = make_plan(context, folder)
     if not plan.succeeded:
@@ -168,7 +168,7 @@ def fetch(context: Context, folder: Path) -> Fetched:
 def _explained(
     context: Context, store: Store, output: Location, plan: Plan, refusal: Refusal
 ) -> Refusal:
-    """Say which input has to be done again; none if another run has taken the output's place."""
+    """Say which input to process again; none if another run took the output's place."""
     if not refusal.redo:
         return refusal
     there = None
@@ -211,19 +211,19 @@ def make_plan(context: Context, folder: Path) -> Plan:
 class _Seen:
     """What is kept of each result once it is read: a whole record takes some kilobytes.
 
-    `waiting` are the jobs whose result was not seen yet.
+    `waiting` are the jobs whose results have not been read yet.
     """
 
     run: Run
     waiting: dict[str, Entry]
     outputs: dict[str, tuple[Output, ...]] = field(default_factory=dict)
-    """Of each job that has succeeded, by its input."""
+    """The outputs of each succeeded job, by its input."""
     silent: dict[str, Result] = field(default_factory=dict)
     failed: int = 0
     outdated: int = 0
 
     def add(self, result: Result) -> None:
-        """Look at a result."""
+        """Add a result."""
         entry = self.waiting.pop(result.key, None)
         if entry is None:
             return
@@ -245,7 +245,7 @@ def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> 
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
-    """Say which outputs are not there, those with the same reason together; none if all are."""
+    """Say which outputs are missing, grouped by reason; none if all are there."""
     alike: dict[str, list[str]] = {}
     for refusal in refusals:
         alike.setdefault(refusal.why, []).append(refusal.key)
@@ -257,7 +257,7 @@ def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
 
 
 def healing(refusals: Sequence[Refusal], hint: str) -> list[str]:
-    """Say which commands make outputs again that are gone or spoilt; none if none are."""
+    """Say which commands recreate outputs that are gone or spoilt; none if none are."""
     keys = list(dict.fromkeys(refusal.redo for refusal in refusals if refusal.redo))
     if not keys:
         return []
@@ -278,7 +278,7 @@ def _umask() -> int:
 
 
 def planned(plan: Plan, folder: Path) -> Iterator[str]:
-    """Say what of a plan would be downloaded."""
+    """Say what a plan would download."""
     with known_contents() as known:
         missing = [one for one in plan.outputs if not is_there(folder / one.key, one, known)]
     record = DownloadRecord(folder)
@@ -299,7 +299,7 @@ def told_trouble(done: Fetched, hint: str) -> list[str]:
 
 
 def told_replaced(done: Fetched) -> list[str]:
-    """Say which runs' outputs lay in the folder under names that this run's outputs have now."""
+    """Say whose outputs this run's outputs replaced in the folder."""
     of_runs: dict[str, list[str]] = {}
     for run, name in done.replaced:
         of_runs.setdefault(run, []).append(name)
@@ -312,7 +312,7 @@ def told_replaced(done: Fetched) -> list[str]:
 
 
 def told(done: Fetched, hint: str) -> Iterator[str]:
-    """Say what was done, and what is missing still; `hint` ends each command."""
+    """Say what was done, and what is still missing; `hint` ends each command."""
     plan = done.plan
     yield from told_trouble(done, hint)
     yield (

@@ -1,10 +1,10 @@
-"""Putting the jobs without a result on the queue, each of them once.
+"""Puts the jobs without a result on the queue, each of them once.
 
-A first call sends the whole manifest, chunk by chunk, and the cursors remember how far. So
-a second call sends nothing while messages wait, and one that was cut off goes on after the chunks
-that were under way: no job is sent twice. What of these was not sent, and what SQS has lost, is
-found when everything was sent, nothing is on the queue, and results are still missing: then what is
-missing is sent again.
+The first call sends the whole manifest, chunk by chunk, and the cursors remember how far. So a
+second call sends nothing while messages wait, and an interrupted one goes on after the chunks that
+were being sent: no job is sent twice. Jobs of these chunks that were not sent, and messages that
+SQS lost, are found when everything was sent, the queue is empty, and results are still missing:
+then the missing jobs are sent again.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore, Store
 
 CHUNK = 1000
-"""Jobs between two writes of a cursor: what a crash of `enqueue` may leave for later."""
+"""Jobs between two writes of a cursor; a crash of `enqueue` leaves at most this many for later."""
 
 PARTS_AT_ONCE = 4
-"""Of the manifest: while one waits for its cursor to be written, others are sent."""
+"""Parts of the manifest: while one waits for its cursor to be written, others are sent."""
 
 
 KeyAndBody = tuple[str, str]
@@ -75,7 +75,7 @@ class Enqueued:
 
     @property
     def line(self) -> str:
-        """It in words."""
+        """What it did, in words."""
         again = f", {self.again:,} of them again" if self.again else ""
         return f"run {self.run}: {plural(self.sent, 'job')} sent{again}, {self.finished:,} finished"
 
@@ -83,7 +83,7 @@ class Enqueued:
 def send_jobs(
     context: Context, limit: int | None = None, drain: DrainSettings | None = None
 ) -> Enqueued:
-    """Make the queues and do all of `enqueue`; `drain` says when an empty queue is believed.
+    """Make the queues and do all of `enqueue`; `drain` says when to believe that a queue is empty.
 
     Raises NothingToDoError if there was nothing to send, and says why.
     """
@@ -114,9 +114,9 @@ def send_jobs(
 
 
 def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> Counter[int]:
-    """Count the jobs of each part that were never sent and have no result; none has no count.
+    """Count the jobs of each part that were never sent and have no result; omits parts without any.
 
-    Raises UsageError for outputs that could only have one name.
+    Raises UsageError if all outputs would have the same name.
     """
     waiting: Counter[int] = Counter()
     names: list[str] = []
@@ -139,8 +139,8 @@ def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> C
 def spread(parts: Sequence[int], stretches: int) -> Iterator[int]:
     """Go through parts of the manifest, from the start of each of N stretches in turn.
 
-    Workers then read and write in several places of the bucket at a time. S3 splits its partitions
-    by key, so each place can be served by one of its own.
+    Workers then read and write in several places of the bucket at once. S3 partitions by key, so
+    each place can have a partition of its own.
     """
     length = math.ceil(len(parts) / stretches)
     for at in range(length):
@@ -154,7 +154,7 @@ async def send_all(queue: AsyncQueue, bodies: Sequence[str]) -> None:
 
 @dataclass
 class Sender:
-    """Sends the jobs that lie beyond the cursors and are not `done` (the keys of results)."""
+    """Sends the jobs beyond the cursors that are not `done` (the keys of results)."""
 
     store: AsyncStore
     layout: RunLayout
@@ -221,7 +221,7 @@ class Sender:
 
 
 def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSettings) -> list[Entry]:
-    """Return the jobs that were sent, and have neither result nor message.
+    """Return the jobs that were sent, and have neither a result nor a message.
 
     Raises NothingToDoError if there are none, and says why.
     """
@@ -254,7 +254,7 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSetti
 
 
 def check_names(run: Run, keys: Sequence[str]) -> None:
-    """Raise UsageError if every output would have one and the same name.
+    """Raise UsageError if every output would have the same name.
 
     More cannot be known in advance: {dir}, {stem} and {suffix} come from what the command prints.
     """
@@ -282,7 +282,7 @@ def planned(context: Context, limit: int | None) -> Iterator[str]:
 def settled_counts(
     queue: Counted, drain: DrainSettings, sleep: Callable[[float], None] = time.sleep
 ) -> QueueCounts:
-    """Count the messages; believe that there are none only after several looks.
+    """Count the messages; believe in an empty queue only after several looks.
 
     SQS's counts are approximate, and need up to a minute to settle.
     """

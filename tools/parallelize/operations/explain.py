@@ -22,7 +22,7 @@ from parallelize_core.result import Result
 
 @dataclass(frozen=True)
 class Explained:
-    """A job's state in a word, and what differs from what would be done now."""
+    """A job's state in a word, and how it differs from what would be made now."""
 
     key: str
     state: str
@@ -38,7 +38,7 @@ class Explained:
 
 
 def explain_job(context: Context, file: str) -> Explained:
-    """Compare a job's result with what would be done now; UsageError if there is no such job."""
+    """Compare a job's result with what would be made now; UsageError if the job does not exist."""
     store, layout = context.store, context.layout
     run = load_run(store, context)
     asked = read_asked(context)

@@ -1,7 +1,7 @@
 """One input through an agent on this machine: a run of its own in the local cloud.
 
-It is the agent of the machine image with S3, SQS and the metadata service beside it, so what
-holds there holds here: the scratch folder, the environment, the limits, what becomes an output.
+It is the machine image's agent with S3, SQS and the metadata service beside it, so what holds there
+holds here: the scratch folder, the environment, the limits, what becomes an output.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Done:
-    """What became of the input: its result with the log, and the paths of its outputs here."""
+    """The outcome of the input: its result with the log, and the paths of its outputs here."""
 
     result: Result
     outputs: tuple[Path, ...]
@@ -56,12 +56,12 @@ class Done:
 
     @property
     def exit_code(self) -> int:
-        """1 unless it succeeded with an output, if one is to be expected, and each was written."""
+        """0 if it succeeded, with an output if one is expected, and each was written; else 1."""
         failed = self.result.status == "failed" or self.broken or self.silent.count
         return SOME_FAILED if failed else 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         result = self.result.model_dump(mode="json")
         return {"schema": SCHEMA, "result": result, "outputs": [*map(str, self.outputs)]}
 
@@ -69,8 +69,8 @@ class Done:
 def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
     """Process `file` as the input `key` with these settings; its outputs go below `out`.
 
-    The outputs' names start with `key`'s folders, as in a download. Nothing of the run stays in
-    the local cloud, which is started if none is running.
+    The outputs' names start with `key`'s folders, as in a download. Nothing of the run stays in the
+    local cloud, which is started if it is not running.
     """
     item = LocalInput(key, file.resolve(), file.stat().st_size)
     return _processed(resolved, key, Asked(Found((item,))), out)
@@ -79,7 +79,7 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
 def process_job(
     resolved: Resolved, job: JobSpec, columns: tuple[str, ...], files: Mapping[str, Path], out: Path
 ) -> Done:
-    """Process one job that is more than a file; `files` are its files here, by their keys."""
+    """Process one job that is more than a file; `files` are its local files, by their keys."""
     refs = tuple(FileRef(file.key.removeprefix(S3), file.column) for file in job.files)
     found = {
         key.removeprefix(S3): LocalInput(key.removeprefix(S3), path, path.stat().st_size)
@@ -99,7 +99,7 @@ def _processed(resolved: Resolved, key: str, asked: Asked, out: Path) -> Done:
 
 
 def _given_up(context: Context, status: RunStatus) -> ServiceError:
-    """Show what a set-up has printed, as nothing stays of the run; return the error."""
+    """Show what a set-up printed, because nothing of the run stays; return the error."""
     setups = read_setups(context.store, context.layout)
     for line in setup_lines(setups):
         context.tell(line)
@@ -113,7 +113,7 @@ def _given_up(context: Context, status: RunStatus) -> ServiceError:
 
 
 def sentences(done: Done) -> Iterator[str]:
-    """Give the record and the log, and what is wrong with it, in lines."""
+    """Yield the record and the log, and what is wrong with it, in lines."""
     yield from report(done.result)
     if missing := only_here(done.result):
         names = ", ".join(map(escape, missing))
@@ -128,7 +128,7 @@ def sentences(done: Done) -> Iterator[str]:
 
 
 def only_here(result: Result) -> list[str]:
-    """Return the programs that a failure names, and that this machine has and a worker has not."""
+    """Return the programs that a failure names, and that this machine has but workers lack."""
     lines = [line for line in result.log.splitlines() if _NOT_FOUND.search(line)]
     words = dict.fromkeys(word for line in lines for word in re.findall(r"[\w.+-]+", line))
     return [
@@ -147,7 +147,7 @@ def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
 def for_one(resolved: Resolved) -> Resolved:
     """Change what does not suit a short run of its own on this machine.
 
-    It has no last job, which is one over all files, and nobody is told of its end.
+    It has no merge, which is a job over all files, and sends no notification at its end.
     """
     settings = resolved.settings
     run: dict[str, object] = {

@@ -1,15 +1,15 @@
-"""Preparing a run: check everything, send inputs and environment, write the manifest.
+"""Prepares a run: checks everything, sends inputs and environment, writes the manifest.
 
-Nothing is sent before everything is checked. What is there already is not sent again, so an
-interrupted `prep` is repeated. If workers are to start from a vendor's plain image, the agent for
-them is sent along. The order is inputs, manifest, environment, run.json: a run
-that can be found has all that it names.
+Nothing is sent before everything is checked. What is already there is not sent again, so an
+interrupted `prep` can simply be repeated. If workers are to start from a vendor's plain image,
+their agent is sent, too. The order is inputs, manifest, environment, run.json, so a run that can be
+found has everything that it names.
 
-A new input is added by a further part of the manifest. What has *changed* is compared with what the
-results were made from (see `runs.outdated`): a job that has failed takes its new input, and `retry`
-sends it; those that have succeeded are done again only if that is what the user wants.
+A new input is added by another part of the manifest. *Changed* inputs are compared with what the
+results were made from (see `runs.outdated`): a failed job takes its new input, and `retry` sends
+it; succeeded jobs are redone only if the user wants that.
 
-`run.notify` goes to notify.json. A webhook's URL is a secret: who has it can write into
+`run.notify` goes to notify.json. A webhook's URL is a secret: anybody who has it can write into
 somebody's chat. It is stored in the run's folder of the bucket, which workers and submitters may
 read and jobs may not, and nowhere else.
 """
@@ -94,7 +94,7 @@ def _stored(context: Context) -> bytes | None:
 _PART_TRIES = 10
 
 _NOT_TOLD = {"noun", "outdated"}
-"""Of `Prepared`, what is for other commands."""
+"""Fields of `Prepared` that are for other commands."""
 
 CHANGED = "the environment or the settings of the run have changed since it was prepared"
 
@@ -114,20 +114,20 @@ class Prepared:
     left_out: int
     refused: int
     noun: str = "input"
-    """What the inputs are called for people."""
+    """What messages call the inputs."""
     outdated: Collection[str] = ()
-    """The ETags of the results that were found to be out of date."""
+    """The ETags of the results that are outdated."""
 
     @property
     def line(self) -> str:
-        """It in words."""
+        """What it did, in words."""
         return (
             f"run {self.run}: {plural(self.inputs, self.noun)}, {self.added:,} new, "
             f"{self.uploaded:,} uploaded ({show_size(self.uploaded_bytes)})"
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         told = {name: value for name, value in vars(self).items() if name not in _NOT_TOLD}
         return {"schema": 1, **told}
 
@@ -139,12 +139,12 @@ def prepare(
     asked: Asked | None = None,
     again: Sequence[str] | None = None,
 ) -> Prepared:
-    """Do all of `prep`, of what is `asked` for; by default that is what the settings say.
+    """Do all of `prep` for what is `asked` for; by default that is what the settings say.
 
-    What is there already is not sent again. The finished jobs `again` are done once more, all of
-    them if it is empty.
+    What is already there is not sent again. The finished jobs `again` are redone, all of them if it
+    is empty.
 
-    Raises UsageError, before anything is sent, for whatever is wrong with inputs or command.
+    Raises UsageError, before anything is sent, for anything wrong with inputs or command.
     """
     asked = asked or read_asked(context)
     with drafted(context, shape=asked.shape) as draft:
@@ -196,7 +196,7 @@ def prepare(
 def _unneeded(
     context: Context, plan: Plan, copied: Collection[str], redo: Collection[str]
 ) -> set[str]:
-    """Return the inputs that need not be sent, as what they would be made into was copied."""
+    """Return the inputs that need not be sent, because the outputs made from them were copied."""
     names = {upload.name for upload in plan.uploads}
     for entry in plan.corrected:
         names -= {file.key for file in files_of(entry)}
@@ -206,7 +206,7 @@ def _unneeded(
 def _decide(
     context: Context, plan: Plan, found: Comparison, again: Sequence[str] | None
 ) -> changed.Decision:
-    """Return what becomes of finished jobs; those that are to be done again need no question."""
+    """Return what to do with finished jobs; those to be redone on purpose need no question."""
     named = _named(context, plan, again)
     others = tuple(one for one in found.outdated if one.key not in named)
     decision = changed.decide(context, replace(found, outdated=others))
@@ -214,7 +214,7 @@ def _decide(
 
 
 def _named(context: Context, plan: Plan, again: Sequence[str] | None) -> dict[str, str]:
-    """Return the finished jobs that are to be done again on purpose; see `changed.again`."""
+    """Return the finished jobs to redo on purpose; see `changed.again`."""
     if again is None:
         return {}
     new = [entry.key for entry in plan.entries] if again and plan.new else []
@@ -222,7 +222,7 @@ def _named(context: Context, plan: Plan, again: Sequence[str] | None) -> dict[st
 
 
 def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[str]:
-    """Say what `prepare` would do; reads, and changes nothing."""
+    """Say what `prepare` would do; only reads."""
     asked = read_asked(context)
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         if not has_bucket(context):
@@ -267,8 +267,8 @@ def add_to_manifest(
 ) -> int:
     """Add parts with those entries that the manifest does not have yet; return its length.
 
-    Parts are never written over. If another `prep` takes a number first, what it wrote is read,
-    and only what is still missing is added: `entries` are gone through once more.
+    Parts are never overwritten. If another `prep` takes a number first, what it wrote is read, and
+    only what is still missing is added: `entries` are gone through once more.
     """
     for _ in range(_PART_TRIES):
         known = KnownJobs(store, layout)
@@ -281,7 +281,7 @@ def add_to_manifest(
 
 
 def has_bucket(context: Context) -> bool:
-    """Whether the run's bucket exists; UsageError if it does, in another region."""
+    """Whether the run's bucket exists; UsageError if it is in another region."""
     there = bucket.region_of(context.clients.s3, context.bucket)
     # Other S3 services give their only region any name.
     if there and not context.elsewhere:
@@ -290,9 +290,9 @@ def has_bucket(context: Context) -> bool:
 
 
 def ensure_bucket(context: Context, *, create: bool) -> None:
-    """Make the bucket if it is missing and that was asked for.
+    """Make the bucket if it is missing and `create` is set.
 
-    `setup` makes an account's bucket, and may be an administrator's task; so making one here takes
+    `setup` makes an account's bucket, perhaps as an administrator's task; so making one here takes
     a flag. An emulator has no `setup` and no bill.
     """
     s3, name = context.clients.s3, context.bucket

@@ -1,4 +1,4 @@
-"""What `prep` will do: what is wanted, beside what is there."""
+"""What `prep` will do: what is wanted, compared with what is there."""
 
 from __future__ import annotations
 
@@ -46,47 +46,47 @@ class Plan:
     draft: Draft
     uploads: tuple[Outgoing, ...]
     entries: Iterable[Entry]
-    """All that may be new; those that are there by then are left alone."""
+    """All that may be new; those that exist by then are left alone."""
     new: int
     corrected: tuple[Entry, ...] = ()
-    """Jobs of the manifest whose inputs have changed, as they are now."""
+    """Jobs of the manifest whose inputs have changed, with the current inputs."""
     left_out: tuple[str, ...] = ()
-    """What was found and is not an input."""
+    """What was found but left out."""
     twins: tuple[str, ...] = ()
-    """What to say of inputs whose names are the same on some disks."""
+    """Remarks about inputs whose names are the same on some disks."""
     refused: tuple[Refused, ...] = ()
-    """Objects of S3 that cannot be inputs, and do not stand in the way of the others."""
+    """Objects of S3 that cannot be inputs, but do not block the others."""
     ungrouped: tuple[str, ...] = ()
     """Files that `run.group` puts into no job."""
     unfinished: str = ""
-    """What to say of the run whose outputs are the inputs, if it is not finished."""
+    """A remark about the run whose outputs are the inputs, if it is not finished."""
     others: Sequence[RunLayout] = ()
-    """Runs from which outputs of new jobs can perhaps be copied."""
+    """Runs from which outputs of new jobs may be copied."""
     borrowed: tuple[Borrowed, ...] = ()
     """Inputs that other runs have sent."""
     moved: tuple[Entry, ...] = ()
-    """Jobs of the manifest whose inputs are what they were, and may not stay where it says."""
+    """Jobs of the manifest whose inputs have not changed, but may not stay where it says."""
 
     @property
     def sent(self) -> tuple[Outgoing, ...]:
-        """The uploads, of each content one."""
+        """The uploads, one of each content."""
         return distinct(self.uploads)
 
     @property
     def bytes(self) -> int:
-        """The size of what is sent."""
+        """How many bytes are sent."""
         return sum(upload.size for upload in self.sent)
 
     @property
     def now(self) -> Now:
-        """What would be executed, to be compared with results."""
+        """What would be executed now, to compare with results."""
         changed = {entry.key: entry for entry in self.corrected}
         return Now(self.draft.run, changed, self.entries if self.new else ())
 
     def keeping(self, redo: Collection[str]) -> Plan:
-        """Return the same, with the inputs of all jobs but those to `redo` as they were recorded.
+        """Return the same, but keep the recorded inputs of all jobs except those to `redo`.
 
-        What such a job needs is sent.
+        Files that such a job needs are still sent.
         """
         kept = [entry for entry in self.corrected if entry.key not in redo]
         taken = tuple(entry for entry in self.corrected if entry.key in redo)
@@ -97,13 +97,13 @@ class Plan:
         return replace(self, uploads=uploads, borrowed=borrowed, corrected=taken)
 
     def without(self, names: Collection[str]) -> Plan:
-        """Return the same, with these inputs not sent."""
+        """Return the same without sending these inputs."""
         uploads = tuple(upload for upload in self.uploads if upload.name not in names)
         return replace(self, uploads=uploads)
 
 
 def distinct(uploads: Iterable[Outgoing]) -> tuple[Outgoing, ...]:
-    """Return the first of the uploads of each content; what has no checksum has a place alone."""
+    """Return the first upload of each content; without a checksum, each upload counts."""
     first: dict[str, Outgoing] = {}
     for upload in uploads:
         first.setdefault(upload.sha256 or upload.key, upload)
@@ -111,7 +111,7 @@ def distinct(uploads: Iterable[Outgoing]) -> tuple[Outgoing, ...]:
 
 
 def remarks(plan: Plan) -> Iterator[str]:
-    """Say what was found and does not become an input."""
+    """Say what was found but does not become an input."""
     if plan.unfinished:
         yield plan.unfinished
     if told := told_left_out(plan.left_out):
@@ -171,7 +171,7 @@ def _here(
     known: Mapping[str, Entry],
     compared: Collection[str],
 ) -> InputFiles:
-    """Compare files of this machine with what was sent; those `compared` need their ETags."""
+    """Compare local files with what was sent; those `compared` need their ETags."""
     store, layout = context.store, context.layout
     if draft.run.shares_inputs:
         names = (item.key for item in found.inputs)

@@ -1,9 +1,9 @@
-"""Doing finished jobs once more: their results give way, and fresh messages are sent.
+"""Redoes finished jobs: their results are set aside, and fresh messages are sent.
 
-The order for each job is that of `retry`: the new state of its input is in the manifest before;
-then its result is kept among the superseded ones and among the records of its attempts, goes, and
-a fresh message comes. Only the version that was compared is taken away. A job that is left without
-result and message by a crash is found by `enqueue` and by the workers, as any that SQS has lost.
+The order for each job is that of `retry`: first the manifest has the new state of its input; then
+its result is saved among the superseded ones and as the record of an attempt, and deleted; then a
+fresh message is sent. Only the version that was compared is deleted. If a crash leaves a job with
+neither result nor message, `enqueue` and the workers find it, like any job that SQS has lost.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ CHUNK = 100
 def redo(
     context: Context, results: Mapping[str, str], waiting: Collection[str], *, renewed: bool
 ) -> int:
-    """Have jobs done once more; return how many were sent.
+    """Have jobs redone; return how many were sent.
 
-    `results` has the ETags of the results that give way, by the jobs' keys. Jobs that are `waiting`
-    have none, but what was sent for them names a former version of their input. Messages wait until
-    all workers have read the record of the run, if that was `renewed`.
+    `results` has the ETags of the results to set aside, by the jobs' keys. Jobs that are `waiting`
+    have none, but their messages name an earlier version of their input. If the record of the run
+    was `renewed`, messages are delayed until all workers have read it.
     """
     if not results and not waiting:
         return 0
@@ -69,7 +69,7 @@ def redo(
 def _entries(
     context: Context, results: Mapping[str, str], waiting: Collection[str]
 ) -> Iterator[Entry]:
-    """Go through those jobs, with their inputs as they are now; not those that were never sent."""
+    """Go through those jobs, with their current inputs; leave out those that were never sent."""
     store, layout = context.store, context.layout
     for part in read_parts(store, layout):
         unsent: set[str] = set()
@@ -102,7 +102,7 @@ def _send_chunk(
 
 
 def _keep(context: Context, entries: Iterable[Entry], etags: Mapping[str, str]) -> None:
-    """Keep results that are about to go, whole as records of attempts, and together."""
+    """Save results before they are deleted, each as the record of an attempt, and all together."""
     store, layout = context.store, context.layout
     places = [layout.result(entry.key) for entry in entries]
     bodies = {place: body for place, body in get_each(store, places) if body is not None}
@@ -126,10 +126,10 @@ def _take_away(
 
 
 def redo_late(context: Context, known: Collection[str]) -> bool:
-    """Do those jobs again that were under way when the run changed; return whether any was.
+    """Redo the jobs that were running when the run changed; return whether there were any.
 
-    Their results came afterwards, and are of the command or the input of before. `known` has the
-    ETags of the results that were found to be so earlier, about which there was a decision.
+    Their results arrived later, but are from the earlier command or input. `known` has the ETags of
+    the results that were already known to be outdated, which have been decided on.
     """
     store, layout = context.store, context.layout
     run = load_run(store, context)

@@ -1,4 +1,4 @@
-"""The whole run on one page, to keep and to pass on."""
+"""The whole run on one page, to keep and to share."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ from parallelize_core.store import Store
 from parallelize_core.version import VERSION
 
 PROMPT_SECONDS = 5.0
-"""What EC2 and the price list add is not worth a longer wait."""
+"""Information from EC2 and the price list is not worth a longer wait."""
 
 
 def make(context: Context) -> Report:
-    """Read all of the run, and return what its page tells."""
+    """Read the whole run, and return the content of its page."""
     return make_report(read_run(context))
 
 
 def write_files(context: Context, table: Path) -> None:
-    """Write what became of all files into a table; see `check_form`."""
+    """Write the outcome of each file into a table; see `check_form`."""
     files = make(context).files
     place = _place(table, f"{context.hint} --table FILE")
     place.put(lambda partial: write_table(files, partial))
 
 
 def write_report(context: Context, out: Path | None = None) -> Path:
-    """Write the page, in the current folder unless `out` says where else; return its path."""
+    """Write the page to `out`, or into the current folder; return its path."""
     path = out or Path(default_name(context.run))
     return write_page(make(context), path, context.hint)
 
 
 def default_name(run: str) -> str:
-    """Return what the page of a run is called."""
+    """Return the default file name of a run's page."""
     return f"{run}{REPORT_END}"
 
 
 def write_page(made: Report, path: Path, hint: str) -> Path:
-    """Write the page under its name as soon as it is whole; return its path.
+    """Write the page, under its name only once it is complete; return its path.
 
     Raises UsageError if it cannot be written there.
     """
@@ -70,7 +70,7 @@ def _place(path: Path, elsewhere: str) -> Written:
 
 
 def read_run(context: Context) -> Gathered:
-    """Read all that a report tells of; raise UsageError if there is no such run."""
+    """Read all that a report shows; raise UsageError if the run does not exist."""
     snapshot = make_reader(context).snapshot()
     store, layout = context.store, context.layout
     sizes = read_sizes(store, layout, snapshot.run)
@@ -95,7 +95,7 @@ def _read_results(store: Store, snapshot: Snapshot, inputs: Collection[str]) -> 
 
 
 def known_machines(context: Context) -> dict[str, Machine] | None:
-    """Return the run's machines, those that have ended lately too; None if EC2 does not tell."""
+    """Return the run's machines, recently terminated ones too; None if EC2 does not say."""
     prompt = client_config(read_timeout_seconds=PROMPT_SECONDS, attempts=2)
     try:
         with translated("AWS"):
@@ -107,7 +107,7 @@ def known_machines(context: Context) -> dict[str, Machine] | None:
 
 
 def listed_prices(context: Context, heartbeats: Sequence[Heartbeat]) -> Mapping[str, float]:
-    """Return on-demand prices in USD an hour, by type, if the workers knew what they cost."""
+    """Return on-demand prices in USD an hour, by type, if the workers knew their own prices."""
     types = sorted({beat.type for beat in heartbeats if beat.type and beat.hourly_usd})
     if not types:
         return {}

@@ -1,7 +1,7 @@
-"""Processing a job of the run again, here, with its own input and environment.
+"""Processes a job of the run again, on this machine, with its own input and environment.
 
-The input, the environment's zip, the command and the limits are those of the run as S3 has them,
-whatever has become of the files on this machine.
+The input, the environment's zip, the command and the limits are the run's, as stored in S3, even if
+the files on this machine have changed.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def find_entry(context: Context, file: str) -> Entry:
 def fetch_input(
     context: Context, run: Run, file: InputFile, record: DownloadRecord, partial: Path
 ) -> Path:
-    """Fetch an input below the folder of `record`, by way of `partial`; return its path.
+    """Fetch an input below the folder of `record`, through `partial`; return its path.
 
-    Raises UsageError if it is gone, or if something else has its place.
+    Raises UsageError if it is gone, or if something else is in its place.
     """
     bucket, place = file.place(run.input)
     store = context.store_of(bucket)
@@ -91,7 +91,7 @@ def fetch_environment(
 
 
 def fetch_image(context: Context, image: Image, record: DownloadRecord, partial: Path) -> str:
-    """Return what `run.image` has to say for the image of this run; one in files is fetched."""
+    """Return the value of `run.image` for this run's image; fetch an image that is in files."""
     if image.kind == "docker":
         return f"{DOCKER}{image.repository}@{image.digest}"
     context.store_of(image.bucket).get_file(image.key, partial / IMAGE)
@@ -105,9 +105,9 @@ def as_settings(
     number: int | None = None,
     image: str | None = None,
 ) -> Resolved:
-    """Return settings that make the same run of it, whatever parallelize.toml says now.
+    """Return settings that reproduce the run, whatever parallelize.toml says now.
 
-    `number` is that of the job, if its command may have a place for it, `image` where its image is.
+    `number` is the job's number, if its command may use it; `image` is where its image is.
     """
     command = run.command if number is None else run.grammar.with_number(run.command, number)
     table = RunTable(

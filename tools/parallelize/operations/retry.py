@@ -1,10 +1,10 @@
-"""Giving jobs another go, with what the settings say now.
+"""Retries jobs, with the current settings.
 
 Failed ones, or named ones whose outputs are gone or are not what the job wrote; with --again any.
-The order for each job: its result is filed among the records of its attempts and goes, then the
-mark goes, then a fresh message comes. Were the message first, a worker could see the result, and
-take the job for finished. Only the very result that was read is deleted: another client may have
-retried the job meanwhile, and it may have succeeded.
+The order for each job: its result is saved as the record of an attempt and deleted, then its mark
+is deleted, then a fresh message is sent. If the message came first, a worker could see the result,
+and take the job for finished. Only the very result that was read is deleted: another client may
+have retried the job meanwhile, and it may have succeeded.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 DELAY_SECONDS = int(AgentConfig.model_fields["run_refresh_seconds"].default)
-"""A worker looks at run.json this often; the message waits until all have seen the new one."""
+"""A worker reads run.json this often; the message waits until all have seen the new one."""
 
 _DEAD_LEASE_SECONDS = 60
 
@@ -59,13 +59,13 @@ class Retried:
 
     @property
     def line(self) -> str:
-        """It in words."""
+        """What it did, in words."""
         return f"run {self.run}: {plural(self.sent, 'job')} sent again"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job to be sent again: its input, and the result that it has now, if any."""
+    """A job to send again: its input, and its current result, if any."""
 
     key: str
     result: Result | None
@@ -74,7 +74,7 @@ class Job:
 def planned(
     context: Context, files: Sequence[str], *, again: bool = False, silent: bool = False
 ) -> list[str]:
-    """Say which jobs `retry_jobs` would send; it raises the same."""
+    """Say which jobs `retry_jobs` would send; raises the same errors."""
     run = load_run(context.store, context)
     chosen = _chosen(context, run, files, again=again, silent=silent)
     return [f"would send {shown(job.key)} again" for job in chosen]
@@ -106,7 +106,7 @@ def retry_jobs(
 
 
 def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -> int:
-    """Take the results of some jobs away and send fresh messages; return how many were sent."""
+    """Delete the results of some jobs and send fresh messages; return how many were sent."""
     store, layout = context.store, context.layout
     listed = _listed(context, run, jobs)
     entries = dict(
@@ -127,12 +127,12 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
 
 
 def _is_corrected(entry: Entry, known: Mapping[str, str]) -> bool:
-    """Whether a job's input is not what it was; the record of a merge says so itself."""
+    """Whether a job's input has changed; the record of a merge says so itself."""
     return not entry.merge and known.get(entry.key) not in {"", entry.etag}
 
 
 def _take_away(context: Context, job: Job) -> bool:
-    """Delete the result that was read; say whether there is none now."""
+    """Delete the result that was read; return whether there is none now."""
     store, place = context.store, context.layout.result(job.key)
     there = store.head(place)
     if there is None:
@@ -147,7 +147,8 @@ def _take_away(context: Context, job: Job) -> bool:
 def _remove_spoilt(context: Context, run: Run, job: Job) -> None:
     """Delete the outputs of a job that are not what it wrote, where only runs write.
 
-    They would be taken for somebody else's. Elsewhere the worker decides, as for any output.
+    Otherwise they would be taken for somebody else's. Elsewhere the worker decides, as for any
+    output.
     """
     if run.output != context.layout.output or job.result is None:
         return
@@ -178,7 +179,7 @@ def _key(body: str) -> str | None:
 def _chosen(
     context: Context, run: Run, files: Sequence[str], *, again: bool, silent: bool
 ) -> list[Job]:
-    """Return what is to be sent again; UsageError for a named file that should not be."""
+    """Return the jobs to send again; UsageError for a named file that should not be."""
     if again and not files:
         raise UsageError(
             "--again is for files that are named", "all of a run would be paid for once more",
@@ -204,7 +205,7 @@ def _nothing_to_retry(context: Context, run: Run) -> NothingToDoError:
 
 
 def _find(context: Context, run: Run, failed: Collection[str], file: str) -> str:
-    """Return the one input that a name means; those that have failed come first."""
+    """Return the one input that a name means; failed ones come first."""
     path_key = key_of_path(context, file)
     if matches(failed, file, path_key):
         return find_key(failed, file, path_key)
@@ -252,7 +253,7 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
 
 
 def _file(context: Context, job: Job) -> None:
-    """Keep the result as the record of an attempt, so that `logs` still shows it."""
+    """Save the result as the record of an attempt, so that `logs` still shows it."""
     if job.result is None:
         return
     record = Attempt.model_validate(job.result.model_dump(include=set(Attempt.model_fields)))
@@ -261,7 +262,7 @@ def _file(context: Context, job: Job) -> None:
 
 
 def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]:
-    """Return the jobs with their files and variables; a plain one is known by its key."""
+    """Return the jobs with their files and variables; a plain job needs only its key."""
     plain = {job.key: Entry(key=job.key, size=0, etag="") for job in jobs}
     if not (run.extended or run.shares_inputs):
         return plain
@@ -270,7 +271,7 @@ def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]
 
 
 def _as_it_is_now(context: Context, run: Run, entry: Entry) -> Entry:
-    """Return a job with its files as they are now: they may have been corrected meanwhile."""
+    """Return a job with its current files: they may have been corrected meanwhile."""
     files = [_file_now(context, run, file) for file in files_of(entry)]
     if entry.files is not None:
         return with_files(entry, files) if files else entry

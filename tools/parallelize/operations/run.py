@@ -1,7 +1,7 @@
 """All of a run: prepare, enqueue, launch, watch, download.
 
-It is made of other operations, and does only what is missing: called again after an interruption,
-or after `retry`, it goes on where the run stands.
+It combines other operations, and does only what is missing: called again after an interruption, or
+after `retry`, it goes on where the run stands.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ IDLE_SECONDS = 30 * 60
 """How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
 
 LATE_ROUNDS = 3
-"""How often jobs are done again that had begun before a change: once, unless there are others."""
+"""How often jobs are redone that began before a change: once, unless there are more of them."""
 
 GOOD_BYE_SECONDS = 10.0
-"""How long local workers get to leave by themselves, so that the end can say that they have."""
+"""How long local workers get to leave by themselves, so that the closing lines can say so."""
 
 REPORTED_FILES = 100_000
-"""With more files than this no report is written unasked: it reads all results once more."""
+"""With more files, a report is written only on request: it reads all results once more."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command line asks for: of which run, and settings that are more than a flag.
+    """What a command line asks for: the run, and settings that have no simple flag.
 
     `again` are the finished files to process once more: all of them if it is empty, none if None.
     """
@@ -75,7 +75,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run stands, whether all that it has made arrived, and what to say of it."""
+    """The state of a run, whether all its outputs arrived, and what to print about it."""
 
     status: RunStatus
     complete: bool
@@ -86,14 +86,14 @@ class Ended:
 
     @property
     def exit_code(self) -> int:
-        """0 if every file has succeeded and arrived."""
+        """0 if every file succeeded and arrived."""
         # One file is a first try, for which `check` says more; many are a real run.
         doubtful = self.status.silent.count > 0 and self.status.total > 1
         all_well = self.status.state is RunState.DRAINED and self.complete and not doubtful
         return 0 if all_well else SOME_FAILED
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         page = self.page and str(self.page)
         return {**as_json(self.status, self.max_cost), "out": str(self.folder), "report": page}
 
@@ -102,10 +102,10 @@ class Ended:
 def understood(
     words: Sequence[str], work: Work, common: Common, *, again: bool, dry_run: bool = False
 ) -> Iterator[Asked]:
-    """Yield what is asked for in words like GNU parallel's; meanwhile the files it needs exist.
+    """Yield what words like GNU parallel's ask for; the files that this needs exist meanwhile.
 
-    After a dry run, no local cloud is left that did not run before. Raises UsageError for words
-    that mean nothing.
+    After a dry run, stops the local cloud unless it ran before. Raises UsageError for words that
+    make no sense.
     """
     # With inputs and without a command, the words are the command; else they are the files of
     # --again.
@@ -144,7 +144,7 @@ def run(
     again: Sequence[str] | None = None,
     log: Path | None = None,
 ) -> Ended:
-    """Carry a run through, and write the page on it, and the list of its jobs into `log`."""
+    """Carry out a run, write the page on it, and write the list of its jobs into `log`."""
     reader = make_reader(context)
     end, complete = carry_through(context, reader, folder, local=local, again=again)
     machines = _await_shutdown(context, GOOD_BYE_SECONDS if local else 0)
@@ -156,7 +156,7 @@ def run(
 
 
 def check_count(context: Context) -> None:
-    """Raise UsageError unless there are to be workers."""
+    """Raise UsageError if there are to be no workers."""
     if context.settings.workers.count < 1:
         raise UsageError(
             "run needs at least one worker", None,
@@ -165,7 +165,7 @@ def check_count(context: Context) -> None:
 
 
 def open_run(common: Common, flags: Mapping[str, object]) -> Context:
-    """Open the context of a whole run; with --local start the local cloud if none is there."""
+    """Open the context of a whole run; with --local, start the local cloud if it is not running."""
     if common.local:
         check_local(common)
         local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
@@ -185,8 +185,8 @@ def carry_through(
 ) -> tuple[RunStatus, bool]:
     """Prepare, enqueue, launch, watch and download; do only what is missing.
 
-    Finished jobs that are named in `again`, all if it is empty, are done once more.
-    Returns how the run stands, and whether all that it has made so far is in `folder`.
+    Finished jobs named in `again`, all if it is empty, are redone. Returns the state of the run,
+    and whether all its outputs so far are in `folder`.
     """
     check_apart(context, folder)
     check_folder(folder)
@@ -251,7 +251,7 @@ def _download(context: Context, folder: Path) -> bool:
 
 
 def _write_page(context: Context, total: int) -> Path | None:
-    """Write the page on the run, if it is wanted; without one the run is no worse."""
+    """Write the page on the run, if it is wanted; if that fails, the run is no worse."""
     if not context.settings.report.html:
         return None
     if total > REPORTED_FILES:
@@ -265,9 +265,9 @@ def _write_page(context: Context, total: int) -> Path | None:
 
 
 def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> bool:
-    """Write what has become of each job; say whether that could be written.
+    """Write the outcome of each job; return whether it could be written.
 
-    What the run has made stays told, whatever has taken the list's place meanwhile.
+    If the file's place was taken meanwhile, the run's outcome is still reported.
     """
     store, layout = context.store, context.layout
     entries = all_jobs(store, layout, snapshot.run)
@@ -304,7 +304,7 @@ def _end_workers(context: Context) -> None:
 
 @contextmanager
 def unheard_interrupts() -> Iterator[None]:
-    """Let ctrl-C do nothing meanwhile; for the main thread, and for what takes no time."""
+    """Ignore ctrl-C meanwhile; for the main thread, and for short steps only."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -314,7 +314,7 @@ def unheard_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
-    """On ctrl-C end the local workers, or say that the real ones go on."""
+    """On ctrl-C, end the local workers, or say that the real ones go on."""
     try:
         yield
     except KeyboardInterrupt:

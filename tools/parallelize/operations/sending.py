@@ -1,4 +1,4 @@
-"""Sending the inputs of a plan, and what the jobs' lines become by it."""
+"""Sends the inputs of a plan, and updates the jobs' lines with what S3 has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parallelize_core.store import Store
 
 @dataclass(frozen=True)
 class Sent:
-    """What S3 has of the inputs that were not in their place, and how much of it was sent."""
+    """What S3 has of the inputs that were missing there, and how much of it was sent."""
 
     versions: Mapping[str, InputFile]
     files: int
@@ -27,7 +27,7 @@ class Sent:
 
 
 def send_inputs(context: Context, plan: Plan) -> Sent:
-    """Send the inputs that are not in S3, and show how far it is."""
+    """Send the inputs that are not in S3, and show the progress."""
     if plan.draft.run.shares_inputs:
         return _send_shared(context, plan)
     stored = _send(context, plan.uploads)
@@ -58,7 +58,7 @@ def _sent(versions: Mapping[str, InputFile], stored: Collection[Stored]) -> Sent
 def _borrow(
     context: Context, shared: SharedInputs, plan: Plan
 ) -> tuple[list[InputFile], list[Outgoing]]:
-    """Name what the run will have; return what stays, and what is to be sent all the same."""
+    """Name what the run will have; return what stays, and what has to be sent after all."""
     wanted = {one.file.sha256 for one in plan.borrowed}
     named = wanted | {one.sha256 for one in plan.uploads}
     held = shared.hold(context.layout, named, wanted)
@@ -86,7 +86,7 @@ def _send(context: Context, files: Sequence[Outgoing]) -> list[Stored]:
 
 
 def with_stored(entries: Iterable[Entry], stored: Mapping[str, InputFile]) -> Iterable[Entry]:
-    """Take what S3 says: its ETag with KMS is not the one that we computed."""
+    """Take S3's values: with KMS, its ETag differs from the one that we computed."""
     if isinstance(entries, Entries):
         return entries.with_versions(stored)
     return [_as_stored(entry, stored) for entry in entries]
@@ -95,7 +95,7 @@ def with_stored(entries: Iterable[Entry], stored: Mapping[str, InputFile]) -> It
 def correct_manifest(
     store: Store, layout: RunLayout, plan: Plan, stored: Mapping[str, InputFile]
 ) -> None:
-    """Correct the lines of jobs whose inputs have changed, or lie elsewhere than they say."""
+    """Correct the lines of jobs whose inputs have changed, or are elsewhere than they say."""
     moved = zip(with_stored(plan.moved, stored), plan.moved, strict=True)
     corrected = with_stored(plan.corrected, stored)
     add_corrections(store, layout, [*corrected, *(now for now, old in moved if now != old)])

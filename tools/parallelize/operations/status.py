@@ -19,9 +19,9 @@ from parallelize_core.layout import RunLayout
 
 
 def make_look(context: Context) -> Callable[[], RunStatus]:
-    """Return a function that looks how the run is doing, and why it stands still if it does.
+    """Return a function that looks how the run is doing, and why, if it stands still.
 
-    Tells if the queues and machines of its name are another run's, which explain nothing.
+    Says so if the queues and machines of its name are another run's, which explain nothing.
     """
     elsewhere = ""
     with suppress(AccessError):
@@ -42,12 +42,12 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
 
 
 def with_flags(context: Context, status: RunStatus) -> RunStatus:
-    """Let the commands that `why` proposes mean this very run."""
+    """Add the flags to the commands that `why` proposes, so that they mean this run."""
     return replace(status, why=status.why and repeat_flags(status.why, context.hint))
 
 
 def make_reader(context: Context, patience_seconds: float | None = None) -> Reader:
-    """Return a reader of the run's state, the counts of its queue included; see `Reader`."""
+    """Return a reader of the run's state, including the counts of its queue; see `Reader`."""
     return Reader(
         context.store,
         context.layout,
