@@ -1,5 +1,5 @@
 """What commands and Python callers have done: plans, their execution, outcomes, all as values.
 
-Nothing here prints, but how far a long step is (`progress`, `runs.watch`). What else there is to
-say meanwhile, an operation tells its context.
+Nothing here prints except the progress of a long step (`progress`, `runs.watch`). An operation
+reports everything else through its context.
 """

@@ -1,4 +1,4 @@
-"""The workers of a run that is carried through: how many there are, are missing, and will stay."""
+"""The workers of a run in progress: how many it has, lacks, and will keep."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from parallelize_core.heartbeat import WorkerState
 from parallelize_core.lane import Lane
 
 LOOKS_ALONE = 3
-"""How often in a row there must be neither heartbeat nor machine before a run stands still."""
+"""The run stands still after this many looks in a row without heartbeat or machine."""
 
 
 class Judge:
-    """Says when there is nothing more to wait for: the end, a pause, or nobody left to work.
+    """Decides when to stop waiting: the end, a pause, or no workers left.
 
-    With `relied`, workers that were there before count among those wanted. They may have decided
-    to leave before they could see the new jobs: if all have left, others are launched, once.
+    With `relied`, the run relies on workers that were already there. They may have decided to leave
+    before they could see the new jobs: if all have left, others are launched, once.
     """
 
     def __init__(self, context: Context, *, relied: bool = False) -> None:
@@ -39,7 +39,7 @@ class Judge:
         self._looks_alone = 0
 
     def __call__(self, status: RunStatus) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Whether there is nothing left to wait for."""
         if status.finished:
             return True
         self._lanes.look(status)
@@ -59,9 +59,9 @@ class Judge:
 
 
 class LaneStarter:
-    """Starts the workers of lanes in which jobs wait, as far as settings have these lanes.
+    """Starts workers for lanes in which jobs wait, if the settings have these lanes.
 
-    What cannot be started is told, and not tried again: the rest of the run goes on.
+    If a lane's workers cannot be started, that is reported, and not tried again: the rest goes on.
     """
 
     def __init__(self, context: Context) -> None:
@@ -69,7 +69,7 @@ class LaneStarter:
         self._given_up: set[Lane] = set()
 
     def look(self, status: RunStatus) -> None:
-        """Start what is missing."""
+        """Start the workers that are missing."""
         for one in status.lanes:
             if one.is_stuck and one.lane in {*self._context.lanes} - self._given_up:
                 self._start(status, one)
@@ -83,21 +83,21 @@ class LaneStarter:
 
 
 def billed(context: Context) -> list[Machine]:
-    """Return the run's machines that EC2 knows as starting or running."""
+    """Return the run's machines that EC2 reports as starting or running."""
     return instances.find(context.client("ec2"), context.names, instances.BILLED)
 
 
 def at_work(context: Context, status: RunStatus) -> int:
-    """Count the machines that work for the run, or will: those that hang do not."""
+    """Count the machines that work for the run, or will; not those that hang."""
     machines = billed(context)
     beats = [worker.beat for worker in status.workers]
     return len(machines) - len(hung(machines, beats, status.taken_at))
 
 
 def staying(context: Context, status: RunStatus) -> int:
-    """Count the workers that can be counted on for what is left: not those that leave or hang.
+    """Count the workers that will do what is left; not those that leave or hang.
 
-    Only those of the lane that is meant.
+    Counts only the context's lane.
     """
     machines = instances.of_lane(billed(context), context.names)
     hanging = hung(machines, [worker.beat for worker in status.workers], status.taken_at)
@@ -115,7 +115,7 @@ def members(context: Context) -> int:
 
 
 def left_in(lane: Lane, status: RunStatus) -> int:
-    """Return how many files are left for the workers of a lane, or will be sent to it."""
+    """Return how many files are left for the workers of a lane, those to be sent to it included."""
     lanes = {one.lane: one.waiting + one.at_work for one in status.lanes}
     if lane is not Lane.MAIN:
         return lanes.get(lane, 0)
@@ -125,7 +125,7 @@ def left_in(lane: Lane, status: RunStatus) -> int:
 def launch_missing(context: Context, status: RunStatus) -> bool:
     """Start workers of a lane up to the number wanted, or the number of files left if that is less.
 
-    Returns whether workers that were there before count among them.
+    Returns whether existing workers count among them.
     """
     wanted = min(context.settings.workers.count, left_in(context.lane, status))
     missing = wanted - staying(context, status)

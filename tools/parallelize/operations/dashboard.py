@@ -1,4 +1,4 @@
-"""The run in a browser, on this machine, as it goes on."""
+"""The live view of a run in a browser, on this machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DOOR = """<!doctype html>
 
 
 def has_begun(context: Context) -> bool:
-    """Whether the run, or a part of it, exists; raises what is wrong before a browser opens."""
+    """Whether the run, or a part of it, exists; raises any error before a browser opens."""
     return find_run(context.store, context.layout.run_json) is not None
 
 
 def place_of(context: Context, common: Common) -> Place:
-    """Return what the pages are made from; all clients are made here, before there are threads."""
+    """Return what the pages are made from; it makes all clients before there are threads."""
     compute = ComputeClients.make(context.session)
 
     def hint(run: str) -> str:
@@ -71,10 +71,11 @@ def listening(context: Context, common: Common, port: int) -> Iterator[Dashboard
 
 @contextmanager
 def door(url: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Open the address in a browser, by way of a file that only this user can read.
+    """Open the address in a browser, through a file that only this user can read.
 
-    As an argument of the browser, every user of the machine could see it, token included. The file
-    is in the current folder: a sandboxed browser may have a /tmp of its own.
+    If the browser got it as an argument, every user of the machine could see it, including the
+    token. The file is in the current folder, because a sandboxed browser may have a /tmp of its
+    own.
     """
     handle, name = tempfile.mkstemp(".html", ".parallelize-", Path.cwd())
     path = Path(name)

@@ -1,7 +1,7 @@
-"""Looking for what would stand in the way of a run on AWS, and what to do.
+"""Looks for what would prevent a run on AWS, and says what to do.
 
-Each check reads what it needs and has `findings` judge it; a check that cannot be made is itself a
-finding, and never ends the others.
+Each check reads what it needs and lets `findings` judge it. A check that fails is itself a finding,
+and never ends the others.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ from parallelize_core.version import VERSION
 
 
 def diagnose(context: Context, *, local: bool) -> list[Finding]:
-    """Make all checks of AWS, or of the local cloud; fixes have the flags that were given."""
+    """Make all checks of AWS, or of the local cloud; the commands in fixes get the flags given."""
     found = examine(context, _checks(context, local=local))
     return [replace(one, fix=repeat_flags(one.fix, context.hint)) for one in found]
 
 
 def _checks(context: Context, *, local: bool) -> Mapping[str, Check]:
-    """Return what is to be looked at; GPUs and containers only for a run that wants them."""
+    """Return the checks to make; GPUs and containers only if the run needs them."""
     run = context.settings.run
     checks = dict(LOCAL_CHECKS if local else CHECKS)
     if run.gpus_per_job:
@@ -80,7 +80,7 @@ def exit_code(findings: Sequence[Finding]) -> int:
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return findings as JSON has them."""
+    """Return findings as a JSON object."""
     return {"schema": 1, "findings": [asdict(finding) for finding in findings]}
 
 
@@ -91,16 +91,16 @@ ACCESS, USAGE = AccessError.exit_code, UsageError.exit_code
 
 DEVICES = Path("/dev")
 NVML = "libnvidia-ml.so.1"
-"""NVIDIA's driver brings it along, and what does not find it finds no GPU."""
+"""NVIDIA's driver installs it; a program that does not find it finds no GPU."""
 CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 """https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md"""
 
 VERSIONS = 20_000
-"""How many versions are looked at: twenty requests, and enough to see what they cost."""
+"""How many versions are read: twenty requests, and enough to estimate what they cost."""
 
 
 def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
-    """Make all checks; without credentials most others would only repeat that."""
+    """Make all checks; without credentials, leave out those that would only repeat that."""
     first = attempt(CREDENTIALS, check_identity, context)
     if first.verdict is Verdict.BAD:
         # AWS dates its refusals, too, and a wrong clock is one reason for them.
@@ -110,7 +110,7 @@ def examine(context: Context, checks: Mapping[str, Check]) -> list[Finding]:
 
 
 def attempt(name: str, check: Check, context: Context) -> Finding:
-    """Make a check; what AWS refuses becomes a finding in its own words."""
+    """Make a check; if AWS refuses it, return its answer as a finding."""
     try:
         return check(context)
     except ParallelizeError as error:
@@ -147,19 +147,19 @@ def _date_of_aws(sts: Any) -> str | None:
 
 
 def check_stack(context: Context) -> Finding:
-    """Look for what `setup` makes."""
+    """Look for the stack that `setup` makes."""
     name = context.names.stack
     return judge_stack(name, Stack(context.client("cloudformation"), name).status())
 
 
 def check_image(context: Context) -> Finding:
-    """Look for the image that workers would start from."""
+    """Look for the image from which workers would start."""
     kinds = describe.find_types(context.client("ec2"), machine_types(context))
     return judge_image(_image_for(context, kinds[0]), kinds, datetime.now(UTC), VERSION)
 
 
 def _image_for(context: Context, kind: InstanceType) -> Image | None:
-    """Return the image that workers of a kind would start from, as far as there is one."""
+    """Return the image from which workers of a type would start, if there is one."""
     workers = context.settings.workers
     owners = images.Owners(context.account, workers.ami_owner)
     clients = context.client("ec2"), context.client("ssm")
@@ -168,7 +168,7 @@ def _image_for(context: Context, kind: InstanceType) -> Image | None:
 
 
 def check_quota(context: Context) -> Finding:
-    """Compare the vCPU quota with the workers that the settings ask for."""
+    """Compare the vCPU quota with the workers of the settings."""
     workers = context.settings.workers
     clients = FactClients.make(context.session)
     types = describe.find_types(clients.ec2, machine_types(context))
@@ -179,13 +179,13 @@ def check_quota(context: Context) -> Finding:
 
 
 def check_gpus(context: Context) -> Finding:
-    """Compare the GPUs that a job needs with those of the types in the settings."""
+    """Compare the GPUs that a job needs with those of the settings' machine types."""
     kinds = describe.find_types(context.client("ec2"), machine_types(context))
     return judge_gpus(kinds, context.settings.run.gpus_per_job)
 
 
 def check_disks(context: Context) -> Finding:
-    """Compare the quota of gp3 storage with the disks of the workers that the settings ask for."""
+    """Compare the quota of gp3 storage with the disks of the settings' workers."""
     clients, workers = FactClients.make(context.session), context.settings.workers
     limit = describe.find_limit(clients.quotas, quotas.GP3_STORAGE, "ebs")
     if limit is None:
@@ -195,20 +195,20 @@ def check_disks(context: Context) -> Finding:
 
 
 def check_requests(context: Context) -> Finding:
-    """Compare how fast EC2 lets machines start with the workers that the settings ask for."""
+    """Compare how fast EC2 lets machines start with the number of workers in the settings."""
     limits = find_call_limits(FactClients.make(context.session).quotas)
     return judge_requests(limits, context.settings.workers.count)
 
 
 def check_network(context: Context) -> Finding:
-    """Look whether workers can reach S3 and SQS from their subnets, and what else they call."""
+    """Check whether workers can reach S3 and SQS, and what else they call, from their subnets."""
     ec2 = context.client("ec2")
     subnets = describe.find_subnets(ec2, context.settings.aws.subnets)
     return judge_network(network.look(ec2, subnets), called_besides(context.settings.workers))
 
 
 def called_besides(workers: WorkersTable) -> frozenset[str]:
-    """Return the services that workers call when they can, by their endpoints' names."""
+    """Return the services that workers call if they can, by the names of their endpoints."""
     wanted = {
         "monitoring": workers.metrics,
         "logs": workers.log_group != "",
@@ -220,7 +220,7 @@ def called_besides(workers: WorkersTable) -> frozenset[str]:
 def check_permissions(context: Context) -> Finding:
     """Check the permissions to start machines and submit work, without doing either.
 
-    EC2 is asked with dry runs; the policy simulator tells the rest.
+    EC2's dry runs tell some; the policy simulator tells the rest.
     """
     answers = dry_runs.ask(context.client("ec2"), context.names, context.tags, _start(context))
     simulated, note = _simulate(context)
@@ -228,7 +228,7 @@ def check_permissions(context: Context) -> Finding:
 
 
 def _simulate(context: Context) -> tuple[list[str], str]:
-    """Return what would be refused, and a note if that cannot be known."""
+    """Return the actions that would be refused, and a note if that cannot be known."""
     iam = context.client("iam")
     who = permissions.principal(iam, context.identity()["Arn"])
     if who is None:
@@ -245,7 +245,7 @@ def _simulate(context: Context) -> tuple[list[str], str]:
 
 
 def _start(context: Context) -> dict[str, Any] | None:
-    """Return what starting a worker takes; None without an image or a subnet."""
+    """Return the parameters to start a worker; None without an image or a subnet."""
     workers, ec2 = context.settings.workers, context.client("ec2")
     try:
         (kind,) = describe.find_types(ec2, machine_types(context)[:1])
@@ -263,7 +263,7 @@ def _start(context: Context) -> dict[str, Any] | None:
 
 
 def check_bucket(context: Context) -> Finding:
-    """Look whether the bucket keeps older versions, and what they cost."""
+    """Check whether the bucket keeps older versions, and what they cost."""
     s3 = context.clients.s3
     if not exists(s3, context.bucket):
         return Finding("bucket", Verdict.LOOK, "is not there yet", "parallelize setup")
@@ -279,7 +279,7 @@ def check_bucket(context: Context) -> Finding:
 
 
 def check_volumes(context: Context) -> Finding:
-    """Look whether those who start machines may use the key that encrypts volumes."""
+    """Check whether launchers may use the key that encrypts volumes."""
     kms = context.client("kms")
     try:
         key = volume_key.find_key(context.client("ec2"), kms)
@@ -303,7 +303,7 @@ def _has_grant(kms: Any, key: str, role: str) -> bool:
 
 
 def check_leftovers(context: Context) -> Finding:
-    """Look for machines and volumes of all runs that cost money and do not work."""
+    """Look for machines and volumes of all runs that cost money without working."""
     found = find_leftovers(ComputeClients.make(context.session), context.names, datetime.now(UTC))
     runs = {one.run for one in found if RUN_NAME.fullmatch(one.run)}
     ours, working = _look_at_runs(context, runs) if runs else (set(), set())
@@ -311,7 +311,7 @@ def check_leftovers(context: Context) -> Finding:
 
 
 def _look_at_runs(context: Context, runs: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Return which of the runs are in our bucket, and their workers that show signs of life."""
+    """Return which of the runs are in our bucket, and their workers that are alive."""
     if not exists(context.clients.s3, context.bucket):
         return set(), set()
     layouts = {run: RunLayout(context.base, run) for run in runs}
@@ -337,7 +337,7 @@ CHECKS: dict[str, Check] = {
 
 
 def check_cloud(_: Context) -> Finding:
-    """Say where the local cloud is; opening the context has shown that it runs."""
+    """Say where the local cloud is; it runs, because the context could be opened."""
     cloud = attach()
     if cloud is None:
         return Finding("cloud", Verdict.BAD, "has just stopped", "parallelize local start")
@@ -379,4 +379,4 @@ LOCAL_CHECKS: dict[str, Check] = {
     "image": check_image,
     "leftovers": check_leftovers,
 }
-"""Of the local cloud; the others ask for what only AWS has."""
+"""The local cloud's checks; the others are about things that only AWS has."""

@@ -1,4 +1,4 @@
-"""Running the probes of `parallelize.live`, and seeing what is left."""
+"""Runs the probes of `parallelize.live`, and checks what is left."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ WORK = life.Work(prep.prepare, enqueue.send_jobs, _launch)
 
 @contextmanager
 def plan(common: Common, *, machine: bool) -> Iterator[Rehearsal]:
-    """Return what is to be tried: calls that start nothing, or the life of one machine."""
+    """Yield what to try: calls that start nothing, or the life of one machine."""
     if machine:
         with with_a_machine(common) as rehearsal:
             yield rehearsal
@@ -87,9 +87,9 @@ def free_of_machines(context: Context) -> Rehearsal:
 
 @contextmanager
 def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal]:
-    """Return the rehearsal of a machine's life, on a project that is there for as long.
+    """Yield the rehearsal of a machine's life, with a temporary project for it.
 
-    Raises UsageError if there is no bucket: what `setup` makes is needed.
+    Raises UsageError if there is no bucket: it needs what `setup` makes.
     """
     with TemporaryDirectory(prefix="parallelize-live-") as name:
         folder, run = Path(name), random_name()
@@ -105,7 +105,7 @@ def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal
 
 
 def _of_project(given: Context, folder: Path, run: str, *, local: bool) -> Context:
-    """Return the context of a project in `folder`: of the settings only the account's hold."""
+    """Return the context of a project in `folder`, with only the account's settings."""
     account = {f"aws.{name}": value for name, value in given.settings.aws.model_dump().items()}
     resolved = settings.resolve({**account, **life.settings_of(given)}, {}, folder)
     if local:
@@ -114,17 +114,17 @@ def _of_project(given: Context, folder: Path, run: str, *, local: bool) -> Conte
 
 
 def in_words(lines: Sequence[str], context: Context) -> list[str]:
-    """Say what a rehearsal does, on which account."""
+    """Say what a rehearsal does, and on which account."""
     given = {"account": context.account, "region": context.region, "run": context.run,
              "bucket": context.bucket}  # fmt: skip
     return [one.format(**given) for one in lines]
 
 
 def rehearse(rehearsal: Rehearsal, path: Path | None) -> list[Finding]:
-    """Try, and take everything away; return what was seen, and last what is left.
+    """Run the probes, then delete everything; return the findings, the last one about what is left.
 
-    Each is told as soon as it is known. Ctrl-C ends the probes, not the deletion: it goes on to its
-    end, and then KeyboardInterrupt.
+    Each finding is printed as soon as it is known. Ctrl-C ends the probes, but not the deletion;
+    after that, KeyboardInterrupt is raised.
     """
     path = path or Path(f"{TRANSCRIPT_START}{rehearsal.context.run}{TRANSCRIPT_END}")
     tell = rehearsal.context.tell
@@ -148,7 +148,7 @@ def rehearse(rehearsal: Rehearsal, path: Path | None) -> list[Finding]:
 
 
 def listening(context: Context, file: TextIO) -> Trial:
-    """Return a trial with a session of its own, all of whose calls are written into `file`."""
+    """Return a trial with its own session, which records all of its calls in `file`."""
     transcript = Transcript(file, header(context))
     recorder = Recorder(Redactor(context.run, hidden(context)), transcript.add)
     trial = Trial(replace(context), recorder)
@@ -157,7 +157,7 @@ def listening(context: Context, file: TextIO) -> Trial:
 
 
 def finish(trial: Trial, kinds: Sequence[Kind]) -> list[Finding]:
-    """Take everything away, and say what is left."""
+    """Delete everything, and say what is left."""
     return judge_left(take_away(trial, trial.context.tell, kinds), kinds)
 
 
@@ -187,7 +187,7 @@ def header(context: Context) -> Header:
 
 
 def hidden(context: Context) -> list[str]:
-    """Return what the names of the run's things may contain, and a transcript must not."""
+    """Return what the names of the run's resources may contain, and a transcript must not."""
     stack = context.names.stack
     own = [stack] if stack != FIRST else []
     return [context.account, context.bucket, context.base.prefix, *own]

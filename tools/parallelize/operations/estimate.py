@@ -1,6 +1,6 @@
-"""Running random files for real, to tell what the rest takes.
+"""Runs random files for real, to forecast the rest.
 
-The sample is part of the run: its files have their results afterwards, and are not done again.
+The sample is part of the run: its files then have their results, and are not processed again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from parallelize_core.manifest import Entry, finished, read_entries
 COUNTED = "machines, addresses, disks, requests, metrics and log"
 
 LOOKS_ALONE = 3
-"""How often in a row there must be no living worker before the sample is given up."""
+"""The sample is given up after this many looks in a row without a live worker."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Sample:
 
     @property
     def files(self) -> str:
-        """How many they are, in words."""
+        """Their number, in words."""
         return plural(len(self.entries), "random file")
 
 
@@ -76,7 +76,7 @@ def estimate(context: Context, sample: Sample) -> Forecast:
 
 
 def _lanes(context: Context, told: Forecast) -> Iterator[LaneForecast]:
-    """Forecast what is for the workers of each lane; those of the sample that moved wait there."""
+    """Forecast each lane's work; files of the sample that moved to a lane wait there."""
     queues = find_queues(context)
     for lane in context.lanes:
         moved = queues.of(lane).counts().total
@@ -84,7 +84,7 @@ def _lanes(context: Context, told: Forecast) -> Iterator[LaneForecast]:
 
 
 def _price_in(context: Context, queues: Queues) -> float | None:
-    """Return what an hour of one worker of a lane costs, None if nobody can say."""
+    """Return the price of a worker of a lane for an hour, None if not known."""
     request = replace(
         make_request(context, queues, 1, force=True), fleet="one-time", autoscale=False, on_demand=0
     )
@@ -97,7 +97,7 @@ def _price_in(context: Context, queues: Queues) -> float | None:
 
 
 def choose(context: Context, count: int) -> Sample:
-    """Choose random files of a run of ours without a result."""
+    """Choose random files without a result, from a run of this project."""
     check_ours(context)
     store, layout = context.store, context.layout
     if paused := load_run(store, context).paused:
@@ -115,7 +115,7 @@ def choose(context: Context, count: int) -> Sample:
 
 
 def _start(context: Context, sample: Sample) -> LaunchPlan:
-    """Start one worker for the sample; what forbids a launch raises before the sample is sent."""
+    """Start one worker for the sample; what prevents a launch raises before the sample is sent."""
     make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     queues = find_queues(context)
     if waiting := queues.counts().total:
@@ -167,7 +167,7 @@ def _beside_hourly_usd(heartbeats: Sequence[Heartbeat]) -> float:
 
 
 def request_usd(heartbeats: Sequence[Heartbeat]) -> float:
-    """Return what the requests for a file cost; those of the worker's own life are in it."""
+    """Return the price of a file's requests, including those of the worker's own life."""
     files = sum(beat.done + beat.failed for beat in heartbeats)
     return spent(heartbeats).requests / files if files else 0.0
 
@@ -188,7 +188,7 @@ def sentences(told: Forecast, workers: int) -> list[str]:
 
 
 def _lane(one: LaneForecast, told: Forecast) -> Iterator[str]:
-    """Say what is for the workers of a lane, and what that costs."""
+    """Forecast in words the work of a lane, and what it costs."""
     name, files = f"{one.lane:<9}", f"{one.files.high:,.0f} of the {told.left:,}"
     if one.lane is Lane.STEADY:
         if not one.files.high:
@@ -222,5 +222,5 @@ def _money(cost: Range | None) -> str:
 
 
 def as_json(told: Forecast) -> dict[str, Any]:
-    """Return a forecast as JSON has it."""
+    """Return a forecast as a JSON object."""
     return {"schema": 1, **asdict(told)}

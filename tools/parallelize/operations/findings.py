@@ -1,4 +1,4 @@
-"""What `doctor` makes of what it finds: pure functions from what AWS says to a finding."""
+"""How `doctor` judges what it finds: pure functions from AWS's answers to findings."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
 """
 
 OLD_IMAGE_DAYS = 90
-"""Time enough for a kernel to need its updates."""
+"""Long enough for a kernel to need updates."""
 
 NAMED = 2
-"""How many missing permissions are named; the list of all would not help more."""
+"""How many missing permissions are named; a longer list would not help more."""
 
 NEEDED = frozenset({"s3", "sqs"})
 """The services without which a worker cannot work, by the names of their VPC endpoints."""
 
 BOOT_HOURS = 0.25
-"""How long a machine may show no sign of life: systemd/parallelize-deadline.service."""
+"""How long a machine may take to report: systemd/parallelize-deadline.service."""
 
 S3_USD_PER_GIB_MONTH = 0.023
 """In us-east-1, standard storage. https://aws.amazon.com/s3/pricing/"""
@@ -42,7 +42,7 @@ NAT_USD_PER_GB = 0.045
 """In us-east-1, besides the hours. https://aws.amazon.com/vpc/pricing/"""
 
 DEFAULT_SPOT_QUOTA = 5
-"""What new accounts have; enough for one small worker."""
+"""The quota of new accounts; enough for one small worker."""
 
 
 class Verdict(StrEnum):
@@ -64,7 +64,7 @@ class Finding:
 
 
 def line(finding: Finding) -> str:
-    """Return a finding as it is printed, with what to do about it in a line of its own."""
+    """Return a finding as it is printed, with its fix on a line of its own."""
     fix = f"\n      fix: {finding.fix}" if finding.fix else ""
     return f"{finding.verdict:<4}  {finding.check:<12} {finding.text}{fix}"
 
@@ -79,7 +79,7 @@ def judge_clock(here: datetime, there: datetime) -> Finding:
 
 
 def judge_stack(name: str, status: str | None) -> Finding:
-    """Say what the state of a stack, None if there is none, means for a run."""
+    """Say what the status of a stack, None if there is none, means for a run."""
     match standing(status):
         case Standing.ABSENT:
             return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
@@ -103,7 +103,7 @@ def judge_stack(name: str, status: str | None) -> Finding:
 def judge_image(
     image: Image | None, kinds: Sequence[InstanceType], now: datetime, version: str
 ) -> Finding:
-    """Say whether an image is there, for the kinds of machines, of this version, and not old."""
+    """Say whether there is an image for these machine types, of this version, and not too old."""
     if image is None:
         fix = 'parallelize image build, or workers.ami = "stock"'
         return Finding("image", Verdict.BAD, "there is none with an agent", fix)
@@ -123,7 +123,7 @@ def judge_image(
 
 
 def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
-    """Say whether a quota has room for N vCPUs."""
+    """Say whether a quota has room for `wanted` vCPUs."""
     if not found:
         return Finding("quota", Verdict.LOOK, f"of {market} vCPUs cannot be read")
     quota = found[0]
@@ -136,7 +136,7 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
 
 
 def judge_gpus(kinds: Sequence[InstanceType], wanted: int) -> Finding:
-    """Say whether the kinds of machines have the GPUs that a job needs."""
+    """Say whether the machine types have the GPUs that a job needs."""
     few = [kind.name for kind in kinds if kind.gpus < wanted]
     if not few:
         text = f"every machine type has {plural(wanted, 'GPU')} or more"
@@ -148,9 +148,9 @@ def judge_gpus(kinds: Sequence[InstanceType], wanted: int) -> Finding:
 
 
 def judge_own_gpus(found: int, wanted: int, *, answers: bool, described: bool) -> Finding:
-    """Say whether this machine's GPUs will do, whose driver `answers` or does not.
+    """Say whether this machine's GPUs will do; `answers` says whether their driver does.
 
-    `described` are those of which a file says what a container needs for them.
+    `described` says whether a file describes what a container needs for them.
     """
     if found < wanted:
         text = f"a job needs {plural(wanted, 'GPU')}, and this machine has {found or 'none'}"
@@ -165,7 +165,7 @@ def judge_own_gpus(found: int, wanted: int, *, answers: bool, described: bool) -
 
 
 def judge_containers(missing: Sequence[str], *, allowed: bool) -> Finding:
-    """Say whether images can be used here: with programs missing, and user namespaces or not."""
+    """Say whether images can be used here: programs may be missing, user namespaces forbidden."""
     if missing:
         fix = f"apt-get install {' '.join(missing)}" if missing == ["skopeo"] else "a newer Linux"
         return Finding("containers", Verdict.BAD, f"{', '.join(missing)} not installed here", fix)
@@ -190,7 +190,7 @@ def judge_disks(limit: int, used: int, wanted: int) -> Finding:
 
 
 def judge_requests(limits: CallLimits | None, wanted: int) -> Finding:
-    """Say how fast EC2 lets N workers start; `limits` of calls, None if they are not known."""
+    """Say how fast EC2 lets `wanted` workers start; `limits` of calls are None if not known."""
     machines = f"{pacing.AT_ONCE:,} machines at once, {pacing.PER_SECOND:g} a second after that"
     if seconds := pacing.seconds_for(wanted):
         text = f"{wanted:,} workers take about {seconds / 60:.0f} minutes to start: {machines}"
@@ -205,7 +205,7 @@ def judge_requests(limits: CallLimits | None, wanted: int) -> Finding:
 
 
 def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Finding:
-    """Say from which subnets workers could not work, or not tell how they do, or pay for it."""
+    """Say from which subnets workers could not work, could not report, or would pay for traffic."""
     seen = [one for one in found.subnets if not found.is_hidden(one)]
     if not seen:
         count = plural(len(found.subnets), "subnet")
@@ -244,7 +244,7 @@ def _paying_for_s3(paying: Sequence[Any], found: Network) -> Finding:
 
 
 def judge_versions(old: int, *, at_least: bool) -> Finding:
-    """Say what older versions cost: `old` bytes, `at_least` if there may be more."""
+    """Say what older versions cost: `old` bytes; with `at_least`, there may be more."""
     usd = old / 2**30 * S3_USD_PER_GIB_MONTH
     some = "at least " if at_least else ""
     text = f"keeps older versions: {some}{show_size(old)}, about ${usd:.2f} a month"
@@ -255,8 +255,8 @@ def judge_versions(old: int, *, at_least: bool) -> Finding:
 def judge_volumes(key: str, allowed: str, *, granted: bool) -> Finding:
     """Say whether machines can start with the default key of volumes, empty for AWS's own.
 
-    `allowed` is the key that the stack's policies allow, `granted` whether Auto Scaling may use
-    the key where it has to.
+    `allowed` is the key that the stack's policies allow; `granted` says whether Auto Scaling may
+    use the key if it has to.
     """
     if not key:
         return Finding("volumes", Verdict.GOOD, "encrypted with AWS's own key")
@@ -272,7 +272,7 @@ def judge_volumes(key: str, allowed: str, *, granted: bool) -> Finding:
 
 
 def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> Finding:
-    """Say what is not allowed, by EC2's dry runs and the simulator, or is not known.
+    """Say which actions EC2's dry runs and the simulator refuse, or leave unknown.
 
     `note` says why the simulator was not asked, if it was not.
     """
@@ -292,9 +292,9 @@ def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> 
 def judge_leftovers(
     found: Sequence[Leftover], ours: Collection[str], working: Collection[str]
 ) -> Finding:
-    """Say what costs money for nothing; that can be said only of runs that we know.
+    """Say what costs money for nothing, which is known only of runs whose records we can read.
 
-    `ours` are the runs whose records we can read, `working` the machines that show signs of life.
+    These are `ours`; `working` are the machines that are alive.
     """
     machines = [one for one in found if one.kind == "machine"]
     idle = [

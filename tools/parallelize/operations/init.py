@@ -1,4 +1,4 @@
-"""A folder to begin with. Nothing that is there is written over."""
+"""Makes a new project folder. It overwrites nothing."""
 
 from __future__ import annotations
 
@@ -65,32 +65,32 @@ echo "$name.size"
 
 
 def make(folder: Path, contents: Mapping[str, bytes], *, example: bool) -> None:
-    """Write a project into a folder; one that is not the example gets a place for its inputs."""
+    """Write a project into a folder; unless it is the example, add a folder for its inputs."""
     write(folder, contents)
     if not example:
         (folder / "inputs").mkdir(exist_ok=True)
 
 
 def contents_for(folder: Path, *, example: bool) -> dict[str, bytes]:
-    """Return the names and contents of a project; UsageError if one of them is in the folder."""
+    """Return the names and contents of a project; UsageError if the folder has one of them."""
     contents = dict(example_files() if example else blank_files())
     check_absent(folder, contents)
     return contents
 
 
 def blank_files() -> Iterator[tuple[str, bytes]]:
-    """Give the names and contents of a project without inputs."""
+    """Yield the names and contents of a project without inputs."""
     yield "parallelize.toml", TOML.encode()
     yield "env/job.sh", JOB.encode()
 
 
 def example_files() -> Iterator[tuple[str, bytes]]:
-    """Give the names and contents of the example that ships with the package."""
+    """Yield the names and contents of the example that ships with the package."""
     yield from _below(files("parallelize") / "example", "")
 
 
 def check_absent(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Raise UsageError if something would be written over, before anything is written."""
+    """Raise UsageError if something would be overwritten, before anything is written."""
     if there := [name for name in contents if os.path.lexists(folder / name)]:
         raise UsageError(
             f"{escape(str(folder))} has a project already", some(there),
@@ -99,7 +99,7 @@ def check_absent(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def write(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write new files; scripts can be executed, whatever became of their mode in a wheel."""
+    """Write new files; make scripts executable, because a wheel may have lost their mode."""
     for name, content in contents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

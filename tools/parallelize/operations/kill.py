@@ -1,9 +1,9 @@
-"""Ending the run's machines now, and only those, and saying what is left.
+"""Terminates the run's machines now, and no others, and says what is left.
 
 `clean` begins with the same:
 
     statement = terminate_run(context)
-    statement.clear                       nothing of the run costs anything any more
+    statement.clear                       nothing of the run costs money any more
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def check_owner(context: Context) -> None:
 
 
 def terminate_run(context: Context) -> Statement:
-    """End every machine of the run, then check what is left; may be repeated.
+    """Terminate every machine of the run, then check what is left; may be repeated.
 
     Takes up to `termination.PATIENCE_SECONDS`; raises what AWS says.
     """
@@ -41,7 +41,7 @@ def terminate_run(context: Context) -> Statement:
 
 
 def sentences(statement: Statement) -> list[str]:
-    """Return what was ended and what is left, in words."""
+    """Return what was terminated and what is left, in words."""
     lines = [f"run {statement.run}: {plural(len(statement.ended), 'worker')} ended"]
     lines += [
         f"left: {machine.id} {machine.type} in {machine.zone}, {machine.state}"
@@ -56,7 +56,7 @@ def sentences(statement: Statement) -> list[str]:
 
 
 def record(statement: Statement) -> dict[str, Any]:
-    """Return a statement as JSON has it."""
+    """Return a statement as a JSON object."""
     return {
         "schema": 1,
         "run": statement.run,
@@ -68,7 +68,7 @@ def record(statement: Statement) -> dict[str, Any]:
 
 
 def unclear(statement: Statement) -> ServiceError:
-    """Return the error for machines that are still there after all the waiting."""
+    """Return the error for machines that are still there after the wait."""
     return ServiceError(
         f"something of run {statement.run} is still there",
         "AWS was told to end it, and has not finished",
@@ -77,7 +77,7 @@ def unclear(statement: Statement) -> ServiceError:
 
 
 def planned(context: Context) -> Iterator[str]:
-    """Say what `kill` would end."""
+    """Say what `kill` would terminate."""
     compute = look(ComputeClients.make(context.session), context.names)
     for machine in compute.machines:
         yield f"would end {machine.id} {machine.type} {machine.market} {machine.zone}"

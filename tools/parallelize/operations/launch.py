@@ -1,7 +1,7 @@
-"""Starting workers, after working out what they are and what they cost.
+"""Starts workers, once it is clear what they are and what they cost.
 
 plan = make_plan(context)           # nothing is changed yet
-launched = launch(context, plan)    # tells what it does, and waits for its price
+launched = launch(context, plan)    # says what it does, and waits for its price
 outcome = start(plan, context)      # for other operations, which make their own plans
 """
 
@@ -47,16 +47,16 @@ from parallelize_core.manifest import count_sent
 
 @dataclass(frozen=True)
 class Launched:
-    """What was started, by which plan, and how many seconds it took until the price was right."""
+    """What was started, by which plan, and how many seconds the wait for the price took."""
 
     plan: LaunchPlan
     outcome: LaunchOutcome
     waited: float
     lanes: tuple[str, ...] = ()
-    """The groups that follow the queues of the run's lanes."""
+    """The groups that scale with the queues of the run's lanes."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         plan, outcome = self.plan, self.outcome
         return {
             "schema": 1,
@@ -70,7 +70,7 @@ class Launched:
 
 
 def check_count(count: int | None) -> None:
-    """Raise UsageError for a number that `launch` cannot start; None is that of the settings."""
+    """Raise UsageError for a number that `launch` cannot start; None stands for the settings'."""
     if count is not None and count < 1:
         raise UsageError("launch takes a number of workers, at least 1")
 
@@ -78,7 +78,7 @@ def check_count(count: int | None) -> None:
 def make_plan(context: Context, *, below: float | None = None, force: bool = False) -> LaunchPlan:
     """Return the plan for the workers of the settings; changes nothing.
 
-    With `below`, only what costs less than this many USD an hour is asked for.
+    With `below`, only asks for machines that cost less than this many USD an hour.
     """
     queues = find_queues(context)
     asked = make_request(context, queues, context.settings.workers.count, force=force)
@@ -87,7 +87,7 @@ def make_plan(context: Context, *, below: float | None = None, force: bool = Fal
 
 
 def launch(context: Context, plan: LaunchPlan) -> Launched:
-    """Start the machines of a plan, as soon as their price is right if the plan says so."""
+    """Start the machines of a plan; if the plan says so, wait until the price is right."""
     check_ours(context)
     began = time.monotonic()
     plan = await_price(context, plan)
@@ -103,15 +103,15 @@ def planned(context: Context, plan: LaunchPlan) -> list[str]:
 
 
 def lanes_beside(context: Context, plan: LaunchPlan) -> tuple[Lane, ...]:
-    """Return the lanes for which there is to be a group, too: beside one that follows the queue."""
+    """Return the lanes that get a group, too: all if the main lane's scales with its queue."""
     follows = context.lane is Lane.MAIN and plan.group and plan.request.autoscale
     return context.lanes if follows else ()
 
 
 def _follow(context: Context, lanes: Sequence[Lane]) -> Iterator[str]:
-    """Let a group of its own follow the queue of each lane, from zero; go through their names.
+    """Give each lane a group that scales with its queue, from zero; yield the groups' names.
 
-    What is refused is told: the workers for all jobs are on their way.
+    A refusal is only reported: the workers for all jobs are already starting.
     """
     for lane in lanes:
         beside = context.beside(lane)
@@ -124,7 +124,7 @@ def _follow(context: Context, lanes: Sequence[Lane]) -> Iterator[str]:
 
 
 def await_price(context: Context, plan: LaunchPlan) -> LaunchPlan:
-    """Return a plan that need not wait for a price, made when it can be carried out.
+    """Wait for the price, if the plan has to; return a plan that can be carried out at once.
 
     Raises what planning does: the run may be done, or paused, before the price is right.
     """
@@ -146,7 +146,7 @@ def await_price(context: Context, plan: LaunchPlan) -> LaunchPlan:
 
 
 def carry_out(plan: LaunchPlan, context: Context) -> LaunchOutcome:
-    """Start the machines; those that are missing are in the outcome, not an exception."""
+    """Start the machines; missing ones are in the outcome, and raise nothing."""
     _tell(plan, context)
     try:
         return start(plan, context)
@@ -163,7 +163,7 @@ def _tell(plan: LaunchPlan, context: Context) -> None:
 
 
 def start(plan: LaunchPlan, context: Context) -> LaunchOutcome:
-    """Do what a plan says; machines from a stock image must find the agent in the bucket."""
+    """Do what a plan says; first send the agent to the bucket if machines need it from there."""
     send(context, plan.request.bundles)
     return execute(plan, ComputeClients.make(context.session))
 
@@ -201,7 +201,7 @@ def make_request(
 
 
 def alarm_topic(context: Context) -> str:
-    """Return the name of the topic that alarms of the account go to, whether it exists or not."""
+    """Return the name of the topic for the account's alarms, whether it exists or not."""
     partition = context.session.get_partition_for_region(context.region)
     return topic_arn(partition, context.region, context.account, context.names)
 
@@ -232,7 +232,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
 def _history(
     context: Context, request: LaunchRequest, snapshot: Snapshot | None
 ) -> tuple[Interruptions, ...]:
-    """Return what became of the run's spot workers, if it matters where others start."""
+    """Return how the run's spot workers fared, if that affects where others start."""
     if not steers(request):
         return ()
     beats = snapshot.heartbeats if snapshot else read_heartbeats(context.store, context.layout)
@@ -240,7 +240,7 @@ def _history(
 
 
 def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:
-    """Ask EC2 how likely the spot market is to give the machines; the local cloud gives all."""
+    """Ask EC2 how likely the spot market can provide the machines; the local cloud always can."""
     if context.is_free:
         return facts
     count = dict(shares(request)).get("spot", 0)
@@ -249,7 +249,7 @@ def scored(context: Context, facts: Facts, request: LaunchRequest) -> Facts:
 
 
 def find_config(context: Context) -> AgentConfig:
-    """Return what the workers of the run are told; NothingToDoError before it has queues."""
+    """Return the configuration of the run's workers; NothingToDoError before it has queues."""
     return agent_config(context, find_queues(context))
 
 
@@ -266,12 +266,11 @@ def find_queues(context: Context) -> Queues:
 def read_work(
     context: Context, queues: Queues, enough: int, *, with_cost: bool
 ) -> tuple[Work, Snapshot | None]:
-    """Say what there is to do, with the snapshot of the run if one was taken (it is `with_cost`).
+    """Return what there is to do, and the run's snapshot if one was taken; `with_cost` takes one.
 
-    SQS counts late what was just sent. So if the queue seems to have fewer than `enough`, the
-    manifest and the results are read, which are the truth about a run; they are not read without
-    need.
-    Only its queue tells what is in a lane; workers of the steady one get the run's last jobs, too.
+    SQS counts recent messages late. So if the queue seems to have fewer than `enough`, the manifest
+    and the results are read, which are the truth about a run; otherwise they are not. Of a lane,
+    only its queue tells; workers of the steady lane get the run's last jobs, too.
     """
     waiting, is_main = queues.of(context.lane).counts().total, context.lane is Lane.MAIN
     if context.lane is Lane.STEADY:
@@ -285,13 +284,13 @@ def read_work(
 
 
 def _last_jobs(context: Context, queues: Queues) -> int:
-    """Return how many of the last jobs of the run are left in the main lane; 0 before its end."""
+    """Return how many of the run's last jobs are left in the main lane; 0 before its end."""
     left = queues.main.counts().total
     return left if left <= TAIL_SHARE * count_sent(context.store, context.layout) else 0
 
 
 def work_of(snapshot: Snapshot, waiting: int, in_lanes: int = 0) -> Work:
-    """Return what a snapshot says there is to do.
+    """Return what there is to do, by a snapshot.
 
     `waiting` messages are on the main queue, `in_lanes` on others.
     """

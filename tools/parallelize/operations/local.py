@@ -1,4 +1,4 @@
-"""The local cloud for a whole shell."""
+"""The local cloud for a whole shell session."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ IN_THE_WAY = (
 
 @dataclass(frozen=True)
 class LocalStatus:
-    """The local cloud, if it runs, its machines, and what it keeps on disk."""
+    """Whether the local cloud runs, its machines, and what it stores on disk."""
 
     cloud: LocalCloud | None
     machines: Sequence[InstanceView]
     kept: Kept | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as a JSON object."""
         return {
             "schema": SCHEMA,
             "running": self.cloud is not None,
@@ -45,7 +45,7 @@ class LocalStatus:
         }
 
     def lines(self) -> Iterator[str]:
-        """Say it in lines; of the machines that have ended only the last."""
+        """Say it in lines; of the terminated machines, only the last ones."""
         if self.cloud is None:
             yield "no local cloud is running"
         if self.kept and self.kept.objects:
@@ -61,12 +61,12 @@ class LocalStatus:
 
 
 def start(*, port: int, quota_bytes: int) -> LocalCloud:
-    """Start the local cloud, unless it runs."""
+    """Start the local cloud, unless it is running."""
     return local_cloud.start(port=port, daemon_options=("--quota-bytes", str(quota_bytes)))
 
 
 def stop() -> bool:
-    """Stop it, if it runs; say whether it did."""
+    """Stop it, if it is running; return whether it was."""
     cloud = local_cloud.attach()
     if cloud:
         local_cloud.stop(cloud)
@@ -74,14 +74,14 @@ def stop() -> bool:
 
 
 def look() -> LocalStatus:
-    """Return how the local cloud is doing."""
+    """Return the state of the local cloud."""
     cloud = local_cloud.attach()
     machines = cloud.instances() if cloud else []
     return LocalStatus(cloud, machines, kept_in(local_cloud.default_state_dir()))
 
 
 def kept_line(kept: Kept) -> str:
-    """Return what `local status` says of what is on disk."""
+    """Return the line of `local status` about what is on disk."""
     age = humanize.naturaldelta(kept.oldest_seconds)
     return (
         f"it keeps {plural(kept.objects, 'file')} ({show_size(kept.used_bytes)} of"
@@ -91,7 +91,7 @@ def kept_line(kept: Kept) -> str:
 
 
 def machine_lines(machine: InstanceView) -> list[str]:
-    """Return what `local status` says of one machine."""
+    """Return the lines of `local status` about one machine."""
     agent = f"  agent {machine.pid}" if machine.pid else ""
     return [
         f"  {machine.id}  {machine.state:<10}  {machine.type}{agent}",
@@ -100,13 +100,13 @@ def machine_lines(machine: InstanceView) -> list[str]:
 
 
 def exports(cloud: LocalCloud) -> list[str]:
-    """Return the lines that lead a POSIX shell to the local cloud."""
+    """Return the lines that point a POSIX shell to the local cloud."""
     unset = f"unset {' '.join((*IN_THE_WAY, *OUR_AWS_VARIABLES))}"
     return [unset, *(f"export {name}={shlex.quote(v)}" for name, v in cloud.environ.items())]
 
 
 def running_cloud() -> LocalCloud:
-    """Return the local cloud; UsageError if there is none."""
+    """Return the local cloud; UsageError if none is running."""
     cloud = local_cloud.attach()
     if cloud is None:
         raise UsageError("no local cloud is running", fix="parallelize local start")

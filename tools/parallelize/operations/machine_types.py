@@ -1,4 +1,4 @@
-"""Which machine types the settings mean: those that they name, or all that have what they ask."""
+"""The machine types that the settings mean: named ones, or all that meet requirements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parallelize.units import Span, parse_counts, parse_sizes
 
 
 def requirements(context: Context) -> Requirements | None:
-    """Return what machines must have by the settings, None if those name types only."""
+    """Return the settings' requirements for machines, None if they only name types."""
     workers = context.settings.workers
     asked = (workers.vcpus, workers.memory, workers.accelerators)
     # The local cloud has only one kind of machine, under any name.
@@ -27,7 +27,7 @@ def requirements(context: Context) -> Requirements | None:
 
 
 def _accelerators(context: Context) -> Span:
-    """Return how many a machine has: as is said, or as many as a job needs."""
+    """Return how many a machine has: the number in the settings, or as many as a job needs."""
     said, gpus = context.settings.workers.accelerators, context.settings.run.gpus_per_job
     if said:
         return parse_counts(said)
@@ -35,7 +35,7 @@ def _accelerators(context: Context) -> Span:
 
 
 def machine_types(context: Context) -> tuple[str, ...]:
-    """Return the names of the types that workers may be of."""
+    """Return the names of the machine types that workers may have."""
     wanted = requirements(context)
     if wanted is None:
         return context.settings.workers.types

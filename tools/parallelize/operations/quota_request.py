@@ -1,4 +1,4 @@
-"""Asking AWS for more vCPUs."""
+"""Asks AWS for more vCPUs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuotaRequest:
-    """A quota, what it is now (None if that cannot be read), and what it should be, in vCPUs."""
+    """A quota, its current value (None if that cannot be read), and the wanted one, in vCPUs."""
 
     code: str
     market: str
@@ -28,25 +28,25 @@ class QuotaRequest:
 
     @property
     def words(self) -> str:
-        """What is asked for, in words."""
+        """The request in words."""
         now = "not known" if self.now is None else str(self.now)
         return f"for {self.wanted} {self.market} vCPUs ({self.code}, now {now})"
 
 
 def plan_request(context: Context, vcpus: int) -> QuotaRequest:
-    """Return what to ask AWS for; raises NothingToDoError if the quota is as high already."""
+    """Return what to ask AWS for; raises NothingToDoError if the quota is already high enough."""
     quotas_of_aws = FactClients.make(context.session).quotas
     kind = machine_types(context)[0]
     return plan_quota(quotas_of_aws, context.settings.workers.market, kind, vcpus)
 
 
 def send(context: Context, plan: QuotaRequest) -> str:
-    """Ask AWS for a higher quota, and return how the request stands."""
+    """Ask AWS for a higher quota, and return the status of the request."""
     return send_quota_request(FactClients.make(context.session).quotas, plan)
 
 
 def plan_quota(client: ServiceQuotasClient, market: Market, kind: str, wanted: int) -> QuotaRequest:
-    """Return what to ask for; raises UsageError if a machine's quota has no known code."""
+    """Return what to ask for; raises UsageError if the code of the machine's quota is unknown."""
     code = quotas.quota_code(market, kind)
     if code is None:
         raise UsageError(
@@ -61,7 +61,7 @@ def plan_quota(client: ServiceQuotasClient, market: Market, kind: str, wanted: i
 
 @translated("Service Quotas")
 def send_quota_request(client: ServiceQuotasClient, plan: QuotaRequest) -> str:
-    """Ask AWS, and return how the request stands; one that is open already is not repeated.
+    """Ask AWS, and return the status of the request; an open one is not repeated.
 
     https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_RequestServiceQuotaIncrease.html
     """

@@ -1,6 +1,6 @@
-"""Bringing the number of the run's workers to N, up or down.
+"""Brings the number of the run's workers to N, up or down.
 
-Machines that hang do no work, so they are not counted: they are ended, and replaced by the others.
+Machines that hang do no work, so they are not counted: they are terminated, and replaced.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from parallelize_core.heartbeat import Heartbeat, WorkerState
 
 @dataclass(frozen=True)
 class ScalePlan:
-    """What brings a run to `wanted` workers: N more, or these fewer; those that hang go."""
+    """How to reach `wanted` workers: start `more`, or end those `leaving`; end those that hang."""
 
     wanted: int
     more: int = 0
     on_demand: int = 0
-    """How many workers there are on-demand already."""
+    """How many of the workers are on-demand already."""
     leaving: tuple[Machine, ...] = ()
     hung: tuple[Machine, ...] = ()
     loose: int = 0
-    """How many of the workers that are to be there are, or stay, outside the run's group."""
+    """How many of the workers that will be there are outside the run's group."""
 
     @property
     def grouped(self) -> int:
-        """How many workers are left for the group to have."""
+        """How many of the workers the group should have."""
         return self.wanted - self.loose
 
     @property
     def ended(self) -> tuple[Machine, ...]:
-        """The machines that are ended."""
+        """The machines to terminate."""
         return (*self.hung, *self.leaving)
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A run's machines as they are, what is to become of them, and the launch of more."""
+    """A run's machines as they are, what happens to them, and the launch of more."""
 
     compute: Compute
     plan: ScalePlan
     launch: LaunchPlan | None = None
-    """None if there are to be no more; a group starts them by itself."""
+    """None if no more are needed; a group starts them by itself."""
 
     @property
     def group(self) -> str:
@@ -65,7 +65,7 @@ class Scaling:
 
 
 def make_plan(context: Context, count: int, *, force: bool = False) -> Scaling:
-    """Look at the run's machines, and return how there can be `count`; changes nothing."""
+    """Look at the run's machines, and plan how to have `count` of them; changes nothing."""
     check_ours(context)
     compute = _look(context, ComputeClients.make(context.session))
     found = Reader(context.store, context.layout).snapshot()
@@ -75,7 +75,7 @@ def make_plan(context: Context, count: int, *, force: bool = False) -> Scaling:
 
 
 def _look(context: Context, clients: ComputeClients) -> Compute:
-    """Return the machines of the lane that is meant."""
+    """Return the machines of the context's lane."""
     found = look(clients, context.names)
     return replace(found, machines=tuple(instances.of_lane(found.machines, context.names)))
 
@@ -96,7 +96,7 @@ def _why(machine: Machine, plan: ScalePlan) -> str:
 
 
 def scale(context: Context, scaling: Scaling) -> LaunchOutcome | None:
-    """Start or end workers as was planned; return what came of a launch, if there was one."""
+    """Start or end workers as planned; return the outcome of a launch, if there was one."""
     clients, plan = ComputeClients.make(context.session), scaling.plan
     _end(context, clients, plan)
     if scaling.launch is None:
@@ -112,7 +112,7 @@ def scale(context: Context, scaling: Scaling) -> LaunchOutcome | None:
 def plan_scale(
     machines: Sequence[Machine], heartbeats: Sequence[Heartbeat], wanted: int, now: float
 ) -> ScalePlan:
-    """Return how to get from the machines there are at `now` to `wanted` that can work."""
+    """Plan how to get from the machines at `now` to `wanted` that can work."""
     dead = hung(machines, heartbeats, now)
     there = [one for one in machines if one.state in instances.BILLED and one not in dead]
     if wanted >= len(there):
@@ -128,9 +128,9 @@ def _loose(machines: Iterable[Machine]) -> int:
 
 
 def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) -> list[Machine]:
-    """Return machines in the order in which they are missed least.
+    """Return machines in the order in which to end them.
 
-    Those without work first, then those with the fewest files in work, the youngest of equals.
+    Idle ones first, then those with the fewest files in progress, the youngest of equals.
     """
     known = {beat.worker: beat for beat in heartbeats}
 
@@ -144,7 +144,7 @@ def leaving_order(machines: Sequence[Machine], heartbeats: Iterable[Heartbeat]) 
 
 
 def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPlan:
-    """Return the plan for more workers; raises what `launch` would, for a group's, too."""
+    """Return the plan for more workers; raises what `launch` would, even if a group starts them."""
     queues = find_queues(context)
     request = make_request(context, queues, plan.more, force=force)
     # These are added to the existing ones now, whatever the queue's length.
@@ -162,7 +162,7 @@ def _end(context: Context, clients: ComputeClients, plan: ScalePlan) -> None:
 
 
 def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None:
-    """Wait until the machines that were ended are gone; ServiceError if they stay."""
+    """Wait until the terminated machines are gone; ServiceError if they stay."""
     plan = scaling.plan
     if scaling.group:
         # The new size limits how many its alarms or a lost worker may bring back.
@@ -176,7 +176,7 @@ def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None
 
 
 def check_gone(plan: ScalePlan, left: Compute) -> None:
-    """Raise ServiceError if machines that were ended are still billed after all the waiting."""
+    """Raise ServiceError if terminated machines are still billed after the wait."""
     ended = {machine.id for machine in plan.ended}
     still = [one for one in left.machines if one.id in ended and one.state in instances.BILLED]
     if still:

@@ -1,4 +1,4 @@
-"""The account's side of things, once: bucket, roles, policies, alarms.
+"""Sets up the account, once: bucket, roles, policies, alarms.
 
 It is one CloudFormation stack. An administrator deploys it; the people who submit and launch then
 need only the two managed policies that it makes. See docs/aws-setup.md.
@@ -37,14 +37,14 @@ Sure = Callable[[str], None]
 """Asks a question, and raises UsageError unless the answer is yes."""
 
 POLICIES = ("SubmitterPolicy", "LauncherPolicy")
-"""The stack's policies for people, as its template calls them."""
+"""The stack's policies for people, as its template names them."""
 
 KEY = "VolumeKeyArn"
-"""The parameter with the account's own key of volumes."""
+"""The parameter for the account's own key of volumes."""
 
 
 def find_stack(context: Context) -> Stack:
-    """Return the stack of the settings, which need not exist."""
+    """Return the stack that the settings name, which need not exist."""
     return Stack(context.client("cloudformation"), context.names.stack)
 
 
@@ -76,7 +76,7 @@ def planned(context: Context, there: Stack, given: Mapping[str, str]) -> Iterato
 
 
 def deploy(context: Context, there: Stack, given: Mapping[str, str], sure: Sure) -> bool:
-    """Make or change the stack; say whether it was changed."""
+    """Create or change the stack; return whether it was changed."""
     _make_way(context, there, sure)
     parameters = _parameters(context, there, given)
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
@@ -100,7 +100,7 @@ def _parameters(context: Context, there: Stack, given: Mapping[str, str]) -> dic
 
 
 def _make_way(context: Context, there: Stack, sure: Sure) -> None:
-    """Take a stack away that only stands in the way.
+    """Delete a stack that only stands in the way.
 
     Raises ServiceError for one that has to be waited for or looked at.
     """
@@ -113,7 +113,7 @@ def _make_way(context: Context, there: Stack, sure: Sure) -> None:
 
 
 def _has_failed(context: Context, there: Stack, status: str | None) -> bool:
-    """Whether a stack can only be made again; tells why. ServiceError if nothing can be done."""
+    """Whether the stack has to be created again; says why. ServiceError if nothing can be done."""
     check_free(there.name, status)
     if standing(status) is not Standing.FAILED:
         return False
@@ -124,7 +124,7 @@ def _has_failed(context: Context, there: Stack, status: str | None) -> bool:
 
 
 def check_free(name: str, status: str | None) -> None:
-    """Raise ServiceError unless something can be done with a stack of this status."""
+    """Raise ServiceError if nothing can be done with a stack of this status."""
     if standing(status) is Standing.BUSY:
         raise ServiceError(
             f"the stack is being changed ({status})",
@@ -144,7 +144,7 @@ def _teller(context: Context, there: Stack) -> Callable[[str], None]:
 
 
 def stack_parameters(context: Context, there: Stack) -> dict[str, str]:
-    """Return the parameters that the settings and the account determine."""
+    """Return the parameters that follow from the settings and the account."""
     told = there.parameters()
     mine = told.get("CreateBucket") == "true" and told.get("BucketName") == context.bucket
     made_before = not mine and exists(context.clients.s3, context.bucket)
@@ -187,7 +187,7 @@ def with_listable(given: dict[str, str], told: Mapping[str, str]) -> dict[str, s
 
 
 def tell_sandbox(context: Context, phone: str) -> None:
-    """Say if SMS reaches nobody yet: a new account's goes to numbers that it has verified only.
+    """Say if SMS cannot be delivered yet: a new account's reach only numbers that it has verified.
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-sms-sandbox.html
     """
@@ -209,7 +209,7 @@ def tell_sandbox(context: Context, phone: str) -> None:
 
 
 def find_outputs(there: Stack) -> dict[str, str]:
-    """Return what the stack has made; NothingToDoError if there is none."""
+    """Return what the stack made; NothingToDoError if there is none."""
     found = there.outputs()
     if found is None:
         status = there.status()
@@ -222,7 +222,7 @@ def find_outputs(there: Stack) -> dict[str, str]:
 
 
 def check_deletable(context: Context, there: Stack, *, force: bool) -> None:
-    """Raise if there is no stack, in whatever state, or it is in use; see `check_unused`."""
+    """Raise if there is no stack, in any state, or if it is in use; see `check_unused`."""
     if there.status() is None:
         raise NothingToDoError(f"there is no stack {there.name} in this region")
     check_unused(context, force=force)
@@ -230,7 +230,7 @@ def check_deletable(context: Context, there: Stack, *, force: bool) -> None:
 
 
 def _check_policies_free(context: Context, there: Stack) -> None:
-    """Raise UsageError if somebody holds a policy of the stack; who may not look is not stopped."""
+    """Raise UsageError if somebody holds a policy of the stack; a user who may not look goes on."""
     made = there.resources()
     policies = [made[name] for name in POLICIES if name in made]
     try:
@@ -264,12 +264,12 @@ def find_volume_key(context: Context) -> str | None:
 
 
 def grant_name(context: Context) -> str:
-    """Return what the stack's grant on the key is called."""
+    """Return the name of the stack's grant on the key."""
     return f"{context.names.stack}-autoscaling"
 
 
 def ensure_grant(context: Context, key: str) -> None:
-    """Let Auto Scaling use the key, if it may not yet; a refusal says how to do it otherwise."""
+    """Let Auto Scaling use the key, unless it may already; if refused, say how else to do it."""
     kms, role = context.client("kms"), volume_key.scaling_role(key, context.account)
     try:
         if volume_key.grants(kms, key, role):
@@ -301,7 +301,7 @@ def _not_granted(key: str, error: ParallelizeError) -> str:
 
 
 def take_grant_back(context: Context, key: str) -> None:
-    """Take the stack's grant back; what cannot be is said."""
+    """Revoke the stack's grant; say what cannot be revoked."""
     try:
         volume_key.revoke(context.client("kms"), key, grant_name(context))
     except ParallelizeError as error:
@@ -311,7 +311,7 @@ def take_grant_back(context: Context, key: str) -> None:
 def check_policies_free(iam: IAMClient, policies: Collection[str]) -> None:
     """Raise UsageError if a user, group or role holds one of the policies, given by ARN.
 
-    IAM deletes none that is attached to somebody.
+    IAM does not delete a policy that is attached to somebody.
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicy.html
     """
     found = [(policy, kind, name) for policy in policies for kind, name in holders(iam, policy)]
@@ -329,7 +329,7 @@ def check_policies_free(iam: IAMClient, policies: Collection[str]) -> None:
 
 
 def holders(iam: IAMClient, policy: str) -> list[tuple[str, str]]:
-    """Return who holds a policy: user, group or role, and the name; nobody if it is not there."""
+    """Return who holds a policy: user, group or role, and the name; nobody if it does not exist."""
     try:
         with translated("IAM"):
             return list(_holders(iam, policy))

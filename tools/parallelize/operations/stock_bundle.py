@@ -1,6 +1,6 @@
-"""The bundle for machines from a vendor's plain image: `prep` sends it, a launch if need be.
+"""The bundle for machines from a vendor's plain image: sent by `prep`, or by a launch if need be.
 
-What it takes to make one is imported for those who start from such an image.
+The modules that make it are imported only by users of such an image.
 """
 
 # ruff: noqa: PLC0415 - see above
@@ -21,7 +21,7 @@ from parallelize.units import show_size
 
 
 def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
-    """Make the bundles that machines of these types need; none if their image has an agent inside.
+    """Make the bundles that machines of these types need; none if their image contains an agent.
 
     Each architecture has its own. Looks whether they have been sent. Raises UsageError for a stock
     image that does not exist, and if pip cannot fetch the libraries.
@@ -65,6 +65,6 @@ def send(context: Context, bundles: Sequence[Bundle]) -> None:
 
 
 def object_url(context: Context, key: str) -> str:
-    """Return the address of an object without any signature, which the machine itself adds."""
+    """Return the unsigned address of an object; the machine itself signs its request."""
     endpoint = context.clients.s3.meta.endpoint_url
     return f"{endpoint}/{context.bucket}/{quote(key)}"

@@ -1,4 +1,4 @@
-"""Draining a run: workers finish what they do, take nothing new, and leave."""
+"""Drains a run: workers finish what they do, take nothing new, and leave."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_SECONDS = 5.0
 
 
 def find(context: Context) -> Compute:
-    """Return the machines and the group of a run that is ours, and has begun."""
+    """Return the machines and the group of a run that is ours and has started."""
     load_run(context.store, context)
     check_ours(context)
     return look(ComputeClients.make(context.session), context.names)
@@ -35,7 +35,7 @@ def planned(context: Context, compute: Compute) -> Iterator[str]:
 
 
 def drain(context: Context, compute: Compute) -> None:
-    """Ask all workers of the run to leave, and let nothing take their place."""
+    """Ask all workers of the run to leave, and keep others from replacing them."""
     # The group first: a worker that leaves at once must not be replaced.
     clients = ComputeClients.make(context.session)
     for group in compute.groups:
@@ -44,7 +44,7 @@ def drain(context: Context, compute: Compute) -> None:
 
 
 def await_all(context: Context, compute: Compute) -> list[str]:
-    """Wait until the run has no machine, and return what is left, in words."""
+    """Wait until the run has no machines, and return what is left, in words."""
     clients = ComputeClients.make(context.session)
     while (left := look(clients, context.names)).machines:
         context.tell(f"{plural(len(left.machines), 'worker')} still there")

@@ -1,6 +1,6 @@
-"""What still lives on the stack: machines, groups that may start some, and runs with messages.
+"""What still uses the stack: machines, groups that may start some, and runs with messages.
 
-check_unused(context, force=False)    raises UsageError unless the stack can go
+check_unused(context, force=False)    raises UsageError unless the stack can be deleted
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WITHOUT_ROLE = "without their role they could store nothing"
 
 
 def check_unused(context: Context, *, force: bool) -> None:
-    """Raise UsageError while the stack is in use; `force` passes over what only waits in queues."""
+    """Raise UsageError while the stack is in use; `force` ignores what only waits in queues."""
     every = context.names.of_all_runs
     machines = instances.find(context.client("ec2"), every)
     if machines:
@@ -55,7 +55,7 @@ def check_unused(context: Context, *, force: bool) -> None:
 
 @translated("SQS")
 def runs_with_messages(sqs: SQSClient, every: Names) -> dict[str, int]:
-    """Return how many messages the queues of each run hold, of runs that have any."""
+    """Return how many messages the queues of each run hold; only runs that have any."""
     found: dict[str, int] = {}
     for page in sqs.get_paginator("list_queues").paginate(QueueNamePrefix=every.queue):
         for url in page.get("QueueUrls", ()):
