@@ -6,10 +6,10 @@
     outcomes = parallelize.map("./simulate.py", items, name="simulation", env="env/")
     values = [outcome.value() for outcome in outcomes]
 
-Each item becomes an input file of JSON, which the command is called with as in any run; what it
-prints is its output. Files, rows and grids are jobs as they are on the command line. It is a run as
-that makes them: `parallelize status`, `failures`, `logs` and `report` work on it, and the same call
-goes on where an earlier one was interrupted.
+Each item becomes a JSON input file, which is passed to the command as in any run; what the command
+prints is its output. Files, rows and grids give the same jobs as on the command line. The run is an
+ordinary one: `parallelize status`, `failures`, `logs` and `report` work on it, and repeating the
+call continues an interrupted one.
 """
 
 from __future__ import annotations
@@ -38,20 +38,21 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
 ) -> Outcomes:
     """Run `command` once for each of `items`, and return their outcomes in the same order.
 
-    In place of items there may be `files` (what `run.inputs` takes, or a list of paths), `rows`
-    (dictionaries, as lines of a sheet) or a `grid` of values by name, alone or times files or rows.
+    Instead of items, pass `files` (what `run.inputs` takes, or a list of paths), `rows`
+    (dictionaries, as lines of a sheet) or a `grid` of values by name, alone or combined with files
+    or rows.
 
-    `name` is the run's. A job that an earlier call with this name has finished is not done
-    again, unless it has failed and `retry` is set; equal items are one job. `env` is the folder or
-    zip with what the command needs, `out` the folder for the outputs (NAME-out), `local` uses the
-    local cloud in place of AWS, `join` works on a run that another folder has made. `settings` are
-    others by their dotted names, such as {"run.timeout": "5m"}; what is not said is as in `config`
-    or the nearest parallelize.toml.
+    `name` is the run's. A job that an earlier call with this name has finished is not done again,
+    unless it failed and `retry` is set; equal items are one job. `env` is the folder or zip with
+    what the command needs, `out` the folder for the outputs (NAME-out). `local` uses the local
+    cloud instead of AWS, `join` works on a run that another folder has made. `settings` gives other
+    settings by their dotted names, such as {"run.timeout": "5m"}; the rest come from `config` or
+    the nearest parallelize.toml.
 
     Progress goes to stderr, or to a notebook's cell. Raises UsageError for what cannot be a job,
-    and the other classes of `parallelize_core.errors` when the run cannot be carried out; a job
-    that fails raises nothing here. Not for several threads at once: for as long as it works,
-    `local` changes the variables of this process.
+    and the other classes of `parallelize_core.errors` if the run cannot be carried out; a failed
+    job raises nothing here. Do not call it from several threads at once: while it runs, `local`
+    changes the environment variables of this process.
     """
     call = make_call(command, name, **options)
     if items is not None and not (items := list(items)):
@@ -73,10 +74,10 @@ def stream(  # noqa: PLR0913 - as `map`
     ordered: bool = False,
     **options: Unpack[Options],
 ) -> Stream:
-    """Do as `map` does, and give each outcome as soon as its job has ended; see `Stream`.
+    """Do as `map` does, but yield each outcome as soon as its job has ended; see `Stream`.
 
-    With `ordered` they come in the order of what was asked for: each as soon as all before it have
-    ended. `options` are those of `map`.
+    With `ordered`, outcomes come in the order of the request: each as soon as all before it have
+    come. `options` are those of `map`.
     """
     call = make_call(command, name, **options)
     return Stream(call, lambda: opened(items, files, rows, grid), ordered=ordered)

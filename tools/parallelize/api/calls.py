@@ -25,7 +25,7 @@ from parallelize_core.errors import NothingToDoError, ServiceError
 from parallelize_core.result import Result
 
 Tell = Callable[[int, Outcome], None]
-"""Hears of the task with this number."""
+"""Receives the outcome of the task with this number."""
 
 
 class Options(TypedDict, total=False):
@@ -42,7 +42,7 @@ class Options(TypedDict, total=False):
 
 
 def make_call(command: str, name: str, **options: Unpack[Options]) -> Call:
-    """Return the call of a run of this name; TypeError for an unknown option."""
+    """Return the call for a run of this name; TypeError for an unknown option."""
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"unexpected keyword argument: {', '.join(sorted(unknown))}")
     env, config, local = options.get("env"), options.get("config"), options.get("local", False)
@@ -64,7 +64,7 @@ def make_call(command: str, name: str, **options: Unpack[Options]) -> Call:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: of which run, by which settings, and where the outputs go."""
+    """One call: its run, its settings, and where the outputs go."""
 
     common: Common
     flags: Mapping[str, object]
@@ -72,15 +72,15 @@ class Call:
     retry: bool = False
 
     def carry(self, source: Source, tell: Tell) -> None:
-        """Do all that is asked for, and report each task once, at the end."""
+        """Carry out the whole call, and report each task once, at the end."""
         self._carry(source, tell, live=False)
 
     def follow(
         self, source: Source, tell: Tell, join: Callable[[Context], bool] = lambda _: False
     ) -> None:
-        """Do all that is asked for, and report each task once, as soon as its job has ended.
+        """Carry out the whole call, and report each task once, as soon as its job has ended.
 
-        `join` is called at each look, and may add to the source; it says whether it has.
+        `join` is called at each look, and may add to the source; it returns whether it did.
         """
         self._carry(source, tell, live=True, join=join)
 
@@ -108,7 +108,7 @@ class Call:
 
 @dataclass
 class Following:
-    """Takes snapshots of a run, and reports the tasks whose jobs have ended since the last."""
+    """Takes snapshots of a run, and reports the tasks whose jobs have ended since the last one."""
 
     context: Context
     source: Source
@@ -135,7 +135,7 @@ class Following:
         return snapshot
 
     def tell_rest(self, why: str) -> None:
-        """Tell of all others; `why` there is no result."""
+        """Report all other tasks; `why` is the reason for missing results."""
         self._tasks = self.source.tasks(self.context)
         rest = dict(self._open())
         found = self._results(rest)
@@ -171,7 +171,7 @@ def _retry(context: Context, keys: set[str]) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Raise what has a meaning for the person as one of our own classes."""
+    """Turn errors that mean something to the user into our own classes."""
     try:
         yield
     except Exception as error:
@@ -183,7 +183,7 @@ def explained() -> Iterator[None]:
 
 @contextmanager
 def variables_kept() -> Iterator[None]:
-    """Restore the variables of this process at the end: `local` changes them."""
+    """Restore the environment variables of this process at the end: `local` changes them."""
     before = dict(os.environ)
     try:
         yield

@@ -1,4 +1,4 @@
-"""An executor as those of concurrent.futures, whose workers are machines."""
+"""An executor like those of concurrent.futures, whose workers are machines."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Executor:
             for future in concurrent.futures.as_completed(futures):
                 print(future.result().value())
 
-    It has the options of `map`. A thread carries the run through; what is submitted meanwhile is
-    added to it within seconds. `concurrent.futures.as_completed` and `wait` work on its futures,
-    and asyncio.wrap_future makes them awaitable.
+    It has the options of `map`. A thread carries out the run; items submitted meanwhile are added
+    to it within seconds. `concurrent.futures.as_completed` and `wait` work on its futures, and
+    asyncio.wrap_future makes them awaitable.
     """
 
     def __init__(self, command: str, *, name: str, **options: Unpack[Options]) -> None:
@@ -45,9 +45,9 @@ class Executor:
         self._thread.start()
 
     def submit(self, item: Any) -> Future[Outcome]:
-        """Have the command run for an item, which is JSON, and return the future of its outcome.
+        """Run the command for an item, which must be JSON, and return the future of its outcome.
 
-        A future of a job that fails raises JobError. Raises RuntimeError after `shutdown`.
+        If the job fails, its future raises JobError. Raises RuntimeError after `shutdown`.
         """
         future: Future[Outcome] = Future()
         with self._changed:
@@ -58,7 +58,7 @@ class Executor:
         return future
 
     def map(self, items: Iterable[Any], timeout: float | None = None) -> Iterator[Outcome]:
-        """Submit items, and give their outcomes in this order; raises as their futures do.
+        """Submit items, and yield their outcomes in this order; raises what their futures raise.
 
         `timeout` is in seconds, for each of them.
         """
@@ -66,9 +66,9 @@ class Executor:
         return (future.result(timeout) for future in futures)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as concurrent.futures has it
-        """Take nothing more, and wait until all is done.
+        """Accept no more items, and wait until all are done.
 
-        `cancel_futures` drops what was not sent yet.
+        `cancel_futures` drops items that were not sent yet.
         """
         with self._changed:
             self._closed = True
@@ -102,13 +102,13 @@ class Executor:
                 self._fail(error)
 
     def _wait_for_items(self) -> bool:
-        """Wait until there is something to do; answer False once there will be nothing."""
+        """Wait until there is something to do; return False once nothing more will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return bool(self._waiting)
 
     def _take(self) -> bool:
-        """Write down what was submitted since; say whether there was anything."""
+        """Write the items submitted since the last call; return whether there were any."""
         with self._changed:
             waiting, self._waiting = self._waiting, []
         before = len(self._taken)
@@ -123,7 +123,7 @@ class Executor:
         return len(self._taken) > before
 
     def _join(self, context: Context) -> bool:
-        """Add what was submitted while the run goes on."""
+        """Add the items submitted while the run goes on."""
         if not self._take():
             return False
         prepare(context)

@@ -23,7 +23,7 @@ class JobError(ParallelizeError):
 class Outcome:
     """The outcome of one job: its outputs here, or why there are none.
 
-    `item` is what was asked for: an item, a row, or a file's name. `parameters` are the job's
+    `item` is what the caller passed: an item, a row, or a file's name. `parameters` are the job's
     variables by name: those of its row or grid, or the item itself if it is a dictionary.
     """
 
@@ -33,13 +33,14 @@ class Outcome:
     files: tuple[Path, ...]
     result: Result | None
     error: str | None
-    """Why it has not succeeded, with the last line that it printed; None if it has."""
+    """Why it did not succeed, with the last line that it printed; None if it did."""
     parameters: Mapping[str, Any]
 
     def value(self) -> Any:
         """Return the content of the job's one JSON output.
 
-        Raises JobError if the job has not succeeded, UsageError if there is not one such output.
+        Raises JobError if the job did not succeed, UsageError if it does not have exactly one JSON
+        output.
         """
         self.check()
         documents = [file for file in self.files if file.suffix == ".json"]
@@ -52,15 +53,15 @@ class Outcome:
         return json.loads(documents[0].read_bytes())
 
     def check(self) -> None:
-        """Raise JobError if the job has not succeeded."""
+        """Raise JobError if the job did not succeed."""
         if self.error is not None:
             raise JobError(f"{self.key}: {self.error}", fix=f"parallelize logs {self.key}")
 
     def record(self) -> dict[str, Any]:
         """Return a row of a table: the parameters, what the job made of them, and how it went.
 
-        What an output of JSON holds is in columns of its own if it is a dictionary, else in
-        `value`. A column of ours gives way to one that is called the same.
+        A JSON output gives a column for each key if it is a dictionary, and otherwise the column
+        `value`. It and the parameters replace our own columns of the same name.
         """
         usage = self.result.usage if self.result else None
         return {
@@ -80,18 +81,18 @@ class Outcome:
 
 
 class Outcomes(list[Outcome]):
-    """Outcomes in the order of what was asked for."""
+    """Outcomes in the order of the request."""
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary for each, as rows of a table."""
+        """Return a dictionary for each, as the rows of a table."""
         return [outcome.record() for outcome in self]
 
     def to_pandas(self) -> Any:
-        """Return them as a DataFrame, a row each; raise UsageError if there is no pandas here."""
+        """Return them as a DataFrame, one row each; raise UsageError without pandas."""
         return _imported("pandas").DataFrame.from_records(self.records())
 
     def to_arrow(self) -> Any:
-        """Return them as an Arrow table, a row each; raise UsageError if there is no pyarrow."""
+        """Return them as an Arrow table, one row each; raise UsageError without pyarrow."""
         return _imported("pyarrow").Table.from_pylist(_even(self.records()))
 
 
@@ -112,7 +113,7 @@ def _imported(name: str) -> Any:
 
 
 def outcome_of(task: Task, result: Result | None, folder: Path, why: str) -> Outcome:
-    """Return the outcome of a task whose outputs are in `folder`; `why` it may have no result."""
+    """Return a task's outcome, with its outputs in `folder`; `why` says why it has no result."""
     files: tuple[Path, ...] = ()
     error = None
     if result is None:

@@ -20,14 +20,14 @@ from parallelize.runs.jobs.wanted import read_asked
 from parallelize_core.errors import UsageError
 
 INPUT = "item.json"
-"""What each item's file is called; it lies in a folder of its own."""
+"""The name of each item's file, which is in a folder of its own."""
 
 _MARK = ".parallelize-"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One thing that was asked for, and the job that does it; equal items have one job."""
+    """One thing that was asked for, and the job that does it; equal items share a job."""
 
     item: Any
     key: str
@@ -38,15 +38,15 @@ class Source(Protocol):
     """What is asked for."""
 
     def tasks(self, context: Context) -> Sequence[Task]:
-        """Return it in order, once the settings say where it lies."""
+        """Return the tasks in order, once the settings tell where they are."""
 
     def settings(self) -> Mapping[str, object]:
-        """Return the settings that say so."""
+        """Return the settings that tell that."""
 
 
 @dataclass(frozen=True)
 class Items:
-    """Values, each of which becomes a file of JSON below `folder`."""
+    """Values, each of which becomes a JSON file below `folder`."""
 
     folder: Path
     items: list[Any] = field(default_factory=list)
@@ -68,13 +68,13 @@ class Items:
         return tuple(self._tasks)
 
     def settings(self) -> Mapping[str, object]:
-        """Return where the files are."""
+        """Return the setting that says where the files are."""
         return {"run.inputs": str(self.folder)}
 
 
 @dataclass(frozen=True)
 class Written:
-    """Jobs that the settings say: files, a sheet's rows, a grid."""
+    """Jobs that the settings define: files, a sheet's rows, a grid."""
 
     said: Mapping[str, object]
     rows: Sequence[Mapping[str, Any]] = ()
@@ -89,7 +89,7 @@ class Written:
         ]
 
     def settings(self) -> Mapping[str, object]:
-        """Return what was said."""
+        """Return these settings."""
         return self.said
 
 
@@ -125,9 +125,9 @@ def opened(
     rows: Iterable[Mapping[str, Any]] | None,
     grid: Mapping[str, object] | None,
 ) -> Iterator[Source]:
-    """Give what is asked for; what has to be written down for it is gone afterwards.
+    """Yield what is asked for; files that are written for it are deleted at the end.
 
-    Raises UsageError for nothing, and for more than goes together.
+    Raises UsageError if nothing is asked for, or things that do not go together.
     """
     said = [
         name
@@ -176,7 +176,7 @@ def _from_files(files: Files, settings: Mapping[str, object]) -> Iterator[Source
 
 @contextmanager
 def _beside(suffix: str, text: str) -> Iterator[str]:
-    """Write a list into the current folder, from which the names in it are meant."""
+    """Write a list into the current folder, to which the names in it are relative."""
     with NamedTemporaryFile(
         "w", dir=Path.cwd(), prefix=_MARK, suffix=suffix, encoding="utf-8"
     ) as file:

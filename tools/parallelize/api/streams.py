@@ -13,14 +13,14 @@ from parallelize.api.outcome import Outcome
 from parallelize.api.sources import Source
 
 Told = tuple[int, Outcome] | BaseException | None
-"""An outcome with its number; what the call has raised; or that it is over."""
+"""An outcome with its number; the error that ended the call; or None at its end."""
 
 
 class Stream:
-    """The outcomes of one call, to be gone through once, by `for` or by `async for`.
+    """The outcomes of one call, to iterate over once, with `for` or `async for`.
 
-    The run is carried through by a thread, which begins with the first step. If the loop is left
-    early, the run goes on for as long as this process lives; the same call goes on with it later.
+    A thread carries out the run, from the first iteration on. If the loop is left early, the run
+    goes on as long as this process lives; the same call continues it later.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Stream:
         self._told: SimpleQueue[Told] = SimpleQueue()
 
     def __iter__(self) -> Iterator[Outcome]:
-        """Carry the run through, and give each outcome; raises what `map` raises."""
+        """Carry out the run, and yield each outcome; raises what `map` raises."""
         self._start()
         order = InOrder() if self._ordered else None
         while (told := self._told.get()) is not None:
             yield from _ready(told, order)
 
     async def __aiter__(self) -> AsyncIterator[Outcome]:
-        """Do the same, and let others go on between two outcomes."""
+        """Do the same without blocking the event loop between two outcomes."""
         self._start()
         order = InOrder() if self._ordered else None
         while (told := await asyncio.to_thread(self._told.get)) is not None:
@@ -71,7 +71,7 @@ class InOrder:
         self._next = 0
 
     def __call__(self, number: int, outcome: Outcome) -> Iterator[Outcome]:
-        """Take one, and give those whose turn it is."""
+        """Take one, and yield those whose turn it is."""
         self._held[number] = outcome
         while self._next in self._held:
             yield self._held.pop(self._next)
