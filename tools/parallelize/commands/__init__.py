@@ -1,1 +1,1 @@
-"""The commands, a module each: parameters, one call, printing; to import them is quick."""
+"""The commands, one module each: parameters, one call, printing; importing them is quick."""

@@ -1,4 +1,4 @@
-"""`parallelize clean`: take away what a run has made."""
+"""`parallelize clean`: delete what a run has made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`parallelize dashboard`: the run in a browser, on this machine, as it goes on."""
+"""`parallelize dashboard`: the live view of a run in a browser, on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def dashboard(
 ) -> None:
     """Show the run in a browser, on this machine only, until ctrl-C; print the address.
 
-    It only reads. The address has a token, without which nobody can open it.
+    It only reads. Only the address, which contains a token, opens the pages.
     """
     from parallelize.context import open_context
     from parallelize.operations import dashboard as operation

@@ -1,4 +1,4 @@
-"""`parallelize doctor`: look for what would stand in the way of a run on AWS, and what to do."""
+"""`parallelize doctor`: look for what would prevent a run on AWS, and say what to do."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def doctor(
 ) -> int:
     """Check credentials, region, clock, stack, image, quota, network, permissions, leftovers.
 
-    With --local: whether the local cloud runs, its image, what is left in it, and
-    this machine's GPUs and means for containers, if the run wants them.
-    With --live: make things on the account under a random name, use them, delete
-    them, and say what is left.
+    With --local: check whether the local cloud runs, its image, what is left in
+    it, and whether this machine has the GPUs and container tools the run needs.
+    With --live: create resources in the account under a random name, use them,
+    delete them, and say what is left.
     """
     from parallelize.context import open_context
     from parallelize.operations import doctor as operation

@@ -1,4 +1,4 @@
-"""`parallelize estimate --sample N`: run N random files, and tell what the rest takes."""
+"""`parallelize estimate --sample N`: run N random files, and forecast the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`parallelize image …`: make the machine image of the workers, list and tidy those there are."""
+"""`parallelize image …`: build, list and prune the machine images of the workers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def build(
 
 @app.command(name="list", help_epilogue=epilogue("image list"))
 def list_(*, json: Json = False, common: Common = NOTHING) -> None:
-    """List this account's images that have an agent inside, the newest first."""
+    """List this account's images that contain an agent, newest first."""
     from parallelize.context import open_context
     from parallelize.image import catalog
 

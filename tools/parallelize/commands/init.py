@@ -1,4 +1,4 @@
-"""`parallelize init`: a folder to begin with."""
+"""`parallelize init`: make a new project folder."""
 
 from __future__ import annotations
 

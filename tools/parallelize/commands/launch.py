@@ -43,9 +43,9 @@ def launch(
 ) -> None:
     """Start COUNT workers for the run.
 
-    Refuses an empty queue, more workers than files, and what is above quota or
-    cost limit. With --when-below it waits until the price is right; ctrl-C ends
-    the wait.
+    Refuses an empty queue, more workers than files, and anything above the quota
+    or the cost limit. With --when-below it waits until the price is right; ctrl-C
+    ends the wait.
     """
     from parallelize.context import open_context
     from parallelize.fleet.show import describe_outcome, plan_as_json

@@ -1,4 +1,4 @@
-"""`parallelize local …`: the local cloud for a whole shell, and accidents on demand."""
+"""`parallelize local …`: the local cloud for a whole shell session, and accidents on demand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def start(
     quota: Annotated[float, Parameter(help="How many GB its files may use.")] = DEFAULT_QUOTA_BYTES
     / GB,
 ) -> None:
-    """Start it; print the lines that point a shell to it: eval "$(parallelize local start)"."""
+    """Start the local cloud; print the lines that point a shell to it.
+
+    Use it as: eval "$(parallelize local start)"
+    """
     from parallelize.operations import local
 
     for line in local.exports(local.start(port=port, quota_bytes=int(quota * GB))):
@@ -45,7 +48,7 @@ def start(
 
 @app.command(help_epilogue=epilogue("local stop"))
 def stop() -> None:
-    """Stop it. Its machines end; its files and queues are kept for the next start."""
+    """Stop the local cloud. Its machines end; its files and queues stay for the next start."""
     from parallelize.operations import local
 
     if local.stop():
@@ -56,7 +59,7 @@ def stop() -> None:
 
 @app.command(help_epilogue=epilogue("local status"))
 def status(*, json: Json = False) -> None:
-    """Show whether it runs, and its machines."""
+    """Show whether the local cloud runs, and its machines."""
     from parallelize.operations import local
 
     found = local.look()

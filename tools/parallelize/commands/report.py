@@ -1,4 +1,4 @@
-"""`parallelize report`: the whole run on one page, to keep and to pass on."""
+"""`parallelize report`: the whole run on one page, to keep and to share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def report(
 ) -> None:
     """Write one HTML page on the run: files, workers, times, failures, cost, provenance.
 
-    It can be read without a network, and written before the run has finished.
+    The page needs no network, and can be written before the run has finished.
     """
     from parallelize.context import open_context
     from parallelize.operations import report as operation

@@ -1,4 +1,4 @@
-"""`parallelize repro FILE`: a job of the run again, here, with its own input and environment."""
+"""`parallelize repro FILE`: process a job again, here, with the run's own input and environment."""
 
 from __future__ import annotations
 

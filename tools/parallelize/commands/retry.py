@@ -32,8 +32,8 @@ def retry(
 ) -> None:
     """Send failed jobs again: all of them, or those of the named files.
 
-    A named file that has succeeded is taken if it has no output, or if one is
-    gone or spoilt. If the environment or the command has changed here, the new
+    A named file that has succeeded is sent, too, if it has no output, or if one
+    is gone or spoilt. If the environment or the command has changed here, the new
     one is used.
     """
     from parallelize.context import open_context

@@ -1,4 +1,4 @@
-"""`parallelize runs`: which runs lie in the bucket."""
+"""`parallelize runs`: which runs are in the bucket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parallelize.options import NOTHING, Common, Json
 
 
 def runs(*, json: Json = False, common: Common = NOTHING) -> None:
-    """List the runs of the bucket, the newest first, and how many workers are active.
+    """List the runs in the bucket, newest first, and how many workers are active.
 
     Done and failed are what the workers report; `status` counts the results
     themselves.

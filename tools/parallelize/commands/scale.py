@@ -22,8 +22,8 @@ def scale(
 ) -> None:
     """Start or end workers until the run has COUNT of them.
 
-    Idle workers leave first. A worker that leaves hands its unfinished files
-    back, uncharged.
+    Idle workers leave first. A worker that leaves returns its unfinished files to
+    the queue; this does not count as an attempt.
     """
     from parallelize.context import open_context
     from parallelize.fleet.show import describe_outcome

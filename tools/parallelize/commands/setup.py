@@ -1,4 +1,4 @@
-"""`parallelize setup`: the account's side of things, once: bucket, roles, policies, alarms."""
+"""`parallelize setup`: set up the account, once: bucket, roles, policies, alarms."""
 
 from __future__ import annotations
 

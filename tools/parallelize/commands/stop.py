@@ -18,7 +18,7 @@ def stop(
 ) -> None:
     """Let the run's workers finish what they have begun, and leave; the queue stays as it is.
 
-    `parallelize enqueue` lets the run go on.
+    `parallelize enqueue` resumes the run.
     """
     from parallelize.context import open_context
     from parallelize.operations import stop as operation
