@@ -1,7 +1,7 @@
-"""The bucket "auto": what it is called, and how it is made without `setup`.
+"""The bucket "auto": its name, and how to create it without `setup`.
 
-The name ends in `-an` and is asked for in the account's own namespace, where nobody else can
-take it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html
+The name ends in `-an` and is requested in the account's own namespace, where nobody else can take
+it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 NOT_REGIONAL = {"me-central-1", "me-south-1"}
-"""The regions without account-regional namespaces, by the page above.
+"""The regions without account-regional namespaces, according to that page.
 
-There a name is anybody's: `aws:ResourceAccount` and the expected owner keep out of theirs.
+There anybody can have the name: `aws:ResourceAccount` and the expected owner protect against using
+another account's bucket.
 """
 
 
@@ -34,12 +35,12 @@ def auto_name(names: Names, account: str, region: str) -> str:
 
 
 def exists(s3: S3Client, name: str) -> bool:
-    """Whether there is a bucket of this name that we may use."""
+    """Whether a bucket of this name exists that we may use."""
     return region_of(s3, name) is not None
 
 
 def region_of(s3: S3Client, name: str) -> str | None:
-    """Return the region of a bucket, None if there is no such, "" if the service does not say."""
+    """Return the region of a bucket, None if it does not exist, "" if the service does not say."""
     try:
         with translated("S3", f"s3://{name}"):
             return s3.head_bucket(Bucket=name).get("BucketRegion") or ""
@@ -48,7 +49,7 @@ def region_of(s3: S3Client, name: str) -> str | None:
 
 
 def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> None:
-    """Make a private, encrypted bucket that only its owner's policies govern."""
+    """Create a private, encrypted bucket that only its owner's policies govern."""
     request: dict[str, Any] = {"Bucket": name, "ObjectOwnership": "BucketOwnerEnforced"}
     if name.endswith("-an"):
         request["BucketNamespace"] = "account-regional"

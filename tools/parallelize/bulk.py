@@ -1,4 +1,4 @@
-"""Many small objects, and long listings: over the loop where there is one, else by threads."""
+"""Many small objects, and long listings: over the event loop if there is one, else by threads."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from parallelize_core.errors import (
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
 
 AT_ONCE = 64
-"""Objects that are read together: they may have logs of 64 KB."""
+"""Objects that are read at the same time: they may have logs of 64 KB."""
 
 STRETCHES = 16
-"""Of a listing, at the same time."""
+"""Parts of a listing that are read at the same time."""
 
 
 class WireStore:
-    """A bucket whose listings, and whose many small objects, are read over the loop."""
+    """A bucket whose listings and small objects are read over the event loop."""
 
     def __init__(self, rare: Store, wire: Wire) -> None:
         self.bucket = rare.bucket
@@ -43,7 +43,7 @@ class WireStore:
         return self.list_each(prefix, ())
 
     def list_each(self, prefix: str, splits: Iterable[str]) -> Iterator[ObjectInfo]:
-        """List the keys that start with `prefix`; the stretches between `splits` side by side."""
+        """List the keys that start with `prefix`, the stretches between `splits` concurrently."""
         bounds = ["", *sorted(split for split in splits if split.startswith(prefix)), ""]
         waiting = deque(itertools.pairwise(bounds))
         open_: list[AsyncIterator[Sequence[ObjectInfo]]] = []
@@ -69,7 +69,7 @@ class WireStore:
     def try_each(
         self, keys: Sequence[str], seconds: float
     ) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
-        """Read objects as `get_each` does; give the error of one that does not come in time."""
+        """Read objects as `get_each` does; return the error of one that does not arrive in time."""
 
         async def read(clients: AsyncClients) -> Sequence[bytes | ParallelizeError | None]:
             store = clients.store(self.bucket)
@@ -90,11 +90,11 @@ class WireStore:
         return self._rare.get(key)
 
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+        """Write an object to `path`, and return its size; ChangedError if it is not `etag`."""
         return self._rare.get_file(key, path, etag)
 
     def head(self, key: str) -> ObjectInfo | None:
-        """Describe an object, or answer None if there is none."""
+        """Describe an object, or return None if there is none."""
         return self._rare.head(key)
 
     def put(
@@ -118,7 +118,7 @@ class WireStore:
         return self._rare.put_file(key, file, condition, metadata)
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """List what follows `prefix` up to the next /, each once, without what lies below."""
+        """List what follows `prefix` up to the next /, each once, without what is below."""
         return self._rare.folders(prefix)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -126,13 +126,13 @@ class WireStore:
         self._rare.delete(keys)
 
     def delete_version(self, key: str, etag: str) -> bool:
-        """Delete an object if it is still this version; say whether there is none now."""
+        """Delete an object if it is still this version; return whether there is none now."""
         return self._rare.delete_version(key, etag)
 
     def copy_from(
         self, source: Source, key: str, metadata: Mapping[str, str] | None = None
     ) -> str | None:
-        """Copy a version of an object to a key without an object, without its metadata."""
+        """Copy a version of an object, without its metadata, to a key that has no object."""
         return self._rare.copy_from(source, key, metadata)
 
 
@@ -152,10 +152,10 @@ def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | N
 def try_each(
     store: Store, keys: Sequence[str], seconds: float
 ) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
-    """Read objects in their order, many at a time: what each holds, None, or what is in the way.
+    """Read objects in their order, many at a time: the content of each, None, or its error.
 
-    One that does not come within `seconds` is given up: what is shown to a person should not wait
-    for all the retries of a single object.
+    An object that does not arrive within `seconds` is given up: a view should not wait for all the
+    retries of a single object.
     """
     if isinstance(store, WireStore):
         return store.try_each(keys, seconds)
@@ -174,7 +174,7 @@ def try_each(
 def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator[ObjectInfo]:
     """List the keys that start with `prefix`, in any order.
 
-    The stretches between `splits`, which are keys, are listed side by side.
+    The stretches between `splits`, which are keys, are listed concurrently.
     """
     if isinstance(store, WireStore):
         return store.list_each(prefix, splits)

@@ -8,11 +8,11 @@ from pathlib import Path
 from platformdirs import user_config_path
 
 VARIABLE = "PARALLELIZE_LOCAL"
-"""What `--local` is if it is not given."""
+"""The value of `--local` if it is not given."""
 
 
 def remember(*, local: bool) -> None:
-    """Write the choice down for this user."""
+    """Save the choice for this user."""
     path = _file()
     if local:
         path.parent.mkdir(parents=True, exist_ok=True)

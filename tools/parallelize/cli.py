@@ -1,20 +1,20 @@
 """The command line: the list of commands, and the one place where errors are printed.
 
-A command is a function of its own module in `commands`: its parameters, its help, one operation
-that it calls, and what is printed of the outcome. To add one, add a line to COMMANDS, two to
-`examples`, and the function. It
+A command is a function in a module of its own in `commands`: its parameters, its help, one
+operation that it calls, and what is printed of the outcome. To add one, add a line to COMMANDS, two
+to `examples`, and the function. It
 
 - takes its own parameters, then keyword-only flags; `common: Common = NOTHING` gives it --config,
   --run, --bucket, --region and --profile, and `Json`, `DryRun`, `Yes` of `options` the others,
-- imports what works when it is called, so that help and completion are quick,
+- imports its operation only when it is called, so that help and completion are quick,
 - calls `context.open_context(common, {"dotted.setting": flag})`, and with that a function of
   `operations`, which returns values and prints nothing,
 - prints its answer with `console.answer`, everything else with `console.say`,
 - returns an exit code, or None for 0.
 
-Whatever goes wrong is raised as one of the classes of `parallelize_core.errors`; calls of AWS are
+Every error is raised as one of the classes of `parallelize_core.errors`; calls to AWS are wrapped
 in `aws_errors.translated`. A group of commands is a cyclopts App in a module, named like a
-function: "module:app". What a command's own help says is the docstring of its function.
+function: "module:app". The docstring of a command's function is its help.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 GARBAGE = 50_000
-"""New objects after which the collector looks for circles among them.
+"""New objects after which the garbage collector looks for cycles among them.
 
-At its usual 700 it goes through all imported modules again and again, for a third of the time that
-a command takes which reads a million records; there are few circles in a command's life.
+At its usual 700 it would visit all imported modules again and again, for a third of the time of a
+command that reads a million records; a command makes few cycles.
 """
 
 WHAT_IT_IS = "Run one command over very many files on machines that come and go."
@@ -57,7 +57,7 @@ SET_UP = "Set-up"
 
 
 class Command(NamedTuple):
-    """A name, where its function is, its group, and its line in the help."""
+    """A command: its name, where its function is, its group, and its line in the help."""
 
     name: str
     target: str
@@ -99,7 +99,7 @@ COMMANDS = (
 
 
 def overview() -> str:
-    """Return the help of the whole: the commands, by group, as COMMANDS has them.
+    """Return the help for all commands, by group, as COMMANDS has them.
 
     It is put together here because the library that parses command lines takes longer to import
     than anybody wants to wait for this page.
@@ -111,7 +111,7 @@ def overview() -> str:
 
 
 def make_app() -> App:
-    """Build the parser of the command line, without importing any command."""
+    """Build the parser of the command line without importing any command."""
     # ruff: noqa: PLC0415 - see overview
     from cyclopts import App, Parameter
     from cyclopts.help import DefaultFormatter, PanelSpec

@@ -1,6 +1,6 @@
-"""What a shell completes by asking: the names of runs, the files of a run, the machines here.
+"""What a shell completes by asking: the names of runs, the files of a run, the local machines.
 
-Called when somebody presses TAB. Whatever goes wrong, the parser answers with nothing.
+They are called when somebody presses TAB. Whatever goes wrong, the parser returns nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cyclopts.completion import CompletionContext
 
 ANSWERS = "parallelize.operations.completing"
-"""Imported at the key only, for help to be quick."""
+"""Imported only when TAB is pressed, so that help is quick."""
 
 FLAGS = ("config", "run", "bucket", "stack", "region", "profile", "local")
 
@@ -35,6 +35,6 @@ def complete_machine(asked: CompletionContext) -> list[str]:
 
 
 def typed_flags(asked: CompletionContext) -> dict[str, object]:
-    """Return the common flags that are in the command line already."""
+    """Return the common flags that are already on the command line."""
     found = {name: asked.get(f"--{name}") for name in FLAGS}
     return {name: value.value for name, value in found.items() if value and value.provided}

@@ -1,7 +1,7 @@
 """What is printed, and where: answers on stdout, everything else on stderr.
 
 Names come from folders, buckets and queues that others fill. `escape` makes each of them one
-harmless line before it is printed; it belongs wherever a message is put together.
+harmless line; use it wherever a message is put together.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from parallelize_core.errors import ParallelizeError, UsageError
 
 WIDTH = 80
 UNLIMITED = 100_000
-"""Columns of what is not a terminal."""
+"""The width of anything but a terminal."""
 
 PLANNED = 20
-"""How many of its like steps a plan names; a million lines are read by nobody."""
+"""How many similar steps a plan names; nobody reads a million lines."""
 
 DRY_RUN = "(dry run)"
 
@@ -32,17 +32,17 @@ _ODD = re.compile("[^ -~]")
 
 
 def columns() -> int:
-    """Return how wide stdout is: a file or a pipe takes lines of any length."""
+    """Return the width of stdout; a file or a pipe takes lines of any length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
 
 
 def escape(name: str) -> str:
-    """Return `name` with everything that could steer a terminal, or break a line, spelled out."""
+    """Return `name` with everything that could control a terminal, or break a line, escaped."""
     return _spelled_out(name, lambda one: one.encode("unicode_escape").decode("ascii"))
 
 
 def printable(text: str) -> str:
-    """Return lines as they may be shown on a terminal: of what steers it, only tabs are left."""
+    """Return lines that are safe on a terminal: tabs are the only control characters left."""
     lines = text.split("\n")
     return "\n".join("\t".join(map(escape, line.split("\t"))) for line in lines)
 
@@ -57,7 +57,7 @@ def _steers(character: str) -> bool:
 
 
 def shown(name: str, width: int = 56) -> str:
-    """Return `name` escaped, and with its middle left out if it is longer than `width`."""
+    """Return `name` escaped, without its middle if it is longer than `width`."""
     whole = escape(name)
     if len(whole) <= width:
         return whole
@@ -74,7 +74,7 @@ def some(names: list[str], limit: int = 5) -> str:
 
 
 def fit(text: str, indent: str = "", width: int = WIDTH) -> str:
-    """Return `text` in lines of at most 80 columns, as far as its words allow."""
+    """Return `text` wrapped at `width` columns; only a longer word goes beyond."""
     lines = [_fit_line(indent + escape(line), width) for line in text.split("\n")]
     return "\n".join(lines)
 
@@ -90,23 +90,23 @@ def _fit_line(whole: str, width: int) -> str:
 
 
 def is_live() -> bool:
-    """Whether stderr is a terminal that can renew what it shows."""
+    """Whether stderr is a terminal that can update what it shows."""
     return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
 def say(text: str) -> None:
-    """Tell the person something, on stderr."""
+    """Print a message on stderr."""
     print(fit(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say_plan(text: str) -> None:
-    """Tell what would be done, on stderr; each line says that it is not."""
+    """Print what would be done, on stderr; each line says that it is a dry run."""
     for line in fit(text, width=WIDTH - len(DRY_RUN) - 1).split("\n"):
         print(f"{DRY_RUN} {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def show_plan(lines: Iterable[str], *, json: bool = False) -> None:
-    """Tell what would be done; as one JSON document on stdout, too, if that is asked for."""
+    """Print what would be done; with `json`, also as one JSON document on stdout."""
     told = []
     for line in lines:
         say_plan(line)
@@ -116,14 +116,14 @@ def show_plan(lines: Iterable[str], *, json: bool = False) -> None:
 
 
 def few(lines: Iterable[str]) -> list[str]:
-    """Return the first of many like lines, and how many more there are."""
+    """Return the first of many similar lines, and how many more there are."""
     every = list(lines)
     more = [f"… and {len(every) - PLANNED:,} more"] if len(every) > PLANNED else []
     return [*every[:PLANNED], *more]
 
 
 def ask(question: str, before: str = "") -> str | None:
-    """Ask the person, and return the answer; None, and nothing printed, if nobody is there."""
+    """Ask the user, and return the answer; without a terminal, print nothing and return None."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     if before:
@@ -133,7 +133,7 @@ def ask(question: str, before: str = "") -> str | None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, where there is somebody to answer; raise UsageError unless the answer is yes."""
+    """Ask, if there is a terminal; raise UsageError unless the answer is yes."""
     if yes:
         return
     reply = ask(f"{question} [y/N]")
@@ -144,12 +144,12 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def answer(text: str) -> None:
-    """Give the answer, on stdout; only this may go there. It is not wrapped."""
+    """Print the answer, on stdout; nothing else may go there. It is not wrapped."""
     print(printable(text), flush=True)  # noqa: T201
 
 
 def answer_json(value: Any) -> None:
-    """Give the answer as one JSON document, on stdout.
+    """Print the answer as one JSON document, on stdout.
 
     What a terminal or the stream's encoding cannot take is escaped as JSON does it.
     """
@@ -160,7 +160,7 @@ def answer_json(value: Any) -> None:
 def conclude(
     lines: Iterable[str], names: Iterable[str], document: Callable[[], Any], *, json: bool
 ) -> None:
-    """Say how it went; then answer with the document, or with the names, one a line."""
+    """Print how it went; then answer with the document, or with the names, one a line."""
     for line in lines:
         say(line)
     if json:

@@ -4,15 +4,15 @@
     context.settings.workers.count
     context.folder            relative paths in parallelize.toml are relative to it
     context.run               the run's name
-    context.base, .layout     where the run lies; the bucket "auto" is looked up on first use
+    context.base, .layout     where the run is; the bucket "auto" is looked up on first use
     context.store, .store_of(bucket)
     context.transfer(bucket, work)   # for many objects at a time
     context.session           a session of AWS, for clients of other services:
                               context.client("ec2")
     context.queues            the run's two queues; MissingError before `enqueue` made them
 
-Nothing here talks to AWS before it is asked for, and what the local cloud or machines take is
-imported when they are meant.
+Nothing here calls AWS until it has to, and the modules for the local cloud and for machines are
+imported only when they are needed.
 """
 
 # ruff: noqa: PLC0415 - see above
@@ -61,10 +61,10 @@ if TYPE_CHECKING:
     from parallelize_core.clients import Session
 
 CONNECTIONS = 32
-"""Transfers wait for the network more than they compute, so there are more than cores."""
+"""More than the machine has cores, because transfers mostly wait for the network."""
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
-"""Of all services; with `_S3` and the like, which wins, of one."""
+"""For all services; with `_S3` and the like, for one service, which takes precedence."""
 
 IGNORE_ENDPOINTS_VARIABLE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
@@ -73,45 +73,45 @@ USER_FILE = "config.toml"
 
 @dataclass(frozen=True)
 class Context:
-    """See the module; made by `open_context`, in tests by hand."""
+    """See the module; made by `open_context`, or by hand in tests."""
 
     resolved: Resolved
     run: str
     hint: str = ""
-    """What commands that are shown to the person have to end in, to mean the same run."""
+    """The flags that commands shown to the user need in order to mean the same run."""
     join: bool = False
-    """Whether a run that another project has made is meant, and may be changed."""
+    """Whether to accept, and change, a run that another project has made."""
     home: Path | None = None
     """Where the project's id is kept, if not in its folder."""
     lane: Lane = Lane.MAIN
-    """Whose workers are meant."""
+    """The lane whose workers are meant."""
     tell: Callable[[str], None] = say
-    """Hears what an operation has to say as it goes on."""
+    """Receives what an operation reports as it goes on."""
     ask: Callable[[str, str], str | None] = ask
-    """Answers a question, after a text; None if nobody can be asked."""
+    """Asks a question, after a text; returns None if nobody can answer."""
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold."""
+        """The settings in force."""
         return self.resolved.settings
 
     @property
     def folder(self) -> Path:
-        """The project's folder: where parallelize.toml lies, else the working directory."""
+        """The project's folder: that of parallelize.toml, or else the working directory."""
         return self.resolved.folder
 
     def path(self, text: str) -> Path:
-        """Return a path of the settings; relative ones start at the project's folder."""
+        """Return a path from the settings; relative ones start at the project's folder."""
         return self.folder / Path(text).expanduser()
 
     @cached_property
     def project(self) -> Project:
-        """Which project it is, and so whose runs are its own."""
+        """The project, which decides whose runs are its own."""
         return Project(self.home or self.folder)
 
     @cached_property
     def session(self) -> Session:
-        """The session of AWS with the region and profile of the settings.
+        """The AWS session with the region and profile of the settings.
 
         Raises UsageError for a region that does not exist.
         """
@@ -133,7 +133,7 @@ class Context:
 
     @translated("AWS")
     def identity(self) -> Any:
-        """Ask AWS who it is that asks: `Account` and `Arn`."""
+        """Ask AWS who is calling: `Account` and `Arn`."""
         return self.client("sts").get_caller_identity()
 
     @property
@@ -150,13 +150,13 @@ class Context:
 
     @property
     def region_source(self) -> str:
-        """What says which region it is."""
+        """What sets the region."""
         source = self.resolved.source("aws.region") if self.settings.aws.region else "the profile"
         return "--region" if source == "flag" else source
 
     @cached_property
     def caller(self) -> tuple[str, str]:
-        """The number of the AWS account, and the ARN of who calls."""
+        """The number of the AWS account, and the caller's ARN."""
         answer = self.identity()
         return str(answer["Account"]), str(answer["Arn"])
 
@@ -167,38 +167,38 @@ class Context:
 
     @property
     def me(self) -> str:
-        """Who works here, for people to read: user@host, and the ARN if it has been asked for."""
+        """The user, for people to read: user@host, and the ARN if it is already known."""
         known = self.__dict__.get("caller")
         place = f"{_user()}@{platform.node().partition('.')[0]}"
         return f"{place} ({known[1]})" if known and not self.elsewhere else place
 
     @property
     def names(self) -> Names:
-        """What the run's things, and the stack's, are called in the account."""
+        """The names of the run's and the stack's resources in the account."""
         return Names(self.run, self.settings.aws.stack, self.lane)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """The lanes that the run has beside the main one."""
+        """The run's lanes besides the main one."""
         return lanes_of(self.settings.workers)
 
     def in_lane(self, lane: Lane) -> Context:
-        """Return the context for the workers of a lane; raise UsageError if there is no such."""
+        """Return the context for the workers of a lane; raise UsageError if it does not exist."""
         return replace(self, resolved=of_lane(self.resolved, lane), lane=lane)
 
     def beside(self, lane: Lane) -> Context:
-        """Return the context for the workers of a lane that no flag of the command is meant for."""
+        """Return the context for a lane's workers if no flag of the command is meant for them."""
         return replace(self, resolved=of_lane(self.resolved, lane, flagged=False), lane=lane)
 
     @cached_property
     def bucket(self) -> str:
-        """The run's bucket; whether it exists is another question."""
+        """The run's bucket, which may not exist."""
         named = self.settings.aws.bucket
         return auto_name(self.names, self.account, self.region) if named == "auto" else named
 
     @cached_property
     def base(self) -> Location:
-        """The bucket, and the prefix below which all runs lie."""
+        """The bucket, and the prefix below which all runs are."""
         return Location(self.bucket, self._prefix)
 
     @property
@@ -213,22 +213,22 @@ class Context:
 
     @property
     def input_prefix(self) -> str:
-        """The prefix of the inputs that are uploaded, which the bucket has no part in."""
+        """The prefix of uploaded inputs, which does not depend on the bucket."""
         return RunLayout(Location("", self._prefix), self.run).input.prefix
 
     @property
     def elsewhere(self) -> bool:
-        """Whether S3 is not AWS's: an emulator, or a store of one's own."""
+        """Whether S3 is not AWS's: an emulator, or a store of the user's own."""
         return custom_endpoint(os.environ) is not None
 
     @property
     def has_own_programs(self) -> bool:
-        """Whether machines find what this user has installed, as those of the local cloud do."""
+        """Whether machines have the programs that this user installed, as in the local cloud."""
         return self.elsewhere and PLAIN_TAG not in self.settings.aws.tags
 
     @property
     def is_free(self) -> bool:
-        """Whether EC2 is not AWS's, so that no machine costs anything."""
+        """Whether EC2 is not AWS's, so that machines cost nothing."""
         return custom_endpoint(os.environ, "EC2") is not None
 
     @property
@@ -242,19 +242,19 @@ class Context:
 
     @property
     def terms(self) -> Terms:
-        """What the owners of buckets ask for."""
+        """What the owners of buckets require."""
         aws = self.settings.aws
         return Terms(aws.requester_pays, aws.kms_keys)
 
     @cached_property
     def wire(self) -> Wire:
-        """The event loop for what moves many objects or messages."""
+        """The event loop for transfers of many objects or messages."""
         return Wire(self.session, self.terms)
 
     def transfer(
         self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]
     ) -> Made:
-        """Do something with many objects of a bucket, on the loop."""
+        """Do something with many objects of a bucket, on the event loop."""
         return self.wire.run(lambda clients: work(clients.store(bucket)))
 
     @property
@@ -264,20 +264,20 @@ class Context:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of everything that is made for the run."""
+        """The tags of everything that the run creates."""
         return run_tags(self.names, self.settings.aws.tags)
 
     @property
     def queue_tags(self) -> dict[str, str]:
-        """The tags of the run's queues, which say where in S3 the run lies."""
+        """The tags of the run's queues, which say where in S3 the run is."""
         return {**self.tags, PLACE: place_tag(self.layout.root)}
 
 
 def open_context(common: Common, flags: Mapping[str, object] | None = None) -> Context:
     """Read the settings and name the run; `flags` are dotted settings, None if not given.
 
-    Raises UsageError for whatever is wrong in them. Says so on stderr if AWS's endpoint is
-    replaced. With --local it is: this process is led to the local cloud.
+    Raises UsageError for anything wrong in them. Prints a line if AWS's endpoint is replaced. With
+    --local it is: this process then uses the local cloud.
     """
     if common.local:
         from parallelize.local.enter import enter_local_cloud, local_defaults
@@ -305,7 +305,7 @@ def _user() -> str:
 
 
 def with_local_image(resolved: Resolved) -> Resolved:
-    """Leave a vendor's plain image out: all machines of the local cloud have the agent inside."""
+    """Ignore a vendor's plain image: all machines of the local cloud contain the agent."""
     if not is_stock(resolved.settings.workers.ami):
         return resolved
     from parallelize.fleet.images import AUTO
@@ -316,13 +316,13 @@ def with_local_image(resolved: Resolved) -> Resolved:
 
 
 def profile_of(flags: Mapping[str, str]) -> str | None:
-    """Return the AWS profile that a command with these common flags uses, if it has a name."""
+    """Return the AWS profile that a command with these common flags uses, if it names one."""
     resolved = _resolved(flags)
     return resolved.settings.aws.profile if resolved else None
 
 
 def local_cloud_has_run(flags: Mapping[str, str]) -> bool:
-    """Whether the run of a command with these common flags is in the local cloud, and not meant."""
+    """Whether a command with these flags uses AWS, but its run is in the local cloud."""
     from parallelize.local.cloud import default_state_dir
     from parallelize.local.disk import has_run
 
@@ -340,7 +340,7 @@ def _resolved(flags: Mapping[str, str]) -> Resolved | None:
 
 
 def check_local(common: Common) -> None:
-    """Raise UsageError for flags that mean a place in AWS, and so cannot be meant."""
+    """Raise UsageError for flags that --local rules out, because they mean a place in AWS."""
     for name, given in (("--region", common.region), ("--profile", common.profile)):
         if given:
             from parallelize.local.records import REGION as LOCAL_REGION
@@ -358,7 +358,7 @@ def user_file() -> Path:
 
 
 def run_name(resolved: Resolved) -> str:
-    """Return the name that the settings give, else one made from the folder's."""
+    """Return the run's name from the settings, or one made from the folder's name."""
     if resolved.settings.run.name:
         return check_run_name(resolved.settings.run.name)
     made = re.sub(r"[^A-Za-z0-9_-]+", "-", resolved.folder.name).strip("-_")[:60]
@@ -366,11 +366,11 @@ def run_name(resolved: Resolved) -> str:
 
 
 def custom_endpoint(environ: Mapping[str, str], service: str = "S3") -> str | None:
-    """Return the endpoint that takes the place of AWS's for a service, if there is one.
+    """Return the endpoint that replaces AWS's for a service, if there is one.
 
     It is found as the SDKs find it
     (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html), `service` being the
-    end of a variable's name; only a profile's `endpoint_url` is not looked at.
+    suffix of a variable's name; only a profile's `endpoint_url` is ignored.
     """
     if _ignores_endpoints(environ):
         return None
@@ -379,7 +379,7 @@ def custom_endpoint(environ: Mapping[str, str], service: str = "S3") -> str | No
 
 
 def endpoint_banner(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable whose endpoint takes the place of AWS's."""
+    """Return a line for each variable whose endpoint replaces AWS's."""
     if _ignores_endpoints(environ):
         return []
     return [
@@ -394,6 +394,6 @@ def _ignores_endpoints(environ: Mapping[str, str]) -> bool:
 
 
 def _is_aws(endpoint: str) -> bool:
-    """Whether nothing is named, or one of AWS's own, such as a VPC's interface to S3."""
+    """Whether no endpoint is named, or one of AWS's own, such as a VPC's interface to S3."""
     host = urlsplit(endpoint).hostname or ""
     return not endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))

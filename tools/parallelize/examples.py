@@ -1,4 +1,4 @@
-"""Two command lines for each command: what its `--help` ends with."""
+"""Two examples for each command, at the end of its `--help`."""
 
 from __future__ import annotations
 

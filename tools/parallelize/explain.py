@@ -1,4 +1,4 @@
-"""What an error means to the person, whichever library it comes from."""
+"""What an error means to the user, whichever library it comes from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from parallelize_core.errors import AccessError, NoRunError, ParallelizeError, U
 def explain(
     error: Exception, tokens: Sequence[str] = (), hint: str = ""
 ) -> ParallelizeError | None:
-    """Say what an error means to the person, or None if it is a fault of this program.
+    """Say what an error means to the user, or return None if it is a fault of this program.
 
-    `tokens` is the command line that led to it, `hint` has its common flags (see `hints`), which
-    the commands in `fix` get.
+    `tokens` is the command line that led to it. `hint` is its common flags (see `hints`), which the
+    commands in `fix` get.
     """
     told = _told(error, tokens, hint)
     if told and told.fix:
@@ -36,7 +36,7 @@ def _told(error: Exception, tokens: Sequence[str], hint: str) -> ParallelizeErro
 
 
 OPTION = re.compile(r"--[a-z][a-z-]*(=.*)?|-[a-zA-Z]", re.DOTALL)
-"""What an option looks like, and the name of a file that begins with a dash rarely does."""
+"""What an option looks like, but rarely a file whose name begins with a dash."""
 
 
 def _explain_syntax(error: Exception, tokens: Sequence[str]) -> ParallelizeError | None:

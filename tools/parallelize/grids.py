@@ -12,7 +12,7 @@ _NAME = re.compile(r"[^\W\d][\w-]*")
 def parse_grid(value: object) -> dict[str, list[str]]:
     """Return the values of each variable; from a text, a list of texts, or a table.
 
-    Raises ValueError with words for the person who wrote it.
+    Raises ValueError with a message for the person who wrote it.
     """
     if isinstance(value, Mapping):
         return {_checked(str(name)): _values(part) for name, part in value.items()}

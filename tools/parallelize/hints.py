@@ -1,8 +1,8 @@
-"""Commands that are proposed to a person, with the flags that they gave: to be typed as they are.
+"""Adds the flags that the user gave to the commands that messages propose.
 
 Code that puts `parallelize retry` into an error need not know that it came from a command with
-`--run scans --local`; without those it would mean another run, or another cloud. A hint is those
-flags as `Common.again` writes them.
+`--run scans --local`; without those flags it would mean another run, or another cloud. A hint is
+those flags as `Common.again` writes them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 
 BARE = ("--local",)
 IN_AWS = ("--region", "--profile")
-"""What does not go together with --local."""
+"""Flags that do not go together with --local."""
 
 OF_A_RUN = ("--run", "--local")
-"""What means nothing to a command of AWS for all runs."""
+"""Flags without a meaning for AWS commands about all runs."""
 
 FOR_ALL_RUNS = ("setup", "image build", "image list", "image prune")
 
@@ -28,7 +28,7 @@ PROPOSED = re.compile(
 """The commands that take the common flags, in a sentence."""
 
 _END = re.compile(r"[,;\n)]|   |$")
-"""Where a proposed command ends and prose goes on."""
+"""Where a proposed command ends and prose continues."""
 
 
 def repeat_flags(text: str, hint: str) -> str:

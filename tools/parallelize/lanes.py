@@ -1,4 +1,4 @@
-"""The lanes that the settings of a run have, and the settings of the workers of one."""
+"""The lanes in a run's settings, and the settings for the workers of a lane."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from parallelize_core.errors import UsageError
 from parallelize_core.lane import EXTRA, Lane
 
 OWN = {"workers.vcpus": None, "workers.memory": None, "workers.accelerators": None}
-"""What says which machines are meant, and gives way to types that a lane names."""
+"""Settings that select machines; the types that a lane names override them."""
 
 STEADY_JOB_SECONDS = 600.0
-"""From here on what an interruption costs a job, half of it on average, is more than a new machine.
+"""Interrupting a longer job, half of which is lost on average, costs more than a new machine.
 
-That takes two to three minutes until it works, all of which are paid for as well.
+A machine takes two to three minutes to start, which are paid for as well.
 """
 
 LOCAL_JOB_SECONDS = 1.0
-"""The same in the local cloud, where a machine is there at once."""
+"""The same in the local cloud, where a machine starts at once."""
 
 
 def table_of(workers: WorkersTable, lane: Lane) -> LaneTable | None:
-    """Return what the settings say of a lane beside the main one, None if there is none."""
+    """Return the settings of a lane besides the main one, None if there are none."""
     return {Lane.LARGE: workers.large, Lane.STEADY: workers.steady}[lane]
 
 
 def lanes_of(workers: WorkersTable) -> tuple[Lane, ...]:
-    """Return the lanes that a run has beside the main one."""
+    """Return the run's lanes besides the main one."""
     return tuple(lane for lane in EXTRA if table_of(workers, lane))
 
 
 def steady_start(workers: WorkersTable, *, is_local: bool) -> SteadyStart | None:
-    """Return for which of the last jobs workers of the steady lane are started, if there is one."""
+    """Return for which of the last jobs the steady lane starts workers, if there is such a lane."""
     if workers.steady is None:
         return None
     seconds = LOCAL_JOB_SECONDS if is_local else STEADY_JOB_SECONDS
@@ -42,10 +42,10 @@ def steady_start(workers: WorkersTable, *, is_local: bool) -> SteadyStart | None
 
 
 def of_lane(resolved: Resolved, lane: Lane, *, flagged: bool = True) -> Resolved:
-    """Return the settings as they are for the workers of a lane.
+    """Return the settings for the workers of a lane.
 
-    Flags still win if it is this lane that they are meant for, so are `flagged`. Raises UsageError
-    if the run has no such lane.
+    Flags still win if they are meant for this lane, that is, if `flagged`. Raises UsageError if the
+    run does not have this lane.
     """
     if lane is Lane.MAIN:
         return resolved

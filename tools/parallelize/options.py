@@ -17,7 +17,7 @@ from parallelize_core.errors import UsageError
 COMMON = Group("Common options", sort_key=90)
 
 SWITCH = Parameter(negative="", show_default=False)
-"""A flag that is off unless it is given."""
+"""A flag that is off by default."""
 
 Json = Annotated[bool, SWITCH, Parameter(help="Print one JSON document on stdout.")]
 DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and do nothing.")]
@@ -32,7 +32,7 @@ Force = Annotated[bool, SWITCH, Parameter(help="Override the safety checks.")]
 @Parameter(name="*", group=COMMON)
 @dataclass(frozen=True)
 class Common:
-    """What every command that works on a run understands; None means not given."""
+    """The options of every command that works on a run; None means not given."""
 
     config: Annotated[
         Path | None, Parameter(help="The parallelize.toml to use. [PARALLELIZE_CONFIG]")
@@ -74,7 +74,7 @@ class Common:
         }
 
     def again(self) -> str:
-        """Return these flags as they were given, to end a command that the person may type."""
+        """Return these flags as they were given, to append to a command for the user to type."""
         named = {"config": self.config, "run": self.run, "bucket": self.bucket,
                  "stack": self.stack, "region": self.region, "profile": self.profile}  # fmt: skip
         words = (f" --{n} {shlex.quote(str(given))}" for n, given in named.items() if given)
@@ -90,7 +90,7 @@ def common_of(tokens: Sequence[str]) -> Common:
 
     @app.default
     def take(*, common: Common = NOTHING) -> None:
-        """Take the common flags, and no others."""
+        """Accept the common flags, and no others."""
 
     try:
         _, bound, *_ = app.parse_known_args(tokens)
@@ -102,7 +102,7 @@ def common_of(tokens: Sequence[str]) -> Common:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Work:
-    """What is done to what; None means not given."""
+    """What to run on what; None means not given."""
 
     inputs: Annotated[
         str | None,
@@ -150,7 +150,7 @@ NO_WORK = Work()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Machines:
-    """What the workers are, where the settings say otherwise; None means not given."""
+    """The workers' machines, if they differ from the settings; None means not given."""
 
     types: Annotated[
         tuple[str, ...] | None,
@@ -211,7 +211,7 @@ AS_SET = Machines()
 class What:
     """What `clean` may delete: `keep_outputs` spares the outputs, `yes` the question.
 
-    `force` deletes the data although workers outside EC2, which are not ended, need it.
+    `force` deletes the data even if workers outside EC2, which are not ended, need it.
     """
 
     keep_outputs: Annotated[bool, SWITCH, Parameter(help="Keep the outputs.")] = False
@@ -225,7 +225,7 @@ WHAT = What()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Rehearsal:
-    """Which part of AWS is tried for real, and where that is written down."""
+    """Which part of AWS to try for real, and where to record it."""
 
     live: Annotated[
         bool, SWITCH, Parameter(help="Try real AWS calls; at most $0.001. Asks first.")
@@ -249,7 +249,7 @@ NO_REHEARSAL = Rehearsal()
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Finished:
-    """What becomes of work that is done already; None means not given."""
+    """What to do with work that is already done; None means not given."""
 
     changed: Annotated[
         Literal["redo", "keep", "fail"] | None,

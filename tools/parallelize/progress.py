@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, elsewhere a line now and then.
+"""How far a long step is: a bar on a terminal, otherwise a line now and then.
 
 with progress("uploaded", total=1200) as step:
     step(size=4096)          # one more file, of this many bytes
@@ -28,14 +28,14 @@ LINE_SECONDS = 30
 
 
 class Step(Protocol):
-    """Tells that one more file is done, and how many bytes it had."""
+    """Reports that one more file is done, and its size in bytes."""
 
     def __call__(self, size: int = 0) -> None:
         """Count it."""
 
 
 class Lines:
-    """Progress for a log: a line every 30 s, and one at the end."""
+    """Progress for a log: one line every 30 s, and one at the end."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Lines:
         self._bytes = 0
 
     def __call__(self, size: int = 0) -> None:
-        """Count a file, and tell if it is time."""
+        """Count a file, and print a line if it is time."""
         self._files += 1
         self._bytes += size
         if self._clock() >= self._due:
@@ -61,7 +61,7 @@ class Lines:
             self.line()
 
     def line(self) -> None:
-        """Tell how far it is."""
+        """Print the progress."""
         now = datetime.now().astimezone().strftime("%H:%M:%S")
         size = f"  {show_size(self._bytes)}" if self._bytes else ""
         self._tell(f"{now} {self._verb} {self._files:,}/{self._total:,}{size}")
@@ -69,7 +69,7 @@ class Lines:
 
 @contextmanager
 def progress(verb: str, total: int) -> Iterator[Step]:
-    """Show a step of `total` files on stderr, in the way that suits what stderr is."""
+    """Show a step of `total` files on stderr, as a bar or as lines."""
     if not is_live():
         lines = Lines(verb, total)
         yield lines

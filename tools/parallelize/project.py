@@ -1,9 +1,9 @@
 """Which project a folder is: a random id in a small file beside parallelize.toml.
 
-A run is the project's that made it, whatever it is called: two folders of one name are two
-projects. The id is made when the first run is prepared, and goes where the folder goes. A copy is
-another project as long as the original is still there, so nobody's copy changes his runs;
-it joins one of them when that is said.
+A run belongs to the project that made it, whatever its name: two folders of the same name are two
+projects. The id is made when the first run is prepared, and moves with the folder. A copy is
+another project as long as the original exists, so a copy does not change the original's runs; it
+can join one of them with --join.
 
 The file is never an input and never part of an environment.
 """
@@ -47,12 +47,12 @@ class Project:
 
     folder: Path
     _joined_now: dict[str, str] = field(default_factory=dict)
-    """What was joined, whether or not it could be written down."""
+    """What was joined, even if it could not be written to the file."""
 
     def origin(self) -> str:
-        """Return the project's id; make one if it has none, as when it is a copy of another.
+        """Return the project's id; make one if it has none, for example if it is a copy of another.
 
-        A folder that cannot be written to is known by its machine and path.
+        A folder that cannot be written to is identified by its machine and path.
         """
         if content := self._own():
             return content.id
@@ -65,7 +65,7 @@ class Project:
         return (self._own() or content).id
 
     def settle(self) -> None:
-        """Write down where the project is now if it was moved, so that a copy is known as one."""
+        """Record the project's new place if it was moved, so that a copy is recognized as one."""
         content, here = self._own(), str(self.folder.resolve())
         if content and content.folder != here:
             with suppress(OSError):
@@ -78,7 +78,7 @@ class Project:
         return origin in {*known, self._by_place(), self._joined_now.get(run)}
 
     def join(self, run: str, origin: str) -> bool:
-        """Take another's run for the project's from now on; False if only for this call."""
+        """Treat another's run as the project's from now on; False if only for this call."""
         self._joined_now[run] = origin
         self.origin()
         content = self._own()
@@ -92,7 +92,7 @@ class Project:
         return True
 
     def copied_from(self) -> Path | None:
-        """Return the folder that this one is a copy of, if that one is still there."""
+        """Return the folder that this one is a copy of, if it still exists."""
         content = self._read()
         if content is None or content.folder == str(self.folder.resolve()):
             return None
@@ -129,7 +129,7 @@ class Project:
 
 
 def _write(file: Path, content: _Content, *, new: bool) -> None:
-    """Write the file whole; a `new` one gives way to one that is there already."""
+    """Write the complete file; a `new` one does not replace an existing one."""
     handle, name = tempfile.mkstemp(prefix=f"{PROJECT_FILE}.", dir=file.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as sink:

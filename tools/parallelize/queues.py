@@ -1,4 +1,4 @@
-"""The run's queue and its dead-letter queue: made, found, and taken away."""
+"""The run's queue and its dead-letter queue: creating, finding and deleting them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,23 @@ MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
 
 RETENTION_SECONDS = MAX_RETENTION_SECONDS - 4 * 24 * 60 * 60
-"""The queue's own retention. A message that moves to the dead-letter queue keeps its age, so one
-that moves on its last day still stays there four more. The run may last longer than this: what
-expires has no result, and is sent again."""
+"""The queue's own retention, four days less than the maximum.
+
+A message that moves to the dead-letter queue keeps its age, so one that moves on its last day still
+stays there for four days. The run may last longer than this: what expires has no result, and is
+sent again.
+"""
 
 MAX_RECEIVES = 10 * AgentConfig.model_fields["max_receives"].default
-"""When SQS itself moves a message. The agent gives up far earlier, and writes down why; this is
-for messages whose every receiver died before it could do so."""
+"""When SQS itself moves a message to the dead-letter queue.
+
+The agent gives up far earlier, and records why; this is for messages whose every receiver died
+before it could do so.
+"""
 
 
 PLACE = "parallelize:place"
-"""The tag that says where in S3 the run lies: a name says which run it is only within a place."""
+"""The tag that says where in S3 the run is: a name identifies a run only within a place."""
 
 MAX_NAME_CHARACTERS = 80
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
@@ -48,7 +54,7 @@ MAX_TAG_CHARACTERS = 256
 
 
 def place_tag(root: Location) -> str:
-    """Return the place of a run as the value of a tag, which may not have all characters."""
+    """Return the place of a run as the value of a tag, which does not allow all characters."""
     place = f"{root.bucket}/{root.prefix}"
     if len(place) <= MAX_TAG_CHARACTERS and re.fullmatch(r"[\w.:/=+@-]*", place, re.ASCII):
         return place
@@ -69,7 +75,7 @@ class Queues:
 
     @property
     def urls(self) -> dict[Lane, str]:
-        """The addresses of the queues of all lanes; empty if there is only one."""
+        """The URLs of the queues of all lanes; empty if there is only one."""
         lanes = {lane: queue.url for lane, queue in self.lanes.items()}
         return {Lane.MAIN: self.main.url, **lanes} if lanes else {}
 
@@ -80,13 +86,13 @@ class Queues:
 
 @dataclass(frozen=True)
 class RunCounts(QueueCounts):
-    """About how many messages a run has in all lanes, and in each beside the main one."""
+    """About how many messages a run has in all lanes, and in each besides the main one."""
 
     lanes: Mapping[Lane, QueueCounts] = field(default_factory=dict)
 
     @property
     def main(self) -> QueueCounts:
-        """Those of the main lane."""
+        """The counts of the main lane."""
         others = added(list(self.lanes.values()))
         return QueueCounts(
             self.visible - others.visible,
@@ -96,7 +102,7 @@ class RunCounts(QueueCounts):
 
 
 def added(counts: Sequence[QueueCounts]) -> QueueCounts:
-    """Return the counts of several queues together."""
+    """Return the sum of the counts of several queues."""
     return QueueCounts(
         sum(one.visible for one in counts),
         sum(one.in_flight for one in counts),
@@ -118,7 +124,7 @@ def others_queue(run: str, place: str) -> OthersQueueError:
 
 
 def find_queues(sqs: SQSClient, names: Names, lanes: Sequence[Lane] = ()) -> Queues:
-    """Return the run's queues; raise MissingError if one of them is not there."""
+    """Return the run's queues; raise MissingError if one of them does not exist."""
     main, dead, *others = (SQSQueue(sqs, _url(sqs, name)) for name in _queue_names(names, lanes))
     return Queues(main, dead, dict(zip(lanes, others, strict=True)))
 
@@ -146,9 +152,9 @@ def _url(sqs: SQSClient, name: str) -> str:
 
 
 def find_place(sqs: SQSClient, names: Names) -> str | None:
-    """Return where the run lies that has the queue of this name, as its tag says.
+    """Return the place of the run that has the queue of this name, as its tag says.
 
-    None if there is no queue, or if it is a former version's.
+    None if there is no queue, or if an earlier version made it.
     """
     try:
         return _place(sqs, _url(sqs, names.of_lane(Lane.MAIN).queue))
@@ -164,10 +170,10 @@ def _place(sqs: SQSClient, url: str) -> str | None:
 def make_queues(
     sqs: SQSClient, names: Names, tags: Mapping[str, str], lanes: Sequence[Lane] = ()
 ) -> Queues:
-    """Make the queues, or bring those that exist up to date; the dead-letter queue first.
+    """Create the queues, or bring existing ones up to date; the dead-letter queue first.
 
-    When it returns SQS knows all: a new queue cannot be used in its first second. Raises
-    OthersQueueError if they are those of another run, by the tag of its place.
+    When it returns, SQS knows all of them: a new queue cannot be used in its first second. Raises
+    OthersQueueError if they are another run's, by the tag of its place.
     """
     _check_lengths(names, lanes)
     there = find_place(sqs, names)

@@ -1,4 +1,4 @@
-"""Regions that do not exist, and buckets in another one: said before anything is done there."""
+"""Refuses unknown regions, and buckets in another region, before anything is done there."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ENDPOINT_PREFIX = "AWS_ENDPOINT_URL"
 
 
 def check_name(session: Session, source: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Raise UsageError if the session's region is none of AWS's, as botocore knows them.
+    """Raise UsageError if the session's region is not one of AWS's, as botocore knows them.
 
-    Nothing is asked of AWS. With an endpoint of one's own a region may be called anything.
+    AWS is not called. With a custom endpoint, a region may have any name.
     """
     name = session.region_name
     if name is None or any(environ.get(key) for key in environ if key.startswith(ENDPOINT_PREFIX)):
@@ -48,7 +48,7 @@ def known_regions(session: Session) -> list[str]:
 def check_bucket(bucket: str, there: str, here: str, source: str) -> None:
     """Raise UsageError if a bucket is not in the run's region.
 
-    S3 would serve it all the same, and bill each byte that leaves its region.
+    S3 would serve it anyway, and bill each byte that leaves its region.
     """
     if there and there != here:
         raise UsageError(

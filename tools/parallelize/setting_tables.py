@@ -1,4 +1,4 @@
-"""The tables of parallelize.toml and what may be in each."""
+"""The tables of parallelize.toml and their settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Table(BaseModel):
 
 
 class RunTable(Table):
-    """What is executed, and on what."""
+    """What to execute, and on what."""
 
     name: str | None = None
     inputs: str = "inputs/"
@@ -71,7 +71,7 @@ class RunTable(Table):
 
 
 class OutputTable(Table):
-    """Where outputs go, and what they are called."""
+    """Where outputs go, and how they are named."""
 
     to: str | None = None
     name: Annotated[str, BeforeValidator(output_template)] = DEFAULT_OUTPUT_NAME
@@ -94,18 +94,18 @@ class AwsTable(Table):
 
 
 ARCHITECTURES = {"x86_64": ("x86_64",), "arm64": ("arm64",), "both": ("x86_64", "arm64")}
-"""What `workers.architecture` means."""
+"""The values of `workers.architecture`."""
 
 DEFAULT_TYPES = (
     "c7i.xlarge", "c6i.xlarge", "c6a.xlarge", "c7a.xlarge",
     "m7i.xlarge", "m6i.xlarge", "m6a.xlarge", "m7a.xlarge",
     "c5.xlarge", "c5a.xlarge", "m5.xlarge", "m5a.xlarge",
 )  # fmt: skip
-"""Many kinds, all x86-64 with four vCPUs: one empty or reclaimed pool must not stop a run."""
+"""Many types, all x86-64 with four vCPUs: one empty or reclaimed pool must not stop a run."""
 
 
 class LaneTable(Table):
-    """The machines of a lane, where they differ; `max_price` in USD an hour for one."""
+    """How the machines of a lane differ; `max_price` in USD an hour for one."""
 
     count: int = Field(default=1, ge=1)
     types: Words = ()
@@ -114,13 +114,13 @@ class LaneTable(Table):
 
 
 class LargeTable(LaneTable):
-    """The machines for what runs out of memory: only who names their types knows how much it is."""
+    """The machines for jobs that ran out of memory: only the user knows types with enough of it."""
 
     types: Words = Field(min_length=1)
 
 
 class SteadyTable(LaneTable):
-    """The machines for what is interrupted again and again."""
+    """The machines for jobs that are interrupted again and again."""
 
     market: Literal["spot", "on-demand"] | None = "on-demand"
 
@@ -166,7 +166,7 @@ class WorkersTable(Table):
 
 
 class AgentTable(Table):
-    """How agents behave; what is None is as `parallelize_core.config` has it."""
+    """How agents behave; None leaves the default of `parallelize_core.config`."""
 
     lease: Seconds | None = Field(default=None, ge=2)
     poll: Seconds | None = Field(default=None, ge=0, le=20)
@@ -182,6 +182,6 @@ class AgentTable(Table):
 
 
 class ReportTable(Table):
-    """What `run` writes at its end: with `html`, NAME-report.html in the current folder."""
+    """What `run` writes at its end: if `html` is set, NAME-report.html in the current folder."""
 
     html: bool = True

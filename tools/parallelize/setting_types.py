@@ -1,4 +1,4 @@
-"""How the values of settings are read from the texts that files and variables have."""
+"""How settings are parsed from the texts in files and variables."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _pairs(value: object) -> object:
 
 
 def _range(read: Callable[[str], Span]) -> BeforeValidator:
-    """Return a check of a text that is a range; the text stays as it was written."""
+    """Return a validator for a range; the text stays as it was written."""
 
     def check(value: object) -> object:
         if value is None:
@@ -74,10 +74,10 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 
 MOST_TAGS = 40
-"""AWS takes 50 on a thing, and some are ours or its own."""
+"""AWS allows 50 on a resource, and some are ours or its own."""
 
 _TAG = re.compile(r"[\w .:/=+@-]*")
-"""What all services take: letters, digits, blanks and these.
+"""What all services allow: letters, digits, blanks and these.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
 """
@@ -103,7 +103,7 @@ Tags = Annotated[Pairs, AfterValidator(_tags)]
 
 
 def output_template(template: str) -> str:
-    """Return a template for names of outputs; ValueError for a field that there is not."""
+    """Return a template for names of outputs; ValueError for an unknown field."""
     allowed = {"dir", "stem", "suffix", "run", "hash"}
     try:
         fields = [field for _, field, *_ in string.Formatter().parse(template) if field is not None]
@@ -136,9 +136,9 @@ def halt_limit(value: object) -> object:
 
 
 def notify_target(text: str | None) -> str | None:
-    """Return what people are told by: a webhook, an e-mail address, or a command.
+    """Return where to send notifications: a webhook, an e-mail address, or a command.
 
-    Raises ValueError, which does not repeat the text, for what is none of them.
+    Raises ValueError, which does not repeat the text, for anything else.
     """
     if text is None or EMAIL.fullmatch(text):
         return text
@@ -169,7 +169,7 @@ def _webhook(url: str) -> str:
 
 
 def shown_target(text: str) -> str:
-    """Return a target as it may be shown: of a webhook, all but what is secret."""
+    """Return a target as it may be shown: a webhook's without its secret part."""
     if not WEBHOOK.match(text):
         return text
     parts = urlsplit(text)

@@ -1,11 +1,11 @@
 """parallelize.toml: what may be in it, and who wins when two places say different things.
 
-A flag wins over a variable, a variable over parallelize.toml, that over the user's own file,
-and that over the default. Every value remembers where it came from.
+A flag overrides a variable, a variable parallelize.toml, that the user's own file, and that the
+default. Every value remembers where it came from.
 
-The variable of a setting is PARALLELIZE_<TABLE>_<KEY>, as in PARALLELIZE_WORKERS_COUNT; those
-that have a flag everywhere are shorter too: PARALLELIZE_RUN, _BUCKET, _REGION, _PROFILE.
-An empty variable is one that is not set.
+The variable of a setting is PARALLELIZE_<TABLE>_<KEY>, such as PARALLELIZE_WORKERS_COUNT; settings
+that have a flag everywhere also have a shorter one: PARALLELIZE_RUN, _BUCKET, _REGION, _PROFILE. An
+empty variable counts as not set.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Settings(Table):
         return getattr(getattr(self, table), name) if name else self.schema_
 
     def shown(self, key: str) -> Any:
-        """Return a setting as it may be shown: without what is secret in it."""
+        """Return a setting as it may be shown: without any secret in it."""
         value = self.value(key)
         return shown_target(value) if key == "run.notify" and value else value
 
@@ -103,7 +103,7 @@ class Resolved:
         return self.sources.get(key, "default")
 
     def with_defaults(self, values: Mapping[str, object], source: str) -> Resolved:
-        """Return the same with other defaults; they give way to whatever was said."""
+        """Return the same with other defaults; they override no value that was given."""
         free = {key: value for key, value in values.items() if key not in self.sources}
         tables: dict[str, Table] = {}
         for key, value in free.items():
@@ -118,7 +118,7 @@ class Resolved:
 
 
 def variables(key: str) -> tuple[str, ...]:
-    """Return the variables that give the setting `key`, the one that wins first."""
+    """Return the variables for the setting `key`, in order of precedence."""
     return (*SHORT_VARIABLES.get(key, ()), f"PARALLELIZE_{key.replace('.', '_').upper()}")
 
 
@@ -129,7 +129,7 @@ def resolve(
     config: Path | None = None,
     user_file: Path | None = None,
 ) -> Resolved:
-    """Put all places together; raise UsageError, which names the place, for what is wrong.
+    """Merge all places; raise UsageError, which names the place, for anything wrong.
 
     Flags that are None were not given. `config` is a file that must exist.
     """
@@ -215,7 +215,7 @@ def _from_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, Given]]:
 
 
 def _check_text(key: str, item: Given) -> None:
-    """Raise UsageError for a NUL, which no name, path or argument can have."""
+    """Raise UsageError for a NUL, which is not allowed in a name, path or argument."""
     if found := next((text for text in _texts(item.value) if "\0" in text), None):
         raise UsageError(
             f"{item.source}: {key} has a NUL character", escape(found),

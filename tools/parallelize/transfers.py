@@ -1,4 +1,4 @@
-"""Many transfers at once, and how to tell that one need not be made again."""
+"""Many transfers at once, and how to recognize those that are not needed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 THREADS = 16
-"""Enough to hide a bucket's latency. The interpreter lock makes more of them useless."""
+"""Enough to hide a bucket's latency. With the interpreter lock, more would not help."""
 
 SHA256 = "sha256"
-"""The metadata that every upload carries."""
+"""The metadata key that every upload carries."""
 
 _READ_BYTES = 1024 * 1024
 
 GROUP_FILES = 8
 GROUP_BYTES = 64 * 1024
-"""What a thread reads or writes at a time, unless a single file has more."""
+"""What a thread reads or writes at a time, unless a single file is larger."""
 
 BUDGET_BYTES = 48 * 1024 * 1024
-"""Of the files that are in memory at a time."""
+"""Limit for the files that are in memory at a time."""
 
 
 def in_parallel(
     do: Callable[[Item], Made], items: Iterable[Item], threads: int = THREADS
 ) -> Iterator[Made]:
-    """Do something to each item, several at once; give what comes of them in their order.
+    """Do something to each item, several at once; yield the results in the items' order.
 
-    After the first error, or ctrl-C, nothing new is begun, and what is under way is waited for.
+    After the first error, or ctrl-C, nothing new is started, and what is running is waited for.
     """
     waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -57,14 +57,14 @@ def in_parallel(
 
 
 class ByteBudget:
-    """Lets a number of bytes be in memory; one that is larger has all of it to itself."""
+    """Limits the bytes in memory; a larger item takes the whole budget for itself."""
 
     def __init__(self, total: int = BUDGET_BYTES) -> None:
         self._total = self._left = total
         self._changed = asyncio.Condition()
 
     async def take(self, size: int) -> int:
-        """Wait for room; return what has to be given back."""
+        """Wait for room; return how many bytes to give back."""
         size = min(size, self._total)
         async with self._changed:
             await self._changed.wait_for(lambda: self._left >= size)
@@ -72,14 +72,14 @@ class ByteBudget:
         return size
 
     async def give_back(self, size: int) -> None:
-        """Make room for others."""
+        """Give bytes back."""
         async with self._changed:
             self._left += size
             self._changed.notify_all()
 
 
 def groups(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Put neighbours together that are quickly read or written; a large one is alone."""
+    """Group neighbours that are quick to read or write; a large item is alone."""
     group: list[Item] = []
     total = 0
     for item in items:
@@ -95,7 +95,7 @@ def groups(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[li
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What S3 would call a file's content, and its SHA-256."""
+    """What S3 would record of a file's content, and its SHA-256."""
 
     size: int
     etag: str
@@ -107,8 +107,8 @@ class Fingerprint:
 def fingerprint(path: Path) -> Fingerprint:
     """Read a file once, and describe its content as `S3Store.put_file` would store it.
 
-    Without KMS, S3's ETag is the MD5 of a small object, and for one that was sent in parts the
-    MD5 of the parts' MD5s; the parts' size is ours. So a listing alone tells what is there.
+    Without KMS, S3's ETag is the MD5 of a small object, and for one that was sent in parts the MD5
+    of the parts' MD5s; we choose the parts' size. So a listing alone tells what is there.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
     """
     whole = hashlib.sha256()
@@ -153,7 +153,7 @@ def sha256_of(path: Path) -> str:
 def holds(store: Store, there: ObjectInfo, content: Fingerprint) -> bool:
     """Whether an object has this content.
 
-    The ETag says so in a bucket without KMS; elsewhere only the metadata of our own uploads does.
+    In a bucket without KMS the ETag tells; elsewhere only the metadata of our own uploads does.
     """
     if there.size != content.size:
         return False

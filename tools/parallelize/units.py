@@ -1,4 +1,4 @@
-"""Times and sizes as people write them, and as they like to read them."""
+"""Parses times and sizes as people write them, and formats them for people."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SLOTS_HELP = '"auto" or 0 (one per logical CPU), a number, or a share of the cor
 
 
 def parse_duration(value: object) -> float:
-    """Return the seconds of `30m`, `1h30m`, `45s`, or of a bare number of seconds.
+    """Return the seconds in `30m`, `1h30m`, `45s`, or in a bare number of seconds.
 
-    Raises ValueError with words for the person who wrote it.
+    Raises ValueError with a message for the person who wrote it.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
@@ -46,16 +46,16 @@ def parse_duration(value: object) -> float:
 
 @dataclass(frozen=True)
 class Span:
-    """At least `least`, at most `most`; None for no limit above."""
+    """From `least` to `most`; None for no upper limit."""
 
     least: int
     most: int | None = None
 
 
 def parse_size(value: object) -> int:
-    """Return the bytes of `50GiB`, `500MB`, or of a bare number of bytes; ValueError if neither.
+    """Return the bytes in `50GiB`, `500MB`, or in a bare number of bytes; ValueError otherwise.
 
-    As in GNU tools a single letter is binary: 1G is 1GiB.
+    As in GNU tools, a single letter is binary: 1G is 1GiB.
     """
     match = _SIZE.fullmatch(str(value).strip())
     if isinstance(value, bool) or match is None or match[2] not in _BYTES:
@@ -64,12 +64,12 @@ def parse_size(value: object) -> int:
 
 
 def parse_counts(text: str) -> Span:
-    """Return what `4` (at least 4) or `4-8` (both ends included) means; ValueError if nothing."""
+    """Return what `4` (at least 4) or `4-8` (both ends included) means; ValueError otherwise."""
     return _span(text, _count)
 
 
 def parse_sizes(text: str) -> Span:
-    """Return the bytes of `8GiB` (at least) or of `8GiB-32GiB`; ValueError if neither."""
+    """Return the bytes of `8GiB` (at least) or of `8GiB-32GiB`; ValueError otherwise."""
     return _span(text, parse_size)
 
 
@@ -88,7 +88,7 @@ def _count(text: str) -> int:
 
 
 def parse_slots(value: object) -> int | str:
-    """Return what the agent takes: 0 for every logical CPU, a number, or a share such as `2x`."""
+    """Return the agent's setting: 0 for every logical CPU, a number, or a share such as `2x`."""
     text = str(value).strip().lower()
     if text == "auto":
         return 0
@@ -100,7 +100,7 @@ def parse_slots(value: object) -> int | str:
 
 
 def show_duration(seconds: float) -> str:
-    """Return a time as people read it: `45s`, `57m`, `1h02m`, `3d04h`."""
+    """Return a duration for people: `45s`, `57m`, `1h02m`, `3d04h`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"
@@ -118,7 +118,7 @@ def iso(seconds: float) -> str:
 
 
 def epoch(text: str) -> float | None:
-    """Return an ISO 8601 time as seconds since 1970; None if it is none."""
+    """Return an ISO 8601 time as seconds since 1970; None if it is not one."""
     try:
         seconds = datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
@@ -127,7 +127,7 @@ def epoch(text: str) -> float | None:
 
 
 def show_size(size: int) -> str:
-    """Return a number of bytes as people read it: `18.4 GiB`."""
+    """Return a number of bytes for people: `18.4 GiB`."""
     return humanize.naturalsize(size, binary=True)
 
 
@@ -137,7 +137,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def show_usd(amount: float) -> str:
-    """Return US dollars; of less than a cent the two digits that count."""
+    """Return US dollars; below one cent, the first two significant digits."""
     if amount >= CENT or amount <= 0:
         return f"${amount:,.2f}"
     digits = 1 - math.floor(math.log10(amount))

@@ -1,9 +1,9 @@
-"""The event loop of a command: whatever moves many objects or messages goes over it.
+"""The event loop of a command, for everything that moves many objects or messages.
 
     wire.run(lambda clients: send(clients.store(bucket), uploads))
 
-One thread does it all, so what the coroutines share needs no locks. The rest of a command blocks,
-and asks by boto3; see `parallelize_core.async_clients` for what is which.
+One thread does everything, so what the coroutines share needs no locks. The rest of a command
+blocks, and uses boto3; `parallelize_core.async_clients` says what uses which.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 PARTS_AT_ONCE = 4
-"""Of large files, each of which takes 16 MiB of memory while it is sent."""
+"""Parts of large files, each of which takes 16 MiB of memory while it is sent."""
 
 AT_ONCE = 32
-"""Calls under way: enough to hide a bucket's latency of some 30 ms."""
+"""Concurrent calls: enough to hide a bucket's latency of some 30 ms."""
 
 
 class Wire:
-    """A loop, and the connections that are kept from one use to the next."""
+    """A loop, and the connections that it keeps from one use to the next."""
 
     def __init__(self, session: Session, terms: Terms = NO_TERMS) -> None:
         self._runner = asyncio.Runner()
@@ -42,7 +42,7 @@ class Wire:
         self._turn = RLock()
 
     def run(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
-        """Do something on the loop, and return what comes of it; ctrl-C cancels it."""
+        """Run `work` on the loop, and return its result; ctrl-C cancels it."""
         with self._turn:
             return self._runner.run(self._do(work))
 
@@ -64,7 +64,7 @@ def _close(loop: asyncio.AbstractEventLoop, clients: AsyncClients) -> None:
 async def in_flight(
     do: Callable[[Item], Awaitable[Made]], items: Iterable[Item], at_once: int = AT_ONCE
 ) -> None:
-    """Do something to each item, `at_once` at a time; the first error ends all that is under way.
+    """Do something to each item, `at_once` at a time; the first error cancels everything running.
 
     Items are taken one by one, when there is room for them.
     """
