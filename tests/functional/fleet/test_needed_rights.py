@@ -151,8 +151,6 @@ LAUNCHER_SELDOM = {
     "servicequotas:RequestServiceQuotaIncrease",
     # doctor: moto's caller is no user of IAM's, and moto has no simulator.
     "iam:SimulatePrincipalPolicy",
-    # Only for a group whose machines do not come: functional/strict/test_life_of_a_group.py.
-    "autoscaling:DescribeScalingActivities",
 }
 SELDOM_RESOURCES = {
     # An image's snapshots are not in any call of ours; EC2 asks for them.
