@@ -22,7 +22,7 @@ _ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
     "sha1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
     "sha256": lambda body: hashlib.sha256(body).digest(),
 }
-"""Those that Python computes fast. Others (crc32c, crc64nvme) are stored as the client sent them."""
+"""Those that Python computes fast. Others (crc32c, crc64nvme) are stored as they were sent."""
 
 ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
 
