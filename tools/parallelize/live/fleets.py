@@ -20,7 +20,7 @@ from parallelize_core.outlast import NEW_TEMPLATE, outlast
 CHECK = "fleets"
 
 SMALLEST = ("t3.micro", "t3a.micro", "t2.micro")
-"""The cheapest with the 1 GB that a worker needs; every region has at least one."""
+"""The cheapest with the gigabyte that a worker needs; every region has at least one."""
 
 
 def probe(trial: Trial) -> Iterator[Seen]:

@@ -29,7 +29,7 @@ from parallelize_core.registry import AUTH_VARIABLE, own_auth_file
 def _installers() -> dict[str, str]:
     """Return the variables for this user's installers and their caches, which a machine has, too.
 
-    So an agent in the local cloud does not download again what is on this disk already.
+    So an agent in the local cloud does not download again for each `check` what is on this disk.
     """
     found = {variable: find_installer(name) for name, variable in OWN_VARIABLES.items()}
     caches = {
