@@ -85,7 +85,7 @@ class Pipeline:
         self._most_leaving = most_leaving
         self._jobs: dict[Stage, dict[Job, None]] = {stage: {} for stage in Stage}
         self._alone: dict[Job, None] = {}
-        """The jobs that have a slot or wait for one, and must be alone."""
+        """The jobs that have a slot or wait for one, and must run alone."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._memory = memory
         self._slots = Slots(slots, memory)

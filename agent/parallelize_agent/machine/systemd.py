@@ -49,7 +49,7 @@ def stopping(status: str) -> None:
 def write_power_off_policy(
     *, shutdown: bool, max_runtime_seconds: float | None, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Write the policy for the units that power off the machine, as root, reading no more.
+    """Write the policy for the root units that power off the machine, which read nothing else.
 
     Without `shutdown` the machine outlives its agent; with `max_runtime_seconds` it powers off that
     long after this call, even if the agent can no longer do it.

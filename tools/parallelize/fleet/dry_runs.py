@@ -29,7 +29,7 @@ ALLOWED, REFUSED = "DryRunOperation", "UnauthorizedOperation"
 
 @dataclass(frozen=True)
 class Answers:
-    """The actions that EC2 would refuse, and those for which its answer is unclear."""
+    """The actions that EC2 would refuse, and those for which it gave no clear answer."""
 
     refused: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()

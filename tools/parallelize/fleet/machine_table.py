@@ -1,4 +1,4 @@
-"""AWS's on-demand prices for machines: list prices of us-east-1, for plain Linux.
+"""AWS's on-demand prices for machines: us-east-1, Linux without preinstalled software.
 
 They apply there when AWS's price list cannot be read. Prices in other regions differ by up to a
 half, and a cost limit must not count too little: there, the price counts as unknown.

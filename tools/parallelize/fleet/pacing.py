@@ -1,9 +1,9 @@
 """How fast EC2 starts machines: many at once, then a few per second.
 
-EC2 refuses a request for more machines than its bucket has tokens as a whole, so `launch 5000` asks
-for a thousand at a time. AWS's documents do not say whether CreateFleet's machines count like those
-of RunInstances. So nothing waits before EC2 has refused a call; from then on the rest is requested
-in steps, each after the time that EC2 needs to refill the tokens for it.
+EC2 refuses the whole of a request for more machines than its bucket has tokens, so `launch 5000`
+asks for a thousand at a time. AWS's documents do not say whether CreateFleet's machines count like
+those of RunInstances. So nothing waits before EC2 has refused a call; from then on the rest is
+requested in steps, each after the time that EC2 needs to refill the tokens for it.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-cost-based
 """

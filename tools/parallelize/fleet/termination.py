@@ -1,7 +1,7 @@
 """Ends the machines of one run, then checks what is left and reports it.
 
-Order matters: first whatever would start machines, then the machines, and only when none of them
-costs anything the tidying, so that an error in it leaves nothing running.
+Order matters: what would start machines goes first, then the machines. Tidying comes only when none
+of them costs anything, so that an error in it leaves nothing running.
 """
 
 from __future__ import annotations
