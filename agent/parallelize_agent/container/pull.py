@@ -215,7 +215,7 @@ class Puller:
         self._running: subprocess.Popen[bytes] | None = None
 
     def pull(self, image: Image, folder: Path, room: Room) -> Pulled:
-        """Fetch the image into `folder`, which is created; `room` receives its size.
+        """Fetch the image into the existing `folder`; `room` receives its size.
 
         Raises SetupError if it does not exist, may not be read, or is not what was promised;
         UnavailableError if the registry is unreachable; ServiceError after `stop`.

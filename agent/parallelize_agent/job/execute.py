@@ -271,7 +271,7 @@ class Execute:
 
 
 def _given(staged: Staged) -> Given:
-    """Return what a job's placeholders stand for: its files in order, or without files its values.
+    """Return what a job's placeholders stand for: its files in order, or else its values.
 
     A column is a value, or the path of the file in it.
     """

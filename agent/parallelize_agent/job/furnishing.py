@@ -126,8 +126,8 @@ class CameAlong:
     def unchanged(self, real: bytes, path: bytes | None = None) -> bool:
         """Whether what is at `real`, and was named as `path`, was there before the job.
 
-        A copy was if its size and time are the original's; something inside the environment was if
-        it has not changed since the links to it were made.
+        A copy counts as such if its size and time are the original's; a file inside the environment
+        if it has not changed since the links to it were made.
         """
         if self._environment is None:
             return False

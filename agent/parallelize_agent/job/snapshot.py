@@ -111,7 +111,7 @@ def write(content: Content, folder: Path, archive: Path) -> Snapshot:
 
 
 def unpack(archive: Path, sha256: str, folder: Path) -> None:
-    """Extract an archive into an existing folder; raises SnapshotError.
+    """Extract an archive into a new folder; raises SnapshotError.
 
     Nothing is written before the whole archive matches its checksum.
     """

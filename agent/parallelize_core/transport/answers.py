@@ -140,7 +140,7 @@ def short_code(code: str) -> str:
 
 
 def hidden_error(reply: Reply) -> ReplyError | None:
-    """Return the error in a response that began as a success, as S3's do when it takes long."""
+    """Return the error in a response that began as a success, as S3's do when S3 takes long."""
     if reply.body[:300].find(b"<Error>") < 0:
         return None
     return ReplyError(Reply(500, reply.headers, reply.body))
