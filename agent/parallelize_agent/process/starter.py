@@ -85,7 +85,7 @@ def serve(socket: _socket.socket) -> None:
 
 
 def _copy() -> int:
-    """Do what fork(2) does, but for the parent of this process; return -1 if that is refused."""
+    """Fork, but make the copy a child of this process's parent; return -1 if that is refused."""
     arguments = (ctypes.c_uint64 * 8)(_CLONE_PARENT)
     number: int = _libc.syscall(_CLONE3, arguments, ctypes.c_size_t(ctypes.sizeof(arguments)))
     return number

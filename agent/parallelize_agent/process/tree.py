@@ -231,7 +231,7 @@ def _state(pid: int) -> tuple[str, int]:
 
 
 def _environ(pid: int) -> bytes:
-    """Return a process's environment, empty if dead; wait while it is just executing or exiting.
+    """Return a process's environment, empty if dead; wait while it is in an exec or an exit.
 
     A process that exits frees its memory first and passes its children to us last.
     """
