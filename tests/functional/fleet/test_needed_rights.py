@@ -175,12 +175,14 @@ def launching(account, parallelize, vendors, monkeypatch):
     monkeypatch.setenv("PARALLELIZE_WORKERS_KEY_NAME", "ana")
     account.client("ec2").create_key_pair(KeyName="ana")
     account.client("ssm").put_parameter(Name="/parallelize/ami", Value=account.image, Type="String")
-    for run in ("one", "two"):
-        account.prepare(run, lanes=[Lane.STEADY])
-    Path("parallelize.toml").write_text("[workers.steady]\n")
+    account.prepare("one", lanes=[Lane.STEADY])
+    account.prepare("two")
     with recorded_answers() as (calls, seen):
         parallelize("doctor", "--run", "one")
         for words in LIFE:
+            # moto keeps one policy of each name, and the groups of two lanes have one of the same.
+            lanes = "[workers.steady]\n" if words.endswith("one") else ""
+            Path("parallelize.toml").write_text(lanes)
             code, _, err = parallelize(*words.split())
             assert code == 0, (words, err)
         with monkeypatch.context() as patch:
