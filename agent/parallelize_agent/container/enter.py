@@ -60,7 +60,7 @@ _PYTHONS_OWN = "LC_CTYPE"
 """Set by Python itself: https://peps.python.org/pep-0538/."""
 
 TRY_AGAIN, NOT_STARTED, NOT_FOUND = 75, 126, 127
-"""75 (EX_TEMPFAIL): not the command has failed, but its start. The others are a shell's."""
+"""75 (EX_TEMPFAIL): the start failed, not the command. The others are a shell's."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -1,6 +1,6 @@
-"""Machine set-up that only root may do. The agent is not root: it requests it, and waits.
+"""Machine set-up that only root may do. The agent, which is not root, requests it and waits.
 
-It requests it by touching a file that a path unit of the image watches
+It does so by touching a file that a path unit of the image watches
 (systemd/parallelize-setup.path). The script that is then run as root is in the machine's user data,
 which the unit reads again from the metadata service: nothing that the agent, a job, or the run's
 bucket says can change it. `python -m parallelize_agent.machine.root_setup FILE` reads it, and

@@ -21,7 +21,7 @@ FEW = 5
 BINS_PER_DOUBLING = 8
 
 UNMEASURED_BYTES = 64 * 1024**2
-"""What a job counts whose peak is below the agent's, and therefore unknown."""
+"""The assumed peak of a job whose real one is below the agent's, and therefore unknown."""
 
 QUANTILE = 0.95
 

@@ -1,6 +1,6 @@
 """The messages of one standard queue, indexed so that no operation scans all of them.
 
-This module knows neither HTTP, the disk nor the clock: every method receives the time (`now`, in
+This module knows nothing of HTTP, the disk or the clock: every method receives the time (`now`, in
 seconds), and messages are whatever the caller puts in. The caller also provides the locking.
 
     DELAYED ──time──> VISIBLE ──take──> IN_FLIGHT ──delete──> gone
