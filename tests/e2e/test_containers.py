@@ -125,7 +125,7 @@ def test_without_skopeo_prep_says_what_to_install(project: Shell, registry: Regi
     assert "apt-get install skopeo" in said
 
 
-RECIPE = re.compile(r"```sh\n(# tree/ holds.*?)```", re.DOTALL)
+RECIPE = re.compile(r"```sh\n(# tree/ is .*?)```", re.DOTALL)
 
 
 def test_the_recipe_without_docker_makes_an_image_that_runs(project: Shell) -> None:
