@@ -95,8 +95,8 @@ class StageIn:
             return FINISHED  # there is another one by now, with its own message
         if message.claimed and not await self.claims.take_over(message.key):
             return PARKED
-        # A message that arrives for the first time is rarely a duplicate, and the condition on
-        # writing the result catches that anyway.
+        # A message that comes for the first time is rarely a duplicate, and the result's
+        # condition finds out in any case.
         if not received.first and await self._is_finished(received):
             return FINISHED
         if received.lease.message.receives > self.config.max_receives:

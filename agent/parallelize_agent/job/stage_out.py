@@ -238,7 +238,7 @@ class StageOut:
         outputs: tuple[Output, ...] = (),
     ) -> Result:
         succeeded = decision.kind is DecisionKind.SUCCEEDED
-        # As the command saw it: run.json may have changed since.
+        # As the command has seen it: run.json may have changed since.
         run = ran.staged.run if ran else self.run.current
         return Result(
             **await self._account(received, ran, decision),

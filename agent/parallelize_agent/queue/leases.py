@@ -229,7 +229,7 @@ class LeaseKeeper:
     def _end(self, receipts: Sequence[str]) -> None:
         for receipt in receipts:
             self._renewing.pop(receipt, None)
-        # After each call: others must not expire unnoticed until the next round.
+        # After each call: others must not run out unnoticed until the next round.
         self._give_up_expired()
 
     async def _attempt(self, renewal: Coroutine[Any, Any, None]) -> None:
