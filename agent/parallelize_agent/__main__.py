@@ -7,8 +7,8 @@ import gc
 
 def main() -> None:
     """Run the agent and exit."""
-    # What is loaded at the start stays, and the collector would scan it again and again: a
-    # twentieth of the start. Collection begins when the worker is put together.
+    # Objects loaded at the start live on, and the collector would scan them again and again: a
+    # twentieth of the start-up time. Collection begins once the worker is assembled.
     gc.disable()
     from parallelize_agent.cli import main as run  # noqa: PLC0415 - see above
 

@@ -1,4 +1,4 @@
-"""Assembles a worker: the one place where its parts are built and passed to each other."""
+"""Assembles a worker: the one place where its parts are created and connected."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ Notice = Callable[[], Coroutine[Any, Any, tuple[str, float]]]
 
 @dataclass(frozen=True)
 class Assembly:
-    """What a worker is made of, and how.
+    """What a worker consists of, and how to build it.
 
-    `open_store` opens a bucket for the event loop, `open_rare` one for what is rare and may block,
-    `open_client` makes a client of another service, in a region; `publish` sends metrics, if any
-    are sent; `means` has what there is to tell people by. `counts` has the requests of this
-    process. `lane_queues` are those of all lanes, if the run has more than one.
+    `open_store` opens a bucket for the event loop; `open_rare` opens one for rare, blocking calls.
+    `open_client` creates a client for another service in a region; `publish` sends metrics, if
+    wanted; `means` are the ways to notify people. `counts` counts this process's requests.
+    `lane_queues` are the queues of all lanes, if the run has more than one.
     """
 
     config: AgentConfig
@@ -112,9 +112,9 @@ class Assembly:
     )
 
     async def worker(self) -> Worker:
-        """Build a worker that keeps its files below `work_dir`; to be called once.
+        """Build a worker that keeps its files below `work_dir`; call this once.
 
-        An outage of S3 is waited out. Raises UsageError if the run cannot be worked on here,
+        Waits out an outage of S3. Raises UsageError if the run cannot be worked on here,
         MissingError if there is no such run, UnavailableError after `max_outage_seconds`.
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ class Assembly:
         try:
             async with asyncio.timeout(self.config.max_outage_seconds):
                 run = await self._storage.outlast(self._run.refresh)
-                # Now, and not with the first job: a fault of the run itself ends the worker.
+                # Now rather than with the first job: an error in the run itself ends the worker.
                 await self._storage.outlast(lambda: self._environments.check(run))
         except TimeoutError:
             why = self._storage.why
@@ -137,7 +137,7 @@ class Assembly:
         )
         identity = identify(config, self.instance, slots)
 
-        # The parts tell the worker what happens, which is made of them.
+        # The parts report to the worker, which is itself made of them.
         def settled(job: Job, decision: Decision) -> None:
             worker.settled(job, decision)
 

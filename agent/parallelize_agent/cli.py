@@ -1,7 +1,7 @@
-"""`parallelize-agent`: read the configuration, put the worker together, exit with the right code.
+"""`parallelize-agent`: read the configuration, assemble the worker, exit with the right code.
 
-0: the work is over, or the worker was asked to leave. 2: the configuration or the run is wrong.
-6: the services or this machine failed the worker. systemd restarts on any but 0 (see systemd/).
+0: the work is done, or the worker was told to leave. 2: the configuration or the run is wrong.
+6: the services or this machine failed the worker. systemd restarts after any but 0 (see systemd/).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ GARBAGE = 20_000
 def main() -> None:
     """Run the agent and exit."""
     arguments = _parse(sys.argv[1:])
-    # The copy of the log ends after the last line, which may tell of a crash.
+    # The copy of the log ends after the last line, which may report a crash.
     with ExitStack() as at_end:
         code = _live(arguments, at_end)
     # At once: a call to AWS that hangs in a thread must not keep the machine running.
@@ -173,9 +173,9 @@ async def _work(
             _give_up(config, instance, error)
             raise
         _heed_signals(worker, config)
-        # What is there now stays: the collector need not look at it with every thousand jobs.
+        # Existing objects stay: the collector need not scan them again every thousand jobs.
         gc.freeze()
-        # And a job leaves nothing behind that only the collector can remove.
+        # And a job leaves nothing behind that only the collector could free.
         gc.set_threshold(GARBAGE, 20, 20)
         gc.enable()
         systemd.ready(f"serving run {config.run}")
@@ -185,7 +185,7 @@ async def _work(
 
 
 def _time_of(config: AgentConfig, watch: NoticeWatch) -> Notice:
-    """Return what waits for a notice and says how much time it leaves running jobs."""
+    """Return a function that waits for a notice, and returns how long jobs may still run."""
 
     async def notice() -> tuple[str, float]:
         found = await watch.first()
@@ -207,7 +207,7 @@ def _heed_signals(worker: Worker, config: AgentConfig) -> None:
 
 
 def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -> None:
-    """Record why there will be no worker, for `status`, and leave the group."""
+    """Record why the worker cannot start, for `status`, and leave the group."""
     heartbeat = identify(config, instance).model_copy(
         update={"state": WorkerState.FAILED, "reason": words(error)}
     )
@@ -220,8 +220,8 @@ def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -
 
 
 def _leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
-    # A machine that is being taken away, that a person ends, or whose time is up may be replaced;
-    # one that leaves by itself must not be, whether its work is over or it cannot work.
+    # A machine that is being taken away, was ended by a person, or whose time is up may be
+    # replaced; one that leaves by itself must not be, whether its work is done or it cannot work.
     if reason.imposed or not _is_member(config, instance):
         return
     services.leave_group(config, instance, reason)
@@ -249,14 +249,14 @@ def _decode_user_data(instance: Instance) -> AgentConfig:
         return AgentConfig.decode(instance.user_data, "the instance's user data")
     except UsageError as error:
         # A newer client's, for instance. Without this, a group would replace this machine, and
-        # each that takes its place, for as long as somebody pays.
+        # every successor, for as long as somebody pays.
         if known := AgentConfig.decode_identity(instance.user_data):
             _give_up(known, instance, error)
         raise
 
 
 def configure_log(worker: str, copy: CloudLog | None = None) -> None:
-    """Send every log line to stderr as JSON, with the worker's id in it; and to `copy`."""
+    """Write each log line to stderr as JSON with the worker's id, and send it to `copy`."""
     structlog.configure(
         processors=[
             # Not a context variable: those do not reach the threads of the pools.

@@ -1,6 +1,6 @@
-"""The stable import path of what finds a command's outputs, for scripts beside this repository.
+"""The stable import path of the code that finds a command's outputs, for external scripts.
 
-`find_outputs(stdout, scratch, None)` returns files that can be counted and gone through.
+`find_outputs(stdout, scratch, None)` returns files that can be counted and iterated over.
 """
 
 from __future__ import annotations

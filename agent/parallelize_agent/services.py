@@ -1,6 +1,6 @@
 """This worker's connections to AWS: S3 and SQS on the event loop, other services in threads.
 
-boto3 is imported when another service is needed: it takes longer than the first receive.
+boto3 is imported when another service is needed: that takes longer than the first receive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOG_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Connections:
-    """What a worker uses: `open_store` for the event loop, `open_rare` for threads."""
+    """The stores of a worker: `open_store` for the event loop, `open_rare` for threads."""
 
     open_store: Callable[[str], AsyncStore]
     open_rare: Callable[[str], Store]
@@ -49,7 +49,7 @@ class Connections:
 async def connect(
     config: AgentConfig, instance: Instance, counts: RequestCounts, metadata: Metadata | None
 ) -> AsyncIterator[Connections]:
-    """Open the connections of a worker, which count what they send; they are closed at the end."""
+    """Open a worker's connections, which count their requests and are closed at the end."""
     region = config.region or instance.region
     read = metadata.get if metadata else None
     clients = AsyncClients.of_region(region, counts, config.terms, read)
@@ -77,7 +77,7 @@ def open_rare(config: AgentConfig, instance: Instance) -> Store:
 def make_cloud_log(
     config: AgentConfig, instance: Instance, counts: RequestCounts
 ) -> CloudLog | None:
-    """Build the copy of this worker's log, in a stream of its own, if the configuration says so."""
+    """Create the copy of this worker's log, in its own stream, if the configuration says so."""
     if not config.log_group:
         return None
     client = _client(
@@ -89,14 +89,14 @@ def make_cloud_log(
 def make_publisher(
     config: AgentConfig, instance: Instance, counts: RequestCounts
 ) -> Publisher | None:
-    """Build what sends metrics, if the configuration says so."""
+    """Create what sends metrics, if the configuration says so."""
     if not config.metrics:
         return None
     return Publisher(lambda: _client("cloudwatch", config, instance, counts), config.names.metrics)
 
 
 def opener(config: AgentConfig, instance: Instance, counts: RequestCounts) -> OpenClient:
-    """Return what makes a client of a service in another region than the worker's own."""
+    """Return what creates a service's client in a region other than the worker's own."""
 
     def open_client(service: str, region: str) -> Any:
         there = config.model_copy(update={"region": region or config.region})
@@ -106,7 +106,7 @@ def opener(config: AgentConfig, instance: Instance, counts: RequestCounts) -> Op
 
 
 def find_means(config: AgentConfig, instance: Instance, counts: RequestCounts) -> Means:
-    """Return what there is to tell people by; nothing is opened before there is something."""
+    """Return the ways to notify people; nothing is opened before there is a notification."""
 
     def publish(topic: str, subject: str, text: str) -> None:
         with translated("SNS"):
@@ -118,9 +118,9 @@ def find_means(config: AgentConfig, instance: Instance, counts: RequestCounts) -
 
 
 def leave_group(config: AgentConfig, instance: Instance, reason: ShutdownReason) -> None:
-    """Leave the Auto Scaling group, so that nothing takes this worker's place.
+    """Leave the Auto Scaling group, so that this worker is not replaced.
 
-    A worker that is unfit may be replaced, unless too many were before it: then it is the run.
+    An unfit worker may be replaced, unless too many were unfit before it: then the run is at fault.
     """
     autoscaling: AutoScalingClient = _client("autoscaling", config, instance, RequestCounts())
     records, layout, worker = open_rare(config, instance), config.layout, instance.worker

@@ -14,9 +14,9 @@ from parallelize_core.errors import ParallelizeError
 class ShutdownReason:
     """Why a worker shuts down, and until when (in seconds of the clock) running jobs may go on.
 
-    None for `deadline` lets them end by themselves. `error` makes it a failure. `imposed` says
-    that it is not this worker's work that is over: a notice, a signal, or the end of its time.
-    `unfit` says that the machine is at fault, so that another may take its place.
+    A `deadline` of None lets them end by themselves. `error` makes it a failure. `imposed` says
+    that the reason is not the end of this worker's work, but a notice, a signal, or its time limit.
+    `unfit` says that the machine is at fault, so that another may replace it.
     """
 
     reason: str
@@ -27,7 +27,7 @@ class ShutdownReason:
 
 
 def words(error: ParallelizeError) -> str:
-    """Return an error as a reason: what and why, without what a person may do about it."""
+    """Return an error as a reason: what and why, without the advice for people."""
     return ": ".join(part for part in (error.what, error.why) if part)
 
 
@@ -65,7 +65,7 @@ class Shutdown:
         self._decided.set()
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Wait for the decision; answer whether it is taken."""
+        """Wait for the decision; return whether it has been made."""
         if not self._decided.is_set():
             try:
                 async with asyncio.timeout(timeout_seconds):
@@ -75,7 +75,7 @@ class Shutdown:
         return True
 
     def time_left(self) -> float | None:
-        """Return how many seconds running jobs may still go on; None without an end."""
+        """Return how many seconds running jobs may still go on; None without a limit."""
         if self._reason is None or self._reason.deadline is None:
             return None
         return max(0.0, self._reason.deadline - self._clock())

@@ -1,8 +1,8 @@
 """The worker: one event loop, a task for each part, and one life from start to end.
 
 The same supervision runs while it works and while it drains: its time limit, the pause of the
-run, and the parts themselves. A part that dies ends the worker in the same order as everything
-else that ends it, and is named in its last heartbeat.
+run, and the parts themselves. A part that dies ends the worker in the same order as any other
+reason, and is named in its last heartbeat.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ from parallelize_core.heartbeat import Heartbeat, WorkerState
 log = structlog.get_logger()
 
 PREPARING = "setting up"
-"""The reason why a worker does nothing yet."""
+"""Why a worker does nothing yet."""
 
 SUPERVISION_SECONDS = 1.0
 """How often the worker looks for a reason to shut down that nobody reports."""
 
 REFRESH_SECONDS = 20.0
-"""How long a look at run.json may take before the next is due anyway."""
+"""How long reading run.json may take before the next read is due anyway."""
 
 IMAGE_PAUSE_SECONDS = 5.0
-"""How long a registry that cannot be reached is left alone."""
+"""How long to wait before an unreachable registry is tried again."""
 
 LAST_POLL_SECONDS = 5.0
 """How much longer than its own length the last poll may take."""
@@ -69,9 +69,9 @@ LAST_POLL_SECONDS = 5.0
 class Worker:
     """One agent's life, from the first receive to the last heartbeat.
 
-    `identity` is the heartbeat's part that never changes. `charges` says what the worker has cost
-    beside its machine after some hours. `notice` waits for the news that the machine is taken
-    away, as a reason and the seconds that are left, if it can come.
+    `identity` is the part of the heartbeat that never changes. `charges` returns what the worker
+    has cost besides its machine after some hours. `notice` waits for the news that the machine is
+    taken away, if that can happen, and returns a reason and the seconds that are left.
     """
 
     config: AgentConfig
@@ -139,7 +139,7 @@ class Worker:
         return reason
 
     async def _write_last_segment(self) -> None:
-        """Write the results of the last minute together; if it takes too long, each has its own."""
+        """Write the last minute's results together; if that takes too long, each has its own."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.interruption_margin_seconds):
                 await self.segments.write()
@@ -176,7 +176,7 @@ class Worker:
         await self.receiver.run()
 
     async def _await_image(self) -> Container | None:
-        """Fetch the run's image, also from a registry that is away for a while.
+        """Fetch the run's image, even from a registry that is unreachable for a while.
 
         No job is received meanwhile, so none is handed back for that. Raises UnavailableError after
         `max_outage_seconds`.
@@ -195,7 +195,7 @@ class Worker:
         try:
             await self.root_setup.wait(lambda: self.shutdown.decided is not None)
         finally:
-            # The machine, and its own log with it, is gone soon after a failure.
+            # After a failure, the machine, and its own log with it, is soon gone.
             if printed := self.root_setup.log:
                 await asyncio.to_thread(self.keep_log, "root", printed)
 
@@ -215,7 +215,7 @@ class Worker:
                 job.stop(fault.interrupted("another worker can start it sooner"))
 
     def _look_at_gpus(self) -> None:
-        """Leave at once without a GPU that jobs need: one after the other would fail there."""
+        """Leave at once if a GPU that jobs need is lost: job after job would fail there."""
         if self.equipment.allotment.per_job and (lost := self.equipment.monitor.lost):
             self.fitness.fall_sick("a GPU of this machine was lost", lost)
 
@@ -239,7 +239,7 @@ class Worker:
             async with asyncio.timeout(REFRESH_SECONDS):
                 await self.run_source.refresh()
         except Exception as error:
-            # The last one that was read still holds.
+            # The last one that was read still applies.
             log.warning("run.json not read", error=str(error) or repr(error))
 
     def _heed_pause(self) -> None:
@@ -252,12 +252,12 @@ class Worker:
             await self.teller.tell_paused()
 
     async def _await_telling(self, telling: asyncio.Task[None]) -> None:
-        """Send the notification while there is time; another worker goes on if it is cut off."""
+        """Send the notification while there is time; if it is cut off, another worker goes on."""
         while not telling.done() and self.shutdown.time_left() != 0:
             await asyncio.wait({telling}, timeout=SUPERVISION_SECONDS)
 
     def _tell_change(self) -> None:
-        """Send a heartbeat out of turn when work begins or ends: then people look at `status`."""
+        """Send an extra heartbeat when work begins or ends: then people look at `status`."""
         state = self._state()
         if state is not self._told:
             self._told = state
@@ -331,9 +331,9 @@ class Worker:
 
         The receiver has seen the decision; its last poll may still bring messages, so it is
         awaited before the pipeline is emptied for good. Deletes come after the results they
-        follow, leases are kept until the deletes are done, and the heartbeat says last that
-        this worker cannot be counted on any more. A set-up is stopped first: the receiver, or a
-        job on its way in, may be waiting for it.
+        follow, leases are kept until the deletes are done, and the last heartbeat comes last: it
+        says that this worker cannot be counted on any more. A set-up is stopped first: the
+        receiver, or a job on its way in, may be waiting for it.
         """
         self._draining_since = time.time()
         self.environments.stop()

@@ -1,1 +1,1 @@
-"""Commands in an image of a registry: pulled, unpacked and entered without a daemon."""
+"""Commands in a registry's image: pulled, unpacked and entered without a daemon."""

@@ -1,22 +1,22 @@
-"""Becomes a command in the world of an image; a program of its own, started once for each job.
+"""Turns into a command inside an image; a separate program, started once per job.
 
     enter.py ROOT ENVIRON WORK TMP UID GID NETWORK BIND... -- COMMAND...
 
-ROOT is the image's unpacked files, ENVIRON the file with its variables (NAME=VALUE, each with a
-NUL behind it). WORK is the agent's folder: in the image there is nothing of it but the BINDs,
-`rw:PATH` or `ro:PATH`, each where it always is. Other BINDs bring what is not the agent's, each as
-SOURCE, a line's end and PLACE: `dev:` a device node, at a PLACE in /dev, and then no other GPUs are
-there; `file:` a file of a driver, at a PLACE in /run/driver, `link:` another name of one. TMP
-becomes /tmp and /var/tmp. UID and GID are who the command is to itself; NETWORK is 1 if it may use
-the machine's, else it has a loopback device and nothing else. An empty COMMAND is a trial: it ends
-well if a command could be started.
+ROOT holds the image's unpacked files, ENVIRON is the file with its variables (NAME=VALUE, each
+followed by a NUL). WORK is the agent's folder: in the image, only the BINDs of it exist,
+`rw:PATH` or `ro:PATH`, each at its usual path. Other BINDs bring what is not the agent's, each as
+SOURCE, a newline and PLACE: `dev:` is a device node, at a PLACE in /dev, and then there are no
+other GPUs; `file:` is a driver's file, at a PLACE in /run/driver, and `link:` another name for one.
+TMP becomes /tmp and /var/tmp. The command sees itself as UID and GID; NETWORK is 1 if it may use
+the machine's network, else it only has a loopback device. An empty COMMAND is a trial: it
+succeeds if a command could be started.
 
-It is the command's own process, so number, exit status and signals are the command's. Nothing of
-the image has a say before the last line: its variables are set, and its files looked at, when the
-machine's own files are out of reach and no capability is left. Where a path of the image leads is
-for the kernel to say, with the image as its root.
+This process becomes the command, so its process id, exit status and signals are the command's.
+Nothing in the image takes effect before the last line: its variables are set, and its files looked
+at, only once the machine's own files are out of reach and no capability is left. The kernel
+resolves every path in the image, with the image as its root.
 
-It only uses what is loaded within a few milliseconds.
+It only uses what loads within a few milliseconds.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _CAPABILITY_VERSION = 0x20080522
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""The PATH of an image that sets none: https://github.com/moby/moby, `oci.DefaultPathEnv`."""
+"""The PATH for an image that sets none: https://github.com/moby/moby, `oci.DefaultPathEnv`."""
 
 _DEVICES = {"null", "zero", "full", "random", "urandom", "tty"}
 _GPUS = ("nvidia", "kfd", "dri")
 _DRIVER = "/run/driver"
-"""Where a driver's files are: the image's own folders are nobody's to write."""
+"""Where a driver's files are: nobody may write to the image's own folders."""
 
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
@@ -60,13 +60,13 @@ _PYTHONS_OWN = "LC_CTYPE"
 """Set by Python itself: https://peps.python.org/pep-0538/."""
 
 TRY_AGAIN, NOT_STARTED, NOT_FOUND = 75, 126, 127
-"""75 (EX_TEMPFAIL): it is not the command that has failed. The others are a shell's."""
+"""75 (EX_TEMPFAIL): the start failed, not the command. The others are a shell's."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(words: Sequence[str]) -> int:
-    """Become the command; return an exit code if that cannot be done, or nothing is to be done."""
+    """Become the command; return an exit code if that fails, or if there is no command."""
     end = words.index("--")
     root, environ, work, tmp, uid, gid, network, *binds = words[:end]
     command = words[end + 1 :]
@@ -85,7 +85,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _sorted(binds: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Return the paths of BINDs, of each kind."""
+    """Return the paths of the BINDs, by kind."""
     given: dict[str, list[list[str]]] = {kind: [] for kind in ("rw", "ro", "dev", "file", "link")}
     for bind in binds:
         kind, _, paths = bind.partition(":")
@@ -94,7 +94,7 @@ def _sorted(binds: Sequence[str]) -> dict[str, list[list[str]]]:
 
 
 def _let_find_driver(variables: dict[str, str]) -> None:
-    """Have libraries found before the image's own, and programs after those."""
+    """Put the driver's libraries before the image's own, and its programs after them."""
     for name, first in (("LD_LIBRARY_PATH", f"{_DRIVER}/lib"), ("PATH", "")):
         folders = (first, variables.get(name, ""), "" if first else f"{_DRIVER}/bin")
         variables[name] = ":".join(folder for folder in folders if folder)
@@ -146,7 +146,7 @@ def _enter(
     old = _folder("/")
     _mount(root, root, _BIND)
     os.chdir(root)
-    # The old root lies over the new one then, and goes when nothing of it is needed any more.
+    # The old root then lies over the new one, and goes once nothing in it is needed any more.
     _call("pivot_root", b".", b".")
     for path, folder in shared.items():
         _bind(folder, path, _REC)
@@ -168,19 +168,19 @@ def _enter(
 
 
 def _devices(*, with_gpus: bool) -> list[str]:
-    """Return the names of the devices that every command may use, if they exist."""
+    """Return the names of the existing devices that every command may use."""
     return [name for name in os.listdir("/dev")  # noqa: PTH208
             if name in _DEVICES or (with_gpus and name.startswith(_GPUS))]  # fmt: skip
 
 
 def _opened(pairs: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
-    """Return the folder of each file, its name there, and its place."""
+    """Return each file's opened folder, its name there, and its place."""
     return [(_folder(source.rpartition("/")[0] or "/"), source.rpartition("/")[2], place)
             for source, place in pairs]  # fmt: skip
 
 
 def _show(files: Sequence[tuple[int, str, str]], below: str) -> None:
-    """Show files of the machine at their places below a folder, as far as these are below it."""
+    """Mount the machine's files at those of their places that are below a folder."""
     for folder, name, place in files:
         target = place if place.startswith("/") else f"{below}/{place}"
         if not target.startswith(f"{below}/") or "/../" in target:
@@ -247,7 +247,7 @@ def _content(path: str) -> bytes:
 
 
 def _become(uid: int, gid: int) -> None:
-    """Become a user that cannot undo any of it, with the number that the command sees."""
+    """Become a user that cannot undo any of this, with the number that the command sees."""
     _call("unshare", _NEWUSER)
     _map_ids(uid, 0, gid, 0)
     capability = 0
@@ -276,14 +276,14 @@ _status: list[int] = []
 
 
 def _own_status() -> int:
-    """Return the folder in /proc that says who this process is; it can be written to forever."""
+    """Return this process's folder in /proc, opened once and writable from then on."""
     if not _status:
         _status.append(_folder("/proc/self"))
     return _status[0]
 
 
 def _raise_loopback() -> None:
-    """Bring the loopback device up: it is there, and down."""
+    """Bring up the loopback device, which exists but is down."""
     descriptor = _libc.socket(2, 2, 0)  # AF_INET, SOCK_DGRAM
     if descriptor < 0:
         raise OSError(ctypes.get_errno(), "no socket for the loopback device")
@@ -308,7 +308,7 @@ def _mount_memory(path: str, options: str) -> None:
 
 
 def _make_read_only(path: str, *, below: bool = True) -> None:
-    """Let nothing be written there, and `below`; set-user-ID bits do not count."""
+    """Make a folder read-only, and everything `below` it; set-user-ID bits have no effect."""
     attributes = (ctypes.c_uint64 * 4)(_ATTR_RDONLY | _ATTR_NOSUID)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     target = os.fsencode(path)

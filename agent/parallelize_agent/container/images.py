@@ -3,11 +3,11 @@
 <root>/
     <digest>/rootfs/        the image's files, which nobody may write to
     <digest>/environ        its variables
-    <digest>.ready          whole since this boot; its time is that of the last use
+    <digest>.ready          complete since this boot; its mtime is the last use
     <digest>.lock           held by each agent that uses it, or by one that makes or removes it
 
-What is ready stays for the next agent on this machine, as in the local cloud, until the disk is
-needed for another image.
+A ready image stays for the next agent on this machine, as in the local cloud, until another image
+needs the disk.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Images:
         files: Executor,
         reserve_bytes: int,
     ) -> Self:
-        """Return those of this machine: variables say what the local cloud shares with it."""
+        """Return those of this machine; variables say what the local cloud shares with it."""
         shared, own = (os.environ.get(name) for name in (IMAGES_VARIABLE, AUTH_VARIABLE))
         puller = Puller(
             lambda host, secret: find_login(host, secret, open_client),
@@ -118,7 +118,7 @@ class Images:
         self._ended = False
 
     async def container(self, run: Run) -> Container | None:
-        """Return the run's image, ready for jobs; None if it has none. Raises as `provide` does."""
+        """Return the run's image, ready for jobs; None without one. Raises what `provide` does."""
         if run.image is None:
             return None
         if there := self._ready.get(run.image.digest):
@@ -127,10 +127,10 @@ class Images:
         return await loop.run_in_executor(self.files, self.provide, run.image)
 
     def provide(self, image: Image) -> Container:
-        """Return the image, unpacked; of several threads that want it one fetches it.
+        """Return the image, unpacked; of several threads that want it, one fetches it.
 
-        Raises SetupError if that cannot be done anywhere, or on this machine; UnavailableError if
-        the registry cannot be reached; ServiceError after `stop`.
+        Raises SetupError if that is impossible anywhere, or on this machine; UnavailableError if
+        the registry is unreachable; ServiceError after `stop`.
         """
         with self._lock:
             if image.digest not in self._ready:
@@ -160,7 +160,7 @@ class Images:
         return Container(place.folder / "rootfs", place.folder / "environ", self.work)
 
     def _hold_ready(self, place: Place) -> bool:
-        """Use an image, if it is complete, until this process ends; return whether it is."""
+        """Use an image until this process ends, if it is complete; return whether it is."""
         descriptor = os.open(place.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -197,7 +197,7 @@ class Images:
     def _make(self, place: Place, image: Image) -> None:
         begun = time.monotonic()
         place.mark.unlink(missing_ok=True)
-        isolation.remove(place.folder)  # what a failed attempt left
+        isolation.remove(place.folder)  # left by a failed attempt
         place.folder.mkdir(mode=0o755)
         parts = place.folder / "parts"
         parts.mkdir(mode=0o755)
@@ -236,7 +236,7 @@ class Images:
         self.preparer.prepare(rootfs, rootfs, step)
 
     def _try(self, place: Place, image: Image) -> None:
-        """Raise SetupError if no command could be started here in any image."""
+        """Raise SetupError if this machine cannot start commands in images."""
         trial = Step("the entry into an image", (), TRIAL_SECONDS, log="entry")
         container = Container(place.folder / "rootfs", place.folder / "environ", self.work)
         made = self.work / "entry"
@@ -247,7 +247,7 @@ class Images:
             isolation.remove(made)
 
     def _make_room(self, size: int, image: Image) -> int:
-        """Remove images that nobody uses, the least recently used first, until there is room."""
+        """Remove unused images, the least recently used first, until there is room."""
         wanted = GROWTH * size + self.reserve_bytes
         for place in self._least_used():
             if host.free_bytes(self.root) >= wanted:
@@ -287,6 +287,6 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _open_for_all(folder: Path) -> None:
-    """Let the jobs' users read every folder; so far only the agent can."""
+    """Let the jobs' users read every folder, which only the agent can so far."""
     for _, _, _, descriptor in os.fwalk(folder):
         os.fchmod(descriptor, 0o755)

@@ -1,7 +1,7 @@
 """Fetches an image by its digest, without a daemon and within limits.
 
-skopeo runs as the agent, as it needs the registry's password. What it brings is checked again here,
-and unpacked by somebody who may do less.
+skopeo runs as the agent, because it needs the registry's password. What it fetches is verified
+again here, and unpacked by a user with fewer rights.
 
 An image's manifest and configuration are read as hostile input: anyone may have made them.
 """
@@ -30,7 +30,7 @@ from parallelize_core.store import Store
 MAX_LAYERS = 1000
 MAX_CONFIG_BYTES = 8 * 1024 * 1024
 MAX_VARIABLES_BYTES = 64 * 1024
-"""A command's variables and arguments share 2 MiB, and one of them may take 128 KiB: execve(2)."""
+"""A command's variables and arguments share 2 MiB, and each of them may take 128 KiB: execve(2)."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -39,7 +39,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=[^\0]*", re.DOTALL)
 
 @dataclass(frozen=True)
 class Blob:
-    """A part of an image: its digest, and the size that it claims, in bytes."""
+    """A part of an image: its digest, and its claimed size in bytes."""
 
     digest: str
     size: int
@@ -52,7 +52,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One image: its configuration and its layers, the lowest first."""
+    """One image: its configuration and its layers, lowest first."""
 
     config: Blob
     layers: tuple[Blob, ...]
@@ -64,7 +64,7 @@ class Manifest:
 
 
 def instance(text: bytes) -> str | None:
-    """Return the digest of this machine's image in a list for several processors.
+    """Return the digest of this machine's image in a multi-platform list.
 
     None if it is not a list. Raises SetupError if there is none for this machine.
     """
@@ -106,8 +106,8 @@ def check_blobs(folder: Path, manifest: Manifest) -> None:
 def read_variables(config: bytes) -> bytes:
     """Return the variables of an image's configuration, as `enter` reads them.
 
-    Of all that a configuration may say this is what counts: commands run as the job's own user, in
-    its scratch folder, and are those of the run. Raises SetupError if it is for other processors.
+    Of a configuration, only the variables count: commands run as the job's own user in its scratch
+    folder, and the run names them. Raises SetupError if the image is for other processors.
     """
     document = _object(config)
     processor = document.get("architecture")
@@ -123,7 +123,7 @@ def read_variables(config: bytes) -> bytes:
 
 
 def _architecture() -> str:
-    """Return this machine's architecture, as images name it."""
+    """Return this machine's architecture by its name in images."""
     machine = platform.machine().lower()
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
@@ -165,10 +165,10 @@ def _odd(why: str) -> SetupError:
 PULL_SECONDS = 60 * 60
 
 FindLogin = Callable[[str, str], Login | None]
-"""Finds out how to log in: at which host, with which secret."""
+"""Finds the login for a host, by the name of a secret."""
 
 Room = Callable[[int], int]
-"""Makes room on the disk for a number of bytes; returns how many there may be at most."""
+"""Makes room on the disk for a number of bytes; returns the most that there may be."""
 
 _FIX = (
     "have skopeo on the machine image (parallelize image build puts it there), or install it by "
@@ -178,27 +178,27 @@ _FIX = (
 
 @dataclass(frozen=True)
 class Pulled:
-    """An image's parts, in files by their digests."""
+    """An image's parts, in files named by their digests."""
 
     folder: Path
     manifest: Manifest
 
     @property
     def layers(self) -> list[Path]:
-        """The layers, the lowest first."""
+        """The layers, lowest first."""
         return [self.folder / blob.name for blob in self.manifest.layers]
 
     @property
     def variables(self) -> bytes:
-        """The image configuration, which has the command's variables."""
+        """The image configuration, which holds the command's variables."""
         return read_variables((self.folder / self.manifest.config.name).read_bytes())
 
 
 class Puller:
-    """Pulls one image after the other; `stop` ends the one that is under way.
+    """Pulls one image after the other; `stop` ends a pull that is under way.
 
-    `own_auth` is the file with a person's own logins, which need not be there; with it nobody else
-    is asked for one.
+    `own_auth` is the file with a user's own logins, which may be missing; if it is there, no other
+    login is asked for.
     """
 
     def __init__(
@@ -215,10 +215,10 @@ class Puller:
         self._running: subprocess.Popen[bytes] | None = None
 
     def pull(self, image: Image, folder: Path, room: Room) -> Pulled:
-        """Fetch the image into `folder`, which is made; `room` is told how large it will be.
+        """Fetch the image into the existing `folder`; `room` receives its size.
 
         Raises SetupError if it does not exist, may not be read, or is not what was promised;
-        UnavailableError if the registry cannot be reached; ServiceError after `stop`.
+        UnavailableError if the registry is unreachable; ServiceError after `stop`.
         """
         program = skopeo.find(f"the image {image.name} cannot be pulled", _FIX)
         if image.kind == "docker":
@@ -230,7 +230,7 @@ class Puller:
         return Pulled(folder, manifest)
 
     def stop(self) -> None:
-        """Stop the pull that is running, and start no other."""
+        """Stop a pull that is running, and start no other."""
         with self._lock:
             self._ended = True
             if self._running:
@@ -281,7 +281,7 @@ class Puller:
             archive.unlink(missing_ok=True)
 
     def _copy(self, program: str, told: Sequence[str], uri: str, folder: Path, most: int) -> None:
-        """Copy all parts into the folder, none of which may have more than `most` bytes."""
+        """Copy all parts into the folder, each of at most `most` bytes."""
         words = (
             isolation.program("prlimit"), f"--fsize={most}", "--",
             program, "--insecure-policy", f"--tmpdir={folder.parent}", "copy", "--quiet",

@@ -1,12 +1,12 @@
-"""Unpacks the layers of an image; a program of its own, run with a job's rights and with fewer.
+"""Unpacks the layers of an image; a separate program, with even fewer rights than a job.
 
     unpack.py ROOT MAX_BYTES MAX_ENTRIES WORK LAYER...
 
-Each LAYER is a tar file, as it is or compressed with gzip or zstd, the lowest first. The process
-makes ROOT its root before it reads the first of them, in a world without a network: whatever `..`,
-links or absolute names are in them, the kernel finds nothing outside. It is a user like any other,
+Each LAYER is a tar file, uncompressed or compressed with gzip or zstd, lowest first. The process
+makes ROOT its root before it reads the first one, in a namespace without a network: whatever `..`,
+links or absolute names are in the layers, the kernel finds nothing outside. It is an ordinary user,
 so nothing gets another owner; devices, pipes and sockets are left out, and so are set-user-ID bits.
-All files can be read by everybody, as all jobs share them, and be written to by nobody else.
+All files are readable by everybody, because all jobs share them, and writable by nobody else.
 
 Names and whiteouts: https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
@@ -38,17 +38,17 @@ _NEWNS, _NEWUSER, _NEWNET = 0x20000, 0x10000000, 0x40000000
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 
 MEMORY_BYTES = 512 * 1024**2
-"""Headers of a tar file are read whole, however large they say that they are."""
+"""Headers of a tar file are read whole, whatever size they claim."""
 
 COPY_BYTES = 256 * 1024
 
 _FOLDERS = ("proc", "dev", "sys", "sys/devices", "tmp", "var", "var/tmp", "run", "etc")
 _FILES = ("etc/resolv.conf", "etc/hosts")
-"""What `enter` puts something over: it has to be there, and not be a link."""
+"""`enter` mounts over these: they must exist, and not be links."""
 
 
 class BadImageError(Exception):
-    """The image cannot be unpacked, on any machine."""
+    """The image cannot be unpacked on any machine."""
 
 
 class Budget:
@@ -71,12 +71,12 @@ class Budget:
 
 
 class Layer:
-    """One layer on its way into the root folder of this process."""
+    """One layer while it is unpacked into this process's root folder."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._own: set[str] = set()
-        """What this layer has made: its whiteouts are about lower ones."""
+        """What this layer has created: its whiteouts only remove from lower ones."""
 
     def apply(self, archive: tarfile.TarFile) -> None:
         """Apply the entries in order."""
@@ -85,7 +85,7 @@ class Layer:
             path = posixpath.normpath("/" + entry.name).replace("//", "/")
             if path != "/":
                 self._apply(archive, entry, path)
-            # It remembers every entry, which it would need to read one twice.
+            # It would remember every entry, for reading one again.
             archive.members = []  # type: ignore[attr-defined]
 
     def _apply(self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: str) -> None:
@@ -129,10 +129,10 @@ class Layer:
 
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
-    """Return the next entry, None after the last.
+    """Return the next entry, or None after the last.
 
-    The last may be without the zeros that should fill its block, as umoci writes it; its content
-    has been read by then, and was whole.
+    The last may lack the zeros that should fill its block, as umoci writes it; its content
+    has been read completely by then.
     """
     try:
         return archive.next()
@@ -149,7 +149,7 @@ def _write(path: str, content: IO[bytes], entry: tarfile.TarInfo) -> None:
         if file.tell() != entry.size:
             raise BadImageError(f"{path!a} breaks off")
         os.fchmod(descriptor, 0o555 if entry.mode & 0o111 else 0o444)
-        with suppress(OverflowError, OSError):  # a time that this system does not have
+        with suppress(OverflowError, OSError):  # a time that this system cannot represent
             os.utime(descriptor, (entry.mtime, entry.mtime))
 
 
@@ -169,7 +169,7 @@ def _is_folder(path: str) -> bool:
 
 
 def make_places(work: str) -> None:
-    """Make the mount points of `enter`: real folders, and two real files."""
+    """Create the mount points for `enter`: real folders, and two real files."""
     parts = Path(work).parts[1:]
     for folder in (*_FOLDERS, *("/".join(parts[: n + 1]) for n in range(len(parts)))):
         if not _is_folder(f"/{folder}"):
@@ -196,14 +196,14 @@ def _enter(root: str) -> None:
 
 
 class _Buffer(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer: an address, how long it is, and how far it was used."""
+    """ZSTD_inBuffer and ZSTD_outBuffer: an address, a length, and how much of it was used."""
 
     _fields_ = (("address", ctypes.c_void_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
 
 
 @functools.cache
 def _zstd() -> ctypes.CDLL:
-    """Load the library that Debian's dpkg and RPM themselves read packages with."""
+    """Load the library with which Debian's dpkg and RPM themselves read packages."""
     try:
         library = ctypes.CDLL("libzstd.so.1")
     except OSError:
@@ -220,9 +220,9 @@ def _zstd() -> ctypes.CDLL:
 
 
 class ZstdFile(io.RawIOBase):
-    """What a file holds that is compressed with zstd, in one frame or several.
+    """The content of a file compressed with zstd, in one frame or several.
 
-    A frame that wants more than 128 MiB of memory is refused, which is the library's own limit.
+    A frame that needs more than 128 MiB of memory is refused, which is the library's own limit.
     https://facebook.github.io/zstd/zstd_manual.html
     """
 
@@ -237,7 +237,7 @@ class ZstdFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as one step does; 0 at the end, EOFError if that is too early."""
+        """Fill the buffer as far as one step does; 0 at the end, EOFError if that comes early."""
         memory = (ctypes.c_char * len(buffer)).from_buffer(buffer)
         out = _Buffer(ctypes.addressof(memory), len(buffer), 0)
         while not out.at:
@@ -245,7 +245,7 @@ class ZstdFile(io.RawIOBase):
             if is_end and not self._in_frame:
                 return 0
             self._step(out)
-            # What was read before may still have been held back.
+            # Earlier input may still be held back.
             if is_end and not out.at:
                 raise EOFError("a layer breaks off")
         return int(out.at)
@@ -265,14 +265,14 @@ class ZstdFile(io.RawIOBase):
         return bool(self._packed)
 
     def close(self) -> None:
-        """Give back the memory of the library."""
+        """Free the library's memory."""
         if not self.closed:
             self._library.ZSTD_freeDStream(self._stream)
         super().close()
 
 
 def _is_zstd(magic: bytes) -> bool:
-    """Whether a frame begins so, or one that is to be skipped: pzstd begins with one."""
+    """Whether this begins a frame, or one to be skipped: pzstd begins with one."""
     is_skipped = magic[1:4] == b"\x2a\x4d\x18" and magic[0] >> 4 == 5
     return magic[:4] == b"\x28\xb5\x2f\xfd" or is_skipped
 
@@ -292,7 +292,7 @@ def _opened(files: Sequence[IO[bytes]]) -> Iterator[tarfile.TarFile]:
 
 
 def unpack(root: str, budget: Budget, work: str, layers: Sequence[str]) -> None:
-    """Unpack all layers; raise BadImageError or OSError if that cannot be done."""
+    """Unpack all layers; raise BadImageError or OSError if that fails."""
     os.umask(0o022)
     files = [open(layer, "rb") for layer in layers]  # noqa: PTH123, SIM115 - out of reach below
     if any(_is_zstd(os.pread(file.fileno(), 4, 0)) for file in files):
@@ -305,7 +305,7 @@ def unpack(root: str, budget: Budget, work: str, layers: Sequence[str]) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Unpack as the arguments say; return an exit code, with the error on stderr."""
+    """Unpack according to the arguments; return an exit code, with the error on stderr."""
     root, max_bytes, max_entries, work, *layers = words
     try:
         unpack(root, Budget(int(max_bytes), int(max_entries)), work, layers)

@@ -1,1 +1,1 @@
-"""GPUs of this machine: which there are, whose they are, and how they do."""
+"""GPUs of this machine: which there are, which jobs use them, and their health."""

@@ -1,4 +1,4 @@
-"""Which GPUs a slot has: pure arithmetic."""
+"""Which GPUs each slot gets: pure arithmetic."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from parallelize_core.run import Limits
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU: its place among those of the machine, N of its /dev/nvidiaN, and what it is.
+    """A GPU: its index on the machine, the N of its /dev/nvidiaN, and what it is.
 
-    `uuid` and `name` are empty where the driver's library cannot be asked. One that is `split`
-    (MIG) has no use for a job that wants a whole one.
+    `uuid` and `name` are empty if the driver's library cannot be asked. A GPU that is `split`
+    (MIG) is useless to a job that wants a whole one.
     """
 
     index: int
@@ -25,18 +25,18 @@ class Gpu:
 
     @property
     def visible(self) -> str:
-        """What a program calls it that is told which GPUs to use."""
+        """Its name for programs that are told which GPUs to use."""
         return self.uuid or str(self.index)
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return f"GPU {self.index}" + (f" ({self.name}, {self.uuid})" if self.uuid else "")
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """All GPUs of a machine in portions of `per_job`, each used by `share` slots."""
+    """All GPUs of a machine in groups of `per_job`, each group used by `share` slots."""
 
     gpus: tuple[Gpu, ...] = ()
     per_job: int = 0
@@ -44,7 +44,7 @@ class Allotment:
 
     @classmethod
     def of(cls, gpus: Sequence[Gpu], limits: Limits) -> Allotment:
-        """Return what a run's jobs have. Raises UsageError if there are too few for one."""
+        """Return the allotment for a run's jobs. Raises UsageError if one job needs more GPUs."""
         wanted, whole = limits.gpus, tuple(gpu for gpu in gpus if not gpu.split)
         there, split = len(whole), len(gpus) - len(whole)
         if there < wanted and split:
@@ -66,7 +66,7 @@ class Allotment:
         return self._portions * self.share if self.per_job else None
 
     def serves(self, limits: Limits) -> bool:
-        """Whether the run still wants what it wanted when the worker started."""
+        """Whether the run still needs what it needed when the worker started."""
         return (limits.gpus, limits.gpu_share) == (self.per_job, self.share)
 
     def of_slot(self, slot: int) -> tuple[Gpu, ...]:
@@ -82,7 +82,7 @@ class Allotment:
 
 
 def variables(gpus: Sequence[Gpu]) -> dict[str, str]:
-    """Return what tells programs and their libraries which GPUs are theirs."""
+    """Return the variables that tell programs and their libraries which GPUs are theirs."""
     if not gpus:
         return {}
     visible = ",".join(gpu.visible for gpu in gpus)

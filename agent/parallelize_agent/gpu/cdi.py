@@ -1,10 +1,10 @@
-"""What a GPU needs in a container, as the machine's own tools describe it: device nodes, libraries.
+"""What a GPU needs in a container, as the machine's tools describe it: device nodes, libraries.
 
 The Container Device Interface is a file that NVIDIA's toolkit writes (`nvidia-ctk cdi generate`).
-Of it are applied device nodes, variables, and those mounts that are libraries or programs. Hooks
-are programs of the machine that are to run in the container as root: they are not run. Two matter
-for computing: one makes the names by which libraries are looked for, and those are taken from the
-machine here; the other writes the image's cache of libraries, for which LD_LIBRARY_PATH stands in.
+Of it, device nodes, variables, and mounts of libraries and programs are applied. Hooks, which are
+programs of the machine to be run in the container as root, are not run. Two of them matter for
+computing: one creates the names by which libraries are found, and these are copied from the
+machine here; the other writes the image's library cache, which LD_LIBRARY_PATH replaces.
 
 https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md
 """
@@ -25,7 +25,7 @@ from parallelize_core.errors import UsageError
 log = structlog.get_logger()
 
 FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
-"""Where descriptions are; what is in the last comes first."""
+"""Where descriptions are; the last folder takes precedence."""
 
 KIND = "nvidia.com/gpu"
 
@@ -63,10 +63,10 @@ class _Spec(BaseModel):
 
 @dataclass(frozen=True)
 class Edits:
-    """What is put into a container: `nodes` in /dev and `files` of the driver, by place.
+    """What is added to a container: `nodes` in /dev and `files` of the driver, by place.
 
-    Each is the machine's path, and where it is to be; a file's place is below a folder that the
-    container has for that. `links` have what they lead to, and their place.
+    Each pair is the machine's path and its place; a file's place is below a folder that the
+    container has for that. `links` are pairs of a target and a place.
     """
 
     nodes: tuple[tuple[str, str], ...] = ()
@@ -75,14 +75,14 @@ class Edits:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def words(self) -> Iterator[str]:
-        """Go through them as `enter.py` takes them."""
+        """Yield them in the form that `enter.py` takes."""
         for kind, pairs in (("dev", self.nodes), ("file", self.files), ("link", self.links)):
             for source, place in pairs:
                 yield f"{kind}:{source}\n{place}"
 
 
 class Descriptions:
-    """All that the files in some folders say of NVIDIA's GPUs, by the names of those."""
+    """What the files in some folders say about NVIDIA's GPUs, by GPU name."""
 
     def __init__(self, folders: Iterable[Path] = FOLDERS) -> None:
         self._devices: dict[str, tuple[_Edits, ...]] = {}
@@ -119,8 +119,8 @@ class Descriptions:
 
 
 def _read(file: Path) -> _Spec | None:
-    """Read a description, which JSON is as well; None, and a line in the log, for what is none."""
-    import yaml  # noqa: PLC0415 - few workers have use for it
+    """Read a description, YAML or JSON; return None and log it if it is not one."""
+    import yaml  # noqa: PLC0415 - few workers need it
 
     try:
         spec = _Spec.model_validate(yaml.safe_load(file.read_bytes()))
@@ -142,7 +142,7 @@ def _place(mount: _Mount) -> tuple[str, str]:
 
 
 def _links(files: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the further names that the machine has for libraries, such as libcuda.so.1."""
+    """Yield the machine's other names for libraries, such as libcuda.so.1."""
     placed = set(files.values())
     for folder in sorted({os.path.dirname(real) for real in files}):  # noqa: PTH120
         for entry in Path(folder).glob("lib*.so*"):

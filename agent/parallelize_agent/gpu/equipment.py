@@ -1,4 +1,4 @@
-"""The GPUs of a worker, as the jobs in its slots find them."""
+"""The GPUs of a worker, as the jobs in its slots see them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parallelize_core.run import Run
 
 @dataclass
 class Equipment:
-    """What `allotment` gives to slots, of what `monitor` has found; for any thread."""
+    """Gives slots the GPUs of `allotment`, which `monitor` found; thread-safe."""
 
     monitor: Monitor
     allotment: Allotment
@@ -27,7 +27,7 @@ class Equipment:
 
     @classmethod
     def of(cls, monitor: Monitor, run: Run, folders: Sequence[Path] = FOLDERS) -> Equipment:
-        """Return what a run's jobs have; `folders` have descriptions for containers.
+        """Return the equipment for a run's jobs; `folders` hold descriptions for containers.
 
         Raises UsageError if they cannot have what they need.
         """
@@ -36,7 +36,7 @@ class Equipment:
         return made
 
     def slots(self, wanted: int) -> int:
-        """Return how many of the slots that there could be the GPUs allow."""
+        """Return how many of the `wanted` slots the GPUs allow."""
         allowed = self.allotment.slots
         return wanted if allowed is None else min(wanted, allowed)
 
@@ -52,18 +52,18 @@ class Equipment:
             self._edits_of(self.allotment.gpus)
 
     def of_slot(self, slot: int) -> tuple[Gpu, ...]:
-        """Return a slot's own."""
+        """Return a slot's own GPUs."""
         return self.allotment.of_slot(slot)
 
     def variables(self, slot: int, container: Container | None) -> dict[str, str]:
-        """Return what a command is told of its GPUs."""
+        """Return the variables that tell a command which GPUs are its own."""
         gpus = self.of_slot(slot)
         if container and gpus:
             return dict(self._edits_of(gpus).environ)
         return variables(gpus)
 
     def within(self, slot: int, container: Container | None) -> Container | None:
-        """Return the container with the slot's GPUs in it, and no others."""
+        """Return the container with only the slot's GPUs in it."""
         gpus = self.of_slot(slot)
         if container is None or not gpus:
             return container
@@ -72,7 +72,7 @@ class Equipment:
     def hidden(self, slot: int) -> tuple[Path, ...]:
         """Return the device nodes of other slots' GPUs.
 
-        Programs that are told their GPUs by number, and not by name, would count wrongly.
+        Programs that are given their GPUs by number instead of by name would count wrongly.
         """
         own = set(self.of_slot(slot))
         if not own or not all(gpu.uuid for gpu in self.allotment.gpus):

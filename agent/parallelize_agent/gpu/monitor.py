@@ -1,7 +1,7 @@
-"""How the GPUs of this machine do: looked at every second by a thread of its own.
+"""The health of this machine's GPUs, checked every second by its own thread.
 
-A GPU may fall off the bus at any time. Then calls of its driver fail, or never return; so nobody
-else calls it, and nobody waits for it without a limit.
+A GPU may fall off the bus at any time. Then calls of its driver fail, or never return; so only
+this thread calls it, and nobody waits for it without a limit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 
 ANSWER_SECONDS = 10.0
-"""A failed command is not charged if the driver does not say within this time how its GPUs are."""
+"""If the driver does not report on a failed command's GPUs within this time, it is not charged."""
 
 HANG_SECONDS = 60.0
-"""A driver that has not answered for so long will not."""
+"""A driver that has not answered for this long will not."""
 
 FATAL_XIDS = {
     48: "a double bit error of its memory",
@@ -39,7 +39,7 @@ FATAL_XIDS = {
     119: "its system processor does not answer",
     120: "an error of its system processor",
 }
-"""After these a GPU has to be reset, or be another. Most others are a program's own faults.
+"""After these, a GPU has to be reset or replaced. Most others are a program's own faults.
 
 https://docs.nvidia.com/deploy/xid-errors/
 """
@@ -47,7 +47,7 @@ https://docs.nvidia.com/deploy/xid-errors/
 
 @dataclass
 class Peak:
-    """What was seen of some GPUs during a time: the most memory at once, and how busy they were."""
+    """Observations of some GPUs over a time: the most memory at once, and how busy they were."""
 
     memory_bytes: int = 0
     memory_total_bytes: int = 0
@@ -55,7 +55,7 @@ class Peak:
     _samples: int = 0
 
     def add(self, samples: Sequence[Sample]) -> None:
-        """Take a look at all of them into account."""
+        """Take a sample of all of them into account."""
         self.memory_bytes = max(self.memory_bytes, sum(one.memory_bytes for one in samples))
         self.memory_total_bytes = sum(one.memory_total_bytes for one in samples)
         known = [one.busy for one in samples if one.busy is not None]
@@ -64,20 +64,20 @@ class Peak:
 
     @property
     def busy(self) -> float | None:
-        """The share of the time, between 0 and 1, on average; None if nobody counted."""
+        """The average busy share, between 0 and 1; None if it was never measured."""
         return round(self._busy / self._samples, 3) if self._samples else None
 
     def put_into(self, usage: Usage) -> Usage:
-        """Return what a command used with what its GPUs were seen to do."""
+        """Return a command's usage with that of its GPUs added."""
         return usage.model_copy(
             update={"gpu_memory_bytes": self.memory_bytes, "gpu_busy": self.busy}
         )
 
 
 class Monitor:
-    """Looks at all GPUs; what it tells may be asked for from any thread.
+    """Watches all GPUs; any thread may ask for its findings.
 
-    Without `nvml` it knows nothing, and finds nothing wrong. `start` has it begin.
+    Without `nvml` it knows nothing, and finds nothing wrong. `start` makes it begin.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Monitor:
         self._thread = threading.Thread(target=self._run, name="gpus", daemon=True)
 
     def start(self) -> None:
-        """Begin to look, if there is anything to look at."""
+        """Begin to watch, if there is anything to watch."""
         if self._nvml and self.gpus:
             self._thread.start()
 
     @property
     def lost(self) -> str:
-        """Which GPUs are out of reach, and why; empty if all are well."""
+        """Which GPUs are unreachable, and why; empty if all are well."""
         with self._changed:
             if self._lost:
                 return "; ".join(f"{gpu.label}: {why}" for gpu, why in self._lost.items())
@@ -117,7 +117,7 @@ class Monitor:
         return "the driver of the GPUs does not answer" if hangs else ""
 
     def lost_of(self, gpus: Sequence[Gpu]) -> str:
-        """Look now, and say which of some GPUs are out of reach; waits `answer_seconds` at most."""
+        """Look now, and name those GPUs that are unreachable; waits at most `answer_seconds`."""
         if not (gpus and self._thread.is_alive()):
             return ""
         if not self._look_soon():
@@ -127,7 +127,7 @@ class Monitor:
 
     @contextmanager
     def measured(self, gpus: Sequence[Gpu]) -> Iterator[Peak]:
-        """Watch what some GPUs do meanwhile; others may use them, too."""
+        """Measure some GPUs during a block; other jobs may use them, too."""
         peak = Peak()
         one = (gpus, peak)
         with self._changed:
@@ -139,7 +139,7 @@ class Monitor:
                 self._measured = [other for other in self._measured if other is not one]
 
     def tell(self) -> tuple[GpuUse, ...]:
-        """Return what a heartbeat says of each GPU; nothing where nobody can be asked."""
+        """Return each GPU's entry in the heartbeat; nothing if the driver cannot be asked."""
         if not self._nvml:
             return ()
         with self._changed:
@@ -156,9 +156,9 @@ class Monitor:
             )
 
     def _look_soon(self) -> bool:
-        """Have a look begin and end; answer whether it has."""
+        """Have a new look begin and end; return whether it did in time."""
         with self._changed:
-            # One that is under way may have seen them before.
+            # A look that is under way may have seen these GPUs before now.
             wanted = self._looks + (2 if self._begun is not None else 1)
             self._wake.set()
             return self._changed.wait_for(lambda: self._looks >= wanted, self._answer_seconds)
@@ -212,7 +212,7 @@ class Monitor:
             self._lost.setdefault(gpu, why)
 
     def _find(self) -> Iterator[Gpu]:
-        """Ask the driver for all; one that is lost already has its number, and nothing else."""
+        """Ask the driver for all; of a GPU that is already lost, only its number is known."""
         assert self._nvml  # noqa: S101 - see above
         for index in range(self._nvml.count()):
             gpu = Gpu(index, index)
@@ -235,7 +235,7 @@ class Monitor:
 
 
 def monitor_of_machine() -> Monitor:
-    """Return that of this machine, which need not have any GPU."""
+    """Return this machine's monitor, even if there is no GPU."""
     try:
         return Monitor(Nvml())
     except OSError:
@@ -246,7 +246,7 @@ def monitor_of_machine() -> Monitor:
 
 
 def _by_devices(devices: Path) -> Iterator[Gpu]:
-    """Find them by their device nodes, where the driver cannot be asked."""
+    """Find GPUs by their device nodes, if the driver cannot be asked."""
     found = (re.fullmatch(r"nvidia(\d+)", node.name) for node in devices.iterdir())
     for index, minor in enumerate(sorted(int(match[1]) for match in found if match)):
         yield Gpu(index, minor)

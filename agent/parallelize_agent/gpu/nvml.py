@@ -1,6 +1,6 @@
-"""NVIDIA's management library, by ctypes: the dozen of its functions that are needed here.
+"""NVIDIA's management library through ctypes: the dozen functions that are needed here.
 
-NVIDIA's package nvidia-ml-py declares all four hundred in one module of Python, and is one more
+NVIDIA's package nvidia-ml-py declares all four hundred in one Python module, and would be one more
 dependency on every worker; these declarations are shorter than the code that would use it.
 
 https://docs.nvidia.com/deploy/nvml-api/
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LIBRARY = "libnvidia-ml.so.1"
-"""What the driver installs; where it is not, no job could use a GPU either."""
+"""Installed by the driver; without it, no job could use a GPU anyway."""
 
 _TIMEOUT = 10
 _GONE = {6: "not found", 15: "lost", 16: "in need of a reset"}
@@ -24,7 +24,7 @@ _TEXT_BYTES = 96
 
 
 class NvmlError(Exception):
-    """What a call has returned instead of success."""
+    """The error code that a call returned."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{text} (NVML {code})")
@@ -32,13 +32,13 @@ class NvmlError(Exception):
 
     @property
     def gone(self) -> str:
-        """In which way the GPU is out of reach; empty if that is not what it says."""
+        """How the GPU is unreachable; empty if the error is another one."""
         return _GONE.get(self.code, "")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How a GPU does now: memory in bytes, `busy` the share of the last second, if known."""
+    """A GPU's state now: memory in bytes, `busy` the share of the last second, if known."""
 
     memory_bytes: int
     memory_total_bytes: int
@@ -61,10 +61,10 @@ class _Event(ctypes.Structure):
 
 
 class Nvml:
-    """The library, for one thread at a time; a call may hang without end if a GPU does."""
+    """The library, for one thread at a time; a call may hang forever if a GPU does."""
 
     def __init__(self, library: str = LIBRARY) -> None:
-        """Load it. Raises OSError if it is not there, NvmlError if the driver does not run."""
+        """Load it. Raises OSError if it is missing, NvmlError if the driver does not run."""
         self._library = ctypes.CDLL(library)
         self._library.nvmlErrorString.restype = ctypes.c_char_p
         self._call("nvmlInit_v2")
@@ -75,39 +75,39 @@ class Nvml:
         return self._number("nvmlDeviceGetCount_v2")
 
     def handle(self, index: int) -> ctypes.c_void_p:
-        """Return what the other calls take. Raises NvmlError."""
+        """Return the handle that the other calls take. Raises NvmlError."""
         handle = ctypes.c_void_p()
         self._call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle))
         return handle
 
     def uuid(self, handle: ctypes.c_void_p) -> str:
-        """Return the name that no other GPU in the world has. Raises NvmlError."""
+        """Return the GPU's globally unique name. Raises NvmlError."""
         return self._text("nvmlDeviceGetUUID", handle)
 
     def name(self, handle: ctypes.c_void_p) -> str:
-        """Return what is printed on it, as in "Tesla T4". Raises NvmlError."""
+        """Return the product name, as in "Tesla T4". Raises NvmlError."""
         return self._text("nvmlDeviceGetName", handle)
 
     def minor(self, handle: ctypes.c_void_p) -> int:
-        """Return N of its /dev/nvidiaN, which is not always its index. Raises NvmlError."""
+        """Return the N of its /dev/nvidiaN, which is not always its index. Raises NvmlError."""
         return self._number("nvmlDeviceGetMinorNumber", handle)
 
     def is_split(self, handle: ctypes.c_void_p) -> bool:
-        """Whether a GPU is in MIG mode, in parts that count as devices. Raises NvmlError."""
+        """Whether a GPU is in MIG mode, split into parts that act as devices. Raises NvmlError."""
         now, next_boot = ctypes.c_uint(), ctypes.c_uint()
         try:
             both = ctypes.byref(now), ctypes.byref(next_boot)
             self._call("nvmlDeviceGetMigMode", handle, *both)
         except AttributeError:
-            return False  # a driver from before there was MIG
+            return False  # a driver older than MIG
         except NvmlError as error:
             if error.gone:
                 raise
-            return False  # not a kind of GPU that has it
+            return False  # a model without MIG
         return now.value == 1
 
     def sample(self, handle: ctypes.c_void_p) -> Sample:
-        """Return how a GPU does now. Raises NvmlError."""
+        """Return a GPU's state now. Raises NvmlError."""
         memory, use = _Memory(), _Utilization()
         self._call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
         busy: float | None = None
@@ -116,11 +116,11 @@ class Nvml:
             busy = use.gpu / 100
         except NvmlError as error:
             if error.gone:
-                raise  # some kinds of GPU do not count it
+                raise  # otherwise this model does not measure it
         return Sample(memory.used, memory.total, busy)
 
     def watch(self, handle: ctypes.c_void_p) -> None:
-        """Have `xids` tell of a GPU's errors. Raises NvmlError if it does not report them."""
+        """Make `xids` report a GPU's errors. Raises NvmlError if the GPU does not report them."""
         if self._events is None:
             events = ctypes.c_void_p()
             self._call("nvmlEventSetCreate", ctypes.byref(events))

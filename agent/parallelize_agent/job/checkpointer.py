@@ -24,9 +24,9 @@ SLACK = 1.25
 
 @dataclass
 class Checkpointer:
-    """Stores what running jobs leave to go on from; `jobs` returns those that have a slot.
+    """Stores the checkpoints of running jobs; `jobs` returns those that have a slot.
 
-    `reserve_seconds` is how much of the time before the end is kept for the last checkpoints.
+    `reserve_seconds` is how much of the time before the end is reserved for the last checkpoints.
     """
 
     jobs: Callable[[], Sequence[Job]]
@@ -69,7 +69,7 @@ class Checkpointer:
         return task
 
     async def _keep_in_time(self) -> None:
-        """Store what there is now, the smallest first, and leave time for what is stored last."""
+        """Store what exists now, smallest first, leaving time for what is stored last."""
         left = self.shutdown.time_left() or 0.0
         sizes = await asyncio.to_thread(_sizes, self._kept())
         tasks = [self._begin(kept) for kept in sorted(sizes, key=lambda kept: sizes[kept])]

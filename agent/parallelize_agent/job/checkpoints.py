@@ -1,9 +1,9 @@
-"""Checkpoints in S3: found for an attempt, stored for the next, dropped with the result.
+"""Checkpoints in S3: found for an attempt, stored for the next, deleted with the result.
 
-An archive is written first, under a name of its own; then the marker that names it, on the
-condition that the marker is still the one that this attempt has seen. So a checkpoint is whole or
-not there, and an attempt that has lost its lease cannot put its own over that of the next: the
-marker is another by then. Each write is made under a lease that was just checked.
+An archive is written first, under a unique name; then the marker that names it, on the
+condition that the marker is still the one that this attempt has seen. So a checkpoint is complete
+or absent, and an attempt that has lost its lease cannot overwrite the next one's checkpoint: the
+marker has changed by then. Each write is made under a lease that was just checked.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ MAX_MARKER_BYTES = 64 * 1024
 class Checkpoint(Record):
     """The marker of a checkpoint; written last, so an archive without one is incomplete.
 
-    `name` is that of the archive below the checkpoint's own folder, with `etag`, `size` in bytes
-    and `sha256` of its content. `identity` says what it is a checkpoint of, see `identity_of`.
+    `name` is that of the archive below the checkpoint's own folder; `etag`, `size` in bytes and
+    `sha256` are the archive's. `identity` says what it is a checkpoint of, see `identity_of`.
     """
 
     run: str
@@ -71,7 +71,7 @@ TRIES = 3
 """How often to retry the marker's write when another attempt's late write gets in between."""
 
 AT_ONCE = 4
-"""Archives that are sent side by side; large ones are sent in parts side by side anyway."""
+"""Archives that are sent at the same time; large ones are sent in parallel parts anyway."""
 
 ASSUMED_BYTES_PER_SECOND = 20e6
 """Assumed upload speed of archives before any was measured."""
@@ -100,11 +100,11 @@ class Speed:
 
 @dataclass(eq=False)
 class Kept:
-    """What is known of one job's checkpoint, by the attempt that has the job.
+    """What the attempt that has a job knows of the job's checkpoint.
 
-    `restore` is the archive that was found, with its checksum. `any` says whether there may be
-    objects of it in S3, `stored` whether there is a whole one, and `content` is a digest of what
-    was in the folder then. `storing` stores what the running job has left so far.
+    `restore` is the archive that was found, with its checksum. `any` says whether S3 may have
+    objects of it, `stored` whether S3 has a complete one, and `content` is a digest of the folder's
+    content then. `storing` stores what the running job has left so far.
     """
 
     run: Run
@@ -139,14 +139,14 @@ class Kept:
             self.storing.cancel()
 
     def new_archive(self) -> Path:
-        """Return the path of the next archive, beside the job's folders."""
+        """Return the path of the next archive, next to the job's folders."""
         root = self.folder.root
         return root.with_name(f"{root.name}.checkpoint{next(self.numbers)}")
 
     def pack(self, owner: int | None = None) -> Snapshot | None:
-        """Pack the folder; None if it is empty, or as it was stored. Raises SnapshotError.
+        """Pack the folder; None if it is empty, or unchanged since stored. Raises SnapshotError.
 
-        It blocks. `owner` is whose the files are, if they are not the job's user's any more.
+        It blocks. `owner` owns the files, if they are no longer the job's user's.
         """
         whose = self.owner if owner is None else owner
         if snapshot.look(self.folder.checkpoint, whose).digest == self.content:
@@ -155,9 +155,9 @@ class Kept:
         return snapshot.pack(self.folder.checkpoint, whose, self.new_archive(), limit)
 
     def put_back(self) -> None:
-        """Put what was found into the job's folder, which was made; it blocks.
+        """Put what was found into the job's folder, which exists; it blocks.
 
-        An archive that is not whole is left out: then the job begins from its start.
+        An incomplete archive is left out: then the job starts from the beginning.
         """
         if self.restore is None:
             return
@@ -228,9 +228,9 @@ class Checkpoints:
         kept.restore, kept.stored = (archive, checkpoint.sha256), True
 
     async def keep(self, kept: Kept) -> bool:
-        """Store what a running job has left so far; answer whether there was anything new.
+        """Store what a running job has left so far; return whether there was anything new.
 
-        What goes wrong is logged, and no harm: what was stored before is still there.
+        Errors are only logged: what was stored before is still there.
         """
         async with kept.lock:
             if kept.closed:
@@ -255,7 +255,7 @@ class Checkpoints:
             raise
 
     async def keep_last(self, kept: Kept, made: Snapshot | None) -> bool:
-        """Store what a job has left that was ended; answer whether that is new.
+        """Store what a stopped job has left; return whether that is new.
 
         Raises LeaseLostError.
         """
@@ -272,7 +272,7 @@ class Checkpoints:
                 made.remove()
 
     async def drop(self, key: str, kept: Kept | None) -> None:
-        """Delete a job's checkpoint: the job has its result."""
+        """Delete a job's checkpoint, because the job has its result."""
         if kept:
             kept.close()
             if not kept.any:
@@ -319,9 +319,9 @@ class Checkpoints:
         return True
 
     async def _mark(self, kept: Kept, key: str, content: bytes) -> None:
-        """Write the marker over the one that this attempt knows; raises ServiceError.
+        """Replace the marker that this attempt knows; raises ServiceError.
 
-        If another attempt's late write is in between, this one, whose lease holds, comes after it.
+        If another attempt's late write came in between, this one, whose lease holds, replaces it.
         """
         for _ in range(TRIES):
             kept.lease.check()

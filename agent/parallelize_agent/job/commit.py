@@ -1,16 +1,16 @@
-"""Making a job's work visible, so that every crash in between repeats work and loses nothing.
+"""Makes a job's work visible, so that a crash at any point repeats work and loses nothing.
 
 The order is: outputs, then the log, then the result, then the delete. Each write carries a
-condition, and each is made under a lease that is still good. So whatever an agent writes late
-either comes before the conditional write of the job's new owner, who replaces it, or fails.
+condition, and is made under a lease that still holds. So whatever an agent writes late
+either precedes the conditional write of the job's new owner, who replaces it, or fails.
 
-Two may still be at work on one job: SQS may deliver a message twice, and an agent may stand still
-between the look at its lease and the write. Then one of them may replace an output between the
-other's outputs and the other's result, and die. So a result counts only while the outputs that it
-tells of are those that are stored; a worker that meets one that is untrue does the job again, and
-replaces it. And a worker that has replaced an output answers for it: it makes sure that the result
-is true before it lets go of the message. tests/model goes through the orders in which two agents
-can do these writes; docs/protocol.md says what is left.
+Two agents may still work on one job: SQS may deliver a message twice, and an agent may pause
+between checking its lease and the write. Then one of them may replace an output between the
+other's outputs and the other's result, and die. So a result is true only while the outputs that it
+names are the stored ones; a worker that finds an untrue result does the job again, and replaces
+it. And a worker that has replaced an output is responsible for it: it makes sure that the result
+is true before it releases the message. tests/model goes through the orders in which two agents
+can make these writes; docs/protocol.md says what remains.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ClashError(OutputError):
 
 
 class CollisionError(ServiceError):
-    """Another execution of the job has replaced outputs of ours, while we replaced its own."""
+    """Another execution of the job has replaced our outputs, while we replaced its own."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Commit:
     key: str
     check: Callable[[], None]
     replaced: list[str] = field(default_factory=list)
-    """The outputs of other executions of the same job that gave way to ours."""
+    """Outputs of other executions of the same job that ours replaced."""
     file: File = unfiled
-    """Hears of a result once S3 has it, with its ETag."""
+    """Called with a result once S3 has it, and its ETag."""
     folder: str | None = None
-    """Of the job's outputs; by default that of `key`."""
+    """The folder of the job's outputs; by default that of `key`."""
     merge: Merge | None = None
     """A further check before each write, if the job is a merge."""
 
@@ -98,12 +98,12 @@ class Commit:
         await self.records.put(place, attempt.encode())
 
     async def finished(self) -> bool:
-        """Whether the job has a result, and one that is true: its outputs are those stored."""
+        """Whether the job has a true result: its outputs are the stored ones."""
         found = await self._read_result()
         return found is not None and await self._is_true(found[1])
 
     async def spoiled(self) -> bool:
-        """Whether the job's result is not true, and we may have made it so."""
+        """Whether the job's result is untrue, and we may have made it so."""
         if not self.replaced:
             return False
         found = await self._read_result()
@@ -118,14 +118,14 @@ class Commit:
     async def put_result(self, result: Result) -> bool:
         """Finish the job; return whether its message is still ours to delete.
 
-        A result that is there, but tells of outputs that are not stored any more, is replaced.
-        Raises AlreadyFinishedError if somebody else has finished the job, LeaseLostError if the
-        lease has ended before, and CollisionError if two executions have got in each other's way
-        so that neither's outputs are all stored: then the job is to be done again.
+        A result that names outputs which are no longer stored is replaced.
+        Raises AlreadyFinishedError if another worker has finished the job, LeaseLostError if the
+        lease has ended before, and CollisionError if two executions got in each other's way
+        so that neither's outputs are all stored: then the job must be done again.
         """
         await self._write_result(result)
         # Without a lease the message is not ours to delete. The worker that has it may have
-        # replaced an output, and has to see that this result is not true.
+        # replaced an output, and must see that this result is untrue.
         held = self._is_held()
         if await self.spoiled():
             self.check()
@@ -163,9 +163,9 @@ class Commit:
         raise ServiceError(f"the result of {self.key} keeps changing while it is written")
 
     async def _read_result(self) -> tuple[str, Result | None] | None:
-        """Return the ETag and the result that is there; the ETag may be that of an older one.
+        """Return the ETag of the current result, perhaps an older one's, and the result.
 
-        The result is None if what is there is none.
+        The result is None if the object is not a valid one.
         """
         place = self.layout.result(self.key)
         if head := await self.records.head(place):
@@ -174,7 +174,7 @@ class Commit:
         return None
 
     async def _is_true(self, result: Result | None) -> bool:
-        """Whether a result is of this job as it is now, and has its outputs."""
+        """Whether a result is of this job as it is now, and its outputs are the stored ones."""
         if self.merge and result and not self.merge.made(result):
             return False
         return await self._has_its_outputs(result)
@@ -190,9 +190,9 @@ class Commit:
         return True
 
     def _is_ours(self, there: ObjectInfo) -> bool:
-        """Whether an output was made by this job, by any of its executions."""
+        """Whether an output was made by any execution of this job."""
         run = there.metadata.get(OWNER_RUN)
-        # Where only this run writes, an output of an older agent can be no other run's.
+        # Where only this run writes, an output of an older agent must be this run's.
         same_run = run == self._run_mark or (run is None and self.run.output == self.layout.output)
         return same_run and there.metadata.get(OWNER) == owner_mark(self.key)
 
@@ -216,7 +216,7 @@ class Commit:
             if there is None:
                 condition = IF_ABSENT
             elif await self._may_replace(there, name):
-                # Noted before the write: it may arrive although its answer does not.
+                # Recorded before the write: it may take effect although its answer is lost.
                 self.replaced.append(name)
                 condition = Condition(etag=there.etag)
             else:
@@ -235,7 +235,7 @@ class Commit:
             return await self.outputs.put_file(key, opened, condition, metadata)
 
     async def _may_replace(self, there: ObjectInfo, name: str) -> bool:
-        """Whether an output that is there may give way to ours; raise OutputError on a clash."""
+        """Whether ours may replace an existing output; raise OutputError on a clash."""
         if self._is_ours(there):
             if await self.finished():
                 raise AlreadyFinishedError(self.key)
@@ -248,8 +248,8 @@ class Commit:
         return self.run.naming.on_clash == "replace"
 
     def _distinct(self, there: ObjectInfo) -> str:
-        """Return what a suffix is made of, so that the maker of what is there has another."""
-        # Another run may have an input of this very key.
+        """Return the base of a suffix that differs from that of the existing output's maker."""
+        # Another run may have an input with this very key.
         return f"{self._run_mark}{self.key}" if other_run(there.metadata, self.layout) else self.key
 
     def _other_owner(self, there: ObjectInfo) -> str:

@@ -1,8 +1,8 @@
-"""Packages from a lock: installed into the environment before its set-up, and found by its jobs.
+"""Packages from a lock file: installed into the environment before its set-up, found by its jobs.
 
-uv makes `.venv` in the environment's folder, micromamba `.conda`, pixi its own `.pixi`. The folder
-of their programs comes first on the PATH of the set-up and of each job, so that `python job.py` and
-a script that begins with "#!/usr/bin/env python3" both have the packages.
+uv creates `.venv` in the environment's folder, micromamba `.conda`, pixi its own `.pixi`. Their
+folder of programs comes first on the PATH of the set-up and of each job, so both `python job.py`
+and a script that begins with "#!/usr/bin/env python3" have the packages.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PREFIXES = {"uv": ".venv", "micromamba": ".conda", "pixi": ".pixi/envs/default"
 _NAMES_PREFIX = {"uv": "VIRTUAL_ENV", "micromamba": "CONDA_PREFIX", "pixi": "CONDA_PREFIX"}
 
 _SCRIPTS = {
-    # Jobs cannot write byte code into the environment, and would each make it again.
+    # Jobs cannot write byte code into the environment, so each would compile it again.
     "uv": """
 "$1" venv --quiet --clear --no-project --python "$3" .venv
 "$1" pip install --python .venv --compile-bytecode --requirement "$2"
 """,
-    # A micromamba that finds no folder of its own asks for one.
+    # Without a folder of its own, micromamba asks for one.
     "micromamba": """
 "$1" create --yes --root-prefix "$HOME/mamba" --prefix "$PWD/.conda" --file "$2"
 """,
@@ -33,7 +33,7 @@ _SCRIPTS = {
 "$1" install --frozen --no-progress
 """,
 }
-"""In sh -eu: $1 is the installer, $2 the lock, $3 what is asked of Python."""
+"""In sh -eu: $1 is the installer, $2 the lock file, $3 the required Python."""
 
 
 def install(dependencies: Dependencies, folder: Path) -> Step:
@@ -60,7 +60,7 @@ def install(dependencies: Dependencies, folder: Path) -> Step:
 
 
 def variables(dependencies: Dependencies | None, folder: Path | None, path: str) -> dict[str, str]:
-    """Return what a command's variables have to be, for it to find the packages."""
+    """Return the variables that a command needs to find the packages."""
     if dependencies is None or folder is None:
         return {}
     prefix = folder / _PREFIXES[dependencies.installer]
@@ -69,7 +69,7 @@ def variables(dependencies: Dependencies | None, folder: Path | None, path: str)
 
 def _installers_own(folder: Path) -> dict[str, str]:
     told = settings_given()
-    # A Python that uv downloads must outlive the set-up's HOME. And from a cache that stays, files
+    # A Python that uv downloads must outlive the set-up's HOME. And files from a persistent cache
     # must be copied: a link would share the modes that the environment is about to get.
     return {
         "UV_PYTHON_INSTALL_DIR": str(folder / ".python"),

@@ -1,8 +1,8 @@
-"""The run's environment: fetched once, unpacked safely, made ready, shared as read-only files.
+"""The run's environment: fetched once, unpacked safely, set up, shared as read-only files.
 
-An environment may be a list of files: those that this worker has are copied, others fetched. What
-another environment of this worker has may have been changed by its set-up. So a copy is compared
-with the checksum as well as what is fetched.
+An environment may be a list of files: those that this worker has are copied, others fetched. A
+set-up may have changed files of the worker's other environments. So copies are compared
+with the checksum, like fetched files.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ENDING = ".files"
 
 @dataclass(frozen=True)
 class FileSite:
-    """Makes an environment's folder, below `root` beside those of others."""
+    """Builds an environment's folder, below `root` next to those of others."""
 
     root: Path
     store: Store
@@ -51,9 +51,9 @@ class FileSite:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def provide(self, place: Path, max_bytes: int) -> int:
-        """Make all in the folder `place`, which is not there; return how many bytes were fetched.
+        """Build everything in the new folder `place`; return how many bytes were fetched.
 
-        Raises UsageError for a list that is refused, a content that is another, and more bytes than
+        Raises UsageError for a list that is refused, content that differs, and more than
         `max_bytes`.
         """
         body = self.store.get(self.environment.list_key or "")
@@ -82,7 +82,7 @@ class FileSite:
         return contents.fetch(self.store, there, file, target, scratch)
 
     def _copy(self, file: Listed, target: Path) -> bool:
-        """Copy a file from another environment; answer False if none has it as it was."""
+        """Copy a file from another environment; return False if none has it unchanged."""
         source = self._here.get(file.sha256)
         if source is None:
             return False
@@ -90,19 +90,19 @@ class FileSite:
             if _copied(source, target, file.size) == file.sha256:
                 return True
         except OSError:
-            pass  # it is gone, or cannot be read; what the disk does not take the fetch will tell
+            pass  # it is gone or unreadable; if the disk is full, the fetch will report it
         target.unlink(missing_ok=True)
         return False
 
     @cached_property
     def _here(self) -> dict[str, Path]:
-        """Where this worker has which content, by the lists of its other environments."""
+        """Which content this worker has, and where, from the lists of its other environments."""
         found: dict[str, Path] = {}
         for listed in sorted(self.root.glob(f"*{_ENDING}")):
             try:
                 files = read_list(listed.read_bytes()).contents
             except DecodeError:
-                continue  # written by an agent that was ended at it
+                continue  # its agent was killed while writing it
             found |= {sha256: listed.with_suffix("") / f.name for sha256, f in files.items()}
         return found
 
@@ -115,9 +115,9 @@ def _make_folders(place: Path, wanted: FileList) -> None:
 
 
 def _copied(source: Path, target: Path, size: int) -> str:
-    """Copy a file of `size` bytes, and return its SHA-256; of another there is none."""
+    """Copy a file of `size` bytes and return its SHA-256; empty if the size differs."""
     digest = hashlib.sha256()
-    # A set-up may have put anything there, and a link would lead anywhere.
+    # A set-up may have put anything there, and a link could lead anywhere.
     descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened, target.open("wb") as file:
         if os.fstat(descriptor).st_size != size:
@@ -134,8 +134,8 @@ log = structlog.get_logger()
 class Environments:
     """Unpacked environments below `root`; what takes time is done in a thread of `files`.
 
-    One that is ready stays so for an agent that is started again, until the machine boots again:
-    what was written before an end that nobody saw may be half of something.
+    A ready environment stays ready for a restarted agent, until the machine boots again:
+    files written before an unclean end may be incomplete.
     """
 
     def __init__(
@@ -161,9 +161,9 @@ class Environments:
                 sandbox.remove(entry)
 
     async def check(self, run: Run) -> None:
-        """Fetch the run's environment and look at it, but leave its set-up for later.
+        """Fetch the run's environment and check it, but leave its set-up for later.
 
-        Raises UsageError if the zip is refused, or has no such prefix or command.
+        Raises UsageError if the zip is refused, or lacks the prefix or command.
         """
         if run.environment and not (run.setup or run.dependencies):
             await self.folder(run)
@@ -173,9 +173,9 @@ class Environments:
     async def folder(self, run: Run, container: Container | None = None) -> Path | None:
         """Return the folder with the run's environment, ready for jobs; None if it has none.
 
-        A set-up is run in the `container` that jobs will be run in.
+        A set-up runs in the `container` in which jobs will run.
 
-        Raises UsageError if the zip is refused, or has no such prefix or command; SetupError if
+        Raises UsageError if the zip is refused, or lacks the prefix or command; SetupError if
         its set-up fails.
         """
         environment = run.environment
@@ -187,7 +187,7 @@ class Environments:
         return self._ready[wanted]
 
     def stop(self) -> None:
-        """End a set-up that runs, and begin no other."""
+        """Stop a set-up that runs, and start no other."""
         self._preparer.stop()
 
     async def _in_thread(self, do: Callable[..., Path], *of: Any) -> Path:
@@ -211,7 +211,7 @@ class Environments:
         place = self._root / identity(run)
         if place in self._unpacked or self._is_ready(place):
             return place
-        sandbox.remove(place)  # an attempt for which there was no room
+        sandbox.remove(place)  # left by an attempt that ran out of room
         store, room = self._open_store(environment.bucket), host.free_bytes(self._root) // 2
         if environment.key is None:
             size = FileSite(self._root, store, environment).provide(place, room)
@@ -238,8 +238,8 @@ class Environments:
 
 
 def identity(run: Run) -> str:
-    """Return what tells apart environments, and the set-ups of one, in names of files."""
-    # What a set-up makes in one image may be of no use in another.
+    """Return what distinguishes environments, and their set-ups, in file names."""
+    # A set-up made in one image may be useless in another.
     environment = run.environment_identity
     setup = run.setup.command if run.setup else ()
     packages = [run.dependencies.model_dump_json()] if run.dependencies else []

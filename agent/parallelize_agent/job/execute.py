@@ -1,6 +1,6 @@
-"""A job in its slot: its folder is made, its command runs, and what it leaves is looked through.
+"""A job in its slot: its folder is made, its command runs, and its outputs are found.
 
-All of it blocks, so all of it happens in the slot's own thread, in one go: each way between the
+All of it blocks, so it all happens in the slot's own thread, in one go: each switch between the
 event loop and a thread costs as much as half a request.
 """
 
@@ -47,7 +47,7 @@ GOOD_ENDINGS = {Ending.EXITED, Ending.ANSWERED}
 class Execute:
     """Runs commands in a pool of `slots` threads; none may write to `environments`.
 
-    Each has those GPUs of `equipment` that are its slot's.
+    Each has the GPUs of `equipment` that belong to its slot.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Execute:
         return await loop.run_in_executor(self._threads, self._run, job, staged)
 
     async def close(self, busy: Collection[int], timeout_seconds: float) -> None:
-        """End the commands that are warm, and let the threads end with those that they have.
+        """End the warm commands, and let the threads end with their current jobs.
 
-        `busy` are the slots whose threads are at work: their processes end with their jobs.
+        `busy` are the slots whose threads are working: their processes end with their jobs.
         """
         idle = [slot for slot in self._serving.close() if slot not in busy]
         loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ class Execute:
     def _serve(self, job: Job, staged: Staged) -> Ran | Decision:
         """Let the slot's process do the job; see `serving`."""
         slot, *others = job.slots
-        for other in others:  # one that is alone gets what they occupy
+        for other in others:  # a job that runs alone gets the memory that they occupy
             self._serving.end(other)
         try:
             home = self._serving.home(slot, staged, lambda home: self._warm(staged, home, slot))
@@ -147,16 +147,16 @@ class Execute:
         try:
             outcome = turn.run()
         except BaseException:
-            # Half a request may be on its way, which would spoil the next.
+            # Half a request may have been sent, which would spoil the next one.
             self._serving.end(slot)
             raise
         self._serving.after(slot, staged)
         return self._ran(staged, outcome)
 
     def _warm(self, staged: Staged, home: JobFolder, slot: int) -> Command:
-        """Return the command of a slot's process, which is at home in `home`."""
+        """Return the command for a slot's process, whose home is `home`."""
         run = staged.run
-        # The scratch folders of the jobs to come are in the same folder as its own.
+        # The scratch folders of later jobs are in the same folder as its own.
         shared = Shared((self._scratch.root,), (self._environments.folder,))
         container = self._equipment.within(slot, staged.container)
         environ = self._place(staged, home, (slot,))
@@ -181,7 +181,7 @@ class Execute:
         return isolation.world_of(folder.user, folder.tmp, container, hidden)
 
     def _helper(self, staged: Staged, home: JobFolder) -> str:
-        """Return the folder with the module that warm commands may use, where they find it."""
+        """Return the folder with the module for warm commands, at a place where they find it."""
         own = Path(for_commands.__file__).parent
         if staged.container is None:
             return str(own)
@@ -238,7 +238,7 @@ class Execute:
         return environ
 
     def _place(self, staged: Staged, folder: JobFolder, slots: tuple[int, ...]) -> dict[str, str]:
-        """Return the variables of a command's place, without those of a job."""
+        """Return the variables of a command's surroundings, without those of a job."""
         run = staged.run
         environ = passed_on(staged.container) | {
             "HOME": str(folder.scratch / PRIVATE),
@@ -271,7 +271,7 @@ class Execute:
 
 
 def _given(staged: Staged) -> Given:
-    """Return what a job's placeholders stand for: its files, or without any its values, in order.
+    """Return what a job's placeholders stand for: its files in order, or else its values.
 
     A column is a value, or the path of the file in it.
     """
@@ -284,14 +284,14 @@ def _given(staged: Staged) -> Given:
 
 
 def _arguments(staged: Staged) -> tuple[str, ...]:
-    """Return the paths of a job's files; a merge has too many, and is given their list."""
+    """Return the paths of a job's files; a merge has too many, and gets their list."""
     if staged.received.message.merge:
         return (str(staged.folder.outputs),)
     return tuple(map(str, staged.folder.inputs))
 
 
 def _told(staged: Staged) -> dict[str, object]:
-    """Return a job as a warm command is sent it."""
+    """Return a job in the form that a warm command receives."""
     message, folder = staged.received.message, staged.folder
     inputs = [str(path) for path in folder.inputs]
     return {
@@ -306,7 +306,7 @@ def _told(staged: Staged) -> dict[str, object]:
 
 
 def _snapshot(staged: Staged, outcome: Outcome) -> Snapshot | None:
-    """Pack what a command has left that is to go on: it was told to end, or says so itself."""
+    """Pack what a command has left if it is to go on: it was told to end, or asks for it."""
     told = outcome.ending in {Ending.STOPPED, Ending.TIMEOUT}
     if staged.kept is None or not (told or outcome.exit_code == os.EX_PROTOCOL):
         return None
@@ -318,13 +318,13 @@ def _snapshot(staged: Staged, outcome: Outcome) -> Snapshot | None:
 
 
 def _named(staged: Staged) -> tuple[str, ...]:
-    """Return what the command's words may name as outputs."""
+    """Return the output names that the command's own words may contain."""
     run, inputs = staged.run, tuple(map(str, staged.folder.inputs))
     return tuple(run.grammar.named_besides(run.command, _given(staged), inputs))
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    # Not by pathlib, which takes three times as long.
+    # Not with pathlib, which takes three times as long.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with FileIO(descriptor, "wb") as file:
         written = 0

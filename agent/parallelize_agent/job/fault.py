@@ -1,7 +1,7 @@
 """Whose fault a failure is: the file's, the command's, this worker's, or a service's.
 
-What belongs to the file or the command is charged: it counts towards the attempts at the file.
-What belongs to a machine, a network or a service never is. docs/reliability.md has the table.
+A failure of the file or the command is charged: it counts towards the file's attempts.
+A failure of a machine, a network or a service never is. docs/reliability.md has the table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def failed(cause: Cause, message: str, *, final: bool = False) -> Decision:
 
 
 def handed_back(why: str, delay_seconds: int = 0, *, blameless: bool = False) -> Decision:
-    """Return the decision on a job that this worker could not do, and another may."""
+    """Return the decision on a job that this worker could not do, but another may."""
     return Decision(
         DecisionKind.FAILED,
         Cause.INFRASTRUCTURE,
@@ -53,17 +53,17 @@ def handed_back(why: str, delay_seconds: int = 0, *, blameless: bool = False) ->
 
 
 def open_to_doubt(why: str, *, final: bool = False) -> Decision:
-    """Return the decision on a command that failed: it may be the command, or this machine."""
+    """Return the decision on a failed command: the command may be at fault, or this machine."""
     return Decision(DecisionKind.FAILED, Cause.COMMAND, why, final, open=True)
 
 
 def interrupted(why: str) -> Decision:
-    """Return the decision on a job that was stopped because its worker has to go."""
+    """Return the decision on a job that was stopped because its worker has to leave."""
     return failed(Cause.INTERRUPTED, why)
 
 
 def of_input(error: ParallelizeError, attempt: int) -> Decision:
-    """Return the decision on an input that S3 does not give, in S3's words."""
+    """Return the decision on an input that S3 does not return, in S3's words."""
     why = ": ".join(part for part in (error.what, error.why) if part)
     advice = "" if isinstance(error, RefusedError) else "; parallelize prep lists it again"
     return failed(Cause.INPUT, why + advice, final=attempt >= MAX_INPUT_TRIES)
@@ -75,7 +75,7 @@ def without_checkpoint(code: int) -> Decision:
 
 
 def gpu_lost(why: str) -> Decision:
-    """Return the decision on a command that failed while a GPU of its own was out of reach."""
+    """Return the decision on a command that failed while one of its GPUs was unreachable."""
     return handed_back(f"a GPU was lost: {why}", blameless=True)
 
 
@@ -102,12 +102,12 @@ def of_outcome(outcome: Outcome, limits: Limits, later_seconds: int) -> Decision
 
 
 def out_of_memory() -> Decision:
-    """Return the decision on a job that was ended for its memory, by its limit or the kernel."""
+    """Return the decision on a job that was killed for its memory, by its limit or the kernel."""
     return failed(Cause.MEMORY, "it ran out of memory")
 
 
 def of_exit(code: int, later_seconds: int) -> Decision:
-    """Say what an exit code means; it is negative for a signal."""
+    """Return the decision on an exit code, which is negative for a signal."""
     match code:
         case os.EX_OK:
             return SUCCEEDED

@@ -2,7 +2,7 @@
 
 Files and large folders are links into the environment, which nobody may write to. A small folder
 is the job's own copy: programs like to write their results into a folder that came with them,
-and what they write there is no other job's business.
+and these must not reach other jobs.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from operator import attrgetter
 from pathlib import Path
 
 MAX_COPIED = 32
-"""Files and folders that are copied for each job, at most; each takes about 10 us."""
+"""The most files and folders that are copied for each job; each takes about 10 us."""
 
 MAX_COPIED_BYTES = 256 * 1024
-"""The total size of those copies; it stays in memory."""
+"""The most bytes of those copies; they stay in memory."""
 
 INSTALLED = {b".venv", b".conda", b".pixi", b".python"}
-"""What the installers of dependencies make: links however small, as no program writes there."""
+"""Made by the installers of dependencies: links however small, as no program writes there."""
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file to be copied, its name below the scratch folder."""
+    """A file to copy, and its name below the scratch folder."""
 
     name: bytes
     content: bytes
@@ -49,16 +49,16 @@ class _File:
 
 @dataclass(frozen=True)
 class Furnishing:
-    """An environment as it is put into scratch folders; made once, and used for each job."""
+    """An environment's form in scratch folders; computed once, and used for each job."""
 
     folders: list[bytes] = field(default_factory=list)
     files: list[_File] = field(default_factory=list)
     links: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """Where each link leads, and its name below the scratch folder."""
+    """The target of each link, and its name below the scratch folder."""
 
     @classmethod
     def of(cls, environment: Path) -> Furnishing:
-        """Look at an environment that is ready."""
+        """Compute it from an environment that is ready."""
         made = cls()
         with os.scandir(os.fsencode(environment)) as entries:
             for entry in sorted(entries, key=attrgetter("name")):
@@ -69,7 +69,7 @@ class Furnishing:
         return made
 
     def put_into(self, scratch: Path) -> None:
-        """Make all of it in a scratch folder."""
+        """Create all of it in a scratch folder."""
         root = os.fsencode(scratch)
         for name in self.folders:
             os.mkdir(root + name)  # noqa: PTH102 - paths are bytes here, as the kernel has them
@@ -79,7 +79,7 @@ class Furnishing:
             os.symlink(target, root + name)  # noqa: PTH211
 
     def _copy(self, folder: bytes, name: bytes) -> bool:
-        """Add a folder to be copied; return False, and leave it out, if it is too large."""
+        """Add a folder to copy; return False, and leave it out, if it is too large."""
         tree = Furnishing()
         room = MAX_COPIED_BYTES - self._bytes
         for path, status in _walk(folder):
@@ -120,14 +120,14 @@ class CameAlong:
         self._environment = located(os.fsencode(environment))[0] if environment else None
 
     def is_inside(self, real: bytes) -> bool:
-        """Whether a path without links lies in the environment, or is it."""
+        """Whether a path without links is the environment or inside it."""
         return self._environment is not None and (real + b"/").startswith(self._environment + b"/")
 
     def unchanged(self, real: bytes, path: bytes | None = None) -> bool:
         """Whether what is at `real`, and was named as `path`, was there before the job.
 
-        A copy is one if its size and time are the original's; something within the environment if
-        nothing there has changed since the links to it were made.
+        A copy counts as such if its size and time are the original's; a file inside the environment
+        if it has not changed since the links to it were made.
         """
         if self._environment is None:
             return False
@@ -141,7 +141,7 @@ class CameAlong:
 
     def _is_copy(self, name: bytes) -> bool:
         if self._environment is None or name.count(b"/") < 2:
-            return False  # at the top there are links only
+            return False  # the top level has only links
         try:
             original, copy = os.lstat(self._environment + name), os.lstat(self._scratch + name)
         except OSError:
@@ -161,10 +161,10 @@ class CameAlong:
 
 
 def located(path: bytes) -> tuple[bytes, int]:
-    """Return where a path leads, all links followed, and the mode of what is there.
+    """Return where a path leads, with all links followed, and the mode of what is there.
 
-    Raises OSError if that is nothing. A tenth of the time of os.path.realpath, which asks about
-    each part of a path.
+    Raises OSError if nothing is there. Takes a tenth of the time of os.path.realpath, which
+    checks each part of a path.
     """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -179,7 +179,7 @@ def _size_and_time(status: os.stat_result) -> tuple[int, int]:
 
 
 def _walk(folder: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield a folder and all below it, each before what is in it."""
+    """Yield a folder and everything below it, each folder before its content."""
     status = os.lstat(folder)
     yield folder, status
     if stat.S_ISDIR(status.st_mode):

@@ -1,7 +1,7 @@
-"""Which entries of a folder a glob of `output.collect` means.
+"""Which entries of a folder match a glob of `output.collect`.
 
-`*`, `?` and `[a-z]` stay within one name, `**` goes through any number of folders; none of them
-takes a name that begins with a dot, and no link to a folder is followed.
+`*`, `?` and `[a-z]` match within one name, `**` matches any number of folders; none of them
+matches a name that begins with a dot, and links to folders are not followed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _ANY_FOLDERS = b"**"
 
 
 def matching(root: bytes, glob: str, entries: Entries) -> list[bytes]:
-    """Return the paths of files and folders below `root` that a glob means, in order.
+    """Return the paths of files and folders below `root` that match a glob, in order.
 
-    `entries` lists a folder, and says what happens if that cannot be read.
+    `entries` lists a folder, and decides what happens if it cannot be read.
     """
     parts = tuple(part for part in os.fsencode(glob).split(b"/") if part not in {b"", b"."})
     found: set[bytes] = set()
-    # A list and no recursion: folders may be nested more deeply than functions.
+    # A list and no recursion: folders may be nested more deeply than calls may be.
     pending = [(root, parts)] if parts else []
     while pending:
         folder, (first, *rest) = pending.pop()
@@ -37,7 +37,7 @@ def matching(root: bytes, glob: str, entries: Entries) -> list[bytes]:
 def _step(
     entries: list[os.DirEntry[bytes]], first: bytes, rest: tuple[bytes, ...]
 ) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
-    """Yield where a glob leads from one folder, each path with the parts that are still to come."""
+    """Yield the matches in one folder, each path with the parts of the glob that remain."""
     if first == _ANY_FOLDERS:
         # No folder at all, and one more.
         yield from _step(entries, rest[0] if rest else b"*", rest[1:])

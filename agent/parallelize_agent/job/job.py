@@ -2,8 +2,8 @@
 
     Received ── stage in ──> Staged ── a slot ──> Ran ── decide ──> Decision ── stage out
 
-Each stage needs the whole value that the one before it has made, so nothing is executed on an
-input that is not whole. A stage that cannot make its value gives a Decision instead.
+Each stage needs the complete value of the one before it, so no command runs on an incomplete
+input. A stage that cannot produce its value returns a Decision instead.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Received:
 
     @property
     def first(self) -> bool:
-        """Whether nobody has received the job before, as far as its message tells."""
+        """Whether nobody has received the job before, according to its message."""
         message = self.message
         sent_again = message.claimed or message.setbacks or message.resumes or message.interrupted
         fresh = message.attempt == 1 and not sent_again
@@ -51,10 +51,10 @@ class Received:
 
 @dataclass(frozen=True)
 class Staged:
-    """A job with everything that its command needs; its input is whole.
+    """A job with everything that its command needs; its input is complete.
 
-    A small input is `content`; a large one is a file in `folder` already. `outputs` are those of
-    which a merge is given the list.
+    A small input is `content`; a large one is already a file in `folder`. `outputs` are those
+    in the list that a merge receives.
     """
 
     received: Received
@@ -65,13 +65,13 @@ class Staged:
     outputs: tuple[ListedOutput, ...] = ()
     container: Container | None = None
     kept: Kept | None = None
-    """Its checkpoint, where there are any."""
+    """Its checkpoint, if it can have one."""
 
 
 def memory_limit(staged: Staged) -> int | None:
-    """Return what a job may have of memory, in bytes; None for as much as there is.
+    """Return a job's memory limit in bytes; None for no limit.
 
-    What is alone on the worker may use all of it: neither its share nor twice that was enough.
+    A job that runs alone may use all memory: neither its share nor twice that was enough.
     """
     message, promised = staged.received.message, staged.run.limits.memory_bytes
     if promised is None or message.needs_all:
@@ -83,9 +83,9 @@ def memory_limit(staged: Staged) -> int | None:
 class Ran:
     """A job whose command has ended, in whatever way.
 
-    `outputs` is what it leaves, or what is wrong with that; nothing unless it exited with 0.
-    `log` is what it printed if that is small, else the file that holds it. `folder` is there
-    while there are files in it to be sent.
+    `outputs` is what it left, or what is wrong with it; empty unless it exited with 0.
+    `log` is what it printed if that is small, else the file that holds it. `folder` is set
+    while there are files in it to send.
     """
 
     staged: Staged
@@ -96,11 +96,11 @@ class Ran:
     snapshot: Snapshot | None = None
     """What it has left to go on from, if it is to go on."""
     gpu_lost: str = ""
-    """Which of its GPUs was out of reach when it had failed, and why."""
+    """Which of its GPUs was unreachable when it failed, and why."""
 
 
 class DecisionKind(Enum):
-    """What becomes of a job here, in a sentence each."""
+    """What happens to a job here, in one sentence each."""
 
     SUCCEEDED = "the command succeeded: its outputs and its result are to be stored"
     FAILED = "the attempt failed: another is to be made, or the failure to be recorded"
@@ -113,13 +113,13 @@ class DecisionKind(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a job, and why.
+    """What happens to a job, and why.
 
-    `final` forbids another attempt. `open` says that it may be this machine that is at fault, and
-    `second_opinion` that another worker is to have the last word for that reason. A fresh message
-    is delayed by `delay_seconds`. `blameless` says that a failure of the infrastructure is no
-    sign that this machine is broken, `goes_on` that its command wants to go on from a checkpoint.
-    `lane` is where a job goes that is moved.
+    `final` forbids another attempt. `open` says that this machine may be at fault, and
+    `second_opinion` that another worker has the last word for that reason. A fresh message
+    is delayed by `delay_seconds`. `blameless` says that an infrastructure failure does not
+    suggest that this machine is broken, `goes_on` that the command wants to go on from a
+    checkpoint. `lane` is where a moved job goes.
     """
 
     kind: DecisionKind
@@ -140,16 +140,16 @@ class Decision:
 
     @property
     def interruption(self) -> bool:
-        """Whether its worker has to go, though it would have gone on."""
+        """Whether its worker has to leave, though the job would have gone on."""
         return self.cause is Cause.INTERRUPTED and not self.goes_on
 
     @property
     def setback(self) -> bool:
-        """Whether it is one of the uncharged failures of which a job may not have too many."""
+        """Whether it is one of the uncharged failures, whose number per job is limited."""
         return self.cause is Cause.INFRASTRUCTURE and not self.blameless
 
     def as_final(self) -> Decision:
-        """Return the same, with no other attempt."""
+        """Return the same without another attempt."""
         return replace(self, final=True)
 
 
@@ -160,7 +160,7 @@ LOST = Decision(DecisionKind.LOST)
 
 
 class Stage(Enum):
-    """Where a job is, in a sentence each."""
+    """The stage of a job, in one sentence each."""
 
     WAITING = "its input is being fetched, or it waits for a slot"
     RUNNING = "it has a slot"
@@ -174,13 +174,13 @@ class Job:
         self.received = received
         self.stage = Stage.WAITING
         self.stopped: Decision | None = None
-        """What was decided from outside; a lost lease overrules all else."""
+        """What was decided from outside; a lost lease overrides everything else."""
         self.task: asyncio.Task[None] | None = None
         self.staged: Staged | None = None
         self.ran: Ran | None = None
         self.slots: tuple[int, ...] = ()
         self.alone = received.message.needs_all
-        """Whether no other job may run beside it."""
+        """Whether no other job may run at the same time."""
         self._execution: Execution | None = None
         received.lease.when_lost(lambda: self.stop(LOST))
 
@@ -190,11 +190,11 @@ class Job:
         return self.received.key
 
     def used_bytes(self) -> int:
-        """Return the most memory that its command was seen to have at once so far."""
+        """Return the most memory that its command was seen to use at once so far."""
         return self._execution.peak_bytes if self._execution else 0
 
     def stop(self, decision: Decision) -> None:
-        """Decide from outside what becomes of it, and stop it; the first decision stands."""
+        """Decide from outside what happens to it, and stop it; the first decision stands."""
         if self.stopped is None or decision is LOST:
             self.stopped = decision
         if self.stage is Stage.WAITING and self.task:
@@ -205,6 +205,6 @@ class Job:
     def attach(self, execution: Execution) -> None:
         """Let `stop` end a command; called in the slot's thread, before the command starts."""
         self._execution = execution
-        # After the assignment: `stop` may have come before it, and must not be missed.
+        # After the assignment: `stop` may have been called before it, and must not be missed.
         if self.stopped:
             execution.stop()

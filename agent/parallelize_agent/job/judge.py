@@ -1,10 +1,10 @@
-"""Turns what happened to a job here into what becomes of it in the run.
+"""Turns what happened to a job here into the decision about it in the run.
 
-A command that fails may be at fault, or this machine may be; a file that has used up its attempts
-fails for good, unless it has failed on one worker only and another can give a second opinion, or
-on two, and nothing has succeeded on this one; a job that is handed back again and again is given
-up; and no more files fail for good, or succeed without any output, than the run's limits allow
-before somebody has looked at the run.
+If a command fails, it may be at fault, or this machine. A file that has used up its attempts fails
+for good, unless it has failed on only one worker and another can give a second opinion, or on two
+and nothing has succeeded on this one. A job that is handed back again and again is given up. And
+no more files fail for good, or succeed without any output, than the run's limits allow before
+somebody has looked at the run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Judge:
     lanes: Lanes
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
-        """Return what becomes of the job, with `final` only if it fails for good."""
+        """Return the decision about the job, `final` only if it fails for good."""
         if decision.kind is DecisionKind.SUCCEEDED and ran and isinstance(ran.outputs, Outputs):
             return await self._unless_silent(received, ran.outputs, decision)
         if decision.kind is not DecisionKind.FAILED:
@@ -74,12 +74,12 @@ class Judge:
         return message.next_attempt()
 
     async def _as_final_or_not(self, message: JobMessage, decision: Decision) -> Decision:
-        """Say whether a failure is final, or another worker is to have the last word."""
+        """Decide whether a failure is final, or another worker has the last word."""
         used_up = decision.final or message.attempt >= self.run.current.limits.max_attempts
         if not (used_up and decision.open):
             return replace(decision, final=used_up)
         failed_by = {*message.failed_by, self.worker}
-        # Where nothing has succeeded yet the word of one worker more is worth its time.
+        # Where nothing has succeeded yet, one more worker's attempt is worth its time.
         enough = 2 if self.fitness.proven else 3
         second = len(failed_by) < enough and await self.peers.any_other(failed_by)
         return replace(decision, final=not second, second_opinion=second)
@@ -87,7 +87,7 @@ class Judge:
     async def _unless_silent(
         self, received: Received, outputs: Outputs, decision: Decision
     ) -> Decision:
-        """Hand a success without any output back if the run is paused because of such."""
+        """Hand back a success without any output if such successes have paused the run."""
         if outputs.files:
             self.silence.note_output()
         elif not await self.silence.admit(received.key, outputs.left):
@@ -97,7 +97,7 @@ class Judge:
     async def _within_limit(
         self, received: Received, ran: Ran | None, decision: Decision
     ) -> Decision:
-        """Hand a failure back if the run is paused because of it, and has had its share."""
+        """Record a failed attempt; hand back a final one if the failures have paused the run."""
         if decision.charged and not decision.final:
             await self.breaker.note_attempt(received.key)
         if not decision.final:
@@ -109,7 +109,7 @@ class Judge:
 
 
 def _peak(ran: Ran | None) -> int:
-    """Return a job's memory when it ran out, at least its limit."""
+    """Return a job's memory use when it ran out, at least its limit."""
     if ran is None:
         return 0
     return max(ran.outcome.usage.peak_memory_bytes, memory_limit(ran.staged) or 0)

@@ -1,9 +1,9 @@
 """What is special about the merge: its input is a list, and its results may be out of date.
 
-While a merge runs, a job may be done again. Then another merge is due, over another list, and what
-this one would write is of no use any more; so it looks at the record before each write. The look
-and the write are two steps, and so a late result of an old list may still be stored. It counts for
-nothing, as it names its list, and the newer merge replaces it.
+While a merge runs, a job may be done again. Then another merge is due, over another list, and this
+one's results are useless; so it reads the record before each write. Reading and writing are two
+steps, so a late result for an old list may still be stored. It counts for nothing, because it
+names its list, and the newer merge replaces it.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Merge:
     listed: str
 
     async def is_current(self) -> bool:
-        """Whether the merge that was put on the queue last is over this list."""
+        """Whether the latest enqueued merge is over this list."""
         record = await self._record()
         return record is not None and record.listed == self.listed
 
     async def check(self) -> None:
-        """Raise SupersededError if another has taken its place."""
+        """Raise SupersededError if another has replaced it."""
         if not await self.is_current():
             raise SupersededError(self.listed)
 
     async def latest(self) -> JobMessage | None:
-        """Return a message for the merge that was put on the queue last."""
+        """Return a message for the latest enqueued merge."""
         record = await self._record()
         return record.message(self.layout.run) if record else None
 
@@ -77,7 +77,7 @@ class Merge:
 
 
 def files_of_merge(outputs: Sequence[ListedOutput]) -> tuple[InputFile, ...]:
-    """Return what is fetched for a merge."""
+    """Return the files to fetch for a merge."""
     return tuple(output.file for output in outputs)
 
 

@@ -1,10 +1,10 @@
 """Finds a command's outputs: lines of its stdout that name files or folders, and globs.
 
-A line that names nothing there, or only what the environment brought along, is a remark and
+A line that names nothing, or only what the environment brought along, is a remark and
 stays in the log. A line that names something outside the scratch folder is an error: such a
-file is never sent anywhere. Whatever goes wrong with a path below the scratch folder is the
-command's fault, and an error, too: a file that cannot be read must not be taken for none. What a
-glob of `output.collect` means is taken as if it had been printed.
+file is never sent anywhere. Any problem with a path below the scratch folder is the command's
+fault, and an error, too: an unreadable file must not pass for a missing one. Matches of a glob of
+`output.collect` count as if they had been printed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from parallelize_agent.process.capture import Kept
 from parallelize_core import keys
 
 CONTENT_BYTES = 256 * 1024
-"""Files up to this size are read at once, and need not be opened again to be sent."""
+"""Files up to this size are read at once, and need not be reopened to be sent."""
 
 CONTENTS_BYTES = 1024 * 1024
-"""What is held in memory of one job's files, in all."""
+"""The most that is held in memory of one job's files, in total."""
 
 MAX_LEFT_LOOKED_AT = 1000
-"""Entries of the scratch folder that are looked at for files that no line names."""
+"""The most entries of the scratch folder that are searched for files that no line names."""
 
 MAX_SEEN = 100_000
-"""Lines that are remembered, so that one that comes again is not looked up again."""
+"""The most lines that are remembered, so that repeated ones are not looked up again."""
 
 MAX_NAMED = 5
-"""How many paths a hint tells by name."""
+"""How many paths a hint names."""
 
 _INPUTS = f"{PRIVATE}/input".encode()
 _TOP = (_INPUTS + b"/", f"{PRIVATE}/tmp/".encode())  # noqa: S108 - the folder is the job's
-"""What lies here is named as if it lay at the top of the scratch folder."""
+"""What is here is named as if it were at the top of the scratch folder."""
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
 
@@ -58,7 +58,7 @@ class OutputError(Exception):
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file to be sent, its name below the scratch folder, and its content if that is small."""
+    """A file to send, its name below the scratch folder, and its content if that is small."""
 
     path: Path
     name: str
@@ -69,10 +69,10 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a command has named on stdout, and hints for one who misses something.
+    """What a command has named on stdout, and hints if an output seems to be missing.
 
     `leads_nowhere` are a few lines that look like paths and name nothing; `left` are a few files
-    that the command made and did not name, of `left_count` or more. Both are safe to print.
+    that the command made and did not name, of at least `left_count`. Both are safe to print.
     """
 
     files: tuple[OutputFile, ...]
@@ -89,10 +89,10 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Unprinted:
-    """What are outputs although nobody prints their names.
+    """Outputs although nobody prints their names.
 
-    `globs` are relative to the scratch folder, or to that of the inputs, which are `given` and
-    never meant themselves. `names` are words of the command that may name a file.
+    `globs` are relative to the scratch folder, or to the folder of the inputs, which are `given`
+    and never outputs themselves. `names` are words of the command that may name a file.
     """
 
     globs: tuple[str, ...] = ()
@@ -109,8 +109,8 @@ def find_outputs(
 ) -> Outputs:
     """Return the files that the lines of `stdout` name, each once, in the order of the lines.
 
-    `places` says where folders lie that had another name for the command, such as its own /tmp.
-    The files that are `unprinted` outputs come after those. Raises OutputError for a path outside
+    `places` maps folders that had another name for the command, such as its own /tmp, to their
+    paths. `unprinted` outputs come last. Raises OutputError for a path outside
     the scratch folder, for anything that is not a regular file or cannot be read, and for a name
     that cannot be part of a key.
     """
@@ -127,7 +127,7 @@ def find_outputs(
 
 
 class _Search:
-    """One pass over the lines of a command's stdout. Paths are bytes, as the kernel has them."""
+    """One pass over the lines of a command's stdout. Paths are bytes, as in the kernel."""
 
     def __init__(
         self,
@@ -153,10 +153,10 @@ class _Search:
         self._room = CONTENTS_BYTES
 
     def look_at(self, line: bytes) -> None:
-        """Add what a line names; the line as it was printed is tried first."""
+        """Add what a line names; the line as printed is tried first."""
         text = b""
         for text in printed.readings(line):
-            # Most lines are remarks, and end here: the kernel is not asked about them.
+            # Most lines are remarks, and end here without a system call.
             if text.partition(b"/")[0] in self._firsts and text and self._take_once(text):
                 return
         if len(self._nowhere) < MAX_NAMED and printed.looks_like_a_path(text):
@@ -167,12 +167,12 @@ class _Search:
         self._by = "the command names"
         path = self._path(os.fsencode(name))
         if b".." in path.split(b"/"):
-            return  # a variable may say anything
+            return  # a variable may contain anything
         if _is_below(path, self._root) and os.path.lexists(path):
             self._take_once(path)
 
     def collect(self, glob: str) -> None:
-        """Add what a glob means, also beside the input: many programs write their output there."""
+        """Add a glob's matches, also beside the input: many programs write their output there."""
         self._by = "output.collect means"
         listed = {self._root: self._entries, self._root + b"/" + _INPUTS: self._beside_input()}
         for root in listed:
@@ -188,7 +188,7 @@ class _Search:
         return _entries(folder, folder.removeprefix(self._root + b"/"))
 
     def _beside_input(self) -> list[os.DirEntry[bytes]]:
-        """Return what lies beside the inputs, and not an input itself."""
+        """Return what is next to the inputs but is not an input."""
         folder = self._root + b"/" + _INPUTS
         if not self._given or not os.path.isdir(folder):  # noqa: PTH112 - paths are bytes here
             return []  # the command may have deleted it
@@ -196,7 +196,7 @@ class _Search:
         return [entry for entry in entries if folder + b"/" + entry.name not in self._given]
 
     def outputs(self) -> Outputs:
-        """Return all that was named, and what was not."""
+        """Return everything that was named, and hints about what was not."""
         left = sorted(self._unnamed())
         return Outputs(
             files=tuple(self._found.values()),
@@ -214,7 +214,7 @@ class _Search:
         return named
 
     def _take(self, text: bytes) -> bool:
-        """Add what `text` names; answer whether it names anything, be it only a remark."""
+        """Add what `text` names; return whether it names anything, even if only a remark."""
         path = self._path(text)
         try:
             real, mode = located(path)
@@ -237,7 +237,7 @@ class _Search:
         return text if text.startswith(b"/") else self._root + b"/" + text
 
     def _is_there(self, path: bytes, error: OSError) -> bool:
-        """Answer that nothing is there; raise OutputError if something is, and out of reach."""
+        """Return False if nothing is there; raise OutputError if something is, but unreachable."""
         absent = error.errno in _ABSENT
         if not _is_below(path, self._root) or (absent and not _is_link(path)):
             return False
@@ -260,19 +260,19 @@ class _Search:
         return False
 
     def _name(self, path: bytes, real: bytes) -> bytes:
-        """Return the name as it was printed; a link gives its own and not that of its target."""
+        """Return the name as printed; a link has its own name, not its target's."""
         if b".." in path.split(b"/") or not _is_below(path, self._root):
             path = real
         return os.path.normpath(path)[len(self._root) + 1 :]
 
     def _walk(self, name: bytes, real: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the names of all files below a folder, and where they really are."""
+        """Yield the names of all files below a folder, and their real paths."""
         pending = [(name, real)]
         while pending:
             here, its_real = pending.pop()
             folders = []
             for entry in _entries(its_real, here):
-                # A linked folder is not walked into, and must not be passed over in silence.
+                # A linked folder is not entered, and must not be skipped in silence.
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((here + b"/" + entry.name, entry.path))
                 else:
@@ -306,7 +306,7 @@ class _Search:
         return OutputFile(path, _stored_name(name), size, digest, content)
 
     def _unnamed(self) -> Iterator[bytes]:
-        """Yield files that the command has made at no hidden place, and that no line names."""
+        """Yield the files that the command has made in no hidden place, and that no line names."""
         # A command with outputs knows how to name them; what it puts beside its input is its own.
         beside = [] if self._found else self._beside_input()
         for entry in (*self._entries[:MAX_LEFT_LOOKED_AT], *beside[:MAX_LEFT_LOOKED_AT]):
@@ -337,7 +337,7 @@ def _root(scratch: Path) -> bytes:
 
 
 def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:
-    """Return where an entry of a printed folder really is, and its mode."""
+    """Return the real path of an entry of a printed folder, and its mode."""
     try:
         return located(path)
     except FileNotFoundError:
@@ -355,7 +355,7 @@ def _entries(folder: bytes, name: bytes) -> list[os.DirEntry[bytes]]:
 
 
 def _whole(file: FileIO, limit: int) -> bytes | None:
-    """Read a file of at most `limit` bytes; None, without reading, if it is larger."""
+    """Read a file of at most `limit` bytes; return None without reading if it is larger."""
     size = os.fstat(file.fileno()).st_size
     if size > limit:
         return None
@@ -383,7 +383,7 @@ def _refused(name: bytes, why: str) -> OutputError:
 
 
 def _quoted(path: bytes) -> str:
-    """Return a path as messages have it: `failures` puts those together that differ in it only."""
+    """Return a path for messages: `failures` groups those that differ only in it."""
     return f'"{printed.shown(path)}"'
 
 

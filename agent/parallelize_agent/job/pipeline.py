@@ -2,12 +2,12 @@
 
     stage in (a task each) ──> run (a slot each) ──> stage out (a task each)
 
-What waits between them is bounded by `places`: the worker receives no message for which there
-is no place, and none while the results of earlier jobs pile up. Everything here is on the event
+The number of jobs between them is bounded by `places`: the worker receives no message without a
+place for it, and none while the results of earlier jobs pile up. Everything here is on the event
 loop, so nothing needs a lock.
 
-Fetching the next inputs while the slots are busy hides the transfer. Whatever is held but not
-run is missing elsewhere at the end of a run, so no more is held than can be started soon.
+Fetching the next inputs while the slots are busy hides the transfer. Jobs that are held but not
+running are missing elsewhere at the end of a run, so no more are held than can start soon.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from parallelize_core.queue import BATCH
 log = structlog.get_logger()
 
 ESTIMATE_SECONDS = 0.05
-"""For how long an estimate of how many jobs to hold is good enough."""
+"""How long an estimate of how many jobs to hold stays valid."""
 
 SOON_SECONDS = 1.0
-"""An agent always may hold what it can start within this time."""
+"""An agent may always hold what it can start within this time."""
 
 WORTH_A_PLACE = 0.2
-"""Below this share of a job, one job more in hand would mostly wait."""
+"""Below this share of a job, one more job in hand would mostly wait."""
 
 MOST_PER_SLOT = 10
 
 
 class Stages(Protocol):
-    """What is done with a job; whatever these raise hands back this job and no other."""
+    """What is done with a job; any exception hands back this job and no other."""
 
     async def stage_in(self, received: Received, others: int) -> Staged | Decision:
         """Fetch what the job needs; `others` is the number of other jobs in hand."""
@@ -53,10 +53,10 @@ class Stages(Protocol):
         """Run its command in its slots."""
 
     def decide(self, ran: Ran) -> Decision:
-        """Say what became of it."""
+        """Return the decision about it."""
 
     async def stage_out(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
-        """Make the decision come true; return the one that did."""
+        """Carry out the decision; return the one that was carried out."""
 
     async def clean_up(self, job: Job) -> None:
         """Remove what is left of it on this machine."""
@@ -66,10 +66,10 @@ Settled = Callable[[Job, Decision], None]
 
 
 class Pipeline:
-    """Takes jobs through their stages; `settled` hears of each at its end.
+    """Takes jobs through their stages; `settled` is called with each at its end.
 
-    `most_leaving` bounds the jobs whose results are being stored. With `memory`, no more jobs run
-    than that has room for.
+    `most_leaving` limits the jobs whose results are being stored. With `memory`, only as many jobs
+    run as it has room for.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Pipeline:
         self._most_leaving = most_leaving
         self._jobs: dict[Stage, dict[Job, None]] = {stage: {} for stage in Stage}
         self._alone: dict[Job, None] = {}
-        """The jobs that have a slot or wait for one, and must be alone."""
+        """The jobs that have a slot or wait for one, and must run alone."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._memory = memory
         self._slots = Slots(slots, memory)
@@ -110,7 +110,7 @@ class Pipeline:
         waiting = len(self._jobs[Stage.WAITING])
         capacity = self._slots.usable + self._places_ahead()
         places = max(0, capacity - waiting - len(self._jobs[Stage.RUNNING]))
-        # Few at a time cost a call each; but no slot is to wait for a larger batch.
+        # Small receives cost a call each; but no slot should wait for a larger batch.
         worth_a_call = min(BATCH, capacity // 2)
         return places if places >= worth_a_call or not waiting else 0
 
@@ -120,7 +120,7 @@ class Pipeline:
         return self._slots.usable
 
     def look_again(self) -> None:
-        """Start waiting jobs if the running ones turned out to need less."""
+        """Start waiting jobs if the running ones turn out to need less."""
         self._slots.look_again()
 
     def jobs(self, stage: Stage | None = None) -> list[Job]:
@@ -131,7 +131,7 @@ class Pipeline:
     def excess(self) -> list[Job]:
         """Return the waiting jobs that others could start sooner.
 
-        Jobs were short when these were received, and now are long; or one has to be alone.
+        Jobs were short when these were received, and are long now; or one has to run alone.
         """
         waiting = sorted(self.jobs(Stage.WAITING), key=lambda job: not job.alone)
         if self._alone:
@@ -141,7 +141,7 @@ class Pipeline:
         return waiting[max(0, room) :]
 
     def add(self, received: Received, shutdown: ShutdownReason | None = None) -> None:
-        """Take a job in; if the worker shuts down already, only to hand it back."""
+        """Take in a job; if the worker is already shutting down, only to hand it back."""
         job = Job(received)
         if self._memory and self._memory.takes_all(received.message.memory_bytes):
             job.alone = True
@@ -155,7 +155,7 @@ class Pipeline:
         task.add_done_callback(self._tasks.discard)
 
     async def wait_for_place(self, timeout_seconds: float) -> int:
-        """Return how many jobs may be received, once it is more than none or the time is up."""
+        """Return how many jobs may be received, once any may be, or the time is up."""
         if not self.places:
             self._place.clear()
             with suppress(TimeoutError):
@@ -164,7 +164,7 @@ class Pipeline:
         return self.places
 
     async def wait_until_empty(self, timeout_seconds: float) -> bool:
-        """Wait for the last job to leave; answer whether it has."""
+        """Wait for the last job to leave; return whether it has."""
         if self.size:
             self._empty.clear()
             with suppress(TimeoutError):
@@ -178,19 +178,19 @@ class Pipeline:
             task.cancel()
 
     async def _process(self, job: Job) -> None:
-        # Only now: a task that is cancelled before its first step never takes it.
+        # Only now: a task that is cancelled before its first step never runs it.
         job.task = asyncio.current_task()
         try:
             decision = await self._work(job)
             self._move(job, Stage.LEAVING)
             await self._leave(job, decision)
         except Exception:
-            # The message is gone or left to its lease by now; what is left is on this machine.
+            # The message is gone or left to its lease by now; only local files remain.
             log.exception("job not put away", key=job.key)
         finally:
             self._jobs[job.stage].pop(job)
             self._alone.pop(job, None)
-            # Else both would hold each other, and all that the job had, until the collector comes.
+            # Otherwise task and job would keep each other alive until the collector runs.
             job.received.lease.work_ended()
             self._look_around()
 
@@ -216,7 +216,7 @@ class Pipeline:
             return fault.of_unknown(error)
 
     def _decide(self, job: Job, ran: Ran) -> Decision:
-        # A command that ended by itself, though it was to be stopped, has not worked in vain.
+        # A command that ended by itself although it was to be stopped has not run in vain.
         if job.stopped and (job.stopped is LOST or ran.outcome.ending is Ending.STOPPED):
             return job.stopped
         return self._do.decide(ran)
@@ -274,14 +274,14 @@ class Pipeline:
         self._look_around()
 
     def _look_around(self) -> None:
-        """Wake the one that waits for a place, or for the last job to leave, if it has come."""
+        """Wake those who wait for a place, or for the last job to leave, if it is time."""
         if not self._place.is_set() and self.places:
             self._place.set()
         if not self.size:
             self._empty.set()
 
     def _places_ahead(self) -> int:
-        """Return how many jobs to hold beyond those that run; looked at now and then only."""
+        """Return how many jobs to hold beyond those that run; recomputed only now and then."""
         now = time.monotonic()
         average = self._run_seconds.value
         if average is not None and now >= self._ahead_until:
@@ -293,10 +293,10 @@ class Pipeline:
 
 
 def places_ahead(paces: Sequence[float], stage_in_seconds: float) -> int:
-    """Return how many jobs to hold ready, given how long one is fetched.
+    """Return how many jobs to hold ready, given how long it takes to fetch one.
 
-    `paces` has for each slot in how many seconds it will probably be free for the next job; a
-    slot of which nobody can tell has none.
+    `paces` lists, for each slot, in how many seconds it will probably be free for the next job;
+    slots for which this is unknown are not in it.
     """
     horizon = max(SOON_SECONDS, 2 * stage_in_seconds)
     wanted = sum(horizon / max(pace, 0.001) for pace in paces)

@@ -1,9 +1,8 @@
-"""An environment's set-up: once on each worker, before the first job, and as a job would run it.
+"""An environment's set-up: once per worker, before the first job, with a job's rights.
 
-It has two steps at most: packages are installed, then the run's own command is started. Each runs
-in the environment's folder, which is its own for as long as it runs, with the user, the cgroup and
-the temporary folder of a job. What it leaves in the environment, every job sees; nothing else of it
-stays.
+It has at most two steps: packages are installed, then the run's own command is started. Each runs
+in the environment's folder, which it owns meanwhile, with the user, the cgroup and the temporary
+folder of a job. Every job sees what it leaves in the environment; nothing else of it remains.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from parallelize_core.store import Store
 log = structlog.get_logger()
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
-"""All that a command gets of the agent's own environment: nothing that leads to credentials."""
+"""All that a command inherits of the agent's environment: nothing that leads to credentials."""
 
 REASON_CHARACTERS = 300
 _LAST_LINES = 20
@@ -42,14 +41,14 @@ _ERROR = re.compile(
 """How uv, pip, apt, git, R, Python's tracebacks and others begin the line that matters."""
 
 _FRAME = re.compile("^\\s*[\xd7\u2570\u251c\u2502\u2500\u25b6 ]+")
-"""The signs with which uv draws a tree of causes."""
+"""The characters with which uv draws a tree of causes."""
 
 Keep = Callable[[str, Kept], None]
 """Keeps what a step has printed: a name for it, and the file."""
 
 
 def store_printed(store: Store, key: str, printed: Kept) -> None:
-    """Store what a step has printed, if that can be; to be called in a thread."""
+    """Store what a step has printed, if possible; call this in a thread."""
     try:
         if isinstance(printed, bytes):
             store.put(key, printed)
@@ -62,9 +61,9 @@ def store_printed(store: Store, key: str, printed: Kept) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """A command that makes an environment ready; `title` is what errors call it.
+    """A command that makes an environment ready; errors call it `title`.
 
-    `environ` are variables beyond those that a job has, `log` tells its log from that of others.
+    `environ` are variables in addition to a job's, `log` distinguishes its log from others.
     """
 
     title: str
@@ -75,7 +74,7 @@ class Step:
 
 
 class Preparer:
-    """Runs set-ups, one after the other. A failure is final: there is no second try here."""
+    """Runs set-ups, one after the other. A failure is final: nothing is retried here."""
 
     def __init__(self, scratch: ScratchSpace, cgroups: JobCgroups | None, keep: Keep) -> None:
         self._scratch = scratch
@@ -88,9 +87,9 @@ class Preparer:
     def prepare(
         self, place: Path, folder: Path, step: Step, container: Container | None = None
     ) -> None:
-        """Run a step in `folder`, which is `place`, the environment, or inside of it.
+        """Run a step in `folder`, which is `place`, the environment, or inside it.
 
-        Raises SetupError if it fails, ServiceError if `stop` has ended it.
+        Raises SetupError if it fails, ServiceError if `stop` ended it.
         """
         job = self._scratch.reserve("setup")
         self._scratch.make(job)
@@ -108,7 +107,7 @@ class Preparer:
         self._judge(outcome, step, words)
 
     def stop(self) -> None:
-        """End the set-up that runs, and begin no other."""
+        """Stop a set-up that runs, and start no other."""
         with self._lock:
             self._ended = True
             if self._execution:
@@ -148,10 +147,10 @@ class Preparer:
 
 
 def reason(log: Kept) -> str:
-    """Return why a set-up failed, by what it printed; what cannot be printed is escaped.
+    """Return why a set-up failed, from what it printed; unprintable characters are escaped.
 
-    That is its last line, unless one of the last few calls itself an error: then it is that one,
-    with the lines below it that are indented and go on with it; of many, the first and the last.
+    It is the last line, unless one of the last few says that it is an error: then it is that one,
+    with the indented lines below that continue it; of many, the first and the last.
     """
     content = log if isinstance(log, bytes) else log.read_bytes()
     tail = _COLOUR.sub("", content[-4096:].decode("utf-8", errors="replace"))
@@ -167,7 +166,7 @@ def reason(log: Kept) -> str:
 
 
 def passed_on(container: Container | None) -> dict[str, str]:
-    """Return what a command gets of the agent's own environment; an image brings its own."""
+    """Return what a command inherits of the agent's environment; an image brings its own."""
     if container:
         return {}
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -193,7 +192,7 @@ def _command(
 
 
 def command_line(command: tuple[str, ...], folder: Path | None) -> tuple[str, ...]:
-    """Return the words to start the command with; a program of the environment comes first."""
+    """Return the words that start the command; a program of the environment comes first."""
     program, *arguments = command or ("",)
     if not program:
         return ()

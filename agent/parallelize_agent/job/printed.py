@@ -1,4 +1,4 @@
-"""Lines that a command has printed, read as the paths that they may be."""
+"""Interprets lines that a command has printed as paths."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _QUOTES = (b"'", b'"')
 _FILE_NAME = re.compile(
     rb"(?:[\w.+@%=,~\x80-\xff-]*/)*[\w+@%=,~\x80-\xff.-]*[\w\x80-\xff]\.[A-Za-z][A-Za-z0-9]{0,7}"
 )
-"""A path without blanks whose last part ends as files do: `a/b.csv`, `x.tar.gz`, not `3.14`."""
+"""A path without blanks whose last part looks like a file: `a/b.csv`, `x.tar.gz`, not `3.14`."""
 
 
 def readings(line: bytes) -> Iterator[bytes]:
-    """Yield what a line may mean, as it was printed first and then ever more of it taken off."""
+    """Yield what a line may mean: first as printed, then with more and more taken off."""
     line = line.rstrip(b"\r")
     yield line
     text = line
@@ -43,12 +43,12 @@ def readings(line: bytes) -> Iterator[bytes]:
 
 
 def looks_like_a_path(text: bytes) -> bool:
-    """Whether one who prints this means a file; a rule with few false alarms, no certainty."""
+    """Whether somebody who prints this probably means a file; false alarms are rare."""
     return b" " not in text and len(text) > 2 and bool(_FILE_NAME.fullmatch(text))
 
 
 def shown(path: bytes) -> str:
-    """Return a path in letters that any terminal can take, its end if it is long."""
+    """Return a path in characters that any terminal can show; only its end if it is long."""
     text = ascii(path.decode("utf-8", errors="surrogateescape"))[1:-1]
     if len(text) > MAX_SHOWN_CHARACTERS:
         return f"...{text[3 - MAX_SHOWN_CHARACTERS :]}"

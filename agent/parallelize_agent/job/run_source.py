@@ -39,11 +39,11 @@ class RunSource:
         return self._clock() - self._read_at >= self._max_age
 
     async def fresh(self) -> Run:
-        """Return the run, read again if it is stale; raises as `refresh` does."""
+        """Return the run, read again if it is stale; raises what `refresh` raises."""
         return await self.refresh() if self.is_stale else self.current
 
     async def refresh(self) -> Run:
-        """Read the run again; raises DecodeError or the store's errors, and keeps the last one."""
+        """Read the run again; on DecodeError or the store's errors, raise and keep the last one."""
         asked = self._clock()
         self._run = Run.decode(await self._store.get(self._layout.run_json))
         self._read_at = asked

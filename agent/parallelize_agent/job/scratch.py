@@ -8,9 +8,9 @@
         .parallelize/checkpoint/    what the next attempt finds again
         .parallelize/tmp/   TMPDIR, and /tmp where the job has a user of its own
 
-A folder that cannot be removed is moved aside, told once, and tried again later. A command may
-leave what only root can remove, as `docker run -v` does. That is no reason for a worker to stop,
-nor for the next job to meet it.
+A folder that cannot be removed is moved aside, logged once, and tried again later. A command may
+leave what only root can remove, as `docker run -v` does. That must neither stop a worker
+nor affect the next job.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ log = structlog.get_logger()
 
 
 class LeftOver:
-    """The folder for what cannot be removed; `users` are those whose files may be in it."""
+    """The folder for what cannot be removed; `users` are those who may own files in it."""
 
     def __init__(self, folder: Path, users: JobUsers | None) -> None:
         self._folder = folder
         self._users = users
         self._kept: dict[Path, set[int]] = {}
-        """The users whose numbers nobody may have, as files of theirs are left."""
+        """The users whose numbers must not be reused, because files of theirs are left."""
 
     def remove(self, path: Path, user: JobUser | None = None) -> None:
-        """Remove the folder of a job, or move it aside; its user is free once it is gone."""
+        """Remove a job's folder, or move it aside; its user is free once it is gone."""
         numbers = {user.number} if user else set()
         try:
             isolation.remove(path)
@@ -56,7 +56,7 @@ class LeftOver:
             log.warning("job folder not removed", folder=str(aside), reason=error.strerror)
 
     def sweep(self) -> None:
-        """Try again to remove what is there, be it of an earlier agent."""
+        """Try again to remove what is there, even if an earlier agent left it."""
         for path in self._folder.iterdir() if self._folder.exists() else ():
             numbers = self._kept.pop(path, None) or self._reserve_owners(path)
             try:
@@ -86,7 +86,7 @@ class LeftOver:
 
 
 def _owners(path: Path) -> set[int]:
-    """Return who owns the folders below a path, as far as they can be seen."""
+    """Return the owners of the folders below a path, as far as they can be seen."""
     return {os.fstat(folder).st_uid for _, _, _, folder in os.fwalk(path)}
 
 
@@ -98,13 +98,13 @@ _FOLDERS = ("", f"/{PRIVATE}", *(f"/{PRIVATE}/{name}" for name in ("input", "tmp
 
 @dataclass(frozen=True)
 class JobFolder:
-    """Where one job's files lie, and whose they are; no `user` means the agent's own."""
+    """Where one job's files are, and who owns them; no `user` means the agent."""
 
     root: Path
     key: str
     user: JobUser | None = None
     names: tuple[str, ...] | None = None
-    """Of the staged files below their folder; of a plain job there is one, named as its key is."""
+    """The names of the staged files in their folder; a plain job's one file is named by its key."""
 
     @cached_property
     def scratch(self) -> Path:
@@ -118,7 +118,7 @@ class JobFolder:
 
     @cached_property
     def inputs(self) -> tuple[Path, ...]:
-        """All staged inputs, in their order."""
+        """All staged inputs, in order."""
         if self.names is None:
             return (self.input,)
         folder = self.scratch / PRIVATE / "input"
@@ -126,17 +126,17 @@ class JobFolder:
 
     @property
     def listing(self) -> Path:
-        """The list of the staged inputs, a path a line, of a job that is not plain."""
+        """The list of the staged inputs, one path per line, of a job that is not plain."""
         return self.scratch / PRIVATE / "files"
 
     @property
     def outputs(self) -> Path:
-        """The list of all outputs of the run, which its merge is given."""
+        """The list of all outputs of the run, which its merge receives."""
         return self.scratch / PRIVATE / "outputs.jsonl"
 
     @cached_property
     def tmp(self) -> Path:
-        """Where the command's temporary files go."""
+        """The folder for the command's temporary files."""
         return self.scratch / PRIVATE / "tmp"
 
     @cached_property
@@ -146,12 +146,12 @@ class JobFolder:
 
     @property
     def own_places(self) -> dict[str, Path]:
-        """Where the folders lie that the job finds under a common name, by that name."""
+        """The folders that the job sees under a common name, by that name."""
         return self.places_of_tmp if self.user else {}
 
     @property
     def places_of_tmp(self) -> dict[str, Path]:
-        """The same of a job that finds its folder there although it is no other user."""
+        """The same for a job that sees its own folder there although it has no user of its own."""
         return dict.fromkeys(OWN_PLACES, self.tmp)
 
     @cached_property
@@ -161,12 +161,12 @@ class JobFolder:
 
     @cached_property
     def log(self) -> Path:
-        """What the command printed on stdout and stderr, as it came."""
+        """Everything that the command printed on stdout and stderr, in order."""
         return self.root / "log"
 
 
 class ScratchSpace:
-    """Makes and removes job folders below `root`; `users` are there if jobs are not the agent.
+    """Makes and removes job folders below `root`; `users` are given if jobs have their own.
 
     Safe to use from any thread.
     """
@@ -182,7 +182,7 @@ class ScratchSpace:
         self._left_over.remove(root)
         root.mkdir(parents=True)
         root.chmod(0o711)
-        # A file system searches a folder of few entries faster, hence the two levels.
+        # A file system searches a folder with few entries faster, hence the two levels.
         self._shelves = [root / f"{number:02d}" for number in range(100)]
 
     def check(self) -> None:
@@ -204,14 +204,14 @@ class ScratchSpace:
             )
 
     def reserve(self, key: str, names: tuple[str, ...] | None = None) -> JobFolder:
-        """Choose the folders of a job; nothing is made yet. `names` are those of its files."""
+        """Choose a job's folders without creating them. `names` are those of its files."""
         number = next(self._numbers)
         user = self._users.take() if self._users else None
         shelf = self._shelves[number % len(self._shelves)]
         return JobFolder(shelf / str(number), key, user, names)
 
     def make(self, folder: JobFolder) -> None:
-        """Make the folders of a job."""
+        """Create a job's folders."""
         root = str(folder.root)
         try:
             _make_private(root)
@@ -225,7 +225,7 @@ class ScratchSpace:
             _make_listed(folder)
 
     def furnish(self, folder: JobFolder, environment: Path | None) -> None:
-        """Put the environment in, and hand the scratch folder to the job's user."""
+        """Add the environment, and hand the scratch folder to the job's user."""
         if environment:
             furnishing = self._furnishings.get(environment)
             if furnishing is None:
@@ -236,28 +236,28 @@ class ScratchSpace:
         isolation.let_read(folder.checkpoint, folder.user)
 
     def reclaim(self, folder: JobFolder) -> None:
-        """Take the scratch folder back from the job's user, once nothing of the job runs."""
+        """Take the scratch folder back from the job's user, once none of its processes runs."""
         isolation.take_back(folder.scratch, folder.user)
 
     def remove(self, folder: JobFolder) -> None:
         """Remove everything of a job, whatever it did to its own permissions.
 
-        What cannot be removed is moved aside, and its user's number is not used again meanwhile.
+        What cannot be removed is moved aside, and its user's number is not reused meanwhile.
         """
         self._left_over.remove(folder.root, folder.user)
 
     def sweep(self) -> None:
-        """Try again to remove what was moved aside; to be called when the agent leaves."""
+        """Try again to remove what was moved aside; call this when the agent leaves."""
         self._left_over.sweep()
 
 
 def _make_private(folder: str) -> None:
     os.mkdir(folder)  # noqa: PTH102
-    os.chmod(folder, 0o711)  # noqa: PTH101, S103 - whatever the umask is, and not to be listed
+    os.chmod(folder, 0o711)  # noqa: PTH101, S103 - whatever the umask; it must not be listable
 
 
 def _make_listed(folder: JobFolder) -> None:
-    """Make what is there of the files of a job that is not plain: their folders, and a list."""
+    """Create the folders of a non-plain job's files, and their list."""
     for path in folder.inputs:
         path.parent.mkdir(parents=True, exist_ok=True)
     folder.listing.write_text("".join(f"{path}\n" for path in folder.inputs), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The warm commands of a worker: at most one process for each slot, started when it is needed.
+"""The warm commands of a worker: at most one process per slot, started when needed.
 
-A process has a scratch folder of its own, its home: its working directory, with the environment's
-entries. Each job has a fresh scratch folder besides, which belongs to the process's user. While
-the agent goes through what a job has left there, the process stands still.
+A process has its own scratch folder, its home: its working directory, with the environment's
+entries. Each job also has a fresh scratch folder, which belongs to the process's user. While the
+agent examines what a job has left there, the process is suspended.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ MakeCommand = Callable[[JobFolder], Command]
 
 @dataclass
 class _Warm:
-    """A process, where it is at home, and what it was started for."""
+    """A process, its home, and what it was started for."""
 
     process: ServedProcess
     home: JobFolder
     kind: tuple[object, ...]
     first_bytes: int = 0
-    """What it occupied after its first job."""
+    """The memory that it occupied after its first job."""
 
 
 class Serving:
-    """The processes of the slots. Each slot is used by one thread at a time."""
+    """The processes of the slots. Only one thread at a time uses each slot."""
 
     def __init__(self, scratch: ScratchSpace, cgroups: JobCgroups | None) -> None:
         self._scratch = scratch
@@ -48,12 +48,12 @@ class Serving:
         self._closed = False
 
     def home(self, slot: int, staged: Staged, command: MakeCommand) -> JobFolder:
-        """Return the home of a slot's process, which is started if there is none of use.
+        """Return the home of a slot's process; starts one if there is none that fits.
 
         Raises OSError if it cannot be started.
         """
         run = staged.run
-        # One that may have more memory gets a process that may take it.
+        # A job that may use more memory gets a new process with that limit.
         kind = (
             run.command, staged.environment, staged.container, run.limits, memory_limit(staged),
         )  # fmt: skip
@@ -73,7 +73,7 @@ class Serving:
         return Turn(process, limits, request, staged.folder.stdout, staged.folder.log)
 
     def after(self, slot: int, staged: Staged) -> None:
-        """Let a process stand still, or end it if it has died, or has done or taken enough."""
+        """Suspend a process, or end it if it has died, or has done or used enough."""
         warm, serve = self._warm[slot], staged.run.serve
         assert serve  # noqa: S101 - else there is no process
         process = warm.process
@@ -89,7 +89,7 @@ class Serving:
             process.stand_still()
 
     def end(self, slot: int) -> None:
-        """End a slot's process, if it has one, and remove what is its own."""
+        """End a slot's process, if it has one, and remove what belongs to it."""
         warm = self._warm.pop(slot, None)
         if warm is None:
             return
@@ -101,7 +101,7 @@ class Serving:
         self._scratch.remove(warm.home)
 
     def close(self) -> list[int]:
-        """Keep no process any more after its job; return the slots that have one now."""
+        """Keep no process beyond its current job; return the slots that have one now."""
         self._closed = True
         return [*self._warm]
 

@@ -11,11 +11,11 @@ from parallelize_core.clock import boot_seconds
 
 
 class Slots:
-    """Numbered from 0, and given in the order of asking.
+    """Slots, numbered from 0 and given out in the order of requests.
 
     A job that needs several waits until they are free, and those behind it wait too, so it
-    cannot starve; nor can they, as the line is served in order. The same holds for one that waits
-    for `memory`; without that, slots are all that there is to wait for.
+    cannot starve; nor can they, because requests are served in order. The same holds for one that
+    waits for `memory`; without that, jobs only wait for slots.
     """
 
     def __init__(
@@ -30,20 +30,20 @@ class Slots:
         self._began: float | None = None
         self._usual = NOTHING_SAID
         self._needs: dict[int, Need] = {}
-        """What the jobs need that have slots, by the first of those."""
+        """The needs of the jobs that have slots, by their first slot."""
         self._free = list(range(count))
         self._line: deque[tuple[int, Need, asyncio.Future[tuple[int, ...]]]] = deque()
 
     @property
     def usable(self) -> int:
-        """How many usual jobs may run at once, as far as memory is known."""
+        """How many typical jobs may run at once, as far as memory is known."""
         if self._memory is None:
             return self.count
         running = self._needs.values()
         return self._memory.capacity(running, self._usual, self.count, self._seconds)
 
     async def take(self, need: int, memory: Need = NOTHING_SAID) -> tuple[int, ...]:
-        """Wait for `need` slots, at most all of them, and for memory; `give` gives them back."""
+        """Wait for `need` slots, at most all of them, and for memory; `give` returns them."""
         # As it will be at its start, and without what the last attempt at this one has shown.
         self._usual = Need(memory.size, memory.promised)
         if not self._line and self._fits(need, memory):
@@ -59,13 +59,13 @@ class Slots:
             raise
 
     def give(self, slots: tuple[int, ...]) -> None:
-        """Give back what `take` has given."""
+        """Return what `take` has taken."""
         self._needs.pop(slots[0], None)
         self._free = sorted((*self._free, *slots))
         self._serve()
 
     def look_again(self) -> None:
-        """Check again whether memory is free: jobs turned out to take less than expected."""
+        """Check again whether memory is free: jobs turned out to use less than expected."""
         self._serve()
 
     @property

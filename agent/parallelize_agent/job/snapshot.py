@@ -1,7 +1,7 @@
-"""A folder of a job as one archive, and back: whole, or an error.
+"""A job's folder as one archive, and back: complete, or an error.
 
 The job may be running, and may be hostile: no link is followed, a file that changes while it is
-read makes the whole snapshot void, and only what belongs to the job's user is read.
+read invalidates the whole snapshot, and only what belongs to the job's user is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_ENTRIES = 10_000
 """A checkpoint of more files is refused: each costs a few system calls at every look."""
 
 RESERVE_BYTES = 64 * 1024**2
-"""What an archive leaves free on the disk: the jobs write there, too."""
+"""How much disk an archive leaves free: the jobs write there, too."""
 
 _COPY_BYTES = 1024**2
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,12 +31,12 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SnapshotError(Exception):
-    """There is no whole snapshot; the text says why."""
+    """There is no complete snapshot; the text says why."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An archive on this disk; `content` tells whether the folder has changed since."""
+    """An archive on this disk; `content` shows whether the folder has changed since."""
 
     path: Path
     size: int
@@ -60,7 +60,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Content:
-    """What is in a folder: how many bytes, and a digest that changes with any file."""
+    """A folder's content: its size in bytes, and a digest that changes with any file."""
 
     size: int
     digest: str
@@ -82,7 +82,7 @@ def look(folder: Path, owner: int) -> Content:
 
 
 def pack(folder: Path, owner: int, archive: Path, limit: int) -> Snapshot | None:
-    """Write what is in a folder to a new file, None if it is empty.
+    """Write a folder's content to a new file; return None if the folder is empty.
 
     Raises SnapshotError, and leaves nothing, if it is larger than `limit` bytes, or changes
     meanwhile.
@@ -96,7 +96,7 @@ def pack(folder: Path, owner: int, archive: Path, limit: int) -> Snapshot | None
 
 
 def write(content: Content, folder: Path, archive: Path) -> Snapshot:
-    """Write what was seen in a folder to a new file; raises SnapshotError if that has changed."""
+    """Write a folder's listed content to a new file; raise SnapshotError if it has changed."""
     try:
         with _errors(), _opened(folder) as top, archive.open("xb") as file:
             if shutil.disk_usage(archive.parent).free < content.size + RESERVE_BYTES:
@@ -111,9 +111,9 @@ def write(content: Content, folder: Path, archive: Path) -> Snapshot:
 
 
 def unpack(archive: Path, sha256: str, folder: Path) -> None:
-    """Put what is in an archive into a folder, which is made; raises SnapshotError.
+    """Extract an archive into a new folder; raises SnapshotError.
 
-    Nothing is written before all of the archive was compared with its checksum.
+    Nothing is written before the whole archive matches its checksum.
     """
     with _errors():
         if _sha256(archive) != sha256:
@@ -141,7 +141,7 @@ def _errors() -> Iterator[None]:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int]:
-    """Open a folder of a job; that itself and the two above it may be links that it has made."""
+    """Open a job's folder; it and the two above it may be links that the job has made."""
     here = os.open(folder.parent.parent, _FOLDER)
     try:
         for name in (folder.parent.name, folder.name):
@@ -214,7 +214,7 @@ def _add_file(tar: tarfile.TarFile, member: tarfile.TarInfo, entry: _Entry, top:
 
 
 def _descend(top: int, path: str) -> int:
-    """Open a folder below another, a step at a time; no step may be a link."""
+    """Open a folder below another, one step at a time; no step may be a link."""
     here = os.dup(top)
     for name in filter(None, path.split("/")):
         try:
@@ -234,7 +234,7 @@ def _check_same(entry: _Entry, now: os.stat_result) -> None:
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> bool:
-    """Write a file or a folder; answer whether it was one, and no link."""
+    """Write a file or a folder; return False for a link."""
     name = member.name
     if posixpath.normpath(name) != name or not _stays_inside("", name):
         raise SnapshotError(f"{name} leads out of its folder")

@@ -1,4 +1,4 @@
-"""The first stage: decide whether this job is done here, and if so, fetch what it needs."""
+"""The first stage: decide whether to do this job here, and if so, fetch what it needs."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
 
 SMALL_BYTES = 64 * 1024
-"""A smaller input waits for its slot in memory: a worker may hold eleven for each slot."""
+"""A smaller input waits in memory for its slot: a worker may hold eleven per slot."""
 
 FILES_AT_ONCE = 8
-"""Of one job that has several; the jobs that are fetched side by side hide the rest."""
+"""Of one job with several files; other jobs that are fetched at the same time hide the rest."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StageIn:
     at_once: asyncio.Semaphore
     """How many inputs may be fetched at once."""
     room: int
-    """How many bytes a job may take on the disk of this worker when it is the only one."""
+    """How many bytes a job may take on this worker's disk if it is the only one."""
     lanes: Lanes
     checkpoints: Checkpoints | None = None
 
@@ -76,7 +76,7 @@ class StageIn:
             container = await self.images.container(run)
             environment = await self.environments.folder(run, container)
         except UsageError as error:
-            # No job's fault, and the next job would meet it, too.
+            # Not the job's fault, and the next job would fail, too.
             self.shutdown.decide(words(error), 0, error)
             return fault.interrupted(words(error))
         try:
@@ -88,11 +88,11 @@ class StageIn:
             raise
 
     async def _early_decision(self, received: Received) -> Decision | None:
-        # The claim before the result: its owner drops it when the result is written, so a claim
-        # that is gone by now has its result, and hours of work are not done again.
+        # The claim before the result: its owner drops it once the result is written, so if it is
+        # gone by now, there is a result, and hours of work are not repeated.
         message = received.message
         if (merge := self._merge(received)) and not await merge.is_current():
-            return FINISHED  # there is another by now, with a message of its own
+            return FINISHED  # there is another one by now, with its own message
         if message.claimed and not await self.claims.take_over(message.key):
             return PARKED
         # A message that comes for the first time is rarely a duplicate, and the result's
@@ -109,7 +109,7 @@ class StageIn:
         return await self._elsewhere(received)
 
     async def _elsewhere(self, received: Received) -> Decision | None:
-        """Say so if the job is one for another worker, or for those of another lane."""
+        """Return a decision if the job is for another worker, or for another lane's."""
         if await self._is_for_another(received):
             return Decision(DecisionKind.PASSED_ON)
         lane = await self.lanes.lane_at_receive(received.message)
@@ -133,7 +133,7 @@ class StageIn:
         return Merge(records, self.config.layout, received.message.etag)
 
     async def _is_for_another(self, received: Received) -> bool:
-        """Whether the job waits for a second opinion, and a worker lives that can give it."""
+        """Whether the job waits for a second opinion, and a living worker can give it."""
         message = received.message
         if not message.second_opinion or self.worker not in message.failed_by:
             return False
@@ -141,7 +141,7 @@ class StageIn:
 
     def _disk_decision(self, size: int, others: int) -> Decision | None:
         if size <= SMALL_BYTES:
-            return None  # the reserve has room for those, and was there at the receive
+            return None  # the reserve has room for this, and was there at the receive
         free = host.free_bytes(self.scratch.root) - self.config.disk_reserve_bytes
         if size <= free:
             return None
@@ -181,7 +181,7 @@ class StageIn:
         return await self._with_checkpoint(staged)
 
     async def _with_checkpoint(self, staged: Staged) -> Staged:
-        """Add what an earlier attempt has left; the first of a job has none."""
+        """Add what an earlier attempt has left; a job's first attempt has nothing."""
         if self.checkpoints is None:
             return staged
         received = staged.received
@@ -197,14 +197,14 @@ class StageIn:
     async def _inputs(
         self, received: Received, run: Run, folder: JobFolder
     ) -> tuple[bytes | None, int]:
-        """Return as `_input` what a job of several files is given; all of it is in the folder."""
+        """Like `_input`, for a job of several files, all of which go into the folder."""
         files = received.message.files
         if files is None:
             return await self._input(received, run, folder)
         if not files:
             return None, 0  # its slot makes the folder
         await self._in_thread(self.scratch.make, folder)
-        # One that is in two columns is there once.
+        # A file that is in two columns is fetched once.
         wanted = dict(zip(folder.inputs, files, strict=True))
         at_once = asyncio.Semaphore(FILES_AT_ONCE)
         tasks = [
@@ -216,7 +216,7 @@ class StageIn:
         finally:
             for task in tasks:
                 task.cancel()
-            # Nothing is to be written any more when the folder is removed.
+            # Nothing may be written any more when the folder is removed.
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _file(self, file: InputFile, run: Run, path: Path, at_once: asyncio.Semaphore) -> int:
@@ -234,7 +234,7 @@ class StageIn:
     async def _input(
         self, received: Received, run: Run, folder: JobFolder
     ) -> tuple[bytes | None, int]:
-        """Return a small input, or None if it is in the folder, and how many bytes it has."""
+        """Return a small input, or None if it is in the folder, and its size in bytes."""
         [file] = files_of(received.message)
         store = self.open_store(run.input.bucket)
         key = run.input.key(file.stored or file.key)
@@ -260,7 +260,7 @@ def _sha256(path: Path) -> str:
 
 
 def _check(sha256: str, file: InputFile, store: AsyncStore, key: str) -> None:
-    """Raise ChangedError for a content that is not the one that the result will name."""
+    """Raise ChangedError if the content is not the one that the result will name."""
     if file.checksum != sha256:
         raise ChangedError(
             f"what is stored as {S3}{store.bucket}/{key} is something else",

@@ -1,7 +1,7 @@
-"""The last stage: a decision is made to come true, after which the message is gone or somebody's.
+"""The last stage: a decision is carried out; then the message is deleted or somebody else's.
 
-If it cannot be brought about, there is a second decision: a clash of outputs is the job's own
-failure, what a service does is not, and a lost lease means that nothing is to be shown at all.
+If it cannot be carried out, there is a second decision: a clash of outputs is the job's own
+failure, a service's error is not, and a lost lease means that nothing may be shown at all.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ STDERR_TAIL_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class StageOut:
-    """Stores what jobs leave, and lets go of their messages; `worker` is this worker's id.
+    """Stores what jobs leave, and releases their messages; `worker` is this worker's id.
 
     `now` returns the time as ISO 8601 in UTC.
     """
@@ -68,15 +68,15 @@ class StageOut:
     judge: Judge
     messages: Messages
     at_once: asyncio.Semaphore
-    """How many jobs may have their files sent at once."""
+    """How many jobs may send their files at once."""
     hourly_usd: float | None = None
     now: Callable[[], str] = utc_now
     file: File = unfiled
-    """Hears of each result that S3 has stored, with its ETag."""
+    """Called with each result that S3 has stored, and its ETag."""
     checkpoints: Checkpoints | None = None
 
     async def __call__(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
-        """Make a decision come true, or a second one if that fails; return the one that did."""
+        """Carry out a decision, or a second one if that fails; return the one carried out."""
         try:
             decision = await self._keep_checkpoint(ran, decision)
             return await self._bring_about(received, ran, decision)
@@ -98,7 +98,7 @@ class StageOut:
     async def _bring_about_second(
         self, received: Received, ran: Ran | None, decision: Decision
     ) -> Decision:
-        """Bring about the second decision; if that fails too, the lease runs out by itself."""
+        """Carry out the second decision; if that fails too, the lease expires by itself."""
         try:
             return await self._bring_about(received, ran, decision)
         except Exception as error:
@@ -109,7 +109,7 @@ class StageOut:
     async def _bring_about(
         self, received: Received, ran: Ran | None, decision: Decision
     ) -> Decision:
-        """Do what the decision says, once it was judged; return it as it was judged."""
+        """Carry out the decision as it was judged, and return it."""
         decision = await self.judge(received, ran, decision)
         match decision.kind:
             case DecisionKind.SUCCEEDED:
@@ -136,7 +136,7 @@ class StageOut:
         return decision
 
     async def _keep_checkpoint(self, ran: Ran | None, decision: Decision) -> Decision:
-        """Store what a job is to go on from, before its message is anybody else's to receive."""
+        """Store a job's checkpoint before anybody else can receive its message."""
         if self.checkpoints is None or ran is None or ran.staged.kept is None:
             return decision
         if decision.kind is DecisionKind.LOST and ran.snapshot:
@@ -177,7 +177,7 @@ class StageOut:
             self.messages.let_go(received.lease)
 
     async def _reconcile(self, received: Received, commit: Commit) -> None:
-        """Have the job done again if a write of ours came so late that it has spoiled a result."""
+        """Have the job done again if a late write of ours has spoiled a result."""
         if await commit.spoiled():
             log.warning("outputs replaced without a lease; job sent again", key=received.key)
             latest = await commit.merge.latest() if commit.merge else None
@@ -278,7 +278,7 @@ class StageOut:
         }
 
     async def _store_log(self, received: Received, ran: Ran | None) -> tuple[str, str | None]:
-        """Return a small log itself, or store a larger one and return the key of its object."""
+        """Return a small log itself, or store a larger one and return its key."""
         if ran is None:
             return "", None
         if isinstance(ran.log, bytes):
@@ -296,7 +296,7 @@ class StageOut:
 
 
 def _hints(ran: Ran) -> dict[str, Any]:
-    """Return what may help one who misses an output."""
+    """Return what may help if an output is missing."""
     assert isinstance(ran.outputs, Outputs)  # noqa: S101 - the job has succeeded
     found = ran.outputs
     return {
@@ -314,10 +314,10 @@ def _nothing_made(run: Run, found: Outputs) -> str:
 
 
 def moment_apart(least_seconds: int, setbacks: int) -> int:
-    """Return after how many seconds a job is done again that met another execution of itself.
+    """Return when to do a job again that collided with another execution of itself, in seconds.
 
-    The other one is done again, too. After equal times they would meet once more, so the time is
-    left to chance, with more room after each setback.
+    The other one is done again, too. After equal times they would collide once more, so the time
+    is random, with a wider range after each setback.
     """
     most = max(1, least_seconds) * 2 ** (1 + setbacks)
     chosen = random.uniform(least_seconds, most)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""The stages of a job on this worker, as the pipeline takes it through them."""
+"""The stages of a job on this worker, in the form that the pipeline uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parallelize_agent.memory.usage import OomKills
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a job, as the pipeline wants them."""
+    """The stages of a job, in the form that the pipeline uses."""
 
     stage_in: StageIn
     execute: Execute
@@ -29,7 +29,7 @@ class Stages:
     oom_kills: OomKills
 
     def decide(self, ran: Ran) -> Decision:
-        """Say what the end of a command means."""
+        """Return the decision on how a command ended."""
         decision = self._said(ran)
         return fault.gpu_lost(ran.gpu_lost) if ran.gpu_lost and decision.charged else decision
 

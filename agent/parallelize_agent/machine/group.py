@@ -1,10 +1,10 @@
-"""Leaving an Auto Scaling group: lower it by one, so that nothing takes this worker's place.
+"""Leaving an Auto Scaling group: lower its size by one, so that this worker is not replaced.
 
-Otherwise the group would replace each worker whose work is over, forever. A worker that is
-interrupted, or whose time is up, does not do this: its work is not over, and it should be replaced.
+Otherwise the group would replace each worker whose work is done, forever. A worker that is
+interrupted, or whose time is up, does not do this: its work is not done, and it should be replaced.
 
 A group that follows the queue would also wake up for the files that a paused run leaves there, and
-start workers that only leave again. So a worker that leaves such a run holds the group first.
+start workers that only leave again. So a worker that leaves such a run suspends the group first.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ LEAVING = replace(BUSY_GROUP, seconds=60)
 """A machine that shuts down has less time than a person."""
 
 HOLDING = replace(BUSY_GROUP, seconds=20)
-"""Of two such calls, as the machine goes on to leave after them."""
+"""For each of two such calls, because the machine leaves the group after them."""
 
 MAX_REPLACED = 3
-"""How many unfit machines of a run may be replaced by others."""
+"""How many unfit machines of a run may be replaced."""
 
 IN_SERVICE = "InService"
 STATE_PATH = "meta-data/autoscaling/target-lifecycle-state"
@@ -45,11 +45,11 @@ STATE_PATH = "meta-data/autoscaling/target-lifecycle-state"
 
 
 def is_member(persistent: bool, at_start: str, look: Callable[[], str | None]) -> bool:  # noqa: FBT001
-    """Whether this machine has a place in a group that it must give up as it leaves.
+    """Whether this machine has a place in a group that it must give up when it leaves.
 
-    `persistent` says how it was launched, `at_start` what the metadata service said of its state
-    in a group when the agent started, empty for nothing, and `look` what it says now. The service
-    may know that state only later, or not at all; a worker that took this for "no group" would
+    `persistent` says how it was launched, `at_start` is its state in a group according to the
+    metadata service when the agent started, empty if none, and `look` returns the current one. The
+    service may learn that state only later, or never; a worker that took this for "no group" would
     leave its place, and the group would replace it forever.
     """
     try:
@@ -62,9 +62,9 @@ def is_member(persistent: bool, at_start: str, look: Callable[[], str | None]) -
 
 
 def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -> bool:
-    """Whether starting workers is of no use: the run is paused, or its last worker has `failed`.
+    """Whether starting workers is useless: the run is paused, or its last worker has `failed`.
 
-    If that cannot be read, it is so for a worker that has failed.
+    If that cannot be read, the answer is yes for a worker that has failed.
     """
     try:
         if Run.decode(store.get(layout.run_json)).paused:
@@ -80,9 +80,9 @@ def should_rest(store: Store, layout: RunLayout, worker: str, *, failed: bool) -
 
 
 def may_be_replaced(store: Store, layout: RunLayout, worker: str) -> bool:
-    """Whether another machine may take the place of this one, which is unfit for the work.
+    """Whether another machine may replace this one, which is unfit for the work.
 
-    If many were unfit before it, it is more likely the run that is at fault.
+    If many were unfit before it, the run is more likely at fault.
     """
     try:
         unfit = [beat for beat in read_heartbeats(store, layout) if beat.unfit]
@@ -93,13 +93,13 @@ def may_be_replaced(store: Store, layout: RunLayout, worker: str) -> bool:
 
 
 def hold(autoscaling: AutoScalingClient, name: str, should_rest: Callable[[], bool]) -> None:
-    """Let the group start nothing, if it should rest; resuming the run resumes it."""
+    """Stop the group from starting workers, if it should rest; resuming the run resumes it."""
     if not should_rest():
         return
     try:
         outlast(HOLDING, lambda: _suspend(autoscaling, name))
-        # Who resumes a run does so in run.json first: if that was before we held the group, they
-        # may have resumed the group before it, too.
+        # Resuming a run changes run.json first: if that was before we suspended the group, the
+        # group may have been resumed before that, too.
         if not should_rest():
             outlast(HOLDING, lambda: _resume(autoscaling, name))
     except Exception as error:
@@ -119,9 +119,9 @@ def _resume(autoscaling: AutoScalingClient, name: str) -> None:
 
 
 def leave(autoscaling: AutoScalingClient, instance: str) -> bool:
-    """Leave the group; answers False if the instance is in none, or AWS keeps refusing.
+    """Leave the group; return False if the instance is in none, or AWS keeps refusing.
 
-    The machine switches itself off in any case; a group that could not be lowered replaces it.
+    The machine powers off in any case; a group whose size could not be lowered replaces it.
     """
     try:
         outlast(LEAVING, lambda: _leave(autoscaling, instance))

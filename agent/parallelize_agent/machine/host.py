@@ -24,9 +24,9 @@ def logical_cpus() -> int:
 
 
 def slot_count(setting: int | str, cpus: int) -> int:
-    """Return how many jobs run at once, as far as CPUs go.
+    """Return how many jobs may run at once on these CPUs.
 
-    `setting` is a number, 0 for one a CPU, or a share of the CPUs such as "2x" or "0.5x".
+    `setting` is a number, 0 for one per CPU, or a share of the CPUs such as "2x" or "0.5x".
     Raises UsageError for anything else.
     """
     text = str(setting)
@@ -41,7 +41,7 @@ def slot_count(setting: int | str, cpus: int) -> int:
 
 
 def memory_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Return how much memory this process and its commands may have: a container has less."""
+    """Return how much memory this process and its commands may use; a container may limit it."""
     least = int(psutil.virtual_memory().total)
     with suppress(OSError):
         for line in own.read_text(encoding="ascii").splitlines():
@@ -52,7 +52,7 @@ def memory_bytes(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
 
 
 def _memory_limits(root: Path, folder: Path) -> Iterator[float]:
-    """Go through the limits of a cgroup and those above it."""
+    """Yield the limits of a cgroup and of its parents."""
     yield math.inf
     for level in (folder, *folder.parents):
         if not level.is_relative_to(root):
@@ -62,7 +62,7 @@ def _memory_limits(root: Path, folder: Path) -> Iterator[float]:
 
 
 class AvailableMemory:
-    """What is free on this machine now, asked at most a few times a second."""
+    """The machine's free memory, read at most a few times a second."""
 
     LOOK_SECONDS = 0.25
 
@@ -71,7 +71,7 @@ class AvailableMemory:
         self._until = 0.0
 
     def __call__(self) -> int:
-        """Return it in bytes; what the kernel can give up for others is free."""
+        """Return it in bytes; memory that the kernel can reclaim counts as free."""
         now = time.monotonic()
         if now >= self._until:
             self._bytes = int(psutil.virtual_memory().available)
@@ -85,7 +85,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def boot_id() -> str:
-    """Return what tells this boot of the kernel from all others."""
+    """Return the id of this boot of the kernel."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 

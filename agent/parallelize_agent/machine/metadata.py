@@ -2,7 +2,7 @@
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 
-From it comes what this machine is, as its heartbeat says it.
+It says what this machine is; the heartbeat reports that.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 2
 
 
 class _UnreadyError(ServiceError):
-    """The service did not answer, or not yet: it does so for a while after boot."""
+    """The service did not answer, or does not yet: that is normal for a while after boot."""
 
 
 # No proxy: the address is this machine's own, whatever http_proxy says.
@@ -48,7 +48,7 @@ class Metadata:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Metadata:
-        """Return the service that botocore would use too."""
+        """Return the service that botocore would use."""
         return cls(environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT)
 
     @retry(
@@ -103,10 +103,10 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Instance:
-    """What the metadata service says of the machine; empty where there is none.
+    """What the metadata service says about the machine; empty without one.
 
     `market` is "spot" or "on-demand"; `group_state` is empty outside an Auto Scaling group.
-    `has_address` says whether it has a public IPv4 address, which costs something.
+    `has_address` says whether it has a public IPv4 address, which is charged.
     """
 
     worker: str
@@ -139,7 +139,7 @@ def read_instance(metadata: Metadata) -> Instance:
 
 
 def identify(config: AgentConfig, instance: Instance, slots: int = 0) -> Heartbeat:
-    """Return what of a worker's heartbeat never changes."""
+    """Return the part of a worker's heartbeat that never changes."""
     prices = config.hourly_usd
     return Heartbeat(
         worker=instance.worker,

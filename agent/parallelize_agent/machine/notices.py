@@ -24,14 +24,14 @@ SPOT_NOTICE_SECONDS = 120
 
 @dataclass(frozen=True)
 class Notice:
-    """The machine is taken away; `seconds` are left, None if not announced."""
+    """The machine will be taken away; `seconds` are left, None if not announced."""
 
     reason: str
     seconds: float | None
 
 
 def read_notice(metadata: Metadata, now: datetime | None = None) -> Notice | None:
-    """Return the notice there is, if any; raises ServiceError if the service does not answer."""
+    """Return the notice, if there is one; raises ServiceError if the service does not answer."""
     if text := metadata.get("meta-data/spot/instance-action"):
         return _spot_notice(text, now or datetime.now(UTC))
     if metadata.get(STATE_PATH) == "Terminated":
@@ -59,7 +59,7 @@ class NoticeWatch:
         self._rebalance: str | None = None
 
     async def first(self) -> Notice:
-        """Wait for a notice, and return it. Whatever goes wrong meanwhile, it looks again."""
+        """Wait for a notice, and return it; keeps looking, whatever goes wrong."""
         while True:
             await asyncio.sleep(self._interval)
             try:

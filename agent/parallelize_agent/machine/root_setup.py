@@ -1,11 +1,12 @@
-"""Machine set-up that only root may do. The agent is not root: it asks, and waits.
+"""Machine set-up that only root may do. The agent, which is not root, requests it and waits.
 
-It asks by touching a file that a path unit of the image watches (systemd/parallelize-setup.path).
-What is then run as root is the script in the machine's user data, which the unit reads again from
-the metadata service: nothing that the agent, a job, or the run's bucket says can change it.
-`python -m parallelize_agent.machine.root_setup FILE` is that reading, and writes the script to
-FILE. On a machine from a vendor's plain image, whose user data is another script, it takes the
-configuration that this one has left for root alone to change: `... FILE CONFIGURATION`.
+It does so by touching a file that a path unit of the image watches
+(systemd/parallelize-setup.path). The script that is then run as root is in the machine's user data,
+which the unit reads again from the metadata service: nothing that the agent, a job, or the run's
+bucket says can change it. `python -m parallelize_agent.machine.root_setup FILE` reads it, and
+writes the script to FILE. On a machine from a vendor's plain image, whose user data is another
+script, it takes the configuration that the script left, which only root can change:
+`... FILE CONFIGURATION`.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class RootSetup:
-    """Where to ask, and where the answer will be; None if there is nothing to ask for."""
+    """Where to make the request, and where the answer will be; None if nothing is requested."""
 
     wanted: Path | None = None
     folder: Path = Path()
 
     @property
     def log(self) -> Path | None:
-        """What the script has printed; None if there was none, or it has not begun."""
+        """What the script has printed; None if there is no script, or it has not begun."""
         path = self.folder / "log"
         return path if self.wanted is not None and path.exists() else None
 
     async def wait(self, given_up: Callable[[], bool]) -> None:
-        """Have the machine set up by root, once; raise SetupError if that fails.
+        """Have root set up the machine, once; raise SetupError if that fails.
 
         The unit that does it has a time limit, and leaves a status whatever happens.
         """
@@ -80,7 +81,7 @@ NO_ROOT_SETUP = RootSetup()
 
 
 def find_root_setup(config: AgentConfig, environ: Mapping[str, str] = os.environ) -> RootSetup:
-    """Return what there is to ask for; outside the image nobody would hear it."""
+    """Return what to request; outside the image nobody would notice the request."""
     if not config.root_setup:
         return NO_ROOT_SETUP
     runtime, folder = environ.get("RUNTIME_DIRECTORY"), environ.get(FOLDER_VARIABLE)
@@ -91,7 +92,7 @@ def find_root_setup(config: AgentConfig, environ: Mapping[str, str] = os.environ
 
 
 def main(target: Path, given: Path | None = None) -> None:
-    """Write the script in this machine's user data, or in `given`, to `target`, for root."""
+    """Write the script from this machine's user data, or from `given`, to `target`, for root."""
     text = given.read_text("utf-8") if given else Metadata.from_environment().get("user-data")
     source = str(given) if given else "the instance's user data"
     script = AgentConfig.decode(text or "", source).root_setup

@@ -1,6 +1,6 @@
 """What the agent tells systemd: that it is ready, is alive, and when the machine may power off.
 
-Each function does nothing where there is no systemd, so the agent calls them everywhere.
+Each function does nothing without systemd, so the agent calls them everywhere.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 KEEP_ALIVE = "keep-alive"
-"""While this file is there, the machine is not switched off when the agent ends."""
+"""While this file exists, the machine stays on when the agent ends."""
 
 DEADLINE = "deadline"
-"""Holds the uptime, in seconds, at which the machine is switched off whatever the agent does."""
+"""Holds the uptime, in seconds, at which the machine powers off whatever the agent does."""
 
 
 def notify(state: str) -> None:
@@ -49,10 +49,10 @@ def stopping(status: str) -> None:
 def write_power_off_policy(
     *, shutdown: bool, max_runtime_seconds: float | None, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Leave word for the units that switch the machine off, which run as root and read no more.
+    """Write the policy for the root units that power off the machine, which read nothing else.
 
     Without `shutdown` the machine outlives its agent; with `max_runtime_seconds` it powers off that
-    long after this call even if the agent can no longer see to it.
+    long after this call, even if the agent can no longer do it.
     """
     if not (folder := environ.get("RUNTIME_DIRECTORY")):
         return

@@ -1,1 +1,1 @@
-"""What jobs need of this machine's memory: learned from their peaks, shared, and kept to."""
+"""The memory that jobs need on this machine: learned from their peaks, shared, and enforced."""

@@ -1,10 +1,10 @@
-"""Which jobs may run side by side on this machine's memory: a pure rule.
+"""Which jobs may run at the same time in this machine's memory: a pure rule.
 
-A job is admitted while what all would take at their peaks fits 90 % of the machine. What is
-promised (`run.memory_per_job`) counts as it is. What is learned counts by its mean and its spread:
-jobs do not have their worst moment together, so many of them take less than the sum of their p95.
-Nor do they come to their peaks together: once it is known how jobs go on, it is enough that what
-runs fits now and at each moment to come, as some will have ended by then.
+A job is admitted while all jobs at their peaks would fit into 90 % of the machine. A promise
+(`run.memory_per_job`) counts as it is. A learned need counts by its mean and its spread:
+jobs do not peak together, so many of them take less than the sum of their p95. Nor do all reach
+their peaks at once: when it is known how jobs progress, it is enough that the running ones fit now
+and at each later moment, since some will have ended by then.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ SHARE = 0.9
 """Of the machine's memory; the rest is for the system, the agent and its caches."""
 
 DEVIATIONS = 1.0
-"""How far above its mean the sum of all peaks may come and still fit the share.
+"""How many deviations above its mean the sum of all peaks may be and still fit the share.
 
-Beyond that is the rest of the machine, and few jobs have their worst moment together.
+The rest of the machine covers what exceeds that, and few jobs peak together.
 """
 
 DEVIATIONS_LATER = 1.5
-"""The same for what is foreseen, where also who will have ended is only probable."""
+"""The same for forecasts, where it is also uncertain which jobs will have ended."""
 
 COLD_SHARE = 4
-"""Before anything is known, a quarter of the slots is used, and two at least ..."""
+"""Before anything is known, a quarter of the slots is used, and at least two ..."""
 
 COLD_BYTES = 4 * 1024**3
-"""... or one for each 4 GiB, if that is more: few jobs take so much."""
+"""... or one for each 4 GiB, if that is more: few jobs take that much."""
 
 COLD_GROWTH = 1.25
-"""How many times as many there may be after each second: all slots are used within seven."""
+"""By what factor the number may grow each second: all slots are used within seven seconds."""
 
 COLD_MARGIN = 2.0
-"""A job of which nothing is known may come to take twice what it has been seen to take."""
+"""A job of which nothing is known may come to use twice what it has used so far."""
 
 
 def no_bytes() -> int:
-    """Return what is seen of a job that nobody measures."""
+    """Return the observed memory of a job that nobody measures."""
     return 0
 
 
@@ -52,8 +52,8 @@ def no_bytes() -> int:
 class Need:
     """What one job needs, all in bytes.
 
-    `promised` is what its run says that it takes, `room` what it is to have as it ran out of
-    memory before; 0 for neither. `used` tells the most that it was seen to take so far, `age` for
+    `promised` is what its run declares, `room` what it is given because it ran out of memory
+    before; 0 for neither. `used` returns the most that it was seen to use so far, `age` for
     how many seconds it has run.
     """
 
@@ -69,9 +69,9 @@ NOTHING_SAID = Need()
 
 @dataclass(frozen=True)
 class Memory:
-    """A machine's memory: `total` bytes, of which `available` tells what is free now.
+    """A machine's memory: `total` bytes; `available` returns what is free now.
 
-    `kills` tells whether the kernel had to end something.
+    `kills` returns whether the kernel had to kill something.
     """
 
     total: int
@@ -81,19 +81,19 @@ class Memory:
 
     @property
     def budget(self) -> float:
-        """What jobs may take together."""
+        """What jobs may use together."""
         return SHARE * self.total
 
     def takes_all(self, room: int) -> bool:
-        """Whether a job with so much room leaves none for another."""
+        """Whether a job with this much room leaves none for another."""
         return room > self.budget
 
     def admits(
         self, running: Collection[Need], candidate: Need, slots: int, seconds: float
     ) -> bool:
-        """Whether a job may start beside those that run, `seconds` after the first of all did.
+        """Whether a job may start while others run, `seconds` after the first one did.
 
-        One that is alone always may: it cannot become less.
+        A job that would be alone always may: there cannot be fewer.
         """
         if not running:
             return True
@@ -109,9 +109,9 @@ class Memory:
         return self._fits_in_time([candidate, *running])
 
     def capacity(self, running: Collection[Need], usual: Need, slots: int, seconds: float) -> int:
-        """Return how many jobs such as `usual` may run side by side, `slots` at most.
+        """Return how many jobs such as `usual` may run at once, at most `slots`.
 
-        It is one more than there are if those that run leave room for it.
+        It is one more than now if the running jobs leave room for it.
         """
         known = self._capacity(usual.promised, slots, seconds)
         there = len(running)
@@ -120,7 +120,7 @@ class Memory:
         return there + (there < slots and self.admits(running, usual, slots, seconds))
 
     def _capacity(self, promised: int, slots: int, seconds: float) -> int:
-        """Return how many usual jobs may all be at their peak."""
+        """Return how many typical jobs may all be at their peak."""
         usual = Expected.exactly(promised) if promised else self.model.overall
         if usual is None:
             return self._cold_slots(slots, seconds)
@@ -130,7 +130,7 @@ class Memory:
         return max(1, min(slots, math.floor(root**2)))
 
     def _cold_slots(self, slots: int, seconds: float) -> int:
-        """Return how many jobs may run before anything is known of them."""
+        """Return how many jobs may run before anything is known about them."""
         first = max(2, slots / COLD_SHARE, self.budget / COLD_BYTES)
         grown: float = first * COLD_GROWTH ** min(seconds, 60)
         return max(1, min(slots, math.floor(grown)))
@@ -147,7 +147,7 @@ class Memory:
         )
 
     def _load_after(self, need: Need, seconds: float, course: Course) -> Expected:
-        """Return what one will take in a number of seconds, if it still runs then."""
+        """Return what a job will use in a number of seconds, if it still runs then."""
         known, used = self._expected(need), need.used()
         if known is None or need.promised or need.room:
             return self._load(need)
@@ -163,9 +163,9 @@ class Memory:
         return self.model.expected(need.size)
 
     def _load(self, need: Need) -> Expected:
-        """Return what one that runs will take: at least what it has taken already.
+        """Return what a running job will use: at least what it has used already.
 
-        The longer it runs, the less probably it takes more than that.
+        The longer it runs, the less likely it is to use more than that.
         """
         known, used = self._expected(need), need.used()
         if known is None:
@@ -178,7 +178,7 @@ class Memory:
 
 
 def memory_of_machine() -> Memory:
-    """Return this machine's, of whose jobs nothing is known yet."""
+    """Return this machine's memory, with nothing known about jobs yet."""
     return Memory(host.memory_bytes(), PeakModel(), host.AvailableMemory())
 
 

@@ -1,6 +1,6 @@
-"""How jobs of a run go on: when they come to their peak of memory, and when they end.
+"""How a run's jobs progress: when they reach their memory peak, and when they end.
 
-Both are counted by bins of a fifth of the time, so that the counts of several workers can be added.
+Both are counted in bins of a fifth of the time, so that the counts of several workers can be added.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from functools import cached_property
 BINS_PER_DOUBLING = 4
 
 LEAST_SECONDS = 0.25
-"""What happens earlier counts as happening then."""
+"""Earlier events count as if they happened then."""
 
 ENOUGH = 20
-"""With fewer results nobody can tell how jobs go on."""
+"""With fewer results, nobody can tell how jobs progress."""
 
 SHARES = (0.25, 0.5, 0.75, 0.95)
-"""When to look at what a set of jobs takes: when these shares of them have grown ..."""
+"""When to forecast the memory of a set of jobs: when these shares of them have grown ..."""
 
 EARLIER = (0.25, 0.5)
 """... and at these shares of the first of those times."""
 
 
 class Course:
-    """How jobs of each age go on; not changed once it is made.
+    """How jobs of each age progress; immutable.
 
-    `settled` counts at which age they had come to their peak, `ended` at which they had ended.
+    `settled` counts jobs by the age at which they reached their peak, `ended` by the age at which
+    they ended.
     """
 
     def __init__(self, settled: Mapping[int, int], ended: Mapping[int, int]) -> None:
@@ -39,7 +40,7 @@ class Course:
         self._seen: dict[tuple[int, float], tuple[float, float]] = {}
 
     def growing(self, age_seconds: float) -> float:
-        """Return which share of the jobs that run at this age has not come to its peak yet."""
+        """Return which share of the jobs that run at this age has not reached its peak yet."""
         if self._all_settled < ENOUGH:
             return 1.0
         age = time_bin(age_seconds)
@@ -55,7 +56,7 @@ class Course:
         return tuple(dict.fromkeys((*(part * times[0] for part in EARLIER), *times)))
 
     def _settled_after(self, count: float) -> float:
-        """Return after how many seconds `count` of the jobs had come to their peak."""
+        """Return after how many seconds `count` of the jobs had reached their peak."""
         for number, found in self._settled.items():
             count -= found
             if count <= 0:
@@ -63,10 +64,10 @@ class Course:
         raise AssertionError("there are more")
 
     def after(self, age_seconds: float, seconds: float) -> tuple[float, float]:
-        """Return what becomes of a job of this age in a number of seconds.
+        """Return what happens to a job of this age in a number of seconds.
 
-        That is the probability that it still runs, and the share of what it may still come to
-        take that it will have taken: growth is taken to be even until its peak.
+        That is the probability that it still runs, and how much of its remaining growth it will
+        have reached: growth is assumed to be even until the peak.
         """
         age = time_bin(age_seconds)
         if (age, seconds) not in self._seen:
@@ -75,7 +76,7 @@ class Course:
 
     def _alive(self, age: int, seconds: float) -> float:
         now = self._outlasting(_edge(age))
-        # One that is older than all before it may not end at all.
+        # A job older than all before it may never end.
         return self._outlasting(_edge(age) + seconds) / now if now else 1.0
 
     def _outlasting(self, seconds: float) -> int:
@@ -91,13 +92,13 @@ class Course:
         return min(1.0, sum(shares) / self._running(age))
 
     def _running(self, age: int) -> float:
-        """Return how many of those whose peak is known still ran at an age, if any did."""
+        """Return how many jobs with a known peak still ran at an age, if any did."""
         share = self._outlasting(_edge(age)) / self._all_ended if self._all_ended else 0.0
         return (share or 1.0) * self._all_settled
 
 
 class Courses:
-    """What this worker has seen of how jobs go on, and what others have told of that."""
+    """What this worker has seen of how jobs progress, and what others have reported."""
 
     def __init__(self) -> None:
         self.settled, self.ended = Counter[int](), Counter[int]()
@@ -105,14 +106,14 @@ class Courses:
         self._known: Course | None = None
 
     def add(self, settled_seconds: float, ran_seconds: float | None) -> None:
-        """Learn from a job; of one that was ended nobody knows how long it would have run."""
+        """Learn from a job; how long a killed one would have run is not known."""
         self.settled[time_bin(settled_seconds)] += 1
         if ran_seconds is not None:
             self.ended[time_bin(ran_seconds)] += 1
         self._known = None
 
     def learn_from(self, told: Iterable[tuple[Mapping[int, int], Mapping[int, int]]]) -> None:
-        """Take what others have seen in the place of what they told before."""
+        """Replace what others reported before by what they report now."""
         settled, ended = Counter[int](), Counter[int]()
         for theirs in told:
             settled.update(theirs[0])
@@ -121,7 +122,7 @@ class Courses:
 
     @property
     def all(self) -> Course:
-        """All that is known."""
+        """Everything that is known."""
         if self._known is None:
             settled, ended = self._of_others
             self._known = Course(self.settled + settled, self.ended + ended)

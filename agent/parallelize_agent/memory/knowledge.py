@@ -1,4 +1,4 @@
-"""What this worker knows of its jobs' memory, what it asks others, and what it tells of that."""
+"""What this worker knows about its jobs' memory, asks other workers, and reports to them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from parallelize_core.heartbeat import MemoryPeaks, MemoryUse
 log = structlog.get_logger()
 
 ENOUGH = 50
-"""With this number of results of its own, a worker asks no others."""
+"""With this many results of its own, a worker asks no others."""
 
 LOOK_SECONDS = 10.0
-"""How long a look at what others know may take."""
+"""How long reading what others know may take."""
 
 
 @dataclass
 class Knowledge:
-    """Learns from results; `promised` tells the run's memory_per_job in bytes, 0 for none.
+    """Learns from results; `promised` returns the run's memory_per_job in bytes, 0 for none.
 
-    `ask` returns what others tell, which is looked at every `interval_seconds`.
+    `ask` returns what others report, which is read every `interval_seconds`.
     """
 
     memory: Memory
@@ -40,7 +40,7 @@ class Knowledge:
             await self.look()
 
     async def look(self) -> None:
-        """Ask others once, if there is anything to learn; that they cannot be asked is no harm."""
+        """Ask others once, if there is anything to learn; failing to reach them is harmless."""
         if self.promised():
             return
         try:
@@ -50,7 +50,7 @@ class Knowledge:
             log.warning("peaks of others not read", error=str(error) or repr(error))
 
     def note(self, size_bytes: int, outcome: Outcome) -> None:
-        """Learn from a command that has ended: one that was stopped or failed shows too little."""
+        """Learn from a command that has ended; one that was stopped or failed shows too little."""
         done = outcome.ending is Ending.EXITED and outcome.exit_code == 0
         if done or outcome.ending is Ending.MEMORY:
             usage = outcome.usage
@@ -60,7 +60,7 @@ class Knowledge:
             )  # fmt: skip
 
     def tell(self, usable_slots: int) -> MemoryUse:
-        """Return what the heartbeat says of it."""
+        """Return the heartbeat's entry on memory."""
         usual = self.memory.model.overall
         return MemoryUse(
             total=self.memory.total,

@@ -1,6 +1,6 @@
-"""What a job will probably need of memory, learned from the peaks of those before it.
+"""What a job will probably need of memory, learned from the peaks of earlier jobs.
 
-Peaks are counted by the size class of the input, in bins of 9 %: that is short enough for a
+Peaks are counted by the input's size class, in bins of 9 %: that is short enough for a
 heartbeat, and the counts of several workers can be added.
 """
 
@@ -16,19 +16,19 @@ from parallelize_agent.memory.course import Course, Courses
 from parallelize_core.heartbeat import MemoryPeaks
 
 FEW = 5
-"""With fewer results of a size class, what is known of others says more."""
+"""With fewer results of a size class, other classes say more."""
 
 BINS_PER_DOUBLING = 8
 
 UNMEASURED_BYTES = 64 * 1024**2
-"""What a job counts whose peak is below that of the agent, and so is not known."""
+"""The assumed peak of a job whose real one is below the agent's, and therefore unknown."""
 
 QUANTILE = 0.95
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What one job of many takes, in bytes: the mean of their peaks, its variance, and the p95."""
+    """One job's memory, in bytes: the mean of the peaks, its variance, and the p95."""
 
     mean: float
     variance: float = 0.0
@@ -36,7 +36,7 @@ class Expected:
 
     @classmethod
     def exactly(cls, size: float) -> Expected:
-        """Return what takes this and no more."""
+        """Return an expectation of exactly this size."""
         return cls(size, 0.0, size)
 
     def times(self, factor: float) -> Expected:
@@ -45,12 +45,12 @@ class Expected:
 
 
 def size_class(size_bytes: int) -> int:
-    """Return the class of an input: each reaches to twice the size of the one before."""
+    """Return the class of an input; each reaches to twice the size of the one before."""
     return size_bytes.bit_length()
 
 
 class Histogram:
-    """Peaks of one size class; not changed once it is made."""
+    """Peaks of one size class; immutable."""
 
     def __init__(self, bins: Mapping[int, int]) -> None:
         self.bins = bins
@@ -58,14 +58,14 @@ class Histogram:
 
     @cached_property
     def expected(self) -> Expected:
-        """What the next job takes; the fewer are known, the wider it is taken to vary."""
+        """What the next job takes; the fewer are known, the wider the assumed variation."""
         mean, square = _moments(self.bins)
         variance = square / max(1, self.total - 1) * (1 + 4 / self.total) ** 2
         return Expected(mean, variance, _edge(_quantile_bin(self.bins) + 1))
 
 
 class PeakModel:
-    """The peaks of this worker's jobs, and what others have told of theirs."""
+    """The peaks of this worker's jobs, and what others have reported of theirs."""
 
     def __init__(self) -> None:
         self._own: dict[int, Counter[int]] = {}
@@ -83,10 +83,10 @@ class PeakModel:
         settled_seconds: float,
         ran_seconds: float | None = None,
     ) -> None:
-        """Learn from a job whose command has ended well, or ran out of memory.
+        """Learn from a job whose command has succeeded, or ran out of memory.
 
-        `settled_seconds` after its start it had come to its peak, and `ran_seconds` after it
-        ended by itself, if it did.
+        It reached its peak `settled_seconds` after its start, and ended by itself after
+        `ran_seconds`, if it did.
         """
         number = _bin(peak_bytes or UNMEASURED_BYTES)
         self._own.setdefault(size_class(size_bytes), Counter())[number] += 1
@@ -95,7 +95,7 @@ class PeakModel:
         self._forget()
 
     def learn_from(self, others: Iterable[MemoryPeaks]) -> None:
-        """Take what other workers know in the place of what they told before."""
+        """Replace what other workers reported before by what they report now."""
         self._others, heard = {}, tuple(others)
         for told in heard:
             for kind, bins in told.by_size.items():
@@ -112,7 +112,7 @@ class PeakModel:
 
     @property
     def course(self) -> Course:
-        """How jobs go on from their start."""
+        """How jobs progress from their start."""
         return self._courses.all
 
     def _forget(self) -> None:
@@ -129,19 +129,19 @@ class PeakModel:
         return self._all.expected if self._all.total >= FEW else None
 
     def expected(self, size_bytes: int) -> Expected | None:
-        """Return what a job of this input takes; None before a few results of any size."""
+        """Return what a job with this input takes; None before a few results of any size."""
         kind = size_class(size_bytes)
         if (known := self._histogram(kind)) and known.total >= FEW:
             return known.expected
         return self._of_others(kind)
 
     def _of_others(self, kind: int) -> Expected | None:
-        """Return what is expected of a size class by what is known of the next, or of all."""
+        """Return the expectation for a size class from the next class, or from all."""
         nearest = min(self._classes(), key=lambda other: abs(other - kind), default=None)
         found = self._histogram(nearest) if nearest is not None else None
         if nearest is None or found is None:
             return self.overall
-        # A larger input is taken to need more in proportion, until a few tell.
+        # A larger input is assumed to need proportionally more, until there are a few results.
         return found.expected.times(2.0 ** max(0, kind - nearest))
 
     def _classes(self) -> list[int]:
@@ -159,7 +159,7 @@ class PeakModel:
 
 
 def _quantile_bin(bins: Mapping[int, int]) -> int:
-    """Return the bin that the p95 is in."""
+    """Return the bin that contains the p95."""
     left = math.ceil(QUANTILE * sum(bins.values()))
     for number in sorted(bins):
         left -= bins[number]

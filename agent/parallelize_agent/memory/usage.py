@@ -1,4 +1,4 @@
-"""What processes take of memory, and whether the kernel has ended some as there was none left."""
+"""How much memory processes use, and whether the kernel has killed some for lack of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 PROC = Path("/proc")
 
 LATELY_SECONDS = 5.0
-"""A command whose end was seen this long after the kernel had ended a process may be that one."""
+"""A command whose end was seen this long after the kernel killed a process may be that one."""
 
 
 def resident_bytes(pid: int) -> int:
@@ -22,7 +22,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def _family(pid: int) -> Iterator[int]:
-    """Go through a process and its descendants, by the kernel's own lists of children."""
+    """Yield a process and its descendants, from the kernel's own lists of children."""
     line = [pid]
     while line:
         parent = line.pop()
@@ -46,10 +46,10 @@ def _page_bytes() -> int:
 
 
 class OomKills:
-    """Tells whether the kernel has lately ended processes because the machine had no memory left.
+    """Tells whether the kernel has recently killed processes because the machine ran out of memory.
 
-    Without a cgroup of its own, a command that was ended so looks as if somebody had killed it.
-    `look` is to be called every second.
+    Without a cgroup of its own, such a command looks as if somebody had killed it.
+    Call `look` every second.
     """
 
     def __init__(self, counters: Path = PROC / "vmstat") -> None:
@@ -57,7 +57,7 @@ class OomKills:
         self._seen = deque([(time.monotonic(), self._count())])
 
     def look(self) -> None:
-        """Take note of how many there were up to now."""
+        """Record how many there have been until now."""
         now = time.monotonic()
         while len(self._seen) > 1 and self._seen[1][0] <= now - LATELY_SECONDS:
             self._seen.popleft()

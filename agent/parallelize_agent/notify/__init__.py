@@ -1,1 +1,1 @@
-"""Notifies people of the end of a run: once, by whichever worker leaves first."""
+"""Notifies people of the end of a run: once, by the first worker to leave."""

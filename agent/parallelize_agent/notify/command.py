@@ -1,4 +1,4 @@
-"""Telling people by a command of the run's environment: as a job's user, in a job's own world.
+"""Notifying people by a command of the run's environment: with a job's user and isolation.
 
 The command has everything that a job has, and no more: a scratch folder with the environment, its
 own folder for temporary files, no credentials. Its last argument is a file with the notification.
@@ -28,7 +28,7 @@ GRACE_SECONDS = 2.0
 
 
 class CommandRunner:
-    """Runs a command of the environment, which is in `environments`, as a job would be."""
+    """Runs a command of the environment, found in `environments`, as a job would be."""
 
     def __init__(
         self, scratch: ScratchSpace, environments: ReadOnlyFolder, cgroups: JobCgroups | None

@@ -1,4 +1,4 @@
-"""The three ways to tell people of the end of a run: a webhook, the stack's topic, a command."""
+"""The three ways to notify people of the end of a run: a webhook, the stack's topic, a command."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PublishTo = Callable[[str, str, str], None]
 
 @dataclass(frozen=True)
 class Patience:
-    """Times in seconds: of one who tells people, and of those who wait until it has.
+    """Times in seconds, for the worker that notifies people, and for those that wait for it.
 
-    All tries together take `send`, with a pause of `first_pause` after the first and of twice the
-    last one after each other. A record that stands still for `silence` is taken over.
+    All tries together take `send`, with a pause of `first_pause` after the first one, then twice
+    as long each time. A record that is unchanged for `silence` is taken over.
     """
 
     send: float = 30.0
@@ -37,7 +37,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Means:
-    """The ways out of this worker; `publish_to` is None where there are no topics.
+    """This worker's ways to notify people; `publish_to` is None where there are no topics.
 
     `is_local` says that S3 is an emulator on this machine: then webhooks may be there, too.
     """
@@ -52,14 +52,14 @@ NO_MEANS = Means()
 
 @dataclass(frozen=True)
 class Senders:
-    """Sends a notification in the way that the run asks for."""
+    """Sends a notification in the way that the run configures."""
 
     environments: Environments
     run_command: CommandRunner
     means: Means
 
     async def __call__(self, notify: Notify, run: Run, told: Notification) -> None:
-        """Send it; raise UnavailableError if it may go better later, ServiceError if not."""
+        """Send it; raise UnavailableError if a retry may help, ServiceError if not."""
         if notify.command:
             folder = await self.environments.folder(run)
             await asyncio.to_thread(self.run_command, notify.command, run, folder, told.body())

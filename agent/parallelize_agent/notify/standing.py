@@ -1,4 +1,4 @@
-"""How a run stands at its end, in what people are told of it."""
+"""The state of a run at its end, for the notification."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from parallelize_core.run import Run
 from parallelize_core.store import Store
 
 MOST_READ = 2000
-"""Of more results that may be of failed jobs none is read: a mark without a failure is rare."""
+"""Beyond this many, results of perhaps failed jobs are not read: marks without failure are rare."""
 
 READERS = 16
 
 
 def event_of_pause(run: Run) -> Event:
-    """Return what there is to tell of a run that is paused."""
+    """Return the event to report for a paused run."""
     return Event.OUT_OF_BUDGET if is_cost_limit(run.paused) else Event.PAUSED
 
 
 def identify(store: Store, layout: RunLayout, run: Run, event: Event) -> str:
-    """Return what tells this end of the run from others; every worker computes the same.
+    """Return an id for this end of the run; every worker computes the same.
 
-    Results that came or went make another end of it; so does a pause after it was let go on.
+    Added or removed results make it another end; so does a pause after the run was resumed.
     """
     digest = hashlib.sha256(f"{run.paused}\n{run.resumed_at}\n".encode())
     if event is Event.FINISHED:
@@ -49,7 +49,7 @@ def identify(store: Store, layout: RunLayout, run: Run, event: Event) -> str:
 
 @dataclass
 class Counts:
-    """The jobs of a run; `suspects` are the results that may be of failed ones, by their marks."""
+    """The jobs of a run; `suspects` are results whose marks say that the job may have failed."""
 
     total: int = 0
     finished: int = 0
@@ -59,14 +59,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Look:
-    """A look at a run; `flags` end the commands that are proposed. It blocks."""
+    """A look at a run; `flags` are appended to the proposed commands. It blocks."""
 
     store: Store
     config: AgentConfig
     flags: str
 
     def describe(self, run: Run, event: Event, end: str) -> Notification:
-        """Return what there is to tell; `end` is what `identify` has returned."""
+        """Return the notification; `end` is what `identify` returned."""
         counts = count(self.store, self.config.layout)
         failed = count_failed(self.store, counts.suspects)
         beats = read_heartbeats(self.store, self.config.layout)

@@ -1,12 +1,13 @@
-"""Tells people once that the run is finished, paused or out of budget.
+"""Notifies people once that the run is finished, paused or out of budget.
 
-Who tells makes the record of the end with If-None-Match, sends, and writes that it has. If it dies
-between the two, the record stands still, and another takes it over with If-Match. So people are
-told at least once as long as a worker is left, and twice only if the one dies after it has sent.
+The worker that notifies creates the record of the end with If-None-Match, sends, and records that
+it has. If it dies in between, the record stays unchanged, and another worker takes it over with
+If-Match. So people are notified at least once as long as a worker is left, and twice only if the
+first one dies after sending.
 
-The leader tells that the run is finished, before it says so to the others: should it die of that,
-the next leader tells. All workers leave a run that is paused, so all of them try, as soon as they
-know of it: their last jobs may take hours. Those that are not the first wait until it is done.
+The leader reports that the run is finished before it tells the other workers: if it dies doing so,
+the next leader reports it. All workers leave a paused run, so all of them try, as soon as they
+know of it: their last jobs may take hours. All but the first wait until it is done.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ log = structlog.get_logger()
 TRIES = 5
 
 Send = Callable[[Notify, Run, Notification], Awaitable[None]]
-"""Tells people; raises UnavailableError for what may be better later."""
+"""Notifies people; raises UnavailableError if a retry may help."""
 
 
 @dataclass(frozen=True)
 class Teller:
-    """Tells people of the end of a run, if they want to know."""
+    """Notifies people of the end of a run, if they want that."""
 
     config: AgentConfig
     worker: str
@@ -50,23 +51,23 @@ class Teller:
 
     @property
     def flags(self) -> str:
-        """What commands that are proposed to people end in, to mean this run."""
+        """What is appended to proposed commands so that they mean this run."""
         config = self.config
         stack = "" if config.stack == FIRST else f" --stack {config.stack}"
         return f" --run {config.run}{stack}{' --local' * self.means.is_local}"
 
     async def tell_finished(self) -> None:
-        """Tell that every job that was sent has its result; see `_tell`."""
+        """Report that every job that was sent has its result; see `_tell`."""
         await self._tell(Event.FINISHED)
 
     async def tell_paused(self) -> None:
-        """Tell that the run is paused, and why; see `_tell`."""
+        """Report that the run is paused, and why; see `_tell`."""
         await self._tell(standing.event_of_pause(self.run.current))
 
     async def _tell(self, event: Event) -> None:
-        """Tell people, unless they do not want to know, or were told before.
+        """Notify people, unless they do not want that, or were notified before.
 
-        Whatever goes wrong is logged, and delays the end of the worker by minutes at most.
+        Errors are logged, and delay the end of the worker by minutes at most.
         """
         try:
             if notify := await self._read():
@@ -94,7 +95,7 @@ class Teller:
         log.info("people told", end=told.id, failed=failed or None)
 
     async def _take(self, place: str) -> str | None:
-        """Return the ETag of the record if it is ours to tell, None once another has told."""
+        """Return the record's ETag if it is our turn, None once another worker has notified."""
         loop = asyncio.get_running_loop()
         mine, condition = Delivery(worker=self.worker).encode(), IF_ABSENT
         seen, since = "", loop.time()
@@ -108,7 +109,7 @@ class Teller:
                 return head  # our own write, whose answer was lost
             if head != seen:
                 seen, since = head, loop.time()
-            # By the time that it stands still, not by the clock of another machine.
+            # By how long it is unchanged, not by the clock of another machine.
             if loop.time() - since < self.means.patience.silence:
                 await asyncio.sleep(self.means.patience.look)
             else:
@@ -121,7 +122,7 @@ class Teller:
         return head.etag, Delivery.decode(await self.records.get(place))
 
     async def _try(self, notify: Notify, run: Run, told: Notification) -> str:
-        """Send it, several times if need be; return why it failed, empty if it did not."""
+        """Send it, with retries; return why it failed, empty if it did not."""
         pause = self.means.patience.first_pause
         failed = ""
         try:
@@ -143,5 +144,5 @@ class Teller:
 
 
 def _harmless(error: Exception) -> str:
-    """Return what may be logged of an error: no content of notify.json, which has a secret."""
+    """Return what may be logged of an error: no content of notify.json, which holds a secret."""
     return error.what if isinstance(error, ParallelizeError) else type(error).__name__

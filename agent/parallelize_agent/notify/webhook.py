@@ -1,8 +1,8 @@
-"""Posting JSON to an address that a user has named, from a machine that has credentials near.
+"""Posting JSON to an address that a user has named, from a machine with credentials nearby.
 
-A webhook must not make the worker ask something that only it can reach, such as the machine's
-metadata service. So only HTTPS is spoken, no redirect is followed, and the address that the
-connection leads to is looked at before anything is sent. No error names the URL, which is a secret.
+A webhook must not make the worker contact something that only it can reach, such as the machine's
+metadata service. So only HTTPS is used, no redirect is followed, and the address of the
+connection is checked before anything is sent. No error names the URL, which is a secret.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from parallelize_core.errors import ServiceError, UnavailableError
 from parallelize_core.version import VERSION
 
 TIMEOUT_SECONDS = 10.0
-"""Of each step: to connect, to shake hands, to send, and to wait for an answer."""
+"""For each step: to connect, to shake hands, to send, and to wait for an answer."""
 
 EC2_OWN = IPv6Network("fd00:ec2::/32")
-"""Where a machine's metadata, time and names are by IPv6: private, but nobody's webhook.
+"""EC2's IPv6 addresses for metadata, time and names: private, but never a webhook's.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 """
@@ -30,9 +30,9 @@ TRY_LATER = {408, 425, 429}
 
 
 def post(url: str, body: Mapping[str, Any], *, on_loopback: bool = False) -> None:
-    """Post `body` as JSON; with `on_loopback` this machine itself may be asked, by HTTP too.
+    """Post `body` as JSON; `on_loopback` allows this machine itself, and plain HTTP.
 
-    Raises UnavailableError for what may be better later, ServiceError for what is not.
+    Raises UnavailableError if a retry may help, ServiceError if not.
     """
     parts = urlsplit(url)
     connection = _connection(parts, on_loopback=on_loopback)

@@ -1,1 +1,1 @@
-"""A command and its processes: started apart, drained, limited, and ended."""
+"""A command and its processes: started in isolation, drained, limited, and ended."""

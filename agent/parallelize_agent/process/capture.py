@@ -1,7 +1,7 @@
-"""What a command prints, drained without end and kept within bounds.
+"""What a command prints: drained completely, and kept within bounds.
 
-The log keeps the beginning and the end of all that was said. Of stdout, which names the outputs,
-every line is kept that could be a path: however much a command prints, the disk is the only limit.
+The log keeps the beginning and the end of all output. Of stdout, which names the outputs, every
+line that could be a path is kept: however much a command prints, the disk is the only limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 8 * 1024
 """Twice Linux's PATH_MAX: a path with colours around it may be longer than a path."""
 
 IN_MEMORY_BYTES = 64 * 1024
-"""A command usually prints less, which takes no file. A result holds as much."""
+"""A command usually prints less, which needs no file. A result holds this much."""
 
 Kept = bytes | Path
 """What is kept of a stream: the content itself if it is small, else the file that holds it."""
@@ -32,7 +32,7 @@ class Tail:
         self.data = b""
 
     def write(self, data: bytes) -> None:
-        """Remember the end of what was said so far."""
+        """Append to the tail."""
         self.data = (self.data + data)[-TAIL_BYTES:]
 
     @property
@@ -42,22 +42,22 @@ class Tail:
 
 
 class Spool:
-    """What was written: in memory while it is small, in the file `path` from then on.
+    """Buffered data: in memory while it is small, in the file `path` from then on.
 
-    A disk that does not take something is not an error: `lost` says why. A command that fills the
-    disk must not be taken for a machine that is broken, or it would be tried again without end.
+    A full disk is not an error: `lost` says why data is missing. A command that fills the disk
+    must not be taken for a broken machine, or it would be retried without end.
     """
 
     def __init__(self, path: Path) -> None:
         self.lost = ""
-        """Why not all of the stream is kept; empty if it is."""
+        """Why part of the stream is missing; empty if none is."""
         self._path = path
         self._start = bytearray()
         self._descriptor: int | None = None
 
     @property
     def content(self) -> Kept:
-        """All that was kept."""
+        """Everything that was kept."""
         return bytes(self._start) if self._descriptor is None else self._path
 
     def write(self, data: bytes) -> int:
@@ -72,7 +72,7 @@ class Spool:
             return 0
 
     def close(self) -> None:
-        """Let go of the file, if there is one."""
+        """Close the file, if there is one."""
         if self._descriptor is not None:
             os.close(self._descriptor)
 
@@ -98,7 +98,7 @@ class Spool:
 
 
 class Capture:
-    """The first `limit` bytes of a stream and, after a gap that is named, its tail."""
+    """The first `limit` bytes of a stream and, after a marked gap, its tail."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self.dropped = 0
@@ -116,7 +116,7 @@ class Capture:
 
     @property
     def content(self) -> Kept:
-        """What is kept, once all was said."""
+        """What is kept, once the stream has ended."""
         return self._spool.content
 
     def write(self, data: bytes) -> None:
@@ -134,11 +134,11 @@ class Capture:
 
 
 class Lines:
-    """The lines of a stream that could be paths, in their order.
+    """The lines of a stream that could be paths, in order.
 
-    A NUL ends a line, as no path has one. Lines longer than any path are left out, but for what
-    comes after their last carriage return, as progress bars precede it. A line that is repeated
-    is usually left out. Memory is bounded, whatever is printed.
+    A NUL ends a line, because no path has one. Lines longer than any path are left out, except what
+    follows their last carriage return, because progress bars precede it. Repeated lines are
+    usually left out. Memory is bounded, whatever is printed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -155,7 +155,7 @@ class Lines:
 
     @property
     def content(self) -> Kept:
-        """The lines that are kept, each with its end, once all was said."""
+        """The lines that are kept, each with its end, once the stream has ended."""
         return self._spool.content
 
     @property
@@ -173,8 +173,8 @@ class Lines:
             self._keep(lines)
 
     def _keep(self, lines: list[bytes]) -> None:
-        # Each line of this piece once, and none of the piece before: enough for what repeats
-        # itself without end, and no memory of all that was ever said.
+        # Each line of this piece once, and none of the piece before: enough for output that repeats
+        # endlessly, without remembering everything that was ever printed.
         distinct = dict.fromkeys(lines)
         kept = [line for line in distinct if line and line not in self._before]
         self._before = distinct
@@ -188,7 +188,7 @@ class Lines:
 def _shortened(line: bytes) -> bytes:
     """Return what may still be a path at the end of a long line, with the CR before it.
 
-    What stays too long does so whatever is added to it, until the next carriage return.
+    If that is too long, it stays too long whatever is added, until the next carriage return.
     """
     if len(line) <= MAX_LINE_BYTES:
         return line

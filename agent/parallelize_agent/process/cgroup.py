@@ -1,8 +1,8 @@
-"""One cgroup for each job, below that of the agent's unit, where systemd has delegated it.
+"""One cgroup per job, below that of the agent's unit, if systemd has delegated it.
 
     parallelize-agent.service/      made and delegated by systemd
         agent/                      this process; its memory and its share of the CPU are protected
-        job-1/, job-2/, ...         one job each: limited, measured and ended as a whole
+        job-1/, job-2/, ...         one job each: limited, measured and killed as a whole
 
 https://docs.kernel.org/admin-guide/cgroup-v2.html
 """
@@ -28,7 +28,7 @@ JOB_OOM_SCORE = 500
 """Of all processes on the machine, those of jobs are the first to go when memory runs out."""
 
 OCCUPYING = ("anon", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables")
-"""What of memory.stat cannot be given up while a job's processes live."""
+"""The parts of memory.stat that cannot be reclaimed while a job's processes live."""
 
 REMOVAL_SECONDS = 10
 """How long the kernel gets to reap killed processes; one that hangs in I/O takes longer."""
@@ -46,15 +46,15 @@ class JobCgroup:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """The words before a command that make it start inside; they come before all others.
+        """The words before a command that start it inside; they precede all others.
 
-        The shell moves itself and then becomes the command, so not even its first child is out.
+        The shell moves itself in, then becomes the command, so not even its first child is outside.
         """
         return ("/bin/sh", "-c", _ENTER, str(self._procs))
 
     @property
     def entries(self) -> tuple[tuple[str, str], ...]:
-        """What a process writes, file by file, to be inside."""
+        """What a process writes to which files to move inside."""
         return (_OOM_SCORE_FILE, str(JOB_OOM_SCORE)), (str(self._procs), "0")
 
     @property
@@ -63,29 +63,29 @@ class JobCgroup:
 
     @property
     def limits_memory(self) -> bool:
-        """Whether the kernel limits its memory; without that controller somebody else has to."""
+        """Whether the kernel limits its memory; without that controller, the agent must."""
         return (self.folder / "memory.max").exists()
 
     @property
     def peak_memory_bytes(self) -> int | None:
-        """The most memory that the job has had at once; None if the kernel does not count it."""
+        """The most memory that the job has used at once; None if the kernel does not count it."""
         text = self._read("memory.peak")
         return int(text) if text else None
 
     @property
     def occupied_bytes(self) -> int | None:
-        """What the job has now, without the files that the kernel keeps for it; None if unknown.
+        """The job's memory now, without the kernel's page cache for it; None if unknown.
 
-        Those are given up before anything is ended.
+        The kernel reclaims that cache before it kills anything.
         """
         counts = self._counts("memory.stat")
         return sum(counts.get(name, 0) for name in OCCUPYING) if counts else None
 
     def peak_of(self, seen_bytes: int) -> int:
-        """Return the job's peak; `seen_bytes` is what was seen, and may be less.
+        """Return the job's peak; `seen_bytes` is what was observed, which may be less.
 
-        The kernel's own figure has the files that it keeps, so it may be more: those that it still
-        keeps at the end are taken off. If it has ended a process, it had given up those before.
+        The kernel's own figure includes cached files, so it may be more: those that are still
+        cached at the end are subtracted. If it killed a process, it had reclaimed them before.
         """
         counted = self.peak_memory_bytes
         if counted is None:
@@ -101,7 +101,7 @@ class JobCgroup:
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time of all processes of the job, also of those that have ended."""
+        """The CPU time of all processes of the job, including those that have ended."""
         return self._counts("cpu.stat").get("usage_usec", 0) / 1_000_000
 
     @property
@@ -115,7 +115,7 @@ class JobCgroup:
             (self.folder / "cgroup.kill").write_text("1", encoding="ascii")
 
     def remove(self) -> None:
-        """Kill what is left and remove the cgroup; raise TimeoutError if a process will not die."""
+        """Kill what is left and remove the cgroup; raise TimeoutError if a process survives."""
         self.kill()
         deadline = time.monotonic() + REMOVAL_SECONDS
         while self.folder.exists():
@@ -138,7 +138,7 @@ class JobCgroup:
 
 
 class JobCgroups:
-    """A delegated cgroup in which jobs get cgroups of their own."""
+    """A delegated cgroup in which each job gets its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -150,10 +150,10 @@ class JobCgroups:
         root: Path = Path("/sys/fs/cgroup"),
         own: Path = Path("/proc/self/cgroup"),
     ) -> JobCgroups | None:
-        """Return this process's cgroup, ready for jobs; None if it has not been delegated to us.
+        """Return this process's cgroup, ready for jobs; None if it is not delegated to us.
 
-        The process itself moves into a cgroup beside its jobs: the kernel limits the children of
-        a cgroup only if the cgroup has no processes of its own.
+        The process itself moves into a cgroup next to its jobs: the kernel limits the children of
+        a cgroup only if it has no processes of its own.
         """
         folder = own_folder(root, own.read_text(encoding="ascii"))
         if folder is None or not is_delegated(folder):
@@ -166,7 +166,7 @@ class JobCgroups:
         return groups
 
     def prepare(self) -> None:
-        """Move this process aside, protect it, and pass the controllers on; OSError if refused."""
+        """Move this process aside, protect it, and enable the controllers; OSError if refused."""
         agent = self.folder / "agent"
         agent.mkdir(exist_ok=True)
         (agent / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
@@ -177,7 +177,7 @@ class JobCgroups:
         _set_if_there(agent / "memory.min", AGENT_MEMORY_BYTES)
 
     def create(self, memory_bytes: int | None = None) -> JobCgroup:
-        """Make the cgroup of a job that may use `memory_bytes` in all, or as much as there is."""
+        """Create the cgroup of a job that may use `memory_bytes` in total; None for no limit."""
         folder = self.folder / f"job-{next(self._numbers)}"
         folder.mkdir()
         # A command without one of its processes gives wrong results, so all go or none.

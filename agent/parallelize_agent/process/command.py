@@ -29,11 +29,11 @@ LOG_LIMIT_BYTES = 16 * 1024 * 1024
 READ_BYTES = 64 * 1024
 _MEMORY_SAMPLE_SECONDS = 0.5
 _SETTLED_SHARE = 0.9
-"""A command that has had this share of its peak has come to it, as far as that matters."""
+"""A command that has reached this share of its peak counts as having reached it."""
 
 
 class Ending(Enum):
-    """How a command came to its end."""
+    """How a command ended."""
 
     EXITED = "it exited by itself"
     TIMEOUT = "it ran for longer than it may"
@@ -47,9 +47,9 @@ class Ending(Enum):
 class Command:
     """What to run, and within which limits; times in seconds, memory in bytes.
 
-    `marker` is in the environment of this command and of no other; processes that have left its
-    session are found by it. With a cgroup, that does the limiting, measuring and killing, as far as
-    the kernel lets it. `read_only` is a folder that it must not write to, whatever user it runs as.
+    `marker` is in the environment of this command only; it identifies processes that have left
+    its session. With a cgroup, that does the limiting, measuring and killing, as far as the
+    kernel allows. `read_only` is a folder that it must not write to, whatever user it runs as.
     Without a `world` it runs as the agent does.
     """
 
@@ -65,7 +65,7 @@ class Command:
     world: World | None = None
 
     def start(self, *, with_stdin: bool = False) -> Child:
-        """Start it. Raises OSError or ValueError if that cannot be done."""
+        """Start it. Raises OSError or ValueError if that fails."""
         cgroup, read_only = self.cgroup, self.read_only
         if self.world:
             entries = cgroup.entries if cgroup else ()
@@ -81,8 +81,8 @@ class Command:
 class Outcome:
     """What a command did; `exit_code` is negative for a signal.
 
-    `stdout` is the lines of its stdout that could be paths, `log` all that it printed, within
-    limits. `stdout_lost` says why not all those lines were kept; it is empty if they were.
+    `stdout` has the lines of its stdout that could be paths, `log` everything that it printed,
+    within limits. `stdout_lost` says why some of those lines are missing; empty if none is.
     """
 
     ending: Ending
@@ -97,7 +97,7 @@ class Outcome:
 class Execution:
     """A command that can be run once, and stopped from any thread.
 
-    `stdout` and `log` are the files for what is too large for memory; see Outcome.
+    `stdout` and `log` are the files for output too large for memory; see Outcome.
     """
 
     def __init__(self, command: Command, stdout: Path, log: Path) -> None:
@@ -111,11 +111,11 @@ class Execution:
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that the command was seen to have at once so far."""
+        """The most memory that the command was seen to use at once so far."""
         return self._watched.peak if self._watched else 0
 
     def stop(self) -> None:
-        """End the command, at its start if it has not begun; does nothing once it has ended."""
+        """End the command, or prevent its start; does nothing once it has ended."""
         with self._lock:
             if not self._closed:
                 os.eventfd_write(self._wake, 1)
@@ -128,7 +128,7 @@ class Execution:
                 Capture(self._log_path, LOG_LIMIT_BYTES) as log,
             ):
                 outcome = self._follow(stdout, log)
-            # Only now: the last line is kept at the end of all.
+            # Only now: the last line is kept at the very end.
             return replace(outcome, stdout_lost=stdout.lost, stdout=stdout.content, log=log.content)
         finally:
             with self._lock:
@@ -141,7 +141,7 @@ class Execution:
 
 
 class Watch:
-    """One pass over a running command: its pipes, its end, its limits, and the wake-up call."""
+    """One pass over a running command: its pipes, its end, its limits, and the wake-up pipe."""
 
     def __init__(self, command: Command, stdout: Lines, log: Capture, wake: int) -> None:
         self._command = command
@@ -151,7 +151,7 @@ class Watch:
         self._stderr = Tail()
         self.peak = 0
         self._grew: list[tuple[float, int]] = []
-        """When it was seen to have more than before, in seconds since its start."""
+        """When it was seen to use more memory than before, in seconds since its start."""
         self._sampled = 0.0
         self._used = 0
         self._started = 0.0
@@ -194,14 +194,14 @@ class Watch:
             self._poll.register(descriptor, select.POLLIN)
 
     def _follow(self, child: Child) -> Ending:
-        """Drain the command's output until it ends or has to."""
+        """Drain the command's output until it ends, or must be ended."""
         while True:
             ready = self._wait_and_drain(self._pause_seconds())
             if ending := self._ending(child, ready):
                 return ending
 
     def _wait_and_drain(self, seconds: float | None) -> set[int]:
-        """Wait for something to happen, take what the pipes have, and return what has happened."""
+        """Wait for an event, drain the pipes, and return the events."""
         events = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
         ready = {descriptor for descriptor, _ in events}
         for descriptor in [stream for stream in self._streams if stream in ready]:
@@ -222,7 +222,7 @@ class Watch:
         return Ending.MEMORY if self._over_memory() else None
 
     def _pause_seconds(self) -> float:
-        """Return for how long nothing but an event has to be looked at."""
+        """Return how long to wait at most for an event."""
         pauses = []
         if (limit := self._limit_seconds) is not None:
             pauses.append(self._started + limit - time.monotonic())
@@ -234,7 +234,7 @@ class Watch:
         return self._command.timeout_seconds
 
     def _sample(self, child: Child) -> None:
-        """See what it has of memory, now and then; the files that it reads do not count."""
+        """Sample its memory now and then, without the files that it reads."""
         now = time.monotonic()
         if now - max(self._sampled, self._started) < _MEMORY_SAMPLE_SECONDS:
             return
@@ -247,20 +247,20 @@ class Watch:
             self._grew.append((now - self._started, self._used))
 
     def _over_memory(self) -> bool:
-        """Whether it has more than it may, and no kernel sees to that."""
+        """Whether it exceeds its memory limit, if the kernel does not enforce that."""
         limit, cgroup = self._command.memory_bytes, self._command.cgroup
         limited = cgroup is not None and cgroup.limits_memory
         return limit is not None and not limited and self._used > limit
 
     def _read(self, descriptor: int) -> int:
-        """Take what a pipe has; return how much that was, 0 at its end."""
+        """Drain a pipe; return how many bytes it had, 0 at its end."""
         data = os.read(descriptor, READ_BYTES)
         self._streams[descriptor](data)
         self._log.write(data)
         return len(data)
 
     def _end_gently(self, child: Child) -> None:
-        """Ask a command that still runs to end, and drain what it says until its grace is over."""
+        """Ask a running command to end, and drain its output until its grace period is over."""
         if child.ends_within(0):
             return
         child.signal_group(signal.SIGTERM)
@@ -271,7 +271,7 @@ class Watch:
                 return
 
     def _end(self, child: Child) -> tuple[int, float, int]:
-        """End all that is left of the command, and reap it; see `Child.reap`."""
+        """End everything that is left of the command, and reap it; see `Child.reap`."""
         command, cgroup = self._command, self._command.cgroup
         child.signal_group(signal.SIGKILL)
         if cgroup:
@@ -286,7 +286,7 @@ class Watch:
         return exit_code, cpu_seconds, peak
 
     def _take_the_rest(self) -> None:
-        """Take what is left in pipes that are open; who still holds one is not waited for."""
+        """Drain what is left in open pipes, without waiting for processes that still hold one."""
         for descriptor in self._streams:
             os.set_blocking(descriptor, False)
             left = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)

@@ -1,8 +1,8 @@
-"""A job's rights: it is a user who has none but those over the job's own scratch folder.
+"""A job's rights: it runs as a user with no rights but those over its own scratch folder.
 
-The agent keeps five capabilities for this and no more: CAP_SETUID, CAP_SETGID and CAP_SETPCAP to
-become that user for good, CAP_CHOWN to give a folder away and take it back, CAP_KILL to end what
-it has started.
+For this the agent keeps only five capabilities: CAP_SETUID, CAP_SETGID and CAP_SETPCAP to become
+that user for good, CAP_CHOWN to give a folder away and take it back, CAP_KILL to end what it has
+started.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from parallelize_agent.process.world import World
 class Container:
     """An image that is ready to be entered, by an agent that keeps its files in `work`.
 
-    `root` is its unpacked files, `environ` the file with its variables. Without `network` a command
-    has none. `given` says what else of the machine is in it, as `enter.py` takes it.
+    `root` has its unpacked files, `environ` is the file with its variables. Without `network` a
+    command has none. `given` lists what else of the machine is in it, in `enter.py`'s form.
     """
 
     root: Path
@@ -45,7 +45,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Shared:
-    """What a command in an image finds of the agent's folder, at its own place."""
+    """The parts of the agent's folder that a command in an image sees, at their own paths."""
 
     writable: tuple[Path, ...]
     read_only: tuple[Path, ...] = ()
@@ -54,9 +54,9 @@ class Shared:
 def world_of(
     user: JobUser | None, tmp: Path, container: Container | None, hidden: Sequence[Path] = ()
 ) -> World | None:
-    """Return the world that a command is started in; None if it is the agent's own.
+    """Return the world in which a command is started; None if it is the agent's own.
 
-    In a container it makes the rest itself, by what comes before it (`prefix`).
+    In a container, the words before the command (`prefix`) do the rest.
     """
     if user is None:
         return None
@@ -66,9 +66,9 @@ def world_of(
 def prefix(
     user: JobUser | None, tmp: Path, container: Container | None, shared: Shared
 ) -> tuple[str, ...]:
-    """Return the words before a command that make it run in a container, if there is one.
+    """Return the words before a command that run it in a container, if there is one.
 
-    In it its variables are the image's, and what it is given.
+    There, its variables are the image's, and those that it is given.
     """
     if container is None:
         return ()
@@ -88,10 +88,10 @@ def program(name: str) -> str:
 
 
 def give(folder: Path, user: JobUser | None) -> None:
-    """Make `folder` and everything in it the property of `user`, for nobody else to read.
+    """Make `user` the owner of `folder` and everything in it, unreadable for all others.
 
-    The agent's group may still enter, not list: a command starts in the folder before it becomes
-    the user. To be called when the folder is complete and before the user's first process starts.
+    The agent's group may still enter, but not list: a command starts in the folder before it
+    becomes the user. Call this once the folder is complete, before the user's first process starts.
     """
     if user is None:
         return
@@ -105,17 +105,17 @@ def give(folder: Path, user: JobUser | None) -> None:
 
 
 def share(folder: Path, user: JobUser | None) -> None:
-    """Let the group of `folder` list it; before `give`.
+    """Let the group of `folder` list it; call this before `give`.
 
-    What a job writes there is its own, and the agent reads of it what everybody may read. The
-    agent's unit may make no file that hands on its group (`RestrictSUIDSGID`).
+    What a job writes there is its own, and the agent can read what everybody may read. The
+    agent's unit may not create files that pass on their group (`RestrictSUIDSGID`).
     """
     if user is not None:
         folder.chmod(stat.S_IRWXU | stat.S_IRWXG)
 
 
 def let_read(folder: Path, user: JobUser | None) -> None:
-    """Make the agent's group that of `folder`, which was given away; after `give`."""
+    """Give `folder`, which was given away, the agent's group; call this after `give`."""
     if user is not None:
         os.chown(folder, user.number, os.getegid())
 
@@ -123,8 +123,8 @@ def let_read(folder: Path, user: JobUser | None) -> None:
 def take_back(folder: Path, user: JobUser | None) -> None:
     """Make `folder` and everything in it the agent's own again, readable and removable.
 
-    To be called when no process of the user is left: it must not race with one. Links are taken
-    themselves and never followed, so it does not matter where they lead.
+    Call this when no process of the user is left: it must not race with one. Links themselves
+    change owner and are never followed, so it does not matter where they lead.
     """
     if user is not None:
         _take(folder)
@@ -133,8 +133,8 @@ def take_back(folder: Path, user: JobUser | None) -> None:
 def remove(folder: Path) -> None:
     """Remove `folder`, whatever a job has made of it: any mode, any depth, any owner.
 
-    To be called, like `take_back`, when no process of the user is left. Raises OSError, with what
-    `rm` says, if something is another's and stays.
+    Call this, like `take_back`, when no process of the user is left. Raises OSError, with rm's
+    message, if something that belongs to another user remains.
     """
     try:
         _remove_tree(os.fspath(folder), None)
@@ -162,7 +162,7 @@ def _remove_tree(name: str, parent: int | None) -> None:
 
 
 def _remove_by_force(folder: Path) -> None:
-    with suppress(OSError):  # of another's files the folders may be ours, and so they can go
+    with suppress(OSError):  # another user's files may be in our folders, and can be removed
         _take(folder)
     done = subprocess.run(
         ["rm", "-rf", "--", folder],  # noqa: S607 - the system's own
@@ -175,8 +175,8 @@ def _remove_by_force(folder: Path) -> None:
 
 
 def _take(folder: Path) -> None:
-    # From the top down, for only its owner may open a folder of any mode; and with one open
-    # folder at a time, for a hostile job can nest them deeper than any limit on descriptors.
+    # From the top down, because only its owner may open a folder of any mode; and with one open
+    # folder at a time, because a hostile job can nest them deeper than any limit on descriptors.
     _own(str(folder), None)
     here = _open_folder(str(folder), None)
     try:
@@ -196,7 +196,7 @@ def _take(folder: Path) -> None:
 
 
 def _own(name: str, parent: int | None) -> bool:
-    """Make one entry the agent's own; say whether it is a folder."""
+    """Make one entry the agent's own; return whether it is a folder."""
     os.chown(name, os.geteuid(), os.getegid(), dir_fd=parent, follow_symlinks=False)
     mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):

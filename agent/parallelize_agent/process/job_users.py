@@ -1,8 +1,8 @@
-"""Who the jobs are: each has a number of its own while it is in hand, and nobody else has it.
+"""The users of jobs: each job has its own user number while the worker has it.
 
-To itself every job is the second user, by name and number. To the kernel outside it is a number
-from a range that no account has, so what jobs of one worker may do to each other is what two
-strangers may: nothing.
+Each job sees itself as the second user, by name and number. Outside, the kernel sees a number
+from a range that no account uses, so the jobs of one worker can do to each other what two
+strangers can: nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ JOB_USER_VARIABLE = "PARALLELIZE_JOB_USER"
 """Names the second user. The image's unit sets it; elsewhere jobs run as the agent's user."""
 
 NUMBERS = range(70_000, 100_000)
-"""Belongs to nobody: accounts end at 60,000 and systemd's below 65,536, containers begin at
+"""Belong to nobody: accounts end at 60,000 and systemd's below 65,536, containers begin at
 100,000. https://systemd.io/UIDS-GIDS/
 """
 
 
 @dataclass(frozen=True)
 class JobUser:
-    """One job's user: `number` for the kernel outside, `uid` and `gid` to itself."""
+    """One job's user: `number` for the kernel outside, `uid` and `gid` inside."""
 
     number: int
     uid: int
@@ -35,7 +35,7 @@ class JobUser:
 
 
 class JobUsers:
-    """Hands out users to jobs, the lowest free number first; safe to use from any thread."""
+    """Gives users to jobs, the lowest free number first; safe to use from any thread."""
 
     def __init__(self, uid: int, gid: int) -> None:
         self._uid = uid
@@ -45,7 +45,7 @@ class JobUsers:
 
     @classmethod
     def named(cls, name: str) -> JobUsers:
-        """Let jobs take themselves for the user `name`; raise UsageError if there is none."""
+        """Make jobs see themselves as the user `name`; raise UsageError if there is none."""
         try:
             account = pwd.getpwnam(name)
         except KeyError:
@@ -57,17 +57,17 @@ class JobUsers:
         return cls(account.pw_uid, account.pw_gid)
 
     def take(self) -> JobUser:
-        """Return a user that nobody has."""
+        """Return an unused user."""
         with self._lock:
             return JobUser(heapq.heappop(self._free), self._uid, self._gid)
 
     def give_back(self, number: int) -> None:
-        """Say that nothing of the user is left: no process and no file."""
+        """Free a user of which nothing is left: no process and no file."""
         with self._lock:
             heapq.heappush(self._free, number)
 
     def reserve(self, number: int) -> bool:
-        """Hand a number out no more, as files of it are left; answer whether it was free."""
+        """Withhold a number because files of it are left; return whether it was free."""
         with self._lock:
             if number not in self._free:
                 return False
@@ -77,6 +77,6 @@ class JobUsers:
 
 
 def job_users(environ: Mapping[str, str] = os.environ) -> JobUsers | None:
-    """Return the users that this machine is set up for, if it is."""
+    """Return the users that this machine is set up for, or None."""
     name = environ.get(JOB_USER_VARIABLE)
     return JobUsers.named(name) if name else None

@@ -1,18 +1,18 @@
 """A folder that commands cannot write to, whatever user they run as, while the agent can.
 
-What jobs share must be the same for each, and the modes of files stop neither root nor their
-owner. So commands are started from a mount namespace in which the folder is mounted read-only.
-It is made once; a thread enters it for as long as it takes to start a command (15 us), so
-commands cost nothing more.
+What jobs share must be the same for all, and file modes stop neither root nor a file's owner.
+So commands are started from a mount namespace in which the folder is mounted read-only.
+It is created once; a thread enters it for as long as it takes to start a command (15 us), so
+there is no further cost.
 https://man7.org/linux/man-pages/man7/mount_namespaces.7.html
 
 | the agent is | it takes | what holds |
 |---|---|---|
-| root | CAP_SYS_ADMIN | read-only; a command that is root can mount it otherwise |
+| root | CAP_SYS_ADMIN | read-only; a command that is root can remount it |
 | root, without that (a container) | CAP_SETPCAP | modes; an owner may change them |
-| a user | user namespaces (`enter_own_namespaces`) | read-only, and no way around it |
+| a user | user namespaces (`enter_own_namespaces`) | read-only, with no way around it |
 | a user, where those are forbidden | - | modes; an owner may change them |
-| the image's, with a user for each job | - | another's files: no way around it |
+| the image's, with a user for each job | - | another's files, with no way around it |
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CAPABILITY_VERSION = 0x20080522
 _OWN_NAMESPACE = "/proc/thread-self/ns/mnt"
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
 
-# Not CDLL: these calls are too short to let another thread have the interpreter in between.
+# Not CDLL: these calls are too short to release the interpreter's lock in between.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -54,7 +54,7 @@ class ReadOnlyFolder:
 
     @contextmanager
     def enforced(self) -> Iterator[None]:
-        """Let no command that this thread starts meanwhile write to the folder."""
+        """Keep commands that this thread starts during the block from writing to the folder."""
         if not self._mount():
             _respect_modes()
             yield
@@ -63,9 +63,9 @@ class ReadOnlyFolder:
             yield
 
     def namespace(self) -> int | None:
-        """Return a descriptor of the mount namespace from which no command can write to the folder.
+        """Return a descriptor of the mount namespace in which commands cannot write to the folder.
 
-        None if only modes keep commands from it.
+        None if only file modes prevent it.
         """
         return _commands_place.descriptor if self._mount() else None
 
@@ -77,7 +77,7 @@ class ReadOnlyFolder:
 
 
 class _CommandsPlace:
-    """The mount namespace that commands are started from; made for the first folder in it."""
+    """The mount namespace that commands are started from; created for the first folder in it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -86,11 +86,11 @@ class _CommandsPlace:
 
     @property
     def descriptor(self) -> int:
-        """What stands for it."""
+        """Its descriptor."""
         return self._commands
 
     def mount_read_only(self, folder: Path) -> bool:
-        """Mount a folder read-only there; answer whether the kernel lets us."""
+        """Mount a folder read-only there; return whether the kernel allows it."""
         done: list[bool] = []
 
         def mount() -> None:
@@ -99,7 +99,7 @@ class _CommandsPlace:
                 _mount_read_only(folder)
                 done.append(True)
 
-        # In a thread that goes: it comes out of there no more if something fails.
+        # In a temporary thread, which cannot leave the namespace again if something fails.
         thread = threading.Thread(target=mount, name="read-only")
         thread.start()
         thread.join()
@@ -107,9 +107,9 @@ class _CommandsPlace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Have this thread in there."""
+        """Keep this thread inside during the block."""
         # Entering changes the working directory, which must be this thread's own for that. Each
-        # time: it shares it again with every thread that it has started since.
+        # time, because it is shared again with every thread that this one has started since.
         _call("unshare", _CLONE_FS)
         here = os.open(".", os.O_PATH | os.O_CLOEXEC)
         try:
@@ -143,10 +143,10 @@ _commands_place = _CommandsPlace()
 
 
 def enter_own_namespaces() -> bool:
-    """Give a process that is not root the right to make its children's mounts; say whether it has.
+    """Let a process that is not root mount for its children; return whether it may now.
 
-    To be called while it has one thread. It stays the user that it is; programs that would make
-    it another, such as sudo, work no more for it and its children, as on a worker of the image.
+    Call this while it has one thread. It stays the same user; programs that would change
+    that, such as sudo, no longer work for it and its children, as on a worker of the image.
     """
     has_threads = len(list(Path("/proc/self/task").iterdir())) > 1
     if os.geteuid() == 0 or has_threads or not _in_a_child(_enter):
@@ -168,7 +168,7 @@ def _enter() -> None:
 
 
 def _keep_only(*capabilities: int) -> None:
-    """Give up all capabilities but these: a user must not read here what it cannot elsewhere."""
+    """Drop all capabilities but these: a user must not read here what it cannot elsewhere."""
     kept = sum(1 << number for number in capabilities)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     data = (ctypes.c_uint32 * 6)(kept, kept)
@@ -190,7 +190,7 @@ def _in_a_child(step: Callable[[], None]) -> bool:
 
 def _mount_read_only(folder: Path) -> None:
     _mount(str(folder), str(folder), _MS_BIND)
-    # What the mount forbids already, it must go on to forbid.
+    # What the mount forbids already must stay forbidden.
     kept = os.statvfs(folder).f_flag & (
         os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
     )
@@ -198,7 +198,7 @@ def _mount_read_only(folder: Path) -> None:
 
 
 def _respect_modes() -> None:
-    """Where root cannot mount, let at least the modes of files hold for what it starts."""
+    """Where root cannot mount, make at least file modes apply to what it starts."""
     if os.geteuid() == 0:
         _libc.prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
 

@@ -1,13 +1,13 @@
 """A warm command: one process that does job after job, so that what it loads is loaded once.
 
-It is given a line of JSON on stdin for each job, and answers on stdout: the names of outputs, a
-line each, and then one line of JSON that says {"job": NUMBER, "done": true} or {"job": NUMBER,
+It receives a line of JSON on stdin for each job, and answers on stdout: the names of outputs, one
+per line, and then one line of JSON that says {"job": NUMBER, "done": true} or {"job": NUMBER,
 "failed": CODE}. The number is the request's: a second answer to one job is not one to the next.
-What it prints from one answer to the next is the later job's log. It may print {"ready": true}
-before its first job: that job's time runs from then on.
+What it prints between two answers is the later job's log. It may print {"ready": true}
+before its first job: that job's time limit then counts from there.
 
-Whatever happens to a process happens to the job that it has in hand, and to no other: it is ended,
-and another is started for the next job.
+Whatever happens to a process affects only the job that it is working on: the process is ended, and
+another is started for the next job.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ END_SECONDS = 2.0
 """How long a process without a job may take to end once its stdin is closed."""
 
 START_SECONDS = 600.0
-"""What the first job of a process may take beyond its limit, until it says that it is ready."""
+"""The extra time of a process's first job, until it says that it is ready."""
 
 UNKNOWN_CODE = 1
-"""The exit code of a failure that is told without one that an exit could have."""
+"""The exit code of a failure that is reported without a valid one."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a process says of a job: its exit code. `job` is None if it says that it is ready."""
+    """A process's answer to a job: its exit code. `job` is None if it says that it is ready."""
 
     job: int | None
     code: int = 0
 
 
 class Answers:
-    """Tells the answers on a process's stdout from all else that it prints."""
+    """Separates the answers on a process's stdout from everything else that it prints."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._too_long = False
 
     def split(self, data: bytes) -> tuple[bytes, Answer | None]:
-        """Return the lines of `data`, and of what came before, up to the first answer, and that.
+        """Return the lines before the first answer in `data` and earlier input, and the answer.
 
-        What comes after it is kept. A line that is not whole yet is kept, too, unless it is too
+        What follows it is kept. So is a line that is not complete yet, unless it is too
         long for an answer.
         """
         kept: list[bytes] = []
@@ -82,11 +82,11 @@ class Answers:
         return b"".join(kept), None
 
     def keep(self, data: bytes) -> None:
-        """Keep what comes after an answer."""
+        """Keep what follows an answer."""
         self._rest += data
 
     def take_rest(self) -> bytes:
-        """Return what is not a whole line."""
+        """Return the incomplete line."""
         rest, self._rest = self._rest, b""
         return rest
 
@@ -108,19 +108,19 @@ def _read_answer(line: bytes) -> Answer | None:
 
 @dataclass(frozen=True)
 class Request:
-    """A job as a process is told of it: the number that its answer has to name, and the line."""
+    """A job as a process receives it: the number for its answer, and the line."""
 
     number: int
     line: bytes
 
     @classmethod
     def of(cls, number: int, **fields: object) -> Self:
-        """Make the line of a job."""
+        """Create the line for a job."""
         return cls(number, json.dumps({"job": number, **fields}).encode() + b"\n")
 
 
 class ServedProcess:
-    """A process that is started with a command, and its words so far; for one thread at a time.
+    """A process that is started with a command, and its output so far; for one thread at a time.
 
     Raises OSError if it cannot be started.
     """
@@ -136,7 +136,7 @@ class ServedProcess:
         self.child = command.start(with_stdin=True)
 
     def is_sound(self) -> bool:
-        """Whether it can be given a job; what it has said without one stays for the job's log."""
+        """Whether it can take a job; what it printed without one stays for the job's log."""
         if self.ended or self.child.ends_within(0):
             return False
         os.set_blocking(self.child.stdout, False)
@@ -146,7 +146,7 @@ class ServedProcess:
 
     @property
     def occupied_bytes(self) -> int:
-        """The memory that it occupies now, without that of its descendants."""
+        """The memory that it occupies now, without its descendants'."""
         return _status_bytes(self.child.pid, "VmRSS:")
 
     @property
@@ -157,22 +157,22 @@ class ServedProcess:
         return cgroup.peak_of(seen) if cgroup else seen
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that was used since this was asked last."""
+        """Return the CPU time used since the last call."""
         cgroup = self.command.cgroup
         used = cgroup.cpu_seconds if cgroup else self.child.cpu_seconds()
         before, self._used = self._used, max(used, self._used)
         return self._used - before
 
     def stand_still(self) -> None:
-        """Let it do nothing until `go_on`, as somebody goes through its files."""
+        """Suspend it until `go_on`, while the agent examines its files."""
         self.child.signal_group(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self.child.signal_group(signal.SIGCONT)
 
     def end(self, seconds: float = END_SECONDS) -> None:
-        """Close its stdin, so that it ends by itself, and end it if it does not in time."""
+        """Close its stdin, so that it ends by itself, and kill it if it does not in time."""
         if self.ended:
             return
         self.go_on()
@@ -181,7 +181,7 @@ class ServedProcess:
         self.kill()
 
     def kill(self) -> int:
-        """End it and all that it has started; return its exit code."""
+        """Kill it and everything that it has started; return its exit code."""
         self.ended = True
         with self.child:
             self.child.signal_group(signal.SIGKILL)
@@ -196,9 +196,9 @@ class ServedProcess:
 
 
 class Turn(Execution):
-    """One job's turn at a process: an execution that starts nothing, and ends at the answer.
+    """One job's turn at a process: an execution that starts nothing, and ends with the answer.
 
-    `command` has the limits of this job. To stop it ends the process.
+    `command` has the limits of this job. Stopping it ends the process.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class _TurnWatch(Watch):
     _answer: Answer | None = None
 
     def serve(self, process: ServedProcess, request: Request) -> Outcome:
-        """Send the request, and follow the process until it has answered or has ended."""
+        """Send the request, and follow the process until it has answered or ended."""
         self._process, self._request, self._unsent = process, request, request.line
         child = process.child
         self._started = time.monotonic()
@@ -247,13 +247,13 @@ class _TurnWatch(Watch):
         return self._outcome(Ending.EXITED, self._answer.code, process.peak_bytes)
 
     def _ended(self, child: Child, ending: Ending) -> Outcome:
-        """End a process that has not answered, and say how it went."""
+        """End a process that has not answered, and return the outcome."""
         process, cgroup = self._process, self._command.cgroup
         if ending is not Ending.EXITED:
             self._end_gently(child)
         self._take_the_rest()
         if self._answer and self._answer.job == self._request.number:
-            # It has answered and ended; the turn is not to fail for that.
+            # It has answered and ended; the turn must not fail for that.
             return self._outcome(Ending.EXITED, self._answer.code, process.peak_bytes)
         rest = process.answers.take_rest()
         self._stdout.write(rest)
@@ -310,7 +310,7 @@ class _TurnWatch(Watch):
         return ending
 
     def _send(self, child: Child) -> bool:
-        """Give the process as much of the request as it takes; answer whether it reads at all."""
+        """Write as much of the request as the process takes; return whether it reads at all."""
         try:
             self._unsent = self._unsent[os.write(child.stdin, self._unsent) :]
         except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Short turns on the processor for the agent's own threads, among the many commands that compute.
+"""Short time slices for the agent's own threads, among the many commands that compute.
 
-A thread that asks for short turns gets the next one sooner, and no more of them in all. Otherwise
-with a command in each of 64 slots of one processor, a lease would be renewed a tenth of a second
-late, or more. Commands are started with turns of the usual length.
+A thread that asks for short time slices gets the next one sooner, and no more CPU time in all.
+Otherwise, with a command in each of 64 slots of one processor, a lease would be renewed a tenth of
+a second late, or more. Commands are started with time slices of the usual length.
 https://docs.kernel.org/scheduler/sched-eevdf.html
 """
 
@@ -17,7 +17,7 @@ TURN_NS = 100_000
 """The shortest that Linux gives: https://man7.org/linux/man-pages/man2/sched_setattr.2.html"""
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
-"""The numbers of a call that the C library knows only since 2.41."""
+"""The numbers of a call that the C library supports only since 2.41."""
 
 _RESET_ON_FORK = 1
 
@@ -26,9 +26,9 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 
 
 def take_short_turns() -> None:
-    """Ask for short turns of this thread; before Linux 6.12 that changes nothing.
+    """Ask for short time slices for this thread; before Linux 6.12 that changes nothing.
 
-    What it starts from now on, threads and processes, has the usual ones.
+    Threads and processes that it starts from now on have the usual ones.
     """
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None:

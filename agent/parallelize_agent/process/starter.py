@@ -1,20 +1,21 @@
-"""Starts commands in worlds of their own: a program that an agent starts once, and asks for each.
+"""Starts commands in worlds of their own: a program that an agent starts once, and asks each time.
 
     starter.py SOCKET
 
-Each message on the socket asks for one command, and brings open files: where to tell what has come
-of it, then the command's stdin, stdout and stderr, then the request (`Request`), and at last, if
-the command is to start from another mount namespace than the agent's, that.
+Each message on the socket requests one command, and brings open files: where to report the outcome,
+then the command's stdin, stdout and stderr, then the request (`Request`), and finally, if the
+command must start from another mount namespace than the agent's, that namespace.
 
 For each, the program makes a copy of itself that is the agent's child and not its own. The copy
-tells its number, makes the command's world, and becomes the command: so number, exit status and
-signals are the command's. If it cannot, it tells why. When the agent is gone, the program ends.
+reports its process id, builds the command's world, and becomes the command: so process id, exit
+status and signals are the command's. On failure it reports why. When the agent is gone, the program
+ends.
 
-Until it is the job's user, the copy has the agent's rights; nothing of the job has a say until
-then. There is no secret to be found in it: neither the variables nor the memory of this program
-have ever held one.
+Until it has become the job's user, the copy has the agent's rights; nothing of the job takes effect
+until then. It holds no secrets: neither the variables nor the memory of this program have ever
+contained one.
 
-It only uses what is built into Python or loaded within a millisecond: a small process is copied
+It only uses what is built into Python or loads within a millisecond: a small process is copied
 fast.
 """
 
@@ -33,7 +34,7 @@ _NEWNS, _NEWIPC, _NEWUSER = 0x20000, 0x8000000, 0x10000000
 _NOSUID, _NODEV, _BIND, _REC, _PRIVATE = 2, 4, 4096, 16384, 1 << 18
 
 _CLONE3, _CLONE_PARENT = 435, 0x8000
-"""https://man7.org/linux/man-pages/man2/clone.2.html: one number on all machines, since Linux 5.3.
+"""https://man7.org/linux/man-pages/man2/clone.2.html: same number on all machines, since Linux 5.3.
 """
 
 _SET_DUMPABLE, _CAPBSET_DROP, _NO_NEW_PRIVS = 4, 24, 38
@@ -41,7 +42,7 @@ _CAPABILITY_VERSION = 0x20080522
 """https://man7.org/linux/man-pages/man2/capset.2.html: two words of 32 bits for each set."""
 
 _SIGPIPE, _SIGXFSZ, _DEFAULT = 13, 25, None
-"""Python ignores these two, and what it becomes would, too."""
+"""Python ignores these two, and the program that it becomes would, too."""
 
 _MEMORY = b"/dev/shm"
 
@@ -62,12 +63,12 @@ Request = tuple[
 first, each with a text; the user's number outside, its number and its group inside; what is mounted
 where, or None for a command that makes its own namespaces."""
 
-# Not CDLL: with one thread there is nobody to have the interpreter meanwhile.
+# Not CDLL: with one thread, nobody else could use the interpreter meanwhile.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 def serve(socket: _socket.socket) -> None:
-    """Start what is asked for, until nobody is left to ask."""
+    """Start what is requested, until nobody is left to ask."""
     space = _socket.CMSG_SPACE(_MAX_FILES * _INT_BYTES)
     while True:
         message, ancillary, _, _ = socket.recvmsg(1, space, _socket.MSG_CMSG_CLOEXEC)
@@ -84,7 +85,7 @@ def serve(socket: _socket.socket) -> None:
 
 
 def _copy() -> int:
-    """Do as fork(2) does, but for the parent of this process; return -1 if that is refused."""
+    """Fork, but make the copy a child of this process's parent; return -1 if that is refused."""
     arguments = (ctypes.c_uint64 * 8)(_CLONE_PARENT)
     number: int = _libc.syscall(_CLONE3, arguments, ctypes.c_size_t(ctypes.sizeof(arguments)))
     return number
@@ -103,7 +104,7 @@ def _tell(status: int, number: int, why: str = "") -> None:
 
 
 def _be_command(files: Sequence[int]) -> None:
-    """Become the command, or tell why not; in the copy, which never returns from here."""
+    """Become the command, or report why not; in the copy, which never returns from here."""
     status, *streams = files[:4]
     try:
         _tell(status, os.getpid())
@@ -138,20 +139,20 @@ def _start(request: Request, status: int, namespace: Sequence[int]) -> None:
 
 
 def _become(number: int) -> None:
-    """Become a user for good: without groups, without rights, and with no program to give any."""
+    """Become a user for good: without groups or rights, and with no program that gives any."""
     os.setgroups([])
     _drop_bounding()
     os.setresgid(number, number, number)
     os.setresuid(number, number, number)
     _drop_capabilities()
     _call("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0)
-    # Else /proc/self would be root's. Who may look in here now is this user, who has no process.
+    # Otherwise /proc/self would be root's. Now only this user, which has no process, may look in.
     _call("prctl", _SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def _make_world(number: int, uid: int, gid: int, mounts: Sequence[tuple[bytes, bytes]]) -> None:
     """Put the user into namespaces of its own, in which it is `uid` and `gid`."""
-    # Only root mounts, so first it is called that, in a world of its own ...
+    # Only root mounts, so first it becomes root, in a namespace of its own ...
     _call("unshare", _NEWUSER | _NEWNS | _NEWIPC)
     own = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     _map_ids(own, (0, number), (0, number))
@@ -159,7 +160,7 @@ def _make_world(number: int, uid: int, gid: int, mounts: Sequence[tuple[bytes, b
     for source, place in mounts:
         _mount(source, place, _BIND)
     _mount(b"job", _MEMORY, _NOSUID | _NODEV, b"tmpfs", b"mode=1777")
-    # ... and then, in a world inside which cannot undo that, by the second user's name.
+    # ... and then, in an inner namespace that cannot undo that, the second user.
     _call("unshare", _NEWUSER)
     _map_ids(own, (uid, 0), (gid, 0))
     _drop_bounding()
@@ -200,7 +201,7 @@ def _drop_capabilities() -> None:
 
 
 def _map_ids(own: int, user: tuple[int, int], group: tuple[int, int]) -> None:
-    """Say who a user and a group of the namespace around are in here; `own` is /proc/self."""
+    """Map a user and a group of the outer namespace to ids in here; `own` is /proc/self."""
     texts = {
         "setgroups": b"deny",
         "uid_map": b"%d %d 1" % user,

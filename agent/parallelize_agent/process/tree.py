@@ -1,7 +1,7 @@
-"""Starting commands, and ending them with all that they have started.
+"""Starts commands, and ends them with everything that they have started.
 
-A command gets a session of its own, so one signal reaches its group. Processes that leave the
-group are found as orphans: the agent asks the kernel to become the parent of orphans below it
+A command gets its own session, so one signal reaches its group. Processes that leave the group are
+found as orphans: the agent asks the kernel to become the parent of orphans below it
 (a "child subreaper"), and a marker in their environment says which job they belong to.
 """
 
@@ -26,21 +26,21 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_SECONDS = 0.02
 
 _IN_BETWEEN_SECONDS = 1.0
-"""For microseconds of an exec, and of an exit, a process has no memory; a disk may be slow."""
+"""During microseconds of an exec or exit, a process has no memory; a disk may be slow."""
 
 _IN_BETWEEN_PAUSE_SECONDS = 0.0001
 
 _END_OF_CODE, _START_OF_ENV, _END_OF_ENV = 24, 47, 48
-"""Places of addresses in what `_stat` returns; the first is the last to be set by an exec."""
+"""Indexes of addresses in what `_stat` returns; an exec sets the first one last."""
 
 _LIST_BYTES = 64 * 1024
-"""More than the kernel gives at once, which is a page: some 700 process numbers."""
+"""More than the kernel returns at once, which is a page: some 700 process ids."""
 
 _ABANDONED_SECONDS = 10
 """Code that waits for a child of its own has taken its exit status long before."""
 
 _commands: dict[int, Child] = {}
-"""Commands that somebody waits for, by process number."""
+"""Commands that somebody waits for, by process id."""
 
 own_programs: set[int] = set()
 """Children that are neither commands nor orphans."""
@@ -50,7 +50,7 @@ _zombies: dict[int, float] = {}
 
 
 class Child:
-    """A command that was started and is not reaped yet; as a context it closes its pipes."""
+    """A command that was started and not reaped yet; as a context manager it closes its pipes."""
 
     def __init__(
         self, pid: int, stdout: IO[bytes], stderr: IO[bytes], stdin: IO[bytes] | None
@@ -58,12 +58,12 @@ class Child:
         self._pipes = [pipe for pipe in (stdout, stderr, stdin) if pipe]
         self._stdin = stdin
         self.stdin = stdin.fileno() if stdin else -1
-        """Where it reads; -1 if that is nowhere."""
+        """The write end of its stdin; -1 if it has none."""
         self.pid = pid
         self.stdout = stdout.fileno()
         self.stderr = stderr.fileno()
         self.pidfd = os.pidfd_open(pid)
-        """It can be read from once the command has ended."""
+        """It becomes readable once the command has ended."""
 
     def __enter__(self) -> Self:
         return self
@@ -74,13 +74,13 @@ class Child:
             pipe.close()
 
     def close_stdin(self) -> None:
-        """Let it read no more."""
+        """Close its stdin."""
         if self._stdin:
             self._stdin.close()
             self.stdin = -1
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of it, and of its children that have ended: proc_pid_stat(5)."""
+        """Return its CPU time and that of its children that have ended: proc_pid_stat(5)."""
         try:
             text = Path(f"/proc/{self.pid}/stat").read_bytes()
         except OSError:
@@ -89,7 +89,7 @@ class Child:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def ends_within(self, seconds: float | None) -> bool:
-        """Wait for its end, forever if there is no limit; answer whether it came."""
+        """Wait for its end, without limit if `seconds` is None; return whether it came."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(None if seconds is None else seconds * 1000))
@@ -102,10 +102,10 @@ class Child:
     def reap(self) -> tuple[int, float, int]:
         """Wait for it; return its exit code, CPU seconds and largest resident set in bytes.
 
-        The set is that of its largest process, and 0 if that cannot be told.
+        The set is that of its largest process, and 0 if unknown.
         """
         _, status, usage = os.wait4(self.pid, 0)
-        # Its number may belong to the next command by now.
+        # Its process id may belong to the next command by now.
         if _commands.get(self.pid) is self:
             del _commands[self.pid]
         return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, _own_peak(usage)
@@ -133,14 +133,14 @@ def spawn(
         bufsize=0,
         start_new_session=True,
     )
-    started.returncode = 0  # else it would be waited for there as well
+    started.returncode = 0  # otherwise Popen would wait for it as well
     assert started.stdout  # noqa: S101 - see above
     assert started.stderr  # noqa: S101
     return follow(started.pid, started.stdout, started.stderr, started.stdin)
 
 
 def follow(pid: int, stdout: IO[bytes], stderr: IO[bytes], stdin: IO[bytes] | None = None) -> Child:
-    """Take a child of this process for a command; raise OSError, and end it, if that cannot be."""
+    """Treat a child of this process as a command; if that fails, end it and raise OSError."""
     try:
         child = _commands[pid] = Child(pid, stdout, stderr, stdin)
     except OSError:  # no descriptor is free for it
@@ -151,16 +151,16 @@ def follow(pid: int, stdout: IO[bytes], stderr: IO[bytes], stdin: IO[bytes] | No
 
 
 def _own_peak(usage: resource.struct_rusage) -> int:
-    # A child begins with this process's memory and its peak; what is below that tells nothing.
+    # A child begins with this process's memory and its peak; lower values mean nothing.
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited else 0
 
 
 def end_orphans(session: int, marker: str, timeout_seconds: float = 5.0) -> None:
-    """Kill and reap the orphans of a job: those of its command's session, or with its marker.
+    """Kill and reap a job's orphans: those in its command's session, or with its marker.
 
-    To be called when the command has ended and is not reaped: until then no other session has its
-    number. Raises TimeoutError if a process does not die.
+    Call this when the command has ended and is not reaped: until then no other session has its
+    id. Raises TimeoutError if a process does not die.
     """
     deadline = time.monotonic() + timeout_seconds
     pause = 0.0005
@@ -177,7 +177,7 @@ def end_orphans(session: int, marker: str, timeout_seconds: float = 5.0) -> None
 
 
 def _left_of(session: int, marker: str, killed: set[int]) -> list[int]:
-    """Return the orphans of a job that live; those that are dead are reaped."""
+    """Return the live orphans of a job; dead ones are reaped."""
     while True:
         candidates = _orphan_candidates()
         left = [pid for pid in candidates if _is_left(pid, session, marker, killed)]
@@ -187,7 +187,7 @@ def _left_of(session: int, marker: str, killed: set[int]) -> list[int]:
 
 
 def _orphan_candidates() -> set[int]:
-    """Return the children of the thread that leads this process, but no commands.
+    """Return the children of this process's main thread that are not commands.
 
     The kernel gives orphans to it, and the children of other threads are in lists of their own.
     """
@@ -206,12 +206,12 @@ def _list_of_children() -> bytes:
 
 @cache
 def _children_file(leader: int) -> int:
-    """Return a descriptor that stays open: to open this file takes longer than all else here."""
+    """Return a descriptor that stays open: opening this file takes longer than all else here."""
     return os.open(f"/proc/self/task/{leader}/children", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _is_left(pid: int, session: int, marker: str, killed: set[int]) -> bool:
-    """Whether a process is an orphan of the job and lives; one that is dead is reaped."""
+    """Whether a process is a live orphan of the job; a dead one is reaped."""
     try:
         state, its_session = _state(pid)
         if state == "Z":
@@ -231,9 +231,9 @@ def _state(pid: int) -> tuple[str, int]:
 
 
 def _environ(pid: int) -> bytes:
-    """Return a process's environment, none of a dead one; wait for what execs or exits just now.
+    """Return a process's environment, empty if dead; wait while it is in an exec or an exit.
 
-    A process that exits gives its memory back first and its children to us last.
+    A process that exits frees its memory first and passes its children to us last.
     """
     deadline = time.monotonic() + _IN_BETWEEN_SECONDS
     while not (environ := _environ_now(pid)) and _is_in_between(_stat(pid)):
@@ -251,21 +251,21 @@ def _environ_now(pid: int) -> bytes:
 
 
 def _is_in_between(stat: list[bytes]) -> bool:
-    """Whether a process that has shown no environment may show one, or be dead, in a moment."""
+    """Whether a process that showed no environment may show one, or be dead, in a moment."""
     has_begun = stat[_END_OF_CODE] != b"0"
     return stat[0] != b"Z" and not (has_begun and stat[_START_OF_ENV] == stat[_END_OF_ENV])
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Return what the kernel tells of a process, from its state on: proc_pid_stat(5)."""
+    """Return the kernel's fields on a process, from its state on: proc_pid_stat(5)."""
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
 
 
 def _reap_orphan(pid: int, its_session: int, *, certain: bool) -> None:
-    """Reap a dead child, unless somebody else may be about to take its exit status.
+    """Reap a dead child, unless other code may be about to take its exit status.
 
-    A daemon that died by itself had a session of its own, as nothing but a job's processes have;
-    even so, who waits for it gets the time to do so.
+    A daemon that died by itself had its own session, which only a job's processes have;
+    even so, code that waits for it gets time to do so.
     """
     if not certain:
         age = time.monotonic() - _zombies.setdefault(pid, time.monotonic())

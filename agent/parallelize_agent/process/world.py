@@ -1,13 +1,13 @@
-"""A command's world: whom it runs as, and which folders it has for itself.
+"""A command's world: the user that it runs as, and its private folders.
 
-Those for temporary files, which programs insist on, are the job's own: those on disk are its
+The folders for temporary files, which programs insist on, are the job's own: those on disk are its
 TMPDIR, /dev/shm is a memory file system that goes with the job, and so do its System V and POSIX
-queues. It takes a user namespace, which needs no further right. There are no new numbers for
-processes: then /proc would have to be mounted again, which the kernel refuses where parts of it are
-protected, as the image's unit has it.
+queues. This takes a user namespace, which needs no further right. There is no new process id
+namespace: then /proc would have to be mounted again, which the kernel refuses where parts of it
+are protected, as in the image's unit.
 
-A program of the agent's own makes the world and becomes the command (`starter.py`): the system's
-programs for it (setpriv, unshare, mount), six in a row, take three times as much of a processor.
+A program of the agent's own builds the world and becomes the command (`starter.py`): the system's
+programs for this (setpriv, unshare, mount), six in a row, take three times as much CPU time.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from parallelize_agent.process.tree import Child
 log = structlog.get_logger()
 
 OWN_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - these names are what it is about
-"""What a job finds its TMPDIR under, too."""
+"""A job also finds its TMPDIR under these names."""
 
 PATIENCE_SECONDS = 60.0
 """How long a command may take to be started; on a machine that swaps it takes seconds."""
 
 _INT_BYTES = 4
 _END_SECONDS = 1.0
-"""A program that ends closes its files first, and can be waited for a moment later."""
+"""A program that ends closes its files first, and can be reaped a moment later."""
 
 _PIPE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class World:
-    """Whom a command runs as, and what it finds at a place instead of what the agent finds there.
+    """The user that a command runs as, and what it sees at a path in place of what the agent sees.
 
-    `mounts` are pairs of what is found and its place; None if the command makes its own namespaces.
-    No capability is left in it, in no set, and set-user-ID programs such as sudo give none back.
+    `mounts` are pairs of a source and its path; None if the command makes its own namespaces.
+    No capability is left in any set, and set-user-ID programs such as sudo give none back.
     """
 
     user: JobUser
@@ -62,9 +62,9 @@ class World:
 
     @classmethod
     def of_job(cls, user: JobUser, tmp: Path, hidden: Sequence[Path] = ()) -> World:
-        """Return that of a job whose temporary files go to `tmp`.
+        """Return the world of a job whose temporary files go to `tmp`.
 
-        Over the device nodes that it is not to open (`hidden`) lies /dev/null.
+        /dev/null covers the device nodes that it may not open (`hidden`).
         """
         own = [(str(tmp), place) for place in OWN_PLACES]
         return cls(user, (*own, *((os.devnull, str(node)) for node in hidden)))
@@ -83,10 +83,10 @@ class World:
 
 @dataclass(frozen=True)
 class Start:
-    """A command that is to be started in a world.
+    """A command to be started in a world.
 
-    `entries` are files that its process writes to before all else, each with the text. It is
-    started from the mount namespace that the descriptor `namespace` stands for, None for the
+    `entries` are files that its process writes to first, each with the text. It is
+    started from the mount namespace with the descriptor `namespace`, None for the
     agent's.
     """
 
@@ -98,7 +98,7 @@ class Start:
     namespace: int | None = None
 
     def encoded(self) -> bytes:
-        """Return it as the starter reads it; raise ValueError for what no program can be given."""
+        """Return it in the starter's form; raise ValueError for what no program can be given."""
         user, mounts = self.world.user, self.world.mounts
         request: starter.Request = (
             tuple(map(os.fsencode, self._paths())),
@@ -112,7 +112,7 @@ class Start:
         return marshal.dumps(request)
 
     def _variables(self) -> dict[str, str]:
-        # As a shell has it.
+        # As a shell does.
         variables = {"PWD": str(self.folder), **self.environ}
         if any("=" in name for name in variables):
             raise ValueError("illegal environment variable name")
@@ -128,9 +128,9 @@ class Start:
 
 
 class Starter:
-    """Starts commands in their worlds, by a program of its own; safe to use from any thread.
+    """Starts commands in their worlds through a separate program; safe to use from any thread.
 
-    The program is started when it is needed, and again if it has ended.
+    The program is started on first use, and again if it has ended.
     """
 
     def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
@@ -140,14 +140,14 @@ class Starter:
 
     @property
     def pid(self) -> int | None:
-        """The number of the program; None if it has not been started."""
+        """The program's process id; None if it has not been started."""
         return self._program.process.pid if self._program else None
 
     def start(self, start: Start, *, with_stdin: bool = False) -> Child:
-        """Start a command, with its output in pipes.
+        """Start a command with its output in pipes.
 
         Raises OSError if it cannot be started: with an errno if that is the command's fault, else
-        without. ValueError stands for a word or a variable that no program can be given.
+        without one. Raises ValueError for a word or a variable that no program can be given.
         """
         request = start.encoded()
         with ExitStack() as kept:
@@ -165,14 +165,14 @@ class Starter:
         return child
 
     def close(self) -> None:
-        """End the program; the commands that it has started go on."""
+        """End the program; the commands that it has started continue."""
         with self._lock:
             if self._program:
                 self._program.end()
             self._program = None
 
     def _ask(self, files: Sequence[int], namespace: int | None) -> _Program:
-        """Send a request, and return the program that has got it."""
+        """Send a request, and return the program that received it."""
         numbers = [*files, *([] if namespace is None else [namespace])]
         with self._lock:
             if self._program is None:
@@ -185,7 +185,7 @@ class Starter:
             return self._program
 
     def _answer(self, told: FileIO, program: _Program, word: str) -> int:
-        """Return the number of a command that has been started, and raise OSError if none has."""
+        """Return the process id of a started command; raise OSError if none was started."""
         answer, is_whole = _read(told, self._patience_seconds)
         number, why = int.from_bytes(answer[:_INT_BYTES], sys.byteorder), answer[_INT_BYTES:]
         if is_whole and number and not why:
@@ -206,7 +206,7 @@ class Starter:
 
 
 class _Program:
-    """A starter that runs, and where it is asked."""
+    """A running starter, and its socket."""
 
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -214,7 +214,7 @@ class _Program:
             number = theirs.fileno()
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", starter.__file__, str(number)],
-                # It and its copies are to have nothing that a job must not see.
+                # It and its copies must have nothing that a job may not see.
                 env={},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -225,14 +225,14 @@ class _Program:
 
     @classmethod
     def started(cls) -> _Program:
-        """Start it; an OSError has no errno, for no command is at fault."""
+        """Start it; an OSError has no errno, because no command is at fault."""
         try:
             return cls()
         except OSError as error:
             raise OSError(f"the program that starts commands cannot be started: {error}") from error
 
     def has_ended(self) -> bool:
-        """Whether it runs no more, or is about to."""
+        """Whether it has ended, or is about to."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_END_SECONDS)
         return self.process.returncode is not None
@@ -260,7 +260,7 @@ def _nothing(stack: ExitStack) -> FileIO:
 
 
 def _file(content: bytes, stack: ExitStack) -> FileIO:
-    """Return a file in memory: a message has a limit, and words can be millions of bytes."""
+    """Return a file in memory: messages have a size limit, and words can be millions of bytes."""
     file = stack.enter_context(FileIO(os.memfd_create("request"), "wb"))
     written = 0
     while written < len(content):
@@ -273,7 +273,7 @@ def _encoded(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...
 
 
 def _read(file: FileIO, seconds: float) -> tuple[bytes, bool]:
-    """Read to the end, but not for longer than that; answer whether the end was seen."""
+    """Read to the end, for at most `seconds`; return whether the end was reached."""
     content, deadline = b"", time.monotonic() + seconds
     poll = select.poll()
     poll.register(file, select.POLLIN)
@@ -292,7 +292,7 @@ def _end(number: int) -> None:
 
 
 def _refusal(why: bytes, word: str) -> OSError:
-    """Return the error of a command that was not started."""
+    """Return the error for a command that was not started."""
     if not why:
         return OSError("the process that was to become the command has ended")
     code, text = int.from_bytes(why[:_INT_BYTES], sys.byteorder), os.fsdecode(why[_INT_BYTES:])

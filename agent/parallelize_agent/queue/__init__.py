@@ -1,1 +1,1 @@
-"""Messages: receiving, leases and claims, acknowledging, and finding out that it is over."""
+"""Messages: receiving, leases and claims, acknowledging, and noticing the end of the run."""

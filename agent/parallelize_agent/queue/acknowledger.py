@@ -13,7 +13,7 @@ from parallelize_core.queue import BATCH, AsyncQueue
 log = structlog.get_logger()
 
 LINGER_SECONDS = 0.1
-"""How long the first message of a batch waits for company."""
+"""How long the first message of a batch waits for others."""
 
 
 class Acknowledger:
@@ -27,7 +27,7 @@ class Acknowledger:
         self._deleting: set[asyncio.Task[None]] = set()
 
     def acknowledge(self, lease: Lease) -> None:
-        """Delete a message soon, and let go of its lease."""
+        """Delete a message soon, and release its lease."""
         self._pending.append(lease)
         if len(self._pending) >= BATCH:
             self._flush()

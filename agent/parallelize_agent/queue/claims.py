@@ -1,9 +1,9 @@
-"""Jobs that outlive their message: SQS keeps one invisible for 12 hours and no longer.
+"""Jobs that outlive their message: SQS keeps one invisible for 12 hours at most.
 
-Before that, the agent writes a claim on the job in S3, parks a fresh message that says
+Before that, the agent writes a claim on the job to S3, parks a fresh message that says
 `claimed`, and deletes the old one. From then on it renews the claim instead of the message.
-A worker that receives a message that says `claimed` looks at the claim: while it is kept fresh,
-the message is parked again; once it is stale, the job is taken over by a conditional write, which
+A worker that receives a `claimed` message checks the claim: while it is renewed, the message is
+parked again; once it is stale, the worker takes the job over by a conditional write, which
 makes the former owner's next renewal fail.
 """
 
@@ -19,23 +19,23 @@ from parallelize_core.record import Record
 from parallelize_core.store import ALWAYS, AsyncStore, Condition
 
 SKEW_SECONDS = 30
-"""How far the clocks of two workers may be apart; EC2's are kept within milliseconds."""
+"""How far two workers' clocks may differ; EC2's are kept within milliseconds."""
 
 
 class ClaimRecord(Record):
-    """Who works on a job, and until when (seconds since 1970) that is to be believed."""
+    """Who works on a job, and until when (seconds since 1970) the claim holds."""
 
     worker: str
     until: float
 
 
 NOBODYS = ClaimRecord(worker="", until=0)
-"""What a claim that cannot be read is taken for."""
+"""Stands for a claim that cannot be read."""
 
 
 @dataclass
 class Claim:
-    """A claim of our own, as it was last written."""
+    """Our own claim, as it was last written."""
 
     key: str
     etag: str
@@ -60,14 +60,14 @@ class Claims:
         self._at_work: set[str] = set()
 
     async def make(self, key: str) -> Claim:
-        """Claim the job at input `key`, whose message is ours now."""
+        """Claim the job with the input `key`, whose message is ours now."""
         place = self._layout.claim(key)
         etag = await self._store.put(place, self._record(), ALWAYS)
         self._at_work.add(place)
         return Claim(place, etag or "")
 
     async def renew(self, claim: Claim) -> bool:
-        """Hold a claim for longer; answer whether it was still ours."""
+        """Extend a claim; return whether it was still ours."""
         etag = await self._store.put(claim.key, self._record(), Condition(etag=claim.etag))
         claim.etag = etag or claim.etag
         if etag is None:
@@ -75,10 +75,10 @@ class Claims:
         return etag is not None
 
     async def take_over(self, key: str) -> bool:
-        """Take the job from the worker that has claimed it, unless that keeps its claim fresh.
+        """Take a job over from the worker that has claimed it, unless that renews its claim.
 
-        Answers False while somebody keeps it. This agent may get its own parked message. What an
-        agent of this worker has claimed that is no more, though, can be taken at once.
+        Returns False while somebody does. This agent may receive its own parked message. But a
+        claim by an earlier agent of this worker, which is gone, can be taken at once.
         """
         place = self._layout.claim(key)
         head = await self._store.head(place)
@@ -96,7 +96,7 @@ class Claims:
         return await self._store.put(place, self._record(), Condition(etag=head.etag)) is not None
 
     async def drop(self, claim: Claim) -> None:
-        """Give a claim up: the job is finished or handed back."""
+        """Give up a claim: the job is finished or handed back."""
         self._at_work.discard(claim.key)
         await self._store.delete([claim.key])
 

@@ -1,7 +1,7 @@
 """Is the run over? What an idle agent concludes from the queue's three counts.
 
 One empty receive means nothing, and the counts are approximate: they may need a minute to
-settle. So this rule only ever proposes; the manifest and the results have the last word.
+settle. So this rule only proposes; the manifest and the results decide.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from parallelize_core.queue import QueueCounts
 
 
 class Step(Enum):
-    """What an idle agent does next, in a sentence each."""
+    """What an idle agent does next, in one sentence each."""
 
     POLL = "there is or may be work: ask for messages again"
     CHECK = "the queue seems empty: has every job that was sent a result? The leader looks"
@@ -48,14 +48,14 @@ class DrainRule:
 
     @property
     def empty_seconds(self) -> float:
-        """For how long all counts have been zero, when they last were."""
+        """For how long all counts have been zero, at the last look."""
         return self._clock() - self._empty_since
 
     @property
     def leader_is_late(self) -> bool:
         """Whether a leader that sees what this agent sees would have looked by now.
 
-        It may be cut off from the queue. Twice the time that its samples and its word take.
+        The leader may be cut off from the queue. The limit is twice the time of samples and report.
         """
         settings = self._settings
         usual = settings.samples * settings.interval_seconds + self._heartbeat
@@ -64,7 +64,7 @@ class DrainRule:
     def next_step(self, counts: QueueCounts, left_in: Collection[Lane] = ()) -> Step:
         """Return what to do after an empty receive, without a job.
 
-        `left_in` are the other lanes with messages; it is looked at if this one has none.
+        `left_in` lists the other lanes with messages; it is used if this lane has none.
         """
         now = self._clock()
         if now - self._idle_since >= self._max_idle:
@@ -75,7 +75,7 @@ class DrainRule:
         if counts.in_flight:
             return self._others_at_work(now)
         if Lane.MAIN in left_in:
-            self._forget()  # some of that may still be moved here
+            self._forget()  # some of these jobs may still be moved here
             return Step.POLL
         return self._nothing_left(now, alone=not left_in)
 
@@ -83,7 +83,7 @@ class DrainRule:
         if self._elsewhere_since is None:
             self._forget()
             self._elsewhere_since = now
-        # By then a message whose holder has died is visible again.
+        # By then, a message whose holder has died is visible again.
         patience = self._lease + self._settings.in_flight_margin_seconds
         return Step.HAND_OVER if now - self._elsewhere_since >= patience else Step.POLL
 

@@ -1,8 +1,8 @@
 """The lanes of a run as one worker sees them: its own queue, and those to which it moves jobs.
 
-A job is moved by a fresh message on the other queue, after which the old one is deleted. A crash in
-between leaves two messages of one job, which is harmless: the conditional result decides. A queue
-that refuses, or is gone, is no lane any more, and its jobs stay in the worker's own.
+A job is moved by a fresh message on the other queue; then the old one is deleted. A crash in
+between leaves two messages for one job, which is harmless: the conditional result decides. A lane
+whose queue refuses, or is gone, is no longer used, and its jobs stay in the worker's own.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from parallelize_core.store import Store
 log = structlog.get_logger()
 
 MAX_INTERRUPTIONS = 2
-"""What was interrupted so often needs a machine that is not taken away."""
+"""A job that was interrupted this often needs a machine that is not taken away."""
 
 TAIL_SECONDS = 30.0
-"""How long a look at how many jobs are left, and how many could go to another lane, is believed."""
+"""How long the last look at the remaining jobs, and the room in another lane, stays valid."""
 
 NONE_LEFT = QueueCounts(0, 0, 0)
 
 
 @dataclass
 class Tail:
-    """Tells which of the last jobs go to the steady lane.
+    """Decides which of the last jobs go to the steady lane.
 
-    As many as its workers can begin at once. While it has none, one job for each of the machines
-    that would be started for it, if `start` says so, and if jobs take long enough: what was done
-    here meanwhile would be over before a machine is there.
+    They are as many as its workers can start at once. While it has none, they are one for each of
+    the machines that would be started for them, if `start` says so, and if jobs take long enough:
+    short jobs would be done here before a machine is ready.
 
-    `waiting` counts the messages of a lane; `total` tells how many jobs were sent, and is asked
-    once there are workers for them, or it is near the end. `chance` draws a number from 0 to 1.
+    `waiting` counts the messages of a lane; `total` returns how many jobs were sent, and is called
+    only when there are workers for them, or the end is near. `chance` draws a number from 0 to 1.
     """
 
     peers: Peers
@@ -60,7 +60,7 @@ class Tail:
     _looked: float | None = None
 
     async def takes(self) -> bool:
-        """Whether one more of the last jobs is to go to the steady lane."""
+        """Whether one more of the last jobs should go to the steady lane."""
         now = self.clock()
         if self._looked is None or now - self._looked >= TAIL_SECONDS:
             self._looked, self._room = now, 0
@@ -75,9 +75,9 @@ class Tail:
         return True
 
     async def _find_room(self) -> tuple[int, float]:
-        """Return how many jobs there is room for, and for which share of those that wait here.
+        """Return how many jobs there is room for, and for which share of those waiting here.
 
-        No room before the end of the run.
+        There is no room before the end of the run.
         """
         if slots := await self.peers.slots_in(Lane.STEADY):
             return await self._room_there(slots)
@@ -88,7 +88,7 @@ class Tail:
         if not await self._is_end(here):
             return 0, 0.0
         room = slots - (await self.waiting(Lane.STEADY)).total
-        # All workers look, and all see the same room: each leaves to the others what is theirs.
+        # All workers look, and all see the same room: each takes only its share of it.
         return room, room / max(1, room, here.visible + here.delayed)
 
     async def _room_ahead(self, start: SteadyStart) -> int:
@@ -96,7 +96,7 @@ class Tail:
         if not past.ended or past.busy_seconds / past.ended < start.job_seconds:
             return 0
         here = await self.waiting(Lane.MAIN)
-        # How many were sent takes a request for each part of the manifest, of each worker.
+        # Counting the sent jobs takes each worker a request for each part of the manifest.
         is_far = here.total > 2 * TAIL_SHARE * (past.ended + here.total)
         if is_far or not await self._is_end(here):
             return 0
@@ -110,7 +110,7 @@ class Tail:
 class Lanes:
     """The queues of a run by lane; `own` is the lane that this worker serves.
 
-    With `tail`, the last jobs of the run are moved as far as others can begin them.
+    With `tail`, the last jobs of the run are moved as far as others can start them.
     """
 
     own: Lane
@@ -119,7 +119,7 @@ class Lanes:
     _refused: set[Lane] = field(default_factory=set)
 
     async def lane_at_receive(self, message: JobMessage) -> Lane:
-        """Return the lane in which a job is to be done that this worker has received."""
+        """Return the lane in which a received job should be done."""
         if self._leads_to_steady() and (
             message.interrupted >= MAX_INTERRUPTIONS or (self.tail and await self.tail.takes())
         ):
@@ -137,7 +137,7 @@ class Lanes:
     def watch_tail(
         self, peers: Peers, total: Callable[[], Awaitable[int]], start: SteadyStart | None
     ) -> None:
-        """Move the last jobs, too, of the `total` that were sent: this worker may be taken away."""
+        """Also move the last of the `total` jobs sent: this worker may be taken away."""
         if self._leads_to_steady():
             self.tail = Tail(peers, self.count, total, start)
 
@@ -146,7 +146,7 @@ class Lanes:
         return lane in self.queues and lane not in self._refused
 
     async def send(self, lane: Lane, body: str, delay_seconds: int = 0) -> None:
-        """Put a message on the queue of a lane, or on this worker's own if that lane is gone."""
+        """Put a message on a lane's queue, or on this worker's own if that lane is gone."""
         if lane is not self.own:
             try:
                 await self.queues[lane].send([body], delay_seconds)
@@ -158,23 +158,23 @@ class Lanes:
         await self.queues[self.own].send([body], delay_seconds)
 
     async def others(self) -> dict[Lane, QueueCounts]:
-        """Count the messages of the other lanes; one whose queue is gone has none."""
+        """Count the messages of the other lanes; a lane whose queue is gone has none."""
         return {lane: await self.count(lane) for lane in self.queues if lane is not self.own}
 
     async def count(self, lane: Lane) -> QueueCounts:
-        """Count the messages of a lane; if its queue is gone it has none."""
+        """Count the messages of a lane; none if its queue is gone."""
         try:
             return await self.queues[lane].counts()
         except (AccessError, MissingError):
             return NONE_LEFT
 
     async def total(self) -> int:
-        """Return about how many messages there are in all lanes; raises as the own queue does."""
+        """Return roughly how many messages all lanes have; raises what the own queue raises."""
         own = await self.queues[self.own].counts()
         return own.total + sum(counts.total for counts in (await self.others()).values())
 
     def _leads_to_steady(self) -> bool:
-        # What is in the large lane needs its memory more than a machine that stays.
+        # Jobs in the large lane need its memory more than a machine that stays.
         return self.own is Lane.MAIN and self.has(Lane.STEADY)
 
 

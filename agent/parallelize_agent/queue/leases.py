@@ -1,8 +1,8 @@
-"""Leases on messages, and the one keeper that renews all of them.
+"""Leases on messages, and the one keeper that renews them all.
 
-A lease is the visibility timeout of a message. It is short, so that the work of a dead machine
-is taken up soon, and it is renewed every third of its length from the receive to the delete.
-Work under a lease asks `Lease.check` before each step that others can see; the keeper calls
+A lease is the visibility timeout of a message. It is short, so that the work of a dead machine is
+soon taken over, and it is renewed after every third of its length, from the receive to the delete.
+Work under a lease calls `Lease.check` before each step that others can see; the keeper calls
 `Lease.lose` as soon as it knows, or can no longer be sure, that the message is not ours.
 """
 
@@ -25,11 +25,11 @@ log = structlog.get_logger()
 
 RENEWALS_PER_LEASE = 3
 MARGIN_PER_LEASE = 1 / 12
-"""A lease counts as lost this much before its end: a step that was begun just before must still
-end inside it."""
+"""A lease counts as lost this much before its end: a step that began just before must still
+finish within it."""
 
 MAX_ROUND_SECONDS = 5.0
-"""How long the keeper rests at most."""
+"""The longest time that the keeper rests."""
 
 
 class LeaseLostError(Exception):
@@ -38,19 +38,19 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True)
 class LeaseTerms:
-    """How long leases are, and at what age a claim takes the message's place; in seconds."""
+    """How long leases are, and at what age a claim replaces the message; in seconds."""
 
     seconds: float
     claim_after_seconds: float = MAX_VISIBILITY_TIMEOUT_SECONDS
 
     @property
     def renew_after(self) -> float:
-        """A renewal is due this long after the last."""
+        """How long after the last renewal the next is due."""
         return self.seconds / RENEWALS_PER_LEASE
 
     @property
     def safe_for(self) -> float:
-        """A lease can be relied on for this long after the last renewal."""
+        """How long after the last renewal a lease can be relied on."""
         return self.seconds * (1 - MARGIN_PER_LEASE)
 
     @property
@@ -65,9 +65,9 @@ class LeaseTerms:
 
 
 class Lease:
-    """The right to work on one message, for as long as it is renewed in time.
+    """The right to work on one message, as long as it is renewed in time.
 
-    It counts from `begun`, in seconds of the clock. `claim` takes the message's place once that
+    It counts from `begun`, in seconds of the clock. `claim` replaces the message once that
     cannot be renewed.
     """
 
@@ -99,7 +99,7 @@ class Lease:
 
     @property
     def due_in(self) -> float:
-        """Seconds until it is time to renew; negative if that was some time ago."""
+        """Seconds until the next renewal is due; negative if it is overdue."""
         return self._renewed + self._terms.renew_after - self._clock()
 
     def check(self) -> None:
@@ -108,11 +108,11 @@ class Lease:
             raise LeaseLostError(self.message.id)
 
     def renew(self, asked: float) -> None:
-        """Count the lease from `asked` on, the time before the renewal was sent."""
+        """Count the lease from `asked`, the time before the renewal was sent."""
         self._renewed = max(self._renewed, asked)
 
     def lose(self) -> None:
-        """Mark the lease as lost and stop the work under it; a second call does nothing."""
+        """Mark the lease as lost and stop the work under it; further calls do nothing."""
         if self._lost:
             return
         self._lost = True
@@ -126,15 +126,15 @@ class Lease:
             stop()
 
     def work_ended(self) -> None:
-        """Have nothing to stop any more."""
+        """Forget what to stop: the work has ended."""
         self._on_lost = None
 
 
 class LeaseKeeper:
     """Renews every lease that it holds; `alive` is called after each round.
 
-    No call holds up another: each batch, and each claim, is renewed in a task of its own, within
-    a limit of time.
+    No call delays another: each batch, and each claim, is renewed in its own task, within a time
+    limit.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class LeaseKeeper:
         self._renewing: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Renew until cancelled; leases still held then run out by themselves."""
+        """Renew until cancelled; leases still held then expire by themselves."""
         try:
             while True:
                 await asyncio.sleep(self.rest_seconds)
@@ -168,9 +168,9 @@ class LeaseKeeper:
 
     @property
     def rest_seconds(self) -> float:
-        """How long the keeper rests now: until a lease is due, and at most until the next round.
+        """How long the keeper rests now: until a lease is due, at most until the next round.
 
-        One that is due already is being renewed; if that fails, it is tried again in a round.
+        An overdue lease is being renewed; if that fails, the next round tries again.
         """
         waiting = [lease.due_in for lease in self._leases.values() if lease.due_in > 0]
         return min([self._terms.round_seconds, *waiting])
@@ -183,8 +183,8 @@ class LeaseKeeper:
     def hold(self, message: Message, asked: float) -> Lease:
         """Keep the lease of a message that was just received, by a call made at `asked`.
 
-        The lease has begun at some time since then, and a process that was stopped meanwhile
-        cannot know when: if that may be long ago, the queue is asked by a renewal at once.
+        The lease began at some time since then, and a process that was suspended meanwhile cannot
+        know when: if that may be long ago, it is renewed at once, to ask the queue.
         """
         begun = max(asked, self.clock() - self._terms.renew_after)
         lease = Lease(message, self._terms, begun, self.clock)
@@ -192,7 +192,7 @@ class LeaseKeeper:
         return lease
 
     def release(self, lease: Lease) -> None:
-        """Renew the lease no more: its message is deleted, handed back or lost."""
+        """Stop renewing a lease: its message is deleted, handed back or lost."""
         self._leases.pop(lease.message.receipt, None)
 
     async def renew_due(self) -> None:
@@ -202,8 +202,8 @@ class LeaseKeeper:
         self._give_up_expired()
 
     def begin_renewals(self) -> None:
-        """Begin to renew what is due, or soon will be, and is not being renewed already."""
-        soon = self._terms.round_seconds / 2  # a call for each would cost more
+        """Start to renew what is due, or soon will be, and is not being renewed already."""
+        soon = self._terms.round_seconds / 2  # separate calls would cost more
         due = [
             lease
             for receipt, lease in self._leases.items()
@@ -252,7 +252,7 @@ class LeaseKeeper:
 
     async def _renew_by_claim(self, lease: Lease) -> None:
         if lease.claim is None:
-            # The message can be renewed for a while yet: a claim that is slow costs no lease.
+            # The message can still be renewed for a while: a slow claim costs no lease.
             await self._renew([lease])
             if lease.valid:
                 await self._make_claim(lease)
@@ -264,7 +264,7 @@ class LeaseKeeper:
             self._lose(lease, "its claim was taken over")
 
     async def _make_claim(self, lease: Lease) -> None:
-        """Put a claim in the place of a message that SQS will soon show to others."""
+        """Replace a message that SQS will soon show to others by a claim."""
         job = JobMessage.decode(lease.message.body)
         claim = await self._claims.make(job.key)
         # The fresh message first: a job must never be without one.

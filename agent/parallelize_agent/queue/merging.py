@@ -1,9 +1,9 @@
-"""Puts the merge on the queue when the last result is there: see parallelize_core.merge.
+"""Enqueues the merge once the last result is there: see parallelize_core.merge.
 
-Whichever worker sees the last result does it. The order is: the record is read, the results are
-listed, the list of their outputs is stored, the record is written on the condition that it is still
-the one that was read, and only then is the message sent. A crash before the last step leaves a
-merge that has neither message nor result: the leader sends it again, as any other job.
+Any worker that sees the last result does it. The order is: read the record, list the results,
+store the list of their outputs, write the record on condition that it is still the one that was
+read, and only then send the message. A crash before the last step leaves a merge that has neither
+message nor result: the leader sends it again, like any other job.
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AT_ONCE = 32
-"""Results that are read together."""
+"""How many results are read at once."""
 
 SINGLE_READS = 500
-"""Up to this many results are read one by one, and not from segments."""
+"""Up to this many results are read one by one instead of from segments."""
 
 MAX_RESULT_BYTES = 2**30
-"""More than any result has: one of a million outputs has 300 MB."""
+"""More than any result has: one with a million outputs has 300 MB."""
 
 Kept = Mapping[str, tuple[Output, ...]]
-"""The outputs of jobs that have succeeded, by the S3 keys of their results."""
+"""The outputs of jobs that succeeded, by the S3 keys of their results."""
 
 
 class InThread(Protocol):
-    """Calls a function that blocks, and returns what it returns."""
+    """Calls a blocking function, and returns what it returns."""
 
     def __call__(self, call: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> Awaitable[T]:
         """Call it."""
 
 
 class Standing(Enum):
-    """How the merge of a run stands, in a sentence each."""
+    """The state of a run's merge, in one sentence each."""
 
     NONE = "there is none, or files have failed that it waits for"
     EARLY = "some job has no result yet"
@@ -84,7 +84,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look has found: the record with its ETag, the results by their S3 keys and ETags."""
+    """What a look found: the record with its ETag, the results by their S3 keys and ETags."""
 
     standing: Standing
     record: MergeRecord | None = None
@@ -95,7 +95,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Merging:
-    """The merge of one run, as a worker sees to it."""
+    """The merge of one run, as a worker manages it."""
 
     config: AgentConfig
     queue: AsyncQueue
@@ -116,7 +116,7 @@ class Merging:
         return self.run.current.then is not None
 
     async def put_if_due(self) -> Standing:
-        """Look how the merge stands, and put it on the queue if every job has its result."""
+        """Return the state of the merge, and enqueue it if every job has its result."""
         run = self.run.current
         if run.then is None:
             return Standing.NONE
@@ -124,14 +124,14 @@ class Merging:
             seen = await self.in_thread(look, self.rare, self.layout, run.then)
             if seen.standing is Standing.DUE:
                 await self._put(run, seen)
-                # If not by us, then by another, who has seen the same.
+                # If not by us, then by another worker, which has seen the same.
                 return Standing.PUT
         except (MissingError, ChangedError):
             return Standing.EARLY  # a result is not the one that was listed: a retry is under way
         return seen.standing
 
     async def send_again(self) -> None:
-        """Send a fresh message of the merge that is on the queue no more."""
+        """Send a fresh message for a merge that is no longer on the queue."""
         record, _ = await self.in_thread(read_record, self.rare, self.layout)
         if record:
             message = record.message(self.config.run).parked()
@@ -149,14 +149,14 @@ class Merging:
         return await self.in_thread(self._record, run, seen.digest, outputs)
 
     def _record(self, run: Run, digest: str, outputs: Kept) -> tuple[MergeRecord, bytes]:
-        """Return the same; it blocks, as the manifest is read part by part."""
+        """Return the same; it blocks, because the manifest is read part by part."""
         lines = list(_lines(run, self.layout, _entries(self.rare, self.layout), outputs))
         if run.naming.on_clash == "replace":
             lines = self._last(run, lines)
         return _record_of(lines, digest)
 
     async def _store(self, seen: Seen, record: MergeRecord, body: bytes) -> bool:
-        """Store list and record; say whether nobody else has written a record since the look."""
+        """Store list and record; return whether nobody has written a record since the look."""
         await self.records.put(self.layout.merge_list(record.listed), body, IF_ABSENT)
         condition = Condition(etag=seen.etag) if seen.etag else IF_ABSENT
         return await self.records.put(self.layout.merge, record.encode(), condition) is not None
@@ -164,7 +164,7 @@ class Merging:
     async def _outputs(
         self, results: Mapping[str, str]
     ) -> AsyncIterator[tuple[str, tuple[Output, ...]]]:
-        """Read what jobs have left, many from segments; failed ones have left nothing."""
+        """Read the outputs of jobs, many from segments; failed jobs have none."""
         missing = dict(results)
         if len(missing) > SINGLE_READS:
             wanted = {*missing.values()}
@@ -183,21 +183,21 @@ class Merging:
         return await asyncio.gather(*(self._version(*one) for one in versions))
 
     async def _version(self, key: str, etag: str) -> bytes:
-        """Read a result as it was listed, so that list and digest tell of the same."""
+        """Read a result in the listed version, so that list and digest describe the same."""
         body = await self.records.get_within(key, MAX_RESULT_BYTES, etag)
         if body is None:
             raise ChangedError(f"{key} has more than {MAX_RESULT_BYTES:,} bytes")
         return body
 
     async def _segment(self, key: str, wanted: set[str]) -> list[tuple[str, Result]]:
-        """Read those results of a segment that are wanted; none of one that is broken."""
+        """Read the wanted results of a segment; none if it is broken."""
         with suppress(DecodeError, MissingError):
             body = await self.records.get(key)
             return await self.in_thread(lambda: list(read_segment(body, wanted)))
         return []
 
     def _last(self, run: Run, lines: Sequence[ListedOutput]) -> list[ListedOutput]:
-        """Leave out outputs that another input's of the same name has replaced."""
+        """Leave out outputs that another input's output of the same name has replaced."""
         times = Counter(line.name for line in lines)
         heads = {
             name: self.rare.head(run.output.key(name)) for name, count in times.items() if count > 1
@@ -209,7 +209,7 @@ class Merging:
 
 
 def look(store: Store, layout: RunLayout, then: Then) -> Seen:
-    """See how the merge of a run stands."""
+    """Look at the merge of a run."""
     # Before the results: the record is written over this one, or not at all.
     record, etag = read_record(store, layout)
     results = {item.key: item.etag for item in store.list(layout.results.prefix)}
@@ -226,9 +226,9 @@ def look(store: Store, layout: RunLayout, then: Then) -> Seen:
 
 
 def read_record(store: Store, layout: RunLayout) -> tuple[MergeRecord | None, str | None]:
-    """Return the record of the merge, and a version at most as new.
+    """Return the record of the merge, and a version that is at most as new.
 
-    There is no record, but a version, if somebody has written something else in its place.
+    Something else may have been written in its place: then there is a version but no record.
     """
     head = store.head(layout.merge)
     if head is None:
@@ -237,7 +237,7 @@ def read_record(store: Store, layout: RunLayout) -> tuple[MergeRecord | None, st
 
 
 def has_failed(store: Store, layout: RunLayout, results: Mapping[str, str]) -> bool:
-    """Whether a job has failed: of those that are marked so, its result says."""
+    """Whether a job has failed: a mark suggests it, and its result confirms it."""
     marks = {item.key for item in store.list(layout.failures.prefix)}
     keys = (e.key for e in _entries(store, layout) if layout.failure(e.key) in marks)
     places = (layout.result(key) for key in keys) if marks else ()
@@ -256,7 +256,7 @@ def _entries(store: Store, layout: RunLayout) -> Iterator[Entry]:
 
 
 def _decoded(body: bytes) -> Result | None:
-    """Return a result; None for what is none, which counts as a failure."""
+    """Return a result; None for anything else, which counts as a failure."""
     with suppress(DecodeError):
         return Result.decode(body)
     return None
@@ -279,7 +279,7 @@ def _lines(
 
 
 def _record_of(lines: Sequence[ListedOutput], digest: str) -> tuple[MergeRecord, bytes]:
-    """Return the record of a list, and its content."""
+    """Return the record of a list, and the list's content."""
     body = "".join(f"{line.model_dump_json()}\n" for line in lines).encode()
     listed = hashlib.sha256(body).hexdigest()
     size = sum(line.size for line in lines)

@@ -1,4 +1,4 @@
-"""Letting go of messages: acknowledged, replaced by a fresh one, or kept as dead letters."""
+"""Releasing messages: acknowledged, replaced by a fresh one, or kept as dead letters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Messages:
     acknowledger: Acknowledger
 
     async def send(self, message: JobMessage) -> None:
-        """Put a message on the queue, to be received at once."""
+        """Put a message on the queue, visible at once."""
         await self.lanes.send(self.lanes.own, message.encode())
 
     async def acknowledge(self, lease: Lease) -> None:
@@ -42,11 +42,11 @@ class Messages:
     async def replace(
         self, lease: Lease, message: JobMessage, delay_seconds: int, lane: Lane | None = None
     ) -> None:
-        """Send a fresh message, perhaps to another lane, then delete the old.
+        """Send a fresh message, perhaps to another lane, then delete the old one.
 
         A job is never without a message; for a moment it may have two.
 
-        Fresh, because SQS counts receives and ages by message, and neither is the job's fault.
+        It is fresh because SQS counts receives and age by message, and neither is the job's fault.
         """
         lease.check()
         await self.lanes.send(lane or self.lanes.own, message.encode(), delay_seconds)
@@ -67,5 +67,5 @@ class Messages:
             self.let_go(lease)
 
     def let_go(self, lease: Lease) -> None:
-        """Leave the message to its lease, which is not renewed any more."""
+        """Leave the message to its lease, which is no longer renewed."""
         self.keeper.release(lease)

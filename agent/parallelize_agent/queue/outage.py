@@ -1,9 +1,9 @@
-"""Outages of a service: noticed by whichever call meets one first, and waited out by all.
+"""Outages of a service: noticed by the first call that meets one, and waited out by all.
 
-A call that fails because its service is unavailable says little: it may be about one object. So
-the service is asked for something that is certainly there. If that works, the failure is the
+A call that fails because its service is unavailable says little: it may concern one object. So
+the service is asked for something that certainly exists. If that works, the failure is the
 call's own; if not, the service has an outage: nothing more is received, finished work waits on
-this machine, and every call that met the outage is made again when it is over.
+this machine, and every call that met the outage is repeated when it is over.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 15.0
-"""How long to wait before the service is asked again; it doubles from the first to the last."""
+"""The longest wait before the service is asked again; waits double up to this."""
 
 
 class Outage:
-    """What is known of one service; `probe` asks it for something that is certainly there."""
+    """What is known of one service; `probe` asks it for something that certainly exists."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Outage:
     async def outlast(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, again after each outage that it meets.
 
-        Raises what the call raises, UnavailableError only while the service serves others.
+        Raises what the call raises; UnavailableError only while the service answers other calls.
         """
         while True:
             try:
@@ -82,8 +82,8 @@ class Outage:
             except UnavailableError:
                 pass
             except Exception as odd:
-                # An answer, or trouble of this machine; raised here, it would be taken for
-                # what the service says of the call's own object, and be charged to a file.
+                # An answer, or trouble of this machine; raised here, it would be taken for the
+                # service's answer about the call's own object, and be charged to a file.
                 log.warning("probe failed", service=self.service, error=str(odd) or repr(odd))
                 return True
             else:
@@ -111,7 +111,7 @@ class Outage:
                 except UnavailableError as error:
                     self.why = str(error)
                 except Exception as odd:
-                    # An answer, or trouble of this machine: the calls meet it, too, and say so.
+                    # An answer, or trouble of this machine: the calls meet it, too, and report it.
                     log.warning("probe failed", service=self.service, error=str(odd) or repr(odd))
                     return
                 else:
@@ -122,15 +122,15 @@ class Outage:
             self._over.set()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         if self._watch:
             self._watch.cancel()
 
 
 WRITE_PAUSES = (0.1, 0.2, 0.4)
-"""After which parts of `pause_seconds` a write is tried again that fails though S3 serves others.
+"""The pauses, as shares of `pause_seconds`, of a write that fails while S3 answers other calls.
 
-A read that fails so costs a fetch, a write that is given up costs the whole job.
+A read that fails this way costs a fetch; a write that is given up costs the whole job.
 """
 
 
@@ -156,11 +156,11 @@ class OutlastingStore:
         return await self.outage.outlast(lambda: self.store.get_within(key, limit, etag))
 
     async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+        """Write an object to `path`; return its size, raise ChangedError if it is not `etag`."""
         return await self.outage.outlast(lambda: self.store.get_file(key, path, etag))
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Describe an object, or answer None if there is none."""
+        """Describe an object, or return None if it does not exist."""
         return await self.outage.outlast(lambda: self.store.head(key))
 
     async def put(

@@ -1,4 +1,4 @@
-"""The receive loop: takes messages for free places, and finds out when it is over."""
+"""The receive loop: takes messages for free places, and notices when the run is over."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from parallelize_core.store import Store
 log = structlog.get_logger()
 
 WAIT_SECONDS = 1.0
-"""How long the loop waits for a place, or after an error, before it looks around again."""
+"""How long the loop waits for a place, or after an error, before it tries again."""
 
 MAX_ODD_ROUNDS = 10
-"""After more unforeseen errors than this, there is something wrong with this worker."""
+"""After more unexpected errors than this, something is wrong with this worker."""
 
 MIB = 2**20
 
@@ -46,8 +46,8 @@ NOTHING = QueueCounts(0, 0, 0)
 class Receiver:
     """Receives until the worker shuts down.
 
-    A poll that is under way then is waited for, and what it brings is handed back: SQS leases
-    messages to a poll whether or not anybody still listens.
+    A poll that is under way then is awaited, and its messages are handed back: SQS leases
+    messages to a poll even if nobody listens any more.
     """
 
     config: AgentConfig
@@ -66,7 +66,7 @@ class Receiver:
     teller: Teller
     merging: Merging
     _refused: str = ""
-    """Why the queue gives nothing, as long as it refuses or is gone."""
+    """Why the queue returns nothing, as long as it refuses or is gone."""
     _odd_rounds: int = 0
 
     async def run(self) -> None:
@@ -102,7 +102,7 @@ class Receiver:
             await self._consider_leaving()
 
     async def _places(self) -> int:
-        """Return how many jobs may be received, after a while if there is no place now."""
+        """Return how many jobs may be received; waits for a while if there is no place now."""
         if self.fitness.suspect or self.fitness.sick or any(o.lasts for o in self.outages):
             self.drain.reset()
             await self.shutdown.wait(WAIT_SECONDS)
@@ -113,7 +113,7 @@ class Receiver:
         return places
 
     async def _receive(self, places: int) -> list[Message]:
-        """Receive messages; a queue that refuses, or is gone, gives none."""
+        """Receive messages; a queue that refuses, or is gone, returns none."""
         config = self.config
         queue = self.outages[0]
         try:
@@ -162,7 +162,7 @@ class Receiver:
         return False
 
     async def _consider_leaving(self) -> None:
-        # A queue that gives nothing may as well be empty: the results know whether it is over.
+        # A queue that returns nothing may as well be empty: the results show if the run is over.
         counts = NOTHING if self._refused else await self.queue.counts()
         others = {} if counts.total else await self.lanes.others()
         left = [lane for lane, found in others.items() if found.total]
@@ -175,7 +175,7 @@ class Receiver:
         elif step is Step.HAND_OVER and not await self.peers.leads():
             self.shutdown.decide("other workers have the last files")
         elif step is Step.LEAVE_TO_LANE:
-            # The leader, too: those who do these jobs will see the end of the run.
+            # The leader, too: the workers that do these jobs will see the end of the run.
             self.shutdown.decide(f"what is left waits in another lane ({', '.join(left)})")
         elif step is Step.CHECK:
             await self._check_truth()
@@ -183,7 +183,7 @@ class Receiver:
             await self.shutdown.wait(WAIT_SECONDS)
 
     async def _goes_on(self) -> bool:
-        """Put the merge on the queue as soon as the leader sees the last result.
+        """Enqueue the merge as soon as the leader sees the last result.
 
         The results tell whether it is due, so there is no need to wait for the counts to settle.
         """
@@ -198,12 +198,12 @@ class Receiver:
         return standing
 
     async def _check_truth(self) -> None:
-        """See whether the run is over: the leader looks, and the others do as it has done.
+        """Check whether the run is over: the leader looks, and the others follow it.
 
-        A look lists every result. If all workers looked, that would cost more than all else; so
-        the others do only if the leader says nothing for long.
+        A look lists every result. If all workers looked, that would cost more than everything else;
+        so the others look only if the leader says nothing for long.
         """
-        # The leader looks after several samples, so its word is younger than our first.
+        # The leader looks after several samples, so its report is newer than our first sample.
         reason = await self.peers.found_done(self.drain.empty_seconds)
         if reason:
             self.shutdown.decide(reason)
@@ -223,7 +223,7 @@ class Receiver:
             self.drain.reset()
 
     async def _end(self, *, leads: bool) -> None:
-        """Leave, as no result is missing, unless the merge is still to come."""
+        """Leave, because no result is missing, unless the merge is still to come."""
         standing = await self._puts_merge()
         if standing is Standing.PUT:
             return
@@ -234,6 +234,6 @@ class Receiver:
                 self.drain.reset()
             return
         sent = await asyncio.to_thread(all_sent, self.rare, self.config.layout)
-        # Before the others hear of it, and leave: one of them would have to tell instead.
+        # Before the others hear of it and leave: one of them would have to notify people instead.
         await self.teller.tell_finished()
         self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)

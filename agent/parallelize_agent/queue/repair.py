@@ -1,4 +1,4 @@
-"""Sending again what the queue has lost: jobs that were sent, and have neither result nor message.
+"""Sends again what the queue has lost: jobs that were sent, and have neither result nor message.
 
 Messages expire after 14 days at most, and SQS may lose one; the manifest knows better.
 """
@@ -25,5 +25,5 @@ def all_sent(store: Store, layout: RunLayout) -> bool:
 
 
 async def send_again(queue: AsyncQueue, run: str, jobs: list[Entry]) -> None:
-    """Send fresh messages; their receivers look first whether somebody claims the job."""
+    """Send fresh messages; receivers first check whether somebody has claimed the job."""
     await queue.send([job.message(run).parked().encode() for job in jobs])

@@ -2,12 +2,12 @@
 
 It opens for one of three reasons: as many files have failed for good as `run.halt` allows; nothing
 has succeeded at all; or file after file fails in the same way. Each failure asks here before it is
-recorded, so what is recorded never exceeds the limit by more than half: a failure is marked first,
-and the marks are counted after that, so that of several at once each sees the others.
+recorded, so recorded failures never exceed the limit by more than half: a failure is marked first,
+and the marks are counted afterwards, so that each of several at once sees the others.
 
-A look costs the same whatever the size of the run: it lists marks, of which there are no more than
-the limit allows, and never results. With a high limit a worker looks only when it has used up its
-share of what is left.
+A look costs the same whatever the size of the run: it lists marks, which are no more than the limit
+allows, and never results. With a high limit, a worker only looks when it has used up its share of
+what is left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
 
 LEAST_IN_A_ROW = 5
-"""However many workers share the work, fewer equal failures on one of them say nothing."""
+"""However many workers share the work, fewer equal failures on one of them mean nothing."""
 
 _DIGITS = re.compile(r"\d+")
 
@@ -66,12 +66,12 @@ class CircuitBreaker:
         self._in_a_row = 0
 
     async def note_attempt(self, key: str) -> None:
-        """Record a failure that is the job's own, and after which it is tried again."""
+        """Record a failure of the job's own, after which it is tried again."""
         if reason := await self._all_in_vain(self.run.current, key):
             await self.pauser.pause(reason)
 
     async def admit(self, key: str, decision: Decision, said: str) -> bool:
-        """Say whether one more failure may be recorded for good; pause the run if need be.
+        """Return whether one more final failure may be recorded; pause the run if necessary.
 
         `said` is the last line that the command printed on stderr.
         """
@@ -133,7 +133,7 @@ class CircuitBreaker:
         return allowance(halt, self._total) or 0
 
     async def _same_again(self, reason: str) -> str | None:
-        """Say so if file after file fails for good in one way, and that is most of what happens."""
+        """Return why to pause if most files fail for good, one after the other, in the same way."""
         shape = _DIGITS.sub("#", reason)
         self._in_a_row = self._in_a_row + 1 if shape == self._last_reason else 1
         self._last_reason = shape
@@ -144,7 +144,7 @@ class CircuitBreaker:
         return f"{self._in_a_row} files in a row have failed in the same way: {reason.strip()}"
 
     async def _all_in_vain(self, run: Run, key: str) -> str | None:
-        """Say so if FIRST files were tried, and none has succeeded, since the run was resumed."""
+        """Return why to pause if FIRST files were tried and none has succeeded since the resume."""
         if self._any_success:
             return None
         failed = await self._failed()
@@ -164,7 +164,7 @@ class CircuitBreaker:
         return {*map(self.layout.failures.relative, marks)}
 
     async def _charged(self, run: Run) -> set[str]:
-        """Return the marks of the files with a failure of their own since the run was resumed."""
+        """Return the marks of files with a failure of their own since the run was resumed."""
         found = await first_keys(self.records, self.layout.attempts.prefix)
         new = [key for key in found if key.endswith(".json") and key not in self._tried]
         for key in new[: 5 * FIRST]:

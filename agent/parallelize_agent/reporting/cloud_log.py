@@ -1,9 +1,9 @@
 """A copy of the agent's log in CloudWatch Logs, so that it outlives the machine.
 
-journald on the machine has every line; the copy is there to be read when the machine is
-gone. It is best effort: lines wait in memory for the next sending, the oldest are dropped if
-there are too many, and nothing that goes wrong here ever disturbs the work. A process that is
-killed loses what it had not sent, a few seconds' worth.
+journald on the machine has every line; the copy can be read when the machine is gone. It is best
+effort: lines wait in memory to be sent, the oldest are dropped if there are too many, and nothing
+that goes wrong here ever disturbs the work. A process that is killed loses what it had not sent, a
+few seconds' worth.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 MAX_BATCH_BYTES = 1_048_576
 MAX_BATCH_EVENTS = 10_000
 EVENT_OVERHEAD_BYTES = 26
-"""Of a batch, and what each event counts beyond its UTF-8. The third limit, 24 hours between the
-first and the last event, is never met: what waits is sent within seconds, or dropped.
+"""Limits of a batch, and what each event counts beyond its UTF-8. The third limit, 24 hours from
+the first to the last event, is never reached: waiting lines are sent within seconds, or dropped.
 
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 """
@@ -51,13 +51,13 @@ _HOPELESS = {
     "AccessDenied", "AccessDeniedException", "ResourceNotFoundException",
     "UnrecognizedClientException", "404",
 }  # fmt: skip
-"""No group of this name, or no right to write there: the next call would be told the same."""
+"""No such group, or no right to write to it: the next call would fail in the same way."""
 
 Event = dict[str, Any]
 
 
 class CloudLog:
-    """Sends lines to one stream of a log group, in a thread of its own."""
+    """Sends lines to one stream of a log group, in its own thread."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class CloudLog:
         self._thread = threading.Thread(target=self._run, name="cloud log", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def add(self, line: str) -> None:
@@ -88,7 +88,7 @@ class CloudLog:
             self._waiting.append(event)
 
     def close(self, patience_seconds: float = LAST_WORDS_SECONDS) -> None:
-        """Send what waits, and return when it is sent or after `patience_seconds`."""
+        """Send the waiting lines; return when they are sent or after `patience_seconds`."""
         self._wake.set()
         self._thread.join(patience_seconds)
 
@@ -136,7 +136,7 @@ class CloudLog:
                 first = self._waiting[0]["timestamp"]
                 self._waiting[0] = {"timestamp": first, "message": note}
                 self._dropped = 0
-            # By time: the clock may have been set back, and AWS refuses what is out of order.
+            # By time: the clock may have been set back, and AWS rejects what is out of order.
             return sorted(self._waiting, key=lambda event: event["timestamp"])
 
     def _forget(self, batch: list[Event]) -> None:
@@ -147,7 +147,7 @@ class CloudLog:
             self._waiting.extend(left)
 
     def _bear(self, error: Exception) -> None:
-        """Try again with the next lines, unless it is hopeless; say so once, not every time."""
+        """Retry with the next lines, unless it is hopeless; log it once, not every time."""
         if code_of(error) in _HOPELESS:
             raise error
         if not self._failing:
@@ -156,7 +156,7 @@ class CloudLog:
 
 
 def batches(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """Divide events, which are in order of time, as PutLogEvents takes them."""
+    """Divide events, which are in order of time, into batches that PutLogEvents accepts."""
     batch: list[Event] = []
     size = 0
     for event in events:

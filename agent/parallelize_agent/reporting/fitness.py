@@ -1,6 +1,6 @@
 """Is this machine fit for the work? A sick one fails fast, and so takes nearly every message.
 
-Two things speak against it: commands that fail here, one after the other, while they succeed on
+Two things speak against it: commands that fail here one after the other, while they succeed on
 other workers; and many files that could not be done for reasons of machine or network.
 """
 
@@ -28,11 +28,11 @@ PATIENCE_SECONDS = 600.0
 """How long a suspect worker waits for others that are still at their first commands."""
 
 SECOND_SICK_SECONDS = 60.0
-"""How long it waits for those if commands fail on yet another worker: that may be as sick."""
+"""How long it waits for those if commands fail on yet another worker, which may be as sick."""
 
 
 class _Others(Enum):
-    """How the commands of other workers do, in a sentence each."""
+    """How other workers' commands do, in one sentence each."""
 
     NONE = "no other worker is alive to compare with"
     SUCCEED = "they have succeeded elsewhere"
@@ -42,7 +42,7 @@ class _Others(Enum):
 
 
 class Fitness:
-    """What this worker knows of itself; `unfit` hears when it is found to be so.
+    """What this worker knows about itself; `unfit` is called when it is found to be unfit.
 
     `changed` is called when other workers should hear of a change at once.
     """
@@ -74,7 +74,7 @@ class Fitness:
 
     @property
     def suspect(self) -> bool:
-        """Whether this machine is suspected to be sick; it receives nothing meanwhile."""
+        """Whether this machine is suspected to be sick; meanwhile it receives nothing."""
         return self._judging is not None and not self._judging.done()
 
     def note_success(self) -> None:
@@ -86,7 +86,7 @@ class Fitness:
             self._changed()
 
     def note_not_done(self, key: str, reason: str) -> None:
-        """Record a job that could not be done for a reason of machine or network."""
+        """Record a job that could not be done for reasons of machine or network."""
         self._not_done.add(key)
         if len(self._not_done) >= self._max_unfit:
             self.fall_sick(
@@ -96,7 +96,7 @@ class Fitness:
             )
 
     async def may_charge(self, reason: str) -> bool:
-        """Say of a command that failed whether that may be charged to the job.
+        """Return whether a command's failure may be charged to the job.
 
         Waits until it is known whether commands fail only here.
         """
@@ -111,7 +111,7 @@ class Fitness:
         return await asyncio.shield(self._judging)
 
     def stop(self) -> None:
-        """Judge no more; what waits for it is not charged."""
+        """Stop judging; failures that wait for it are not charged."""
         if self._judging:
             self._judging.cancel()
 
@@ -149,12 +149,12 @@ class Fitness:
                 unknown = True
                 busy |= bool(beat.running)
         if fail:
-            # One that has nothing to do may have nothing to say forever.
+            # An idle worker may have nothing to say forever.
             return _Others.DIVIDED if busy else _Others.FAIL
         return _Others.UNKNOWN if unknown else _Others.NONE
 
     def fall_sick(self, what: str, reason: str) -> None:
-        """Be unfit from now on, and tell so once."""
+        """Be unfit from now on, and report that once."""
         if not self.sick:
             self.sick = True
             self._tell(ServiceError(what, reason))

@@ -1,6 +1,6 @@
 """Reports this worker's state to S3, for `status` and to choose the leader.
 
-It has the counts of what the worker has done so far.
+It contains the counts of what the worker has done so far.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class HeartbeatWriter:
         self._wake = asyncio.Event()
 
     def beat(self) -> None:
-        """Write soon: something changed."""
+        """Write soon: something has changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Write until cancelled, the first at once."""
+        """Write until cancelled, the first one at once."""
         while True:
             self._wake.clear()
             heartbeat = self.describe()
@@ -62,8 +62,8 @@ class HeartbeatWriter:
     async def write_last(self) -> None:
         """Write the last one.
 
-        It is tried again for a while if the store does not take it: `status` would otherwise
-        show a worker that has left as one at work, until it is overdue.
+        It is retried for a while if the store does not take it: otherwise `status` would show a
+        worker that has left as active until it is overdue.
         """
         patiently = AsyncRetrying(
             retry=retry_if_result(operator.not_),
@@ -92,7 +92,7 @@ class HeartbeatWriter:
 
 @dataclass(frozen=True)
 class Counts:
-    """Jobs by what became of them.
+    """Jobs by outcome.
 
     `failed` counts those that have failed for good.
     """

@@ -1,7 +1,7 @@
 """After each heartbeat: metrics for dashboards and alarms, and the run's cost limit.
 
-Every worker publishes its own. What concerns the whole run is published by its leader, the living
-worker with the lowest id; its cost limit is kept by the first of those with the lowest limit.
+Every worker publishes its own. Metrics of the whole run are published by its leader, the living
+worker with the lowest id; its cost limit is enforced by the first of those with the lowest limit.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Publish = Callable[[Sequence[Measurement]], None]
 
 
 def of_worker(now: Heartbeat, before: Heartbeat | None) -> list[Measurement]:
-    """Return what a worker tells of itself since its last heartbeat."""
+    """Return what a worker reports about itself since its last heartbeat."""
     done = now.done - (before.done if before else 0)
     failed = now.failed - (before.failed if before else 0)
     return [
@@ -59,7 +59,7 @@ def of_worker(now: Heartbeat, before: Heartbeat | None) -> list[Measurement]:
 
 
 def of_run(run: Run, spent: float, now: datetime) -> list[Measurement]:
-    """Return what one worker tells of the whole run."""
+    """Return what one worker reports about the whole run."""
     age = now - datetime.fromisoformat(run.created_at).astimezone(UTC)
     return [
         Measurement("RunUsd", spent),
@@ -68,7 +68,7 @@ def of_run(run: Run, spent: float, now: datetime) -> list[Measurement]:
 
 
 class Publisher:
-    """Sends figures to CloudWatch, until it is told that it may not.
+    """Sends figures to CloudWatch, until that is forbidden.
 
     The stack's alarms and dashboard read its namespace; the workers' role allows no other.
     """
@@ -100,10 +100,10 @@ class Lead:
     publish: Publish | None = None
 
     def beside(self, other: Heartbeat) -> Lead:
-        """Return what is left when another worker comes first.
+        """Return what is left to do when another worker comes first.
 
-        It tells the figures. It keeps a limit only if it was given one, and not a higher one:
-        workers of several launches have the settings of their own launch.
+        The other publishes the figures. It enforces a limit only if it was given one that is not
+        higher: workers of several launches have the settings of their own launch.
         """
         kept = self.limit and other.max_cost_usd and other.max_cost_usd <= self.limit
         return Lead(None if kept else self.limit, None)
@@ -113,9 +113,9 @@ NO_LEAD = Lead()
 
 
 class Metrics:
-    """One worker's figures. `publish` None sends none; the cost limit is kept all the same.
+    """One worker's figures. `publish` None sends none; the cost limit is enforced all the same.
 
-    All of it but `publish_in_thread` blocks.
+    Everything but `publish_in_thread` blocks.
     """
 
     def __init__(self, config: AgentConfig, records: Store, publish: Publish | None) -> None:
@@ -167,7 +167,7 @@ class Metrics:
         return lead
 
     def _living_before(self, mine: Heartbeat) -> Iterator[Heartbeat]:
-        """Go through the living workers with a lower id; reads no more heartbeats than it must."""
+        """Yield the living workers with a lower id; reads no more heartbeats than necessary."""
         layout = self._config.layout
         own = layout.heartbeat(mine.worker)
         for item in self._records.list(layout.agents.prefix):

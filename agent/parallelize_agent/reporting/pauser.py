@@ -1,4 +1,4 @@
-"""Pausing the run from one of its workers, and counting the marks that are the reason to."""
+"""Pausing the run from one of its workers, and counting the marks that are the reason for it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MOST_LISTED = 1000
 
 STEPS_BACK = 3
 STEP_BACK_SECONDS = 0.5
-"""How often, and for how long at most, a job waits if too many come at once."""
+"""How often, and for how long at most, a job steps back if too many come at once."""
 
 
 @dataclass(frozen=True)
 class Pauser:
-    """Pauses the run; `in_hand` tells how many jobs this worker has, `opened` hears why."""
+    """Pauses the run; `in_hand` returns this worker's number of jobs, `opened` gets the reason."""
 
     layout: RunLayout
     rare: Store
@@ -39,7 +39,7 @@ class Pauser:
     opened: Callable[[str], None]
 
     async def pause(self, reason: str) -> None:
-        """Pause the run; its own reason stands if it is paused already."""
+        """Pause the run; if it is paused already, that reason stands."""
         log.error("the run is paused", reason=reason)
         await asyncio.to_thread(pause, self.rare, self.layout, reason)
         await self.run.refresh()
@@ -47,7 +47,7 @@ class Pauser:
 
     async def is_at_its_end(self) -> bool:
         """Whether there is nothing left to pause for: no message but those of this worker."""
-        in_hand = self.in_hand()  # first: the counts may still have what ends meanwhile
+        in_hand = self.in_hand()  # first: the counts may still include what ends meanwhile
         return await self.lanes.total() <= in_hand
 
     async def count_files(self) -> int:
@@ -60,10 +60,10 @@ class Pauser:
 async def has_room(
     records: AsyncStore, mark: str, limit: int, count: Callable[[], Awaitable[int]], found: int
 ) -> bool:
-    """Whether a mark is within `limit` and half of it; it is removed if not.
+    """Whether a mark is within one and a half times `limit`; it is removed if not.
 
-    `found` marks were counted already. Of many at once each sees all the others. So a crowd steps
-    back and comes again one by one; those that are let in stay, and all that come later see them.
+    `found` marks were counted already. Each of many at once sees all the others. So a crowd steps
+    back and returns one by one; those that are let in stay, and all that come later see them.
     """
     for _ in range(STEPS_BACK):
         if found <= limit + limit // 2:
@@ -93,9 +93,9 @@ async def has_unmarked_result(
 
 
 def _any_unmarked(results: Sequence[str], layout: RunLayout, marks: Collection[str]) -> bool:
-    """Say so by names and by numbers, as jobs may have a mark and no result yet.
+    """Compare by names and by numbers, because jobs may have a mark and no result yet.
 
-    A result whose key was shortened does not name its file, and only counts.
+    A result with a shortened key does not name its file, and only counts.
     """
     named = (key for key in results if len(key.encode()) < keys.MAX_S3_KEY_BYTES - len(".json"))
     found = (layout.results.relative(key).removesuffix(".json") for key in named)

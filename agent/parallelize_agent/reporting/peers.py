@@ -22,19 +22,19 @@ ALL_SENT_DONE = "every job that was sent has its result"
 """Why the leader leaves once it has compared manifest and results."""
 
 MOST_ASKED = 20
-"""Workers whose peaks of memory are looked at: they do the same work, and each look costs."""
+"""How many workers' memory peaks are read: they do the same work, and each read costs."""
 
 
 @dataclass(frozen=True)
 class Past:
-    """How many jobs of the run have ended, and how long commands ran in all."""
+    """How many jobs of the run have ended, and how long commands ran in total."""
 
     ended: int
     busy_seconds: float
 
 
 class Peers:
-    """Reads heartbeats, and reads none again that has not changed.
+    """Reads heartbeats, but none again that has not changed.
 
     `worker` is this worker's id, `lane` the one whose jobs it does.
     """
@@ -55,13 +55,13 @@ class Peers:
         self._known: dict[str, tuple[str, Heartbeat | None]] = {}
 
     async def living(self) -> AsyncIterator[Heartbeat]:
-        """Go through the other workers that live and mean to stay, the lowest id first."""
+        """Yield the other workers that are alive and not leaving, lowest id first."""
         async for beat in self._others():
             if self._stays(beat):
                 yield beat
 
     async def beside(self) -> AsyncIterator[Heartbeat]:
-        """Go through those of the living that do jobs of this worker's lane."""
+        """Yield those of the living that do jobs of this worker's lane."""
         async for beat in self.living():
             if beat.lane is self._lane:
                 yield beat
@@ -71,24 +71,24 @@ class Peers:
         return sum([beat.slots async for beat in self.living() if beat.lane is lane])
 
     async def past(self) -> Past:
-        """Return what all workers tell of the jobs that have ended, those that have left, too."""
+        """Return what all workers, including those that have left, report about ended jobs."""
         beats = [beat async for beat in self._all()]
         ended = sum(beat.done + beat.failed for beat in beats)
         return Past(ended, sum(beat.busy_seconds for beat in beats))
 
     async def any_other(self, besides: Collection[str] = ()) -> bool:
-        """Whether another worker of this lane lives that is none of `besides`."""
+        """Whether another worker of this lane is alive that is not among `besides`."""
         async for beat in self.beside():
             if beat.worker not in besides:
                 return True
         return False
 
     async def leads(self) -> bool:
-        """Whether this worker is the leader: it has the lowest id of those that live.
+        """Whether this worker is the leader: it has the lowest id of the living workers.
 
-        It waits for the last leases and sends again what was lost, so that the others can leave.
-        One that is still being set up does not receive yet, and nobody waits for it. The leader
-        sends to its own queue, so a worker for all jobs goes before one of another lane.
+        The leader waits for the last leases and sends again what was lost, so that the others can
+        leave. A worker that is still being set up does not receive yet, and nobody waits for it.
+        The leader sends to its own queue, so a worker for all jobs precedes one of another lane.
         """
         async for beat in self._others():
             if not self._serves(beat):
@@ -103,7 +103,7 @@ class Peers:
         return lane is Lane.MAIN
 
     async def memory_peaks(self) -> list[MemoryPeaks]:
-        """Return what a few other workers tell of their jobs' memory, also of those that left."""
+        """Return the memory peaks that a few other workers report, including some that left."""
         found: list[MemoryPeaks] = []
         looked_at = 0
         async for beat in self._others():
@@ -115,11 +115,11 @@ class Peers:
         return found
 
     async def found_done(self, within_seconds: float) -> str:
-        """Return why the last leader has left, if it has found the run done; empty if not.
+        """Return why the last leader has left, if it found the run done; empty if not.
 
-        It began to leave within that time. No worker with a lower id than the leader's received
-        then, so none is looked at beyond the first that does now; one of another lane leads only
-        if there is none for all jobs.
+        It began to leave within that time. No worker with a lower id than the leader's was
+        receiving then, so the search stops at the first that is receiving now; one of another lane
+        leads only if there is none for all jobs.
         """
         since = self._now() - within_seconds
         async for beat in self._others():
@@ -146,7 +146,7 @@ class Peers:
         return self._stays(beat) and beat.state is not WorkerState.STARTING
 
     async def _read(self, key: str, etag: str) -> Heartbeat | None:
-        """Return a heartbeat; one that cannot be read says nothing."""
+        """Return a heartbeat, or None if it cannot be read."""
         known = self._known.get(key)
         if known and known[0] == etag:
             return known[1]
@@ -160,7 +160,7 @@ class Peers:
 
 
 def read_heartbeats(store: Store, layout: RunLayout) -> Iterator[Heartbeat]:
-    """Go through the heartbeats of a run that can be read, for callers that may block."""
+    """Yield the readable heartbeats of a run, for callers that may block."""
     for item in store.list(layout.agents.prefix):
         with suppress(DecodeError, MissingError):
             yield Heartbeat.decode(store.get(item.key))

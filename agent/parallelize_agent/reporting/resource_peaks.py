@@ -1,4 +1,4 @@
-"""The most of this machine that was in use at once: what a report says about its size."""
+"""The most of this machine that was in use at once, for the report's hints on its size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from parallelize_core.clock import boot_seconds
 from parallelize_core.heartbeat import Peaks
 
 CPU_WINDOW_SECONDS = 5.0
-"""Any program keeps a processor busy for a moment; a machine is too small if it lasts."""
+"""Any program keeps a processor busy for a moment; a machine is too small if that lasts."""
 
 STALL_LOOK_SECONDS = 0.1
-"""A loop that stands still for longer than this is certainly seen to; of shorter stalls, some."""
+"""A loop that stalls for longer than this is certainly noticed; of shorter stalls, some are."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """What is in use now: CPU seconds since boot, busy and in all; memory and disk in bytes."""
+    """Current use: CPU seconds since boot, busy and total; memory and disk in bytes."""
 
     cpu_busy: float
     cpu_total: float
@@ -35,7 +35,7 @@ class Use:
 
 
 def read_use(folder: Path) -> Use:
-    """Ask the kernel; `folder` says which disk is meant."""
+    """Ask the kernel; `folder` is on the disk that is meant."""
     times = psutil.cpu_times()
     # Linux counts a guest's time as user time, too.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
@@ -51,7 +51,7 @@ def read_use(folder: Path) -> Use:
 
 
 class PeakMeter:
-    """Keeps the peaks of what `read` returns; to be looked at every second."""
+    """Keeps the peaks of what `read` returns; call `look` every second."""
 
     def __init__(self, read: Callable[[], Use], clock: Callable[[], float] = boot_seconds) -> None:
         self._read = read
@@ -64,7 +64,7 @@ class PeakMeter:
         self._disk = self._window.disk
 
     def look(self) -> None:
-        """Take what is in use now into account; what cannot be read is no reason to leave."""
+        """Take the current use into account; failing to read it is no reason to leave."""
         with suppress(OSError):
             self._take(self._read())
 
@@ -76,7 +76,7 @@ class PeakMeter:
             self._window, self._window_began = use, self._clock()
 
     async def watch_stalls(self) -> None:
-        """Measure for how long the event loop stands still, until cancelled."""
+        """Measure for how long the event loop stalls, until cancelled."""
         while True:
             slept = self._clock()
             await asyncio.sleep(STALL_LOOK_SECONDS)

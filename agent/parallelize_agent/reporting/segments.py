@@ -1,7 +1,7 @@
 """Writes this worker's results a second time, many in one object: see parallelize_core.segment.
 
-What is lost of it costs readers requests and shows them nothing else, so it is written at most once
-a minute and when the worker leaves, and a failure is no more than a line of the log.
+If one is lost, readers only need more requests. So segments are written at most once a minute and
+when the worker leaves, and a failure is only logged.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ WRITE_SECONDS = 10.0
 """How long one try to write may take."""
 
 FULL = 1000
-"""Results of a segment that does not grow any more: a million of them are about as many reads."""
+"""How many results fill a segment: a million of them then take about a thousand reads."""
 
 PACK_AT = 250
-"""Results that are packed at a time: a few milliseconds."""
+"""How many results are packed at a time: a few milliseconds."""
 
 
 @dataclass
 class SegmentWriter:
     """The segments of `worker`, which started at `started` (milliseconds since 1970).
 
-    The one that grows is written over each time, until it is full. Only this worker writes it, one
+    The growing one is overwritten each time, until it is full. Only this worker writes it, one
     write after the other.
     """
 
@@ -48,7 +48,7 @@ class SegmentWriter:
     _packed: list[bytes] = field(default_factory=list)
     _lines: list[bytes] = field(default_factory=list)
     _due: dict[str, bytes] = field(default_factory=dict)
-    """What is to be written under its key; of a segment that grows the latest."""
+    """What to write under which key; only the latest version of a growing segment."""
     _changed: bool = False
 
     def add(self, result: Result, etag: str) -> None:

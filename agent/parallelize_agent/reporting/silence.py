@@ -1,9 +1,9 @@
-"""The circuit breaker for what fails without a word: files that succeed, and leave no output.
+"""The circuit breaker for silent failures: files that succeed, and leave no output.
 
 A script that writes a file and does not print its name exits with 0, file after file. If the first
-files of a run all do, and nobody has said that there need be no output, the run is paused. Such a
-success is marked first and the marks are counted after that, as with failures; so what is recorded
-never exceeds the limit by more than half, and the rest is handed back.
+files of a run all do, and nobody has said that outputs are optional, the run is paused. Such a
+success is marked first and the marks are counted afterwards, as with failures; so recorded
+successes never exceed the limit by more than half, and the rest is handed back.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class SilenceBreaker:
         self._any_output = True
 
     async def admit(self, key: str, left: Sequence[str]) -> bool:
-        """Say whether one more success without any output may be recorded.
+        """Return whether one more success without any output may be recorded.
 
-        The run is paused if need be. `left` are files that the command made and did not name.
+        Pauses the run if necessary. `left` are files that the command made and did not name.
         """
         run = self.pauser.run.current
         if not run.limits.halt_if_silent:

@@ -1,1 +1,1 @@
-"""What commands in Python may import on a worker; each file is whole by itself."""
+"""Modules that commands in Python may import on a worker; each is self-contained."""

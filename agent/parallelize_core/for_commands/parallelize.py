@@ -1,10 +1,10 @@
-"""For commands in Python that load once and do job after job (run.serve).
+"""For commands in Python that load once and then do one job after another (run.serve).
 
     import parallelize
     model = load_model()
     parallelize.serve(lambda job: predict(model, job["input"]))
 
-A worker puts this file on the path of such commands; it needs nothing but Python 3.8.
+A worker puts this file on such commands' path; it needs nothing but Python 3.8.
 """
 
 import json
@@ -19,9 +19,9 @@ Job = Dict[str, Any]
 def serve(function: Callable[[Job], Any]) -> None:
     """Call `function` with each job, a dict, in the job's scratch folder, until there are no more.
 
-    A job has `input`, `files`, `vars`, `key`, `scratch` and `attempt`. What the function returns
-    are the names of the outputs: one, several, or None for those that it has printed itself. What
-    it raises fails this job and no other; SystemExit gives the exit code.
+    A job has `input`, `files`, `vars`, `key`, `scratch` and `attempt`. The function returns the
+    names of the outputs: one, several, or None if it has printed them itself. An exception
+    fails this job only; SystemExit sets its exit code.
     """
     home = os.getcwd()
     print(json.dumps({"ready": True}), flush=True)

@@ -1,4 +1,4 @@
-"""What S3's and SQS's refusals mean.
+"""What S3's and SQS's error responses mean.
 
 S3: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 SQS: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
@@ -27,7 +27,7 @@ from parallelize_core.transport.retries import Reason
 from parallelize_core.transport.signing import Keys
 
 CLOCK_WORDS = ("Signature expired", "Signature not yet current")
-"""SQS's words for a request from another time, under the code of a wrong signature.
+"""What SQS says about a request with a wrong time, under the code for a wrong signature.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 """
@@ -46,9 +46,9 @@ _PASSING = {
     "BadDigest", "IncompleteBody", "InternalError", "InternalFailure", "NoSuchUpload",
     "PriorRequestNotComplete", "RequestTimeout", "ServiceUnavailable", "XAmzContentSHA256Mismatch",
 }  # fmt: skip
-"""Of a service that fails, and of a body that has changed or broken off on its way to it.
+"""A service failed, or a body changed or broke off in transit.
 
-An upload that does not exist has been completed or aborted by a call whose answer was lost.
+An upload that does not exist was completed or aborted by a call whose response was lost.
 """
 _NO_QUEUE = {"NonExistentQueue", "QueueDoesNotExist"}
 _OTHER_REGION = {
@@ -59,12 +59,12 @@ _PASSING_STATUS = {408, 500, 502, 503, 504}
 
 
 class ConflictError(UnavailableError):
-    """Another write to the same object is under way, so the answer is not known yet."""
+    """Another write to the same object is under way, so the outcome is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that has been read; its headers' names are lower case."""
+    """A complete response; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ _PASSING_ERRORS = {
 
 
 class ReplyError(Exception):
-    """An answer that is not a success; `code` is without prefix and suffix."""
+    """An error response; `code` has no prefix or suffix."""
 
     def __init__(self, reply: Reply) -> None:
         code, self.message = _words(reply)
@@ -93,7 +93,7 @@ class ReplyError(Exception):
 
     @property
     def reason(self) -> Reason | None:
-        """Return why the call may be made again, if it may."""
+        """Return why the call may be retried, or None if it may not."""
         if self.code in _CONFLICTS:
             return Reason.CONFLICT
         if self.code in _THROTTLED or self.status == 429:
@@ -104,7 +104,7 @@ class ReplyError(Exception):
 
     @property
     def expired(self) -> bool:
-        """Whether the credentials have run out."""
+        """Whether the credentials have expired."""
         return self.code in _EXPIRED
 
     @property
@@ -119,7 +119,7 @@ class ReplyError(Exception):
 
     @property
     def region(self) -> str:
-        """Return the region that the answer names, or nothing."""
+        """Return the region that the response names, or an empty string."""
         named = self.reply.headers.get("x-amz-bucket-region") or field_of(self.reply.body, "Region")
         return named if re.fullmatch(r"[a-z0-9-]+", named) else ""
 
@@ -135,25 +135,25 @@ class ReplyError(Exception):
 
 
 def short_code(code: str) -> str:
-    """Return a code without what SQS's protocols put before it, and some servers behind it."""
+    """Return a code without SQS's protocol prefixes and the suffixes that some servers add."""
     return code.rpartition("#")[2].rpartition(".")[2].removesuffix("Exception")
 
 
 def hidden_error(reply: Reply) -> ReplyError | None:
-    """Return the error in an answer that began as a success, as S3 does when it takes its time."""
+    """Return the error in a response that began as a success, as S3's do when S3 takes long."""
     if reply.body[:300].find(b"<Error>") < 0:
         return None
     return ReplyError(Reply(500, reply.headers, reply.body))
 
 
 def field_of(body: bytes, name: str) -> str:
-    """Return the text of the first element `name` of an XML answer, or nothing."""
+    """Return the text of the first element `name` of an XML response, or an empty string."""
     found = re.search(rb"<%b>([^<]*)</%b>" % (name.encode(), name.encode()), body)
     return html.unescape(found[1].decode(errors="replace")) if found else ""
 
 
 def _words(reply: Reply) -> tuple[str, str]:
-    """Return the code and the message of an answer in XML or JSON."""
+    """Return the code and the message of an XML or JSON response."""
     if reply.body.lstrip()[:1] == b"{":
         try:
             said = json.loads(reply.body)
@@ -166,7 +166,7 @@ def _words(reply: Reply) -> tuple[str, str]:
 
 
 def translated(error: ReplyError, where: str) -> ParallelizeError:
-    """Return the error of the tree for an answer; `where` names the object or the queue."""
+    """Return the error of the tree for a response; `where` names the object or the queue."""
     why = f"{error.code or error.status}: {error.message or 'no reason given'}"
     if error.code in _NO_QUEUE | {"NoSuchKey"} or (error.status == 404 and not error.code):
         return MissingError(f"{where} does not exist", error.message or None)
@@ -183,7 +183,7 @@ def _refused(error: ReplyError, where: str, why: str) -> ParallelizeError:
         fix = "restore it: aws s3api restore-object"
         return ArchivedError(f"{where} is in an archive", why, fix)
     if error.expired:
-        # Renewed in vain: on a machine of EC2 the next ones come, and people sign in again.
+        # Renewing did not help: on EC2, new credentials will come; people have to sign in again.
         return UnavailableError("the AWS credentials have expired", why, "aws sso login")
     if error.skewed:
         return UnavailableError(
@@ -195,7 +195,7 @@ def _refused(error: ReplyError, where: str, why: str) -> ParallelizeError:
 
 
 def _of_setting(error: ReplyError, where: str, why: str) -> ParallelizeError | None:
-    """Say what is wrong with who asks or with the whole bucket: no one file is to blame."""
+    """Say what is wrong with the caller or the whole bucket; no single file is to blame."""
     if error.code in _IDENTITY:
         return AccessError("AWS does not accept these credentials", why, "check AWS_PROFILE")
     if error.code == "NoSuchBucket":

@@ -1,4 +1,4 @@
-"""One call to S3 or SQS: signed, sent, tried again, and its failure translated."""
+"""One call to S3 or SQS: signed, sent, retried, and its failure translated."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ T = TypeVar("T")
 _WITH_LENGTH = {"DELETE", "POST", "PUT"}
 
 MAX_REFUSAL_BYTES = 1024 * 1024
-"""What is read of an answer that is not a success: S3's and SQS's have hundreds of bytes."""
+"""How much of an error response is read: those of S3 and SQS have a few hundred bytes."""
 
 EXPECT_BYTES = 1024 * 1024
-"""From this length on a server is asked before a body is sent.
+"""From this size on, the server is asked (Expect: 100-continue) before a body is sent.
 
-The question takes one way there and back; a body that is refused is sent for nothing.
+Asking costs one round trip; a body that the server refuses would be sent for nothing.
 """
 
 
 @dataclass(slots=True)
 class Request:
-    """A request without what its endpoint adds.
+    """A request without the parts that its endpoint adds.
 
-    `key` follows the endpoint's own path; `query` is percent-encoded, its parts in order and with
-    an = in each; the names of `headers` are lower case; `digest` is the body's SHA-256
+    `key` follows the endpoint's own path; `query` is percent-encoded, its parts are sorted and each
+    has an =; the names of `headers` are in lower case; `digest` is the body's SHA-256
     or its stand-in; `where` names the object or queue in errors.
     """
 
@@ -61,23 +61,23 @@ class Request:
 
 
 class Sink(Protocol):
-    """Where the body of a success goes, piece by piece.
+    """Where the body of a successful response goes, piece by piece.
 
-    What it raises is passed on as it is, but for BrokenAnswerError, after which all comes again.
+    Its errors are passed on unchanged, except BrokenAnswerError: then the call is retried.
     """
 
     async def begin(self, reply: Reply) -> bool:
-        """Take the headers, again with each attempt; answer whether the body is wanted."""
+        """Take the headers, once per attempt; return whether the body is wanted."""
 
     async def write(self, data: bytes) -> bool:
-        """Take a piece; answer whether more is wanted."""
+        """Take a piece; return whether more is wanted."""
 
     async def finish(self) -> None:
         """Take the end."""
 
 
 class _SinkError(Exception):
-    """Holds an error of the receiving side, which is none of the service."""
+    """Holds an error of the sink, to tell it from an error of the service."""
 
 
 class Client:
@@ -107,9 +107,9 @@ class Client:
         self._stamp = (0, Stamp("", ""))
 
     async def call(self, request: Request, sink: Sink | None = None) -> Reply:
-        """Return a success, whose body is in the reply or has gone to `sink`.
+        """Return a success; its body is in the reply or has gone to `sink`.
 
-        Raises the error tree, `sink`'s errors as they are, and MemoryError.
+        Raises the error tree, `sink`'s errors unchanged, and MemoryError.
         """
         spent = failures = 0
         corrected: set[str] = set()
@@ -120,7 +120,7 @@ class Client:
                 raise
             except _SinkError as error:
                 raise error.__cause__ or error from None
-            except Exception as error:  # whatever sockets, TLS and parsers raise
+            except Exception as error:  # anything that sockets, TLS and parsers raise
                 if await self._correct(error, corrected):
                     continue
                 failures += 1
@@ -130,7 +130,7 @@ class Client:
                 return reply
 
     def head(self, request: Request, keys: Keys) -> bytes:
-        """Return a request's first line and headers as they are sent."""
+        """Return a request's first line and headers, as bytes to send."""
         endpoint = self.endpoint
         path = endpoint.path + quote(request.key, safe="/~")
         if not request.key and endpoint.service != "sqs":
@@ -165,8 +165,8 @@ class Client:
             try:
                 return await self._exchange(connection, request, head, sink)
             except ConnectionError:
-                # A server may close a connection at the moment it is used again; then nothing
-                # was heard, and a new one does not count as an attempt.
+                # A server may close a connection just as it is reused. Then no response has
+                # begun, and trying a new connection does not count as an attempt.
                 if not connection.used or connection.heard:
                     raise
             except ReplyError as error:
@@ -198,7 +198,7 @@ class Client:
         return reply
 
     async def _correct(self, error: Exception, corrected: set[str]) -> bool:
-        """Do what an answer asks for, each thing once a call; return whether there was one."""
+        """Fix what the response complains of, each problem once per call; return whether it did."""
         if not isinstance(error, ReplyError):
             return False
         for applies, correct in (
@@ -223,7 +223,7 @@ class Client:
         return True
 
     async def _move(self, error: ReplyError) -> bool:
-        """Go to the region that the answer names, and stay there."""
+        """Switch for good to the region that the response names."""
         region = error.region
         if self._relocate is None or not region or region == error.asked_region:
             return False
@@ -233,7 +233,7 @@ class Client:
         return True
 
     async def _pause(self, error: Exception, failures: int, request: Request) -> int:
-        """Wait before the next attempt; return what it costs, or raise the translated error."""
+        """Wait before the next attempt; return its cost, or raise the translated error."""
         if isinstance(error, ReplyError):
             reason, after = error.reason, error.retry_after
         else:
@@ -269,7 +269,7 @@ class Client:
 
 
 async def _refusal(answer: Answer) -> bytes:
-    """Return the body of an answer that is not a success, or as much of it as is of use."""
+    """Return the body of an error response, or as much of it as is useful."""
     body = b""
     while len(body) < MAX_REFUSAL_BYTES and (chunk := await answer.chunk()):
         body += chunk
@@ -277,7 +277,7 @@ async def _refusal(answer: Answer) -> bytes:
 
 
 async def _pour(answer: Answer, sink: Sink) -> Reply:
-    """Give a body to a sink."""
+    """Copy a body into a sink."""
     reply = Reply(answer.status, answer.headers)
     wanted = await _of_sink(sink.begin(reply))
     while wanted and (chunk := await answer.chunk()):

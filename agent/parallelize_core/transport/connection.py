@@ -1,4 +1,4 @@
-"""One connection: a question at a time, its answer as it arrives, and how long both may take."""
+"""One connection: one request at a time, its response as it arrives, and deadlines for both."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import httptools
 
 PROGRESS_SECONDS = 60.0
 PROGRESS_BYTES = 64 * 1024
-"""A transfer that moves fewer bytes in that time is given up.
+"""A transfer that moves fewer bytes than this in `progress_seconds` is aborted.
 
-About 1 KiB/s: slower than any network on which a file of megabytes is worth waiting for, and a
-minute bridges the pauses of a busy one.
+About 1 KiB/s: a file of megabytes is not worth waiting for on a slower network, and a minute
+bridges the pauses of a busy one.
 """
 
 CONTINUE_SECONDS = 1.0
-"""How long a server may take to ask for a body before it is sent unasked, as botocore waits."""
+"""How long to wait for 100 Continue before sending the body anyway, as botocore does."""
 
 _PIECE_BYTES = 256 * 1024
-"""What is encrypted and written at a time: a larger piece would keep the loop busy for longer."""
+"""How much is encrypted and written at once; a larger piece would block the loop for longer."""
 
 _BUFFER_BYTES = 1024 * 1024
-"""What may wait for its reader; above it the server has to wait."""
+"""How much may be buffered for the reader; above it the server has to wait."""
 
 
 class BrokenAnswerError(ConnectionError):
-    """An answer that breaks off, or that is not HTTP."""
+    """A response that breaks off, or that is not HTTP."""
 
 
 class PatienceError(TimeoutError):
-    """An answer that takes too long."""
+    """A response that takes too long."""
 
 
 class StalledError(PatienceError):
-    """A body that hardly moves."""
+    """A body that makes hardly any progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long an exchange may take.
 
-    `answer_seconds` pass at most between the last byte sent and the end of the answer's headers;
-    bodies have to go on at `progress_bytes` in `progress_seconds` in both directions.
+    At most `answer_seconds` may pass between the last byte sent and the end of the response's
+    headers; bodies in both directions must move `progress_bytes` in each `progress_seconds`.
     """
 
     answer_seconds: float
@@ -53,7 +53,7 @@ class Patience:
 
 
 class Answer:
-    """An answer: its status and headers when `Connection.ask` returns it, its body as it comes."""
+    """A response: `Connection.ask` returns it with status and headers; its body follows."""
 
     def __init__(self, connection: Connection, *, bodiless: bool) -> None:
         self.status = 0
@@ -73,12 +73,12 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """Return the body's length in bytes if the headers tell it."""
+        """Return the body's length in bytes if the headers state it."""
         found = self.headers.get("content-length", "")
         return int(found) if found.isdecimal() else None
 
     async def chunk(self) -> bytes:
-        """Return what has arrived of the body since the last call; nothing at its end."""
+        """Return what has arrived of the body since the last call; empty at its end."""
         if not self._chunks and not self.ended:
             await self._connection.until(lambda: bool(self._chunks) or self.ended)
         chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -98,21 +98,21 @@ class Answer:
         return b"".join(chunks)
 
     def feed(self, data: bytes) -> None:
-        """Take what the connection received; raises what the parser raises."""
+        """Parse what the connection received; raises the parser's errors."""
         self._parser.feed_data(data)
 
     def forget(self) -> None:
-        """Let go of the parser, which holds this: a circle would wait for the garbage collector."""
+        """Drop the parser: it refers back here, and only the garbage collector would free both."""
         self._parser = None
 
     def at_eof(self) -> bool:
-        """Whether the end of the connection is also the end of this answer."""
+        """Whether the end of the connection also ends this response."""
         if self.has_head and self._to_eof:
             self.ended = True
         return self.ended
 
     def on_message_begin(self) -> None:
-        """Notice an answer after the last one: nobody asked for it."""
+        """Record a response that nobody asked for, after the last one."""
         if self.ended:
             self.keep = False
 
@@ -121,7 +121,7 @@ class Answer:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Hand the headers to who asked, unless they only say that the body may come."""
+        """Pass the headers to the caller, unless the response is only a 100 Continue."""
         status = self._parser.get_status_code()
         if status < 200:
             self.continued = True
@@ -129,10 +129,10 @@ class Answer:
             return
         self.status, self.has_head = status, True
         if self._bodiless:
-            # The parser cannot know that no body follows the length that it has just read.
+            # The parser cannot know that a response to HEAD has a length but no body.
             self.ended, self.keep = True, self._parser.should_keep_alive()
         elif "content-length" not in self.headers and "transfer-encoding" not in self.headers:
-            # Such a body ends with its connection, so that of a success could be half of it.
+            # Such a body ends with its connection, so half a body would look like success.
             self._to_eof = status >= 300
             self.unmeasured = status < 300 and status != 204
 
@@ -147,7 +147,7 @@ class Answer:
             self._connection.pause_reading()
 
     def on_message_complete(self) -> None:
-        """Notice the end of the body."""
+        """Record the end of the body."""
         if self.has_head and not self.ended:
             self.ended, self.keep = True, self._parser.should_keep_alive()
 
@@ -157,9 +157,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.used = False
-        """Whether it has answered before, so that it may have been closed while it was idle."""
+        """Whether it has answered a request, so that the server may have closed it while idle."""
         self.heard = False
-        """Whether anything has come of the answer to the last question."""
+        """Whether any of the response to the last request has arrived."""
         self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
         self._loop = loop
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used."""
+        """Whether it is usable."""
         return self._error is None and self.transport is not None
 
     async def ask(
@@ -188,9 +188,9 @@ class Connection(asyncio.Protocol):
         bodiless: bool = False,
         expect: bool = False,
     ) -> Answer:
-        """Send a request and return its answer when its headers are there.
+        """Send a request and return its response once the headers have arrived.
 
-        `bodiless` says that the answer has no body whatever its headers say, `expect` that the
+        `bodiless` means that the response has no body, whatever its headers say; `expect` that the
         server is asked before the body is sent.
         """
         answer = self._answer = Answer(self, bodiless=bodiless)
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
         return answer
 
     def finish(self) -> bool:
-        """Forget the last answer; return whether the connection can be used again."""
+        """Drop the last response; return whether the connection can be reused."""
         answer, self._answer = self._answer, None
         self.used = True
         if answer is None:
@@ -219,25 +219,25 @@ class Connection(asyncio.Protocol):
         return answer.ended and answer.keep and answer.reusable
 
     def abort(self, error: BaseException | None = None) -> None:
-        """Close it at once, whatever is under way; who waits for it gets `error`."""
+        """Close it at once, whatever is under way; pending callers get `error`."""
         self._error = self._error or error or ConnectionAbortedError("closed on this side")
         if self.transport is not None:
             self.transport.abort()
         self._wake()
 
     def look(self, now: float) -> None:
-        """Give up what takes too long, by the loop's clock."""
+        """Abort what has taken too long, by the loop's clock."""
         if self._answer is None or now < self._deadline:
             return
         enough = self._moved - self._mark >= self._patience.progress_bytes
-        # Who is told to wait makes no progress, and that is not the network's fault.
+        # While the server has been told to wait, lack of progress is not the network's fault.
         if self._moving and (enough or self._paused or self._answer.ended):
             self._expect_progress()
             return
         self.abort(self._complaint())
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something to become true; raise what ended the connection instead."""
+        """Wait until a condition holds; raise the error that ended the connection, if one did."""
         while not condition():
             if self._error is not None:
                 raise self._error
@@ -247,14 +247,14 @@ class Connection(asyncio.Protocol):
             finally:
                 self._waiter = None
 
-    # What asyncio calls.
+    # Callbacks of asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Store the transport."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass it to the answer."""
+        """Pass the data to the response."""
         answer = self._answer
         self._moved += len(data)
         self.heard = True
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
             answer.feed(data)
         except MemoryError as error:
             self.abort(error)
-        except Exception as error:  # whatever a parser raises, the answer is not to be trusted
+        except Exception as error:  # whatever the parser raises, the response cannot be trusted
             if not answer.ended:
                 broken = BrokenAnswerError(f"an answer that is not HTTP: {error}")
                 broken.__cause__ = error
@@ -275,12 +275,12 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> None:
-        """Note the end: asyncio closes the connection next."""
+        """Record the end: asyncio closes the connection next."""
         if self._answer is not None:
             self._answer.at_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell who waits."""
+        """Wake the waiting task."""
         broken = BrokenAnswerError("the connection was closed before the answer was whole")
         broken.__cause__ = exc
         self._error = self._error or broken
@@ -288,29 +288,29 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def pause_writing(self) -> None:
-        """Wait before more is written."""
+        """Stop writing until there is room."""
         self._blocked = True
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume writing."""
         self._blocked = False
         self._wake()
 
     def pause_reading(self) -> None:
-        """Let the server wait for the reader of the body."""
+        """Make the server wait until the body's reader has caught up."""
         if not self._paused and self.transport is not None:
             self._paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Resume reading."""
         if self._paused and self.transport is not None:
             self._paused = False
             self._expect_progress()
             self.transport.resume_reading()
 
     async def _send(self, answer: Answer, head: bytes, body: bytes, *, expect: bool) -> None:
-        """Send a body in pieces, until the server answers that it does not want it."""
+        """Send a body in pieces, unless the server answers that it does not want it."""
         self._write(head)
         self._expect_progress()
         if expect:

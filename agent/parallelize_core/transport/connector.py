@@ -1,4 +1,4 @@
-"""Makes the clients of a session when they are first needed; what blocks is done in threads."""
+"""Creates the clients of a session on first use; blocking work is done in threads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 THREADS = 4
-"""For credentials and for where things are: seldom asked, and seldom at the same time."""
+"""For looking up credentials and endpoints: both are rare, and rarely at the same time."""
 
 AGENT = f"parallelize/{VERSION}"
 
@@ -29,7 +29,7 @@ AGENT = f"parallelize/{VERSION}"
 class Connector:
     """The clients of one session, its credentials and its connections.
 
-    What `plain` knows is not asked of the session, which is opened when it is needed.
+    What `plain` knows is not asked of the session, which is only opened when needed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Connector:
         self._budgets = {"s3": RetryBudget(), "sqs": RetryBudget()}
 
     async def of_bucket(self, bucket: str) -> Client:
-        """Return a client of a bucket."""
+        """Return a client for a bucket."""
 
         async def relocate(region: str) -> tuple[Endpoint, Pool]:
             return await self._reached(lambda: self._endpoints.of_bucket(bucket, region))
@@ -60,7 +60,7 @@ class Connector:
         )  # fmt: skip
 
     async def of_queue(self, url: str) -> Client:
-        """Return a client of a queue."""
+        """Return a client for a queue."""
         endpoint, pool = await self._reached(lambda: self._of_queues(url))
         return Client(
             endpoint, pool, self._credentials, self._budgets["sqs"], AGENT, counts=self._counts
@@ -90,7 +90,7 @@ class Connector:
             endpoint, context = await loop.run_in_executor(self._threads, look)
         except (ParallelizeError, MemoryError):
             raise
-        except Exception as error:  # nothing was sent, so it is what was asked for, or a setting
+        except Exception as error:  # nothing was sent: the arguments or a setting are wrong
             raise _unusable(error) from error
         if endpoint.origin not in self._pools:
             self._pools[endpoint.origin] = Pool(endpoint.origin, context)
@@ -98,7 +98,7 @@ class Connector:
 
 
 def _unusable(error: Exception) -> ParallelizeError:
-    from parallelize_core.aws_errors import explain  # noqa: PLC0415 - botocore takes long to import
+    from parallelize_core.aws_errors import explain  # noqa: PLC0415 - botocore imports slowly
 
     known = explain(error)
     if isinstance(known, UsageError):

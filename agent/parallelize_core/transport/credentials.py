@@ -1,4 +1,4 @@
-"""Credentials of botocore's chain, or found without it, renewed ahead of time and off the loop."""
+"""Credentials from botocore's chain, or without it; renewed ahead of time, off the event loop."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 FETCH_SECONDS = 30.0
-"""For the chain to answer: a metadata service or a program of the user's may be slow."""
+"""How long the chain may take: a metadata service or a user's credential process may be slow."""
 
 ADVISORY_SECONDS = 15 * 60
-"""Before credentials expire they are renewed in passing, as botocore does."""
+"""This long before they expire, credentials are renewed in the background, as botocore does."""
 
 MANDATORY_SECONDS = 60
-"""Before they expire nothing is signed with them any more: a request takes time to arrive."""
+"""This long before they expire, nothing is signed with them: a request takes time to arrive."""
 
 
 RENEWAL_PAUSE_SECONDS = 30.0
-"""Between two renewals in passing: a source may go on giving what is about to expire."""
+"""Between background renewals: a source may keep returning credentials that are about to expire."""
 
 
 class CredentialSource:
-    """What `find` finds, or else the session's chain; the threads of `pool` do the waiting."""
+    """Credentials from `find`, or else the session's chain, fetched in threads of `pool`."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class CredentialSource:
         self._fetched_at = 0.0
 
     async def keys(self) -> Keys:
-        """Return credentials that can be used now.
+        """Return credentials that are valid now.
 
         Raises AccessError if there are none, UnavailableError if they cannot be fetched.
         """
@@ -60,27 +60,27 @@ class CredentialSource:
         return await self._wait(self._fetch(again=False))
 
     async def renewed(self, refused: Keys) -> Keys:
-        """Return other credentials than those that were `refused` as expired, if there are any."""
+        """Return credentials that differ from the `refused`, expired ones, if there are any."""
         if self._keys is not None and self._keys != refused:
             return self._keys
         return await self._wait(self._fetch(again=True))
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """Stop waiting for anything."""
         if self._fetching is not None:
             self._fetching.cancel()
 
     def _expires_within(self, seconds: int) -> bool:
-        # botocore's own credentials that never expire do not have the method.
+        # botocore's credentials that never expire lack the method.
         needed = getattr(self._found, "refresh_needed", None)
         return bool(needed and needed(refresh_in=seconds))
 
     def _fetch(self, *, again: bool) -> asyncio.Task[Keys]:
-        """Begin to fetch credentials, or join what has begun."""
+        """Start to fetch credentials, or join a fetch that is under way."""
         if self._fetching is None or self._fetching.done():
             self._fetched_at = asyncio.get_running_loop().time()
             self._fetching = asyncio.create_task(self._fetched(again=again))
-            # A call that waits sees the failure; the next call tries a renewal in passing again.
+            # Waiting calls see the failure; the next call retries the background renewal.
             self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._fetching
 
@@ -107,7 +107,7 @@ class CredentialSource:
         session = self._open_session()
         found = session.get_credentials()
         if again and found is not None and found.method != "explicit":
-            # The session keeps what it has found; its chain looks again.
+            # The session caches what it has found, but its chain looks again.
             return session.get_component("credential_provider").load_credentials()
         return found
 
@@ -117,7 +117,7 @@ class CredentialSource:
                 return await asyncio.shield(fetching)
         except (ParallelizeError, MemoryError):
             raise
-        except Exception as error:  # whatever the chain's many sources raise
+        except Exception as error:  # anything that the chain's many sources raise
             raise UnavailableError(
                 "the AWS credentials could not be fetched",
                 str(error) or f"no answer within {FETCH_SECONDS:g} s",

@@ -1,7 +1,7 @@
-"""Where a bucket and the queues are: botocore builds a request, and nothing is sent.
+"""Where a bucket and the queues are: botocore builds a request, which is never sent.
 
-So regions, partitions, endpoint variables, dual-stack and FIPS endpoints, accelerated and access
-points' names, the style of the bucket's address, proxies and bundles of authorities are botocore's.
+So botocore decides on regions, partitions, endpoint variables, dual-stack and FIPS endpoints,
+accelerated and access points' names, the style of the bucket's address, proxies and CA bundles.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PROBE_KEY = "probe"
 NOT_SENT = "x-parallelize-not-sent"
-"""On the answer to a request that was only made to see where it would go."""
+"""Marks the response to a request that was only built to see where it would go."""
 
 _EMPTY_CRC32 = "AAAAAA=="
 
@@ -35,9 +35,9 @@ class Endpoint:
 
     origin: Origin
     host: str
-    """The header's value."""
+    """The value of the Host header."""
     path: str
-    """What stands before a key: empty or the bucket, and a slash."""
+    """What precedes a key: nothing or the bucket, then a slash."""
     region: str
     service: str
     sends_checksums: bool = False
@@ -46,7 +46,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """The endpoints of a session; each takes milliseconds, so they are asked for in threads."""
+    """The endpoints of a session; each lookup takes milliseconds, so it is done in a thread."""
 
     def __init__(self, open_session: Callable[[], Session]) -> None:
         self._open_session = open_session
@@ -79,9 +79,9 @@ class Endpoints:
         return self._endpoint(client, received)
 
     def context(self, origin: Origin, *, plain: bool = False) -> ssl.SSLContext | None:
-        """Return what checks the certificates on the way to a server; None without TLS.
+        """Return the TLS settings for a server; None without TLS.
 
-        `plain` says that no setting of botocore's names a bundle of authorities.
+        `plain` says that no botocore setting names a CA bundle.
         """
         if not origin.tls and not (origin.proxy and origin.proxy.tls):
             return None
@@ -98,7 +98,7 @@ class Endpoints:
             client: Any = self._open_session().create_client(
                 service,
                 region_name=region,
-                # Nothing is sent, and nothing is to be fetched for it.
+                # Nothing is sent, so no real credentials are fetched.
                 aws_access_key_id="none",
                 aws_secret_access_key="none",  # noqa: S106
             )
@@ -124,16 +124,16 @@ class Endpoints:
 
 
 def _proxy(client: Any) -> Proxy | None:
-    from botocore.utils import get_environ_proxies  # noqa: PLC0415 - it takes long to import
+    from botocore.utils import get_environ_proxies  # noqa: PLC0415 - imports slowly
 
     url = client.meta.endpoint_url
-    # botocore decides by the service's name, not by that of a bucket.
+    # botocore decides by the service's host name, not by the bucket's.
     found = (client.meta.config.proxies or get_environ_proxies(url)).get(urlsplit(url).scheme)
     return Proxy.parse(found) if found else None
 
 
 class _NoBody:
-    """What stands for the connection of an answer that never came."""
+    """Stands for the connection of a response that never came."""
 
     def stream(self, *_: object, **__: object) -> list[bytes]:
         return []
@@ -158,7 +158,7 @@ def _captured(client: Any, operation: Callable[..., object], arguments: dict[str
 
 
 def _answer_nothing(request: Any, **_: object) -> Any:
-    from botocore.awsrequest import AWSResponse  # noqa: PLC0415 - it takes long to import
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415 - imports slowly
 
     headers: Any = {"content-length": "0", NOT_SENT: "true"}
     return AWSResponse(request.url, 200, headers, _NoBody())
@@ -179,11 +179,11 @@ def _text(value: str | bytes) -> str:
 
 
 REGION_VARIABLES = ("PARALLELIZE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""By precedence; boto3 itself does not read AWS_REGION."""
+"""In order of precedence; boto3 itself does not read AWS_REGION."""
 
 
 def region_from(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the region that the environment asks for and the variable that said so."""
+    """Return the region that the environment sets, and the variable that sets it."""
     for name in REGION_VARIABLES:
         if value := environ.get(name):
             return value, name

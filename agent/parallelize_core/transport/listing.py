@@ -1,4 +1,4 @@
-"""One page of a listing of a bucket, read without a tree of a thousand elements."""
+"""One page of a bucket listing, read without building a tree of a thousand elements."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _USUAL = re.compile(
     r"<Key>([^<&%+]+)</Key><LastModified>[^<]*</LastModified><ETag>&quot;([^<&\"]+)&quot;</ETag>"
     r"(?:<Checksum\w+>[^<]*</Checksum\w+>)*<Size>([0-9]+)</Size>"
 )
-"""An object as S3 tells of nearly all, whose key needs no decoding; a million are read."""
+"""The usual form of an entry, whose key needs no decoding; a listing may have a million."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """Objects in the order of their keys, and where the next page begins; nothing after the last.
+    """Objects in key order, and the token of the next page; empty after the last.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
     """
@@ -30,12 +30,12 @@ class ListingPage:
 
 
 def query(prefix: str, after: str = "", token: str = "", delimiter: str = "") -> str:
-    """Return the query of a page: after a key, or where an earlier page has ended."""
-    # In the order of their names, as the signature wants them.
+    """Return the query for a page: after a key, or where an earlier page ended."""
+    # Sorted by name, as the signature requires.
     fields = {
         "continuation-token": token,
         "delimiter": delimiter,
-        # XML cannot say every character that a key may have.
+        # XML cannot represent every character that a key may have.
         "encoding-type": "url",
         "list-type": "2",
         "prefix": prefix,
@@ -50,13 +50,13 @@ def query(prefix: str, after: str = "", token: str = "", delimiter: str = "") ->
 
 
 def read_page(reply: Reply) -> ListingPage:
-    """Read an answer; raise UnavailableError if it breaks off."""
+    """Read a response; raise UnavailableError if it breaks off."""
     more = field_of(reply.body, "IsTruncated")
     token = field_of(reply.body, "NextContinuationToken")
     if more not in {"true", "false"} or (more == "true" and not token):
         raise UnavailableError("an answer of S3 breaks off", "it does not tell whether it is all")
     encoded = field_of(reply.body, "EncodingType") == "url"
-    # The folders of a listing with a delimiter come apart from the objects.
+    # With a delimiter, folders are listed apart from the objects.
     pieces = reply.body.decode().split("<Contents>")[1:]
     return ListingPage([_object(piece, encoded=encoded) for piece in pieces], token)
 

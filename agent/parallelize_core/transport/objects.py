@@ -1,4 +1,4 @@
-"""The requests that a bucket's objects need, without what the endpoint adds."""
+"""Requests for a bucket's objects, without the parts that the endpoint adds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from parallelize_core.transport.endpoints import Endpoint
 from parallelize_core.transport.signing import UNSIGNED_PAYLOAD
 
 ANSWER_SECONDS = 20.0
-"""For S3 to begin its answer: it takes tens of milliseconds, in bad hours seconds."""
+"""For S3 to begin its response: usually tens of milliseconds, seconds at bad times."""
 
 COMPLETE_SECONDS = 300.0
-"""For S3 to put the parts of an object together, which "could take several minutes".
+"""For S3 to join an object's parts, which "could take several minutes".
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 """
@@ -30,13 +30,13 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 Headers = list[tuple[str, str]]
 
 _QUICK = Patience(ANSWER_SECONDS)
-# While it works, S3 sends blanks now and then.
+# While S3 works, it sends white space from time to time.
 _PUTTING_TOGETHER = Patience(COMPLETE_SECONDS, progress_seconds=COMPLETE_SECONDS, progress_bytes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A body with what is said of it in the headers; `crc32` is empty if it is not sent."""
+    """A body, with what the headers state about it; `crc32` is empty if it is not sent."""
 
     content: bytes
     crc32: str
@@ -44,7 +44,7 @@ class Payload:
 
     @classmethod
     def of(cls, content: bytes, endpoint: Endpoint) -> Payload:
-        """Compute what the endpoint wants to know of a body; takes milliseconds for megabytes."""
+        """Compute what the endpoint needs to know about a body; megabytes take milliseconds."""
         sum_ = zlib.crc32(content).to_bytes(4, "big") if endpoint.sends_checksums else b""
         signs = endpoint.signs_bodies or not endpoint.sends_checksums
         digest = hashlib.sha256(content).hexdigest() if signs else UNSIGNED_PAYLOAD
@@ -61,7 +61,7 @@ class ObjectRequests:
     def get(
         self, key: str, etag: str = "", part: ObjectPart | None = None, *, checked: bool = True
     ) -> Request:
-        """Read an object, or a part of it; of this version, if one is given."""
+        """Read an object or a part of it; only this version, if `etag` is given."""
         headers: Headers = []
         if etag:
             headers.append(("if-match", f'"{etag}"'))
@@ -72,7 +72,7 @@ class ObjectRequests:
         return self._request("GET", key, headers)
 
     def head(self, key: str) -> Request:
-        """Ask for what an object's headers say."""
+        """Ask for an object's headers."""
         return self._request("HEAD", key)
 
     def put(
@@ -93,7 +93,7 @@ class ObjectRequests:
         return request
 
     def begin(self, key: str, metadata: Mapping[str, str] | None) -> Request:
-        """Begin an upload in parts."""
+        """Begin a multipart upload."""
         return self._request("POST", key, [*_metadata(metadata), *self._making], "uploads=")
 
     def part(self, key: str, upload: str, number: int, payload: Payload) -> Request:
@@ -104,7 +104,7 @@ class ObjectRequests:
     def complete(
         self, key: str, upload: str, etags: Sequence[str], condition: Condition
     ) -> Request:
-        """Make an object of its parts."""
+        """Join the parts into an object."""
         parts = "".join(
             f'<Part><PartNumber>{number}</PartNumber><ETag>"{etag}"</ETag></Part>'
             for number, etag in enumerate(etags, 1)

@@ -1,8 +1,9 @@
-"""Where things are, and with which keys, where nothing is set that only botocore knows to follow.
+"""Endpoints and credentials without botocore, where no setting needs it.
 
-A worker's machine has a region and a role; the local cloud gives an address and keys. What botocore
-makes of that is known, and is said here without it: it takes longer to load than all else that a
-worker needs to begin. Any other variable, file or odd name makes botocore the one to ask.
+A worker's machine has a region and a role; the local cloud gives an address and keys. It is known
+what botocore makes of these, so this module does the same without it: loading botocore takes
+longer than everything else that a worker needs to start. Any other variable, file or odd name is
+left to botocore.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ _KNOWN = {
     "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
 }  # fmt: skip
-"""Variables that are followed here."""
+"""The variables that this module understands."""
 
 _SETTINGS = ("~/.aws/models", "~/.boto", "/etc/boto.cfg")
-"""What botocore would read, whatever the variables say."""
+"""Files that botocore would read, whatever the variables say."""
 
 _REGION = re.compile(r"(af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d")
-"""A region of the partition `aws`; other partitions have names of their own for everything."""
+"""A region of the partition `aws`; other partitions have different names for everything."""
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9]|-(?!-)){2,62}(?<!-)(?<!-s3alias)")
-"""A name that is a host's name, too, and no alias of something else.
+"""A name that is also a valid host name, and not an alias.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 """
@@ -44,9 +45,9 @@ _LOCAL = re.compile(r"http://(127\.0\.0\.1|localhost):\d+/?")
 
 @dataclass(frozen=True)
 class Plain:
-    """A region, perhaps the address of a local cloud, and where keys are found, if that is known.
+    """A region, the address of a local cloud if any, and a way to find keys if known.
 
-    `find_keys` looks again each time; what it returns is as botocore's credentials are.
+    `find_keys` looks again at each call; it returns the equivalent of botocore's credentials.
     """
 
     region: str
@@ -57,7 +58,7 @@ class Plain:
     def of(
         cls, environ: Mapping[str, str], region: str, metadata: ReadMetadata | None = None
     ) -> Plain | None:
-        """Return what is to be known without botocore, or None where it has to be asked.
+        """Return what can be known without botocore, or None if only botocore knows.
 
         `metadata` reads from this machine's metadata service, if it has one.
         """
@@ -71,10 +72,10 @@ class Plain:
         return None if any(odd) else cls(region, local, _keys(environ, metadata))
 
     def of_bucket(self, bucket: str) -> Endpoint | None:
-        """Return where a bucket is; None for a name that only botocore knows to place."""
+        """Return where a bucket is; None for a name that only botocore can resolve."""
         if not _BUCKET.fullmatch(bucket) or bucket.startswith(_RESERVED):
             return None
-        # The address without a region is us-east-1's: botocore keeps to it.
+        # The address without a region belongs to us-east-1; botocore uses it there.
         part = "" if self.region == "us-east-1" else f".{self.region}"
         return self._endpoint("s3", f"{bucket}.s3{part}.amazonaws.com", f"/{bucket}/")
 
@@ -104,7 +105,7 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _says_something(path: Path) -> bool:
-    """Whether there is a file that is not empty, or anything else that may be one."""
+    """Whether a path is a file that is not empty, or something else that may matter."""
     try:
         return path.is_dir() or path.stat().st_size > 0
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Connections that are kept: one pool for each server, with its TLS and its proxy."""
+"""Persistent connections: one pool per server, with its TLS and its proxy."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from parallelize_core.transport.connection import (
 )
 
 CONNECT_SECONDS = 5.0
-"""For a name to be looked up and a connection to be made, and the same again for TLS."""
+"""For the DNS lookup and the TCP connection together, and the same again for TLS."""
 
 IDLE_SECONDS = 60.0
-"""An unused connection is closed after it: gateways forget one after 350 s without a word.
+"""Idle connections are closed after this: NAT gateways drop one after 350 s.
 
 https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 """
 
 LOOK_SECONDS = 0.5
-"""How often the deadlines of all connections are looked at."""
+"""How often the deadlines of all connections are checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What stands between here and a server; `authorization` is the header's value, or empty."""
+    """A proxy; `authorization` is the header's value, or empty."""
 
     host: str
     port: int
@@ -43,7 +43,7 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str) -> Proxy:
-        """Read a URL as the variables for proxies have it, with or without a scheme."""
+        """Parse a URL from a proxy variable, with or without a scheme."""
         if "://" not in url:
             url = f"http://{url.removeprefix('//')}"
         parts = urlsplit(url)
@@ -57,7 +57,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A server, and the way to it."""
+    """A server, and how to reach it."""
 
     host: str
     port: int
@@ -66,9 +66,9 @@ class Origin:
 
 
 def tls_context(verify: bool | str, bundle: str) -> ssl.SSLContext:  # noqa: FBT001 - as botocore has it
-    """Return what checks a server's certificate and name.
+    """Return the settings by which a server's certificate and name are verified.
 
-    `verify` is the path of a bundle of authorities, True for `bundle`, or False for no check.
+    `verify` is the path of a CA bundle, True for `bundle`, or False for no verification.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_COMPRESSION
@@ -99,13 +99,13 @@ class Pool:
 
     @property
     def forwards(self) -> bool:
-        """Whether requests go to a proxy that reads them, which takes the whole URL."""
+        """Whether requests go through a proxy that reads them, and so need the full URL."""
         return self.origin.proxy is not None and not self.origin.tls
 
     async def take(self, *, fresh: bool = False) -> Connection:
-        """Return a connection for the caller alone; a `fresh` one has not been used before."""
+        """Return a connection for exclusive use; a `fresh` one has not been used before."""
         while self._idle and not fresh:
-            # The latest first, so that those which are not needed grow old.
+            # The most recent first, so that the ones that are not needed grow idle.
             connection = self._idle.pop()
             if connection.alive:
                 self._busy.add(connection)
@@ -119,7 +119,7 @@ class Pool:
         return connection
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection whose answer has been read, close any other."""
+        """Keep a connection whose response has been read; close any other."""
         self._busy.discard(connection)
         if connection.finish():
             connection.idle_since = asyncio.get_running_loop().time()
@@ -128,7 +128,7 @@ class Pool:
             connection.abort()
 
     def close(self) -> None:
-        """Close all connections; who waits for an answer gets an error."""
+        """Close all connections; pending calls get an error."""
         self._closed = True
         for connection in (*self._idle, *self._busy):
             connection.abort()
@@ -165,7 +165,7 @@ class Pool:
         return connection
 
     async def _tunnel(self, connection: Connection, proxy: Proxy) -> None:
-        """Let the proxy connect to the server, and speak TLS through it."""
+        """Have the proxy connect to the server, and start TLS through the tunnel."""
         loop = asyncio.get_running_loop()
         name = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
         head = f"CONNECT {name}:{self.origin.port} HTTP/1.1\r\nHost: {name}:{self.origin.port}\r\n"
@@ -193,7 +193,7 @@ class Pool:
             self._timer = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
     def _look(self) -> None:
-        """Give up what takes too long, and close what has not been used for long."""
+        """Abort what takes too long, and close what has been idle for too long."""
         now = asyncio.get_running_loop().time()
         for connection in [*self._busy]:
             connection.look(now)
@@ -207,11 +207,11 @@ class Pool:
 
 
 def default_bundle() -> str:
-    """Return the authorities that botocore trusts: certifi's if it is there, else its own."""
+    """Return botocore's default CA bundle: certifi's if installed, else its own."""
     with suppress(ImportError):
-        from certifi import where  # noqa: PLC0415 - it need not be installed
+        from certifi import where  # noqa: PLC0415 - may not be installed
 
         return where()
-    # Beside its code, which would take long to import.
+    # Next to botocore's code, which would take long to import.
     package = find_spec("botocore")
     return str(Path(package.origin).with_name("cacert.pem")) if package and package.origin else ""

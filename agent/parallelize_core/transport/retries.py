@@ -1,4 +1,4 @@
-"""When a call is made again: few attempts, full jitter, and a budget that all calls share."""
+"""When a call is retried: few attempts, full jitter, and one budget that all calls share."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from enum import Enum
 
 ATTEMPTS = 5
-"""Of a call that fails for a reason that may pass; an outage is waited out by the caller."""
+"""For a call that fails for a transient reason; the caller waits out an outage."""
 
 STALLED_ATTEMPTS = 2
-"""Of a call whose body hardly moves: each takes a minute to give up, and a job and its lease wait.
+"""For a call whose body stalls: each attempt takes a minute to give up, while the job's lease runs.
 """
 
 CONFLICT_ATTEMPTS = 8
-"""Of a write that meets another one of the same object: its answer is not known yet."""
+"""For a write that conflicts with another to the same object: its outcome is not known yet."""
 
 MAX_DELAY_SECONDS = 5.0
-"""No pause is longer, a server's Retry-After included, so that a call fails within seconds."""
+"""The longest pause, even if a server's Retry-After asks for more: a call fails within seconds."""
 
 _CAPACITY = 500
 _COSTS = {"transient": 14, "stalled": 14, "throttled": 5}
@@ -31,7 +31,7 @@ _BASE_SECONDS = {"transient": 0.05, "stalled": 0.05, "throttled": 0.5, "conflict
 
 
 class Reason(Enum):
-    """Why a call may be made again."""
+    """Why a call may be retried."""
 
     TRANSIENT = "transient"
     STALLED = "stalled"
@@ -43,10 +43,10 @@ _ATTEMPTS = {Reason.STALLED: STALLED_ATTEMPTS, Reason.CONFLICT: CONFLICT_ATTEMPT
 
 
 class RetryBudget:
-    """What all calls to a service may spend on further attempts.
+    """What all calls to a service may spend on retries.
 
-    When everything fails, retries would only add to the load: an empty budget lets calls fail at
-    once, and successes fill it again.
+    When everything fails, retries only add to the load: with an empty budget, calls fail at
+    once, and successes refill it.
     """
 
     def __init__(self, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -54,7 +54,7 @@ class RetryBudget:
         self._uniform = uniform
 
     def succeeded(self, spent: int) -> None:
-        """Give back what a call that succeeded has `spent`, and a little for one without retry."""
+        """Refund what a successful call has `spent`, and a little for one without retries."""
         self._left = min(_CAPACITY, self._left + (spent or _REFUND))
 
     def delay(self, reason: Reason, attempt: int, retry_after: float | None) -> float | None:
@@ -67,7 +67,7 @@ class RetryBudget:
         self._left -= cost
         longest = min(MAX_DELAY_SECONDS, _BASE_SECONDS[reason.value] * 2 ** (attempt - 1))
         if retry_after is not None:
-            # Never sooner than was asked for, and not all at that moment.
+            # Never sooner than the server asked for, and not all at the same moment.
             return min(retry_after, MAX_DELAY_SECONDS) + self._uniform(0, longest)
         return self._uniform(0, longest)
 

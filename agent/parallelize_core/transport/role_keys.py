@@ -1,4 +1,4 @@
-"""The keys of this machine's role, as its metadata service gives them, renewed as botocore does.
+"""The keys of this machine's role, from its metadata service, renewed as botocore does.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
 """
@@ -16,36 +16,36 @@ from datetime import datetime
 from parallelize_core.errors import ServiceError, UnavailableError
 
 ReadMetadata = Callable[[str], str | None]
-"""Returns what is at `latest/<path>`, None if there is nothing; raises ServiceError."""
+"""Returns the content of `latest/<path>`, None if there is none; raises ServiceError."""
 
 ROLES = "meta-data/iam/security-credentials/"
 
 EARLY_SECONDS = 15 * 60
-"""Before keys expire new ones are asked for."""
+"""This long before keys expire, new ones are requested."""
 
 LATE_SECONDS = (EARLY_SECONDS + 2 * 60, EARLY_SECONDS + 10 * 60)
-"""For how long, at least and at most, keys that should have been renewed are used on.
+"""For how long, at least and at most, keys that should have been renewed remain in use.
 
-AWS goes on taking them while it cannot give others, and not all machines may ask at once:
+AWS keeps accepting them while it cannot issue new ones, and not all machines may ask at once:
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html
 """
 
 
 @dataclass(frozen=True)
 class Found:
-    """Keys at one moment, in botocore's words; empty if there are none. These do not expire."""
+    """Keys at one moment, named as botocore's; empty if there are none. They never expire."""
 
     access_key: str = ""
     secret_key: str = ""
     token: str | None = None
 
     def get_frozen_credentials(self) -> Found:
-        """Return themselves."""
+        """Return the keys themselves."""
         return self
 
 
 class RoleKeys:
-    """What botocore's refreshable credentials are, for one role; used by several threads."""
+    """Stands in for botocore's refreshable credentials of one role; safe for several threads."""
 
     def __init__(self, read: ReadMetadata, now: Callable[[], float] = time.time) -> None:
         self._read = read
@@ -59,7 +59,7 @@ class RoleKeys:
         return self._now() + refresh_in > self._expires
 
     def get_frozen_credentials(self) -> Found:
-        """Return keys, new ones if they expire soon and others can be had; blocks.
+        """Return keys, new ones if the old expire soon and new ones can be had; blocks.
 
         Empty if this machine has no role. Raises UnavailableError.
         """
@@ -91,5 +91,5 @@ class RoleKeys:
             found = Found(said["AccessKeyId"], said["SecretAccessKey"], said["Token"])
             return found, datetime.fromisoformat(said["Expiration"]).timestamp()
         except (ValueError, LookupError, TypeError) as error:
-            # The service's own word, without the keys that may stand beside it.
+            # The service's own error code, without the keys that may accompany it.
             raise ServiceError("the metadata service gives no keys", repr(error)) from None

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-"""In the place of a body's digest, where TLS and a checksum already protect the body."""
+"""In place of a body's digest, where TLS and a checksum already protect the body."""
 
 _UNSIGNED_HEADERS = frozenset({"expect", "user-agent"})
-"""What a proxy may change on its way."""
+"""Headers that a proxy may change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A time as signatures carry it: `20260102T030405Z`."""
+    """A time in the form that signatures use: `20260102T030405Z`."""
 
     text: str
     day: str
@@ -63,10 +63,10 @@ class Signer:
         keys: Keys,
         stamp: Stamp,
     ) -> str:
-        """Return the header's value.
+        """Return the value of the Authorization header.
 
-        `path` and `query` are as they are sent, the query's parts in their order; the names of
-        `headers` are lower case, each there once; `digest` is the body's SHA-256 or its stand-in.
+        `path` and `query` are as sent, the query's parts sorted; the names of
+        `headers` are in lower case and unique; `digest` is the body's SHA-256 or its stand-in.
         """
         signed = sorted(item for item in headers if item[0] not in _UNSIGNED_HEADERS)
         names = ";".join([name for name, _ in signed])
@@ -93,8 +93,8 @@ class Signer:
 class _Mac:
     """HMAC-SHA256 with one key, see https://www.rfc-editor.org/rfc/rfc2104.
 
-    hmac.digest takes twice as long, and lets other threads have the interpreter meanwhile: with
-    many slots it is a long time until they give it back.
+    hmac.digest takes twice as long and releases the interpreter's lock, and with
+    many slots it takes long to get it back.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -103,7 +103,7 @@ class _Mac:
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
     def hexdigest(self, message: bytes) -> str:
-        """Return the code of a message, in hexadecimal digits."""
+        """Return the code of a message in hexadecimal digits."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())

@@ -1,4 +1,4 @@
-"""Where bodies go: into memory, or to a place in a file, checked on their way."""
+"""Where bodies go: into memory or into a file at an offset, verified on the way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parallelize_core.transport.answers import Reply
 from parallelize_core.transport.connection import BrokenAnswerError
 
 LOOP_BYTES = 64 * 1024
-"""What is hashed or written on the loop itself: less work than to hand it to a thread."""
+"""Up to this size, data is hashed or written on the loop: handing it to a thread costs more."""
 
 
 class _Hash(Protocol):
@@ -25,7 +25,7 @@ class _Hash(Protocol):
 
 
 class Crc32:
-    """CRC-32 with the face of hashlib."""
+    """CRC-32 with the interface of hashlib."""
 
     def __init__(self) -> None:
         self._sum = 0
@@ -35,7 +35,7 @@ class Crc32:
         self._sum = zlib.crc32(data, self._sum)
 
     def digest(self) -> bytes:
-        """Return the sum of all bytes."""
+        """Return the checksum of all bytes."""
         return self._sum.to_bytes(4, "big")
 
 
@@ -44,18 +44,18 @@ _HASHES: dict[str, Callable[[], _Hash]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,
 }
-"""In the order in which botocore takes them, without those that it needs a further library for."""
+"""In botocore's order of preference, without those for which it needs an extra library."""
 
 
 class Checksum:
-    """The checksum that an answer's headers promise, if they do and it is of the whole body."""
+    """The checksum in the response's headers, if there is one and it covers the whole body."""
 
     def __init__(self, reply: Reply, *, wanted: bool) -> None:
         self._hash: _Hash | None = None
         self._expected = b""
         for name, hash_ in _HASHES.items() if wanted else ():
             said = reply.headers.get(f"x-amz-checksum-{name}", "")
-            # One of parts has their number behind a dash.
+            # The checksum of a multipart upload ends in a dash and the number of parts.
             if said and "-" not in said:
                 self._hash, self._expected = hash_(), base64.b64decode(said)
                 return
@@ -66,13 +66,13 @@ class Checksum:
             self._hash.update(data)
 
     def check(self) -> None:
-        """Raise BrokenAnswerError if the body is not what was promised."""
+        """Raise BrokenAnswerError if the body does not match."""
         if self._hash is not None and self._hash.digest() != self._expected:
             raise BrokenAnswerError("the body does not have the checksum that S3 promises")
 
 
 class Memory:
-    """A body in memory; None if it has more than `limit` bytes."""
+    """A body in memory; None if it is longer than `limit` bytes."""
 
     def __init__(self, limit: int | None, *, checks: bool) -> None:
         self.content: bytes | None = b""
@@ -83,7 +83,7 @@ class Memory:
         self._reply = Reply(0)
 
     async def begin(self, reply: Reply) -> bool:
-        """Start with nothing."""
+        """Start empty."""
         self._chunks.clear()
         self._size, self._reply = 0, reply
         return self._fits(int(reply.headers.get("content-length") or 0))
@@ -101,7 +101,7 @@ class Memory:
         return False
 
     async def finish(self) -> None:
-        """Put the pieces together."""
+        """Join the pieces."""
         content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         checksum = Checksum(self._reply, wanted=self._checks)
         checksum.update(content)
@@ -110,9 +110,9 @@ class Memory:
 
 
 class FilePart:
-    """A place in a file, which is opened when a success begins; `size` is what the answer has.
+    """Part of a file, opened when a successful response begins; `size` is what the response has.
 
-    Takes `part`, or what would be the first part of an answer with the whole object, and calls
+    Takes `part`. Of a response with the whole object, takes what would be the first part, and calls
     `on_more` if there are others.
     """
 
@@ -152,14 +152,14 @@ class FilePart:
         return True
 
     async def write(self, data: bytes) -> bool:
-        """Write a piece, in a thread if it is long."""
+        """Write a piece; a long one in a thread."""
         piece = data[: self._most - self._written]
         offset = self._start + self._written
         if len(piece) <= LOOP_BYTES:
             self._checksum.update(piece)
             write_all(self._descriptor, piece, offset)
         else:
-            # A cancelled call closes its file while the thread still writes: it has its own.
+            # A cancelled call closes its file while the thread still writes to a duplicate.
             own = os.dup(self._descriptor)
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._pool, self._write, own, piece, offset)
@@ -167,7 +167,7 @@ class FilePart:
         return self._written < self._most or self._most >= self.size
 
     async def finish(self) -> None:
-        """Compare what was written with what was promised."""
+        """Verify what was written."""
         if self._written != self.size:
             raise BrokenAnswerError(f"{self._written:,} bytes of {self.size:,}")
         self._checksum.check()
@@ -181,7 +181,7 @@ class FilePart:
 
 
 def write_all(descriptor: int, content: bytes, offset: int) -> None:
-    """Write all of `content`, which one call need not do."""
+    """Write all of `content`; a single call may write less."""
     left = memoryview(content)
     while left:
         written = os.pwrite(descriptor, left, offset)

@@ -1,4 +1,4 @@
-"""An object that is written in parts, several at once; its condition holds when they are joined."""
+"""Multipart uploads, several parts at once; the condition is checked when the parts are joined."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from parallelize_core.transport.retries import CONFLICT_ATTEMPTS, MAX_DELAY_SECO
 T = TypeVar("T")
 
 SETTLE_SECONDS = 5.0
-"""For parts to be removed at the end of a process; what is left, the bucket's rule removes."""
+"""How long a process waits for parts to be removed; the bucket's rule removes the rest."""
 OffLoop = Callable[[int, Callable[[], Payload]], Awaitable[Payload]]
 
 
 class Uploads:
-    """Uploads in parts to one bucket; `off_loop` runs what takes long for that many bytes."""
+    """Multipart uploads to one bucket; `off_loop` runs what takes long for that many bytes."""
 
     def __init__(
         self, requests: ObjectRequests, parts: asyncio.Semaphore, off_loop: OffLoop
@@ -49,7 +49,7 @@ class Uploads:
             try:
                 return await self._put(client, key, file, size, condition, metadata)
             except ConflictError:
-                # The upload is lost with it, so all of it is sent again.
+                # The upload is lost with it, so everything is sent again.
                 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
                 failures += 1
                 if failures >= CONFLICT_ATTEMPTS:
@@ -57,7 +57,7 @@ class Uploads:
                 await asyncio.sleep(random.uniform(0, MAX_DELAY_SECONDS))  # noqa: S311 - jitter
 
     async def settled(self) -> None:
-        """Wait for the uploads that are being aborted, but not for long."""
+        """Wait a short time for the uploads that are being aborted."""
         if self._aborts:
             await asyncio.wait(self._aborts, timeout=SETTLE_SECONDS)
         await ended(*self._aborts)
@@ -105,7 +105,7 @@ class Uploads:
         return await each(self._parts, parts_of(size), send)
 
     def _abort(self, client: Client, key: str, upload: str) -> None:
-        """Remove the parts, which would cost money forever; nobody waits for it.
+        """Remove the parts, which would cost money forever, without waiting for it.
 
         If that fails, the bucket's lifecycle rule removes them.
         """
@@ -124,7 +124,7 @@ async def each(
     parts: Iterable[ObjectPart],
     do: Callable[[ObjectPart], Awaitable[T]],
 ) -> list[T]:
-    """Do something to each part, as many at once as `limit` lets; the first failure ends all."""
+    """Process all parts, at most `limit` at once; the first failure cancels the rest."""
 
     async def one(part: ObjectPart) -> T:
         async with limit:
@@ -138,7 +138,7 @@ async def each(
 
 
 async def ended(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel what is still under way, and return when nothing is."""
+    """Cancel what is still running, and return when nothing is."""
     left = [task for task in tasks if task is not None]
     for task in left:
         task.cancel()
@@ -153,7 +153,7 @@ def unmet(error: BaseException, condition: Condition) -> bool:
 
 
 def etag_of(reply: Reply) -> str:
-    """Return the ETag of an answer without quotes; raise UnavailableError if it has none."""
+    """Return the ETag of a response without quotes; raise UnavailableError if it has none."""
     if "etag" not in reply.headers:
         raise UnavailableError("an answer of S3 breaks off", "it has no ETag")
     return reply.headers["etag"].strip('"')

@@ -1,1 +1,1 @@
-"""A live run in a browser: a server on loopback that shows, and changes nothing."""
+"""A live run in a browser: a read-only server on loopback."""

@@ -29,11 +29,11 @@ from parallelize_core.version import VERSION
 
 @dataclass(frozen=True)
 class Place:
-    """Where the runs lie, and what else is known of them, by the run's name.
+    """Where the runs are stored, and what else is known about them, by run name.
 
-    `count` counts a run's queue, `explain` lets somebody else say why a run stands still, `hint`
-    is what a command has to end in to mean the run, `tell` what an error about it means to the
-    person, None if it is a fault of this program; both take "" for no run in particular.
+    `count` counts a run's queue; `explain` may add why a run is stalled; `hint` is what to append
+    to a command so that it means the run; `tell` turns an error about a run into one for the user,
+    or None if it is a fault of this program. The last two take "" for no particular run.
     `max_cost` is in US dollars.
     """
 
@@ -52,7 +52,7 @@ class Place:
 
 
 class LiveRun:
-    """Looks at one run, again and again."""
+    """Reads one run repeatedly."""
 
     def __init__(self, place: Place, run: str) -> None:
         self._place = place

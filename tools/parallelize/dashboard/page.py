@@ -1,4 +1,4 @@
-"""The dashboard's pages and its JSON, from what was read: pure functions, nothing is asked here."""
+"""The dashboard's pages and its JSON: pure functions of what was read."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ SCHEMA = 1
 WORKER_ROWS = 200
 RUN_ROWS = 1_000
 NOW_NAMES = 3
-"""The files named of those that a worker has in its slots."""
+"""How many of the files in a worker's slots are named."""
 
 GROUPS = 20
 GROUPS_IN_JSON = 1_000
 
 LOG_CHARACTERS = 200_000
-"""Of a longer log the page has the end."""
+"""The page shows the end of a longer log."""
 
 WITHOUT_SCRIPT_SECONDS = 10
 """How often a browser without JavaScript loads a page that changes."""
@@ -57,7 +57,7 @@ COMMANDS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A run at one moment: what its page shows, and the JSON; `over` if nothing is to come."""
+    """A run at one moment: its page and its JSON; `over` if nothing will change any more."""
 
     main: Markup
     document: dict[str, Any]
@@ -66,7 +66,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the bar: from where to where, in per cent."""
+    """A part of the bar: its start and end, in per cent."""
 
     kind: str
     begin: float
@@ -75,7 +75,7 @@ class Part:
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """What the table says of a worker; `now` are names of files, or the reason of its end."""
+    """A worker's row in the table; `now` are names of files, or the reason for its end."""
 
     worker: Worker
     now: tuple[str, ...]
@@ -85,7 +85,7 @@ class WorkerRow:
 
 @dataclass(frozen=True)
 class LogPart:
-    """An attempt, how it ended, the lines of its log, and how many characters are left out."""
+    """An attempt, how it ended, the lines of its log, and how many characters are omitted."""
 
     record: Attempt
     how: str
@@ -94,7 +94,7 @@ class LogPart:
 
 
 def draw(report: Report, history: History, hint: str, max_cost: float | None = None) -> Picture:
-    """Draw a run; `hint` ends each command that is proposed, `max_cost` is in US dollars."""
+    """Draw a run; `hint` is appended to each proposed command, `max_cost` is in US dollars."""
     main = Markup(_render("live.html.j2", **_live(report, history, hint)))  # noqa: S704
     status = report.status
     document = {
@@ -135,12 +135,12 @@ def _live(report: Report, history: History, hint: str) -> dict[str, Any]:
 
 
 def run_page(run: str, main: Markup) -> str:
-    """Return the page of a run, which renews itself."""
+    """Return the page of a run, which refreshes itself."""
     return _render("run.html.j2", run=run, main=main, refresh=WITHOUT_SCRIPT_SECONDS)
 
 
 def runs_page(runs: Sequence[Listed], where: str, now: float, hint: str = "") -> str:
-    """Return the list of the runs; `now` is seconds since 1970, `hint` ends each command."""
+    """Return the list of runs; `now` is seconds since 1970, `hint` is appended to each command."""
     return _render(
         "runs.html.j2",
         runs=[(one, _ago(now, one.seen)) for one in runs[:RUN_ROWS]],
@@ -158,7 +158,7 @@ def log_page(run: str, key: str, records: Sequence[Attempt], hint: str) -> str:
 
 
 def files_page(run: str, hint: str) -> str:
-    """Return the page of a run's files, whose table comes from `files.json` beside it."""
+    """Return the page of a run's files; `files.json` next to it has the table."""
     return _render("all_files.html.j2", run=run, hint=hint, files=())
 
 
@@ -173,12 +173,12 @@ def trouble_main(error: ParallelizeError) -> Markup:
 
 
 def trouble_page(error: ParallelizeError, root: str) -> str:
-    """Return a page that says what is wrong; `root` leads to the list of runs."""
+    """Return a page that describes an error; `root` is the link to the list of runs."""
     return _render("wrong.html.j2", error=error, root=root)
 
 
 def trouble_json(error: ParallelizeError) -> dict[str, Any]:
-    """Return what the JSON says instead; the page goes on to show what it had."""
+    """Return the JSON for an error; the page keeps showing what it had."""
     return {
         "schema": SCHEMA,
         "error": {"what": error.what, "why": error.why, "fix": error.fix},
@@ -186,12 +186,12 @@ def trouble_json(error: ParallelizeError) -> dict[str, Any]:
 
 
 def style() -> str:
-    """Return the style sheet: that of the report, and what the dashboard adds."""
+    """Return the style sheet: the report's, and the dashboard's additions."""
     return _render("dashboard.css.j2")
 
 
 def script() -> str:
-    """Return the script that renews a page in place."""
+    """Return the script that refreshes a page in place."""
     return _text("dashboard", "live.js")
 
 
@@ -205,7 +205,7 @@ def _text(package: str, name: str) -> str:
 
 
 def bar(status: RunStatus) -> list[Part]:
-    """Return the shares of the files that have failed, are done, and run."""
+    """Return the shares of files that failed, are done, and are running."""
     parts, begin = [], 0.0
     for kind, count in (
         ("failed", status.failed), ("done", status.done), ("running", status.running),
@@ -218,7 +218,7 @@ def bar(status: RunStatus) -> list[Part]:
 
 
 def live_tiles(report: Report, hint: str) -> list[Tile]:
-    """Give the report's figures, and how fast it goes."""
+    """Return the report's figures, and the current speed."""
     status = report.status
     found = list(tiles(report, hint))
     if status.rate and status.left:
@@ -228,7 +228,7 @@ def live_tiles(report: Report, hint: str) -> list[Tile]:
 
 
 def worker_rows(status: RunStatus) -> Iterator[WorkerRow]:
-    """Give the workers, those that have ended last."""
+    """Yield the workers, those that have ended last."""
     for worker in sorted(status.workers, key=lambda worker: (worker.ended, worker.id)):
         running = worker.beat.running if worker.alive else ()
         now = running[:NOW_NAMES] or ((worker.beat.reason,) if worker.beat.reason else ())

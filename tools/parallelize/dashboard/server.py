@@ -1,14 +1,14 @@
-"""The dashboard's port: on loopback, for those who know its token, and for nothing but reading.
+"""The dashboard's port: on loopback, read-only, and only for those who know its token.
 
-What stands between a run and others:
+What protects a run from others:
 
-- The port is on 127.0.0.1, so that other machines cannot reach it, and it speaks to processes of
-  its owner only, where the system tells whose a connection is.
+- The port is on 127.0.0.1, so that other machines cannot reach it, and it answers only processes
+  of its owner, where the system tells who owns a connection.
 - Every path begins with a random token, so that other users of this machine cannot read. It is in
   the path and not in a cookie: a browser sends the cookies of 127.0.0.1 to every port of it,
-  the process that listens there. All links are relative.
-- No page but its own may ask, whatever name it has (`local.loopback`).
-- The policy lets a page load only from here, and run no script that stands in it.
+  whichever process listens there. All links are relative.
+- Only the dashboard's own pages may send requests, under whatever name (`local.loopback`).
+- The policy lets a page load only from here, and run no inline script.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from parallelize.dashboard.site import Answer, Site
 from parallelize.local.loopback import ADDRESS, OwnersOnly, foreign
 
 SLOWEST_SECONDS = 10
-"""How long a request, or the reading of its answer, may stand still."""
+"""How long a request, or the reading of its answer, may stall."""
 
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -41,7 +41,7 @@ HEADERS = {
 
 
 class Dashboard(OwnersOnly, ThreadingHTTPServer):
-    """A server for one site; the port is taken at construction. Raises OSError if it cannot be."""
+    """A server for one site; the constructor takes the port, and raises OSError if it cannot."""
 
     daemon_threads = True
 
@@ -52,7 +52,7 @@ class Dashboard(OwnersOnly, ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the list of runs is; below it `RUN/` is a run."""
+        """The address of the list of runs; `RUN/` below it is a run."""
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def do_HEAD(self) -> None:
-        """Answer with what comes before a page."""
+        """Answer with the headers of a page."""
         self.do_GET()
 
     def _answer(self) -> Answer:
@@ -92,13 +92,13 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.site.answer(path, dict(parse_qsl(query)))
 
     def end_headers(self) -> None:
-        """Add what every answer has, errors included."""
+        """Add the headers that every answer has, errors included."""
         for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: browsers ask every few seconds, and the path has the token."""
+        """Log nothing: browsers ask every few seconds, and the path contains the token."""
 
 
 def _refusal(why: str) -> Answer:

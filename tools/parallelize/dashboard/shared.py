@@ -1,4 +1,4 @@
-"""One look shared by all viewers: made once, and cached for a while."""
+"""One value shared by all viewers: made once, and cached for a while."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class _Kept(Generic[Made]):
 
 
 class Shared(Generic[Made]):
-    """What `make` returns, made again when somebody asks for it after it has become old.
+    """What `make` returns, made again when somebody asks for it after it has expired.
 
-    It is old after `keep` seconds, or four times as long as it took to make, whichever is longer.
-    Nothing is made while nobody asks. `clock` gives seconds.
+    It expires after `keep` seconds, or after four times as long as it took to make, whichever is
+    longer. Nothing is made while nobody asks. `clock` returns seconds.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Shared(Generic[Made]):
         self._making = Lock()
 
     def get(self) -> Made:
-        """Return it; while one asker renews it, the others are given the older one."""
+        """Return the value; while one caller renews it, the others get the older one."""
         kept = self._kept
         if kept and self._clock() < kept.until:
             return kept.value
         if not self._making.acquire(blocking=kept is None) and kept:
             return kept.value
         try:
-            # Another may have made it while this one waited for the lock.
+            # Another thread may have made it while this one waited for the lock.
             if self._kept is kept:
                 self._kept = self._renewed()
             assert self._kept is not None  # noqa: S101

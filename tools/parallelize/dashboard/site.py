@@ -21,7 +21,7 @@ from parallelize_core.errors import MissingError, NothingToDoError, ParallelizeE
 from parallelize_core.layout import RUN_NAME
 
 OVER_SECONDS = 60.0
-"""How long the picture of a run is good in which nothing happens any more."""
+"""How long the picture of a finished run stays valid."""
 
 CATALOG_SECONDS = 30.0
 
@@ -31,7 +31,7 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back to a browser."""
+    """A response to a browser."""
 
     status: HTTPStatus
     content_type: str
@@ -49,7 +49,7 @@ class Site:
         /RUN/files.json
         /style.css, /live.js, /files.js
 
-    A run's name has no dot, so none can hide a file. `clock` and `wall` give seconds, the second
+    A run's name has no dot, so none can hide a file. `clock` and `wall` return seconds, `wall`
     since 1970.
     """
 
@@ -69,7 +69,7 @@ class Site:
         )
 
     def answer(self, path: str, query: Query) -> Answer:
-        """Return what lies at a path, which begins after the token and its slash."""
+        """Return the answer for a path, without the token and its slash."""
         match path.split("/"):
             case [""]:
                 return self._index()
@@ -140,7 +140,7 @@ class Site:
         return self._runs[run]
 
     def _told(self, run: str, do: Callable[[], Made]) -> Made | ParallelizeError:
-        """Return what comes of it, or in words why nothing does; our own faults are raised."""
+        """Return the result, or an error for the user; our own faults are raised."""
         try:
             return do()
         except Exception as error:

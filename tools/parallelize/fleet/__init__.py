@@ -1,1 +1,1 @@
-"""The machines of a run: plans as data, and the one boundary to EC2 and its groups."""
+"""The machines of a run: plans as data, and the one boundary to EC2 and Auto Scaling."""

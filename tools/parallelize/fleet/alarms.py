@@ -1,8 +1,8 @@
 """The alarms of a run's own queues: a file has failed for good, or has waited too long.
 
-`setup` makes the alarms that hold for all runs. These cannot be among them: they read what SQS
-itself says of a queue, and an alarm has to name the queue it watches. So `launch` makes them, and
-`kill` and `clean` take them away. They speak up when no worker is there to, too.
+`setup` makes the alarms that hold for all runs. These two cannot be among them: they read SQS's
+own metrics of a queue, and an alarm has to name its queue. So `launch` makes them, and
+`kill` and `clean` delete them. They work even when no worker is running.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_boto3_cloudwatch.type_defs import TagTypeDef
 
 TOO_OLD_SECONDS = RETENTION_SECONDS - 2 * 24 * 60 * 60
-"""Two days before SQS drops the message. The file is sent again by a worker then; is there one?"""
+"""Two days before SQS drops the message. A worker sends the file again by then, if there is one."""
 
 PERIOD_SECONDS = 300
 
@@ -31,9 +31,9 @@ RUNBOOK = "docs/runbook.md"
 
 
 def topic_arn(partition: str, region: str, account: str, names: Names) -> str:
-    """Return the name of the topic that `setup` made.
+    """Return the ARN of the topic that `setup` made.
 
-    CloudWatch takes an alarm whose topic is not there, and then tells nobody.
+    CloudWatch accepts an alarm whose topic does not exist, and then notifies nobody.
     """
     return f"arn:{partition}:sns:{region}:{account}:{names.topic}"
 
@@ -85,8 +85,8 @@ def _of_queue(name: str, topic: str) -> dict[str, Any]:
         "Period": PERIOD_SECONDS,
         "EvaluationPeriods": 1,
         "ComparisonOperator": "GreaterThanThreshold",
-        # SQS may publish nothing about a queue that nobody has used for six hours. Its last figures
-        # still hold: without a call to the queue, nothing in it changes but its age.
+        # SQS may publish nothing about a queue that was not used for six hours. Its last figures
+        # still hold: without calls to the queue, only the age of its messages changes.
         # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/monitoring-using-cloudwatch.html
         "TreatMissingData": "ignore",
     }
@@ -96,19 +96,19 @@ def _of_queue(name: str, topic: str) -> dict[str, Any]:
 def watch_queue(
     cloudwatch: CloudWatchClient, names: Names, topic: str, given: Sequence[TagTypeDef]
 ) -> None:
-    """Make the run's alarms with tags, or bring them up to date; those there keep their tags."""
+    """Create or update the run's alarms, with tags; existing alarms keep their tags."""
     cloudwatch.put_metric_alarm(**old_message_alarm(names, topic), Tags=given)
     cloudwatch.put_metric_alarm(**dead_letters_alarm(names, topic), Tags=given)
 
 
 def forget_queue(cloudwatch: CloudWatchClient, *names: Names) -> None:
-    """Delete the run's alarms; that there are none is not an error."""
+    """Delete the run's alarms, if there are any."""
     found = [alarm for each in names for alarm in alarm_names(each)]
     delete(cloudwatch, list(dict.fromkeys(found)))
 
 
 def delete(cloudwatch: CloudWatchClient, names: Sequence[str]) -> None:
-    """Delete alarms; those that are there go although others are not.
+    """Delete alarms; a missing one does not keep the others.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DeleteAlarms.html
     """

@@ -1,4 +1,4 @@
-"""A persistent fleet that follows the queue: from zero by an alarm, upwards by target tracking.
+"""A persistent fleet that follows the queue: an alarm starts it, target tracking enlarges it.
 
 Both read metrics that AWS itself publishes, so nothing of ours has to run while the fleet is at
 zero, and `enqueue` alone is enough. Nothing here scales in: workers know better than an average
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WAKE = "wake"
 
 WARM_UP_SECONDS = 180
-"""From launch to first receive, so that one backlog is not answered twice."""
+"""From launch to first receive; until then no further machines start for the same backlog."""
 
 PERIOD_SECONDS = 60
 """SQS and Auto Scaling both publish once a minute.
@@ -66,9 +66,9 @@ def wake_policy(names: Names) -> dict[str, Any]:
 
 
 def wake_alarm(names: Names, policy_arn: str) -> dict[str, Any]:
-    """Return the PutMetricAlarm request that sees files wait while nobody works.
+    """Return the PutMetricAlarm request that fires when files wait and no worker runs.
 
-    Target tracking alone would not do: it multiplies, and any multiple of no workers is none.
+    Target tracking alone cannot start a fleet: it multiplies, and any multiple of zero is zero.
     """
     asleep = {
         "Id": "asleep", "Label": "files wait, and no worker is there", "ReturnData": True,
@@ -100,10 +100,10 @@ def follow_queue(
     target: int,
     given: Sequence[TagTypeDef],
 ) -> None:
-    """Make both policies and the alarm, with tags, or bring them up to date."""
+    """Create or update both policies and the alarm, with tags."""
     autoscaling.put_scaling_policy(**backlog_policy(names, target))
     wake = autoscaling.put_scaling_policy(**wake_policy(names))
-    # A new policy may not be described yet. Only the local cloud's answer has no ARN.
+    # A new policy may not be described yet. Only the local cloud returns no ARN.
     arn = wake.get("PolicyARN") or _described(autoscaling, names)
     cloudwatch.put_metric_alarm(**wake_alarm(names, arn), Tags=given)
 
@@ -117,12 +117,12 @@ def _described(autoscaling: AutoScalingClient, names: Names) -> str:
 def unfollow_queue(
     autoscaling: AutoScalingClient, cloudwatch: CloudWatchClient, names: Names
 ) -> None:
-    """Take away what an earlier launch may have made, so that the group keeps its size."""
+    """Delete what an earlier launch may have made, so that the group keeps its size."""
     forget_queue(cloudwatch, names)
     pages = autoscaling.get_paginator("describe_policies").paginate(
         AutoScalingGroupName=names.group
     )
-    # Read all first: deleting while paging may hide what follows.
+    # Read everything first: deleting while paging may hide later entries.
     for policy in [policy for page in pages for policy in page["ScalingPolicies"]]:
         autoscaling.delete_policy(AutoScalingGroupName=names.group, PolicyName=policy["PolicyName"])
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # What a plain machine runs at its first boot, as user data, when there is no image yet.
-# Only the standard library is there, and Amazon Linux's is of Python 3.9. `stock.user_data` fills
+# It has only the standard library, on Amazon Linux that of Python 3.9. `stock.user_data` fills
 # in SETTINGS.
 #
-# Whatever happens, the machine powers off in the end: a worker that cannot work must not cost.
+# Whatever happens, the machine powers off in the end: a worker that cannot work must cost nothing.
 # ruff: noqa: S310, UP017, UP035 - the addresses are AWS's, the programs a bare
 # machine's, and the names those of Python 3.9
 """Fetch the agent from the run's bucket with the machine's role, and make the machine a worker."""
@@ -30,11 +30,11 @@ HOME = pathlib.Path("/var/lib/parallelize-bootstrap")
 DEADLINE = "parallelize-bootstrap"
 PATIENCE_SECONDS = (1, 2, 5, 10, 20)
 BOOT_MINUTES = 15
-"""When a machine that has not become a worker powers off; a worker's own units see to its end."""
+"""A machine that is not a worker by then powers off; a worker's own units end it."""
 
 
 def main() -> None:
-    """Make this machine a worker. From then on its units do all, its power-off included."""
+    """Make this machine a worker. From then on its units handle everything, even the power-off."""
     shutdown = SETTINGS["config"].get("shutdown", True)
     try:
         if shutdown:
@@ -52,13 +52,13 @@ def main() -> None:
 
 
 def tell(text: str) -> None:
-    """Print a line on the console, where it can be read when the machine is gone."""
+    """Print a line on the console, where it can be read even after the machine is gone."""
     with contextlib.suppress(OSError):
         pathlib.Path("/dev/console").write_text(f"parallelize: {text}\n", encoding="utf-8")
 
 
 def patiently(call: Callable[[], bytes]) -> bytes:
-    """Return what a call gives; right after a boot the role's credentials may not be there yet."""
+    """Retry a call: right after a boot, the role's credentials may not be available yet."""
     for seconds in PATIENCE_SECONDS:
         try:
             return call()
@@ -69,7 +69,7 @@ def patiently(call: Callable[[], bytes]) -> bytes:
 
 
 def fetch() -> bytes:
-    """Return the bundle; ValueError if it is not the one that the launch has named."""
+    """Return the bundle; raise ValueError if it is not the one that the launch named."""
     region, credentials = metadata("placement/region"), role_credentials()
     request = signed_request(SETTINGS["bundle"], region, credentials, now())
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -80,14 +80,14 @@ def fetch() -> bytes:
 
 
 def install(body: bytes, folder: pathlib.Path) -> None:
-    """Unpack the bundle, which our own client has made, and put the configuration beside it."""
+    """Unpack the bundle, which our own client made, and put the configuration next to it."""
     with zipfile.ZipFile(io.BytesIO(body)) as bundle:
         bundle.extractall(folder)
     (folder / "config.json").write_text(json.dumps(SETTINGS["config"]), encoding="utf-8")
 
 
 def run(*command: str) -> None:
-    """Run a command; CalledProcessError if it fails."""
+    """Run a command; raise CalledProcessError if it fails."""
     subprocess.run(command, check=True)
 
 
@@ -97,7 +97,7 @@ def now() -> datetime.datetime:
 
 
 def metadata(path: str) -> str:
-    """Return what the metadata service has at a path, version 2 only."""
+    """Return what the metadata service (version 2 only) has at a path."""
     token = urllib.request.Request(
         f"{METADATA}/latest/api/token", method="PUT",
         headers={"X-aws-ec2-metadata-token-ttl-seconds": "300"},

@@ -1,6 +1,6 @@
-"""All that turns a plain machine into a worker, in one zip: the agent, its libraries, the steps.
+"""Everything that turns a plain machine into a worker, in one zip: agent, libraries, scripts.
 
-It holds what Packer uploads for an image (packer/provision, systemd, the pinned requirements) with
+It holds what Packer uploads for an image (packer/provision, systemd, the pinned requirements), and
 the wheels that pip would fetch. The same content gives the same bytes, so its SHA-256 can be its
 name.
 """
@@ -24,11 +24,11 @@ PLATFORMS = {
     "x86_64": ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"),
     "arm64": ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
 }
-"""glibc 2.28 or older: of the three distributions Amazon Linux 2023 has the oldest, 2.34."""
+"""glibc 2.28 or older: of the three distributions, Amazon Linux 2023 has the oldest, 2.34."""
 
 OUR_PACKAGES = ("parallelize_agent", "parallelize_core")
 CODE = ("*.py", "py.typed")
-"""The relevant files in them; tools leave others there."""
+"""The files of a package that matter; tools leave others there."""
 
 REQUIREMENTS = ("requirements.txt", "pip.txt")
 
@@ -39,7 +39,7 @@ _PARTS = {
     "image.md": _SOURCES / "docs" / "image.md",
     **{name: _SOURCES / "packer" / name for name in REQUIREMENTS},
 }
-"""Where a checkout keeps what an installed package has in its folder `worker` (pyproject.toml)."""
+"""Where a checkout keeps what an installed package has in its `worker` folder (pyproject.toml)."""
 
 
 def make_bundle(python: str, architecture: str, cache: Path) -> bytes:
@@ -54,7 +54,7 @@ def make_bundle(python: str, architecture: str, cache: Path) -> bytes:
 
 
 def fetched_wheels(python: str, architecture: str, cache: Path) -> list[Path]:
-    """Return the wheels of the requirements, each checked against its hash when it was fetched."""
+    """Return the wheels of the requirements; each is checked against its hash when fetched."""
     folder = wheel_folder(python, architecture, cache)
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
@@ -70,13 +70,13 @@ def fetched_wheels(python: str, architecture: str, cache: Path) -> list[Path]:
 
 
 def wheel_folder(python: str, architecture: str, cache: Path) -> Path:
-    """Return where wheels are kept: in a folder of its own for each version of the requirements."""
+    """Return where wheels are kept: one folder for each version of the requirements."""
     requirements = b"".join(_part(name).read_bytes() for name in REQUIREMENTS)
     return cache / f"wheels-{python}-{architecture}-{hashlib.sha256(requirements).hexdigest()[:12]}"
 
 
 def agent_wheel() -> tuple[str, bytes]:
-    """Return the agent as a wheel, made of what is installed here; its file's name first."""
+    """Return the agent's wheel, built from what is installed here: its file name and content."""
     version = metadata.version("parallelize")
     files = {
         f"{name}/{path.relative_to(folder)}": path.read_bytes()
@@ -156,7 +156,7 @@ def _installed(name: str) -> Path:
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:
-    """Zip files, as of 1980, so that the same content gives the same bytes."""
+    """Zip files, dated 1980, so that the same content gives the same bytes."""
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
         for name, content in sorted(files.items()):

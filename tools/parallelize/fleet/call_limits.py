@@ -1,4 +1,4 @@
-"""How many calls of CreateFleet EC2 takes from an account: quotas that are found by their names.
+"""How many CreateFleet calls EC2 allows an account: quotas, found by their names.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 """
@@ -20,15 +20,15 @@ PER_SECOND = "CreateFleet request bucket refill rate"
 
 @dataclass(frozen=True)
 class CallLimits:
-    """How many calls EC2 takes at once, and how many a second after that."""
+    """How many calls EC2 allows in a burst, and how many a second after that."""
 
     at_once: int
     per_second: float
 
 
 def find_call_limits(client: ServiceQuotasClient) -> CallLimits | None:
-    """Return the limits of CreateFleet; None if they cannot be read, or are not listed."""
-    # Not being allowed to read a quota is no reason not to launch.
+    """Return the limits of CreateFleet; None if they are not listed or cannot be read."""
+    # A quota that may not be read must not prevent a launch.
     try:
         found = _values(client)
     except ParallelizeError:

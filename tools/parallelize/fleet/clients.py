@@ -1,4 +1,4 @@
-"""The clients that each side of the fleet takes, built here and passed in everywhere else."""
+"""The clients that each side of the fleet needs: created here, passed in everywhere else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FactClients:
-    """What reading the facts of a launch takes."""
+    """The clients for reading the facts of a launch."""
 
     ec2: EC2Client
     ssm: SSMClient
@@ -32,7 +32,7 @@ class FactClients:
     @classmethod
     @translated("AWS")
     def make(cls, session: Session) -> Self:
-        """Build them."""
+        """Create them."""
         config = client_config()
         return cls(
             session.client("ec2", config=config),
@@ -48,7 +48,7 @@ class FactClients:
 
 @dataclass(frozen=True)
 class ComputeClients:
-    """What starting and ending machines takes."""
+    """The clients for starting and terminating machines."""
 
     ec2: EC2Client
     autoscaling: AutoScalingClient
@@ -57,7 +57,7 @@ class ComputeClients:
     @classmethod
     @translated("AWS")
     def make(cls, session: Session) -> Self:
-        """Build them."""
+        """Create them."""
         config = client_config()
         return cls(
             session.client("ec2", config=config),

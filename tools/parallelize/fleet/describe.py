@@ -1,4 +1,4 @@
-"""Reading the facts of a launch from AWS. Nothing here creates anything."""
+"""Reads the facts of a launch from AWS. Nothing here creates anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what workers are to run; `subnets` empty for the default VPC's."""
+    """Where workers are to run, and on what; empty `subnets` mean the default VPC's."""
 
     account: str
     region: str
@@ -63,10 +63,10 @@ def describe_launch(clients: FactClients, place: Place, work: Work, names: Names
 
 @translated("EC2")
 def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
-    """Return the subnets given, or those of the default VPC; one for each zone.
+    """Return the given subnets, or those of the default VPC; one per zone.
 
-    Two in one zone would be the same pool of machines twice, which CreateFleet refuses. The one
-    with more free addresses is taken.
+    Two in one zone would be the same pool of machines twice, which CreateFleet refuses. Of two,
+    the one with more free addresses is taken.
     """
     if wanted:
         named = ec2.describe_subnets(SubnetIds=list(wanted))["Subnets"]
@@ -83,7 +83,7 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
 
 
 def _groups(ec2: EC2Client, place: Place, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
-    """Find the stack's group; raise UsageError where the VPC's default one is another account's.
+    """Find the stack's group; raise UsageError if the VPC's default group is another account's.
 
     https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
     """
@@ -101,9 +101,9 @@ def _groups(ec2: EC2Client, place: Place, subnets: Sequence[Any], names: Names) 
 
 @translated("EC2")
 def find_security_groups(ec2: EC2Client, subnets: Sequence[Any], names: Names) -> tuple[str, ...]:
-    """Return the group without a way in that `setup` made in the subnets' VPC.
+    """Return the group without inbound rules that `setup` made in the subnets' VPC.
 
-    None if there is no such: then the VPC's default group is used.
+    Empty if there is none: then the VPC's default group is used.
     """
     vpcs = sorted({subnet["VpcId"] for subnet in subnets})
     answer = ec2.describe_security_groups(
@@ -117,10 +117,10 @@ def find_security_groups(ec2: EC2Client, subnets: Sequence[Any], names: Names) -
 
 @translated("EC2")
 def check_security_groups(ec2: EC2Client, wanted: Sequence[str], subnets: Sequence[Any]) -> None:
-    """Raise UsageError for a group that is not there, or not in the subnets' VPC."""
+    """Raise UsageError for a group that does not exist, or is not in the subnets' VPC."""
     if not wanted:
         return
-    # A filter, because DescribeSecurityGroups fails for an id that it does not know.
+    # A filter, because DescribeSecurityGroups fails for an unknown id.
     answer = ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": list(wanted)}])
     there = {group["GroupId"]: group["VpcId"] for group in answer["SecurityGroups"]}
     for name in wanted:
@@ -140,7 +140,7 @@ def check_security_groups(ec2: EC2Client, wanted: Sequence[str], subnets: Sequen
 
 @translated("EC2")
 def find_types(ec2: EC2Client, names: Sequence[str]) -> list[InstanceType]:
-    """Describe those types of machine that the region has; raise UsageError if it has none.
+    """Describe the machine types that the region has; raise UsageError if it has none of them.
 
     No region has all types: https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-regions.html
     """
@@ -183,7 +183,7 @@ def find_pools(
 
 
 def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quota]:
-    """Return the quotas for the types in both markets; those that cannot be read are left out."""
+    """Return the quotas for the types in both markets, without those that cannot be read."""
     markets: tuple[Market, ...] = ("spot", "on-demand")
     kinds = [kind.name for kind in types]
     codes = {quotas.quota_code(market, kind) for kind in kinds for market in markets}
@@ -200,7 +200,7 @@ def find_quotas(clients: FactClients, types: Iterable[InstanceType]) -> list[Quo
 
 def find_limit(client: ServiceQuotasClient, code: str, service: str = "ec2") -> int | None:
     """Return a quota, or None if it cannot be read; those of "ec2" are in vCPUs."""
-    # Not being allowed to read a quota is no reason not to launch.
+    # A quota that may not be read must not prevent a launch.
     try:
         return _limit(client, code, service)
     except ParallelizeError:
@@ -209,7 +209,7 @@ def find_limit(client: ServiceQuotasClient, code: str, service: str = "ec2") -> 
 
 @translated("EC2")
 def gp3_gib(ec2: EC2Client) -> int:
-    """Return how many GiB all gp3 volumes of the region have, of all runs and users."""
+    """Return the total GiB of gp3 volumes in the region, of all runs and users."""
     pages = ec2.get_paginator("describe_volumes").paginate(
         Filters=[{"Name": "volume-type", "Values": ["gp3"]}]
     )

@@ -12,7 +12,7 @@ from parallelize_core.errors import UsageError
 
 INCLUDED_IOPS = 3000
 INCLUDED_MIBPS = 125
-"""What every gp3 volume has without a further price; throughput in MiB/s."""
+"""MiB/s that every gp3 volume has at no extra charge."""
 
 IOPS_PER_GIB = 500
 IOPS_PER_MIBPS = 4
@@ -20,14 +20,14 @@ IOPS_PER_MIBPS = 4
 
 @dataclass(frozen=True)
 class Disk:
-    """A volume of `gib` GiB; `iops` a second and `throughput` in MiB/s, None as included."""
+    """A volume of `gib` GiB, with `iops` and `throughput` in MiB/s; None is what EBS includes."""
 
     gib: int = 50
     iops: int | None = None
     throughput: int | None = None
 
     def ebs(self) -> dict[str, Any]:
-        """Return the volume as a launch template has it."""
+        """Return the volume in a launch template's form."""
         speed = {"Iops": self.iops, "Throughput": self.throughput}
         return {
             "VolumeSize": self.gib, "VolumeType": "gp3", "Encrypted": True,
@@ -36,7 +36,7 @@ class Disk:
         }  # fmt: skip
 
     def check(self) -> None:
-        """Raise UsageError for a speed that EBS does not give to a volume of this size."""
+        """Raise UsageError for a speed that EBS does not offer for a volume of this size."""
         iops = self.iops or INCLUDED_IOPS
         if iops > max(INCLUDED_IOPS, self.gib * IOPS_PER_GIB):
             raise UsageError(

@@ -1,6 +1,6 @@
-"""The plain images that workers can be made of: how each vendor names its newest, and its Python.
+"""The plain images that workers can start from: each vendor's name for the newest, its Python.
 
-AWS serves the names as public parameters, which no other account can write:
+AWS publishes the names as public parameters, which no other account can write:
 https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-public-parameters.html
 """
 
@@ -17,9 +17,9 @@ STOCK = "stock"
 
 @dataclass(frozen=True)
 class Distribution:
-    """A vendor's system; `python` is what packer/provision/distribution.sh takes there.
+    """A vendor's system; `python` is the version that packer/provision/distribution.sh installs.
 
-    `parameters` has the name of the parameter with the newest image for each architecture.
+    `parameters` names, for each architecture, the parameter that holds the newest image.
     """
 
     title: str
@@ -65,7 +65,7 @@ def is_stock(ami: str) -> bool:
 
 
 def distribution(ami: str) -> Distribution:
-    """Return the distribution that `workers.ami` means; raise UsageError for an unknown one."""
+    """Return the distribution that `workers.ami` names; raise UsageError for an unknown one."""
     if ami in NAMES:
         return NAMES[ami]
     raise UsageError(

@@ -1,7 +1,7 @@
 """Checks permissions with EC2's dry runs, which change nothing and need no permission themselves.
 
-CreateFleet has one, too, but wants a launch template that is there; that of RunInstances is asked
-for what a fleet starts: machines with our tags, from an image, in a subnet, with the workers' role.
+CreateFleet has one, too, but needs an existing launch template. So RunInstances is asked to start
+what a fleet starts: machines with our tags, from an image, in a subnet, with the workers' role.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
 """
@@ -29,7 +29,7 @@ ALLOWED, REFUSED = "DryRunOperation", "UnauthorizedOperation"
 
 @dataclass(frozen=True)
 class Answers:
-    """The actions that EC2 would refuse, and those of which it has not said so or otherwise."""
+    """The actions that EC2 would refuse, and those for which it gave no clear answer."""
 
     refused: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ def start(  # noqa: PLR0913 - a machine is made of all of these
     market: Market,
     given: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the RunInstances request for one machine as `launch` starts them, tags `given`."""
+    """Return the RunInstances request for one machine as `launch` starts it, with tags `given`."""
     spot: dict[str, Any] = {"InstanceMarketOptions": {"MarketType": "spot"}}
     tagged = (*TAGGED, "spot-instances-request") if market == "spot" else TAGGED
     return {
@@ -87,12 +87,12 @@ def ask(
 
 
 def _code(call: Callable[[], object]) -> str:
-    """Return EC2's answer to a dry run, which is an error in any case."""
+    """Return EC2's answer to a dry run, which is always an error."""
     try:
         with translated("EC2"):
             call()
     except ParallelizeError as error:
-        # Any other error is the answer to a dry run, or is about something like a role that the
+        # Any other error is the answer to the dry run, or concerns something like a role that the
         # stack has not made yet.
         if code_of(error) != REFUSED and type(error) is not ServiceError:
             raise

@@ -1,8 +1,8 @@
-"""Machines that EC2 starts and ends before they report.
+"""Machines that EC2 starts and then ends before they report.
 
-A volume's quota, a refusal of the key that encrypts it, and lost capacity are found only after
-CreateFleet has answered: the machine goes from pending to terminated, with a reason that EC2 keeps
-for about an hour.
+Only after CreateFleet has answered does EC2 notice a volume quota, a key that it may not use for
+encryption, or lost capacity: the machine goes from pending to terminated, with a reason that EC2
+keeps for about an hour.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshooting-launch.html
 """
@@ -29,9 +29,9 @@ PATIENCE_SECONDS = 30.0
 
 
 def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, ...]:
-    """Look at new machines until none is pending; return those that EC2 has ended by itself.
+    """Poll new machines until none is pending; return those that EC2 itself has ended.
 
-    Looks for `PATIENCE_SECONDS` at most. A failed look says nothing about them.
+    Polls for at most `PATIENCE_SECONDS`. A failed look says nothing about the machines.
     """
     if not ids:
         return ()
@@ -52,13 +52,13 @@ def watch(ec2: EC2Client, names: Names, ids: Collection[str]) -> tuple[Machine, 
 
 
 def explain(region: str, asked: int, ended: Sequence[Machine]) -> ParallelizeError:
-    """Return the error that says why EC2 has ended machines of `asked`, and what to do."""
+    """Return the error that says why EC2 ended some of `asked` machines, and what to do."""
     what = f"EC2 ended {len(ended)} of {asked} workers as they started"
     return _of_reason(region, what, ended[0].reason)
 
 
 def explain_group(region: str, size: int, staffing: Staffing) -> ParallelizeError:
-    """Return the error that says why a group lacks machines, by the words of its last activity.
+    """Return the error that says why a group lacks machines, from its last activity's message.
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-instancelaunchfailure.html
     """
@@ -74,7 +74,7 @@ def explain_group(region: str, size: int, staffing: Staffing) -> ParallelizeErro
 
 
 def _of_reason(region: str, what: str, reason: str) -> ParallelizeError:
-    """Return the error for machines that EC2 has ended, by its state reason."""
+    """Return the error for machines that EC2 ended, from its state reason."""
     if reason.startswith("Client.VolumeLimitExceeded"):
         return CapacityError(
             f"{what}: the quota of volumes in {region} is used up", reason, MORE_VOLUMES

@@ -46,7 +46,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """The outcome of a launch: machines are counted, errors only explain the missing ones."""
+    """The outcome of a launch; the machines count, and errors only explain the missing ones."""
 
     asked: int
     started: tuple[Started, ...] = ()
@@ -54,27 +54,27 @@ class LaunchOutcome:
     region: str = ""
     group: str = ""
     size: int = 0
-    """How many workers the group is to have, which may be more than were asked for."""
+    """How many workers the group is to have, perhaps more than were requested."""
     trouble: ParallelizeError | None = None
-    """What ended the launch when some machines had started already."""
+    """What ended the launch after some machines had started."""
     ended: tuple[Machine, ...] = ()
-    """Those of the started that EC2 has ended since, for reasons of its own."""
+    """Started machines that EC2 has ended since, for its own reasons."""
     staffing: Staffing = field(default_factory=lambda: Staffing(0))
     """How far the group has come with its first machines."""
 
     @property
     def missing(self) -> int:
-        """How many machines were asked for and not started; a group is still starting them."""
+        """How many requested machines did not start; a group is still starting them."""
         alive = len(self.started) - len(self.ended)
         return 0 if self.group else max(0, self.asked - alive)
 
     @property
     def names(self) -> list[str]:
-        """What was made: the group that starts machines by itself, or the machines."""
+        """What was created: the group that starts machines by itself, or the machines."""
         return [self.group] if self.group else [machine.id for machine in self.started]
 
     def error(self) -> ParallelizeError | None:
-        """Say why machines are missing, or answer None if none is."""
+        """Return why machines are missing, or None if none is."""
         if self.staffing.refusal:
             return early_end.explain_group(self.region, self.size, self.staffing)
         if not self.missing:
@@ -87,19 +87,19 @@ class LaunchOutcome:
         return shortfall.explain(self.region, self.asked, len(self.started), self.refusals)
 
     def check(self) -> None:
-        """Raise what explains missing machines, if any are."""
+        """Raise the error that explains missing machines, if any."""
         if error := self.error():
             raise error
 
 
 def execute(plan: LaunchPlan, clients: ComputeClients) -> LaunchOutcome:
-    """Carry out a plan; machines that are missing are in the outcome, not an exception.
+    """Carry out a plan; missing machines are reported in the outcome, not by an exception.
 
     A persistent fleet starts its machines by itself, later; its outcome names the group. An error
-    before any machine has started is raised; a later one is in the outcome, with those that have.
+    before any machine has started is raised; a later one is in the outcome, with the machines.
     """
     if plan.request.topic:
-        # Before any machine exists: without the permission, nothing is started.
+        # Before any machine exists: without this permission, nothing is started.
         request = plan.request
         alarms.watch_queue(clients.cloudwatch, request.names, request.topic, request.tag_list)
     if plan.group:
@@ -119,7 +119,7 @@ def _go_on(
     fleet: FleetPlan,
     ec2: EC2Client,
 ) -> LaunchOutcome:
-    """Ask for the next fleet, unless there was trouble with the last one."""
+    """Ask for the next fleet, unless the last one had trouble."""
     if before.trouble:
         return before
     outcome = before
@@ -127,7 +127,7 @@ def _go_on(
         for answer in _create(plan, fleet, ec2):
             outcome = _add(outcome, answer)
     except ParallelizeError as error:
-        # Started machines cost money: a user who does not hear of them would launch them again.
+        # Started machines cost money: a user who did not hear of them would launch them again.
         if not outcome.started:
             raise
         return replace(outcome, trouble=error)
@@ -157,7 +157,7 @@ def _make_group(plan: LaunchPlan, group: GroupPlan, clients: ComputeClients) -> 
 
 
 def _former_attempt(clients: ComputeClients, name: str) -> Any | None:
-    """Return what a group that is there already has last tried, as far as it can be read."""
+    """Return the last attempt of a group that already exists, if it can be read."""
     try:
         return find(clients.autoscaling, name) and last_attempt(clients.autoscaling, name)
     except ParallelizeError:
@@ -175,7 +175,7 @@ def _staffing(clients: ComputeClients, name: str, former: Any | None) -> Staffin
 def _specifications(
     plan: LaunchPlan, templates: Sequence[dict[str, Any]], ec2: EC2Client
 ) -> list[dict[str, str]]:
-    """Make the templates, as far as they are not there, and return what names each."""
+    """Create the templates that do not exist yet, and return the reference to each."""
     made = [
         outlast(NAMED_TEMPLATE, partial(ensure_template, plan, data, ec2), say)
         for data in templates
@@ -187,8 +187,8 @@ def _specifications(
 def ensure_template(plan: LaunchPlan, data: dict[str, Any], ec2: EC2Client) -> tuple[str, str]:
     """Return the id and the version of the run's launch template with this content.
 
-    The run has one template; a version's description says what is in it, so launching again
-    with the same settings makes no new version.
+    The run has one template; a version's description identifies its content, so launching again
+    with the same settings creates no new version.
     """
     name, content = plan.request.names.group, fingerprint(data)
     # Derived from this launch, not from the content: an equal template may have been deleted since.
@@ -223,9 +223,9 @@ def _versions(ec2: EC2Client, name: str) -> list[Any]:
 
 
 def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> Iterator[LaunchOutcome]:
-    """Ask for a fleet, as many machines at a time as EC2 starts, and go through its answers.
+    """Ask for a fleet, as many machines at a time as EC2 starts, and yield its answers.
 
-    Each request is for machines that have not started, with a token of its own: none comes twice.
+    Each request is for machines that have not started, with a new token: none starts twice.
     """
     body = with_templates(fleet.body, _specifications(plan, fleet.templates, ec2))
     pace, tokens = Pace(fleet.count, say), _tokens(fleet.body["ClientToken"])
@@ -240,14 +240,14 @@ def _create(plan: LaunchPlan, fleet: FleetPlan, ec2: EC2Client) -> Iterator[Laun
 
 
 def _tokens(token: str) -> Iterator[str]:
-    """Go through tokens of requests: with a token that was used comes only its answer again."""
+    """Yield request tokens: EC2 answers a used token only by repeating its answer."""
     return (f"{token}-{number}" if number else token for number in itertools.count())
 
 
 def _outlasting_templates(
     ec2: EC2Client, body: dict[str, Any], count: int, tokens: Iterator[str]
 ) -> LaunchOutcome:
-    """Ask for `count` machines; again for a while if EC2 does not know what is new yet."""
+    """Ask for `count` machines; retry for a while if EC2 does not yet know what is new."""
     target = {**body["TargetCapacitySpecification"], "TotalTargetCapacity": count}
     whole = {**body, "TargetCapacitySpecification": target}
 
@@ -295,7 +295,7 @@ def with_group_templates(
 ) -> dict[str, Any]:
     """Return a copy of a group's request with its launch templates filled in.
 
-    The first is the group's; a type whose image is another one names its own.
+    The first is the group's; a type with a different image names its own.
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-launch-template-overrides.html
     """
     policy = body["MixedInstancesPolicy"]

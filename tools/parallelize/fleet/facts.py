@@ -1,4 +1,4 @@
-"""What a launch has to know before it can be planned: plain values, however they were read."""
+"""What a launch must know before it can be planned: plain values, however they were read."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from parallelize.fleet.rates import UnitPrices
 Market = Literal["spot", "on-demand"]
 
 IMAGES_FOR = ("x86_64", "arm64")
-"""What images with an agent, and vendors' plain ones, are made for."""
+"""The architectures of images with an agent, and of vendors' plain ones."""
 
 
 @dataclass(frozen=True)
 class InstanceType:
-    """A kind of machine; memory in bytes."""
+    """A machine type; memory in bytes."""
 
     name: str
     vcpus: int
     memory_bytes: int
     architectures: tuple[str, ...] = ("x86_64",)
     gpus: int = 0
-    """Of NVIDIA's, which are those that a worker gives to jobs."""
+    """NVIDIA's, the only ones that a worker gives to jobs."""
 
     @property
     def architecture(self) -> str:
-        """What an image for it is made for; 32 bits, which some types can do as well, for none."""
+        """The architecture of its images; types that also run 32 bits count as 64-bit."""
         return next((one for one in IMAGES_FOR if one in self.architectures), self.architectures[0])
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Machines of one type in one zone, and what one costs there in USD an hour, if known."""
+    """Machines of one type in one zone, and their price in USD an hour, if known."""
 
     type: InstanceType
     zone: str
@@ -41,7 +41,7 @@ class Pool:
     spot_usd: float | None = None
     on_demand_usd: float | None = None
     by_table: bool = False
-    """Whether AWS has told no on-demand price, so that one can only be of the shipped table."""
+    """Whether AWS gave no on-demand price, so that any price is from the shipped table."""
 
     def usd(self, market: Market) -> float | None:
         """Return the price of a machine-hour in `market`, or None if it is not known."""
@@ -50,7 +50,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Interruptions:
-    """How many of a run's spot workers in a pool were interrupted recently, and of how many."""
+    """A pool's recent spot workers of a run: how many there were, and how many were interrupted."""
 
     type: str
     zone: str
@@ -59,13 +59,13 @@ class Interruptions:
 
     @property
     def share(self) -> float:
-        """How many of them, between 0 and 1."""
+        """The interrupted share, from 0 to 1."""
         return self.interrupted / self.workers
 
 
 @dataclass(frozen=True)
 class Image:
-    """A machine image; `version` is the agent's inside it, empty for a stock image."""
+    """A machine image; `version` is that of the agent inside, empty for a stock image."""
 
     id: str
     architecture: str
@@ -73,12 +73,12 @@ class Image:
     version: str = ""
     created: str = ""
     root_gib: int = 0
-    """The size of its root snapshot, which no root volume may be smaller than; 0 if not known."""
+    """The size of its root snapshot, the minimum for a root volume; 0 if not known."""
 
 
 @dataclass(frozen=True)
 class Quota:
-    """How many vCPUs of one class may run in a market at once, and how many do now."""
+    """How many vCPUs of one class may run in a market at once, and how many run now."""
 
     code: str
     limit: int
@@ -92,7 +92,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to do; without need only `waiting` is counted."""
+    """What there is to do; only `waiting` is counted unless more is needed."""
 
     waiting: int
     done: int = 0
@@ -112,25 +112,25 @@ class Facts:
     pools: tuple[Pool, ...]
     work: Work
     others: tuple[Image, ...] = ()
-    """Images for machines that `image` is not made for."""
+    """Images for the machines that `image` does not fit."""
     absent: tuple[str, ...] = ()
-    """The types that were asked for and that the region does not have."""
+    """Requested types that the region does not have."""
     security_groups: tuple[str, ...] = ()
     quotas: tuple[Quota, ...] = ()
     workers: int = 0
-    """Of the run, in whatever fleet."""
+    """The run's workers, in any fleet."""
     loose: int = 0
-    """Those of them that are in no group."""
+    """The run's workers that are in no group."""
     spent_usd: float = 0.0
     prepared_usd: float = 0.0
-    """What of it was paid for sending inputs and messages, before there was a worker."""
+    """The part of it that was paid for sending inputs and messages, before there was a worker."""
     history: tuple[Interruptions, ...] = ()
-    """Of each pool that had spot workers of the run within some hours."""
+    """One for each pool that had spot workers of the run in recent hours."""
     placement: Placement | None = None
-    """EC2's placement score; None if it was not asked."""
+    """EC2's placement score; None if not requested."""
     prices: UnitPrices | None = None
-    """Prices of all that is charged besides machines; None where nothing is."""
+    """Prices of everything charged besides machines; None if nothing is."""
     addresses: bool = False
-    """Whether machines get public addresses in some subnet."""
+    """Whether machines get public addresses in any subnet."""
     emulated: bool = False
     """Whether this is not AWS, so that nothing costs anything."""

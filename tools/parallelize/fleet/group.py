@@ -1,7 +1,7 @@
 """Persistent fleets: an Auto Scaling group that replaces lost workers, and may grow from zero.
 
-Workers leave it by themselves: each lowers the group by one as it goes, so that nothing takes its
-place, and the last takes it to zero.
+Workers leave it by themselves: each one that leaves lowers the group's size by one, so that it is
+not replaced, and the last takes it to zero.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ MAX_TYPES = 40
 """https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups.html"""
 
 NO_SUCH_MEMBER = "ValidationError"
-"""AWS says this of an instance that is in no group."""
+"""AWS's error code for an instance that is in no group."""
 
 ENDED_ACTIVITIES = {"Successful", "Failed", "Cancelled"}
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_Activity.html"""
 
 SUSPENDED = ("AZRebalance",)
-"""Rebalancing would end a worker in mid-job for the sake of symmetry."""
+"""Rebalancing would terminate a worker in mid-job only to balance the zones."""
 
 
 PATIENCE_SECONDS = 30.0
-"""A machine is pending for about ten seconds, and in service when it runs."""
+"""A machine is pending for about ten seconds, and in service once it runs."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """An Auto Scaling group as it is; `members` are ids of instances in service or on the way."""
+    """An Auto Scaling group as it is; `members` are the ids of instances in service or starting."""
 
     name: str
     desired: int
@@ -65,16 +65,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Staffing:
-    """How many machines of a group are in service, and AWS's words if it could not start more."""
+    """How many machines of a group are in service, and AWS's message if it could not start more."""
 
     in_service: int
     refusal: str = ""
 
 
 def first_size(request: LaunchRequest, waiting: int) -> int:
-    """Return how many workers a group begins with; one that follows the queue: as many as it asks.
+    """Return how many workers a group starts with; one that follows the queue, as many as it needs.
 
-    The alarm that wakes a group adds one worker at a time, and takes minutes for each look.
+    The alarm that wakes a group adds one worker at a time, and takes minutes for each step.
     """
     if not request.autoscale:
         return request.count
@@ -84,7 +84,7 @@ def first_size(request: LaunchRequest, waiting: int) -> int:
 def group_request(
     request: LaunchRequest, pools: Sequence[Pool], given: Mapping[str, str], waiting: int
 ) -> dict[str, Any]:
-    """Return a CreateAutoScalingGroup request, but for the launch templates' ids and versions."""
+    """Return a CreateAutoScalingGroup request without the launch templates' ids and versions."""
     types = list(dict.fromkeys(pool.type.name for pool in pools))
     if len(types) > MAX_TYPES:
         raise UsageError(f"an Auto Scaling group takes {MAX_TYPES} types, not {len(types)}")
@@ -123,7 +123,7 @@ def _distribution(request: LaunchRequest) -> dict[str, Any]:
 
 
 def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
-    """Create the group, or change the one there is, which loses no worker; return its size."""
+    """Create the group, or update it without losing workers; return its size."""
     whole, name = dict(body), body["AutoScalingGroupName"]
     found = find(autoscaling, name)
     if found is None:
@@ -138,12 +138,12 @@ def ensure_group(autoscaling: AutoScalingClient, body: dict[str, Any]) -> int:
 
 
 def create(autoscaling: AutoScalingClient, body: dict[str, Any]) -> None:
-    """Create a group, when a former one of its name is gone."""
+    """Create a group, once a former one of the same name is gone."""
     outlast(DELETED_GROUP, lambda: _from_template(partial(_create, autoscaling, body)), say)
 
 
 def _from_template(call: Callable[[], None]) -> None:
-    """Make a call that names a launch template; it, and the profile in it, may be new."""
+    """Make a call that names a launch template; the template and its profile may be new."""
     outlast(GROUP_PROFILE, lambda: outlast(GROUP_TEMPLATE, call, say), say)
 
 
@@ -166,7 +166,7 @@ def _settle(autoscaling: AutoScalingClient, name: str) -> None:
 
 
 def _update(autoscaling: AutoScalingClient, **changes: Any) -> None:
-    """Change a group, when it is through with what it is doing."""
+    """Update a group, once it has finished what it is doing."""
 
     @translated("Auto Scaling")
     def update() -> None:
@@ -176,7 +176,7 @@ def _update(autoscaling: AutoScalingClient, **changes: Any) -> None:
 
 
 def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
-    """Change a group's request so that it ends no worker: who wants fewer says so with `scale`."""
+    """Change a group's request so that it ends no worker; `scale` is the way to have fewer."""
     policy = body["MixedInstancesPolicy"]
     # Omitted fields stay as they are; an empty price limit removes the old one.
     distribution = {"SpotMaxPrice": "", **policy["InstancesDistribution"]}
@@ -189,7 +189,7 @@ def _no_smaller(body: dict[str, Any], found: Group) -> dict[str, Any]:
 
 
 def find(autoscaling: AutoScalingClient, name: str) -> Group | None:
-    """Return a group by its name, or None if there is none, or one that is being deleted."""
+    """Return a group by its name, or None if it does not exist or is being deleted."""
     return next(iter(_called(autoscaling, [name])), None)
 
 
@@ -211,7 +211,7 @@ def _is_going(item: Any) -> bool:
 
 @translated("Auto Scaling")
 def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
-    """Return the groups of all runs of a stack, but for those that are being deleted."""
+    """Return the groups of all runs of a stack, except those that are being deleted."""
     pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
         Filters=[{"Name": f"tag:{tags.MANAGED}", "Values": [names.managed]}]
     )
@@ -221,9 +221,9 @@ def find_all(autoscaling: AutoScalingClient, names: Names) -> list[Group]:
 
 
 def last_refusal(autoscaling: AutoScalingClient, name: str) -> str | None:
-    """Return why the group's last attempt to start or end a machine failed, None if it did not.
+    """Return why the group's last attempt to start or end a machine failed; None if it did not.
 
-    One that is under way tells nothing: a group that cannot start machines tries all the time.
+    An unfinished attempt says nothing: a group that cannot start machines keeps trying.
     """
     last = last_attempt(autoscaling, name)
     return _refusal(last) if last else None
@@ -243,10 +243,10 @@ def last_attempt(autoscaling: AutoScalingClient, name: str) -> Any | None:
 
 
 def await_workers(autoscaling: AutoScalingClient, name: str, former: Any | None) -> Staffing:
-    """Look at a group until its machines are in service; say so if AWS could not start them all.
+    """Poll a group until its machines are in service; say so if AWS could not start them all.
 
-    Looks for `PATIENCE_SECONDS` at most: a group tries again in other zones, and from other pools.
-    `former` is the last attempt from before, which tells nothing of this one.
+    Polls for at most `PATIENCE_SECONDS`: a group retries in other zones and from other pools.
+    `former` is the last attempt from before, which says nothing about this one.
     """
     begun = time.monotonic()
     for pause in pauses():
@@ -265,7 +265,7 @@ def await_workers(autoscaling: AutoScalingClient, name: str, former: Any | None)
 
 
 def hold(autoscaling: AutoScalingClient, name: str) -> None:
-    """Let the group start nothing more; its workers go on."""
+    """Stop the group from starting machines; its workers continue."""
     outlast(BUSY_GROUP, lambda: _hold(autoscaling, name), say)
 
 
@@ -275,7 +275,7 @@ def _hold(autoscaling: AutoScalingClient, name: str) -> None:
 
 
 def resume(autoscaling: AutoScalingClient, name: str) -> None:
-    """Let the group start workers again."""
+    """Allow the group to start workers again."""
     outlast(BUSY_GROUP, lambda: _resume(autoscaling, name), say)
 
 
@@ -285,20 +285,20 @@ def _resume(autoscaling: AutoScalingClient, name: str) -> None:
 
 
 def resize(autoscaling: AutoScalingClient, name: str, count: int) -> None:
-    """Let the group grow to `count` workers; to shrink it, members have to leave."""
+    """Let the group grow to `count` workers; it only shrinks when members leave."""
     _update(autoscaling, AutoScalingGroupName=name, MaxSize=count, DesiredCapacity=count)
     resume(autoscaling, name)
 
 
 def limit(autoscaling: AutoScalingClient, name: str, count: int) -> None:
-    """Let the group never have more than `count` workers again."""
+    """Cap the group at `count` workers from now on."""
     _update(autoscaling, AutoScalingGroupName=name, MaxSize=count)
 
 
 def release(autoscaling: AutoScalingClient, members: Sequence[str]) -> None:
-    """Terminate members, and lower the group by each, so that nothing takes their place.
+    """Terminate members, and lower the group's size by each, so that none is replaced.
 
-    One that has left by itself meanwhile has lowered it already.
+    A member that has already left by itself has lowered it already.
     """
     for member in members:
         try:
@@ -316,9 +316,9 @@ def _release(autoscaling: AutoScalingClient, member: str) -> None:
 
 
 def delete(autoscaling: AutoScalingClient, name: str) -> bool:
-    """Delete a group with its machines; answer whether there was one.
+    """Delete a group with its machines; return whether it existed.
 
-    AWS goes on to delete it after its answer, and keeps its name until it is through.
+    AWS answers before the group is deleted, and keeps its name in use until then.
     """
     if find(autoscaling, name) is None:
         return False

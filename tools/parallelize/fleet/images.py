@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 AUTO = "auto"
 SSM = "ssm:"
 AWS_PARAMETERS = "/aws/"
-"""Only AWS can write a parameter of such a name."""
+"""Only AWS can write parameters with this prefix."""
 
 SELF = "self"
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8,}")
 _OUR_NAME = re.compile(r"parallelize-(?P<version>[^-]+)-")
-"""What `image build` calls an image (packer/worker.pkr.hcl)."""
+"""The names that `image build` gives to images (packer/worker.pkr.hcl)."""
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Whose images are taken: those of our `account`, and of one other that the settings name."""
+    """Whose images are accepted: our `account`'s, and those of one other named in the settings."""
 
     account: str
     other: str = SELF
 
     def check(self, found: Any) -> None:
-        """Raise UsageError for an image of somebody else: it would run with our role."""
+        """Raise UsageError for anybody else's image: it would run with our role."""
         owner, alias = found.get("OwnerId", ""), found.get("ImageOwnerAlias", "")
         if owner in {self.account, self.other} or (alias and alias == self.other):
             return
@@ -55,14 +55,14 @@ def find_images(
     architectures: Sequence[str],
     owners: Owners | None = None,
 ) -> tuple[Image, ...]:
-    """Return an image for each architecture, as far as there are any, in their order.
+    """Return an image for each architecture that has one, in the order given.
 
-    `wanted` is as in `find_image`, or several of those with commas between them. If none is for
-    any of the architectures, what there is is returned.
+    `wanted` is as in `find_image`, or a comma-separated list. If no image fits any of the
+    architectures, the images that exist are returned.
     """
     found: dict[str, Image] = {}
     for name in (part.strip() for part in wanted.split(",")):
-        # An id or a parameter names one image in any case.
+        # An id or a parameter always names exactly one image.
         asked = architectures if name == AUTO or is_stock(name) else architectures[:1]
         for architecture in asked:
             if image := find_image(ec2, ssm, name, architecture, owners):
@@ -78,13 +78,13 @@ def find_image(
     architecture: str = "x86_64",
     owners: Owners | None = None,
 ) -> Image | None:
-    """Return the image that `wanted` means, or None if there is none.
+    """Return the image that `wanted` names, or None if there is none.
 
-    "auto" is the account's newest image with an agent, or that of the owner whom the settings
-    name; "stock" and what begins with "stock:" a
-    vendor's newest for the architecture; "ami-…" is that image; "ssm:NAME" the one that an SSM
-    parameter names. Raises UsageError for anything else, for an id of no image, and for an image
-    of somebody who is not among the `owners`.
+    "auto" is the newest image with an agent, of this account or of the owner named in the
+    settings; "stock", or anything that begins with "stock:", is a vendor's newest for the
+    architecture; "ami-…" is that image; "ssm:NAME" is the image that an SSM parameter names.
+    Raises UsageError for anything else, for an unknown image id, and for an image whose owner is
+    not among the `owners`.
     """
     if wanted == AUTO:
         return newest(ec2, architecture, owners.other if owners else SELF)
@@ -116,9 +116,9 @@ def _parameter(ssm: SSMClient, name: str) -> str:
 
 @translated("EC2")
 def newest(ec2: EC2Client, architecture: str, owner: str = SELF) -> Image | None:
-    """Return the owner's newest image that has an agent inside; one that fits if there is one."""
+    """Return the owner's newest image with an agent inside, preferably of this architecture."""
     # Only one owner's images: anybody may publish an image with this tag or name. An image that is
-    # still being made is visible, too, but cannot be used. Tags are not shared with an image.
+    # still being made is visible but not usable. Tags are not shared along with an image.
     # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/sharingamis-explicit.html
     ours = {"tag-key": tags.VERSION} if owner == SELF else {"name": "parallelize-*"}
     filters = {**ours, "state": "available"}
@@ -134,8 +134,8 @@ def newest(ec2: EC2Client, architecture: str, owner: str = SELF) -> Image | None
 
 @translated("EC2")
 def by_id(ec2: EC2Client, image_id: str, owners: Owners | None = None) -> Image:
-    """Return an image by its id; raise UsageError if there is none to be seen, or it is foreign."""
-    # A filter, because DescribeImages fails for an id that it does not know.
+    """Return an image by its id; raise UsageError if it is not visible, or foreign."""
+    # A filter, because DescribeImages fails for an unknown id.
     found = ec2.describe_images(Filters=[{"Name": "image-id", "Values": [image_id]}])["Images"]
     if not found:
         raise UsageError(

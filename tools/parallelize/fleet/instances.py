@@ -1,7 +1,7 @@
-"""The machines that are there: found by tag, and only by tag.
+"""The machines that exist: found by tag, and only by tag.
 
-A worker whose agent hangs is repaired or switched off by its own machine (systemd's watchdog, its
-deadline). What remains are machines that hang as a whole: AWS calls them running, and bills them
+If an agent hangs, its own machine repairs it or powers off (systemd's watchdog, the deadline).
+What remains are machines that hang as a whole: AWS reports them as running, and bills them
 like the others.
 """
 
@@ -33,7 +33,7 @@ LIVE = ("pending", "running", "stopping", "stopped")
 BILLED = ("pending", "running")
 
 KNOWN = (*LIVE, "shutting-down", "terminated")
-"""All states: EC2 goes on to describe a machine for about an hour after its end.
+"""All states: EC2 still describes a machine for about an hour after its end.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/terminating-instances.html
 """
@@ -42,7 +42,7 @@ ENDED = ("shutting-down", "terminated")
 
 ON_PURPOSE = ("Client.UserInitiatedShutdown", "Client.InstanceInitiatedShutdown",
               "Client.InstanceTerminated")  # fmt: skip
-"""What EC2 calls the end of a machine that somebody, or the machine itself, has asked for."""
+"""EC2's codes for an end that somebody, or the machine itself, requested."""
 
 TERMINATE_BATCH = 1000
 """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html"""
@@ -50,7 +50,7 @@ TERMINATE_BATCH = 1000
 
 @dataclass(frozen=True)
 class Machine:
-    """An instance of EC2, made from `image`; `group` is its Auto Scaling group, empty if none."""
+    """An EC2 instance, started from `image`; `group` is its Auto Scaling group, empty if none."""
 
     id: str
     state: str
@@ -63,14 +63,14 @@ class Machine:
     image: str = ""
     lane: Lane = Lane.MAIN
     reason: str = ""
-    """Why EC2 has ended it: a code and words, empty while it has not.
+    """Why EC2 ended it: a code and a message, empty while it has not.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html
     """
 
     @property
     def ended_by_ec2(self) -> bool:
-        """Whether it is gone, and neither by a call nor by its own power-off."""
+        """Whether it is gone, but neither by a call nor by its own power-off."""
         return self.state in ENDED and bool(self.reason) and not self.reason.startswith(ON_PURPOSE)
 
 
@@ -82,7 +82,7 @@ def find(ec2: EC2Client, names: Names, states: Sequence[str] = LIVE) -> list[Mac
 
 
 def of_lane(machines: Iterable[Machine], names: Names) -> list[Machine]:
-    """Return those of a run's machines that serve the lane that is meant."""
+    """Return those of a run's machines that serve the lane of `names`."""
     return [machine for machine in machines if machine.lane is names.lane]
 
 
@@ -98,7 +98,7 @@ def vcpus_in_use(ec2: EC2Client) -> dict[str, int]:
 
 
 def terminate(ec2: EC2Client, ids: Sequence[str]) -> None:
-    """Terminate machines; those that are terminated already are not an error."""
+    """Terminate machines; already terminated ones are not an error."""
     for start in range(0, len(ids), TERMINATE_BATCH):
         batch = ids[start : start + TERMINATE_BATCH]
         outlast(NEW_MACHINE, partial(_end, ec2, batch), say)
@@ -137,7 +137,7 @@ def _machine(item: Any) -> Machine:
 
 
 def _reason(item: Any) -> str:
-    """Return the code and the words; most words begin with the code."""
+    """Return the code and the message; most messages begin with the code."""
     given = item.get("StateReason") or {}
     code, words = given.get("Code", ""), given.get("Message", "")
     return words if words.startswith(code) else f"{code}: {words}"
@@ -148,7 +148,7 @@ def _market(item: Any) -> Market:
 
 
 HUNG_SECONDS = 30 * 60
-"""A silence that clock skew cannot explain: AWS refuses clocks off by over 15 minutes.
+"""Longer than clock skew can explain: AWS rejects clocks that are off by over 15 minutes.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (RequestTimeTooSkewed)
 """
@@ -159,9 +159,9 @@ _ENDED = {WorkerState.LEFT, WorkerState.FAILED}
 def hung(
     machines: Iterable[Machine], heartbeats: Iterable[Heartbeat], now: float
 ) -> tuple[Machine, ...]:
-    """Return the machines that are billed and were last heard of `HUNG_SECONDS` before `now`.
+    """Return the billed machines whose last heartbeat is over `HUNG_SECONDS` before `now`.
 
-    One that has said that it leaves, and is kept on purpose, is not among them.
+    A machine that announced its shutdown and is kept on purpose is not among them.
     """
     known = {beat.worker: beat for beat in heartbeats}
     return tuple(

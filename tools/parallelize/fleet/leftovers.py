@@ -1,4 +1,4 @@
-"""Things that runs left behind in an account and that cost money, or may again.
+"""What runs left behind in an account that costs money, or may again.
 
 For `doctor`, and for `clean --dry-run` over all runs.
 """
@@ -24,7 +24,7 @@ HOURS_PER_MONTH = 730
 
 @dataclass(frozen=True)
 class Leftover:
-    """A thing with a run's tag; `usd` is about what it has cost, None if that is not known."""
+    """A resource with a run's tag; `usd` is its approximate cost so far, None if not known."""
 
     kind: str
     id: str
@@ -39,9 +39,9 @@ def find_leftovers(
     now: datetime,
     prices: Mapping[str, float] | None = None,
 ) -> list[Leftover]:
-    """List machines, loose volumes and groups of all runs of a stack, oldest first.
+    """List the machines, unattached volumes and groups of all runs of a stack, oldest first.
 
-    `prices` are USD an hour by type of machine.
+    `prices` are USD an hour by machine type.
     """
     every = names.of_all_runs
     found = [
@@ -78,7 +78,7 @@ def _volume(item: Any, now: datetime) -> Leftover:
 
 
 def _groups(clients: ComputeClients, every: Names, now: datetime) -> list[Leftover]:
-    # A group costs only its machines, which are listed themselves.
+    # A group costs only its machines, which are listed separately.
     return [
         Leftover("group", group.name, every.run_of(group.name), _hours(group.created, now))
         for group in groups.find_all(clients.autoscaling, every)

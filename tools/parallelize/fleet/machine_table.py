@@ -1,7 +1,7 @@
-"""What AWS asks for machines on demand: list prices of us-east-1, for Linux with nothing installed.
+"""AWS's on-demand prices for machines: us-east-1, Linux without preinstalled software.
 
-They hold there where AWS's price list is not to be read. Another region's are others, by up to a
-half, and a cost limit must not count with too little: there a price is not known.
+They apply there when AWS's price list cannot be read. Prices in other regions differ by up to a
+half, and a cost limit must not count too little: there, the price counts as unknown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date
 REGION = "us-east-1"
 SOURCE = "https://aws.amazon.com/ec2/pricing/on-demand/"
 AS_OF = date(2026, 7, 20)
-"""What the copy of AWS's price list was of that these were last compared with."""
+"""The date of the copy of AWS's price list that these were last compared with."""
 
 TABLE: dict[str, float] = {
     "c7i.xlarge": 0.1785, "c6i.xlarge": 0.17, "c6a.xlarge": 0.153, "c7a.xlarge": 0.20528,
@@ -23,7 +23,7 @@ TABLE: dict[str, float] = {
 
 
 def with_table(region: str, types: Sequence[str], told: Mapping[str, float]) -> dict[str, float]:
-    """Return on-demand prices by type: AWS's as `told`, and the table's where it has told none."""
+    """Return on-demand prices by type: AWS's as `told`, and the table's where AWS gave none."""
     table = TABLE if region == REGION else {}
     return {kind: table[kind] for kind in types if kind in table} | dict(told)
 

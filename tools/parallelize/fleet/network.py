@@ -1,6 +1,6 @@
-"""What workers can reach from a subnet: everything, or what their VPC has endpoints for.
+"""What workers can reach from a subnet: everything, or only what their VPC has endpoints for.
 
-Only routes and endpoints are looked at, not network ACLs nor the endpoints' own policies.
+Only routes and endpoints are checked, not network ACLs or the endpoints' policies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """What EC2 describes of the VPCs in question."""
+    """What EC2 describes of the VPCs."""
 
     subnets: Sequence[Any]
     tables: Sequence[Any]
@@ -25,7 +25,7 @@ class Network:
     region: str = ""
 
     def reached(self, subnet: Any) -> frozenset[str] | None:
-        """Return the services that have an endpoint for a subnet; None if all can be reached."""
+        """Return the services that a subnet has endpoints for; None if everything is reachable."""
         tables = _tables_of(subnet, self.tables)
         if any(_leads_out(route, subnet) for table in tables for route in table.get("Routes", ())):
             return None
@@ -33,11 +33,11 @@ class Network:
         return frozenset(_service(one) for one in self.endpoints if _serves(one, subnet, ids))
 
     def table_ids(self, subnet: Any) -> list[str]:
-        """Return the ids of the route tables that hold for a subnet."""
+        """Return the ids of the route tables that apply to a subnet."""
         return [str(table["RouteTableId"]) for table in _tables_of(subnet, self.tables)]
 
     def is_hidden(self, subnet: Any) -> bool:
-        """Whether its routes cannot be seen: those of a shared subnet are its owner's.
+        """Whether its routes cannot be seen, as in a shared subnet, whose owner has them.
 
         https://docs.aws.amazon.com/vpc/latest/userguide/vpc-share-limitations.html
         """
@@ -45,7 +45,7 @@ class Network:
         return not _tables_of(subnet, self.tables)
 
     def pays_for_s3(self, subnet: Any) -> bool:
-        """Whether what S3 sends there is paid for by the GB: through a NAT gateway, no endpoint.
+        """Whether traffic from S3 is charged by the GB: a NAT gateway and no endpoint.
 
         https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-pricing.html
         """
@@ -89,7 +89,7 @@ def _leads_out(route: Any, subnet: Any) -> bool:
     if route.get("DestinationCidrBlock") != "0.0.0.0/0" or route.get("State") == "blackhole":
         return False
     if route.get("GatewayId", "").startswith("igw-"):
-        # An internet gateway serves only machines that get a public address.
+        # An internet gateway serves only machines that have a public address.
         return bool(subnet.get("MapPublicIpOnLaunch"))
     return any(
         route.get(kind) for kind in ("NatGatewayId", "TransitGatewayId", "NetworkInterfaceId")
@@ -106,5 +106,5 @@ def _serves(endpoint: Any, subnet: Any, tables: set[str | None]) -> bool:
 
 
 def _service(endpoint: Any) -> str:
-    """Return "s3" of "com.amazonaws.eu-west-1.s3"."""
+    """Return "s3" for "com.amazonaws.eu-west-1.s3"."""
     return str(endpoint["ServiceName"]).rpartition(".")[2]

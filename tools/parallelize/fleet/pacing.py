@@ -1,9 +1,9 @@
-"""How fast EC2 starts machines: many at once, and a few a second after that.
+"""How fast EC2 starts machines: many at once, then a few per second.
 
-A request for more machines than the bucket has tokens is refused as a whole, so `launch 5000` asks
-for a thousand at a time. That CreateFleet's machines are counted as those of RunInstances are AWS's
-documents do not say. So nothing waits before EC2 has refused a call; from then on what is missing
-is asked for in steps, each after the time in which EC2 gives tokens for it.
+EC2 refuses the whole of a request for more machines than its bucket has tokens, so `launch 5000`
+asks for a thousand at a time. AWS's documents do not say whether CreateFleet's machines count like
+those of RunInstances. So nothing waits before EC2 has refused a call; from then on the rest is
+requested in steps, each after the time that EC2 needs to refill the tokens for it.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#throttling-limits-cost-based
 """
@@ -15,24 +15,24 @@ from collections.abc import Callable
 
 AT_ONCE = 1000
 PER_SECOND = 2.0
-"""Tokens of RunInstances, one for each machine: what the bucket holds, and what it gains."""
+"""RunInstances tokens, one per machine: the size of the bucket, and its refill rate."""
 
 STEP = 100
-"""How many machines are asked for at a time when EC2 has refused a call."""
+"""How many machines to request at a time once EC2 has refused a call."""
 
 SHORTEST_WAIT_SECONDS = 5.0
 
 GRACE_SECONDS = 120.0
-"""How much longer than the tokens take EC2 may refuse: others use the account's bucket, too."""
+"""How long EC2 may refuse after the tokens are due: others use the account's bucket, too."""
 
 
 def seconds_for(count: int) -> float:
-    """Return how long EC2 takes to let `count` machines start, by what it documents."""
+    """Return how long EC2 takes to let `count` machines start, according to its documents."""
     return max(0, count - AT_ONCE) / PER_SECOND
 
 
 class Pace:
-    """What to ask for next until `count` machines have started; `tell` is told of each wait."""
+    """What to request next until `count` machines have started; `tell` reports each wait."""
 
     def __init__(self, count: int, tell: Callable[[str], None]) -> None:
         self._count = self._missing = count
@@ -42,13 +42,13 @@ class Pace:
 
     @property
     def portion(self) -> int:
-        """How many machines to ask for now."""
+        """How many machines to request now."""
         return min(self._missing, self._step)
 
     def goes_on(self, started: int, *, throttled: bool) -> bool:
-        """Record an answer, and return whether to ask again: after a wait, if EC2 refuses calls.
+        """Record an answer, and return whether to ask again; waits first if EC2 refuses calls.
 
-        Machines that are missing for another reason are not asked for again: the next request would
+        Machines that are missing for another reason are not requested again: the next request would
         meet the same market.
         """
         asked = self.portion
@@ -70,7 +70,7 @@ class Pace:
             )
 
     def _waited(self, deadline: float) -> bool:
-        """Wait until there may be tokens for the next portion; False if it would be too late."""
+        """Wait until there may be tokens for the next portion; return False if that is too late."""
         seconds = max(SHORTEST_WAIT_SECONDS, self.portion / PER_SECOND)
         if time.monotonic() + seconds > deadline:
             return False

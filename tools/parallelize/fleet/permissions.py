@@ -1,4 +1,4 @@
-"""Checks permissions with the policy simulator, for calls that have no dry run of their own.
+"""Checks permissions with the policy simulator, for calls that have no dry run.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_testing-policies.html
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ask:
-    """Calls on a resource, and what the request would say of itself."""
+    """Calls on a resource, and the context keys of the request."""
 
     actions: tuple[str, ...]
     resource: str
@@ -29,7 +29,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Where:
-    """What the names of an account's things in a region are made of."""
+    """The parts of ARNs in one account and region."""
 
     partition: str
     region: str
@@ -37,20 +37,20 @@ class Where:
 
     @property
     def suffix(self) -> str:
-        """What the names of services end in, where EC2 is one that roles are passed to."""
+        """The suffix of service names in policies that pass roles to EC2."""
         return "amazonaws.com.cn" if self.partition == "aws-cn" else "amazonaws.com"
 
     def arn(self, service: str, rest: str) -> str:
-        """Return the ARN of something of a service."""
+        """Return the ARN of a resource of a service."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{rest}"
 
 
 def asks(
     where: Where, layout: RunLayout, names: Names, given: Mapping[str, str], role: str | None
 ) -> list[Ask]:
-    """Return what a person needs who submits and launches a run with the tags `given`.
+    """Return the permissions for submitting and launching a run with the tags `given`.
 
-    `role` is the workers', None if it is not known.
+    `role` is the workers' role, None if not known.
     """
     bucket = f"arn:{where.partition}:s3:::{layout.root.bucket}"
     own = {"aws:ResourceAccount": where.account}
@@ -74,10 +74,10 @@ def asks(
 
 
 def principal(iam: IAMClient, caller: str) -> str | None:
-    """Return whose policies hold for a caller, by its ARN; None if the simulator takes no such.
+    """Return the ARN whose policies apply to a caller; None if the simulator does not take it.
 
-    It takes users and roles: not the account's root user, whom no policy limits, and not a
-    session of a federated user.
+    It takes users and roles, but not the account's root user, whom no policy limits, nor
+    the session of a federated user.
     """
     service, kind = caller.split(":")[2], caller.rpartition(":")[2]
     if service == "iam":
@@ -86,7 +86,7 @@ def principal(iam: IAMClient, caller: str) -> str | None:
         return None
     name = kind.split("/")[1]
     try:
-        # A session's ARN leaves out the role's path, which single sign-on has.
+        # A session's ARN omits the role's path, which single sign-on roles have.
         with translated("IAM"):
             return iam.get_role(RoleName=name)["Role"]["Arn"]
     except ParallelizeError:
@@ -96,7 +96,7 @@ def principal(iam: IAMClient, caller: str) -> str | None:
 
 @translated("IAM")
 def refused(iam: IAMClient, source: str, wanted: Iterable[Ask]) -> list[str]:
-    """Return the actions that would be refused; raises RefusedError if asking is not allowed."""
+    """Return the actions that would be denied; raise RefusedError if asking is not allowed."""
     return [action for ask in wanted for action in _refused(iam, source, ask)]
 
 

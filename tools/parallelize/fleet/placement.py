@@ -1,9 +1,9 @@
-"""How likely a launch gets its spot machines: EC2's placement score.
+"""How likely a launch is to get its spot machines: EC2's placement score.
 
-EC2 takes the types, the region and a number of machines, and answers with 1 to 10 for a fleet that
-may use all zones, as ours may. It may limit how many new ones of these questions an account asks in
-24 hours, and always takes one that it has answered. So the number is rounded up to a power of two,
-all types of the settings are named whatever they cost, and the score is asked once a launch.
+EC2 takes the types, the region and a number of machines, and returns a score from 1 to 10 for a
+fleet that may use all zones, as ours may. It may limit how many new configurations an account asks
+about in 24 hours, but always accepts a repeated one. So the number is rounded up to a power of two,
+all types of the settings are named whatever they cost, and each launch asks once.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-placement-score.html
 """
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
 
 FEWEST_TYPES = 3
-"""Of fewer types EC2 scores every launch low."""
+"""With fewer types, EC2 scores every launch low."""
 
 BEST = 10
 LOW = 3
-"""A launch with this score or less is likely to get few of its machines."""
+"""With this score or less, a launch is likely to get few of its machines."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """EC2's score for about `count` machines, None with a reason `why` it is not known."""
+    """EC2's score for about `count` machines, or None and the reason `why` it is not known."""
 
     count: int
     score: int | None = None
@@ -38,17 +38,17 @@ class Placement:
 
     @property
     def is_low(self) -> bool:
-        """Whether most machines are likely not to come."""
+        """Whether most machines are likely to be missing."""
         return self.score is not None and self.score <= LOW
 
 
 def ask(ec2: EC2Client, region: str, types: Iterable[str], count: int) -> Placement | None:
-    """Return the score for `count` machines; None if there is no use in asking."""
+    """Return the score for `count` machines; None if asking is useless."""
     names = sorted(set(types))
     if count < 1 or len(names) < FEWEST_TYPES:
         return None
     rounded = 1 << (count - 1).bit_length()
-    # Not knowing a score is no reason not to launch.
+    # An unknown score must not prevent a launch.
     try:
         score = _score(ec2, region, names, rounded)
     except ParallelizeError as error:

@@ -1,4 +1,4 @@
-"""A launch as data: computed from what was asked and what is there, before anything is created."""
+"""A launch as data, computed from the request and the facts before anything is created."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from parallelize_core.cost import price_key
 from parallelize_core.errors import CapacityError, LimitError, UsageError
 
 MIN_USEFUL_HOURS = 0.25
-"""Workers that would reach the cost limit sooner than this do little more than boot."""
+"""Workers that reach the cost limit sooner than this do little more than boot."""
 
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """One call of CreateFleet, and the launch templates it starts from.
+    """One CreateFleet call, and the launch templates it starts from.
 
-    Each is of one image, and for the part of the request that has its number.
+    Each template is for one image, and for the part of the request at the same index.
     """
 
     market: Market
@@ -49,7 +49,7 @@ class FleetPlan:
 
 @dataclass(frozen=True)
 class Beside:
-    """What is charged besides the machines of a launch, in USD an hour for all of them.
+    """What is charged besides a launch's machines, in USD an hour for all of them.
 
     `source` says where the prices are from.
     """
@@ -63,7 +63,7 @@ class Beside:
 class GroupPlan:
     """An Auto Scaling group, and the launch templates it starts from.
 
-    `of_type` has the number of a type's template; the first is that of the group.
+    `of_type` is the index of each type's template; the first template is the group's own.
     """
 
     templates: tuple[dict[str, Any], ...]
@@ -73,43 +73,43 @@ class GroupPlan:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """What `execute` will do: a `group`, or `fleets` in order and `fallback` for what they lack."""
+    """What `execute` will do: create a `group`, or `fleets` in order and then `fallback`."""
 
     request: LaunchRequest
     region: str
     images: tuple[Image, ...]
-    """One for each architecture of the pools, that of the cheapest first."""
+    """One per architecture of the pools, that of the cheapest pool first."""
     pools: tuple[Pool, ...]
-    """Those that are asked in one market or another, cheapest first."""
+    """All pools that are asked in any market, cheapest first."""
     quotas: tuple[Quota, ...]
     security_groups: tuple[str, ...]
-    """Of the workers; empty for the VPC's default group."""
+    """The workers' groups; empty for the VPC's default group."""
     absent: tuple[str, ...]
-    """The types of the request that the region does not have."""
+    """Requested types that the region does not have."""
     unfit: tuple[str, ...]
-    """Those for whose architecture there is no image."""
+    """Types whose architecture has no image."""
     too_few_gpus: tuple[str, ...]
-    """Those that have fewer GPUs than a job needs."""
+    """Types that have fewer GPUs than a job needs."""
     user_data: str
-    """Of machines from the first image."""
+    """For machines from the first image."""
     fleets: tuple[FleetPlan, ...]
     fallback: FleetPlan | None
     group: GroupPlan | None
     hourly_usd: tuple[float, float] | None
-    """What the machines cost an hour, in the cheapest and in the dearest pool; None if unknown."""
+    """What the machines cost an hour in the cheapest and the dearest pool; None if unknown."""
     beside: Beside | None
-    """What their addresses and disks cost; None where nothing is charged."""
+    """What their addresses and disks cost; None if nothing is charged."""
     dear: Dear | None
     """The price that must fall before anything starts; None if none."""
     left_out: tuple[Interruptions, ...]
-    """Why pools of the spot market are not asked that could be."""
+    """Why spot pools that could be asked are not."""
     placement: Placement | None
-    """How likely the spot market is to give the machines; None if EC2 was not asked."""
+    """How likely the spot market is to have the machines; None if EC2 was not asked."""
 
 
 @dataclass(frozen=True)
 class _Calls:
-    """The bodies of the calls that start workers; the request's agent knows what it costs."""
+    """The bodies of the calls that start workers; the request's agent knows the prices."""
 
     facts: Facts
     request: LaunchRequest
@@ -144,8 +144,8 @@ class _Calls:
 def plan_launch(facts: Facts, request: LaunchRequest) -> LaunchPlan:
     """Return the plan for a launch.
 
-    Raises NothingToDoError for an empty queue, UsageError for what cannot be meant or is not
-    there, CapacityError above the quota, LimitError above the cost limit.
+    Raises NothingToDoError for an empty queue, UsageError for a request that makes no sense or
+    names what does not exist, CapacityError above the quota, LimitError above the cost limit.
     """
     check_request(request)
     check_work(facts, request)
@@ -205,7 +205,7 @@ def _beside(facts: Facts, request: LaunchRequest, disk: Disk, charged: UnitPrice
 def price_table(pools: Sequence[Pool]) -> dict[str, float]:
     """Return the prices as the agent's configuration has them.
 
-    A pool whose price is not known counts as the dearest one: a cost limit errs on the safe side.
+    A pool with an unknown price counts as the dearest: the cost limit errs on the safe side.
     """
     markets: tuple[Market, ...] = ("spot", "on-demand")
     dearest = {market: _dearest(market, pools) for market in markets}
@@ -227,7 +227,7 @@ def _group_body(request: LaunchRequest, pools: Sequence[Pool], work: Work) -> di
 
 
 def hourly_usd(request: LaunchRequest, asked: Asked) -> tuple[float, float] | None:
-    """Return the least and the most that the request costs an hour, None if a price is missing."""
+    """Return the least and the most that the request costs an hour; None if a price is missing."""
     low = high = 0.0
     for market, count in shares(request):
         prices = [price for pool in asked[market] if (price := pool.usd(market)) is not None]
@@ -253,7 +253,7 @@ def check_quota(facts: Facts, request: LaunchRequest, asked: Asked) -> None:
 
 
 def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
-    """Refuse a cost limit that workers would not count towards, since nobody knows their price."""
+    """Refuse a cost limit that cannot be kept because a worker's price is unknown."""
     if request.max_cost is None or request.force or facts.emulated:
         return
     markets = [market for market, _ in shares(request)]
@@ -269,7 +269,7 @@ def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) ->
 
 
 def check_below(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
-    """Refuse to wait for a price that AWS does not tell."""
+    """Refuse to wait for a price that AWS does not give."""
     if request.below is not None and _dearest("spot", pools) is None:
         raise UsageError(
             "--when-below cannot tell what to wait for: no spot price is known",
@@ -298,7 +298,7 @@ def check_cost(
 
 
 def _user_data(request: LaunchRequest, agent: AgentConfig, image: Image) -> str:
-    """Return what a machine from this image starts with; a stock image's carries the agent."""
+    """Return the user data for a machine from this image; a stock image's installs the agent."""
     bundles = {bundle.architecture: bundle for bundle in request.bundles}
     bundle = bundles.get(image.architecture)
     return stock.user_data(agent, bundle) if bundle else agent.encode()
@@ -333,7 +333,7 @@ def _over_quota(
 
 
 def _only_smallest(vcpus: int, pools: Sequence[Pool]) -> str:
-    """Return the flag for a type of N vCPUs, if AWS might take a larger one of the types."""
+    """Return the flag for a type of N vCPUs, if AWS might choose a larger one of the types."""
     small = next((pool.type.name for pool in pools if pool.type.vcpus == vcpus), None)
     larger = any(pool.type.vcpus > vcpus for pool in pools)
     return f" --type {small}" if small and larger else ""

@@ -1,9 +1,9 @@
-"""Which pools a launch asks: of those that can run an image, which in the spot market.
+"""Which pools a launch asks: those that can run an image, and which of them in the spot market.
 
-Pools of the spot market that have taken this run's machines back are left out, and not only put
-last: EC2 heeds priorities of spot pools with one allocation strategy,
-`capacity-optimized-prioritized`, and that one does not look at prices. What is left is chosen among
-as before. Workers say in their last heartbeats that they were interrupted.
+Spot pools that have interrupted this run's workers are left out, not just put last: EC2 heeds
+priorities of spot pools only with the allocation strategy `capacity-optimized-prioritized`, which
+ignores prices. EC2 chooses among the rest as before. Workers say in their last heartbeats that they
+were interrupted.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-allocation-strategy.html
 """
@@ -22,17 +22,17 @@ from parallelize_core.errors import UsageError
 from parallelize_core.heartbeat import Heartbeat
 
 WINDOW_HOURS = 6
-"""Older events say little: the market of a pool changes within hours."""
+"""Older events say little: the market for a pool changes within hours."""
 
 LEAST = 2
 """A single interruption may be bad luck."""
 
 SHARE = 1 / 3
-"""Of a pool's workers; with fewer interrupted it is still worth its price."""
+"""Of a pool's workers; with a smaller share interrupted it is still worth its price."""
 
 
 def history(heartbeats: Iterable[Heartbeat], now: float) -> tuple[Interruptions, ...]:
-    """Return what became of the spot workers of each pool that were seen recently."""
+    """Return what happened to the spot workers that were seen recently, by pool."""
     since = now - WINDOW_HOURS * 3600
     workers: Counter[tuple[str, str]] = Counter()
     interrupted: Counter[tuple[str, str]] = Counter()
@@ -47,10 +47,10 @@ def history(heartbeats: Iterable[Heartbeat], now: float) -> tuple[Interruptions,
 def leave_out(
     pools: Sequence[Pool], found: Iterable[Interruptions]
 ) -> tuple[tuple[Pool, ...], tuple[Interruptions, ...]]:
-    """Return the pools to ask, and what speaks against the others.
+    """Return the pools to ask, and the interruptions that rule out the others.
 
-    At least half of the pools stay, whatever happened there: few pools have few machines, and are
-    interrupted more.
+    At least half of the pools stay, whatever happened there: fewer pools have fewer machines, and
+    are interrupted more.
     """
     there = {(pool.type.name, pool.zone) for pool in pools}
     bad = [one for one in found if _is_bad(one) and (one.type, one.zone) in there]
@@ -66,14 +66,14 @@ def _is_bad(one: Interruptions) -> bool:
 
 @dataclass(frozen=True)
 class Dear:
-    """Pools of the spot market of which none costs less than `below` USD an hour."""
+    """Spot pools none of which costs less than `below` USD an hour."""
 
     pools: tuple[Pool, ...]
     below: float
 
 
 Asked = Mapping[Market, Sequence[Pool]]
-"""The pools that a market is asked for, cheapest first."""
+"""The pools to ask in each market, cheapest first."""
 
 
 def fitting(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tuple[Image, ...]]:
@@ -104,9 +104,9 @@ def fitting(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tup
 
 
 def steers(request: LaunchRequest) -> bool:
-    """Whether what happened to former spot workers decides where these start.
+    """Whether what happened to earlier spot workers decides where these start.
 
-    A group takes all of its types in all of its zones, and no pool can be left out.
+    A group uses all of its types in all of its zones, and no pool can be left out.
     """
     return request.fleet == "one-time" and "spot" in dict(shares(request))
 
@@ -114,23 +114,23 @@ def steers(request: LaunchRequest) -> bool:
 def asked_pools(
     facts: Facts, request: LaunchRequest, pools: Sequence[Pool]
 ) -> tuple[Asked, tuple[Interruptions, ...]]:
-    """Return the pools to ask in each market, and what speaks against others of the spot market.
+    """Return the pools to ask in each market, and why other spot pools are left out.
 
-    While no pool costs less than `request.below` those are returned that are waited for.
+    While no pool costs less than `request.below`, the pools to wait for are returned.
     """
     spot, left_out = leave_out(pools, facts.history if steers(request) else ())
     return {"spot": cheap(spot, request.below) or spot, "on-demand": pools}, left_out
 
 
 def cheap(pools: Sequence[Pool], below: float | None) -> tuple[Pool, ...]:
-    """Return the pools whose spot price is less than `below` USD an hour; all without a limit."""
+    """Return the pools whose spot price is below `below` USD an hour; all if it is None."""
     if below is None:
         return tuple(pools)
     return tuple(pool for pool in pools if pool.spot_usd is not None and pool.spot_usd < below)
 
 
 def too_dear(pools: Sequence[Pool], below: float | None) -> Dear | None:
-    """Say what has to become cheaper before anything starts, or answer None."""
+    """Return the price that has to fall before anything starts, or None."""
     if below is None or cheap(pools, below):
         return None
     return Dear(tuple(pools), below)
@@ -142,7 +142,7 @@ def by_image(pools: Sequence[Pool], images: Sequence[Image]) -> dict[Image, list
 
 
 def unfit(facts: Facts, images: Sequence[Image]) -> tuple[str, ...]:
-    """Return the types for whose architecture there is no image."""
+    """Return the types whose architecture has no image."""
     left = (pool.type.name for pool in facts.pools if not _image_of(pool, images))
     return tuple(dict.fromkeys(left))
 
@@ -154,7 +154,7 @@ def too_few_gpus(facts: Facts, request: LaunchRequest) -> tuple[str, ...]:
 
 
 def _has_gpus(pool: Pool, facts: Facts, request: LaunchRequest) -> bool:
-    # In the local cloud, the worker itself finds out what this machine has.
+    # In the local cloud, the worker itself detects this machine's GPUs.
     return facts.emulated or pool.type.gpus >= request.gpus_per_job
 
 
@@ -186,7 +186,7 @@ def _image_of(pool: Pool, images: Sequence[Image]) -> Image | None:
 
 
 def _few(pools: tuple[Pool, ...], request: LaunchRequest) -> tuple[Pool, ...]:
-    """Return the pools of the cheapest types, as many as a group takes, if nobody named them."""
+    """Return the pools of the cheapest types, as many as a group takes, if nobody named types."""
     if not request.by_requirements:
         return pools
     names = set(list(dict.fromkeys(pool.type.name for pool in pools))[:MAX_TYPES])

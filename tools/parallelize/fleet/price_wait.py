@@ -1,6 +1,6 @@
-"""Waits until the spot market is cheap: `launch --when-below`.
+"""Waits until spot machines are cheap enough: `launch --when-below`.
 
-Prices are read once a minute: AWS changes them a few times a day. Nothing is started
+Prices are read once a minute; AWS changes them a few times a day. Nothing is started
 here, so an end at any moment leaves nothing behind.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-instances-history.html
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 60.0
 
 TELL_SECONDS = 600.0
-"""How often to report that the wait goes on although nothing has changed."""
+"""How often to report that the wait continues although nothing has changed."""
 
 
 def wait(
     ec2: EC2Client, dear: Dear, is_over: Callable[[], bool], tell: Callable[[str], None]
 ) -> None:
-    """Return when one of the pools costs less than it may, or `is_over` says that it is enough.
+    """Return when one of the pools is cheap enough, or `is_over` ends the wait.
 
-    A look that fails for reasons that pass is made again.
+    A look that fails for a transient reason is repeated.
     """
     pools: Sequence[Pool] = dear.pools
     told, when = cheapest(pools), time.monotonic()
@@ -55,7 +55,7 @@ def wait(
 
 
 def _look(ec2: EC2Client, pools: Sequence[Pool]) -> list[Pool]:
-    """Return the pools with current prices; one without a current price keeps its own."""
+    """Return the pools with current prices; a pool without one keeps its last price."""
     found = prices.spot(ec2, sorted({pool.type.name for pool in pools}))
     return [
         replace(pool, spot_usd=found.get((pool.type.name, pool.zone), pool.spot_usd))

@@ -1,4 +1,4 @@
-"""Prices of machines: current spot prices, and on-demand prices from the list."""
+"""Machine prices: current spot prices, and on-demand prices from the price list."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from types_boto3_pricing import PricingClient
 
 CHINA = "cn-"
-"""How its regions begin; prices there are in yuan."""
+"""The prefix of its regions; prices there are in yuan."""
 
 
 def price_list_region(region: str) -> str:
-    """Return where the price list for a region is: few have it, each for its whole partition.
+    """Return the region that serves the price list: few do, each for its whole partition.
 
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
     """
@@ -42,7 +42,7 @@ def spot(ec2: EC2Client, types: Sequence[str]) -> dict[tuple[str, str], float]:
     pages = ec2.get_paginator("describe_spot_price_history").paginate(
         InstanceTypes=list(types),  # type: ignore[arg-type]
         ProductDescriptions=list(PRODUCTS),
-        # A history that starts now has exactly the current prices.
+        # A history that starts now holds exactly the current prices.
         StartTime=datetime.now(UTC),
     )
     return {
@@ -58,12 +58,12 @@ def on_demand(pricing: PricingClient, region: str, types: Sequence[str]) -> dict
 
 
 def told(pricing: PricingClient, region: str, types: Sequence[str]) -> dict[str, float]:
-    """Return what the price list says, in USD an hour, by type; what cannot be read is left out.
+    """Return the price list's prices in USD an hour, by type, without those that cannot be read.
 
-    Some products of a type have no price of their own, such as capacity that was paid for ahead.
+    Some products of a type have no price of their own, such as capacity that was paid in advance.
     They are listed with 0, which is not what machines cost.
     """
-    # Not knowing a price is no reason not to launch.
+    # An unknown price must not prevent a launch.
     try:
         listed: dict[str, float] = {}
         for start in range(0, len(types), TYPES_AT_ONCE):

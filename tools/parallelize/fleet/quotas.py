@@ -1,4 +1,4 @@
-"""EC2's quotas count vCPUs at once, by class of machine and by market.
+"""EC2's quotas limit the vCPUs that run at once, by class of machine and by market.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/using-spot-limits.html
@@ -13,7 +13,7 @@ from parallelize.fleet.facts import Market
 STANDARD = "standard"
 
 GP3_STORAGE = "L-7A658B76"
-"""How many TiB all gp3 volumes of a region may have; of the service "ebs", 50 at first.
+"""How many TiB all gp3 volumes of a region may have; a quota of "ebs", 50 by default.
 
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-resource-quotas.html
 """

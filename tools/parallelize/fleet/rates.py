@@ -1,7 +1,7 @@
-"""What is charged besides machines, in a region: from AWS's price list, else from the table.
+"""What a region charges besides machines: from AWS's price list, else from the table.
 
-The table has list prices of us-east-1, without free allowances, for where AWS's price list is not
-to be read; other regions ask up to twice as much.
+The table has us-east-1's list prices, without free allowances, for when AWS's price list cannot
+be read; other regions charge up to twice as much.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 HOURS_PER_MONTH = 730
 METRICS = 6
-"""The names that the workers of a run publish (parallelize_agent.reporting.metrics)."""
+"""How many metrics a run's workers publish, by name (parallelize_agent.reporting.metrics)."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A price in US dollars, for one `unit`, as the `source` had it on a day."""
+    """A price in US dollars for one `unit`, as the `source` listed it on a day."""
 
     usd: float
     unit: str
@@ -42,7 +42,7 @@ S3 = "https://aws.amazon.com/s3/pricing/"
 SQS = "https://aws.amazon.com/sqs/pricing/"
 CLOUDWATCH = "https://aws.amazon.com/cloudwatch/pricing/"
 
-# When each was last compared with public copies of AWS's price list and announcements.
+# The date of each is that of the last comparison with public copies of AWS's prices.
 _JULY, _SEPTEMBER = date(2026, 7, 24), date(2026, 9, 21)
 _FEBRUARY = date(2026, 2, 28)
 _GP3 = date(2021, 2, 4)
@@ -63,7 +63,7 @@ TABLE: dict[str, Listed] = {
 
 @dataclass(frozen=True)
 class UnitPrices:
-    """US dollars for one of each; `source` is where they are from, in words for people."""
+    """US dollars for one of each; `source` says where they are from, in words for people."""
 
     address_hour: float
     disk_gib_month: float
@@ -89,7 +89,7 @@ class UnitPrices:
         return month / HOURS_PER_MONTH
 
     def rates(self, disk: Disk, prepared: float = 0.0) -> Rates:
-        """Return what a worker with this disk counts with; `prepared` was paid before it."""
+        """Return the rates for a worker with this disk; `prepared` was paid before it started."""
         return Rates(
             address_hour=self.address_hour,
             disk_hour=round(self.disk_hour(disk), 6),
@@ -104,7 +104,7 @@ class UnitPrices:
 
 
 def shipped() -> UnitPrices:
-    """Return the prices of the table that comes with this package."""
+    """Return the prices of the table in this package."""
     latest = max(listed.as_of for listed in TABLE.values())
     prices = {name: listed.usd for name, listed in TABLE.items()}
     return UnitPrices(**prices, source=f"the table of {latest:%Y-%m}, for us-east-1")
@@ -112,9 +112,9 @@ def shipped() -> UnitPrices:
 
 @dataclass(frozen=True)
 class _Lookup:
-    """A question to the price list: which products, and what a product's `usagetype` stands for.
+    """A query to the price list: which products, and what a product's `usagetype` stands for.
 
-    Before the usage type there is a code of the region, but for us-east-1 in most services.
+    A region code precedes the usage type, except for most services in us-east-1.
     """
 
     service: str
@@ -143,7 +143,7 @@ _REGION_CODE = re.compile(r"^[A-Z]{2,4}\d?-")
 
 
 def unit_prices(pricing: PricingClient, region: str) -> UnitPrices:
-    """Return a region's prices; those of the table where the price list has none, or none is told.
+    """Return a region's prices, from the table where the price list has none or cannot be read.
 
     After the first refusal to read the price list, nothing more is asked.
     """
@@ -181,9 +181,9 @@ def _listed(pricing: PricingClient, region: str, lookup: _Lookup) -> dict[str, f
 
 
 def _prices(product: Any) -> Iterator[float]:
-    """Go through a product's tiers, the first of which may be free: the dearest is taken."""
+    """Yield the prices of a product's tiers; the first may be free, so the dearest is taken."""
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
-            # Throughput is listed per GiB/s, but paid per MiB/s.
+            # Throughput is listed per GiB/s, but charged per MiB/s.
             per = 1024 if dimension.get("unit", "").lower().startswith("gibps") else 1
             yield float(dimension["pricePerUnit"].get("USD", 0)) / per

@@ -10,7 +10,7 @@ from parallelize_core.lane import Lane
 
 
 def check_request(request: LaunchRequest) -> None:
-    """Refuse a request that AWS could not fulfil whatever there is. Raises UsageError."""
+    """Refuse a request that AWS could not fulfil in any case. Raises UsageError."""
     if request.count < 1:
         raise UsageError("launch takes a number of workers, at least 1")
     if not 0 <= request.on_demand <= request.count:
@@ -54,7 +54,7 @@ def _check_stop(request: LaunchRequest) -> None:
 
 
 def check_work(facts: Facts, request: LaunchRequest) -> None:
-    """Refuse machines that would find nothing to do. Raises NothingToDoError or UsageError."""
+    """Refuse machines that would have nothing to do. Raises NothingToDoError or UsageError."""
     if request.force:
         return
     work = facts.work
@@ -102,7 +102,7 @@ def _empty(work: Work, lane: Lane) -> NothingToDoError:
 
 
 def _next_step(work: Work) -> str:
-    """Return the command that gives workers something to do, or takes what they have done."""
+    """Return the command that gives workers something to do, or fetches what they have done."""
     steps = [
         command
         for command, wanted in (

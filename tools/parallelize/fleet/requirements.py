@@ -1,7 +1,7 @@
-"""Machine types by what they have, and not by name: vCPUs, memory, accelerators.
+"""Machine types by what they have instead of by name: vCPUs, memory, accelerators.
 
-EC2 says which types of the region meet the requirements, so that a launch knows them: their prices,
-for the cost limit, and their quotas. So a group takes the types that there were when it was made.
+EC2 lists the region's types that meet the requirements, so a launch knows them, their quotas,
+and their prices for the cost limit. So a group keeps the types that existed when it was created.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
 
 MOST_TYPES = 200
-"""What a filter of DescribeInstanceTypes takes.
+"""How many values a filter of DescribeInstanceTypes takes.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 """
@@ -31,8 +31,8 @@ NONE = Span(0, 0)
 class Requirements:
     """What a machine must have; memory in bytes.
 
-    Without a word on accelerators it has none. `allowed` are types, or patterns such as "c7*.*",
-    to choose among; empty for all.
+    Unless accelerators are required, it has none. `allowed` are the types, or patterns such as
+    "c7*.*", to choose from; empty for all.
     """
 
     vcpus: Span = ANY
@@ -50,7 +50,7 @@ class Requirements:
             "VCpuCount": _range(self.vcpus),
             "MemoryMiB": _range(self.memory, 2**20),
             "AcceleratorCount": _range(self.accelerators),
-            # Their credits run out in mid-job, and nobody sees why it is slow.
+            # Their credits run out in mid-job, and nobody sees why the job is slow.
             "BurstablePerformance": "excluded",
             "BareMetal": "excluded",
         }
@@ -58,14 +58,14 @@ class Requirements:
 
 
 def _range(span: Span, unit: int = 1) -> dict[str, int]:
-    """Return a span as EC2 takes it, in whole units."""
+    """Return a span in EC2's form, in whole units."""
     top = {} if span.most is None else {"Max": span.most // unit}
     return {"Min": -(-span.least // unit), **top}
 
 
 @translated("EC2")
 def matching_types(ec2: EC2Client, wanted: Requirements) -> tuple[str, ...]:
-    """Return the region's types that meet the requirements; raise UsageError for none, or many."""
+    """Return the region's matching types; raise UsageError if there are none, or too many."""
     pages = ec2.get_paginator("get_instance_types_from_instance_requirements").paginate(
         ArchitectureTypes=list(wanted.architectures),  # type: ignore[arg-type]
         VirtualizationTypes=["hvm"],

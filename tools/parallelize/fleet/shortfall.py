@@ -1,6 +1,6 @@
-"""Why fewer machines started than were asked for: quota, capacity, price and permission differ.
+"""Why fewer machines started than requested: quota, capacity, price and permission differ.
 
-The errors of a fleet describe pools, not machines, and many of them come with machines that did
+A fleet's errors describe pools, not machines, and many come along with machines that did
 start: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleetError.html
 """
 
@@ -19,7 +19,7 @@ from parallelize_core.errors import (
 )
 
 PROFILE = "iamInstanceProfile"
-"""What EC2 calls the parameter that names the workers' profile."""
+"""EC2's name for the parameter with the workers' instance profile."""
 
 
 MORE_VOLUMES = (
@@ -29,7 +29,7 @@ MORE_VOLUMES = (
 
 
 class Reason(Enum):
-    """What stands in the way; the first one present is the one to act on."""
+    """What prevents machines; the first one present is the one to act on."""
 
     PERMISSION = "permission"
     MISTAKE = "mistake"
@@ -78,38 +78,38 @@ _CODES = {
 
 
 def reason(code: str) -> Reason:
-    """Return what an error code of EC2 means for somebody who wants machines."""
+    """Return what an EC2 error code means for somebody who wants machines."""
     return next((kind for kind, codes in _CODES.items() if code in codes), Reason.MISTAKE)
 
 
 def is_about_capacity(code: str) -> bool:
-    """Whether a failed call says that there are no machines, rather than that it was wrong."""
+    """Whether a failed call means that there are no machines, rather than that it was wrong."""
     return reason(code) in {
         Reason.QUOTA, Reason.CAPACITY, Reason.PRICE, Reason.ADDRESSES, Reason.VOLUMES,
     }  # fmt: skip
 
 
 def is_throttled(refusals: Sequence[_Refused]) -> bool:
-    """Whether EC2 has refused a call, or a part of one, for its number of calls or machines."""
+    """Whether EC2 refused a call, or part of one, for its rate of calls or machines."""
     return any(refused.code in _TOO_MANY_CALLS for refused in refusals)
 
 
 def is_answer(refused: _Refused) -> bool:
-    """Whether a failed call says what a fleet's errors could say as well, so that one can go on."""
+    """Whether a failed call means what a fleet's errors could, so that the launch can go on."""
     return is_about_capacity(refused.code) or is_too_early([refused]) or is_throttled([refused])
 
 
 def is_short(refusals: Sequence[_Refused]) -> bool:
-    """Whether a market lacked machines, or the right to more: then another one may have them.
+    """Whether a market lacked machines, or the quota for more: then another one may have them.
 
-    A price above the limit, a missing permission or a mistake are no reason to ask elsewhere.
+    A price above the limit, a missing permission or a mistake is no reason to try elsewhere.
     """
     kinds = {reason(refused.code) for refused in refusals}
     return not kinds or bool(kinds & {Reason.CAPACITY, Reason.QUOTA})
 
 
 def is_too_early(refusals: Sequence[_Refused]) -> bool:
-    """Whether all that was missing is a launch template that was made a moment ago."""
+    """Whether only a launch template was missing that was created a moment ago."""
     return bool(refusals) and all(
         refused.code.startswith(("InvalidLaunchTemplateId", "InvalidLaunchTemplateName"))
         for refused in refusals
@@ -117,7 +117,7 @@ def is_too_early(refusals: Sequence[_Refused]) -> bool:
 
 
 def lacks_profile(refusals: Sequence[_Refused]) -> bool:
-    """Whether EC2 does not know the workers' profile: it is new, or there is none."""
+    """Whether EC2 does not know the workers' profile: it is new, or does not exist."""
     return bool(refusals) and all(PROFILE in refused.message for refused in refusals)
 
 
@@ -142,7 +142,7 @@ def explain(
 
 
 def explain_words(region: str, words: str) -> ParallelizeError:
-    """Return the error that says what words of Auto Scaling mean, which come without a code."""
+    """Return the error that Auto Scaling's message means; it comes without a code."""
     told = words.lower()
     found = next((kind for known, kind in _WORDS if known in told), Reason.MISTAKE)
     kind, what, fix = _TOLD[found]
@@ -160,7 +160,7 @@ _WORDS = (
     ("capacity", Reason.CAPACITY),
     ("not supported in", Reason.CAPACITY),
 )
-"""What tells the reason in Auto Scaling's words, in the order in which it counts.
+"""What identifies the reason in Auto Scaling's messages; the first match counts.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-instancelaunchfailure.html
 """
@@ -210,7 +210,7 @@ _TOLD: Mapping[Reason, tuple[type[ParallelizeError], str, str]] = {
         "add types, wait, or --market on-demand",
     ),
 }
-"""What a reason is called, with its kind of error and what to do about it."""
+"""The error class, text and advice for each reason."""
 
 
 def _pools(refusals: Iterable[_Refused]) -> str:

@@ -1,4 +1,4 @@
-"""A launch plan, and what came of it, in words; the plan as JSON has it, too."""
+"""A launch plan and its outcome, in words; the plan also as JSON."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def describe_plan(plan: LaunchPlan) -> list[str]:
 
 
 def describe_outcome(outcome: LaunchOutcome) -> list[str]:
-    """Return the lines that tell what came of a launch, beside the names of what was made."""
+    """Return the lines that describe a launch's outcome, without the names of what was created."""
     if not outcome.group:
         return [f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}"]
     if outcome.size > outcome.asked:
@@ -80,7 +80,7 @@ def _network(plan: LaunchPlan) -> str:
 
 
 def describe_placement(plan: LaunchPlan) -> list[str]:
-    """Tell EC2's score, and what makes it better if it is low."""
+    """Describe EC2's score, and what would raise a low one."""
     if (placement := plan.placement) is None:
         return []
     if placement.score is None:
@@ -97,7 +97,7 @@ def _groups(plan: LaunchPlan) -> list[str]:
 
 
 def _interrupted(plan: LaunchPlan) -> list[str]:
-    """Tell which pools of the spot market are not asked, and why."""
+    """Describe the spot pools that are left out, and why."""
     lines = [
         f"  left out {one.type} in {one.zone}: {one.interrupted} of {plural(one.workers, 'worker')}"
         f" interrupted within {WINDOW_HOURS} h"
@@ -108,7 +108,7 @@ def _interrupted(plan: LaunchPlan) -> list[str]:
 
 
 def _disk(plan: LaunchPlan) -> list[str]:
-    """Tell of a disk that is not as the settings or EBS have it by default."""
+    """Describe a disk that differs from the default of the settings or of EBS."""
     disk = max((disk_of(plan.request, image) for image in plan.images), key=lambda one: one.gib)
     parts = [f"{disk.gib} GiB"]
     parts += [f"{disk.iops:,} IOPS"] if disk.iops else []
@@ -119,7 +119,7 @@ def _disk(plan: LaunchPlan) -> list[str]:
 
 
 def describe_leftovers(found: Sequence[Leftover]) -> list[str]:
-    """Return a line for each thing that some run has left, with its age and cost."""
+    """Return a line for each leftover of a run, with its age and cost."""
     if not found:
         return ["no machine, group or volume of any run is left"]
     return [
@@ -168,14 +168,14 @@ def _price(plan: LaunchPlan) -> str:
 
 
 def _listed(plan: LaunchPlan) -> list[str]:
-    """Tell which prices AWS has not told."""
+    """Say which prices AWS did not give."""
     markets = {market for market, _ in shares(plan.request)}
     listed = [pool for pool in plan.pools if pool.by_table and pool.on_demand_usd is not None]
     return [f"           on demand by {described()}"] if "on-demand" in markets and listed else []
 
 
 def _waits(plan: LaunchPlan) -> list[str]:
-    """Tell what price is waited for, or that only pools below it are asked."""
+    """Say which price the launch waits for, or that only pools below it are asked."""
     if plan.request.below is None:
         return []
     limit = f"{price(plan.request.below)}/h"
@@ -187,7 +187,7 @@ def _waits(plan: LaunchPlan) -> list[str]:
 
 
 def cheapest(pools: Sequence[Pool]) -> str:
-    """Return the least spot price of pools, and where it is; one of them has a price."""
+    """Return the lowest spot price of pools, and its zone; at least one pool has a price."""
     usd, kind, zone = min(
         (pool.spot_usd, pool.type.name, pool.zone) for pool in pools if pool.spot_usd is not None
     )
@@ -195,12 +195,12 @@ def cheapest(pools: Sequence[Pool]) -> str:
 
 
 def price(amount: float) -> str:
-    """Return a price of a machine-hour, as exact as AWS tells it."""
+    """Return a machine-hour's price, as precise as AWS gives it."""
     return f"${amount:.4f}".rstrip("0").rstrip(".")
 
 
 def _beside(plan: LaunchPlan) -> list[str]:
-    """Tell what is charged for addresses and disks, and what only the run will show."""
+    """Describe the charges for addresses and disks, and what only the run will show."""
     if plan.beside is None:
         return []
     kinds = {"addresses": plan.beside.addresses, "disks": plan.beside.disks}
@@ -226,7 +226,7 @@ def _bundle(bundle: Bundle) -> str:
 
 
 def plan_as_json(plan: LaunchPlan) -> dict[str, Any]:
-    """Return what `launch` would do; a price or score that is not known is null, never 0."""
+    """Return what `launch` would do; an unknown price or score is null, never 0."""
     request, group, beside = plan.request, plan.group, plan.beside
     return {
         "schema": 1,

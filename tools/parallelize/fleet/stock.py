@@ -1,7 +1,7 @@
-"""Workers from a vendor's plain image, for people who have made no image of their own yet.
+"""Workers from a vendor's plain image, for users who have not built an image yet.
 
-The machine's user data fetches the bundle (see `bundle`) with the machine's role, checks it, and
-runs the image's own steps on it. So it becomes the same worker, but for a slower start.
+The machine's user data fetches the bundle (see `bundle`) with the machine's role, verifies it, and
+runs the same steps as the image. So it becomes the same worker, but starts more slowly.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SETTINGS_LINE = 'SETTINGS: dict[str, Any] = json.loads(r"""{}""")'
 
 @dataclass(frozen=True)
 class Bundle:
-    """The bundle of a launch, for a `system`: where the machine finds it, and what it must be.
+    """The bundle of a launch, for a `system`: where the machine finds it, and its checksum.
 
-    `key` is where it belongs in the run's bucket, `sent` whether it is there.
+    `key` is its key in the run's bucket; `sent` tells whether it is there.
     """
 
     system: str

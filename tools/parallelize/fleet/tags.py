@@ -1,4 +1,4 @@
-"""The tags by which a run's machines are found, and nothing else is ever touched."""
+"""The tags by which a run's machines are found; nothing without them is ever touched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERSION = "parallelize:version"
 
 
 def run_tags(names: Names, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the tags of everything that belongs to a run; a user's own cannot hide ours."""
+    """Return the tags of everything that belongs to a run; the user's tags cannot override ours."""
     ours = {MANAGED: names.managed, RUN: names.run, "Name": f"{names.stack} {names.run}"}
     if names.lane is not Lane.MAIN:
         ours |= {LANE: names.lane.value, "Name": f"{names.stack} {names.run} {names.lane}"}
@@ -25,16 +25,16 @@ def run_tags(names: Names, extra: Mapping[str, str] | None = None) -> dict[str, 
 
 
 def as_list(tags: Mapping[str, str]) -> list[Any]:
-    """Return tags as EC2 wants them."""
+    """Return tags in EC2's form."""
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
 
 
 def as_dict(tags: Any) -> dict[str, str]:
-    """Return tags as EC2 gives them (perhaps None) as a mapping."""
+    """Return EC2's tags (perhaps None) as a mapping."""
     return {tag["Key"]: tag["Value"] for tag in tags or ()}
 
 
 def filters(names: Names) -> list[Any]:
-    """Return the filters that leave only what a stack manages, of one run or of all."""
+    """Return the filters that select what a stack manages, of one run or of all."""
     found: list[Any] = [{"Name": f"tag:{MANAGED}", "Values": [names.managed]}]
     return [*found, {"Name": f"tag:{RUN}", "Values": [names.run]}] if names.run else found

@@ -20,7 +20,7 @@ from parallelize_core.config import MAX_USER_DATA_BYTES
 from parallelize_core.errors import UsageError
 
 MACHINE = ("instance", "volume")
-"""What a machine is made of, as far as it can outlive its launch."""
+"""The resources of a machine that can outlive its launch."""
 
 TAGGED = (*MACHINE, "network-interface")
 
@@ -34,8 +34,8 @@ def launch_template(
 ) -> dict[str, Any]:
     """Return a LaunchTemplateData; `market` is None for an Auto Scaling group, which mixes them.
 
-    It has no InstanceMarketOptions: the fleet says which market it is, and an Auto Scaling group
-    refuses a template that does.
+    It has no InstanceMarketOptions: the fleet specifies the market, and an Auto Scaling group
+    rejects a template that does.
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/create-launch-template.html
     """
     data: dict[str, Any] = {
@@ -60,7 +60,7 @@ def launch_template(
 
 
 def fingerprint(template: dict[str, Any]) -> str:
-    """Return what stands for a template's content in its version's description."""
+    """Return a digest of a template's content, for its version's description."""
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
 
 
@@ -71,12 +71,12 @@ def fleet_request(
     groups: Sequence[Sequence[Pool]],
     purpose: str,
 ) -> dict[str, Any]:
-    """Return a CreateFleet request, but for the launch templates' ids and versions.
+    """Return a CreateFleet request without the launch templates' ids and versions.
 
-    The pools of each of the `groups` start from one template. `purpose` tells apart the fleets of
-    one launch, which must not share a token.
+    The pools of each group in `groups` start from one template. `purpose` distinguishes the fleets
+    of one launch, which must not share a token.
 
-    The max price goes to each override: MaxTotalPrice would stop a fleet in the middle.
+    Each override has the max price: MaxTotalPrice would stop a fleet in the middle.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
     """
     given = request.tag_list
@@ -106,13 +106,13 @@ def fleet_request(
 
 
 def override(pool: Pool, market: Market, max_price: float | None) -> dict[str, Any]:
-    """Return one pool as a fleet's override."""
+    """Return a pool as an override of a fleet."""
     price = {"MaxPrice": f"{max_price:.4f}"} if market == "spot" and max_price else {}
     return {"InstanceType": pool.type.name, "SubnetId": pool.subnet, **price}
 
 
 def checked(user_data: str) -> str:
-    """Return user data that fits; raise UsageError if it does not."""
+    """Return user data if it fits; raise UsageError if it does not."""
     size = len(user_data.encode())
     if size > MAX_USER_DATA_BYTES:
         raise UsageError(
@@ -136,9 +136,9 @@ def _root_volume(image: Image, disk: Disk) -> dict[str, Any]:
 
 
 def _tag_specifications(request: LaunchRequest, market: Market | None) -> list[dict[str, Any]]:
-    """Return the tags of what a launch makes, but for those that a fleet's request has itself.
+    """Return the tags of a launch's resources, except those that a fleet's request tags itself.
 
-    There, and not here, permission to start machines with our tag only is certain to look.
+    Permission to start only machines with our tag is sure to check the request, but not this.
     """
     kinds: tuple[str, ...] = ("network-interface",) if market else TAGGED
     # A launch fails if its template tags a kind of resource that it does not create.

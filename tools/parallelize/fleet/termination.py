@@ -1,7 +1,7 @@
-"""Ends the machines of one run, and states what is left, as checked and not as assumed.
+"""Ends the machines of one run, then checks what is left and reports it.
 
-Order matters: first whatever would start machines, then the machines, and only when none of them
-costs anything the tidying, so that an error in it leaves nothing running.
+Order matters: what would start machines goes first, then the machines. Tidying comes only when none
+of them costs anything, so that an error in it leaves nothing running.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Statement:
-    """What was ended, and what a look afterwards still found; volumes are ids."""
+    """What was ended, and what a check afterwards still found; volumes are ids."""
 
     run: str
     ended: tuple[str, ...]
@@ -38,7 +38,7 @@ class Statement:
 
     @property
     def clear(self) -> bool:
-        """Whether nothing of the run costs anything any more, storage of results apart."""
+        """Whether nothing of the run costs anything any more, apart from storing its results."""
         return not (self.left or self.group_left or self.volumes_left)
 
 
@@ -52,7 +52,7 @@ class Compute:
 
     @property
     def group(self) -> Group | None:
-        """The group of the lane that `names` mean."""
+        """The group of the lane of `names`."""
         return next((one for one in self.groups if one.name == self.names.group), None)
 
     @property
@@ -62,7 +62,7 @@ class Compute:
 
 
 def look(clients: ComputeClients, names: Names) -> Compute:
-    """Say what machines a run has; changes nothing."""
+    """Return the machines that a run has; changes nothing."""
     found = instances.find(clients.ec2, names)
     return Compute(names, tuple(found), tuple(groups.find_of_run(clients.autoscaling, names)))
 
@@ -74,7 +74,7 @@ def terminate(
     patience: float = PATIENCE_SECONDS,
     wait: Callable[[float], None] = time.sleep,
 ) -> Statement:
-    """End every machine that carries the run's tag, and nothing else; may be repeated.
+    """End every machine that carries the run's tag, and nothing else; safe to repeat.
 
     Returns when none is left, or after `patience` seconds; the statement says which.
     """
@@ -103,7 +103,7 @@ def terminate(
 def _without_group(
     clients: ComputeClients, names: Names, error: ParallelizeError
 ) -> ParallelizeError:
-    """End the machines even if the group cannot be ended, and return the group's error."""
+    """End the machines even if the group cannot be deleted, and return that error."""
     machines = instances.find(clients.ec2, names)
     instances.terminate(clients.ec2, [machine.id for machine in machines])
     count = f"{plural(len(machines), 'worker')} {'was' if len(machines) == 1 else 'were'}"
@@ -121,7 +121,7 @@ def await_gone(
     patience: float = PATIENCE_SECONDS,
     wait: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Wait until none of these machines is billed any more; return whether that is so."""
+    """Wait until none of these machines is billed any more; return False if time runs out first."""
     deadline = time.monotonic() + patience
     while any(
         machine.id in ids for machine in instances.find(clients.ec2, names, instances.BILLED)
@@ -133,7 +133,7 @@ def await_gone(
 
 
 def check(clients: ComputeClients, names: Names, ended: set[str]) -> Statement:
-    """Look at what is left of a run's machines."""
+    """Check what is left of a run's machines."""
     now = look(clients, names)
     return Statement(
         names.run,
@@ -146,14 +146,14 @@ def check(clients: ComputeClients, names: Names, ended: set[str]) -> Statement:
 
 @translated("EC2")
 def loose_volumes(clients: ComputeClients, names: Names) -> tuple[str, ...]:
-    """Return the volumes of a run, or of all, that are attached to nothing and cost money."""
+    """Return the unattached volumes of a run, or of all runs, which cost money."""
     wanted = [*tags.filters(names), {"Name": "status", "Values": ["available"]}]
     pages = clients.ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
     return tuple(volume["VolumeId"] for page in pages for volume in page["Volumes"])
 
 
 def tidy(clients: ComputeClients, names: Names) -> None:
-    """Delete what costs next to nothing but is of no more use: alarms and the launch template."""
+    """Delete what costs next to nothing but is no longer needed: alarms and the launch template."""
     alarms.forget_queue(clients.cloudwatch, *names.of_each_lane)
     scaling.forget_queue(clients.cloudwatch, *names.of_each_lane)
     _forget_templates(clients, [each.group for each in names.of_each_lane])

@@ -1,6 +1,6 @@
-"""The key that encrypts workers' volumes: AWS's own, or one of the account's that it made default.
+"""The key that encrypts workers' volumes: AWS's own, or a customer key that is the default.
 
-With one of the account's own, who starts machines needs rights on it: launchers by the stack's
+With a customer key, anyone who starts machines needs rights on it: launchers by the stack's
 policy, and Auto Scaling's service-linked role by a grant on the key.
 
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
@@ -27,11 +27,11 @@ SERVICE = "autoscaling.amazonaws.com"
 
 OPERATIONS = ("Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey",
               "GenerateDataKeyWithoutPlaintext", "DescribeKey", "CreateGrant")  # fmt: skip
-"""What Auto Scaling's role needs, by the page above."""
+"""What Auto Scaling's role needs, according to the page above."""
 
 
 def find_key(ec2: EC2Client, kms: Any) -> str:
-    """Return the ARN of the account's own key that is the default for volumes; empty if none is."""
+    """Return the ARN of the customer key that is the default for volumes; empty if none is."""
     key = _default_key(ec2)
     return "" if key.endswith(AWS_OWN) or _is_aws_own(kms, key) else key
 
@@ -60,7 +60,7 @@ def scaling_role(key: str, account: str) -> str:
 
 @translated("KMS")
 def grants(kms: Any, key: str, role: str) -> list[Any]:
-    """Return the grants on a key that a role has with all that Auto Scaling needs."""
+    """Return a role's grants on a key that include everything that Auto Scaling needs."""
     held = [one for one in _grants(kms, key) if one["GranteePrincipal"] == role]
     return [one for one in held if set(OPERATIONS) <= set(one["Operations"])]
 
@@ -71,7 +71,7 @@ def _grants(kms: Any, key: str) -> Iterator[Any]:
 
 
 def grant(kms: Any, key: str, role: str, name: str) -> None:
-    """Let Auto Scaling's role use the key, when KMS knows it."""
+    """Let Auto Scaling's role use the key, once KMS knows the role."""
     outlast(NEW_ROLE, lambda: _grant(kms, key, role, name), say)
 
 
@@ -82,7 +82,7 @@ def _grant(kms: Any, key: str, role: str, name: str) -> None:
 
 @translated("KMS")
 def revoke(kms: Any, key: str, name: str) -> int:
-    """Take back the grants of this name; return how many there were."""
+    """Revoke the grants of this name; return how many there were."""
     found = [one for one in _grants(kms, key) if one.get("Name") == name]
     for one in found:
         kms.revoke_grant(KeyId=key, GrantId=one["GrantId"])
@@ -90,7 +90,7 @@ def revoke(kms: Any, key: str, name: str) -> int:
 
 
 def ensure_role(iam: IAMClient) -> None:
-    """Make Auto Scaling's role, which AWS makes with the first group only; a grant names it."""
+    """Create Auto Scaling's role, which AWS creates only with the first group; a grant names it."""
     try:
         with translated("IAM"):
             iam.create_service_linked_role(AWSServiceName=SERVICE)

@@ -1,1 +1,1 @@
-"""The workers' machine image: how it is built, and which old ones may go."""
+"""The workers' machine image: how it is built, and which old ones may be deleted."""

@@ -25,7 +25,7 @@ LIVE_STATES = ["pending", "running", "stopping", "stopped", "shutting-down"]
 
 @dataclass(frozen=True)
 class WorkerImage:
-    """An image with an agent inside; `created` is ISO 8601, `users` says who starts from it."""
+    """An image with an agent inside; `created` is ISO 8601, `users` lists what starts from it."""
 
     id: str
     created: str
@@ -37,13 +37,13 @@ class WorkerImage:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What has to be alike for one image to replace another."""
+        """What must be equal for one image to replace another."""
         return self.base, self.architecture
 
 
 @translated("EC2")
 def read_images(ec2: EC2Client) -> list[WorkerImage]:
-    """Return the account's own images that have an agent inside, the newest first."""
+    """Return the account's own images that have an agent inside, newest first."""
     filters: list[Any] = [{"Name": "tag-key", "Values": [tags.VERSION]}]
     answer = ec2.describe_images(Owners=["self"], Filters=filters)
     users = read_users(ec2)
@@ -68,7 +68,7 @@ def read_users(ec2: EC2Client) -> dict[str, list[str]]:
 
 
 def plan_prune(images: Sequence[WorkerImage], keep: int) -> list[WorkerImage]:
-    """Return the images that may go: unused, and not among the newest `keep` of their kind."""
+    """Return the images that may be deleted: unused, and not among the newest `keep` of a kind."""
     seen: dict[tuple[str, str], int] = defaultdict(int)
     gone = []
     for image in sorted(images, key=lambda image: (image.created, image.id), reverse=True):
@@ -79,7 +79,7 @@ def plan_prune(images: Sequence[WorkerImage], keep: int) -> list[WorkerImage]:
 
 
 def delete_image(ec2: EC2Client, image: WorkerImage) -> None:
-    """Delete an image, then the snapshots that only it used: an image in use keeps them."""
+    """Delete an image, then the snapshots that only it used: other images keep theirs."""
     _deregister(ec2, image.id)
     for snapshot in image.snapshots:
         outlast(USED_SNAPSHOT, partial(_delete_snapshot, ec2, snapshot), say)
@@ -125,7 +125,7 @@ def _snapshots(mappings: Iterable[Any]) -> Iterable[str]:
 
 
 def line_of(image: WorkerImage) -> str:
-    """Return an image in one line."""
+    """Describe an image in one line."""
     used = f"used by {len(image.users)}" if image.users else ""
     words = (image.id, image.created[:10], escape(image.version), escape(image.base),
              image.architecture, used)  # fmt: skip
@@ -133,7 +133,7 @@ def line_of(image: WorkerImage) -> str:
 
 
 def record(image: WorkerImage) -> dict[str, object]:
-    """Return an image as a machine may read it."""
+    """Return an image in machine-readable form."""
     return {
         "id": image.id,
         "created": image.created,

@@ -21,7 +21,7 @@ TEMPLATE = "packer"
 MANIFEST = "manifest.json"
 
 AMD64_ONLY = ("gpu",)
-"""The bases of which there is no image for arm64 in the template."""
+"""The bases for which the template has no arm64 image."""
 
 INSTALL_PACKER = "install it: https://developer.hashicorp.com/packer/install"
 
@@ -41,7 +41,7 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """The commands to run in `template`, in order; the first makes the wheel in `out`."""
+    """The commands to run in `template`, in order; the first builds the wheel in `out`."""
 
     template: Path
     out: Path
@@ -49,12 +49,12 @@ class BuildPlan:
 
     @property
     def lines(self) -> list[str]:
-        """The commands as a person would type them."""
+        """The commands as a user would type them."""
         return [shlex.join(command) for command in self.commands]
 
 
 def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
-    """Return what makes the image from the source tree `source`.
+    """Return the plan to build the image from the source tree `source`.
 
     Raises UsageError for a base that does not exist for the architecture.
     """
@@ -73,7 +73,7 @@ def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
         "architecture": request.architecture,
         "extra_packages": " ".join(request.packages),
         "extra_requirements": " ".join(request.requirements),
-        # Packer reads a map as HCL, which JSON is.
+        # Packer reads a map as HCL, of which JSON is a subset.
         "tags": json.dumps(dict(request.tags)) if request.tags else "",
     }
     chosen = [word for name, value in variables.items() if value
@@ -92,8 +92,8 @@ def plan_build(request: ImageRequest, source: Path, out: Path) -> BuildPlan:
 def find_source(given: Path | None) -> Path:
     """Return the source tree; raise UsageError if there is none.
 
-    The template is not part of the installed package: an image is made from a checkout, so that
-    what is inside is what can be read there.
+    The template is not part of the installed package: an image is built from a checkout, so that
+    its content can be read there.
     """
     source = given or Path(__file__).parents[3]
     if (source / TEMPLATE / "worker.pkr.hcl").is_file():
@@ -106,7 +106,7 @@ def find_source(given: Path | None) -> Path:
 
 
 def build(plan: BuildPlan, environ: Mapping[str, str]) -> str:
-    """Make the image, and return its id; what the programs print goes to stderr as it comes.
+    """Build the image, and return its id; the programs' output goes to stderr as it comes.
 
     Raises UsageError if Packer is missing, ServiceError if a step fails.
     """
@@ -119,7 +119,7 @@ def build(plan: BuildPlan, environ: Mapping[str, str]) -> str:
 
 
 def image_in(manifest: str) -> str:
-    """Return the id of the image that was made last, from Packer's manifest."""
+    """Return the id of the latest image in Packer's manifest."""
     record = json.loads(manifest)
     (last,) = (b for b in record["builds"] if b["packer_run_uuid"] == record["last_run_uuid"])
     return str(last["artifact_id"].rpartition(":")[2])

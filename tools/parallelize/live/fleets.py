@@ -20,11 +20,11 @@ from parallelize_core.outlast import NEW_TEMPLATE, outlast
 CHECK = "fleets"
 
 SMALLEST = ("t3.micro", "t3a.micro", "t2.micro")
-"""The cheapest with the gigabyte that a worker takes; no region lacks all."""
+"""The cheapest with the gigabyte that a worker needs; every region has at least one."""
 
 
 def probe(trial: Trial) -> Iterator[Seen]:
-    """Make a template, ask for a fleet of it without starting one, and make a group twice."""
+    """Create a template, request a fleet from it without starting one, and create a group twice."""
     ec2 = trial.client("ec2")
     kind = describe.find_types(ec2, SMALLEST)[0]
     subnet = describe.find_subnets(ec2, trial.context.settings.aws.subnets)[0]["SubnetId"]
@@ -36,19 +36,19 @@ def probe(trial: Trial) -> Iterator[Seen]:
 
 
 def image_of(context: Context) -> str:
-    """Return which image machines are to start from: a vendor's, which each account has."""
+    """Return the image to start machines from: a vendor's, which every account can use."""
     return images.AUTO if context.is_free else distributions.STOCK
 
 
 def make_template(trial: Trial, architecture: str) -> str:
-    """Make a launch template of a plain image; return its id."""
+    """Create a launch template with a plain image; return its id."""
     wanted = image_of(trial.context)
     image = images.find_image(trial.client("ec2"), trial.client("ssm"), wanted, architecture)
     if image is None:
         raise UsageError("there is no image to start from")
     answer = trial.call(
         "ec2", "create_launch_template", LaunchTemplateName=trial.names.group,
-        # An organization may let nobody start a machine without its tags, in a dry run neither.
+        # An organization may forbid starting machines without its tags, even in a dry run.
         LaunchTemplateData={
             "ImageId": image.id,
             "TagSpecifications": [
@@ -80,7 +80,7 @@ def _is_too_early(code: str) -> bool:
 
 
 def make_twice(trial: Trial, template: str, kind: str, subnet: str) -> Seen:
-    """Make a group without a machine, delete it, and make it again as soon as AWS lets us."""
+    """Create a group without machines, delete it, and create it again as soon as AWS allows."""
     autoscaling, name = trial.client("autoscaling"), trial.names.group
     body = group_body(trial, template, kind, subnet)
     groups.ensure_group(autoscaling, body)
@@ -119,14 +119,14 @@ def group_body(trial: Trial, template: str, kind: str, subnet: str) -> dict[str,
 
 
 def find_groups(trial: Trial) -> list[str]:
-    """Return the group, also while AWS is still deleting it."""
+    """Return the group, even while AWS is deleting it."""
     name = trial.names.group
     answer = trial.call("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
     return [one["AutoScalingGroupName"] for one in answer["AutoScalingGroups"]]
 
 
 def delete_group(trial: Trial, name: str) -> None:
-    """Delete the group, unless AWS is at it already."""
+    """Delete the group, unless AWS is already doing so."""
     groups.delete(trial.client("autoscaling"), name)
 
 
@@ -143,18 +143,18 @@ def delete_template(trial: Trial, id_: str) -> None:
 
 
 def find_machines(trial: Trial) -> list[str]:
-    """Return the machines that are there, or on their way out."""
+    """Return the machines that exist, or are shutting down."""
     states = (*instances.LIVE, "shutting-down")
     return [one.id for one in instances.find(trial.client("ec2"), trial.names, states)]
 
 
 def delete_machine(trial: Trial, id_: str) -> None:
-    """End a machine."""
+    """Terminate a machine."""
     instances.terminate(trial.client("ec2"), [id_])
 
 
 def find_volumes(trial: Trial) -> list[str]:
-    """Return the volumes that no machine has."""
+    """Return the volumes that are not attached to a machine."""
     clients = ComputeClients(*map(trial.client, ("ec2", "autoscaling", "cloudwatch")))
     return list(termination.loose_volumes(clients, trial.names))
 

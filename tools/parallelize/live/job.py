@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-# What a job of `doctor --live --machine` does: ask the metadata service for a token, which the
-# worker's firewall keeps it from, and print the file that says what came of it.
+# The job of `doctor --live --machine`: ask the metadata service for a token, which the worker's
+# firewall forbids, and print the name of the file that says what happened.
 #     job.py ADDRESS INPUT
-# The ADDRESS "agents" is that of the agent, which an emulated machine has in its variables.
+# The ADDRESS "agents" means the agent's, which an emulated machine has in its variables.
 """Say whether the metadata service at an address answers a job: `closed`, `open` or `unknown`."""
 
 import os
@@ -16,9 +16,9 @@ VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
 
 def find(address: str) -> str:
-    """Return the address; that of the agent is looked for in the processes above, "" if not found.
+    """Return the address; the agent's is looked for in the parent processes, "" if not found.
 
-    A worker of EC2 would not let a job look there, either.
+    On EC2, a worker would not let a job look there.
     """
     if address != "agents":
         return address
@@ -37,7 +37,7 @@ def find(address: str) -> str:
 
 
 def ask(address: str) -> str:
-    """Ask as EC2 wants it, past any proxy."""
+    """Ask as EC2 requires, bypassing any proxy."""
     headers = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
     token = f"http://{address}/latest/api/token"
     request = urllib.request.Request(token, method="PUT", headers=headers)

@@ -1,7 +1,7 @@
 """One machine's life: three files, what the metadata service tells a job, and the power-off.
 
-The project that it works on is written by `write_project`; preparing and launching are the
-commands' own steps, handed in as `Work`.
+`write_project` writes the project that it works on; preparing and launching are the
+commands' own steps, passed in as `Work`.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ ENDED = "terminated"
 
 METADATA = "169.254.169.254"
 AGENTS = "agents"
-"""What jobs ask on emulated machines: the address above may be a real machine's."""
+"""The address for jobs on emulated machines: the one above may be a real machine's."""
 
 
 def settings_of(context: Context) -> dict[str, object]:
-    """Return the settings of the project, beside those of the context's account."""
+    """Return the project's settings, in addition to those of the context's account."""
     return {
         "run.inputs": "inputs/",
         "run.env": "env/",
@@ -61,7 +61,7 @@ def settings_of(context: Context) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Work:
-    """The commands' own steps, each for a run's context: its inputs sent, queued, a machine."""
+    """The commands' own steps, each for a run's context: send inputs, enqueue, start a machine."""
 
     prepare: Callable[[Context], object]
     enqueue: Callable[[Context], object]
@@ -70,19 +70,19 @@ class Work:
 
 @dataclass
 class Life:
-    """What was seen of the machine: when each state was there first, in seconds since the call."""
+    """What was seen of the machine: when each state first appeared, in seconds since the call."""
 
     states: dict[str, float] = field(default_factory=dict)
     last: Machine | None = None
 
     def note(self, machine: Machine, seconds: float) -> None:
-        """Note a look."""
+        """Record a look."""
         self.states.setdefault(machine.state, seconds)
         self.last = machine
 
 
 def write_project(folder: Path, run: str) -> None:
-    """Write the project of a run: three small files, and the command that asks for a token."""
+    """Write a run's project: three small files, and the command that asks for a token."""
     for name in ("inputs", "env"):
         (folder / name).mkdir()
     for name in INPUTS:
@@ -90,12 +90,12 @@ def write_project(folder: Path, run: str) -> None:
     script = folder / "env" / "job.py"
     script.write_bytes(files("parallelize.live").joinpath("job.py").read_bytes())
     script.chmod(0o755)
-    # So that no settings of a folder above apply.
+    # So that no settings of a parent folder apply.
     (folder / "parallelize.toml").write_text("schema = 1\n", encoding="ascii")
 
 
 def content_of(name: str, run: str) -> bytes:
-    """Return an input as no other run has it, so that the shared upload is this one's to delete."""
+    """Return an input unique to this run, so that its shared upload can be deleted."""
     return f"{name} of {run}\n".encode("ascii")
 
 
@@ -118,7 +118,7 @@ def make_probe(work: Work) -> Probe:
 
 
 def follow(trial: Trial, begun: float) -> Life:
-    """Look at the machine until it has ended, or for as long as we have patience since `begun`."""
+    """Poll the machine until it has ended, or until patience runs out, counted from `begun`."""
     life = Life()
     while (seconds := time.monotonic() - begun) < PATIENCE_SECONDS and ENDED not in life.states:
         for machine in instances.find(trial.client("ec2"), trial.names, instances.KNOWN):
@@ -128,27 +128,27 @@ def follow(trial: Trial, begun: float) -> Life:
 
 
 def judge_files(results: list[Result]) -> Seen:
-    """Say how many of the files were processed."""
+    """Report how many of the files were processed."""
     done = sum(result.status == "succeeded" for result in results)
     return Seen(CHECK, done == len(INPUTS), f"{done} of {len(INPUTS)} files processed")
 
 
 def judge_metadata(trial: Trial, results: list[Result]) -> Seen:
-    """Say what the metadata service told the jobs, by what they wrote."""
+    """Report what the metadata service told the jobs, from their outputs."""
     place = trial.context.layout.output
     keys = [place.key(output.key) for result in results for output in result.outputs]
     return judge_answers({trial.context.store.get(key) for key in keys})
 
 
 def judge_answers(told: Set[bytes]) -> Seen:
-    """Say what jobs have printed of the metadata service; all must have found it closed."""
+    """Report what jobs printed about the metadata service; all must have found it closed."""
     words = sorted(one.decode("ascii", "replace").strip() for one in told)
     text = " and ".join(words) or "not asked"
     return Seen(CHECK, words == ["closed"], f"the metadata service, from a job: {text}")
 
 
 def judge_times(life: Life, results: list[Result], called: float) -> Seen:
-    """Say how long it took from the call until the machine ran, worked, and was off."""
+    """Report how long after the call the machine ran, worked, and was off."""
     begun = [_seconds(result.started_at) - called for result in results]
     moments = {"running": life.states.get("running"), "first file": min(begun, default=None),
                "off": life.states.get(ENDED)}  # fmt: skip
@@ -161,7 +161,7 @@ def _seconds(iso: str) -> float:
 
 
 def judge_end(life: Life) -> Seen:
-    """Say how the machine ended: by its own power-off, and not by EC2's hand."""
+    """Report how the machine ended: it must be its own power-off, not EC2's doing."""
     if life.last is None:
         return Seen(CHECK, good=False, text="no machine was seen")
     state, why = life.last.state, life.last.reason.partition(":")[0] or "no reason"
@@ -170,7 +170,7 @@ def judge_end(life: Life) -> Seen:
 
 
 def find_objects(trial: Trial) -> list[str]:
-    """Return the keys of the run's objects in the bucket of the settings, its inputs too."""
+    """Return the keys of the run's objects in the settings' bucket, including its inputs."""
     store = trial.context.store
     return [item.key for place in _places(trial) for item in store.list(place.prefix)]
 
@@ -181,7 +181,7 @@ def delete_object(trial: Trial, key: str) -> None:
 
 
 def find_versions(trial: Trial) -> list[str]:
-    """Return what a bucket that keeps versions has of them: keys, each behind its version's id."""
+    """Return the versions that a versioned bucket has: the version's id, then the key."""
     s3 = trial.context.clients.s3
     places = _places(trial)
     if not (places and old_versions.keeps_versions(s3, trial.context.bucket)):
@@ -197,7 +197,7 @@ def delete_version(trial: Trial, name: str) -> None:
 
 
 def _places(trial: Trial) -> list[Location]:
-    """Return where the run's objects are; nowhere without a bucket."""
+    """Return where the run's objects are; nothing without a bucket."""
     context = trial.context
     if not buckets.exists(context.clients.s3, context.bucket):
         return []

@@ -1,4 +1,4 @@
-"""S3: conditional writes, whole and in parts, what is refused and what is not there, deletion."""
+"""S3: conditional writes, whole and multipart, refusals, missing objects, deletion."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CHECK = "objects"
 
 
 def bucket_name(trial: Trial) -> str:
-    """Return the name of the bucket that is made for this."""
+    """Return the name of the bucket that is created for the probe."""
     return f"parallelize-{trial.run}"
 
 
 def probe(trial: Trial) -> Iterator[Seen]:
-    """Try what the store counts on, in a bucket made for it."""
+    """Try what the store relies on, in a bucket created for it."""
     name = bucket_name(trial)
-    # Other servers refuse a bucket's configuration that names tags and no region.
+    # Other servers reject a bucket's configuration that has tags and no region.
     tags = {} if trial.context.elsewhere else trial.tags
     buckets.create(trial.client("s3"), name, trial.context.region, tags)
     store = trial.context.clients.store(name)
@@ -51,7 +51,7 @@ def write_whole(trial: Trial, store: Store) -> Seen:
 
 
 def write_in_parts(trial: Trial, bucket: str) -> Seen:
-    """Complete two uploads to one key, if it is free: the second is refused, and given up."""
+    """Complete two uploads to a free key: the second is refused, and aborted."""
     key = key_of(trial, "parts")
     codes = [_upload(trial, {"Bucket": bucket, "Key": key}) for _ in range(2)]
     good = codes == ["", "PreconditionFailed"]
@@ -73,7 +73,7 @@ def _upload(trial: Trial, place: dict[str, Any]) -> str:
 
 
 def look(trial: Trial, bucket: str) -> Iterator[Seen]:
-    """Ask for what is not there, and for what is said to be somebody else's."""
+    """Ask for an object that does not exist, and for a bucket as if it were somebody else's."""
     place = {"Bucket": bucket, "Key": key_of(trial, "nothing")}
     codes = (trial.code("s3", "head_object", **place), trial.code("s3", "get_object", **place))
     yield Seen(CHECK, codes == ("404", "NoSuchKey"), f"a key that is not there: {', '.join(codes)}")
@@ -84,7 +84,7 @@ def look(trial: Trial, bucket: str) -> Iterator[Seen]:
 
 
 def remove(trial: Trial, store: Store) -> Seen:
-    """Delete what is still the object that was read, and what is not there."""
+    """Delete an object that is unchanged since it was read, and one that does not exist."""
     key = key_of(trial, "whole")
     found = store.head(key)
     kept = not store.delete_version(key, "0" * 32)
@@ -95,13 +95,13 @@ def remove(trial: Trial, store: Store) -> Seen:
 
 
 def find(trial: Trial) -> list[str]:
-    """Return the bucket, if it is there."""
+    """Return the bucket, if it exists."""
     name = bucket_name(trial)
     return [name] if buckets.exists(trial.client("s3"), name) else []
 
 
 def delete(trial: Trial, bucket: str) -> None:
-    """Empty the bucket, uploads that were not completed too, and delete it."""
+    """Empty the bucket, including incomplete uploads, and delete it."""
     for upload in trial.call("s3", "list_multipart_uploads", Bucket=bucket).get("Uploads", ()):
         named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
         trial.code("s3", "abort_multipart_upload", Bucket=bucket, **named)

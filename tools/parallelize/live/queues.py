@@ -1,4 +1,4 @@
-"""SQS: a queue's first second, batches, messages that come back, old receipts, dead letters."""
+"""SQS: a queue's first second, batches, redelivery, old receipts, dead letters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from parallelize_core.queue import BATCH, Message, Queue
 CHECK = "queues"
 
 LEASE_SECONDS = 3
-"""Longer than a call and its answer take, so that a message is still hidden at the next look."""
+"""Longer than a call takes, so that a message is still hidden at the next look."""
 
 RECEIVES = 10
-"""So often ten messages are asked for: SQS gives of a short queue what a few servers have.
+"""How often ten messages are requested: SQS returns only what a few servers have of a short queue.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 """
 
 
 def probe(trial: Trial) -> Iterator[Seen]:
-    """Try what the protocol counts on."""
+    """Try what the protocol relies on."""
     yield use_at_once(trial)
     queues = make_queues(trial.client("sqs"), trial.names, trial.tags)
     yield from send_batches(trial, queues.main)
@@ -36,7 +36,7 @@ def probe(trial: Trial) -> Iterator[Seen]:
 
 
 def use_at_once(trial: Trial) -> Seen:
-    """Ask a queue something right after CreateQueue: AWS says to wait for a second."""
+    """Use a queue right after CreateQueue, although AWS says to wait for a second."""
     url = make(trial, trial.names.queue)
     code = trial.code("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["QueueArn"])
     is_expected = not code or code in NEW_QUEUE.codes
@@ -58,7 +58,7 @@ def send_batches(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
 
 
 def let_expire(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
-    """Let a lease run out; then try the receipt of before, and that of a deleted message."""
+    """Let a lease expire; then try the old receipt, and that of a deleted message."""
     queue.send([f"{trial.run} expires"])
     leased = receive(queue, 1, LEASE_SECONDS)
     hidden = not queue.receive(1, 0, LEASE_SECONDS)
@@ -78,7 +78,7 @@ def let_expire(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
 
 
 def stale_receipt(queue: Queue, first: Message, second: Message) -> Seen:
-    """Use an old receipt: the protocol holds whichever way SQS takes it, so both are good."""
+    """Use an old receipt: the protocol holds whether SQS accepts it or not, so both are good."""
     renewed = "refused" if queue.extend([first.receipt], LEASE_SECONDS) else "taken"
     queue.delete([first.receipt])
     deleted = "deletes" if queue.extend([second.receipt], 60) else "does nothing"
@@ -102,14 +102,14 @@ def redrive(trial: Trial, dead: SQSQueue) -> Seen:
 
 
 def purge_twice(trial: Trial, queue: SQSQueue) -> Seen:
-    """Purge a queue two times within the minute in which AWS allows it once."""
+    """Purge a queue twice within a minute, in which AWS allows it once."""
     codes = [trial.code("sqs", "purge_queue", QueueUrl=queue.url) for _ in range(2)]
     good = codes == ["", "PurgeQueueInProgress"]
     return Seen(CHECK, good, f"purged a second time: {codes[0] or codes[1] or 'again'}")
 
 
 def make_again(trial: Trial, queue: SQSQueue) -> Seen:
-    """Make a queue that was just deleted: its name stays taken for 60 s."""
+    """Create a queue that was just deleted: its name stays taken for 60 s."""
     trial.call("sqs", "delete_queue", QueueUrl=queue.url)
     name = trial.names.dead_letter_queue
     code = trial.code("sqs", "create_queue", QueueName=name, tags=trial.tags)
@@ -118,7 +118,7 @@ def make_again(trial: Trial, queue: SQSQueue) -> Seen:
 
 
 def make(trial: Trial, name: str, **given: dict[str, str]) -> str:
-    """Make a queue, and return its URL."""
+    """Create a queue, and return its URL."""
     answer = trial.call("sqs", "create_queue", QueueName=name, tags=trial.tags, **given)
     return str(answer["QueueUrl"])
 
@@ -130,7 +130,7 @@ def arn_of(trial: Trial, url: str) -> str:
 
 
 def receive(queue: Queue, count: int, lease_seconds: int = 60) -> list[Message]:
-    """Return `count` messages, or as many as came in a while."""
+    """Return `count` messages, or as many as arrived in a while."""
     found: list[Message] = []
     for _ in range(RECEIVES):
         found += queue.receive(min(count - len(found), BATCH), 2, lease_seconds)
@@ -146,7 +146,7 @@ def find(trial: Trial) -> list[str]:
 
 
 def delete(trial: Trial, url: str) -> None:
-    """Delete a queue; SQS may list it for a while after."""
+    """Delete a queue; SQS may list it for a while afterwards."""
     trial.code("sqs", "delete_queue", QueueUrl=url)
 
 

@@ -1,8 +1,8 @@
-"""What a transcript may say of a call: words of AWS's models, and what is named after the run.
+"""What a transcript may say of a call: words of AWS's models, and names derived from the run's.
 
-Of all else only that it was there: a value becomes `<Field 1>`, the same value the same each time,
-so that a reader sees which answer a later call goes back to. A name, a tag, a message or an address
-of the account is none of the words; codes and short numbers are kept only in fields that have them.
+Of everything else it only says that it was there: a value becomes `<Field 1>`, and an equal value
+the same, so that a reader sees which answer a later call uses. Names, tags, messages and addresses
+of the account are not such words; codes and short numbers are kept only in their own fields.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from parallelize.fleet import tags
 
 NOBODY = "000000000001"
-"""An account that there is not: AWS gives no such number, and emulators have others."""
+"""An account that does not exist: AWS assigns no such number, and emulators use others."""
 
 WORDS = frozenset({
     "", "*", "/", "true", "false", "Name", NOBODY, tags.MANAGED, tags.RUN,
@@ -31,7 +31,7 @@ WORDS = frozenset({
 _CODE_FIELDS = {"Code", "ErrorCode"}
 _CODE = re.compile(r"[A-Z][A-Za-z]+(\.[A-Z][A-Za-z]+)*")
 _STATUS = re.compile(r"\d{3}")
-"""What HEAD has instead of a code."""
+"""HEAD has this instead of a code."""
 
 _VERSION_FIELDS = {"Version", "Id"}
 _SHORT_NUMBER = re.compile(r"\d{1,9}")
@@ -45,7 +45,7 @@ _MACHINE_TYPE = re.compile(r"[a-z]+\d[a-z]*\.(nano|micro|small|medium|\d*x?large
 """In a filter; elsewhere the model lists them."""
 
 LONG_NUMBER = 10**11
-"""From here on a number may be an account's; or it is a time in milliseconds."""
+"""A larger number may be an account's, or a time in milliseconds."""
 
 TIME = "<time>"
 
@@ -53,13 +53,13 @@ _OF_AN_ACCOUNT = (
     r"arn:[^\s\"',}\]]+", r"https?://[^\s\"',}\]]+", r"\d{12,}", r"A[KS]IA[A-Z0-9]{8,}",
     r"[\w.+-]+@[\w-]+\.[\w.-]+", r"\d+\.\d+\.\d+\.\d+", r"\b[a-z]{1,10}-[0-9a-f]{8,17}\b",
 )  # fmt: skip
-"""Parts of a name of the run's own that say whose it is: ARNs, addresses, numbers, keys, ids."""
+"""Parts of the run's own names that identify the account: ARNs, addresses, numbers, keys, ids."""
 
 
 class Redactor:
-    """Makes of parameters and answers what may be written down.
+    """Redacts parameters and answers to what may be recorded.
 
-    `hidden` are values that may stand within names of the run: the account's number, its bucket.
+    `hidden` are values that may occur within the run's names: the account's number, its bucket.
     """
 
     def __init__(self, run: str, hidden: Iterable[str] = ()) -> None:
@@ -70,7 +70,7 @@ class Redactor:
         self._counts: Counter[str] = Counter()
 
     def structure(self, shape: Any, value: Any) -> dict[str, Any]:
-        """Return a call's parameters or its answer, by the shape that AWS's model gives them."""
+        """Return a call's parameters or answer, redacted by their shape in AWS's model."""
         if shape is None or not isinstance(value, dict):
             return {}
         members = shape.members
@@ -81,7 +81,7 @@ class Redactor:
         }
 
     def prose(self, text: str) -> str:
-        """Return a sentence of a probe's own, without what in it says whose things are meant."""
+        """Return a probe's own sentence without what identifies the account."""
         return self._private.sub(lambda found: self._stand_in("Name", found[0]), text)
 
     def _value(self, shape: Any, name: str, value: Any) -> Any:
@@ -122,7 +122,7 @@ class Redactor:
 
 
 def code_word(code: str) -> str:
-    """Return an error's code as it may be written down; AWS's codes are single words."""
+    """Return an error's code as it may be recorded; AWS's codes are single words."""
     return code if _CODE.fullmatch(code) or _STATUS.fullmatch(code) else "other"
 
 

@@ -1,6 +1,6 @@
-"""The run of the probes, and its end: everything that carries the run's name deleted.
+"""The run of the probes, and its end: everything that carries the run's name is deleted.
 
-What was made is not remembered but looked for, by name, until a look at each kind finds nothing:
+What was made is not remembered but looked for, by name, until each kind's search finds nothing:
 so it does not matter where a probe broke off.
 """
 
@@ -24,14 +24,14 @@ PROBES: Mapping[str, Probe] = {
 }
 
 KINDS: tuple[Kind, ...] = (*fleets.KINDS, queues.KIND, objects.KIND, *watching.KINDS)
-"""In the order of deletion: first what costs most."""
+"""In the order of deletion: what costs most comes first."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What the last look found of a `kind`; `trouble` says why it could not look, or not delete.
+    """What the last search found of a `kind`; `trouble` says why searching or deleting failed.
 
-    `may_pass` says whether another look may find less.
+    `may_pass` says whether another search may find less.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Left:
 
 
 def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], None]) -> None:
-    """Run the probes; one that AWS does not let come to its end does not stop the others."""
+    """Run the probes; one that fails does not stop the others."""
     for name, probe in probes.items():
         trial.recorder.step = name
         try:
@@ -49,13 +49,13 @@ def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], No
                 trial.recorder.say(seen.text, good=seen.good)
                 tell(seen)
         except ParallelizeError as error:
-            # The call that was refused stands above; the words may have names in them.
+            # The refused call is recorded above; the message may contain names.
             trial.recorder.say("broke off", good=False)
             tell(Seen(name, good=False, text=f"broke off: {error.what}"))
 
 
 def _steps(probe: Probe, trial: Trial) -> Iterator[Seen]:
-    """Go through a probe, which is calls and the reading of their answers, and nothing else."""
+    """Go through a probe, which consists only of calls and of reading their answers."""
     steps = probe(trial)
     while True:
         with translated("AWS"):
@@ -68,7 +68,7 @@ def _steps(probe: Probe, trial: Trial) -> Iterator[Seen]:
 def take_away(
     trial: Trial, tell: Callable[[str], None], kinds: Sequence[Kind] = KINDS
 ) -> list[Left]:
-    """Delete all that is there of the run; return what is left when AWS has had its time."""
+    """Delete everything of the run; return what is left after AWS has had its time."""
     trial.recorder.step = "deletion"
     found = [outlast(DELETED_LISTED, partial(sweep, trial, kind), tell, _may_go) for kind in kinds]
     left = [one for one in found if one.names or one.trouble]
@@ -77,7 +77,7 @@ def take_away(
 
 
 def sweep(trial: Trial, kind: Kind) -> Left:
-    """Look for the run's things of a kind, and delete what there is; return what was found."""
+    """Search for the run's things of a kind, and delete them; return what was found."""
     names: list[str] = []
     try:
         with translated("AWS"):

@@ -1,7 +1,7 @@
-"""A transcript: a header, then a line of JSON for each call of AWS, in the order of the answers.
+"""A transcript: a header, then one line of JSON per AWS call, in the order of the answers.
 
-A recorder notes every call of a session's clients, whatever code makes it. Between the calls stands
-what was seen in them: it tells of machines what no call says.
+A recorder notes every call of a session's clients, whatever code makes it. Between the calls are
+the probes' findings: they report on machines what no call says.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class Header(Text):
     aws: bool
     started: str
     run: str
-    """The random name of the run, which what the calls make is named after."""
+    """The run's random name, from which the calls' resources are named."""
 
 
 class Refused(Text):
-    """AWS's refusal: its code, and the HTTP status, 0 if there was no answer at all."""
+    """An AWS error: its code, and the HTTP status, 0 if there was no answer at all."""
 
     code: str
     status: int = 0
 
 
 class Line(Text):
-    """A call; `at` is when it began and `took` how long it took, in seconds since the start."""
+    """A call; `at` is when it began, in seconds since the start, and `took` its seconds."""
 
     step: str
     at: float
@@ -60,7 +60,7 @@ class Line(Text):
 
 
 class Said(Text):
-    """What a step has seen, in the words that people are told; `good` if that was expected."""
+    """A step's finding, in the words shown to people; `good` if it was expected."""
 
     step: str
     good: bool
@@ -71,7 +71,7 @@ _EITHER: TypeAdapter[Line | Said] = TypeAdapter(Line | Said)
 
 
 class Recorded(NamedTuple):
-    """A transcript that was read: the calls, and what was seen in them, each in their order."""
+    """A transcript that was read: the calls and the findings, each in order."""
 
     header: Header
     lines: list[Line]
@@ -79,7 +79,7 @@ class Recorded(NamedTuple):
 
 
 class Transcript:
-    """A file that is written as the calls are made, so that it is there whatever happens."""
+    """A file that is written as the calls are made, so that it survives whatever happens."""
 
     def __init__(self, file: TextIO, header: Header) -> None:
         self._file = file
@@ -95,7 +95,7 @@ class Transcript:
 
 
 def read(lines: Iterable[str]) -> Recorded:
-    """Read a transcript; raise DecodeError for what is none."""
+    """Read a transcript; raise DecodeError if it is not one."""
     first, *rest = [line for line in lines if line.strip()] or [""]
     try:
         header = Header.model_validate_json(first)
@@ -113,7 +113,7 @@ _BEGUN = "parallelize.begun"
 
 
 class Recorder:
-    """Listens to sessions; `step` is what the calls that come next belong to."""
+    """Listens to sessions; `step` is what the next calls belong to."""
 
     def __init__(self, redactor: Redactor, add: Callable[[Line | Said], None]) -> None:
         self._redactor = redactor
@@ -122,11 +122,11 @@ class Recorder:
         self.step = ""
 
     def say(self, text: str, *, good: bool) -> None:
-        """Write down what was seen, without what says whose it is."""
+        """Record a finding, without what identifies the account."""
         self._add(Said(step=self.step, good=good, said=self._redactor.prose(text)))
 
     def listen(self, session: Session) -> None:
-        """Hear of each call of the clients that the session makes from now on."""
+        """Record each call of the clients that the session creates from now on."""
         session.events.register("provide-client-params", self._begun)
         session.events.register("after-call", self._answered)
         session.events.register("after-call-error", self._failed)

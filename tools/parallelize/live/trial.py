@@ -14,20 +14,20 @@ from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.names import Names
 
 _NAMESPACE = "AWS.SimpleQueueService."
-"""What SQS puts before its codes."""
+"""The prefix of SQS's codes."""
 
 _LETTERS = "bcdfghjkmnpqrstvwxyz"
-"""No hexadecimal digits alone, which would look like the end of an id of EC2's; and no words."""
+"""Not only hexadecimal digits, which would look like the end of an EC2 id; and no words."""
 
 
 def random_name() -> str:
-    """Return a name that no run has."""
+    """Return an unused name for a run."""
     return "live-" + "".join(secrets.choice(_LETTERS) for _ in range(12))
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a probe saw of a thing; `good` unless it is not what the project counts on."""
+    """What a probe found out; `good` unless it is not what the project relies on."""
 
     check: str
     good: bool
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Trial:
-    """A rehearsal under way, on the context's account; all its things carry the run's name."""
+    """A rehearsal in the context's account; everything in it carries the run's name."""
 
     context: Context
     recorder: Recorder
@@ -49,29 +49,29 @@ class Trial:
 
     @property
     def names(self) -> Names:
-        """What its things are called, with the stack's name."""
+        """The names of its resources, with the stack's name."""
         return self.context.names
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of all that takes tags, with those that the settings ask for."""
+        """The tags for everything that takes tags, with those of the settings."""
         return self.context.tags
 
     def client(self, service: str) -> Any:
-        """Return the client of a service, whose calls are written down."""
+        """Return the client of a service; its calls are recorded."""
         if service not in self.clients:
             self.clients[service] = self.context.client(service)
         return self.clients[service]
 
     def call(self, service: str, operation: str, **params: Any) -> Any:
-        """Make a call, and return its answer; raises what our error tree has for a refusal."""
+        """Make a call, and return its answer; raises the error tree's error for a refusal."""
         with translated(service.upper()):
             return getattr(self.client(service), operation)(**params)
 
     def code(self, service: str, operation: str, **params: Any) -> str:
-        """Make a call that may be refused: return the code, empty if it was not.
+        """Make a call that may be refused; return the code, empty if it was not.
 
-        Raises what is not a refusal, such as a network that is gone.
+        Raises errors other than refusals, such as a lost network.
         """
         try:
             self.call(service, operation, **params)
@@ -87,9 +87,9 @@ Probe = Callable[[Trial], Iterator[Seen]]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing that probes make: how those of the run are found, by name, and deleted.
+    """A kind of resource that probes create: how the run's are found, by name, and deleted.
 
-    `delete` is given what `find` has found, and may meet what is gone meanwhile.
+    `delete` receives what `find` found; some of it may be gone by then.
     """
 
     name: str

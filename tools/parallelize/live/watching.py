@@ -16,7 +16,7 @@ STATES = {"OK", "ALARM", "INSUFFICIENT_DATA"}
 
 
 def log_group(trial: Trial) -> str:
-    """Return the name of the log group that is made for this."""
+    """Return the name of the log group that is created for the probe."""
     return f"/{trial.names.queue}"
 
 
@@ -26,13 +26,13 @@ def alarm(trial: Trial) -> str:
 
 
 def probe(trial: Trial) -> Iterator[Seen]:
-    """Write a line, a number, and an alarm on it."""
+    """Write a log line, a metric, and an alarm on it."""
     yield write_log(trial)
     yield write_metric(trial)
 
 
 def write_log(trial: Trial) -> Seen:
-    """Write a line into a new stream of a new group."""
+    """Write a line to a new stream in a new group."""
     group = log_group(trial)
     stream = {"logGroupName": group, "logStreamName": f"{trial.run}/doctor"}
     trial.call("logs", "create_log_group", logGroupName=group, tags=trial.tags)
@@ -46,7 +46,7 @@ def write_log(trial: Trial) -> Seen:
 
 
 def write_metric(trial: Trial) -> Seen:
-    """Write one number, and make an alarm that watches it."""
+    """Write one number, and create an alarm that watches it."""
     of_run = [{"Name": "Run", "Value": trial.run}]
     number = {"MetricName": METRIC, "Dimensions": of_run, "Value": 1.0, "Unit": "Count"}
     trial.call("cloudwatch", "put_metric_data", Namespace=trial.names.metrics, MetricData=[number])
@@ -62,13 +62,13 @@ def write_metric(trial: Trial) -> Seen:
 
 
 def states_of(trial: Trial) -> list[str]:
-    """Return the state of the alarm, if it is described."""
+    """Return the state of the alarm, if it is listed."""
     found = trial.call("cloudwatch", "describe_alarms", AlarmNames=[alarm(trial)])
     return [one["StateValue"] for one in found["MetricAlarms"]]
 
 
 def find_groups(trial: Trial) -> list[str]:
-    """Return the log group, if it is there."""
+    """Return the log group, if it exists."""
     answer = trial.call("logs", "describe_log_groups", logGroupNamePrefix=log_group(trial))
     return [one["logGroupName"] for one in answer["logGroups"]]
 

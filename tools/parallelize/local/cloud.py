@@ -1,6 +1,6 @@
 """Start, find, control and stop the local cloud.
 
-with local_cloud() as cloud:                      # gone when the block or its process ends
+with local_cloud() as cloud:                      # stops when the block or its process ends
     subprocess.run(command, env=cloud.child_environ(os.environ))
 
 cloud = start(); ...; stop(cloud)                 # runs on until it is stopped
@@ -48,7 +48,7 @@ CONTROL_TIMEOUT_SECONDS = 30.0
 
 LOG_LINES_SHOWN = 10
 
-# The SDKs would send requests for loopback through a proxy, too.
+# The SDKs would send requests to loopback through a proxy, too.
 NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 # Our own variables for the same settings, which would override AWS's.
@@ -57,13 +57,13 @@ OUR_AWS_VARIABLES = (
     "PARALLELIZE_PROFILE", "PARALLELIZE_AWS_PROFILE",
 )  # fmt: skip
 
-# Do not load five hundred machine images that nobody here asks for.
+# Do not load moto's five hundred machine images, which nobody here needs.
 MOTO_SETTINGS = {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
 
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """A running local cloud; `process` is set if this process started it as its owner."""
+    """A running local cloud; `process` is set if this process started and owns it."""
 
     state_dir: Path
     state: CloudState = field(repr=False)
@@ -71,12 +71,12 @@ class LocalCloud:
 
     @property
     def endpoint(self) -> str:
-        """The URL that stands for all of AWS."""
+        """The URL that stands in for all of AWS."""
         return self.state.endpoint
 
     @property
     def environ(self) -> dict[str, str]:
-        """Return the variables that lead the AWS SDKs, and this package, to the local cloud."""
+        """Return the variables that point the AWS SDKs, and this package, to the local cloud."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": "local",
@@ -88,9 +88,9 @@ class LocalCloud:
         }
 
     def child_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return `environ` led to the local cloud: no AWS variable of the user survives.
+        """Return `environ` pointed to the local cloud, without any AWS variable of the user.
 
-        One that did could win: AWS_ENDPOINT_URL_S3 over AWS_ENDPOINT_URL, AWS_PROFILE over keys.
+        One could take precedence: AWS_ENDPOINT_URL_S3 over AWS_ENDPOINT_URL, AWS_PROFILE over keys.
         """
         return _without_aws(environ) | self.environ
 
@@ -99,7 +99,7 @@ class LocalCloud:
         return InstanceViews.validate_json(self._request("GET", "instances"))
 
     def interrupt(self, instance_id: str, seconds: float = 120.0) -> None:
-        """Post a spot notice; after `seconds` the instance is gone. Raises UsageError."""
+        """Post a spot notice; the instance is gone after `seconds`. Raises UsageError."""
         self._act(instance_id, "interrupt", seconds=seconds)
 
     def recommend_rebalance(self, instance_id: str) -> None:
@@ -111,11 +111,11 @@ class LocalCloud:
         self._act(instance_id, "kill")
 
     def pause(self, instance_id: str) -> None:
-        """Stop every process of an instance where it stands. Raises UsageError."""
+        """Suspend every process of an instance. Raises UsageError if there is no such instance."""
         self._act(instance_id, "pause")
 
     def resume(self, instance_id: str) -> None:
-        """Let a paused instance go on. Raises UsageError if there is no such instance."""
+        """Resume a paused instance. Raises UsageError if there is no such instance."""
         self._act(instance_id, "resume")
 
     def _act(self, instance_id: str, action: str, **arguments: float) -> None:
@@ -145,20 +145,20 @@ class LocalCloud:
 
 
 def default_state_dir() -> Path:
-    """Return where the local cloud keeps its state unless told otherwise."""
+    """Return where the local cloud keeps its state by default."""
     return user_state_path("parallelize") / "local"
 
 
 def check_own(state_dir: Path, user: int | None = None) -> None:
-    """Raise UsageError if another user could say in this folder where a local cloud is.
+    """Raise UsageError if another user could claim in this folder where a local cloud is.
 
-    What is there says to whom everything is sent. `user` is this process's by default.
+    Everything is sent to the address in that folder. `user` defaults to this process's.
     """
     user = os.geteuid() if user is None else user
     try:
         found = state_dir.stat()
     except OSError:
-        return  # it does not exist, or reading it says so
+        return  # it does not exist, or reading it will report the problem
     others = found.st_uid not in {user, ROOT} and user != ROOT
     if others or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         why = "it belongs to another user" if others else "other users can write there"
@@ -172,7 +172,7 @@ def check_own(state_dir: Path, user: int | None = None) -> None:
 
 
 def attach(state_dir: Path | None = None) -> LocalCloud | None:
-    """Return the local cloud that runs with this state folder, if one does."""
+    """Return the local cloud that runs with this state folder, or None."""
     state_dir = state_dir or default_state_dir()
     check_own(state_dir)
     state = CloudState.read(state_dir)
@@ -186,17 +186,17 @@ def start(
     owned: bool = False,
     daemon_options: Sequence[str] = (),
 ) -> LocalCloud:
-    """Return the local cloud with this state folder; start it if it is not running.
+    """Return the local cloud of this state folder; start it if it is not running.
 
     Args:
         state_dir: where state, log and instances are kept; `default_state_dir()` if None.
-        port: the loopback port; 0 takes a free one.
-        owned: it ends with this process, however this process ends.
-        daemon_options: more arguments for `parallelize.local.daemon`.
+        port: the loopback port; 0 picks a free one.
+        owned: stop it when this process ends, however it ends.
+        daemon_options: further arguments for `parallelize.local.daemon`.
 
     Raises:
-        UsageError: this is not Linux, moto is not installed, or one that runs already was to be
-            owned.
+        UsageError: this is not Linux, moto is not installed, or `owned` was asked for and one
+            runs already.
         ServiceError: it does not start, for instance because the port is in use.
     """
     if sys.platform != "linux":
@@ -219,10 +219,10 @@ def start(
 
 
 def stop(cloud: LocalCloud) -> None:
-    """Stop the local cloud with every agent and job in it.
+    """Stop the local cloud with all its agents and jobs.
 
     Raises:
-        ServiceError: a process was still there afterwards; it has been killed now.
+        ServiceError: a process was still running afterwards; it has been killed.
     """
     if not cloud.state.is_current():
         return
@@ -241,9 +241,9 @@ def stop(cloud: LocalCloud) -> None:
 def local_cloud(
     state_dir: Path | None = None, daemon_options: Sequence[str] = ()
 ) -> Iterator[LocalCloud]:
-    """Run a local cloud for the length of a block, or of this process if that ends first.
+    """Run a local cloud for the duration of a block, or until this process ends.
 
-    Without `state_dir` it keeps its files in a temporary folder, which is removed.
+    Without `state_dir` it keeps its files in a temporary folder, which is then removed.
     """
     with ExitStack() as stack:
         if state_dir is None:
@@ -273,7 +273,7 @@ def _launch(
             stdout=log,
             stderr=subprocess.STDOUT,
             env=_without_aws(os.environ) | NO_PROXY | MOTO_SETTINGS,
-            # Ctrl-C in the terminal is for the owner, who still needs the services to clean up.
+            # Ctrl-C in the terminal is meant for the owner, who needs the services to clean up.
             start_new_session=True,
         )
     return LocalCloud(state_dir, _wait_for_state(state_dir, process), process)

@@ -2,11 +2,11 @@
 
     python -m parallelize.local.daemon --state FOLDER [--port PORT] [--owned] [--agent JSON]
 
-With `--idle-seconds` it ends when for so long no machine has run and no command has come.
-With `--layer MODULE:NAME` all services stand behind what that class makes of them (see `Layer`):
-tests put AWS's refusals there. `--group-state-after` lets the metadata service know of a machine's
-group only after that many seconds, as EC2's may.
-With `--owned`, the end of standard input means that the owner is gone, and the local cloud with it.
+With `--idle-seconds` it stops once no machine has run and no command has come for that long.
+With `--layer MODULE:NAME` that class wraps all services (see `Layer`): tests put AWS's refusals
+there. With `--group-state-after` the metadata service tells a machine that it is in a group only
+after that many seconds, as EC2's may.
+With `--owned`, the local cloud stops at the end of standard input: then its owner is gone.
 
 It is controlled over HTTP, by a few paths in front of the emulated services:
 
@@ -64,7 +64,7 @@ INSTANCES = f"{CONTROL_PREFIX}/instances"
 
 
 class ControlPlane:
-    """A WSGI application: requests below CONTROL_PREFIX are answered here, others by `services`."""
+    """A WSGI application that answers paths below CONTROL_PREFIX; `services` answers the rest."""
 
     def __init__(self, services: WSGIApplication, manager: InstanceManager, token: str) -> None:
         self._services = services
@@ -117,7 +117,7 @@ def main() -> None:
     """Run the local cloud until SIGTERM, or until its owner is gone."""
     options = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    # A line per request would be thousands per second, and boto3's are irrelevant here.
+    # It would log thousands of lines per second, one per request; boto3's are irrelevant here.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     stop = stop_event(owned=options.owned)
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the options; the agent's command is a list in JSON."""
+    """Return the options; the agent's command is a JSON list."""
     parser = argparse.ArgumentParser(prog="parallelize.local.daemon")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
@@ -147,17 +147,17 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Layer(Protocol):
-    """What may stand in front of the services: moto's, and this package's own S3 and SQS."""
+    """Wraps the services: moto's, and this package's own S3 and SQS."""
 
     def services(self, services: WSGIApplication) -> WSGIApplication:
-        """Return moto behind the layer."""
+        """Return moto wrapped in the layer."""
 
     def handler(self, handle: Handler) -> Handler:
-        """Return S3 or SQS behind the layer."""
+        """Return S3 or SQS wrapped in the layer."""
 
 
 class NoLayer:
-    """Leaves everything as it is."""
+    """Changes nothing."""
 
     def services(self, services: WSGIApplication) -> WSGIApplication:
         """Return moto."""
@@ -169,7 +169,7 @@ class NoLayer:
 
 
 class Cloud:
-    """What runs in this process; the port is taken at construction, `start` opens for business."""
+    """What runs in this process; the constructor takes the port, `start` begins to serve."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._layer: Layer = options.layer()
@@ -191,7 +191,7 @@ class Cloud:
         self._threads = Threads(control, self._server.port)
 
     def start(self) -> None:
-        """Serve, and say so in the state file."""
+        """Serve, and announce it in the state file."""
         secret, others = self._state.secret, self._threads.answer
         front = Front(self._disk, secret, others, self._layer.handler)
         self._server.start(front.handle)
@@ -201,14 +201,14 @@ class Cloud:
         self._state.write(self._folder)
 
     def idle_seconds(self) -> float:
-        """Return how long no machine has run, and no command was led here (see `enter`)."""
+        """Return for how long no machine has run and no command has entered (see `enter`)."""
         state_file = self._folder / STATE_FILE
         if any(view.state is not InstanceState.TERMINATED for view in self._manager.views()):
             state_file.touch()
         return time.time() - state_file.stat().st_mtime
 
     def close(self) -> None:
-        """Switch every machine off, then stop serving."""
+        """Switch off every machine, then stop serving."""
         (self._folder / STATE_FILE).unlink(missing_ok=True)
         # Before the server: machines report to EC2 when they power off.
         self._manager.close()
@@ -218,7 +218,7 @@ class Cloud:
 
 
 def emulated_services() -> WSGIApplication:
-    """Return moto as a WSGI application; 404 for what it does not know."""
+    """Return moto as a WSGI application; 404 for what it does not support."""
     templates.install()
     services = DomainDispatcherApplication(create_backend_app)
     find = services.get_backend_for_host
@@ -228,7 +228,7 @@ def emulated_services() -> WSGIApplication:
     def backend_for_host(host: str | None) -> Any:
         backend = find(host)
         if host and not backend:
-            # moto would break and answer 500; the SDKs take that for a passing fault and try again.
+            # moto would crash and answer 500; the SDKs take that for a transient fault and retry.
             raise NotFound(f"{host} is not emulated")
         return backend
 
@@ -244,7 +244,7 @@ def emulated_services() -> WSGIApplication:
 
 
 def stop_event(*, owned: bool) -> Event:
-    """Return an event that is set when the local cloud has to stop."""
+    """Return an event that is set when the local cloud must stop."""
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if owned:
@@ -259,7 +259,7 @@ def _wait_for_owner(stop: Event) -> None:
 
 
 def fresh_instances_folder(state_folder: Path) -> Path:
-    """Return the folder for the instances' folders, without those of an earlier local cloud."""
+    """Return the folder for the instances' folders, emptied of an earlier local cloud's."""
     folder = state_folder / "instances"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -267,12 +267,12 @@ def fresh_instances_folder(state_folder: Path) -> Path:
 
 
 def connect_to_ec2(endpoint: str, secret: str) -> EC2Client:
-    """Return a client of the emulated EC2."""
+    """Return a client for the emulated EC2."""
     return session_with_key("local", secret, REGION).client("ec2", endpoint_url=endpoint)
 
 
 def register_image(ec2: EC2Client) -> None:
-    """Register the image that `launch` finds by its tag; what runs is the agent installed here."""
+    """Register the image that `launch` finds by its tag; it runs the agent installed here."""
     image = ec2.register_image(Name=IMAGE_NAME, RootDeviceName="/dev/sda1")["ImageId"]
     # moto ignores the tags of RegisterImage itself.
     ec2.create_tags(Resources=[image], Tags=[{"Key": IMAGE_TAG, "Value": version("parallelize")}])

@@ -1,7 +1,7 @@
 """The local cloud's disk: one SQLite database, and a file for each large body.
 
-What a client was told is done is in the kernel's hands by then, so it survives the death of this
-process, however it dies. After a power cut the last seconds may be missing, and nothing else.
+What a client was told is done has reached the kernel by then, so it survives the end of this
+process, however it ends. After a power cut, at most the last seconds are missing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ DATABASE = "data.sqlite"
 FILES = "objects"
 
 INLINE_BYTES = 64 * 1024
-"""Up to this size a body is in the database: a file costs more than a small body does."""
+"""Bodies up to this size are in the database: a file costs more than a small body does."""
 
 CHECKPOINT_PAGES = 8_000
 
 DEFAULT_QUOTA_BYTES = 100 * 10**9
-"""How much objects and parts may take together, unless the local cloud is told otherwise."""
+"""How many bytes objects and parts may take together by default."""
 
 SCHEMA = """
 create table if not exists limits (quota_bytes integer);
@@ -52,7 +52,7 @@ class QuotaError(Exception):
 
 
 class Disk:
-    """The state folder's database and files. The database is for one thread at a time."""
+    """The state folder's database and files. Only one thread at a time may use the database."""
 
     def __init__(self, folder: Path, quota_bytes: int = DEFAULT_QUOTA_BYTES) -> None:
         self.quota_bytes = quota_bytes
@@ -76,7 +76,7 @@ class Disk:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all of a block's changes, or none."""
+        """Apply all changes of a block, or none."""
         used = self.used_bytes
         self.execute("begin immediate")
         try:
@@ -96,25 +96,25 @@ class Disk:
             raise QuotaError
 
     def path(self, name: str) -> Path:
-        """Return where a file lies."""
+        """Return a file's path."""
         return self._files / name[:2] / name
 
     def write_file(self, body: bytes) -> str:
-        """Write a body into a new file, from any thread; return its name."""
+        """Write a body to a new file, from any thread; return its name."""
         name, path = self.new_file()
         with path.open("wb") as file:
             file.write(body)
         return name
 
     def new_file(self) -> tuple[str, Path]:
-        """Return a name that no file has, and its place."""
+        """Return an unused name, and its path."""
         name = uuid.uuid4().hex
         path = self.path(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         return name, path
 
     def remove_file(self, name: str | None) -> None:
-        """Remove a file that nothing refers to any more; at the end of a transaction, if in one."""
+        """Remove a file that nothing refers to any more; in a transaction, at its end."""
         if name is None:
             return
         if self._database.in_transaction:
@@ -127,7 +127,7 @@ class Disk:
         self._database.close()
 
     def _remove_orphans(self) -> None:
-        """Remove files that a former process wrote but never referred to."""
+        """Remove files that an earlier process wrote but never referred to."""
         known = {
             name
             for table in ("objects", "parts")
@@ -150,11 +150,11 @@ class Kept:
 
 
 def kept_in(folder: Path) -> Kept | None:
-    """Return what a state folder holds, whether its local cloud runs or not; None if nothing."""
+    """Return what a state folder holds, even if its local cloud is not running; None if nothing."""
     path = folder / DATABASE
     if not path.exists():
         return None
-    # The log beside the database is part of it, and only a writable connection reads it.
+    # The log next to the database is part of it, and only a writable connection reads it.
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
         objects, oldest = database.execute("select count(*), min(modified) from objects").fetchone()
         (messages,) = database.execute("select count(*) from messages").fetchone()
@@ -164,7 +164,7 @@ def kept_in(folder: Path) -> Kept | None:
 
 
 def has_run(folder: Path, run: str) -> bool:
-    """Whether a state folder holds a run of this name, whether its local cloud runs or not."""
+    """Whether a state folder holds a run of this name, even if its local cloud is not running."""
     path = folder / DATABASE
     if not path.exists():
         return False

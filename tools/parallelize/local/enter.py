@@ -14,7 +14,7 @@ from parallelize_core.errors import UsageError
 
 LOCAL_OVERRIDES = {
     "agent.lease": 20.0,
-    # One server answers all workers, so renewals of leases wait like all other requests.
+    # One server answers all workers, so lease renewals wait in line with all other requests.
     "agent.transfers": 8,
     "agent.poll": 1.0,
     "agent.heartbeat": 5.0,
@@ -23,17 +23,17 @@ LOCAL_OVERRIDES = {
     "agent.drain_interval": 0.5,
     "agent.drain_margin": 2.0,
 }
-"""The rule of AWS with smaller numbers, in seconds: here counts are exact and nothing is far.
+"""The settings of AWS with smaller numbers, in seconds: here counts are exact and delays short.
 
-But a machine that has more to do than it can is slow: three heartbeats of 2 s were missed by
-workers that were well, and `status` called them overdue.
+Not too small: on an overloaded machine, healthy workers missed three heartbeats of 2 s, and
+`status` called them overdue.
 """
 
 
 def enter_local_cloud() -> LocalCloud:
-    """Make this process use the running local cloud; UsageError if none runs.
+    """Make this process use the running local cloud; raise UsageError if none runs.
 
-    It does what `eval "$(parallelize local start)"` does to a shell, so nothing else in the code
+    It does what `eval "$(parallelize local start)"` does in a shell, so no other code
     has to know.
     """
     cloud = attach()
@@ -62,10 +62,10 @@ def _not_running() -> UsageError:
 
 
 def local_defaults(workers: int) -> dict[str, object]:
-    """Return the settings that suit the local cloud, where `workers` share the CPUs."""
+    """Return settings that suit the local cloud, where `workers` share the CPUs."""
     return {
         **LOCAL_OVERRIDES,
         "workers.slots": max(1, (psutil.cpu_count() or 1) // max(1, workers)),
-        # There is no stack here to make one, and the machines' consoles are files.
+        # There is no stack here to create one, and the machines' consoles are files.
         "workers.log_group": "",
     }

@@ -1,4 +1,4 @@
-"""What an instance is, and what its metadata service tells about it."""
+"""The facts of an instance, and what its metadata service says about it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ ROLE_KEY = "ASIALOCALCLOUD000000"
 GROUP_TAG = "aws:autoscaling:groupName"
 
 PLAIN_TAG = "parallelize:plain"
-"""On an instance that is to find no other programs than a real one would."""
+"""On an instance that must see only the programs that a real worker has."""
 
 WORKER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""What systemd gives the agent on a worker.
+"""The PATH that systemd gives the agent on a worker.
 
 https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24PATH
 """
 
-# The credentials are invented, but expire like EC2's, so that refreshing them is rehearsed, too.
+# The credentials are invented, but expire like EC2's, to exercise refreshing them, too.
 CREDENTIALS_LIFETIME = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
 class InstanceFacts:
-    """What does not change while an instance lives."""
+    """What does not change during an instance's life."""
 
     id: str
     type: str
@@ -43,13 +43,13 @@ class InstanceFacts:
     secret: str = field(default="local", repr=False)
     """The secret key of its role's credentials."""
     group_known_at: float = 0.0
-    """When the metadata service begins to tell that it is in a group; seconds since 1970."""
+    """When the metadata service starts to say that it is in a group; seconds since 1970."""
 
     @classmethod
     def from_ec2(
         cls, instance: InstanceTypeDef, user_data: str | None, secret: str
     ) -> InstanceFacts:
-        """Read them from an instance as DescribeInstances returns it."""
+        """Read them from an instance in DescribeInstances's form."""
         return cls(
             id=instance["InstanceId"],
             type=instance["InstanceType"],
@@ -64,7 +64,7 @@ class InstanceFacts:
 
     @property
     def path(self) -> str:
-        """The PATH that programs of the machine are to have; empty if the launch has named none."""
+        """The PATH for the machine's programs; empty if the launch named none."""
         if PLAIN_TAG in self.tags:
             return WORKER_PATH
         try:
@@ -82,14 +82,14 @@ class InstanceFacts:
 
 @dataclass(frozen=True)
 class Notices:
-    """What EC2 has announced to an instance: when it is taken away, when that got likely."""
+    """What EC2 has announced to an instance: an interruption, or a higher risk of one."""
 
     interruption: datetime | None = None
     rebalance: datetime | None = None
 
 
 def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[str, str]:
-    """Return the contents of each path below `/latest/`; what an instance lacks is absent."""
+    """Return the content of each path below `/latest/`, without what the instance lacks."""
     data = {
         "meta-data/ami-id": facts.image,
         "meta-data/instance-id": facts.id,
@@ -110,7 +110,7 @@ def metadata_of(facts: InstanceFacts, notices: Notices, now: datetime) -> dict[s
 
 
 def announcements(notices: Notices) -> dict[str, str]:
-    """Return the paths that are there only while there is something to say."""
+    """Return the paths that only exist while there is something to announce."""
     data = {}
     if notices.interruption:
         action = {"action": "terminate", "time": timestamp(notices.interruption)}
@@ -125,7 +125,7 @@ def announcements(notices: Notices) -> dict[str, str]:
 def credentials(now: datetime, facts: InstanceFacts) -> dict[str, str]:
     """Return credentials of the instance's role, in the form that SDKs expect.
 
-    As on EC2 their session is the instance's: by it the service knows who calls.
+    As on EC2, the session is the instance's: the service identifies the caller by it.
     """
     return {
         "Code": "Success",
@@ -139,7 +139,7 @@ def credentials(now: datetime, facts: InstanceFacts) -> dict[str, str]:
 
 
 def identity_document(facts: InstanceFacts) -> dict[str, str]:
-    """Return who the instance is, in the form that EC2 signs."""
+    """Return the instance identity document, in the form that EC2 signs."""
     return {
         "accountId": ACCOUNT_ID,
         "architecture": "x86_64",
@@ -154,5 +154,5 @@ def identity_document(facts: InstanceFacts) -> dict[str, str]:
 
 
 def timestamp(time: datetime) -> str:
-    """Return a time in the form of the metadata service."""
+    """Return a time in the metadata service's form."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,14 +1,14 @@
 """The front of the local cloud: authenticates requests and routes them to services.
 
-Requests to its services have to be signed with the secret key of the state file, by AWS's Signature
-Version 4; those about the local cloud itself carry the token of the same file. S3 and SQS are
-served here; all others, and control, are behind `others`.
+Requests to the services must be signed with the secret key in the state file, by AWS's Signature
+Version 4; those about the local cloud itself carry the token in the same file. S3 and SQS are
+served here; `others` serves everything else, including control.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
-Of signatures only the Authorization header is understood, which is all that our own clients send. A
-body is covered by the digest that S3's clients sign, whether or not it is the body's; for the other
-services the digest is made from the body itself.
+Only signatures in the Authorization header are supported, which is all that our clients send. For
+S3 the signature covers the digest that the client states, whether or not it is the body's; for the
+other services the digest is computed from the body.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _SCOPE = re.compile(r"\d{8}/[^/]+/[^/]+/aws4_request")
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """A request as it came: the path and the query are still percent-encoded."""
+    """A request as received: the path and the query are still percent-encoded."""
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
-    """Names in lower case; several of one name are joined by commas."""
+    """Names in lower case; headers of the same name are joined by commas."""
     body: bytes = b""
 
 
@@ -55,7 +55,7 @@ def is_signed(request: SignedRequest, secret: str) -> bool:
     if found is None or not _SCOPE.fullmatch(found["scope"]):
         return False
     names = found["headers"].split(";")
-    # Without them, a signature would be valid for any host, at any time.
+    # Without these, a signature would be valid for any host, at any time.
     if not {"host", "x-amz-date"} <= set(names) or not set(names) <= request.headers.keys():
         return False
     made = sign(request, names, found["scope"], secret)
@@ -63,7 +63,7 @@ def is_signed(request: SignedRequest, secret: str) -> bool:
 
 
 def sign(request: SignedRequest, names: list[str], scope: str, secret: str) -> str:
-    """Return the signature of a request by its headers `names`."""
+    """Return the signature of a request over its headers `names`."""
     text = "\n".join([
         ALGORITHM, request.headers["x-amz-date"], scope, _digest(_canonical(request, names)),
     ])  # fmt: skip
@@ -72,7 +72,7 @@ def sign(request: SignedRequest, names: list[str], scope: str, secret: str) -> s
 
 @lru_cache(maxsize=64)
 def _signing_key(secret: str, scope: str) -> bytes:
-    """Return the key of a day, a region and a service."""
+    """Return the key for a day, a region and a service."""
     key = f"AWS4{secret}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -108,7 +108,7 @@ _SERVICE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<name>[^/]+)/aws4_reques
 class Front:
     """Admits the owner's requests, and routes each to its service.
 
-    S3 and SQS are served as `around` makes them: a test puts more of AWS's refusals there.
+    S3 and SQS are served as `around` wraps them: tests add more of AWS's refusals there.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ def _signed(request: Request) -> SignedRequest:
 
 
 def _unsigned(kind: str) -> Response:
-    """Refuse in the form that the SDKs read: JSON, the XML of EC2's kind, or that of S3."""
+    """Refuse in the form that the SDKs read: JSON, or the XML of EC2's kind or of S3."""
     if "json" in kind:
         body = json.dumps({"__type": UNSIGNED, "message": WHY})
         return Response(403, body.encode(), content_type="application/json")

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one event loop: requests whole in memory, answered in their order.
+"""HTTP/1.1 on one event loop: whole requests in memory, answered in order.
 
-A handler answers at once with a `Response`, or with a coroutine that makes one. The answer that a
-client no longer waits for is cancelled, so a long poll that has lost its client takes no message.
+A handler returns a `Response` at once, or a coroutine that makes one. The coroutine is cancelled
+when the client disconnects, so a long poll that has lost its client takes no message.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class Request:
     """A request; `path` and `query` are still percent-encoded, header names in lower case.
 
-    Several headers of one name are joined by commas.
+    Headers of the same name are joined by commas.
     """
 
     method: str = ""
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A part of a file, which is sent without being read into memory."""
+    """A part of a file, sent without reading it into memory."""
 
     path: Path
     start: int
@@ -54,7 +54,7 @@ class FileBody:
 
 @dataclass(slots=True)
 class Response:
-    """A response; `length` stands for the body's where none is sent, as for a HEAD."""
+    """A response; `length` replaces the body's length when no body is sent, as for HEAD."""
 
     status: int = 200
     body: bytes | FileBody = b""
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Serve it if it is the owner's, else close it."""
+        """Serve the connection if it is the owner's, else close it."""
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not is_owners(peer[:2], own[:2]):
             transport.close()
@@ -88,14 +88,14 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
-        """Forget what is still to be answered."""
+        """Drop the requests that are not answered yet."""
         self._transport = None
         self._waiting.clear()
         if self._answering:
             self._answering.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Answer the requests that have become whole."""
+        """Answer the requests that are complete."""
         if self._transport is None:
             return
         try:
@@ -105,30 +105,30 @@ class Connection(asyncio.Protocol):
         else:
             self._answer_next()
 
-    # Callbacks of the parser, with the names that it expects.
+    # Callbacks of the parser, by the names that it expects.
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the request's target."""
+        """Add a piece of the request's target."""
         self._request.path += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Add a header."""
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers = self._request.headers
         headers[key] = f"{headers[key]},{text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
-        """Let a client that waits for it send the body."""
+        """Send 100 Continue if the client waits for it."""
         self._request.method = self._parser.get_method().decode()
         if "expect" in self._request.headers and self._transport and not self._answering:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a piece of the body."""
         self._parts.append(body)
 
     def on_message_complete(self) -> None:
-        """Put a request in line that is whole now."""
+        """Queue a request that is now complete."""
         request = self._request
         request.path, _, request.query = request.path.partition("?")
         request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)

@@ -2,8 +2,8 @@
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 
-Paths and their contents come from `MetadataSource`, which is asked again at each request, so that a
-spot notice is seen by the next one. Folders are listed as EC2 does, sub-folders with a slash.
+Paths and their content come from `MetadataSource`, which is read again at each request, so the
+next one sees a spot notice. Folders are listed as on EC2, sub-folders with a slash.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MAX_TTL_SECONDS = 21600
 
 
 class MetadataSource(Protocol):
-    """Whatever knows the instance."""
+    """The source of an instance's metadata."""
 
     def metadata(self) -> Mapping[str, str]:
-        """Return the contents of each path below `/latest/`, as of now."""
+        """Return the current content of each path below `/latest/`."""
 
 
 class MetadataServer:
-    """IMDSv2 on a loopback port of its own, from construction until `close`.
+    """IMDSv2 on its own loopback port, from construction until `close`.
 
-    `address` is another host and port to answer on; only a network namespace can give EC2's own.
-    `admits` is given the number of a client's socket: a worker's firewall admits the agent alone.
+    `address` is another host and port to listen on; only a network namespace can provide EC2's own.
+    `admits` receives the number of a client's socket: a worker's firewall admits only the agent.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class MetadataServer:
 
     @property
     def endpoint(self) -> str:
-        """What AWS_EC2_METADATA_SERVICE_ENDPOINT has to be."""
+        """The value for AWS_EC2_METADATA_SERVICE_ENDPOINT."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
     def issue_token(self, ttl: str | None) -> str | None:
-        """Return a session token for `ttl` seconds; None if EC2 would not accept that time."""
+        """Return a session token for `ttl` seconds; None if EC2 would not accept that `ttl`."""
         if ttl is None or not ttl.isdecimal() or not 1 <= int(ttl) <= MAX_TTL_SECONDS:
             return None
         token = secrets.token_urlsafe()
@@ -71,7 +71,7 @@ class MetadataServer:
         return token is not None and self._expiries.get(token, 0.0) > time.monotonic()
 
     def read(self, path: str) -> str | None:
-        """Return the contents of a path below `/latest/`, or a folder's listing, or None."""
+        """Return the content of a path below `/latest/`, or a folder's listing, or None."""
         data = self.source.metadata()
         path = path.strip("/")
         return data[path] if path in data else list_folder(data, path)
@@ -84,7 +84,7 @@ class MetadataServer:
 
 
 def list_folder(paths: Mapping[str, str], folder: str) -> str | None:
-    """Return the names in `folder`, one a line, sub-folders with a slash; None without any."""
+    """Return the names in `folder`, one per line, sub-folders with a slash; None if empty."""
     prefix = f"{folder}/" if folder else ""
     below = [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
     names = {name + slash for name, slash, _ in (path.partition("/") for path in below)}
@@ -99,7 +99,7 @@ class _Server(OwnersOnly, ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether a new connection is the owner's, and admitted; it is closed if not."""
+        """Whether a new connection is the owner's and admitted; otherwise it is closed."""
         if not super().verify_request(request, client_address):
             return False
         end = end_of(client_address[:2], request.getsockname()[:2])
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST)
 
     def do_GET(self) -> None:
-        """Answer with what is at the path, to those who have a token."""
+        """Return what is at the path to a client that has a token."""
         if self._foreign():
             self._answer(HTTPStatus.FORBIDDEN)
             return
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, status: HTTPStatus, text: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        # User data may be any bytes: they came as surrogates if they were not text.
+        # User data may be any bytes: those that are not text came as surrogates.
         body = (status.phrase if text is None else text).encode(errors="surrogateescape")
         self.send_response(status)
         for name, value in (headers or {}).items():

@@ -27,9 +27,9 @@ from parallelize_core.registry import AUTH_VARIABLE, own_auth_file
 
 
 def _installers() -> dict[str, str]:
-    """Return what leads to this user's installers, with their caches, which a machine has as well.
+    """Return the variables for this user's installers and their caches, which a machine has, too.
 
-    An agent in the local cloud need not download for each `check` what is on this disk already.
+    So an agent in the local cloud does not download again for each `check` what is on this disk.
     """
     found = {variable: find_installer(name) for name, variable in OWN_VARIABLES.items()}
     caches = {
@@ -49,9 +49,9 @@ def _images() -> dict[str, str]:
 
 
 class Instance:
-    """A machine that is switched on by construction, and off for good by `release`.
+    """A machine: the constructor switches it on, `release` switches it off for good.
 
-    `folder` holds its console output, the process id of the agent, its home and its work folder.
+    `folder` holds its console output, the agent's process id, its home and its work folder.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Instance:
         self._machine = self._start_machine(endpoint, [*agent, "--work-dir", str(self._work)])
 
     def metadata(self) -> dict[str, str]:
-        """Return what the metadata service tells, as of now."""
+        """Return what the metadata service says now."""
         return metadata_of(self.facts, self._notices, datetime.now(UTC))
 
     def view(self) -> InstanceView:
@@ -82,13 +82,13 @@ class Instance:
         )
 
     def press_power_button(self, grace_seconds: float) -> None:
-        """Send the agent SIGTERM, and note that the plug is to be pulled after the grace period."""
+        """Send the agent SIGTERM, and pull the plug after the grace period."""
         self.state = InstanceState.STOPPING
         self._power_off_at = time.monotonic() + grace_seconds
         self._machine.send_signal(signal.SIGTERM)
 
     def announce_interruption(self, seconds: float) -> None:
-        """Post a spot notice, and note that the plug is to be pulled `seconds` from now."""
+        """Post a spot notice, and pull the plug after `seconds`."""
         at = datetime.now(UTC) + timedelta(seconds=seconds)
         self._notices = Notices(interruption=at, rebalance=self._notices.rebalance)
         self._power_off_at = time.monotonic() + seconds
@@ -107,18 +107,18 @@ class Instance:
         return self._machine.poll() is not None
 
     def send_to_all(self, signal_number: signal.Signals) -> None:
-        """Send a signal to every process of the machine, and not to what stands for the machine."""
+        """Send a signal to every process in the machine, but not to the machine's own process."""
         for process in psutil.Process(self._machine.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal_number)
 
     def pull_plug(self) -> None:
-        """Let every process of the machine be killed; `release` waits for it."""
+        """Have every process of the machine killed; `release` waits for it."""
         if self._machine.stdin:
             self._machine.stdin.close()
 
     def release(self) -> None:
-        """Wait for the machine to be off; its disk is gone then, its console output stays."""
+        """Wait until the machine is off; its disk is gone then, its console output remains."""
         self._machine.wait()
         self._metadata_server.close()
         shutil.rmtree(self._work, ignore_errors=True)
@@ -139,7 +139,7 @@ class Instance:
             )
 
     def _environment(self, endpoint: str, home: Path) -> dict[str, str]:
-        """Return what a machine would have: none of the user's variables, and no credentials."""
+        """Return a machine's environment: none of the user's variables, and no credentials."""
         return {
             "PATH": self.facts.path or os.environ.get("PATH", os.defpath),
             "HOME": str(home),
@@ -151,9 +151,9 @@ class Instance:
         }
 
     def _is_agents(self, socket: int) -> bool:
-        """Whether a socket is of the agent's session: a job, which has its own, gets no answer.
+        """Whether a socket is in the agent's session; a job has its own, and gets no answer.
 
-        On EC2 the image's firewall sees to it (`systemd/metadata.nft`), by the users.
+        On EC2, the image's firewall does this by user (`systemd/metadata.nft`).
         """
         agent = self._agent_pid()
         return agent is not None and (has_socket(agent, socket) or self._is_childs(agent, socket))
@@ -185,7 +185,7 @@ def has_socket(pid: int, socket: int) -> bool:
 
 
 def _leads_to(file: Path, wanted: str) -> bool:
-    # It may be closed meanwhile.
+    # It may have been closed meanwhile.
     with suppress(OSError):
         return str(file.readlink()) == wanted
     return False

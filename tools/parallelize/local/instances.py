@@ -1,4 +1,4 @@
-"""The instance manager: for each running instance of the emulated EC2, one real agent process."""
+"""The instance manager: one real agent process for each running instance of the emulated EC2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AGENT = (sys.executable, "-m", "parallelize_agent")
 NOTICE_SECONDS = 120.0
 SHUTDOWN_GRACE_SECONDS = 120.0
 
-# A look costs about 15 ms of CPU time, ours and the emulator's together.
+# A look takes about 15 ms of CPU time, ours and the emulator's together.
 POLL_SECONDS = 0.5
 ALIVE = ["pending", "running"]
 
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 
 class InstanceManager:
-    """Keeps the agents and the emulated EC2 in step; every method may be called from any thread.
+    """Keeps the agents in step with the emulated EC2; any thread may call any method.
 
-    `agent` is the command of an agent; it is given `--work-dir FOLDER`.
+    `agent` is the command that starts an agent; it receives `--work-dir FOLDER`.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class InstanceManager:
         self._agent = agent
         self._grace_seconds = shutdown_grace_seconds
         self.group_state_after = 0.0
-        """After how many seconds the metadata service tells a machine that it is in a group."""
+        """The seconds until the metadata service tells a machine that it is in a group."""
         self._instances: dict[str, Instance] = {}
         self._lock = RLock()
         self._closing = Event()
         self._thread = Thread(target=self._run, name="instance-manager")
 
     def start(self) -> None:
-        """Begin to follow what EC2 says."""
+        """Start to follow EC2."""
         self._thread.start()
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class InstanceManager:
             return [instance.view() for instance in self._instances.values()]
 
     def interrupt(self, instance_id: str, seconds: float = NOTICE_SECONDS) -> None:
-        """Post a spot notice; after `seconds` the plug is pulled. Raises KeyError if not alive."""
+        """Post a spot notice, and pull the plug after `seconds`. Raises KeyError if not alive."""
         with self._lock:
             self._alive(instance_id).announce_interruption(seconds)
 
@@ -99,12 +99,12 @@ class InstanceManager:
             self._retire(instance)
 
     def pause(self, instance_id: str) -> None:
-        """Stop every process of an instance where it stands. Raises KeyError if not alive."""
+        """Suspend every process of an instance. Raises KeyError if not alive."""
         with self._lock:
             self._alive(instance_id).send_to_all(signal.SIGSTOP)
 
     def resume(self, instance_id: str) -> None:
-        """Let a paused instance go on. Raises KeyError if not alive."""
+        """Resume a paused instance. Raises KeyError if not alive."""
         with self._lock:
             self._alive(instance_id).send_to_all(signal.SIGCONT)
 
@@ -159,7 +159,7 @@ class InstanceManager:
         return base64.b64decode(encoded).decode(errors="surrogateescape") if encoded else None
 
     def _retire(self, instance: Instance) -> None:
-        """Clean up after a machine that is off, or about to be, and tell EC2."""
+        """Clean up after a machine that is off, or nearly off, and tell EC2."""
         instance.release()
         self._ec2.terminate_instances(InstanceIds=[instance.facts.id])
         log.info("%s is terminated", instance.facts.id)

@@ -1,10 +1,10 @@
-"""Checks of every loopback server of this package: only its owner connects, and no web page.
+"""Checks for every loopback server of this package: only its owner connects, and no web page.
 
-- Any user of this machine can connect to 127.0.0.1, so a connection is looked up: it has to be of a
-  process of the owner's, or of root's, who can read everything anyway.
-- Any page in the owner's browser can send requests there. A browser says whose page it is (Origin)
-  wherever that is another's, and a page whose own name was made to lead to 127.0.0.1 has that name
-  as its Host (DNS rebinding).
+- Any user of this machine can connect to 127.0.0.1, so each connection is looked up: it must belong
+  to a process of the owner, or of root, who can read everything anyway.
+- Any page in the owner's browser can send requests there. The browser states the page's origin
+  (Origin) if it differs from ours, and a page whose own name was made to resolve to 127.0.0.1 sends
+  that name as Host (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ADDRESS = "127.0.0.1"
 OUR_NAMES = {ADDRESS, "localhost"}
 
 _HOST = re.compile(r"(?P<name>[^\s,@/:]+)(?::\d{1,5})?")
-"""A name and a port, and nothing that two readers could read as two names."""
+"""A name and a port, and nothing that two parsers could read as two names."""
 
 CONNECTIONS = Path("/proc/net/tcp")
-"""Both ends of each IPv4 connection, and whose it is. Only Linux has it.
+"""Both ends and the owner of each IPv4 connection. Only Linux has it.
 
 https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html
 """
@@ -38,7 +38,7 @@ ROOT = 0
 def foreign(origin: str | None, hosts: Sequence[str], name: str = ADDRESS) -> str | None:
     """Return why a request is refused, or None.
 
-    `origin` is its header of that name, `hosts` all of its headers Host, `name` our own address.
+    `origin` is its Origin header, `hosts` are all its Host headers, `name` is our own address.
     """
     if origin is not None:
         return "no web page may ask here"
@@ -48,7 +48,7 @@ def foreign(origin: str | None, hosts: Sequence[str], name: str = ADDRESS) -> st
 
 
 def is_ours(hosts: Sequence[str], name: str = ADDRESS) -> bool:
-    """Whether a request names this machine, whatever the port: it may come through a tunnel."""
+    """Whether a request names this machine, on any port: it may come through a tunnel."""
     names = OUR_NAMES if name in OUR_NAMES else {name}
     found = [_HOST.fullmatch(host) for host in hosts]
     return [one is not None and one["name"].lower() in names for one in found] == [True]
@@ -58,14 +58,14 @@ class OwnersOnly(TCPServer):
     """A server that answers only its owner, where the system can tell who connects."""
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether a new connection is to be served; it is closed if not."""
+        """Whether to serve a new connection; otherwise it is closed."""
         return is_owners(client_address[:2], request.getsockname()[:2])
 
 
 def is_owners(peer: tuple[str, int], own: tuple[str, int]) -> bool:
-    """Whether a connection is of a process of this process's user, or of root's.
+    """Whether a connection belongs to a process of this process's user, or of root.
 
-    What does not come by loopback is another machine, or has been let in by a firewall.
+    What does not come over loopback is from another machine, or was let in by a firewall.
     """
     if not ip_address(own[0]).is_loopback or not CONNECTIONS.exists():
         return True
@@ -75,14 +75,14 @@ def is_owners(peer: tuple[str, int], own: tuple[str, int]) -> bool:
 
 @dataclass(frozen=True)
 class End:
-    """The other end of a connection: whose it is, and the number of its socket."""
+    """The other end of a connection: its owner, and the number of its socket."""
 
     user: int
     socket: int
 
 
 def end_of(peer: tuple[str, int], own: tuple[str, int]) -> End | None:
-    """Return the other end of a connection, None if nobody has it open any more."""
+    """Return the other end of a connection, or None if no process has it open any more."""
     ends = [_as_listed(*peer), _as_listed(*own)]
     for line in CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()

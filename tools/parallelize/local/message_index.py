@@ -1,7 +1,7 @@
-"""The messages of one standard queue, indexed so that no operation looks at all of them.
+"""The messages of one standard queue, indexed so that no operation scans all of them.
 
-Nothing here knows HTTP, the disk or the clock: every method is told what time it is (`now`, in
-seconds) and messages are whatever the caller puts in. The caller also provides the locking.
+This module knows nothing of HTTP, the disk or the clock: every method receives the time (`now`, in
+seconds), and messages are whatever the caller puts in. The caller also provides the locking.
 
     DELAYED ──time──> VISIBLE ──take──> IN_FLIGHT ──delete──> gone
                          ^                  │
@@ -21,12 +21,12 @@ M = TypeVar("M")
 
 
 class State(Enum):
-    """Where a message stands."""
+    """The state of a message."""
 
     DELAYED = auto()
-    """Sent, and not to be received before its delay is over."""
+    """Sent, but not available before its delay is over."""
     VISIBLE = auto()
-    """To be received by the next that asks."""
+    """Available to the next receive."""
     IN_FLIGHT = auto()
     """Received, and hidden until its visibility timeout is over."""
 
@@ -42,9 +42,9 @@ class Entry(Generic[M]):
 
 
 class MessageIndex(Generic[M]):
-    """Visible messages in a deque, the others in a schedule, all of them by id, counts kept.
+    """Visible messages in a deque, others in a schedule, all of them by id, with counts.
 
-    A deleted message that was visible stays in the deque until its turn comes, when it is skipped.
+    A visible message that is deleted stays in the deque, and is skipped when its turn comes.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class MessageIndex(Generic[M]):
         return self._counts[state]
 
     def get(self, message_id: str) -> Entry[M] | None:
-        """The entry of a message that is still here."""
+        """The entry of a message that still exists."""
         return self._entries.get(message_id)
 
     def put(
@@ -76,7 +76,7 @@ class MessageIndex(Generic[M]):
     ) -> None:
         """Add a message; it is hidden until the next `advance` that reaches `visible_at`.
 
-        With `received_at`, it is in flight since then, else delayed.
+        With `received_at` it has been in flight since then, else it is delayed.
         """
         state = State.DELAYED if received_at is None else State.IN_FLIGHT
         entry = Entry(message_id, message, state, received_at or 0.0)
@@ -86,9 +86,9 @@ class MessageIndex(Generic[M]):
         self._hidden.set(entry, visible_at)
 
     def advance(self, now: float, retention: float) -> list[Entry[M]]:
-        """Let time pass: show what is hidden no longer, drop and return what is too old.
+        """Advance the clock: show messages whose time has come; drop and return expired ones.
 
-        That is what was sent more than `retention` seconds ago.
+        A message expires `retention` seconds after it was sent.
         """
         expired = list(self._by_age.pop_due(now - retention))
         for entry in expired:
@@ -99,7 +99,7 @@ class MessageIndex(Generic[M]):
         return expired
 
     def next_change(self) -> float:
-        """When a hidden message will be visible, if nobody does anything; infinity without one."""
+        """When a hidden message will be visible unless something happens; infinity if none is."""
         return self._hidden.earliest()
 
     def take(self, now: float, hidden_until: float) -> Entry[M] | None:
@@ -115,11 +115,11 @@ class MessageIndex(Generic[M]):
         return None
 
     def hide_until(self, entry: Entry[M], time: float) -> None:
-        """Change when a message in flight is visible again; the next `advance` sees to it."""
+        """Change when a message in flight becomes visible; takes effect at the next `advance`."""
         self._hidden.set(entry, time)
 
     def remove(self, entry: Entry[M]) -> None:
-        """Take a message out for good."""
+        """Remove a message for good."""
         self._by_age.discard(entry)
         self._forget(entry)
 

@@ -1,4 +1,4 @@
-"""What the local cloud and its clients tell each other."""
+"""The records that the local cloud and its clients exchange."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LOG_FILE = "server.log"
 # Requests to paths below this are about the local cloud itself; no S3 bucket can have the name.
 CONTROL_PREFIX = "/_parallelize"
 
-# The only region: instances are looked for nowhere else.
+# The only region: instances are not looked for elsewhere.
 REGION = "us-east-1"
 
-# psutil computes the time a process was started from the boot time, which clock changes can move.
+# psutil computes a process's start from the boot time, which clock changes can move.
 START_TIME_TOLERANCE_SECONDS = 2.0
 
 
 class InstanceState(StrEnum):
-    """What a local instance does now."""
+    """The state of a local instance."""
 
     RUNNING = "running"
     STOPPING = "stopping"
-    """It was told to switch off, and has its grace period."""
+    """It was told to switch off, and is in its grace period."""
     TERMINATED = "terminated"
 
 
@@ -49,7 +49,7 @@ InstanceViews = TypeAdapter(list[InstanceView])
 
 
 class CloudState(BaseModel):
-    """Where a running local cloud is. `started` is its process's start, seconds since 1970."""
+    """Where a running local cloud is; `started` is when its process started, seconds since 1970."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -59,12 +59,12 @@ class CloudState(BaseModel):
     endpoint: str
     port: int
     token: str
-    """What steers the local cloud."""
+    """The token that controls the local cloud."""
     secret: str
-    """The secret key with which requests to its services have to be signed."""
+    """The secret key with which requests to its services must be signed."""
 
     def write(self, folder: Path) -> None:
-        """Put the state into `folder`, whole or not at all, for this user's eyes only."""
+        """Write the state to `folder` atomically, readable by this user only."""
         new = folder / f"{STATE_FILE}.new"
         new.unlink(missing_ok=True)
         new.touch(mode=0o600)
@@ -81,13 +81,13 @@ class CloudState(BaseModel):
         return state if state.is_current() else None
 
     def is_current(self) -> bool:
-        """Whether the process is there, and not another that was given the same id since."""
+        """Whether the process exists, and its id has not been reused."""
         started = start_time(self.pid)
         return started is not None and abs(started - self.started) < START_TIME_TOLERANCE_SECONDS
 
 
 def start_time(pid: int) -> float | None:
-    """When a process was started, in seconds since 1970; None if it is gone."""
+    """When a process started, in seconds since 1970; None if it is gone."""
     try:
         process = psutil.Process(pid)
         is_zombie = process.status() == psutil.STATUS_ZOMBIE
@@ -97,7 +97,7 @@ def start_time(pid: int) -> float | None:
 
 
 def state_of_this_process(port: int) -> CloudState:
-    """Return the state that the local cloud in this process has to write, with new secrets."""
+    """Return the state for the local cloud in this process to write, with new secrets."""
     pid = os.getpid()
     started = psutil.Process(pid).create_time()
     endpoint = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""Which of many items is due, without looking at the others."""
+"""Finds which of many items is due without scanning the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALLEST_REBUILD = 64
 
 
 class Schedule(Generic[Item]):
-    """Items and one time each, in seconds; the earliest comes first, equal times in order of entry.
+    """Items with one time each, in seconds; the earliest first, equal times in order of entry.
 
     An item that is rescheduled or discarded leaves a dead entry in the heap. Dead entries are
     skipped when they come up, and the heap is rebuilt when they outnumber the living, so every
@@ -30,14 +30,14 @@ class Schedule(Generic[Item]):
         return len(self._entries)
 
     def set(self, item: Item, time: float) -> None:
-        """Schedule `item`, in place of the time it had."""
+        """Schedule `item`, replacing its earlier time."""
         entry = (time, next(self._serial), item)
         self._entries[item] = entry
         heapq.heappush(self._heap, entry)
         self._drop_leftovers()
 
     def discard(self, item: Item) -> None:
-        """Forget `item`, if it is here."""
+        """Remove `item`, if it is here."""
         self._entries.pop(item, None)
         self._drop_leftovers()
 

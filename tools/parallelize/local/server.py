@@ -1,6 +1,6 @@
 """The port of the local cloud: an event loop in a thread of its own.
 
-WSGI applications stand behind it, each request in a thread of its own.
+WSGI applications run behind it, each request in a thread of its own.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ BACKLOG = 1024
 
 
 class Server:
-    """Answers requests from `start` to `close`; the port is taken at construction.
+    """Answers requests from `start` to `close`; the constructor takes the port.
 
-    Without a port it takes the one that this state folder had before, if that is free, so that
-    shells which were led there still are.
+    By default it takes the port that this state folder had before, if that is free, so that
+    shells that were pointed there still work.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -47,7 +47,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving; returns when nothing is answered any more."""
+        """Stop serving; return when no request is being answered any more."""
         if self._thread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -85,7 +85,7 @@ THREADS = 16
 
 
 class Threads:
-    """Answers requests by a WSGI application that may block."""
+    """Answers requests with a WSGI application that may block."""
 
     def __init__(self, application: WSGIApplication, port: int) -> None:
         self._application = application
@@ -93,7 +93,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsgi")
 
     async def answer(self, request: Request) -> Response:
-        """Answer one request; a client that has gone does not stop the thread."""
+        """Answer one request; the thread continues even if the client disconnects."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._call, request)
 
@@ -123,7 +123,7 @@ _OURS = {"content-length", "content-type", "date", "connection", "transfer-encod
 
 
 def environ_of(request: Request, port: int) -> WSGIEnvironment:
-    """Return a request as WSGI has it."""
+    """Return a request in WSGI's form."""
     target = f"{request.path}?{request.query}" if request.query else request.path
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": request.method,

@@ -1,7 +1,7 @@
-"""Launch templates for moto of which a group can start later versions, too.
+"""Launch templates for moto whose later versions a group can start, too.
 
-moto 5.2 takes the user data of a template's first version for what it is, Base64, and that of a
-later one for mere text. A group that starts a machine from such a version ends in HTTP 500.
+moto 5.2 treats the user data of a template's first version as Base64, which it is, but that of
+later versions as plain text. A group that starts a machine from such a version gets HTTP 500.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from moto.ec2.utils import parse_user_data
 
 
 class Template(LaunchTemplate):
-    """moto's launch template, all of whose versions are alike."""
+    """moto's launch template, with all versions treated alike."""
 
     def create_version(self, data: dict[str, Any], description: str) -> LaunchTemplateVersion:
-        """Add a version; moto's constructor calls this for the first."""
+        """Add a version; moto's constructor calls this for the first one."""
         given = data.get("UserData")
         parsed = {**data, "UserData": parse_user_data(given)} if isinstance(given, str) else data
         return super().create_version(parsed, description)
 
 
 def install() -> None:
-    """Let moto use it in place of its own; to be called before its first use."""
+    """Make moto use it in place of its own; call this before the first use."""
     launch_templates.LaunchTemplate = Template  # type: ignore[misc]

@@ -16,12 +16,12 @@ from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.result import Attempt, Cause, Result
 
 ORDER = ("failed", "running", "waiting", "done")
-"""The order of files: what people look for first comes first."""
+"""The order of files: what people look for comes first."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as it was when the report was made, and where it came from."""
+    """One setting as it was when the report was made, and its source."""
 
     key: str
     value: str
@@ -30,7 +30,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who made this from what; `settings` and `tags` are those of the project's folder now."""
+    """Who made the results from what; `settings` and `tags` are the project's current ones."""
 
     version: str
     region: str
@@ -43,11 +43,11 @@ class Provenance:
 class Gathered:
     """What was read of a run.
 
-    `sizes` has the bytes of each input, in the manifest's order, `results` what became of the
-    snapshot's finished jobs, by input, `attempts` the records of the executions that were not
-    their job's last, without their logs. `machines` are those that EC2
-    still knows, by id, None if it could not be asked. `on_demand` has USD an hour by type.
-    `emulated` says that machines and prices are not those of AWS.
+    `sizes` are the bytes of each input, in the manifest's order; `results` are those of the
+    snapshot's finished jobs, by input; `attempts` are the records of executions that were not
+    their job's last, without their logs. `machines` are those that EC2 still knows, by id, or
+    None if it could not be asked. `on_demand` is USD an hour by type.
+    `emulated` says that machines and prices are not AWS's.
     """
 
     snapshot: Snapshot
@@ -64,8 +64,8 @@ class Gathered:
 class File:
     """One input. Sizes in bytes; what is not known before it has a result is None.
 
-    `attempts` are those that count, `handed_back` the executions that ended for a reason of
-    machine or network and were not charged.
+    `attempts` are those that count; `handed_back` counts the executions that ended because of the
+    machine or the network, which are not charged.
     """
 
     key: str
@@ -85,7 +85,7 @@ class File:
 
 @dataclass(frozen=True)
 class Interruption:
-    """A worker that was interrupted, or asked to leave at once; `at` is seconds since 1970."""
+    """A worker that was interrupted, or told to leave at once; `at` is seconds since 1970."""
 
     worker: str
     at: float
@@ -94,7 +94,7 @@ class Interruption:
 
 @dataclass(frozen=True)
 class Phases:
-    """The phases of a worker's life, in seconds since 1970; None where not recorded."""
+    """The phases of a worker's life, in seconds since 1970; None if not recorded."""
 
     launched: float | None
     started: float
@@ -105,7 +105,7 @@ class Phases:
 
 @dataclass(frozen=True)
 class WorkerAccount:
-    """A worker, its phases, the share of its slots' time that was busy, and its cost in USD."""
+    """A worker, its phases, the busy share of its slots' time, and its cost in USD."""
 
     worker: Worker
     phases: Phases
@@ -120,9 +120,9 @@ class WorkerAccount:
 
 @dataclass(frozen=True)
 class Cost:
-    """US dollars, estimated as `status` does, and what they went into (`of`).
+    """US dollars, estimated as by `status`, and what they were spent on (`of`).
 
-    `on_demand` is what the same hours list for.
+    `on_demand` is the list price of the same hours.
     """
 
     so_far: float
@@ -134,7 +134,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Report:
-    """All of it. Times in seconds since 1970; `still_there` counts machines that EC2 bills."""
+    """The whole report. Times in seconds since 1970; `still_there` counts the billed machines."""
 
     found: Gathered
     status: RunStatus
@@ -173,7 +173,7 @@ def make_report(found: Gathered) -> Report:
 
 
 def command_seconds(results: Iterable[Finished]) -> list[float]:
-    """Return the seconds of the commands that succeeded.
+    """Return the durations of the commands that succeeded, in seconds.
 
     Those that failed at once, or at their time limit, say nothing about the others.
     """
@@ -303,10 +303,10 @@ def _still_there(found: Gathered) -> int | None:
 
 
 def agent_versions(report: Report) -> list[str]:
-    """Return the versions of the agents that have worked on the run."""
+    """Return the versions of the agents that worked on the run."""
     return sorted({a.beat.agent_version for a in report.workers if a.beat.agent_version})
 
 
 def images(report: Report) -> list[str]:
-    """Return the machine images of those workers that EC2 still knows."""
+    """Return the machine images of the workers that EC2 still knows."""
     return sorted({m.image for m in (report.found.machines or {}).values() if m.image})

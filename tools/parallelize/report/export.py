@@ -1,4 +1,4 @@
-"""A report as JSON: what `report --json` prints, and what the page carries with it."""
+"""A report as JSON: what `report --json` prints, and what the page contains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = 1
 def as_json(report: Report, *, files: bool = True) -> dict[str, Any]:
     """Return the object that `report --json` prints; costs in US dollars, sizes in bytes.
 
-    A page, which has a table of the files, can do without `files`.
+    A page has its own table of files, and can do without `files`.
     """
     run, provenance = report.found.snapshot.run, report.found.provenance
     counts = status_json(report.status)

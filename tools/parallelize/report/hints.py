@@ -1,4 +1,4 @@
-"""Hints from the peaks of a run's machines about their size: pure functions, in words."""
+"""Hints on machine size from the peak use of a run's machines: pure functions, in words."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from parallelize.units import show_size
 from parallelize_core.heartbeat import Heartbeat, Peaks
 
 FEW, MUCH = 0.4, 0.9
-"""Shares of a machine below which a smaller one would do, and above which it is nearly full."""
+"""Shares of a machine: below FEW a smaller one would do, above MUCH it is nearly full."""
 
 
 def hints_on(beats: Sequence[Heartbeat]) -> Iterator[str]:
-    """Return hints about machines or settings that would do as well or better."""
+    """Yield hints on machines or settings that would do as well or better."""
     if told := told_memory(beats):
         yield f"Memory was the limit: {told}. Machines with more of it per processor use all slots."
     yield from _gpu_hints(beats)
@@ -27,12 +27,12 @@ def hints_on(beats: Sequence[Heartbeat]) -> Iterator[str]:
 
 
 def memory_share(peaks: Peaks) -> float:
-    """Return which share of its memory a machine has needed."""
+    """Return the peak share of its memory that a machine used."""
     return peaks.memory_bytes / max(1, peaks.memory_total_bytes)
 
 
 def disk_share(peaks: Peaks) -> float:
-    """Return which share of its disk a machine has needed."""
+    """Return the peak share of its disk that a machine used."""
     return peaks.disk_bytes / max(1, peaks.disk_total_bytes)
 
 

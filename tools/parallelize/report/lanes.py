@@ -1,4 +1,4 @@
-"""The lanes of a report: what each worker did, as a picture."""
+"""The lanes of a report: a picture of what each worker did."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from parallelize.runs.history import Execution
 from parallelize.units import plural, show_duration
 
 MAX_BARS = 3000
-"""In all lanes together: beyond, neighbours are drawn as one, so that the page stays small."""
+"""In all lanes together; beyond that, neighbours are drawn as one to keep the page small."""
 
 LANES = 24
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Where a worker is drawn; what is less than `cell` apart is drawn as one."""
+    """Where a worker is drawn; bars closer than `cell` are drawn as one."""
 
     span: Span
     top: float
@@ -36,7 +36,7 @@ class Lane:
     cell: float
 
     def box(self, kind: str, begin: float, end: float, title: str) -> str:
-        """Draw a phase of the worker's life over the whole height; nothing if it has no length."""
+        """Draw a phase of the worker's life over the full height; nothing if it has no length."""
         if end <= begin:
             return ""
         x, width = self.span.x(begin), self.span.x(end) - self.span.x(begin)
@@ -62,10 +62,10 @@ def lanes_chart(
 
 
 def _rows(executions: Sequence[Execution], slots: int) -> list[list[Execution]]:
-    """Spread what a worker ran over its slots.
+    """Distribute a worker's executions over its slots.
 
-    Which slot it was is not recorded, and ends are a little late, by the way out of the output.
-    So what overlaps although it cannot have done so goes to the row that is free first.
+    The slot is not recorded, and ends are a little late, because they include the upload of
+    outputs. So executions that overlap more than slots allow go to the row that is free first.
     """
     rows: list[list[Execution]] = []
     for one in sorted(executions, key=lambda one: one.begin):
@@ -104,7 +104,7 @@ def _life(lane: Lane, account: WorkerAccount) -> Iterator[str]:
 
 
 def _blocks(lane: Lane, row: Sequence[Execution]) -> Iterator[list[Execution]]:
-    """Put together what is too near to be told apart."""
+    """Group executions that are too close to be told apart."""
     block: list[Execution] = []
     for one in row:
         if block and lane.span.x(one.end) - lane.span.x(block[0].begin) > lane.cell:

@@ -43,7 +43,7 @@ PLAIN_ROWS = 200
 """Of the table of all files, for a browser without JavaScript."""
 
 EMBEDDED_FAILURES = 1_000
-"""What the JSON inside the page has at most; `report --json` has all."""
+"""The most failures that the page's JSON holds; `report --json` has all."""
 
 WORKER_ROWS = 500
 GROUPS = 20
@@ -60,7 +60,7 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure of the headline, and a note below it."""
+    """A headline figure, and a note below it."""
 
     name: str
     value: str
@@ -69,7 +69,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failures that look alike; of the first of them, its last lines and where its log is."""
+    """Similar failures; with the last lines of the first one, and where its log is."""
 
     label: str
     words: str
@@ -87,7 +87,7 @@ def _verdict(status: RunStatus) -> tuple[str, str]:
 
 
 def render(report: Report, hint: str = "") -> str:
-    """Return the page; `hint` ends each command that it proposes."""
+    """Return the page; `hint` is appended to each command that it proposes."""
     state, verdict = _verdict(report.status)
     return environment("parallelize.report").get_template(TEMPLATE).render(
         report=report,
@@ -115,7 +115,7 @@ def render(report: Report, hint: str = "") -> str:
 
 @cache
 def environment(*packages: str) -> Environment:
-    """Return what renders the templates that lie in these packages, all names made harmless."""
+    """Return what renders the templates in these packages, with all names made harmless."""
     # Imported only now: most commands only mention the page in their help.
     from jinja2 import (  # noqa: PLC0415
         ChoiceLoader,
@@ -151,7 +151,7 @@ def _harmless(value: Any) -> Any:
 
 
 def tiles(report: Report, hint: str) -> Iterator[Tile]:
-    """Yield the figures of the headline."""
+    """Yield the headline figures."""
     status = report.status
     share = f" · {math.floor(100 * status.done / status.total)}%" if status.total else ""
     yield Tile("done", f"{status.done:,}", f"of {plural(status.total, 'file')}{share}")
@@ -169,7 +169,7 @@ def _left_note(report: Report) -> str:
 
 
 def workers_note(report: Report) -> str:
-    """Say whether the machines have ended, and who says so."""
+    """Say whether the machines have terminated, and according to whom."""
     if report.status.left and report.status.alive:
         return f"{report.status.alive:,} active"
     if report.still_there:
@@ -183,7 +183,7 @@ def workers_note(report: Report) -> str:
 
 
 def cost_note(cost: Cost) -> str:
-    """Return what a file costs, the rest, the same hours on demand, and what is counted."""
+    """Return the cost per file, the rest, the same hours on demand, and what is counted."""
     parts = []
     if cost.per_file is not None:
         parts.append(f"{show_usd(cost.per_file)} a file")
@@ -217,7 +217,7 @@ def charts(report: Report) -> Charts:
     if report.seconds:
         times = command_seconds(report.found.results.values())
         seconds = histogram(times, report.seconds.p50, report.seconds.p95)
-    # `svg` makes all of it, and escapes the names in it.
+    # `svg` produces all of it, and escapes the names in it.
     return Charts(*map(Markup, (finished, lanes, seconds)))
 
 
@@ -232,7 +232,7 @@ def slowest(report: Report) -> list[File]:
 
 
 def failure_groups(report: Report, hint: str) -> list[FailureGroup]:
-    """Put the failures together that look alike, the largest group first."""
+    """Group similar failures, the largest group first."""
     by_key = {result.key: result for result in report.failures}
     layout = report.found.snapshot.layout
     return [
@@ -250,12 +250,12 @@ def failure_groups(report: Report, hint: str) -> list[FailureGroup]:
 
 
 def log_uri(layout: RunLayout, result: Result) -> str:
-    """Return where the log of a result is: a small one lies in the result itself."""
+    """Return where the log of a result is: a small one is in the result itself."""
     return f"s3://{layout.base.bucket}/{result.log_key or layout.result(result.key)}"
 
 
 def provenance(report: Report) -> Iterator[tuple[str, str]]:
-    """Give what the run was made with, by name; what is not known is left out."""
+    """Yield what the run was made with, by name, without what is not known."""
     run, made = report.found.snapshot.run, report.found.provenance
     rows = {
         "run": run.name,
@@ -276,7 +276,7 @@ def provenance(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def embedded(report: Report) -> dict[str, Any]:
-    """Return the JSON that is in the page: that of --json without the files, and cut in size."""
+    """Return the JSON inside the page: that of --json without the files, limited in size."""
     whole = as_json(report, files=False)
     return {
         **whole,

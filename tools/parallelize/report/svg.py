@@ -1,8 +1,8 @@
-"""The charts of a report over time, and of times: pure functions from numbers to SVG.
+"""The charts of a report over time, and of durations: pure functions from numbers to SVG.
 
-Axes, labels and boxes are written without a library. Colours are classes that the page's style
-sheet gives, so that they follow light and dark. Names come from outside: `text` makes each of them
-one harmless line of markup.
+Axes, labels and boxes are written without a library. Colours are classes of the page's style
+sheet, so that they follow light and dark mode. Names come from outside: `text` turns each of them
+into one harmless line of markup.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from parallelize.units import plural, show_duration
 
 WIDTH = 960
 LEFT, RIGHT = 56, 16
-"""Margins for the labels of the axes, in the units of the picture."""
+"""Margins for the labels of the axes, in the picture's units."""
 
 _TIME_STEPS = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
@@ -37,18 +37,18 @@ class Span:
     end: float
 
     def x(self, when: float) -> float:
-        """Return where a time lies."""
+        """Return the horizontal position of a time."""
         share = (when - self.begin) / max(1e-9, self.end - self.begin)
         return LEFT + min(1.0, max(0.0, share)) * (WIDTH - LEFT - RIGHT)
 
 
 def text(name: str) -> str:
-    """Return a name as markup that is one harmless line."""
+    """Return a name as one harmless line of markup."""
     return html.escape(escape(name))
 
 
 def show_seconds(seconds: float) -> str:
-    """Return a time with the digits that tell: `0.043 s`, `1.2 s`, `57m`."""
+    """Return a duration with the digits that matter: `0.043 s`, `1.2 s`, `57m`."""
     if seconds >= 100:
         return show_duration(seconds)
     digits = 0 if seconds >= 10 else 1 if seconds >= 1 else 2 if seconds >= 0.1 else 3
@@ -56,7 +56,7 @@ def show_seconds(seconds: float) -> str:
 
 
 def time_axis(span: Span, top: float, bottom: float) -> Iterator[str]:
-    """Draw a rule and a label for each of some round times."""
+    """Draw a rule and a label at some round times."""
     length = span.end - span.begin
     step = next((step for step in _TIME_STEPS if length / step <= 9), _TIME_STEPS[-1])
     step *= max(1, math.ceil(length / step / 9))
@@ -67,12 +67,12 @@ def time_axis(span: Span, top: float, bottom: float) -> Iterator[str]:
 
 
 def round_duration(seconds: float) -> str:
-    """Return a time without trailing zeros: `5m` and not `5m00s`."""
+    """Return a duration without trailing zeros: `5m` and not `5m00s`."""
     return re.sub(r"(?<=[a-z])00[a-z]$", "", show_duration(seconds))
 
 
 def levels(most: int, y: Callable[[float], float]) -> Iterator[str]:
-    """Draw a rule and a label for round counts, and for `most`."""
+    """Draw a rule and a label at round counts, and at `most`."""
     # The last label is the total; one just below it would overlap.
     round_ones = [count for count in nice_levels(most) if count < 0.93 * most]
     for count in (*round_ones, most):
@@ -89,7 +89,7 @@ def nice_levels(most: int) -> list[int]:
 
 
 def scale(most: int, top: float, height: float) -> Callable[[float], float]:
-    """Return what tells where a count lies, `most` being at the top."""
+    """Return a function from a count to its vertical position, with `most` at the top."""
     return lambda value: top + height * (1 - value / most)
 
 
@@ -101,7 +101,7 @@ def label(x: float, y: float, told: str, anchor: str = "start", *, strong: bool 
 
 
 def rect(kind: str, box: tuple[float, float, float, float], title: str) -> str:
-    """Draw a box (x, y, width, height) of a class, with what is shown when it is pointed at."""
+    """Draw a box (x, y, width, height) of a class, with the text to show on hover."""
     x, y, width, height = map(px, box)
     place = f'x="{x}" y="{y}" width="{width}" height="{height}"'
     return f'<rect class="{kind}" {place}><title>{text(title)}</title></rect>'
@@ -122,7 +122,7 @@ def px(value: float) -> str:
 
 
 CURVE_POINTS = 300
-"""A curve with more would look the same."""
+"""A curve with more points would look the same."""
 
 LABEL_WIDTH = 130
 BINS = 30
@@ -130,7 +130,7 @@ BINS = 30
 
 @dataclass(frozen=True)
 class Goal:
-    """How many files there are in all, and when the last is expected; None if nobody can tell."""
+    """The total number of files, and when the last is expected; None if unknown."""
 
     total: int
     end: float | None = None
@@ -176,7 +176,7 @@ def finished_chart(
 
 
 def _until_goal(span: Span, goal: Goal) -> Span:
-    """Return the span up to the expected end, or as much of the way as leaves the past a third."""
+    """Return the span up to the expected end, but shorten it to leave the past at least a third."""
     if goal.end is None or goal.end <= span.end:
         return span
     return Span(span.begin, min(goal.end, span.end + 2 * (span.end - span.begin)))
@@ -185,7 +185,7 @@ def _until_goal(span: Span, goal: Goal) -> Span:
 def _expected(
     span: Span, now: float, goal: Goal, counts: tuple[int, int], y: Callable[[float], float]
 ) -> Iterator[str]:
-    """Draw the way from how many are done now to how many will be."""
+    """Draw a line from the count of files done now to the expected total."""
     if goal.end is None or goal.end <= now:
         return
     done, total = counts
@@ -249,7 +249,7 @@ def _mark(span: Span, one: Interruption, top: float, bottom: float) -> str:
 
 
 def histogram(seconds: Sequence[float], p50: float, p95: float) -> str:
-    """Draw how many files took how long; the scale is logarithmic if they differ much."""
+    """Draw how many files took how long; the scale is logarithmic if durations differ much."""
     edges = bin_edges(seconds)
     counts = [0] * (len(edges) - 1)
     for value in seconds:
@@ -280,7 +280,7 @@ def _bins(
 def _rules(
     values: Sequence[tuple[str, float]], edges: Sequence[float], top: float, bottom: float
 ) -> Iterator[str]:
-    """Draw a line at each value; each label has a row of its own above, so that none meet."""
+    """Draw a line at each value; each label has its own row above, so that labels never overlap."""
     for row, (name, value) in enumerate(reversed(values)):
         x, y = LEFT + _share(value, edges) * (WIDTH - LEFT - RIGHT), top - 5 - 13 * row
         anchor, shift = ("end", -4) if x > WIDTH - LABEL_WIDTH else ("start", 4)
@@ -289,7 +289,7 @@ def _rules(
 
 
 def bin_edges(seconds: Sequence[float]) -> list[float]:
-    """Return the borders of the bins, rising; equal steps, or equal ratios for a long tail."""
+    """Return the edges of the bins, rising; equal steps, or equal ratios for a long tail."""
     low, high = min(seconds), max(seconds)
     if high - low < 1e-6 * max(1.0, low):
         return [low, low + max(low, 0.001) / 10]
@@ -301,7 +301,7 @@ def bin_edges(seconds: Sequence[float]) -> list[float]:
 
 
 def _share(value: float, edges: Sequence[float]) -> float:
-    """Return how far along the bins a value lies."""
+    """Return how far along the bins a value lies, from 0 to 1."""
     place = min(len(edges) - 2, max(0, bisect_right(edges, value) - 1))
     within = (value - edges[place]) / (edges[place + 1] - edges[place])
     return (place + min(1.0, max(0.0, within))) / (len(edges) - 1)

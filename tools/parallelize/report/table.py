@@ -15,7 +15,7 @@ from parallelize.runs.failed import group
 from parallelize_core.errors import UsageError
 
 MOST = 200_000
-"""Files of which a page can hold the table; the browser then has some 100 MB."""
+"""The most files in a page's table; the browser then uses some 100 MB."""
 
 COLUMNS = tuple(field.name for field in fields(File))
 
@@ -26,9 +26,9 @@ _FLOATS = {"seconds", "cpu_seconds", "gpu_busy"}
 def columns(report: Report) -> dict[str, Any]:
     """Return the first `MOST` files for a page: a list for each column, in the report's order.
 
-    Names are made harmless; those that had to be are in `raw` by their place. States, workers and
-    reasons come once each, and their columns have places in those lists, -1 for none. Sizes are in
-    bytes, times in seconds.
+    Names are made harmless; the original of each changed one is in `raw`, by its index. States,
+    workers and reasons are listed once each, and their columns hold indexes into those lists, -1
+    for none. Sizes are in bytes, times in seconds.
     """
     files = report.files[:MOST]
     why = {key: f"{one.label} · {one.words}" for one in group(report.failures) for key in one.keys}
@@ -59,14 +59,14 @@ def columns(report: Report) -> dict[str, Any]:
 
 
 def _indexed(values: Iterable[str | None]) -> tuple[list[str], list[int]]:
-    """Return the values that occur, and for each its place among them, -1 for none."""
+    """Return the distinct values, and for each value its index among them, -1 for none."""
     places: dict[str, int] = {}
     found = [-1 if value is None else places.setdefault(value, len(places)) for value in values]
     return list(places), found
 
 
 def check_form(path: Path) -> None:
-    """Raise UsageError unless the suffix says in which form a table is written, and it can be."""
+    """Raise UsageError unless the suffix is of a known format that can be written here."""
     if path.suffix not in {".csv", ".parquet"}:
         raise UsageError(
             f"{escape(path.name)} is neither .csv nor .parquet",
@@ -79,7 +79,7 @@ def check_form(path: Path) -> None:
 
 
 def write_table(files: Sequence[File], path: Path) -> None:
-    """Write all files; the suffix of `path` is one that `check_form` lets pass."""
+    """Write all files; `path` has a suffix that `check_form` accepts."""
     if path.suffix == ".csv":
         _write_csv(files, path)
     else:

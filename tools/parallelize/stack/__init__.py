@@ -1,4 +1,4 @@
-"""The CloudFormation template that an administrator deploys once for an account and region."""
+"""The CloudFormation template that an administrator deploys once per account and region."""
 
 from __future__ import annotations
 

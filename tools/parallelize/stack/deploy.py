@@ -1,6 +1,6 @@
-"""A CloudFormation stack: planned as a change set, carried out, asked for what it made.
+"""A CloudFormation stack: planned as a change set, executed, and its outputs read.
 
-What its state allows is in `parallelize.stack.state`.
+`parallelize.stack.state` says what each of its states allows.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ SERVICE = "CloudFormation"
 POLL_SECONDS = 3.0
 PATIENCE_SECONDS = 15 * 60.0
 SETTLE_SECONDS = 30.0
-"""For so long the state from before a deletion may still be the answer."""
+"""For this long, CloudFormation may still report the state from before a deletion."""
 
 CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 """The policies have names, so that people can be given them."""
 
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
-"""CloudFormation calls a change set without changes a failure, and says so only in words."""
+"""CloudFormation treats a change set without changes as a failure, and says so only in words."""
 
 EMPTY = "REVIEW_IN_PROGRESS"
-"""What a stack is called of which there are only plans."""
+"""The status of a stack that only has plans."""
 
 GONE = "DELETE_COMPLETE"
-"""What a deleted stack is called, where it is still called by its name."""
+"""The status of a deleted stack, where its name still finds it."""
 
 MADE = {Standing.WHOLE, Standing.BUSY}
 
@@ -47,7 +47,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Changes:
-    """What a change set would do, in lines, and the way to let it."""
+    """What a change set would do, in lines, and how to execute it."""
 
     lines: tuple[str, ...]
     execute: Callable[[Tell], None]
@@ -55,26 +55,26 @@ class Changes:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack by its name, whether there is one or not."""
+    """A stack by its name, whether it exists or not."""
 
     client: CloudFormationClient
     name: str
     poll_seconds: float = POLL_SECONDS
 
     def status(self) -> str | None:
-        """Return what CloudFormation calls the stack's state, None if there is no stack."""
+        """Return CloudFormation's status of the stack, or None if there is no stack."""
         found = self._describe()
         return found["StackStatus"] if found else None
 
     def outputs(self) -> dict[str, str] | None:
-        """Return what the stack says it made, or None if there is no stack that was made."""
+        """Return the stack's outputs, or None if it does not exist or was never made."""
         found = self._describe()
         if found is None or standing(found["StackStatus"]) not in MADE:
             return None
         return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs") or ()}
 
     def parameters(self) -> dict[str, str]:
-        """Return the values that the stack was made with; none if it was not made."""
+        """Return the parameters that the stack was made with; none if it was not made."""
         found = self._describe()
         if found is None or standing(found["StackStatus"]) not in MADE:
             return {}
@@ -82,7 +82,7 @@ class Stack:
 
     @translated(SERVICE)
     def resources(self) -> dict[str, str]:
-        """Return what the stack has made, if only in part: ids or ARNs by the template's names."""
+        """Return the resources of the stack, even if incomplete: ids or ARNs by logical name."""
         pages = self.client.get_paginator("list_stack_resources").paginate(StackName=self.name)
         return {
             one["LogicalResourceId"]: one["PhysicalResourceId"]
@@ -94,9 +94,9 @@ class Stack:
     def change_set(
         self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]
     ) -> Iterator[Changes]:
-        """Plan what deploying would change; a plan that is not carried out is taken away.
+        """Plan what deploying would change; a plan that is not executed is deleted.
 
-        Parameters that are not given keep the value that the stack has. Raises UsageError for one
+        Omitted parameters keep the stack's values. Raises UsageError for a parameter
         that the template does not have, ServiceError if CloudFormation cannot make the plan.
         """
         plan = _Plan(f"parallelize-{uuid.uuid4().hex}", self._describe())
@@ -125,7 +125,7 @@ class Stack:
                 self._forget(plan)
 
     def delete(self, tell: Tell) -> None:
-        """Delete the stack, or see its deletion to the end; what it retains stays."""
+        """Delete the stack, or wait for its deletion to finish; what it retains stays."""
         operation = _Operation(self.status() or GONE, time.monotonic())
         with translated(SERVICE):
             self.client.delete_stack(StackName=self.name, ClientRequestToken=operation.token)
@@ -133,7 +133,7 @@ class Stack:
 
     @translated(SERVICE)
     def reason(self, token: str | None = None) -> str | None:
-        """Return why the operation `token` failed (None: any), None if no event says so."""
+        """Return why the operation `token` failed (None: any), or None if no event says so."""
         pages = self.client.get_paginator("describe_stack_events").paginate(StackName=self.name)
         failed = [
             event for page in pages for event in page["StackEvents"]
@@ -212,7 +212,7 @@ class Stack:
 
     @translated(SERVICE)
     def _has_begun(self, operation: _Operation) -> bool:
-        """Whether the stack's state is that of the operation, though it is the same as before."""
+        """Whether the operation has begun, although the stack's state looks the same as before."""
         if operation.change_set is None:
             return operation.before == GONE or time.monotonic() - operation.asked > SETTLE_SECONDS
         try:
@@ -224,7 +224,7 @@ class Stack:
         return found["ExecutionStatus"] not in {"AVAILABLE", "EXECUTE_IN_PROGRESS"}
 
     def _forget(self, plan: _Plan) -> None:
-        """Take an unused plan away, with the empty stack that planning a new one leaves behind."""
+        """Delete an unused plan, and the empty stack that planning a new one leaves behind."""
         if plan.before is None and self.status() == EMPTY:
             self.delete(lambda _: None)
             return
@@ -239,7 +239,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A change set, and what CloudFormation said of the stack before."""
+    """A change set, and CloudFormation's description of the stack before it."""
 
     name: str
     before: Any
@@ -250,7 +250,7 @@ class _Plan:
 
     @property
     def parameters(self) -> set[str]:
-        """The parameters whose values the stack has already."""
+        """The parameters for which the stack already has values."""
         if self.is_new:
             return set()
         return {one["ParameterKey"] for one in self.before.get("Parameters") or ()}
@@ -258,7 +258,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Operation:
-    """What was asked for: in which state, when (monotonic), and by which change set if by one.
+    """A request: in which state and when (monotonic) it was made, and for which change set, if any.
 
     AWS puts the token on the events of the operation.
     """
@@ -270,7 +270,7 @@ class _Operation:
 
 
 def _values(given: Mapping[str, str], known: set[str], kept: set[str]) -> list[Any]:
-    """Return parameters as a change set takes them; an unset one would fall back to its default."""
+    """Return parameters for a change set; an omitted one would fall back to its default."""
     if unknown := sorted(given.keys() - known):
         near = difflib.get_close_matches(unknown[0], known, 1)
         raise UsageError(

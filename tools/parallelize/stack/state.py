@@ -1,4 +1,4 @@
-"""What CloudFormation's states of a stack allow.
+"""What each state of a CloudFormation stack allows.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
 """
@@ -12,15 +12,15 @@ class Standing(StrEnum):
     """What can be done with a stack."""
 
     ABSENT = "absent"
-    """It can be made: there is none, or only plans for one."""
+    """It can be created: there is none, or there are only plans for one."""
     WHOLE = "whole"
-    """It can be changed; its last change may have been taken back."""
+    """It can be changed; its last change may have been rolled back."""
     BUSY = "busy"
-    """Nothing, until CloudFormation is through."""
+    """Nothing can be done until CloudFormation has finished."""
     FAILED = "failed"
-    """It can only be deleted: it was never made, or is deleted in part."""
+    """It can only be deleted: it was never completed, or is partly deleted."""
     STUCK = "stuck"
-    """Neither: a failed change could not be taken back, and somebody has to see why."""
+    """It can be neither changed nor deleted: a rollback failed, and somebody must find out why."""
 
 
 _WHOLE = {

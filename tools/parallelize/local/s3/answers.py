@@ -1,4 +1,4 @@
-"""How S3 words its answers and its errors.
+"""How S3 formats its answers and errors.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
@@ -37,7 +37,7 @@ MESSAGES = {
 
 
 class S3Error(Exception):
-    """An answer that is an error; `code` is S3's word for it."""
+    """An error response; `code` is S3's name for the error."""
 
     def __init__(self, status: int, code: str, message: str = "") -> None:
         super().__init__(code)
@@ -47,7 +47,7 @@ class S3Error(Exception):
 
     @property
     def response(self) -> Response:
-        """The error as S3 words it."""
+        """The error in S3's form."""
         inner = f"<Code>{self.code}</Code><Message>{escape(self.message)}</Message>"
         return Response(self.status, f"{_HEAD}<Error>{inner}</Error>".encode())
 
@@ -56,7 +56,7 @@ _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 def xml(name: str, inner: str) -> Response:
-    """Return an answer whose outermost element has this name."""
+    """Return an XML response with a root element of this name."""
     return Response(body=f'{_HEAD}<{name} xmlns="{NAMESPACE}">{inner}</{name}>'.encode())
 
 
@@ -66,10 +66,10 @@ def text(content: str) -> str:
 
 
 def url(content: str) -> str:
-    """Return a key as S3 encodes it where a client has asked for `encoding-type=url`."""
+    """Return a key encoded as S3 does for `encoding-type=url`."""
     return quote(content, safe="/*-._")
 
 
 def iso(at: float) -> str:
-    """Return a time, in seconds since 1970, as S3's XML has it."""
+    """Return a time, given in seconds since 1970, in the form of S3's XML."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -1,4 +1,4 @@
-"""What S3 checks of a body before it believes it: length, digests, checksums.
+"""What S3 verifies before it accepts a body: length, digests, checksums.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
@@ -22,15 +22,15 @@ _ALGORITHMS: Mapping[str, Callable[[bytes], bytes]] = {
     "sha1": lambda body: hashlib.sha1(body, usedforsecurity=False).digest(),
     "sha256": lambda body: hashlib.sha256(body).digest(),
 }
-"""Those that Python can compute fast. Others (crc32c, crc64nvme) are kept as the client says."""
+"""Those that Python computes fast. Others (crc32c, crc64nvme) are stored as they were sent."""
 
 ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
 
 
 def take_body(request: Request) -> dict[str, str]:
-    """Decode a request's body in place, check it, and return its checksums as headers.
+    """Decode a request's body in place, verify it, and return its checksums as headers.
 
-    Raises S3Error if it is not what the client says that it sent.
+    Raises S3Error if the body is not what the client states.
     """
     trailers: dict[str, str] = {}
     signed = request.headers.get("x-amz-content-sha256", "")
@@ -46,13 +46,13 @@ def take_body(request: Request) -> dict[str, str]:
 
 
 def compute(algorithm: str, body: bytes) -> str | None:
-    """Return a checksum in Base64, None if it cannot be computed here."""
+    """Return a checksum in Base64, or None if it cannot be computed here."""
     digest = _ALGORITHMS.get(algorithm)
     return b64encode(digest(body)).decode() if digest else None
 
 
 def composite(algorithm: str, checksums: list[str]) -> str | None:
-    """Return the checksum of checksums that S3 gives to an upload in parts."""
+    """Return the checksum of checksums that S3 gives to a multipart upload."""
     whole = compute(algorithm, b"".join(b64decode(one) for one in checksums))
     return f"{whole}-{len(checksums)}" if whole else None
 

@@ -1,6 +1,6 @@
-"""Buckets, and what is set for each: kept as it was sent, and answered the same.
+"""Buckets and their configuration, which is stored and returned exactly as it was sent.
 
-Nothing follows from a policy, a life cycle or an encryption here.
+Policies, lifecycle rules and encryption have no effect here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ABSENT = {
     "versioning": "",
     "location": "",
 }
-"""What may be set for a bucket, and what S3 calls it if it is not; empty where there is a rule."""
+"""A bucket's configurations, and S3's error if one is not set; empty where there is a default."""
 
 OWNERSHIP = "x-amz-object-ownership"
 
@@ -60,7 +60,7 @@ class Buckets:
             raise S3Error(404, "NoSuchBucket")
 
     def list(self, request: Request) -> Response:
-        """Answer all of them."""
+        """Return all of them."""
         if request.method != "GET":
             raise S3Error(405, "MethodNotAllowed")
         rows = self._disk.execute("select name, created from buckets order by name")
@@ -71,7 +71,7 @@ class Buckets:
         return xml("ListAllMyBucketsResult", f"<Buckets>{names}</Buckets>")
 
     def handle(self, request: Request, name: str, query: Mapping[str, str]) -> Response:
-        """Answer what is asked of a bucket itself."""
+        """Answer a request about a bucket itself."""
         setting = next((one for one in ABSENT if one in query), None)
         if setting:
             self.check(name)

@@ -1,4 +1,4 @@
-"""ListObjectsV2: keys in the order of their bytes, page by page, folders as one entry.
+"""ListObjectsV2: keys in byte order, page by page, each folder as one entry.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
@@ -18,7 +18,7 @@ SURROGATES = range(0xD800, 0xE000)
 
 @dataclass
 class Page:
-    """A page of a listing; the next one goes on after `last`, if there is `more`."""
+    """A page of a listing; the next one starts after `last`, if there is `more`."""
 
     objects: list[Listed] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Page:
 
 
 def read_page(objects: Objects, bucket: str, query: Mapping[str, str]) -> Page:
-    """Return the page that a listing asks for."""
+    """Return the page that a request asks for."""
     limit = _limit(query)
     page = Page()
     for entry in _entries(objects, bucket, query, limit + 1):
@@ -73,7 +73,7 @@ def _entries(
 
 
 def _start(query: Mapping[str, str], prefix: str, delimiter: str) -> tuple[str, bool]:
-    """Return where a listing starts, and whether that key itself is in it."""
+    """Return where a listing starts, and whether it includes that key."""
     after = query.get("start-after", "")
     if token := query.get("continuation-token", ""):
         after = _decode(token)
@@ -89,7 +89,7 @@ def _folder(key: str, start: int, delimiter: str) -> str | None:
 
 
 def _behind(folder: str) -> str:
-    """Return the first text that comes after all that begin with `folder`."""
+    """Return the first string that sorts after everything that begins with `folder`."""
     following = ord(folder[-1]) + 1
     return folder[:-1] + chr(SURROGATES.stop if following in SURROGATES else following)
 
@@ -105,7 +105,7 @@ def _limit(query: Mapping[str, str]) -> int:
 
 
 def render(bucket: str, query: Mapping[str, str], page: Page) -> str:
-    """Return a page as S3's XML has it."""
+    """Return a page in the form of S3's XML."""
     encode = url if query.get("encoding-type") == "url" else text
     head = (
         f"<Name>{bucket}</Name><Prefix>{encode(query.get('prefix', ''))}</Prefix>"

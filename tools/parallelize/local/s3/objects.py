@@ -1,4 +1,4 @@
-"""Objects on disk: written whole or not at all, by conditions, read in ranges, listed in order."""
+"""Objects on disk: written atomically, under conditions; read in ranges, listed in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object; its body is `body`, or lies in `file`."""
+    """One object; its body is in `body` or in `file`."""
 
     size: int
     etag: str
@@ -37,7 +37,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a listing says of an object."""
+    """An object as a listing describes it."""
 
     key: str
     size: int
@@ -52,7 +52,7 @@ class Objects:
         self._disk = disk
 
     def find(self, bucket: str, key: str) -> StoredObject | None:
-        """Return an object, if it is there."""
+        """Return an object, or None if it does not exist."""
         row = self._disk.execute(
             "select size, etag, modified, headers, file, body from objects"
             " where bucket = ? and key = ?",
@@ -64,7 +64,7 @@ class Objects:
         return StoredObject(size, etag, modified, json.loads(headers), file, body)
 
     def put(self, bucket: str, key: str, stored: StoredObject) -> None:
-        """Write an object, whatever was there. Raises S3Error if there is no room."""
+        """Write an object, replacing any other. Raises S3Error if there is no room."""
         before = self._disk.execute(
             "select size, file from objects where bucket = ? and key = ?", (bucket, key)
         ).fetchone() or (0, None)
@@ -80,7 +80,7 @@ class Objects:
         self._disk.remove_file(before[1])
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove an object, if there is one."""
+        """Remove an object if it exists."""
         removed = self._disk.execute(
             "delete from objects where bucket = ? and key = ? returning size, file", (bucket, key)
         ).fetchall()
@@ -89,7 +89,7 @@ class Objects:
             self._disk.remove_file(file)
 
     def after(self, bucket: str, start: str, *, inclusive: bool, limit: int) -> Iterator[Listed]:
-        """Return objects in the order of their keys' bytes, from `start` on."""
+        """Return objects in byte order of their keys, from `start` on."""
         compared = ">=" if inclusive else ">"
         rows = self._disk.execute(
             "select key, size, etag, modified from objects"  # noqa: S608
@@ -99,7 +99,7 @@ class Objects:
         return (Listed(*row) for row in rows)
 
     def store(self, body: bytes, etag: str, headers: Mapping[str, str]) -> StoredObject:
-        """Make an object that is not yet in a bucket; a large body is written now.
+        """Make an object that is not in a bucket yet; a large body is written to disk now.
 
         May be called from any thread.
         """
@@ -116,7 +116,7 @@ class Objects:
         return self._disk.path(stored.file).read_bytes()
 
     def body(self, stored: StoredObject, start: int, end: int) -> bytes | FileBody:
-        """Return a part of a body as a response has it."""
+        """Return a part of a body in the form that a response needs."""
         if stored.file is None:
             return (stored.body or b"")[start:end]
         return FileBody(self._disk.path(stored.file), start, end - start)
@@ -131,9 +131,9 @@ def reserve(disk: Disk, size: int) -> None:
 
 
 def described(request: Request) -> dict[str, str]:
-    """Return the headers of a request that are kept with an object.
+    """Return the headers of a request that are stored with an object.
 
-    Raises S3Error if its metadata is larger than S3 takes.
+    Raises S3Error if the metadata is larger than S3 allows.
     """
     headers = request.headers
     found = {name: value for name, value in headers.items() if name.startswith(META)}
@@ -150,7 +150,7 @@ def described(request: Request) -> dict[str, str]:
 
 
 def check_write(request: Request, there: StoredObject | None) -> None:
-    """Raise S3Error if a write or delete is not to happen, by the conditions in its headers."""
+    """Raise S3Error if the conditions in the headers forbid a write or delete."""
     if "if-none-match" in request.headers and there:
         raise S3Error(412, "PreconditionFailed")
     wanted = request.headers.get("if-match")
@@ -163,13 +163,13 @@ def check_write(request: Request, there: StoredObject | None) -> None:
 
 
 def matches(wanted: str, stored: StoredObject) -> bool:
-    """Whether an object is one of those that a header names by their ETags."""
+    """Whether an object's ETag is among those in a header."""
     names = {one.strip().strip('"') for one in wanted.split(",")}
     return "*" in names or stored.etag in names
 
 
 def answer(objects: Objects, stored: StoredObject, request: Request) -> Response:
-    """Return an object, or the range of it, that a GET or HEAD asks for."""
+    """Return the object, or the range of it, that a GET or HEAD asks for."""
     if "if-match" in request.headers and not matches(request.headers["if-match"], stored):
         raise S3Error(412, "PreconditionFailed")
     headers = _shown(stored, request)
@@ -200,7 +200,7 @@ def _shown(stored: StoredObject, request: Request) -> tuple[tuple[str, str], ...
 
 
 def _range(asked: str, size: int) -> tuple[int, int] | None:
-    """Return where a range starts and ends (exclusive); None if all is asked for."""
+    """Return where a range starts and ends (exclusive); None for the whole object."""
     bounds = _RANGE.match(asked)
     if not bounds or bounds.groups() == ("", ""):
         return None

@@ -140,7 +140,7 @@ class S3:
     async def _put_later(
         self, request: Request, bucket: str, key: str, headers: dict[str, str]
     ) -> Response:
-        """Write a large body beside the loop; the conditions are looked at once more then."""
+        """Write a large body off the loop; the conditions are checked once more afterwards."""
         stored = await asyncio.to_thread(self._stored, request.body, headers)
         try:
             check_write(request, self._objects.find(bucket, key))
@@ -211,7 +211,7 @@ def _written(stored: StoredObject) -> Response:
 
 
 def _deletions(body: bytes) -> tuple[list[tuple[str, str]], bool]:
-    """Return the keys to delete with the ETags that they have to have, and whether to be quiet."""
+    """Return the keys to delete with the ETags required of them, and whether to be quiet."""
     try:
         asked = ElementTree.fromstring(body)  # noqa: S314 - a request of the owner's own
     except ElementTree.ParseError:

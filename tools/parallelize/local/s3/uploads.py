@@ -1,4 +1,4 @@
-"""Uploads in parts: each part is a file, which becomes a piece of the object at the end.
+"""Multipart uploads: each part is a file, which becomes a piece of the object at the end.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
@@ -30,7 +30,7 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that has arrived; `checksum` is `ALGORITHM:BASE64`, or empty."""
+    """An uploaded part; `checksum` is `ALGORITHM:BASE64`, or empty."""
 
     number: int
     size: int
@@ -41,7 +41,7 @@ class Part:
 
 
 class Uploads:
-    """The uploads that are not complete, of all buckets."""
+    """The incomplete uploads of all buckets."""
 
     def __init__(self, disk: Disk, objects: Objects) -> None:
         self._disk = disk
@@ -61,7 +61,7 @@ class Uploads:
     async def put_part(
         self, request: Request, bucket: str, key: str, query: Query, checksums: Mapping[str, str]
     ) -> Response:
-        """Take a part in; one of the same number is replaced."""
+        """Store a part; it replaces one with the same number."""
         upload = query.get("uploadId", "")
         self._headers(upload, bucket, key)
         number = _part_number(query)
@@ -78,7 +78,7 @@ class Uploads:
         return Response(headers=(("ETag", f'"{etag}"'), *checksums.items()))
 
     async def complete(self, request: Request, bucket: str, key: str, query: Query) -> Response:
-        """Make the object of the parts that are named, if the conditions hold."""
+        """Join the named parts into the object, if the conditions hold."""
         upload = query.get("uploadId", "")
         headers = self._headers(upload, bucket, key)
         chosen = _chosen(request.body, self._parts(upload))
@@ -101,14 +101,14 @@ class Uploads:
         )
 
     def abort(self, bucket: str, key: str, query: Query) -> Response:
-        """Give an upload up; its parts are gone."""
+        """Abort an upload and remove its parts."""
         upload = query.get("uploadId", "")
         self._headers(upload, bucket, key)
         self._forget(upload)
         return Response(204)
 
     def list_parts(self, bucket: str, key: str, query: Query) -> Response:
-        """Answer the parts that have arrived."""
+        """List the parts that have arrived."""
         upload = query.get("uploadId", "")
         self._headers(upload, bucket, key)
         after = int(query.get("part-number-marker") or 0)
@@ -128,7 +128,7 @@ class Uploads:
         )
 
     def list_uploads(self, bucket: str, query: Query) -> Response:
-        """Answer the uploads that are under way."""
+        """List the uploads that are under way."""
         rows = self._disk.execute(
             "select key, id, started from uploads where bucket = ? order by key, started", (bucket,)
         )
@@ -193,7 +193,7 @@ def _part_number(query: Query) -> int:
 
 
 def _chosen(body: bytes, there: Mapping[int, Part]) -> list[Part]:
-    """Return the parts that a completion names; S3Error if they cannot make an object."""
+    """Return the parts that a completion names; raise S3Error if they cannot form an object."""
     chosen = []
     for number, etag in _named(body):
         part = there.get(number)
@@ -223,7 +223,7 @@ def _named(body: bytes) -> list[tuple[int, str]]:
 
 
 def _whole(parts: Sequence[Part], headers: Mapping[str, str], file: str) -> StoredObject:
-    """Return the object of its parts, with the ETag and the checksum that S3 gives it."""
+    """Return the object made of its parts, with the ETag and the checksum that S3 gives it."""
     digests = b"".join(bytes.fromhex(part.etag) for part in parts)
     etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
     size = sum(part.size for part in parts)

@@ -1,4 +1,4 @@
-"""How SQS words its errors, and what it takes as a message.
+"""How SQS formats its errors, and what it accepts as a message.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
 """
@@ -38,11 +38,11 @@ _QUERY_CODES = {
         )
     },
 }  # fmt: skip
-"""What the older protocol calls an error; boto3 shows that name."""
+"""The names of errors in the older protocol; boto3 shows these."""
 
 
 class SQSError(Exception):
-    """An answer that is an error; `code` is SQS's word for it."""
+    """An error response; `code` is SQS's name for the error."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -51,31 +51,31 @@ class SQSError(Exception):
 
     @property
     def response(self) -> Response:
-        """The error as SQS words it."""
+        """The error in SQS's form."""
         answer = to_json({"__type": f"com.amazonaws.sqs#{self.code}", "message": self.message}, 400)
         query_code = _QUERY_CODES.get(self.code, self.code)
         answer.headers = (("x-amzn-query-error", f"{query_code};Sender"),)
         return answer
 
     def as_failed(self, entry_id: str) -> Fields:
-        """Return it as that of one entry of a batch."""
+        """Return the error as that of one entry in a batch."""
         code = _QUERY_CODES.get(self.code, self.code)
         return {"Id": entry_id, "Code": code, "Message": self.message, "SenderFault": True}
 
 
 def invalid(name: str, value: object, reason: str) -> SQSError:
-    """Return the error for a parameter's value."""
+    """Return the error for an invalid parameter value."""
     message = f"Value {value} for parameter {name} is invalid. Reason: {reason}"
     return SQSError("InvalidParameterValue", message)
 
 
 def to_json(fields: Fields, status: int = 200) -> Response:
-    """Return an answer in SQS's protocol."""
+    """Return a response in SQS's JSON protocol."""
     return Response(status, json.dumps(fields).encode(), content_type=CONTENT_TYPE)
 
 
 def number(fields: Fields, name: str, default: int, most: int, least: int = 0) -> int:
-    """Return a number from a request; SQSError unless it is one from `least` to `most`."""
+    """Return a number from a request; raise SQSError unless it is from `least` to `most`."""
     value = fields.get(name, default)
     try:
         found = int(value)
@@ -87,7 +87,7 @@ def number(fields: Fields, name: str, default: int, most: int, least: int = 0) -
 
 
 def check_body(fields: Fields) -> int:
-    """Return a message's size in bytes; SQSError if SQS would not take it."""
+    """Return a message's size in bytes; raise SQSError if SQS would not accept it."""
     body: str = fields.get("MessageBody", "")
     if not body:
         raise SQSError("MissingParameter", "The request must contain the parameter MessageBody.")
@@ -102,7 +102,7 @@ def check_body(fields: Fields) -> int:
 
 
 def check_batch(entries: Sequence[Fields]) -> None:
-    """Raise SQSError if SQS would not look at a batch's entries at all."""
+    """Raise SQSError if SQS would reject a batch as a whole."""
     if not entries:
         raise SQSError("EmptyBatchRequest", "There should be at least one entry in the request.")
     if len(entries) > MAX_BATCH:
@@ -117,7 +117,7 @@ def check_batch(entries: Sequence[Fields]) -> None:
 
 
 def md5(text: str) -> str:
-    """Return the digest that clients compare a body with."""
+    """Return the digest that clients compare with a body."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""One standard queue: its messages indexed in memory, and each change of them on disk.
+"""One standard queue: its messages are indexed in memory, and each change is on disk.
 
 A receipt handle stands for one receive: deleting with an old one succeeds and deletes nothing.
 The visibility of a message that is not in flight cannot be changed. The 12 hours that a message
@@ -24,7 +24,7 @@ from parallelize.local.sqs.answers import SQSError, invalid
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAX_VISIBILITY_TIMEOUT_SECONDS = 12 * 60 * 60
 
-# The message and the number of its receive: old handles are recognized without any state.
+# The message and the number of its receive: old handles are recognized without stored state.
 RECEIPT_HANDLE = re.compile(r"(?P<id>[0-9a-f-]{36})#(?P<receive>[0-9]+)")
 
 _INSERT = (
@@ -53,14 +53,14 @@ class Message:
 
 @dataclass(frozen=True)
 class Redrive:
-    """Where a message goes that was received `max_receives` times and is still here."""
+    """Where a message goes once it was received `max_receives` times and not deleted."""
 
     max_receives: int
     target: Queue
 
 
 class Queue:
-    """A standard queue. Not safe between threads: all that wait do so on one event loop."""
+    """A standard queue. Not thread-safe: all its waiters are on one event loop."""
 
     def __init__(self, name: str, disk: Disk) -> None:
         self.name = name
@@ -112,7 +112,7 @@ class Queue:
             self._remove(entry)
 
     def change_visibility(self, receipt_handle: str, seconds: float) -> None:
-        """Let a message in flight be visible again `seconds` from now. Raises SQSError."""
+        """Make a message in flight visible again `seconds` from now. Raises SQSError."""
         now = self._advance()
         entry = self._find(receipt_handle)
         if entry is None:
@@ -140,7 +140,7 @@ class Queue:
         self._disk.execute("delete from messages where queue = ?", (self.name,))
 
     async def wait(self, seconds: float) -> None:
-        """Return when there may be a message to receive, or the time is over."""
+        """Return when there may be a message to receive, or after `seconds`."""
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         self._waiters.append(waiter)
@@ -205,10 +205,10 @@ class Queue:
         return None
 
     def _wake(self) -> None:
-        """Wake one waiter for each message that can be received, and see to the next.
+        """Wake one waiter for each message that can be received, and schedule the next wake-up.
 
-        Any of them, as with SQS. In the order of asking, a worker that passes a message on to the
-        others would get it back forever if its polls and the message's delay keep time.
+        The waiters are chosen at random, as in SQS. In order of arrival, a worker that passes on a
+        message could get it back forever, if its polls and the message's delay keep time.
         """
         if not self._waiters:
             return
@@ -222,7 +222,7 @@ class Queue:
         self._rearm()
 
     def _rearm(self) -> None:
-        """Have the waiters woken when a hidden message will be visible."""
+        """Wake the waiters when the next hidden message will be visible."""
         if self._alarm:
             self._alarm.cancel()
             self._alarm = None

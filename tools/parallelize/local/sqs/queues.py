@@ -1,4 +1,4 @@
-"""All queues, by name: made, found, described, tagged and deleted."""
+"""All queues, by name: created, found, described, tagged and deleted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COUNTS = {
 
 
 class Queues:
-    """All queues, and what is said of each."""
+    """All queues, with their attributes and tags."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -51,14 +51,14 @@ class Queues:
             self._apply(name)
 
     def find(self, name: str) -> Queue:
-        """Return a queue; raises SQSError."""
+        """Return a queue; raise SQSError if it does not exist."""
         found = self._queues.get(name)
         if found is None:
             raise SQSError("QueueDoesNotExist", "The specified queue does not exist.")
         return found
 
     def create(self, fields: Fields, base: str) -> Fields:
-        """Make a queue, or find it if it is there with the same attributes."""
+        """Create a queue, or return an existing one with the same attributes."""
         name = fields.get("QueueName", "")
         attributes = _checked(fields.get("Attributes") or {})
         if name.endswith(".fifo") or "FifoQueue" in attributes:
@@ -76,11 +76,11 @@ class Queues:
         return {"QueueUrl": base + name}
 
     def get_url(self, fields: Fields, base: str) -> Fields:
-        """Answer where a queue is."""
+        """Return a queue's URL."""
         return {"QueueUrl": base + self.find(fields.get("QueueName", "")).name}
 
     def list(self, fields: Fields, base: str) -> Fields:
-        """Answer the queues whose names have a prefix."""
+        """List the queues whose names have a prefix."""
         prefix = fields.get("QueueNamePrefix", "")
         names = sorted(name for name in self._queues if name.startswith(prefix))
         limit = int(fields.get("MaxResults") or 1000)
@@ -103,7 +103,7 @@ class Queues:
         return {}
 
     def get_attributes(self, name: str, fields: Fields) -> Fields:
-        """Answer the attributes that are asked for."""
+        """Return the requested attributes."""
         asked = fields.get("AttributeNames") or []
         every = self._described(name)
         known = every.keys() | _OTHERS | {"All"}
@@ -113,7 +113,7 @@ class Queues:
         return {"Attributes": shown} if shown else {}
 
     def set_attributes(self, name: str, fields: Fields) -> Fields:
-        """Change attributes; those that are not named stay."""
+        """Change the given attributes only."""
         changed = _checked(fields.get("Attributes") or {})
         self._check_redrive(changed)
         self.attributes[name] |= changed
@@ -122,7 +122,7 @@ class Queues:
         return {}
 
     def purge(self, name: str, _: Fields) -> Fields:
-        """Delete every message; refused within a minute of the last time."""
+        """Delete every message; refused within a minute of the last purge."""
         now = time.monotonic()
         if now - self._purged.get(name, float("-inf")) < PURGE_SECONDS:
             raise SQSError("PurgeQueueInProgress", "Only one purge every 60 seconds is allowed.")
@@ -144,7 +144,7 @@ class Queues:
         return {}
 
     def list_tags(self, name: str, _: Fields) -> Fields:
-        """Answer the tags."""
+        """Return the tags."""
         return {"Tags": self._tags[name]} if self._tags[name] else {}
 
     def _add(
@@ -155,7 +155,7 @@ class Queues:
         self._queues[name] = Queue(name, self._disk)
 
     def _apply(self, name: str) -> None:
-        """Let a queue know what its attributes mean to its messages."""
+        """Apply a queue's attributes to the queue."""
         queue, attributes = self._queues[name], {**DEFAULTS, **self.attributes[name]}
         queue.retention_seconds = float(attributes["MessageRetentionPeriod"])
         policy = _policy(attributes)

@@ -62,7 +62,7 @@ class SQS:
         raise SQSError("InvalidAction", f"The local cloud does not have {operation}.")
 
     def _receive(self, queue: Queue, fields: Fields) -> Answer:
-        """Answer at once if there is something, or nothing is to be waited for."""
+        """Answer at once if there are messages, or if the request does not wait."""
         limit = number(fields, "MaxNumberOfMessages", 1, MAX_BATCH, 1)
         default = self._default(queue, "VisibilityTimeout")
         lease = number(fields, "VisibilityTimeout", default, MAX_VISIBILITY_TIMEOUT_SECONDS)
@@ -164,7 +164,7 @@ OfMessages = Callable[[SQS, Queue, Fields], Fields]
 
 
 def _each(one: OfMessages) -> OfMessages:
-    """Make the batch call of a call: one entry that is refused spoils no other."""
+    """Turn a call into its batch form: one rejected entry does not spoil the others."""
 
     def batch(sqs: SQS, queue: Queue, fields: Fields) -> Fields:
         entries = fields.get("Entries", [])
