@@ -47,7 +47,7 @@ with visit() as connection:
         "signal": attempt(lambda: os.kill(pid, signal.SIGKILL)),
         "environment": attempt(lambda: Path(f"/proc/{pid}/environ").read_bytes()),
         "memory": attempt(lambda: Path(f"/proc/{pid}/mem").read_bytes()),
-        "its view": attempt(lambda: names(f"/proc/{pid}/root/tmp")),
+        "its view": attempt(lambda: names(Path("/proc", str(pid), "root", "tmp"))),
         "its folder": attempt(lambda: names(f"/proc/{pid}/cwd")),
         "its messages": attempt(lambda: Path(f"/proc/{pid}/fd/1").write_text("x")),
     }

@@ -51,7 +51,9 @@ def test_a_job_runs_in_an_image_as_its_own_user_and_with_no_rights(
 def test_an_image_is_pulled_from_a_registry_that_the_machine_reaches(
     boot: Boot, services: Bench, tmp_path: Path
 ) -> None:
-    pull_there(boot, services, tmp_path, BOOT_SECONDS).check()
+    pulled = pull_there(boot, services, tmp_path, BOOT_SECONDS)
+    assert pulled.ends == {("succeeded", pulled.digest, True)}
+    assert pulled.fetched == 1
 
 
 def packed(folder: Path) -> bytes:

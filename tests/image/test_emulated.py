@@ -165,4 +165,6 @@ def test_a_machine_pulls_the_image_of_its_run_from_a_registry(
             started.append(qemu.VirtualMachine(worker_disk, worker_tree, tmp_path, told))
             return started[-1]
 
-        pull_there(boot, services, tmp_path, EMULATED_BOOT_SECONDS, lease_seconds=60).check()
+        pulled = pull_there(boot, services, tmp_path, EMULATED_BOOT_SECONDS, lease_seconds=60)
+        assert pulled.ends == {("succeeded", pulled.digest, True)}
+        assert pulled.fetched == 1

@@ -1,8 +1,8 @@
 """Which jobs may run at the same time in this machine's memory: a pure rule.
 
 A job is admitted while all jobs at their peaks would fit into 90 % of the machine. A promise
-(`run.memory_per_job`) counts as it is. A learned need counts by its mean and its spread:
-jobs do not peak together, so many of them take less than the sum of their p95. Nor do all reach
+(`run.memory_per_job`) counts as it is. A learned need counts by its mean and its spread, because
+jobs do not peak together and many of them take less than the sum of their p95. Nor do all reach
 their peaks at once: when it is known how jobs progress, it is enough that the running ones fit now
 and at each later moment, since some will have ended by then.
 """

@@ -57,7 +57,7 @@ time.sleep(0.7 * job["seconds"])
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many machines of one kind; with `lanes` a large one beside them."""
+    """A number of machines of one kind; with `lanes` a large one beside them."""
 
     workers: int
     cpus: int

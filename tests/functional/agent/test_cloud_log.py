@@ -13,7 +13,7 @@ from botocore.stub import ANY, Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
-from moto.server import ThreadedMotoServer
+from tests.functional.moto_server import moto_server
 
 from parallelize_agent.reporting.cloud_log import (
     EVENT_OVERHEAD_BYTES,
@@ -137,14 +137,9 @@ def test_what_a_command_said_stays_on_the_machine():
 
 @pytest.fixture
 def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    yield url
-    # The servers of a process share what they hold.
-    urlopen(Request(f"{url}/moto-api/reset", method="POST"))
-    server.stop()
+    with moto_server() as url:
+        yield url
+        urlopen(Request(f"{url}/moto-api/reset", method="POST"))
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from tests.functional.agent.bench import SWIFT, Gate, until, zipped
+from tests.functional.moto_server import moto_server
 
 from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig
@@ -80,11 +80,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture

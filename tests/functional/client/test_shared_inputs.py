@@ -234,13 +234,19 @@ def test_what_has_the_same_bytes_is_up_to_date_whatever_its_etag(
     assert project.call("prep") == 2
 
 
-def test_another_run_copies_what_was_made_of_the_same_bytes_whatever_their_etag(
-    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def prepared_alone(project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run with one input and a command of its own, whose results others may reuse."""
     monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
     project.write_script(f"#!/bin/sh\n# of {project.run} alone\n")
     project.add("a.txt")
     prepared(project, capsys)
+
+
+@pytest.mark.usefixtures("prepared_alone")
+def test_another_run_copies_what_was_made_of_the_same_bytes_whatever_their_etag(
+    project: Project, capsys: Captured
+) -> None:
     in_other_parts(project, "a.txt")
     project.finish("a.txt", "a.csv")
     second = other(project)
@@ -250,13 +256,10 @@ def test_another_run_copies_what_was_made_of_the_same_bytes_whatever_their_etag(
     assert second.call("prep", "--run", second.run) == 0, "it is up to date there, too"
 
 
+@pytest.mark.usefixtures("prepared_alone")
 def test_a_result_of_a_former_version_is_up_to_date_while_its_etag_is(
-    project: Project, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    project: Project, capsys: Captured
 ) -> None:
-    monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
-    project.write_script(f"#!/bin/sh\n# of {project.run} alone\n")
-    project.add("a.txt")
-    prepared(project, capsys)
     project.finish("a.txt", "a.csv")
     store, layout = project.store, project.layout
     result, run = read_result(store, layout, "a.txt"), Run.decode(store.get(layout.run_json))

@@ -20,7 +20,6 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from tests.functional.agent.bench import SWIFT
 from tests.functional.container.images import (
     HASHED_LOGIN,
@@ -34,6 +33,7 @@ from tests.functional.container.images import (
     needs_registry,
     serve_registry,
 )
+from tests.functional.moto_server import moto_server
 
 from parallelize_agent.container.pull import Puller
 from parallelize_agent.machine.metadata import Instance
@@ -55,11 +55,8 @@ HASHED_TOKEN = "AWS:$2b$04$QwYiG7ob2bWHoWALgqTV8e3Zh/tm.PVJwQ0TFWU1JyD4.oEfdxfcm
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture

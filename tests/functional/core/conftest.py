@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from tests.bench.small_cloud.process import small_cloud
 from tests.conformance.other_server import other_server
 from tests.functional.core.loop_thread import LoopQueue, LoopThread
+from tests.functional.moto_server import moto_server
 
 from parallelize.local.cloud import LocalCloud, local_cloud
 from parallelize_core.async_clients import AsyncClients
@@ -41,11 +41,8 @@ def endpoint() -> Iterator[str]:
     if given := other_server():
         yield given
         return
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

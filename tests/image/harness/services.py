@@ -224,13 +224,10 @@ class Pulled:
     """How often its largest part was asked for."""
     results: dict[str, Result]
 
-    def check(self) -> None:
-        """All jobs ran in the image, which was pulled once."""
-        results = self.results.values()
-        assert {result.status for result in results} == {"succeeded"}, self
-        assert {result.image for result in results} == {self.digest}
-        assert all("blue" in result.log for result in results), self
-        assert self.fetched == 1
+    @property
+    def ends(self) -> set[tuple[str, str, bool]]:
+        """How jobs ended, in which image, and whether they found its variable."""
+        return {(one.status, one.image, "blue" in one.log) for one in self.results.values()}
 
 
 def pull_there(boot: Boot, services: Bench, folder: Path, seconds: float, **more: Any) -> Pulled:

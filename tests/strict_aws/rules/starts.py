@@ -45,7 +45,7 @@ class Fault:
 
 
 class MachineRule(Rule):
-    """A rule about machines to start, whoever starts them.
+    """A rule about machines to start, by any call or by Auto Scaling itself.
 
     A fleet has a fault among its errors, and a single call ends with it; Auto Scaling tells it
     among the group's activities (`tests.strict_aws.rules.groups.GroupActivity`).

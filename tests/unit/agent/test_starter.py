@@ -301,6 +301,7 @@ def test_a_starter_ends_with_its_agent() -> None:
     number = int(done.stdout)
     if psutil.pid_exists(number):
         psutil.Process(number).wait(30)
+    assert not psutil.pid_exists(number)
 
 
 def test_commands_are_started_side_by_side_and_each_has_its_own_status(

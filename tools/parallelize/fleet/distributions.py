@@ -34,7 +34,7 @@ def _each(pattern: str, x86_64: str) -> dict[str, str]:
 DEBIAN = Distribution(
     "Debian 13",
     "3.13",
-    # https://wiki.debian.org/Cloud/AmazonEC2Image/Trixie
+    # The wiki of Debian, page Cloud/AmazonEC2Image/Trixie
     _each("/aws/service/debian/release/13/latest/{}", "amd64"),
 )
 UBUNTU = Distribution(
