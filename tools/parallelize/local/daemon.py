@@ -80,7 +80,10 @@ class ControlPlane:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         if not environ["PATH_INFO"].startswith(f"{CONTROL_PREFIX}/"):
-            return self._services(environ, start_response)
+            answered = self._services(environ, start_response)
+            if not _only_reads(environ):
+                self._manager.look()
+            return answered
         return self._answer(Request(environ))(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
@@ -105,6 +108,15 @@ class ControlPlane:
             return Response(f"no such instance is running: {instance_id}", 404)
         return Response(status=204)
 
+
+def _only_reads(environ: WSGIEnvironment) -> bool:
+    body = environ["wsgi.input"]
+    body.seek(0)
+    return bool(body.read(len(READS)) == READS)
+
+
+READS = b"Action=Describe"
+"""How a request of EC2's or Auto Scaling's begins that changes nothing."""
 
 IDLE_LOOK_SECONDS = 1.0
 
