@@ -182,7 +182,7 @@ class NoLayer:
 class Cloud:
     """What runs in this process; the constructor takes the port, `start` begins to serve.
 
-    S3 and SQS answer first: whoever starts the local cloud has files to send while moto loads,
+    S3 and SQS answer first: a client that starts the local cloud sends files while moto loads,
     which takes most of a second of CPU time.
     """
 
@@ -319,7 +319,11 @@ def share_models() -> None:
 
     one = JSONFileLoader()
     load = cache(JSONFileLoader.load_file)
-    JSONFileLoader.load_file = lambda _, path: load(one, path)  # type: ignore[method-assign]
+
+    def load_file(self: JSONFileLoader, file_path: str) -> Any:  # noqa: ARG001
+        return load(one, file_path)
+
+    JSONFileLoader.load_file = load_file  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
