@@ -58,6 +58,8 @@ LATE_ROUNDS = 3
 GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the closing lines can say so."""
 
+GOOD_BYE_LOOK_SECONDS = 0.1
+
 REPORTED_FILES = 100_000
 """With more files, a report is written only on request: it reads all results once more."""
 
@@ -286,7 +288,7 @@ def _await_shutdown(context: Context, seconds: float) -> int:
     """Wait a little for the workers to leave; return how many are still there."""
     deadline = time.monotonic() + seconds
     while (there := len(billed(context))) and time.monotonic() < deadline:
-        time.sleep(LOCAL_INTERVAL_SECONDS)
+        time.sleep(GOOD_BYE_LOOK_SECONDS)
     return there
 
 
