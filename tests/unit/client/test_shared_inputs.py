@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelize.runs.shared_inputs import FEW, MAX_LIST_BYTES, SharedInputs, read_names
-from parallelize.runs.sweep_inputs import read_named, sweep_inputs
+from parallelize.runs.inputs.shared_inputs import FEW, MAX_LIST_BYTES, SharedInputs, read_names
+from parallelize.runs.inputs.sweep_inputs import read_named, sweep_inputs
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.store import ObjectInfo

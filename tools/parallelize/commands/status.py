@@ -26,9 +26,9 @@ def status(
     """
     from parallelize.context import open_context
     from parallelize.operations.status import make_look
-    from parallelize.runs.ownership import tell_whose
-    from parallelize.runs.view import as_json, page
-    from parallelize.runs.watch import comes_to_rest, open_view, watch
+    from parallelize.runs.record.ownership import tell_whose
+    from parallelize.runs.state.view import as_json, page
+    from parallelize.runs.state.watch import comes_to_rest, open_view, watch
 
     context = open_context(common)
     tell_whose(context)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from parallelize.context import Context
 from parallelize.operations.prep_plan import Plan, distinct
 from parallelize.progress import progress
+from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
+from parallelize.runs.inputs.shared_inputs import Borrowed, SharedInputs
 from parallelize.runs.jobs.plan import Entries, with_files
-from parallelize.runs.shared_inputs import Borrowed, SharedInputs
-from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize_core.files import InputFile
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections

@@ -10,10 +10,10 @@ from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
-from parallelize.runs.ownership import place_elsewhere
-from parallelize.runs.snapshot import VIEW_SECONDS, Reader
-from parallelize.runs.stall_diagnosis import with_stall_diagnosis
-from parallelize.runs.status import RunStatus, status_of
+from parallelize.runs.record.ownership import place_elsewhere
+from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader
+from parallelize.runs.state.stall_diagnosis import with_stall_diagnosis
+from parallelize.runs.state.status import RunStatus, status_of
 from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
 
