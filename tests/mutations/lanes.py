@@ -28,7 +28,7 @@ MUTATIONS = (
     ),
     Mutation(
         "each-lane-waits-for-its-last",
-        "a worker of a lane waits for the leases that others hold there, whoever leads",
+        "a worker of a lane waits for the leases that others hold there, although it does not lead",
         RECEIVER,
         "        elif step is Step.HAND_OVER and not await self.peers.keeps_lane():",
         "        elif step is Step.HAND_OVER and not await self.peers.leads():",
