@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,7 +24,8 @@ from tests.functional.local.helpers import (
 )
 
 from parallelize.local.cloud import LocalCloud
-from parallelize.local.records import REGION
+from parallelize.local.instances import InstanceManager
+from parallelize.local.records import REGION, state_of_this_process
 from parallelize_core.container_image import IMAGES_VARIABLE
 from parallelize_core.errors import UsageError
 from parallelize_core.installers import OWN_VARIABLES, SETTINGS
@@ -205,3 +208,42 @@ def test_a_terminated_instance_cannot_be_killed_again(
     cloud.kill(found["instance_id"])
     with pytest.raises(UsageError, match="no such instance is running"):
         cloud.interrupt(found["instance_id"])
+
+
+class OneMachine:
+    """EC2 with one instance, if it is wanted."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.terminated: list[str] = []
+
+    def get_paginator(self, name: str) -> OneMachine:
+        return self
+
+    def paginate(self, **_: object) -> list[dict[str, Any]]:
+        described = {
+            "InstanceId": "i-1", "InstanceType": "c5.large", "PrivateIpAddress": "10.0.0.1",
+            "ImageId": "ami-1", "Placement": {"AvailabilityZone": "us-east-1a"},
+        }  # fmt: skip
+        return [{"Reservations": [{"Instances": [described] if self.wanted else []}]}]
+
+    def describe_instance_attribute(self, **_: object) -> dict[str, Any]:
+        return {}
+
+    def terminate_instances(self, **asked: list[str]) -> None:
+        self.wanted = False
+        self.terminated += asked["InstanceIds"]
+
+
+def test_starts_and_ends_of_machines_need_not_wait_for_the_next_poll(tmp_path: Path) -> None:
+    ec2 = OneMachine()
+    agent = [sys.executable, "-c", "pass"]
+    manager = InstanceManager(ec2, tmp_path, state_of_this_process(1), agent)  # type: ignore[arg-type]
+    manager.poll_seconds = 3600
+    manager.start()
+    try:
+        ec2.wanted = True
+        manager.look()
+        until(lambda: ec2.terminated == ["i-1"])
+    finally:
+        manager.close()

@@ -55,6 +55,8 @@ class InstanceManager:
         self._grace_seconds = shutdown_grace_seconds
         self.group_state_after = 0.0
         """The seconds until the metadata service tells a machine that it is in a group."""
+        self.poll_seconds = POLL_SECONDS
+        """The seconds between looks that nothing asks for."""
         self._instances: dict[str, Instance] = {}
         self._lock = RLock()
         self._closing = Event()
@@ -122,7 +124,7 @@ class InstanceManager:
             except Exception:
                 # One failed look must not leave all machines without a manager.
                 log.exception("cannot follow EC2; trying again")
-            self._awake.wait(POLL_SECONDS)
+            self._awake.wait(self.poll_seconds)
             self._awake.clear()
 
     def _follow_ec2(self) -> None:

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -72,4 +73,9 @@ def url(content: str) -> str:
 
 def iso(at: float) -> str:
     """Return a time, given in seconds since 1970, in the form of S3's XML."""
+    return _iso_second(int(at))
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

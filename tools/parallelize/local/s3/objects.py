@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import NamedTuple
 
 from parallelize.local.disk import INLINE_BYTES, Disk, QuotaError
 from parallelize.local.http import FileBody, Request, Response
@@ -35,9 +36,8 @@ class StoredObject:
     body: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An object as a listing describes it."""
+class Listed(NamedTuple):
+    """An object as a listing describes it; a page has a thousand, and is read again and again."""
 
     key: str
     size: int
@@ -96,7 +96,7 @@ class Objects:
             f" where bucket = ? and key {compared} ? order by key limit ?",
             (bucket, start, limit),
         )
-        return (Listed(*row) for row in rows)
+        return map(Listed._make, rows)
 
     def store(self, body: bytes, etag: str, headers: Mapping[str, str]) -> StoredObject:
         """Make an object that is not in a bucket yet; a large body is written to disk now.
