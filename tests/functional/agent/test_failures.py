@@ -163,7 +163,7 @@ PASSWD = "/etc/passwd"
         ("mkdir d; ln -s /etc d/etc; echo d", "outside"),
         ("ln -s /etc etc; echo etc/passwd", "outside"),
         ("ln -s / root; echo root", "outside"),
-        ("mkdir d; ln -s nowhere d/link; echo d", "link to nothing"),
+        ("mkdir d; ln -s nowhere d/link; echo d", "is a broken link"),
         ("mkfifo pipe; echo pipe", "not a regular file"),
         ("mkdir d; mkfifo d/pipe; echo d", "not a regular file"),
         ("mkdir d; touch d/$(printf '\\001'); echo d", "cannot be stored"),
