@@ -129,7 +129,9 @@ def of_start(error: Exception, program: str) -> Decision:
     if isinstance(error, ValueError):  # a NUL in a word of the command
         return failed(Cause.COMMAND, f"{program!a} cannot be started: {error}", final=True)
     if isinstance(error, OSError) and error.errno in _COMMAND_ERRNOS:
-        why = f"{program} cannot be started: {error.strerror}"
+        lacks = error.errno == errno.ENOENT
+        why = "not found, or the program in its #! line is not" if lacks else error.strerror
+        why = f"{program} cannot be started: {why}"
         return open_to_doubt(why, final=True)
     return of_unknown(error)
 

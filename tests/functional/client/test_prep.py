@@ -394,4 +394,4 @@ def test_a_script_beside_an_environment_is_said_not_to_be_in_it(
     assert told in capsys.readouterr().err
     (project.folder / "env" / "job.py").write_text("")
     assert project.call("prep", "--command", "python3 job.py {}") == 0
-    assert "jobs do not find it" not in capsys.readouterr().err
+    assert "jobs will not find" not in capsys.readouterr().err

@@ -132,7 +132,7 @@ def test_a_look_that_fails_for_a_while_is_made_again(
     ("words", "told"),
     [
         (("0",), "takes a price in USD an hour, above 0"),
-        (("0.05", "--market", "on-demand"), "waits for spot prices, and no spot worker"),
+        (("0.05", "--market", "on-demand"), "waits for spot prices, but no spot worker"),
         (("0.05", "--fleet", "persistent"), "cannot wait"),
     ],
 )

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from tests.unit.watching.scene import failure
 
-from parallelize.operations.one_file import for_one
+from parallelize.operations.one_file import for_one, only_here
 from parallelize.setting_tables import RunTable
 from parallelize.settings import resolve
 
@@ -27,3 +28,13 @@ def test_a_check_does_no_last_job_over_its_one_file(tmp_path: Path) -> None:
 def test_what_is_done_to_the_file_is_what_the_run_does(tmp_path: Path) -> None:
     made = checked(tmp_path, command="./job.sh", memory_per_job="2GB", attempts=5)
     assert (made.command, made.memory_per_job, made.attempts) == ("./job.sh", 2_000_000_000, 1)
+
+
+def test_the_command_itself_is_named_if_only_this_machine_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only-here").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lost = failure("a", log="", message="only-here cannot be started: not found")
+    assert only_here(lost) == ["only-here"]
+    assert only_here(failure("a", log="", message="only-here ended: exit 1")) == []

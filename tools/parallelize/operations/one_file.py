@@ -129,7 +129,8 @@ def sentences(done: Done) -> Iterator[str]:
 
 def only_here(result: Result) -> list[str]:
     """Return the programs that a failure names, and that this machine has but workers lack."""
-    lines = [line for line in result.log.splitlines() if _NOT_FOUND.search(line)]
+    told = [*result.log.splitlines(), result.message]
+    lines = [line for line in told if _NOT_FOUND.search(line)]
     words = dict.fromkeys(word for line in lines for word in re.findall(r"[\w.+-]+", line))
     return [
         word for word in words if shutil.which(word) and not shutil.which(word, path=WORKER_PATH)
