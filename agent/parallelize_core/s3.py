@@ -31,6 +31,7 @@ SINGLE_DELETES = 3
 """Up to this many keys are deleted one by one; for more, one call of boto3 is less work."""
 
 _META = "x-amz-meta-"
+_REGION = "x-amz-bucket-region"
 
 
 class AsyncS3Store:
@@ -109,15 +110,24 @@ class AsyncS3Store:
             raise UnavailableError("an answer of S3 breaks off", "it has no Content-Length")
         return ObjectInfo(key, int(reply.headers["content-length"]), etag_of(reply), metadata)
 
+    async def region(self) -> str | None:
+        """Return the bucket's region, None if there is no bucket, "" if the service says none."""
+        client = await self._connected()
+        try:
+            return (await client.call(self._requests.head(""))).headers.get(_REGION, "")
+        except MissingError:
+            return None
+
     async def put(
         self,
         key: str,
         body: bytes,
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write a small object."""
-        return await self._put(key, lambda: body, len(body), condition, metadata)
+        """Write a small object; `sha256` is the body's, if it is known."""
+        return await self._put(key, lambda: body, len(body), condition, metadata, sha256)
 
     async def put_file(
         self,
@@ -222,16 +232,17 @@ class AsyncS3Store:
         checked = client.endpoint.checks_checksums
         return self._requests.get(key, etag, part, checked=checked)
 
-    async def _put(
+    async def _put(  # noqa: PLR0913, PLR0917 - what a write takes
         self,
         key: str,
         read: Callable[[], bytes],
         size: int,
         condition: Condition,
         metadata: Mapping[str, str] | None,
+        sha256: str = "",
     ) -> str | None:
         client = await self._connected()
-        payload = await self._off_loop(size, lambda: Payload.of(read(), client.endpoint))
+        payload = await self._off_loop(size, lambda: Payload.of(read(), client.endpoint, sha256))
         try:
             reply = await client.call(self._requests.put(key, payload, condition, metadata))
         except (ChangedError, MissingError) as error:

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from parallelize.transfers import in_parallel
 from parallelize.wire import Wire
@@ -21,6 +30,8 @@ from parallelize_core.errors import (
 )
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
 
+Made = TypeVar("Made")
+
 AT_ONCE = 64
 """Objects that are read at the same time: they may have logs of 64 KB."""
 
@@ -29,17 +40,37 @@ STRETCHES = 16
 
 
 class WireStore:
-    """A bucket whose listings and small objects are read over the event loop."""
+    """A bucket whose listings and small objects are read over the event loop.
 
-    def __init__(self, rare: Store, wire: Wire) -> None:
-        self.bucket = rare.bucket
-        self._rare = rare
+    Single calls are made there if that is quicker; otherwise, and for what it cannot do, `make`
+    makes the bucket that makes them.
+    """
+
+    def __init__(self, bucket: str, make: Callable[[], Store], wire: Wire) -> None:
+        self.bucket = bucket
+        self._make = make
         self._wire = wire
+
+    @cached_property
+    def _rare(self) -> Store:
+        return self._make()
+
+    def _run(
+        self,
+        quick: Callable[[AsyncStore], Coroutine[Any, Any, Made]],
+        rare: Callable[[Store], Made],
+    ) -> Made:
+        if not self._wire.is_quick:
+            return rare(self._rare)
+        return self._wire.run(lambda clients: quick(clients.store(self.bucket)))
 
     def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
         if folder_only:
-            return self._rare.list(prefix, folder_only=True)
+            return iter(self._run(
+                lambda store: _listed(store, prefix),
+                lambda store: [*store.list(prefix, folder_only=True)],
+            ))  # fmt: skip
         return self.list_each(prefix, ())
 
     def list_each(self, prefix: str, splits: Iterable[str]) -> Iterator[ObjectInfo]:
@@ -83,19 +114,22 @@ class WireStore:
         store = clients.store(self.bucket)
         return await asyncio.gather(*(_get(store, key) for key in keys))
 
-    # Rare calls.
+    # Single calls.
 
     def get(self, key: str) -> bytes:
         """Return a small object's content."""
-        return self._rare.get(key)
+        return self._run(lambda store: store.get(key), lambda store: store.get(key))
 
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
         """Write an object to `path`, and return its size; ChangedError if it is not `etag`."""
-        return self._rare.get_file(key, path, etag)
+        return self._run(
+            lambda store: store.get_file(key, path, etag),
+            lambda store: store.get_file(key, path, etag),
+        )
 
     def head(self, key: str) -> ObjectInfo | None:
         """Describe an object, or return None if there is none."""
-        return self._rare.head(key)
+        return self._run(lambda store: store.head(key), lambda store: store.head(key))
 
     def put(
         self,
@@ -105,7 +139,10 @@ class WireStore:
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
         """Write a small object."""
-        return self._rare.put(key, body, condition, metadata)
+        return self._run(
+            lambda store: store.put(key, body, condition, metadata),
+            lambda store: store.put(key, body, condition, metadata),
+        )
 
     def put_file(
         self,
@@ -115,7 +152,10 @@ class WireStore:
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
         """Write an object of any size from an open file, from its start."""
-        return self._rare.put_file(key, file, condition, metadata)
+        return self._run(
+            lambda store: store.put_file(key, file, condition, metadata),
+            lambda store: store.put_file(key, file, condition, metadata),
+        )
 
     def folders(self, prefix: str) -> Iterator[str]:
         """List what follows `prefix` up to the next /, each once, without what is below."""
@@ -179,6 +219,10 @@ def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator
     if isinstance(store, WireStore):
         return store.list_each(prefix, splits)
     return store.list(prefix)
+
+
+async def _listed(store: AsyncStore, prefix: str) -> list[ObjectInfo]:
+    return [info async for info in store.list(prefix, folder_only=True)]
 
 
 async def _get(store: AsyncStore, key: str) -> bytes | None:

@@ -24,8 +24,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireStore]:
             monkeypatch.setenv(name, value)
         cloud.put("bucket", "other/x", b"")
         session = make_session(REGION)
-        wire = Wire(session)
-        made = WireStore(Clients.make(session).store("bucket"), wire)
+        wire = Wire(lambda: session)
+        made = WireStore("bucket", lambda: Clients.make(session).store("bucket"), wire)
         wire.run(lambda clients: _fill(clients.store("bucket")))
         yield made
 
@@ -76,7 +76,7 @@ def test_a_listing_may_be_left_while_other_objects_are_read(store: WireStore) ->
 
 
 def test_a_bucket_that_does_not_exist_is_an_error_of_the_tree(store: WireStore) -> None:
-    wire = Wire(make_session(REGION))
-    missing = WireStore(Clients.make(make_session(REGION)).store("nothing"), wire)
+    wire = Wire(lambda: make_session(REGION))
+    missing = WireStore("nothing", lambda: store, wire)
     with pytest.raises(UsageError, match="does not exist"):
         list(missing.list("in/"))

@@ -16,7 +16,7 @@ from parallelize.operations.prep import prepare
 from parallelize.operations.redo import redo_late
 from parallelize.options import Common
 from parallelize.runs import superseded
-from parallelize.runs.record import load_run
+from parallelize.runs.ownership import load_run
 from parallelize.runs.results import read_result
 from parallelize_core.config import DrainSettings
 from parallelize_core.job import JobMessage

@@ -14,7 +14,8 @@ from tests.functional.client.conftest import Project, cut_off, with_store
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.retry import retry_jobs
 from parallelize.runs.attempts import read_attempts
-from parallelize.runs.record import drafted, load_run, publish
+from parallelize.runs.ownership import load_run
+from parallelize.runs.record import drafted, publish
 from parallelize.runs.results import failed_results, read_result
 from parallelize_core.config import DrainSettings
 from parallelize_core.dead_letter import DeadLetter

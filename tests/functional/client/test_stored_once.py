@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
+from parallelize.runs.ownership import load_run
 from parallelize.runs.recipe import recipe_of
-from parallelize.runs.record import load_run
 from parallelize.runs.stored_once import MIN_ZIP_BYTES, fetch_zip
 from parallelize.transfers import sha256_of
 from parallelize_core.contents import Contents

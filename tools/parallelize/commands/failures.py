@@ -10,8 +10,7 @@ def failures(*, json: Json = False, common: Common = NOTHING) -> None:
     """List the files that failed, grouped by how they ended, and those without an output."""
     from parallelize.context import open_context
     from parallelize.runs.failed import as_json, listing, next_steps
-    from parallelize.runs.ownership import tell_whose
-    from parallelize.runs.record import load_run
+    from parallelize.runs.ownership import load_run, tell_whose
     from parallelize.runs.results import failed_results
     from parallelize.runs.silent import advice, find_silent, told_silent
 

@@ -19,7 +19,7 @@ from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.merge import merge_entry
 from parallelize.runs.outdated import Comparison, Outdated, Reason
-from parallelize.runs.record import find_run
+from parallelize.runs.ownership import find_run
 from parallelize.runs.results import list_results
 from parallelize.runs.snapshot import read_heartbeats
 from parallelize.units import CENT, plural, show_duration, show_usd

@@ -32,8 +32,7 @@ from parallelize.runs.fetching import (
 from parallelize.runs.known_contents import known_contents
 from parallelize.runs.merge import all_jobs, without_old_merge
 from parallelize.runs.outdated import is_outdated, told_outdated
-from parallelize.runs.ownership import check_meant
-from parallelize.runs.record import load_run
+from parallelize.runs.ownership import check_meant, load_run
 from parallelize.runs.results import list_results, read_listed, still_stored
 from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, is_silent, told_silent
 from parallelize.transfers import in_parallel

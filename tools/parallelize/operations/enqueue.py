@@ -22,8 +22,7 @@ from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.agent_config import drain_settings
 from parallelize.runs.cursor import CursorHold
-from parallelize.runs.ownership import adopt
-from parallelize.runs.record import find_run, load_run
+from parallelize.runs.ownership import adopt, find_run, load_run
 from parallelize.runs.results import failed_results
 from parallelize.runs.resume import resume
 from parallelize.units import plural

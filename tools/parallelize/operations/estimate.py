@@ -24,8 +24,7 @@ from parallelize.runs.forecast import (
     forecast,
     forecast_lane,
 )
-from parallelize.runs.ownership import adopt, check_ours
-from parallelize.runs.record import load_run
+from parallelize.runs.ownership import adopt, check_ours, load_run
 from parallelize.runs.results import read_results
 from parallelize.runs.spending import NOT_COUNTED
 from parallelize.runs.status import RunState, RunStatus, status_of

@@ -13,8 +13,9 @@ from parallelize.runs.jobs.wanted import read_asked
 from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.outdated import Reason, reason_of
+from parallelize.runs.ownership import load_run
 from parallelize.runs.recipe import Recipe, read_recipe
-from parallelize.runs.record import drafted, load_run
+from parallelize.runs.record import drafted
 from parallelize.runs.results import read_result
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result

@@ -35,13 +35,8 @@ from parallelize.runs.apart import check_inputs_stay
 from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.outdated import Comparison, compare_results
-from parallelize.runs.ownership import adopt, check_ours
-from parallelize.runs.record import (
-    drafted,
-    find_run,
-    is_renewal,
-    publish,
-)
+from parallelize.runs.ownership import adopt, check_ours, find_run
+from parallelize.runs.record import drafted, is_renewal, publish
 from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.units import plural, show_size
 from parallelize_core.errors import MissingError, ServiceError, UsageError

@@ -19,7 +19,7 @@ from parallelize.queues import make_queues
 from parallelize.runs import superseded
 from parallelize.runs.merge import merge_entry
 from parallelize.runs.outdated import Now, Reason, compare_results
-from parallelize.runs.record import load_run
+from parallelize.runs.ownership import load_run
 from parallelize.runs.results import decode_result
 from parallelize.runs.resume import resume
 from parallelize.transfers import in_parallel

@@ -17,8 +17,8 @@ from parallelize.runs.apart import check_apart
 from parallelize.runs.download_record import DownloadRecord
 from parallelize.runs.jobs.spec import FileRef, JobSpec
 from parallelize.runs.key_lookup import find_key, key_of_path
+from parallelize.runs.ownership import load_run
 from parallelize.runs.placeholders import as_text
-from parallelize.runs.record import load_run
 from parallelize.runs.stored_once import fetch_zip
 from parallelize.setting_tables import OutputTable, RunTable
 from parallelize.settings import Resolved

@@ -19,14 +19,8 @@ from parallelize.runs.failed import quoted
 from parallelize.runs.jobs.plan import with_files
 from parallelize.runs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.merge import all_jobs
-from parallelize.runs.ownership import adopt, check_ours
-from parallelize.runs.record import (
-    check_same_places,
-    drafted,
-    load_run,
-    publish,
-    with_inputs_of,
-)
+from parallelize.runs.ownership import adopt, check_ours, load_run
+from parallelize.runs.record import check_same_places, drafted, publish, with_inputs_of
 from parallelize.runs.results import failed_results, read_result
 from parallelize.runs.resume import resume
 from parallelize.runs.silent import among, find_silent, silent_results, told_silent

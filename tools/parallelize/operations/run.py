@@ -35,7 +35,7 @@ from parallelize.runs.history import read_finished
 from parallelize.runs.joblog import joblog, write_lines
 from parallelize.runs.merge import all_jobs
 from parallelize.runs.outdated import told_outdated
-from parallelize.runs.record import load_run
+from parallelize.runs.ownership import load_run
 from parallelize.runs.snapshot import Snapshot, Snapshots
 from parallelize.runs.status import RunState, RunStatus, status_of
 from parallelize.runs.view import as_json

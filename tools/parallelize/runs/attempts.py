@@ -9,7 +9,7 @@ from parallelize.context import Context
 from parallelize.runs.failed import label
 from parallelize.runs.key_lookup import find_key, key_of_path
 from parallelize.runs.merge import all_jobs
-from parallelize.runs.record import load_run
+from parallelize.runs.ownership import load_run
 from parallelize.runs.results import read_result
 from parallelize.runs.silent import not_delivered
 from parallelize.units import show_size

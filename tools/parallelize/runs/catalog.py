@@ -13,8 +13,7 @@ from typing import Any
 
 from parallelize.console import shown
 from parallelize.runs.cache import Cache
-from parallelize.runs.ownership import find_origin
-from parallelize.runs.record import find_run
+from parallelize.runs.ownership import find_origin, find_run
 from parallelize.runs.snapshot import VIEW_SECONDS, decode_heartbeat, unread_workers
 from parallelize.runs.status import Worker, told_unread, worker_of
 from parallelize.transfers import in_parallel

@@ -15,7 +15,8 @@ from itertools import islice
 
 from parallelize.context import Context
 from parallelize.runs.jobs.plan import KnownJobs
-from parallelize.runs.record import Draft, find_run
+from parallelize.runs.ownership import find_run
+from parallelize.runs.record import Draft
 from parallelize.runs.results import list_results, read_listed, read_result
 from parallelize.transfers import in_parallel
 from parallelize_core import keys

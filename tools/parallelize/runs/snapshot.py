@@ -16,7 +16,7 @@ from parallelize.bulk import list_each
 from parallelize.queues import RunCounts
 from parallelize.runs.cache import Cache
 from parallelize.runs.merge import Listing, Merge, merge_of, with_merge
-from parallelize.runs.record import find_run, no_run
+from parallelize.runs.ownership import find_run, no_run
 from parallelize.runs.results import decode_result, marked_failed, marked_silent
 from parallelize.runs.silent import NONE_SILENT, Silent, of_marks
 from parallelize.runs.twins import NO_TWINS, Twins, find_twins

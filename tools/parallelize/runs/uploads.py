@@ -85,7 +85,9 @@ class Uploads:
 
     async def _send_loaded(self, loaded: _Loaded) -> None:
         _check(loaded.file, loaded.sha256)
-        etag = await self._store.put(loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256})
+        etag = await self._store.put(
+            loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256}, sha256=loaded.sha256
+        )
         self._tell(loaded.file, len(loaded.body), loaded.modified_ns, etag)
 
     async def _send_large(self, file: Outgoing) -> None:
