@@ -28,6 +28,7 @@ from parallelize_core.errors import (
     ParallelizeError,
     UnavailableError,
 )
+from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
 
 Made = TypeVar("Made")
@@ -57,7 +58,7 @@ class WireStore:
 
     def _run(
         self,
-        quick: Callable[[AsyncStore], Coroutine[Any, Any, Made]],
+        quick: Callable[[AsyncS3Store], Coroutine[Any, Any, Made]],
         rare: Callable[[Store], Made],
     ) -> Made:
         if not self._wire.is_quick:
@@ -96,6 +97,17 @@ class WireStore:
         rest = iter(keys)
         while some := tuple(itertools.islice(rest, AT_ONCE)):
             yield from zip(some, self._wire.run(lambda c: self._get_all(c, some)), strict=True)
+
+    def head_each(self, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
+        """Describe objects in their order, many at a time; None for one that is not there."""
+
+        async def look(clients: AsyncClients) -> Sequence[ObjectInfo | None]:
+            store = clients.store(self.bucket)
+            return await asyncio.gather(*(store.head(key) for key in some))
+
+        rest = iter(keys)
+        while some := tuple(itertools.islice(rest, AT_ONCE)):
+            yield from self._wire.run(look)
 
     def try_each(
         self, keys: Sequence[str], seconds: float
@@ -159,7 +171,7 @@ class WireStore:
 
     def folders(self, prefix: str) -> Iterator[str]:
         """List what follows `prefix` up to the next /, each once, without what is below."""
-        return self._rare.folders(prefix)
+        return iter(self._run(lambda s: s.folders(prefix), lambda s: [*s.folders(prefix)]))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are not an error."""
@@ -187,6 +199,11 @@ def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | N
         return key, None
 
     return in_parallel(get, keys)
+
+
+def head_each(store: Store, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
+    """Describe objects in their order, many at a time; None for one that is not there."""
+    return store.head_each(keys) if isinstance(store, WireStore) else in_parallel(store.head, keys)
 
 
 def try_each(

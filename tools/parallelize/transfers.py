@@ -93,7 +93,7 @@ def groups(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[li
         yield group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What S3 would record of a file's content, and its SHA-256.
 

@@ -29,6 +29,7 @@ def imported_by(*command: str) -> str:
 def plain(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project of a user without settings for AWS."""
     project.add("a.txt")
+    monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
     monkeypatch.setenv("HOME", str(project.folder.parent))
     for name in os.environ:
         if name.lower().endswith("_proxy") and name.lower() != "no_proxy":
@@ -52,3 +53,15 @@ def test_a_setting_that_only_it_understands_brings_it_in(
     assert imported_by("prep") == "imported 0 boto3 botocore"
     monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     assert imported_by("prep") == "imported 0"
+
+
+def test_folders_are_listed_as_boto3_lists_them(plain: Project) -> None:
+    context = plain.context
+    odd = {"a b+c", "d%25", "e&<f>", "g/deeper"}
+    for name in odd:
+        context.store.put(context.layout.root.key("odd", f"{name}/x"), b"")
+    prefix = context.layout.root.key("odd", "")
+    assert context.wire.is_quick
+    quick = sorted(context.store.folders(prefix))
+    assert quick == sorted(context._made.store(context.bucket).folders(prefix))
+    assert quick == ["a b+c", "d%25", "e&<f>", "g"]
