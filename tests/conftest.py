@@ -17,6 +17,8 @@ settings.load_profile("parallelize")
 for name in [*os.environ]:
     if name.startswith(("AWS_", "PARALLELIZE_")):
         del os.environ[name]
+# Thousands of processes are started, and each would compile all our modules for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 

@@ -42,7 +42,8 @@ class Contract(BaseModel):
     have written it: numbers are finite and no larger than MAX_NUMBER.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys")
+    # A worker uses half of all kinds of records; each takes a millisecond to build.
+    model_config = ConfigDict(frozen=True, extra="ignore", cache_strings="keys", defer_build=True)
 
     @model_validator(mode="after")
     def _check_numbers(self) -> Self:

@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 
 from tests.bench.local_run import show
 
-from parallelize.runs.environment_zip import zip_folder
-from parallelize.runs.recipe import publish_recipe, recipe_of
-from parallelize.runs.stored_once import environment_of, files_of, send_environment
-from parallelize.runs.sweep import sweep
+from parallelize.runs.environment.environment_zip import zip_folder
+from parallelize.runs.environment.recipe import publish_recipe, recipe_of
+from parallelize.runs.environment.stored_once import environment_of, files_of, send_environment
+from parallelize.runs.environment.sweep import sweep
 from parallelize_agent.job.environment import FileSite
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Run

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.model.schedule import Actor, Plan, plans, run
 
-from parallelize.runs import sweep_inputs
-from parallelize.runs.shared_inputs import SharedInputs
+from parallelize.runs.inputs import sweep_inputs
+from parallelize.runs.inputs.shared_inputs import SharedInputs
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import InMemoryStore
 

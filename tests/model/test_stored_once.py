@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.model.schedule import Actor, Plan, plans, run
 
-from parallelize.runs import stored_once, sweep
+from parallelize.runs.environment import stored_once, sweep
 from parallelize_core import contents
 from parallelize_core.contents import Contents
 from parallelize_core.errors import ServiceError

@@ -6,9 +6,9 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 
 CHANGED = "tools/parallelize/operations/changed.py"
 REDO = "tools/parallelize/operations/redo.py"
-RECORD = "tools/parallelize/runs/record.py"
-REUSE = "tools/parallelize/runs/reuse.py"
-SUPERSEDED = "tools/parallelize/runs/superseded.py"
+RECORD = "tools/parallelize/runs/record/run_record.py"
+REUSE = "tools/parallelize/runs/record/reuse.py"
+SUPERSEDED = "tools/parallelize/runs/results/superseded.py"
 CHANGES = "functional/client/test_changed.py::"
 COPIES = "functional/client/test_reuse.py::"
 SUCCESS = "functional/agent/test_success.py::"

@@ -28,7 +28,7 @@ RUNS = (
     Mutation(
         "run-of-another-project",
         "a run is changed by no project but its own",
-        f"{TOOLS}runs/ownership.py",
+        f"{TOOLS}runs/record/ownership.py",
         "    if there is None or context.project.owns(context.run, there.id):\n        return\n",
         "    return\n",
         (f"{OWNERS}test_no_command_changes_the_run_of_another_project",),
@@ -46,7 +46,7 @@ RUNS = (
     Mutation(
         "copy-of-a-moved-project",
         "so is a copy of one that was moved",
-        f"{TOOLS}runs/ownership.py",
+        f"{TOOLS}runs/record/ownership.py",
         "    context.project.settle()\n",
         "",
         (f"{OWNERS}test_a_copy_of_a_folder_that_was_moved_is_another_project",),
@@ -54,7 +54,7 @@ RUNS = (
     Mutation(
         "run-in-another-place",
         "a run of that name in another place keeps its queues",
-        f"{TOOLS}runs/ownership.py",
+        f"{TOOLS}runs/record/ownership.py",
         "    if place := place_elsewhere(context):\n",
         '    if place := "":\n',
         (f"{PLACES}test_a_run_of_the_same_name_elsewhere_is_refused_and_the_queue_stays_as_it_is",),
@@ -83,7 +83,7 @@ OUTPUTS = (
     Mutation(
         "inputs-stay-in-s3",
         "no output takes the place of an input of its run",
-        f"{TOOLS}runs/apart.py",
+        f"{TOOLS}runs/inputs/apart.py",
         '    if run.naming.on_clash != "replace":\n',
         "    if True:\n",
         (f"{S3}test_no_output_can_take_the_place_of_an_input_of_s3",),
@@ -111,7 +111,7 @@ FILES = (
     Mutation(
         "file-of-the-users",
         "a download writes over no file that none has written",
-        f"{TOOLS}runs/download_record.py",
+        f"{TOOLS}runs/files/download_record.py",
         '            return f"a file of this name exists that no download wrote; {_MOVE}"\n',
         "            return None\n",
         (f"{DOWNLOAD}test_a_file_that_no_download_has_written_stays",),
@@ -119,7 +119,7 @@ FILES = (
     Mutation(
         "edited-output",
         "an output that was edited stays",
-        f"{TOOLS}runs/download_record.py",
+        f"{TOOLS}runs/files/download_record.py",
         "        if sha256_of(target) not in written:\n",
         "        if False:\n",
         (f"{DOWNLOAD}test_a_downloaded_file_that_was_edited_stays",),
@@ -127,7 +127,7 @@ FILES = (
     Mutation(
         "link-for-an-output",
         "a link in the place of an output stays",
-        f"{TOOLS}runs/download_record.py",
+        f"{TOOLS}runs/files/download_record.py",
         "        if not stat.S_ISREG(target.lstat().st_mode):\n",
         "        if False:\n",
         (f"{DOWNLOAD}test_a_link_in_place_of_an_output_stays_and_is_not_followed",),
@@ -135,7 +135,7 @@ FILES = (
     Mutation(
         "file-that-appears",
         "a file that appears while its output is on its way stays",
-        f"{TOOLS}runs/fetching.py",
+        f"{TOOLS}runs/files/fetching.py",
         "        if why := self.record.refusal(output.key):\n            if is_there",
         '        if why := "":\n            if is_there',
         (f"{MEANWHILE}test_a_file_that_appears_while_its_output_is_on_its_way_stays",),
@@ -143,7 +143,7 @@ FILES = (
     Mutation(
         "folder-called-like-ours",
         "a record has no folder swept but those of downloads",
-        f"{TOOLS}runs/download_record.py",
+        f"{TOOLS}runs/files/download_record.py",
         '            if name.startswith(PARTIAL) and "/" not in name and _is_old_folder(left):\n',
         "            if _is_old_folder(left):\n",
         ("unit/client/test_download_record.py::test_a_record_cannot_have_other_folders_swept",),
@@ -151,7 +151,7 @@ FILES = (
     Mutation(
         "output-out-of-the-folder",
         "an output's name does not lead out of the folder",
-        f"{TOOLS}runs/fetching.py",
+        f"{TOOLS}runs/files/fetching.py",
         "        if why := keys.refusal(name):\n",
         "        if why := None:\n",
         (f"{DOWNLOAD}test_keys_that_would_leave_the_folder_are_refused",),
@@ -159,7 +159,7 @@ FILES = (
     Mutation(
         "names-that-are-one-here",
         "two outputs that the disk takes for one name are not mixed up",
-        f"{TOOLS}runs/fetching.py",
+        f"{TOOLS}runs/files/fetching.py",
         "        elif twin != name:\n",
         "        elif False:\n",
         (f"{DOWNLOAD}test_names_that_the_disk_cannot_tell_apart_are_named",),
@@ -167,7 +167,7 @@ FILES = (
     Mutation(
         "outputs-around-the-inputs",
         "outputs do not go to a folder around the inputs",
-        f"{TOOLS}runs/apart.py",
+        f"{TOOLS}runs/inputs/apart.py",
         "        if inputs.is_relative_to(out):\n",
         "        if False:\n",
         (f"{FETCH}test_a_folder_within_or_around_the_inputs_is_refused",),
@@ -175,7 +175,7 @@ FILES = (
     Mutation(
         "output-of-the-run-before",
         "another run's output is not replaced in a folder without a word",
-        f"{TOOLS}runs/fetching.py",
+        f"{TOOLS}runs/files/fetching.py",
         "        if other := self.record.of_another_run(output.key):\n",
         '        if other := "":\n',
         (f"{FETCH}test_outputs_of_another_run_in_the_folder_are_not_replaced_without_a_word",),
@@ -183,7 +183,7 @@ FILES = (
     Mutation(
         "report-over-a-file",
         "a report or a list writes over no file that none has written",
-        f"{TOOLS}runs/written.py",
+        f"{TOOLS}runs/files/written.py",
         '            raise self._refusal("no earlier command wrote it")\n',
         "            return\n",
         (f"{WRITTEN}test_a_file_that_no_command_wrote_stays",),
@@ -191,7 +191,7 @@ FILES = (
     Mutation(
         "report-over-an-edited-one",
         "a report or a list that was edited stays",
-        f"{TOOLS}runs/written.py",
+        f"{TOOLS}runs/files/written.py",
         "        if sha256_of(target) not in known.written:\n",
         "        if False:\n",
         (f"{WRITTEN}test_a_written_file_that_was_edited_stays",),
@@ -202,7 +202,7 @@ INPUTS = (
     Mutation(
         "left-by-systems",
         "what systems and editors leave is not an input",
-        f"{TOOLS}runs/input_rules.py",
+        f"{TOOLS}runs/inputs/input_rules.py",
         "        return said or (not named and bool(_LEFT_OUT.search(key)))\n",
         "        return said\n",
         (f"{RULES}test_what_systems_and_editors_leave_is_no_input_and_is_told",),
@@ -210,7 +210,7 @@ INPUTS = (
     Mutation(
         "written-among-the-inputs",
         "a list that a command wrote among the inputs is not one of them",
-        f"{TOOLS}runs/own_files.py",
+        f"{TOOLS}runs/files/own_files.py",
         "        if self.is_one(path) or self._is_written(path):\n",
         "        if self.is_one(path):\n",
         (LIST_AMONG_INPUTS,),
@@ -218,7 +218,7 @@ INPUTS = (
     Mutation(
         "words-for-a-shell",
         "a command that means something only to a shell is refused",
-        f"{TOOLS}runs/placeholders.py",
+        f"{TOOLS}runs/environment/placeholders.py",
         "    if word is None:\n        return\n",
         "    return\n",
         (f"{SHELL}test_a_word_for_a_shell_is_named",),
@@ -226,7 +226,7 @@ INPUTS = (
     Mutation(
         "error-within-a-pipe",
         "an error within a pipe is an error",
-        f"{TOOLS}runs/placeholders.py",
+        f"{TOOLS}runs/environment/placeholders.py",
         'SHELL = ("bash", "-e", "-o", "pipefail", "-c")\n',
         'SHELL = ("bash", "-e", "-c")\n',
         (f"{SHELL}test_a_shell_ends_at_the_first_error_also_within_a_pipe",),
@@ -234,7 +234,7 @@ INPUTS = (
     Mutation(
         "zip-of-windows",
         "a zip with the folders of Windows is refused",
-        f"{TOOLS}runs/environment_zip.py",
+        f"{TOOLS}runs/environment/environment_zip.py",
         "        if odd and any(",
         "        if False and any(",
         (f"{ZIP}test_a_zip_with_the_folders_of_windows_is_refused_with_what_to_do",),
@@ -277,7 +277,7 @@ OTHERS = (
     Mutation(
         "result-of-another-file",
         "a result cannot pass for that of another file",
-        f"{TOOLS}runs/results.py",
+        f"{TOOLS}runs/results/results.py",
         "    if layout.result(result.key) != place:\n",
         "    if False:\n",
         (f"{RECORDS}test_a_result_cannot_pass_for_that_of_another_file",),

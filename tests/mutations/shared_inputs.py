@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-SHARED = "tools/parallelize/runs/shared_inputs.py"
-SWEEP = "tools/parallelize/runs/sweep_inputs.py"
+SHARED = "tools/parallelize/runs/inputs/shared_inputs.py"
+SWEEP = "tools/parallelize/runs/inputs/sweep_inputs.py"
 MODEL = "model/test_shared_inputs.py::"
 NEVER = f"{MODEL}test_a_sweep_never_takes_away_what_a_run_relies_on"
 UNIT = "unit/client/test_shared_inputs.py::"
@@ -70,7 +70,7 @@ MUTATIONS = (
     Mutation(
         "input-checksum",
         "a file that has changed since it was read is not stored by its old checksum",
-        "tools/parallelize/runs/uploads.py",
+        "tools/parallelize/runs/files/uploads.py",
         "    if file.sha256 and file.sha256 != sha256:",
         "    if file.sha256 and not sha256:",
         (

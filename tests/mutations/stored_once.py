@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import CORE, Mutation
 
-SWEEP = "tools/parallelize/runs/sweep.py"
+SWEEP = "tools/parallelize/runs/environment/sweep.py"
 FILES = "agent/parallelize_agent/job/environment.py"
 CONTENTS = f"{CORE}contents.py"
 MODEL = "model/test_stored_once.py::"
@@ -15,7 +15,7 @@ MUTATIONS = (
     Mutation(
         "named-before-the-look",
         "`prep` names the files of an environment before it looks which are there",
-        "tools/parallelize/runs/stored_once.py",
+        "tools/parallelize/runs/environment/stored_once.py",
         "    store.put(wanted.list_key, files.pack())\n",
         "    files.pack()\n",
         (NEVER,),

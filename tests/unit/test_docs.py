@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from parallelize.commands.exit_codes import EXIT_CODES
-from parallelize.runs.agent_config import agent_settings, drain_settings
-from parallelize.runs.status import RunState
+from parallelize.runs.record.agent_config import agent_settings, drain_settings
+from parallelize.runs.state.status import RunState
 from parallelize.settings import KEYS, Settings, resolve
 from parallelize_core.config import AgentConfig
 from parallelize_core.result import Cause

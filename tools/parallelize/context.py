@@ -110,7 +110,7 @@ class Context:
         """The region and keys if no setting needs botocore, which takes long to import."""
         aws, found = self.settings.aws, region_from(os.environ)
         region = aws.region or (found[0] if found else "")
-        # Whoever has opened a session may listen to what goes through it.
+        # What has opened a session may listen to all that goes through it.
         if aws.profile or "session" in vars(self):
             return None
         plain = Plain.of(os.environ, region)

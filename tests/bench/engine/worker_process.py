@@ -130,8 +130,8 @@ def pinned(core: int | None, *command: str) -> list[str]:
 
 
 def inherited() -> dict[str, str]:
-    """Return the environment without what leads to any cloud."""
-    ours = ("AWS_", "PARALLELIZE_")
+    """Return the environment without what leads to any cloud, or keeps modules uncompiled."""
+    ours = ("AWS_", "PARALLELIZE_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

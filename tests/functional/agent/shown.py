@@ -5,11 +5,11 @@ from __future__ import annotations
 from tests.functional.agent.bench import Bench
 
 from parallelize.queues import RunCounts
-from parallelize.runs.failed import listing
-from parallelize.runs.results import failed_results
-from parallelize.runs.snapshot import Reader
-from parallelize.runs.status import status_of
-from parallelize.runs.view import page
+from parallelize.runs.results.failed import listing
+from parallelize.runs.results.results import failed_results
+from parallelize.runs.state.snapshot import Reader
+from parallelize.runs.state.status import status_of
+from parallelize.runs.state.view import page
 
 
 def status_page(bench: Bench) -> str:

@@ -22,8 +22,8 @@ from parallelize.context import Context, open_context
 from parallelize.local.cloud import local_cloud
 from parallelize.operations.prep import ensure_bucket
 from parallelize.options import Common
-from parallelize.runs.merge import all_jobs
-from parallelize.runs.ownership import find_run
+from parallelize.runs.record.ownership import find_run
+from parallelize.runs.results.merge import all_jobs
 from parallelize_core.clients import make_session
 from parallelize_core.content_key import content_key
 from parallelize_core.files import files_of

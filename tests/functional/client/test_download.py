@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.runs.download_record import RECORD, DownloadRecord
+from parallelize.runs.files.download_record import RECORD, DownloadRecord
 from parallelize_core.layout import RunLayout
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 

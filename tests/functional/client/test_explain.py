@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.runs.results import read_result
+from parallelize.runs.results.results import read_result
 
 Captured = pytest.CaptureFixture[str]
 

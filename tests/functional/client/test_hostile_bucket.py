@@ -16,7 +16,7 @@ from tests.functional.client.conftest import Project
 from tests.unit.watching.scene import failure
 from tests.unit.watching.test_hostile_records import places, spoiled
 
-from parallelize.runs.superseded import keep
+from parallelize.runs.results.superseded import keep
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.merge import MERGE, MergeRecord, digest_of
 from parallelize_core.notify import Delivery

@@ -15,7 +15,7 @@ from parallelize.lanes import LOCAL_JOB_SECONDS
 from parallelize.operations.crew import LOOKS_ALONE, Judge, billed, launch_missing
 from parallelize.operations.status import make_reader
 from parallelize.options import Common
-from parallelize.runs.status import status_of
+from parallelize.runs.state.status import status_of
 from parallelize_core.config import AgentConfig, SteadyStart
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage

@@ -14,8 +14,8 @@ from parallelize.operations.prep import prepare
 from parallelize.options import Common
 from parallelize.project import PROJECT_FILE
 from parallelize.queues import PLACE, place_tag
-from parallelize.runs.catalog import Catalog, listing
-from parallelize.runs.ownership import load_run
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.state.catalog import Catalog, listing
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
 from parallelize_core.run import Run

@@ -13,10 +13,10 @@ from tests.functional.client.conftest import Project, cut_off, with_store
 
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.retry import retry_jobs
-from parallelize.runs.attempts import read_attempts
-from parallelize.runs.ownership import load_run
-from parallelize.runs.record import drafted, publish
-from parallelize.runs.results import failed_results, read_result
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.record.run_record import drafted, publish
+from parallelize.runs.results.results import failed_results, read_result
+from parallelize.runs.state.attempts import read_attempts
 from parallelize_core.config import DrainSettings
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage

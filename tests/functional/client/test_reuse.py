@@ -14,7 +14,7 @@ from parallelize.context import open_context
 from parallelize.operations.prep import prepare
 from parallelize.operations.retry import retry_jobs
 from parallelize.options import Common
-from parallelize.runs.results import read_result
+from parallelize.runs.results.results import read_result
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout, shared_inputs
 from parallelize_core.manifest import finished, read_entries, read_parts

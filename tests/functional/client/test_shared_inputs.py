@@ -12,8 +12,8 @@ from tests.functional.client.conftest import Project
 
 from parallelize.context import open_context
 from parallelize.options import Common
-from parallelize.runs.results import read_result
-from parallelize.runs.shared_inputs import SharedInputs
+from parallelize.runs.inputs.shared_inputs import SharedInputs
+from parallelize.runs.results.results import read_result
 from parallelize_core.content_key import content_keys
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout, shared_by_runs

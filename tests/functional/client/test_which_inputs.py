@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.runs import inputs
+from parallelize.runs.inputs import local_inputs
 from parallelize_core.manifest import read_parts
 
 Captured = pytest.CaptureFixture[str]
@@ -159,7 +159,7 @@ def test_a_runs_own_bucket_can_be_the_inputs_without_what_runs_keep_there(
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
     def give(content: bytes) -> None:
-        inputs._stdin.cache_clear()
+        local_inputs._stdin.cache_clear()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
     return give

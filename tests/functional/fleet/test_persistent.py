@@ -9,7 +9,7 @@ from parallelize.context import open_context
 from parallelize.operations.crew import launch_missing
 from parallelize.operations.status import make_reader
 from parallelize.options import Common
-from parallelize.runs.status import status_of
+from parallelize.runs.state.status import status_of
 from parallelize_agent.machine.group import leave
 from parallelize_core.config import AgentConfig
 from parallelize_core.heartbeat import Heartbeat, WorkerState

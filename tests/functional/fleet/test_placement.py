@@ -9,7 +9,7 @@ from parallelize.context import open_context
 from parallelize.operations.crew import launch_missing
 from parallelize.operations.status import make_reader
 from parallelize.options import Common
-from parallelize.runs.status import status_of
+from parallelize.runs.state.status import status_of
 
 TYPES = "c7i.xlarge,c6i.xlarge,m6i.xlarge"
 

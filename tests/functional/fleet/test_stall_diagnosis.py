@@ -10,9 +10,9 @@ from tests.functional.fleet.conftest import BUCKET, REGION
 
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.group import last_refusal
-from parallelize.runs.snapshot import Reader
-from parallelize.runs.stall_diagnosis import BOOT_SECONDS, explain, told_by_ec2
-from parallelize.runs.status import status_of
+from parallelize.runs.state.snapshot import Reader
+from parallelize.runs.state.stall_diagnosis import BOOT_SECONDS, explain, told_by_ec2
+from parallelize.runs.state.status import status_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names

@@ -18,7 +18,7 @@ from parallelize.live.rehearsal import KINDS
 from parallelize.live.trial import Kind
 from parallelize.operations.doctor_live import Rehearsal, free_of_machines, rehearse
 from parallelize.options import NOTHING
-from parallelize.runs.own_files import products
+from parallelize.runs.files.own_files import products
 from parallelize_core.errors import AccessError, ServiceError, UsageError
 
 

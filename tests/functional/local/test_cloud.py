@@ -12,8 +12,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -21,9 +23,14 @@ from botocore.exceptions import ClientError
 from tests.functional.local.helpers import AGENT_OPTIONS, client_arguments, report, runs, until
 
 from parallelize.local import cloud as local
-from parallelize.local.cloud import LocalCloud, attach, start, stop
-from parallelize.local.records import REGION, STATE_FILE, CloudState
+from parallelize.local.cloud import LocalCloud, attach, local_cloud, start, stop
+from parallelize.local.daemon import NoLayer
+from parallelize.local.records import LOG_FILE, REGION, STATE_FILE, CloudState
+from parallelize.local.sqs.queues import ACCOUNT
 from parallelize_core.errors import ServiceError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 ROOT = Path(__file__).parents[3]
 
@@ -136,6 +143,48 @@ def test_no_variable_of_the_user_leads_a_child_away_from_it(cloud: LocalCloud) -
     environ = cloud.child_environ(theirs)
     assert environ == {"HOME": "/home/ana"} | cloud.environ
     assert environ["AWS_REGION"] == "us-east-1"
+
+
+class Held(NoLayer):
+    """A local cloud whose other services are loaded once its state folder has a file `open`."""
+
+    def services(self, services: WSGIApplication) -> WSGIApplication:
+        until((Path(sys.argv[sys.argv.index("--state") + 1]) / "open").exists, 60)
+        return services
+
+
+def test_it_stores_files_before_the_other_services_are_loaded(tmp_path: Path) -> None:
+    layer = ("--layer", f"{__name__}:{Held.__name__}")
+    with local_cloud(tmp_path, (*AGENT_OPTIONS, *layer)) as cloud, ThreadPoolExecutor() as threads:
+        arguments = client_arguments(cloud)
+        launching = threads.submit(launch_agent, cloud)
+        boto3.client("s3", **arguments).create_bucket(Bucket="early")
+        boto3.client("sqs", **arguments).create_queue(QueueName="early")
+        told = boto3.client("sts", **arguments).get_caller_identity()
+        assert told["Account"] == ACCOUNT
+        assert not launching.done()
+        (tmp_path / "open").touch()
+        assert launching.result()
+
+
+class Broken(NoLayer):
+    """Cannot be put in front of moto."""
+
+    def services(self, services: WSGIApplication) -> WSGIApplication:
+        raise LookupError("nothing to emulate with")
+
+
+def test_it_ends_and_says_why_if_the_other_services_cannot_be_loaded(tmp_path: Path) -> None:
+    options = (*AGENT_OPTIONS, "--layer", f"{__name__}:{Broken.__name__}")
+    with suppress(ServiceError):  # it may end before anybody sees that it has started
+        start(tmp_path, owned=True, daemon_options=options)
+    until(lambda: "nothing to emulate with" in (tmp_path / LOG_FILE).read_text())
+    assert attach(tmp_path) is None
+
+
+def test_moto_says_who_other_users_are(cloud: LocalCloud) -> None:
+    arguments = {**client_arguments(cloud), "aws_access_key_id": "AKIAOTHER"}
+    assert boto3.client("sts", **arguments).get_caller_identity()["Account"] == ACCOUNT
 
 
 def test_the_client_does_not_load_the_emulator() -> None:

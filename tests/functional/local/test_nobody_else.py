@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -27,7 +27,7 @@ from parallelize.dashboard.server import Dashboard
 from parallelize.dashboard.site import Answer
 from parallelize.local.cloud import LocalCloud, attach, check_own, start
 from parallelize.local.imds import TTL_HEADER, MetadataServer
-from parallelize.local.loopback import ROOT, is_owners
+from parallelize.local.loopback import ROOT, End, is_owners, listed_end, told_end
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import AccessError, UsageError
 
@@ -185,6 +185,32 @@ def test_a_connection_that_its_maker_has_closed_is_nobodys() -> None:
             assert is_owners(peer, server.getsockname())
             client.close()
             assert not is_owners(peer, server.getsockname())
+
+
+WAYS = (told_end, listed_end)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_both_ways_to_ask_whose_a_connection_is_know_it(
+    way: Callable[[tuple[str, int], tuple[str, int]], End | None],
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        client = socket.create_connection(server.getsockname())
+        peer = client.getsockname()
+        connection, _ = server.accept()
+        with closing(connection):
+            inode = os.fstat(client.fileno()).st_ino
+            assert way(peer, server.getsockname()) == End(os.geteuid(), inode)
+            client.close()
+            assert way(peer, server.getsockname()) is None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_listens_on_a_port_has_not_made_a_connection_from_it(
+    way: Callable[[tuple[str, int], tuple[str, int]], End | None],
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        assert way(server.getsockname(), ("127.0.0.1", 2)) is None
 
 
 SERVICES = {

@@ -17,9 +17,9 @@ from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import terminate
 from parallelize.image.catalog import delete_image, read_images
 from parallelize.queues import delete_queues, make_queues
-from parallelize.runs.snapshot import Reader
-from parallelize.runs.stall_diagnosis import explain
-from parallelize.runs.status import status_of
+from parallelize.runs.state.snapshot import Reader
+from parallelize.runs.state.stall_diagnosis import explain
+from parallelize.runs.state.status import status_of
 from parallelize.setting_tables import DEFAULT_TYPES
 from parallelize_agent.machine.group import hold
 from parallelize_agent.reporting.cloud_log import CloudLog

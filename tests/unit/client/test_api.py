@@ -13,7 +13,7 @@ from parallelize.api import Executor, JobError, Outcome, Outcomes, map, stream  
 from parallelize.api.outcome import outcome_of
 from parallelize.api.sources import Items, Task, Written, opened
 from parallelize.api.streams import InOrder
-from parallelize.runs.watch import NotebookView, bundle, notebook_view
+from parallelize.runs.state.watch import NotebookView, bundle, notebook_view
 from parallelize_core.errors import UsageError
 from parallelize_core.result import Cause, Output, Result, Usage
 

@@ -3,7 +3,12 @@ import zipfile
 
 import pytest
 
-from parallelize.runs.command_check import Packed, architectures, check_command, split_command
+from parallelize.runs.environment.command_check import (
+    Packed,
+    architectures,
+    check_command,
+    split_command,
+)
 from parallelize_core.errors import UsageError
 
 X86 = {"x86-64"}

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.operations.download import still_stored, told_refusals
-from parallelize.runs.download_record import DownloadRecord
-from parallelize.runs.fetching import Fetcher, Refusal, is_there, refusals
-from parallelize.runs.known_contents import KnownContents
+from parallelize.runs.files.download_record import DownloadRecord
+from parallelize.runs.files.fetching import Fetcher, Refusal, is_there, refusals
+from parallelize.runs.files.known_contents import KnownContents
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.download_record import RECORD, DownloadRecord, is_download_folder, record_path
+from parallelize.runs.files.download_record import (
+    RECORD,
+    DownloadRecord,
+    is_download_folder,
+    record_path,
+)
 from parallelize_core.errors import UsageError
 
 LONG_AGO = time.time() - 3 * 24 * 3600

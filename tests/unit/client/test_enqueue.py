@@ -20,7 +20,7 @@ from parallelize.operations.enqueue import (
     spread,
     waiting_jobs,
 )
-from parallelize.runs.cursor import HOLD_SECONDS, CursorHold
+from parallelize.runs.jobs.cursor import HOLD_SECONDS, CursorHold
 from parallelize_core.config import DrainSettings
 from parallelize_core.errors import AccessError, NothingToDoError, ServiceError, UsageError
 from parallelize_core.job import JobMessage

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelize.runs.environment_zip import LARGE_BYTES, check_zip, zip_folder, zip_remarks
-from parallelize.runs.stored_once import MAX_FILES, listed
+from parallelize.runs.environment.environment_zip import (
+    LARGE_BYTES,
+    check_zip,
+    zip_folder,
+    zip_remarks,
+)
+from parallelize.runs.environment.stored_once import MAX_FILES, listed
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from parallelize.runs.differences import between_recipes
-from parallelize.runs.recipe import Recipe, publish_recipe, read_recipe
+from parallelize.runs.environment.recipe import Recipe, publish_recipe, read_recipe
+from parallelize.runs.record.differences import between_recipes
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import InMemoryStore

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from parallelize import cli
-from parallelize.runs.command_check import split_command
+from parallelize.runs.environment.command_check import split_command
 from parallelize.settings import resolve
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from parallelize.context import Context
 from parallelize.report.table import write_table
-from parallelize.runs.environment_zip import zip_folder
-from parallelize.runs.input_rules import InputRules, rules_of
-from parallelize.runs.inputs import Found, find_inputs
-from parallelize.runs.joblog import HEADER
-from parallelize.runs.own_files import products
-from parallelize.runs.remote_inputs import Selection, find_remote
-from parallelize.runs.written import Written
+from parallelize.runs.environment.environment_zip import zip_folder
+from parallelize.runs.files.joblog import HEADER
+from parallelize.runs.files.own_files import products
+from parallelize.runs.files.written import Written
+from parallelize.runs.inputs.input_rules import InputRules, rules_of
+from parallelize.runs.inputs.local_inputs import Found, find_inputs
+from parallelize.runs.inputs.remote_inputs import Selection, find_remote
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location

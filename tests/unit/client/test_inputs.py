@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.inputs import local_inputs
-from parallelize.runs.remote_inputs import Selection, find_remote
+from parallelize.runs.inputs.local_inputs import local_inputs
+from parallelize.runs.inputs.remote_inputs import Selection, find_remote
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
 from parallelize_core.testing import InMemoryStore

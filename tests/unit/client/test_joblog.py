@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.runs.joblog import command_of, joblog, write_lines
+from parallelize.runs.files.joblog import command_of, joblog, write_lines
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile
 from parallelize_core.layout import Location

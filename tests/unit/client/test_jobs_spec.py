@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.core.strategies import accepted_key
 
+from parallelize.runs.jobs.key_lookup import find_key
 from parallelize.runs.jobs.spec import FileRef, below, row_name, shown_name, value_name
-from parallelize.runs.key_lookup import find_key
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from parallelize.runs.key_lookup import find_key
+from parallelize.runs.jobs.key_lookup import find_key
 from parallelize_core.errors import UsageError
 
 KEYS = ["a/scan.tif", "b/scan.tif", "b/other.tif", "scan.tif.txt"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.known_contents import TICK_NS, KnownContents, known_contents
+from parallelize.runs.files.known_contents import TICK_NS, KnownContents, known_contents
 from parallelize.transfers import fingerprint
 
 LATER_NS = 10 * TICK_NS

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.packing import files_beside, scripts_beside
-from parallelize.runs.placeholders import words_of
-from parallelize.runs.recipe import named_programs
+from parallelize.runs.environment.packing import files_beside, scripts_beside
+from parallelize.runs.environment.placeholders import words_of
+from parallelize.runs.environment.recipe import named_programs
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 
 from parallelize.operations.run import understood
 from parallelize.options import NO_WORK, NOTHING, Work
-from parallelize.runs.inputs import find_inputs
-from parallelize.runs.one_liner import OneLiner, parse, settings_of
+from parallelize.runs.environment.one_liner import OneLiner, parse, settings_of
+from parallelize.runs.inputs.local_inputs import find_inputs
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import check_run_name
 

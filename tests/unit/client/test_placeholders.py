@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.runs.placeholders import as_text, split_template
-from parallelize.runs.record import command_words
+from parallelize.runs.environment.placeholders import as_text, split_template
+from parallelize.runs.record.run_record import command_words
 from parallelize.setting_tables import RunTable
 from parallelize_core.errors import UsageError
 from parallelize_core.template import Given

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from parallelize.progress import LINE_SECONDS, Lines, progress
-from parallelize.runs.watch import LogView, open_view
+from parallelize.runs.state.watch import LogView, open_view
 
 
 class Terminal(io.StringIO):

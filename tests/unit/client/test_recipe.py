@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.runs.environment_zip import zip_folder
-from parallelize.runs.recipe import NO_PART, recipe_of
+from parallelize.runs.environment.environment_zip import zip_folder
+from parallelize.runs.environment.recipe import NO_PART, recipe_of
 from parallelize_core.container_image import Image
 from parallelize_core.layout import Location
 from parallelize_core.run import (

@@ -1,64 +1,117 @@
-"""Which ETags are computed before files are sent: only those that something is compared with."""
+"""Shared inputs: how they are found in few calls, how a sweep treats them, what a list may be."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-from pathlib import Path
+import random
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from parallelize.runs.inputs import LocalInput
-from parallelize.runs.shared_inputs import SharedFiles, SharedInputs, shared_files
-from parallelize_core.files import InputFile
-from parallelize_core.layout import Location
+from parallelize.runs.inputs.shared_inputs import FEW, MAX_LIST_BYTES, SharedInputs, read_names
+from parallelize.runs.inputs.sweep_inputs import read_named, sweep_inputs
+from parallelize_core.errors import DecodeError
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
-BODY = b"content"
-SHA256 = hashlib.sha256(BODY).hexdigest()
-MD5 = hashlib.md5(BODY).hexdigest()
+BASE = Location("bucket", "p/")
 
 
-class EtagsOnly(InMemoryStore):
-    """A bucket in which nobody has to look at an object beside its listing."""
-
-    def head(self, key: str) -> None:
-        raise AssertionError(key)
+def checksum(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-@pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedInputs:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "a").write_bytes(BODY)
-    return SharedInputs(EtagsOnly(), Location("bucket"))
+class Listing(InMemoryStore):
+    """A bucket that counts the pages that are listed."""
+
+    pages = 0
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        for number, item in enumerate(super().list(prefix, folder_only=folder_only)):
+            self.pages += number % 1000 == 0
+            yield item
 
 
-def compared(shared: SharedInputs, folder: Path, known: InputFile | None = None) -> SharedFiles:
-    here = LocalInput("a", folder / "a", len(BODY))
-    return shared_files(shared, [here], {"a": known} if known else {})
+def filled(count: int) -> SharedInputs:
+    shared = SharedInputs(Listing(), BASE)
+    for number in range(count):
+        shared.store.put(shared.place.key(checksum(number), "mark"), b"")
+    return shared
 
 
-def test_a_new_content_needs_no_etag_before_it_is_sent(
-    shared: SharedInputs, tmp_path: Path
+@pytest.mark.parametrize(
+    ("there", "wanted", "most"),
+    [(500, 400, 1), (4000, FEW, FEW), (4000, 200, 1 + 16), (4000, 4000, 1 + 16)],
+)
+def test_it_takes_few_pages_to_find_inputs_among_many(there: int, wanted: int, most: int) -> None:
+    shared = filled(there)
+    names = [checksum(number) for number in range(wanted)]
+    assert shared.find([*names, checksum(-1)][-wanted:]).keys() == set(names[-wanted + 1 :])
+    store = shared.store
+    assert isinstance(store, Listing)
+    assert store.pages <= most
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_what_is_not_an_upload_is_not_found(count: int) -> None:
+    shared = filled(2)
+    wanted = [checksum(number) for number in range(FEW + 1)]
+    for number in range(count):
+        shared.store.put(shared.place.key(f"!{number}"), b"")
+        shared.store.put(shared.place.key(wanted[0], "output", f"{number}"), b"")
+    found = shared.find(wanted)
+    assert {sha256: len(items) for sha256, items in found.items()} == dict.fromkeys(wanted[:2], 1)
+
+
+def test_each_upload_has_a_key_of_its_own() -> None:
+    shared = SharedInputs(InMemoryStore(), BASE)
+    assert len({shared.new_key(checksum(0)) for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"not packed", gzip.compress(b"0" * 63 + b"\n"), gzip.compress(b"\xff" * 64),
+        gzip.compress(b"0" * (MAX_LIST_BYTES + 1)), gzip.compress(b"0" * 64)[:-9],
+    ],
+    ids=["empty", "text", "short", "bytes", "long", "broken off"],
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_may_name_anything_so_all_stays(body: bytes) -> None:
+    shared = filled(3)
+    shared.store.put(RunLayout(BASE, "later").named.key("x.gz"), body)
+    with pytest.raises(DecodeError):
+        read_names(body)
+    with pytest.raises(DecodeError):
+        sweep_inputs(shared.store, BASE)
+    assert len([*shared.store.list(shared.place.prefix)]) == 3
+
+
+RUNS = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]), st.sets(st.integers(0, 9), min_size=1), max_size=3
+)
+
+
+@settings(deadline=None)
+@given(st.sets(st.integers(0, 9)), RUNS, st.sets(st.integers(0, 9)), st.randoms())
+def test_a_sweep_leaves_exactly_what_the_lists_of_all_runs_name(
+    there: set[int], runs: dict[str, set[int]], marked: set[int], order: random.Random
 ) -> None:
-    found = compared(shared, tmp_path)
-    assert [(one.etag, one.sha256) for one in found.versions] == [("", SHA256)]
-    assert [one.sha256 for one in found.uploads] == [SHA256]
-
-
-def test_an_existing_upload_is_recognized_by_its_etag_alone(
-    shared: SharedInputs, tmp_path: Path
-) -> None:
-    key = shared.new_key(SHA256)
-    shared.store.put(key, BODY)
-    found = compared(shared, tmp_path)
-    assert [one.version.etag for one in found.borrowed] == [MD5]
-    assert not found.uploads
-
-
-def test_a_file_of_the_manifest_that_is_gone_from_its_place_keeps_its_etag(
-    shared: SharedInputs, tmp_path: Path
-) -> None:
-    known = InputFile(key="a", size=len(BODY), etag=MD5, stored=f"{SHA256}/0")
-    found = compared(shared, tmp_path, known)
-    assert [one.etag for one in found.versions] == [MD5]
-    assert [one.name for one in found.uploads] == ["a"]
+    shared = SharedInputs(InMemoryStore(), BASE)
+    for name, numbers in runs.items():
+        shared.hold(RunLayout(BASE, name), map(checksum, numbers), ())
+    for number in there:
+        shared.store.put(shared.place.key(checksum(number), order.choice("mn")), b"")
+    for number in marked:  # as sweeps that were cut off have left them
+        shared.store.put(shared.doomed.key(checksum(number), "m"), b"")
+    named = {checksum(number) for numbers in runs.values() for number in numbers}
+    assert read_named(shared.store, BASE) == named
+    gone = {checksum(number) for number in there} - named
+    assert sweep_inputs(shared.store, BASE) == len(gone)
+    left = [shared.place.relative(i.key)[:64] for i in shared.store.list(shared.place.prefix)]
+    assert set(left) == {checksum(number) for number in there} & named
+    doomed = [shared.doomed.relative(i.key) for i in shared.store.list(shared.doomed.prefix)]
+    assert all(shared.store.head(shared.place.key(mark)) for mark in doomed)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.context import Context
-from parallelize.runs.command_check import split_command
-from parallelize.runs.placeholders import program_of, shell_command, shell_word
-from parallelize.runs.record import drafted
+from parallelize.runs.environment.command_check import split_command
+from parallelize.runs.environment.placeholders import program_of, shell_command, shell_word
+from parallelize.runs.record.run_record import drafted
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 

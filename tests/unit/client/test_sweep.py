@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallelize.runs.sweep import sweep
+from parallelize.runs.environment.sweep import sweep
 from parallelize_core.contents import Contents
 from parallelize_core.errors import DecodeError
 from parallelize_core.file_list import FileList, Listed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallelize.runs.twins import find_twins, told_twins, twin_remarks
+from parallelize.runs.files.twins import find_twins, told_twins, twin_remarks
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.uploads import Outgoing, Stored, Uploads
+from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
 from parallelize.transfers import GROUP_BYTES, SHA256
 from parallelize_core.errors import UsageError
 from parallelize_core.parts import PART_BYTES

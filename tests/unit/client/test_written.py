@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelize.runs.written import WRITTEN, Written
+from parallelize.runs.files.written import WRITTEN, Written
 from parallelize_core.errors import UsageError
 
 

@@ -8,7 +8,7 @@ from tests.unit.fleet.examples import facts, request
 
 from parallelize.fleet.plan import plan_launch
 from parallelize.operations.estimate import hourly_usd, request_usd, sentences
-from parallelize.runs.forecast import (
+from parallelize.runs.state.forecast import (
     Range,
     forecast,
     forecast_lane,

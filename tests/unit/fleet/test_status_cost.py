@@ -1,8 +1,8 @@
 import pytest
 
-from parallelize.runs.ending import end_lines
-from parallelize.runs.status import RunState, RunStatus
-from parallelize.runs.view import as_json, page
+from parallelize.runs.state.ending import end_lines
+from parallelize.runs.state.status import RunState, RunStatus
+from parallelize.runs.state.view import as_json, page
 from parallelize_core.cost import Spent
 
 

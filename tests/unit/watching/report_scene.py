@@ -13,8 +13,8 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
 from parallelize.fleet.instances import Machine
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
-from parallelize.runs.history import read_attempts, read_finished, told_of_each
-from parallelize.runs.merge import read_sizes
+from parallelize.runs.results.merge import read_sizes
+from parallelize.runs.state.history import read_attempts, read_finished, told_of_each
 
 PROVENANCE = Provenance(
     version="0.1.0", region="eu-west-1", bucket="bucket",

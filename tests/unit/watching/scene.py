@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from parallelize.queues import RunCounts
-from parallelize.runs.snapshot import Reader, Snapshot
+from parallelize.runs.state.snapshot import Reader, Snapshot
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Cursor, Entry, encode_part

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.unit.watching.scene import NOW, heartbeat
 
-from parallelize.runs.catalog import Catalog, Listed, as_json, listing
+from parallelize.runs.state.catalog import Catalog, Listed, as_json, listing
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Run

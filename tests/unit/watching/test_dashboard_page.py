@@ -17,10 +17,10 @@ from tests.unit.watching.test_report_page import HOSTILE, busy_scene
 
 from parallelize.dashboard import page
 from parallelize.dashboard.page import LOG_CHARACTERS, Picture, draw
-from parallelize.runs.catalog import Listed
-from parallelize.runs.history import History
-from parallelize.runs.status import RunState, worker_of
-from parallelize.runs.view import as_json as status_json
+from parallelize.runs.state.catalog import Listed
+from parallelize.runs.state.history import History
+from parallelize.runs.state.status import RunState, worker_of
+from parallelize.runs.state.view import as_json as status_json
 from parallelize_core.errors import AccessError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.keys import refusal

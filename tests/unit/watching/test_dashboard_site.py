@@ -18,8 +18,8 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene
 from parallelize.dashboard.live import Place
 from parallelize.dashboard.shared import Shared
 from parallelize.dashboard.site import OVER_SECONDS, Answer, Site
-from parallelize.runs.history import HistoryReader
-from parallelize.runs.watch import INTERVAL_SECONDS, LISTING_SHARE
+from parallelize.runs.state.history import HistoryReader
+from parallelize.runs.state.watch import INTERVAL_SECONDS, LISTING_SHARE
 from parallelize_core.errors import AccessError, ParallelizeError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.store import ObjectInfo

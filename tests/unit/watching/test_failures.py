@@ -8,9 +8,17 @@ from tests.unit.watching.scene import Scene, failure
 
 from parallelize.cli import make_app
 from parallelize.console import WIDTH, fit
-from parallelize.runs.ending import end_lines
-from parallelize.runs.failed import as_json, group, label, last_words, listing, see_one, summary
-from parallelize.runs.status import status_of
+from parallelize.runs.results.failed import (
+    as_json,
+    group,
+    label,
+    last_words,
+    listing,
+    see_one,
+    summary,
+)
+from parallelize.runs.state.ending import end_lines
+from parallelize.runs.state.status import status_of
 from parallelize_core.result import Cause
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from tests.unit.watching.scene import NOW, Scene, heartbeat
 
 from parallelize.report.hints import hints_on
-from parallelize.runs.gpu_use import told_gpus
-from parallelize.runs.status import status_of, worker_of
-from parallelize.runs.view import as_json
+from parallelize.runs.state.gpu_use import told_gpus
+from parallelize.runs.state.status import status_of, worker_of
+from parallelize.runs.state.view import as_json
 from parallelize_core.heartbeat import GpuUse, Heartbeat
 
 GIB = 2**30

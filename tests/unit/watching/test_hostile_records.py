@@ -18,13 +18,14 @@ from parallelize.dashboard.page import draw
 from parallelize.report.data import make_report
 from parallelize.report.export import as_json as report_json
 from parallelize.report.page import render
-from parallelize.runs import catalog, failed, view
-from parallelize.runs.attempts import read_records, report
-from parallelize.runs.catalog import Catalog
-from parallelize.runs.catalog import as_json as runs_json
-from parallelize.runs.history import HistoryReader
-from parallelize.runs.results import failed_results
-from parallelize.runs.status import status_of
+from parallelize.runs.results import failed
+from parallelize.runs.results.results import failed_results
+from parallelize.runs.state import catalog, view
+from parallelize.runs.state.attempts import read_records, report
+from parallelize.runs.state.catalog import Catalog
+from parallelize.runs.state.catalog import as_json as runs_json
+from parallelize.runs.state.history import HistoryReader
+from parallelize.runs.state.status import status_of
 from parallelize_core.errors import DecodeError, ParallelizeError
 from parallelize_core.manifest import Cursor
 from parallelize_core.run import Run

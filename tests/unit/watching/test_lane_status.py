@@ -6,8 +6,8 @@ import pytest
 from tests.unit.watching.scene import Scene
 
 from parallelize.queues import RunCounts
-from parallelize.runs.status import RunStatus, status_of
-from parallelize.runs.view import as_json, page
+from parallelize.runs.state.status import RunStatus, status_of
+from parallelize.runs.state.view import as_json, page
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.lane import Lane
 from parallelize_core.queue import QueueCounts

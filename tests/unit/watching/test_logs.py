@@ -1,7 +1,7 @@
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene, failure
 
-from parallelize.runs.attempts import read_records, report
+from parallelize.runs.state.attempts import read_records, report
 from parallelize_core.errors import NothingToDoError
 from parallelize_core.result import Usage
 

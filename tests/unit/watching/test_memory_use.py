@@ -7,9 +7,9 @@ from dataclasses import replace
 from tests.unit.watching.scene import NOW, Scene, heartbeat
 
 from parallelize.report.hints import hints_on
-from parallelize.runs.memory_use import told_memory
-from parallelize.runs.status import status_of, worker_of
-from parallelize.runs.view import as_json, page
+from parallelize.runs.state.memory_use import told_memory
+from parallelize.runs.state.status import status_of, worker_of
+from parallelize.runs.state.view import as_json, page
 from parallelize_core.heartbeat import Heartbeat, MemoryUse
 
 GIB = 2**30

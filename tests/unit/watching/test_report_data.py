@@ -11,7 +11,7 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene
 from parallelize.report.data import make_report
 from parallelize.report.export import as_json
 from parallelize.report.hints import FEW, MUCH, hints_on
-from parallelize.runs.history import read_attempts, read_finished
+from parallelize.runs.state.history import read_attempts, read_finished
 from parallelize_agent.machine.notices import read_notice
 from parallelize_core.heartbeat import SPOT_NOTICE, Heartbeat, WorkerState
 from parallelize_core.result import Cause

@@ -18,7 +18,7 @@ from parallelize.report.data import Report
 from parallelize.report.export import as_json
 from parallelize.report.page import PLAIN_ROWS, log_uri, render
 from parallelize.report.table import columns
-from parallelize.runs.view import as_json as status_json
+from parallelize.runs.state.view import as_json as status_json
 from parallelize.units import show_usd
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.keys import refusal

@@ -27,7 +27,7 @@ from parallelize.report.svg import (
     round_duration,
     span_of,
 )
-from parallelize.runs.history import Execution
+from parallelize.runs.state.history import Execution
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.record import MAX_NUMBER
 from parallelize_core.result import Cause

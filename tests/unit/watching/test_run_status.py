@@ -8,7 +8,7 @@ from tests.unit.watching.scene import LAYOUT, NOW, Scene
 from parallelize.context import Context
 from parallelize.operations.status import with_flags
 from parallelize.queues import RunCounts
-from parallelize.runs.status import RunState, status_of
+from parallelize.runs.state.status import RunState, status_of
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.heartbeat import WorkerState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parallelize.runs.results import SINGLE_READS, failed_results, list_results, read_listed
+from parallelize.runs.results.results import SINGLE_READS, failed_results, list_results, read_listed
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Cause, Result
 from parallelize_core.segment import encode_line, pack

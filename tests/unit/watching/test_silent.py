@@ -8,10 +8,10 @@ from tests.unit.watching.scene import LAYOUT, Scene, result
 
 from parallelize.report import export
 from parallelize.report.page import render
-from parallelize.runs.ending import end_lines
-from parallelize.runs.silent import among, find_silent
-from parallelize.runs.status import RunStatus, status_of
-from parallelize.runs.view import as_json, changes, log_line, page
+from parallelize.runs.results.silent import among, find_silent
+from parallelize.runs.state.ending import end_lines
+from parallelize.runs.state.status import RunStatus, status_of
+from parallelize.runs.state.view import as_json, changes, log_line, page
 from parallelize_core.result import Output
 from parallelize_core.run import Limits, Run
 

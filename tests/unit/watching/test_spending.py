@@ -3,7 +3,7 @@
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene
 
-from parallelize.runs.spending import prepared_usd, spent_on, told_spent
+from parallelize.runs.state.spending import prepared_usd, spent_on, told_spent
 from parallelize_core.charges import Charges
 from parallelize_core.cost import Spent
 from parallelize_core.layout import Location

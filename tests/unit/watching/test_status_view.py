@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tests.unit.watching.scene import NOW, Scene, heartbeat
 
 from parallelize.console import WIDTH
-from parallelize.runs.status import RunState, RunStatus, Worker, status_of, worker_of
-from parallelize.runs.view import as_json, changes, log_line, page
-from parallelize.runs.watch import LogView, watch
+from parallelize.runs.state.status import RunState, RunStatus, Worker, status_of, worker_of
+from parallelize.runs.state.view import as_json, changes, log_line, page
+from parallelize.runs.state.watch import LogView, watch
 from parallelize_core.heartbeat import WorkerState
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene
 
-from parallelize.runs.ending import end_lines
-from parallelize.runs.status import RunStatus, status_of
-from parallelize.runs.view import as_json, changes, page
+from parallelize.runs.state.ending import end_lines
+from parallelize.runs.state.status import RunStatus, status_of
+from parallelize.runs.state.view import as_json, changes, page
 
 
 @pytest.fixture

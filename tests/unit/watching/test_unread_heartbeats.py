@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
-from parallelize.runs.catalog import Catalog, as_json, remarks
-from parallelize.runs.snapshot import VIEW_SECONDS, Reader, read_heartbeats
-from parallelize.runs.status import RunStatus, status_of
-from parallelize.runs.view import as_json as status_json
-from parallelize.runs.view import page
+from parallelize.runs.state.catalog import Catalog, as_json, remarks
+from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader, read_heartbeats
+from parallelize.runs.state.status import RunStatus, status_of
+from parallelize.runs.state.view import as_json as status_json
+from parallelize.runs.state.view import page
 from parallelize_core.errors import RefusedError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.testing import InMemoryStore

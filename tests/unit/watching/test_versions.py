@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.runs.versions import COMPACT_ABOVE, CompactVersions, versions
+from parallelize.runs.results.versions import COMPACT_ABOVE, CompactVersions, versions
 
 etags = st.one_of(
     st.binary(min_size=16, max_size=16).map(bytes.hex),

@@ -19,8 +19,8 @@ from parallelize.operations.retry import retry_jobs
 from parallelize.operations.run import carry_through, open_run
 from parallelize.operations.status import make_reader
 from parallelize.options import Common
-from parallelize.runs.results import failed_results, read_results
-from parallelize.runs.snapshot import Snapshot, Snapshots
+from parallelize.runs.results.results import failed_results, read_results
+from parallelize.runs.state.snapshot import Snapshot, Snapshots
 from parallelize_core.errors import NothingToDoError, ServiceError
 from parallelize_core.result import Result
 

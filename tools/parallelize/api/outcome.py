@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelize.api.sources import Task
-from parallelize.runs.failed import label, last_words
+from parallelize.runs.results.failed import label, last_words
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.result import Result
 

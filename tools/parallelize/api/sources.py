@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, Protocol
 
 from parallelize.context import Context
-from parallelize.runs.input_files import remote_files
+from parallelize.runs.inputs.input_files import remote_files
 from parallelize.runs.jobs.source import group
 from parallelize.runs.jobs.spec import JobSpec
 from parallelize.runs.jobs.wanted import read_asked

@@ -16,7 +16,7 @@ def clean(
     """End the run's workers, delete its queues and all it keeps in S3, outputs included."""
     from parallelize.context import open_context
     from parallelize.operations import clean as operation
-    from parallelize.runs.ownership import check_origin
+    from parallelize.runs.record.ownership import check_origin
 
     context = open_context(common)
     if dry_run:

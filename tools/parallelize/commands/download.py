@@ -22,7 +22,7 @@ def download(
     """Fetch the outputs of all finished jobs, keeping the input folder structure."""
     from parallelize.context import open_context
     from parallelize.operations import download as operation
-    from parallelize.runs.apart import check_apart
+    from parallelize.runs.inputs.apart import check_apart
 
     context = open_context(common)
     check_apart(context, folder)

@@ -27,8 +27,8 @@ def logs(
 ) -> None:
     """Print the record and the log of every attempt at a file."""
     from parallelize.context import open_context
-    from parallelize.runs.attempts import find_setups, read_attempts, report, setup_lines
-    from parallelize.runs.ownership import tell_whose
+    from parallelize.runs.record.ownership import tell_whose
+    from parallelize.runs.state.attempts import find_setups, read_attempts, report, setup_lines
 
     context = open_context(common)
     tell_whose(context)

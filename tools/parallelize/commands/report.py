@@ -36,7 +36,7 @@ def report(
     from parallelize.operations import report as operation
     from parallelize.report.export import as_json
     from parallelize.report.table import check_form
-    from parallelize.runs.ownership import tell_whose
+    from parallelize.runs.record.ownership import tell_whose
 
     if (json or table) and (out or open_):
         flag = "--json" if json else "--table"

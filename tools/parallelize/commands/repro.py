@@ -36,7 +36,7 @@ def repro(
     from parallelize.context import open_context
     from parallelize.operations.one_file import sentences
     from parallelize.operations.repro import repro as process
-    from parallelize.runs.ownership import tell_whose
+    from parallelize.runs.record.ownership import tell_whose
 
     context = open_context(common)
     tell_whose(context)

@@ -53,7 +53,7 @@ def run(
     run.require_output = false.
     """
     from parallelize.operations import run as operation
-    from parallelize.runs.joblog import joblog_at
+    from parallelize.runs.files.joblog import joblog_at
 
     with operation.understood(words, work, common, again=again, dry_run=dry_run) as asked:
         flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}

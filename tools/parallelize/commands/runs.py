@@ -15,7 +15,7 @@ def runs(*, json: Json = False, common: Common = NOTHING) -> None:
     themselves.
     """
     from parallelize.context import open_context
-    from parallelize.runs.catalog import Catalog, as_json, listing, remarks
+    from parallelize.runs.state.catalog import Catalog, as_json, listing, remarks
 
     context = open_context(common)
     found = Catalog(context.store, context.base).runs()

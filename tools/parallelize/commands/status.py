@@ -11,7 +11,7 @@ from parallelize.console import answer, answer_json, columns
 from parallelize.options import NOTHING, SWITCH, Common, Json
 
 if TYPE_CHECKING:
-    from parallelize.runs.status import RunStatus
+    from parallelize.runs.state.status import RunStatus
 
 
 def status(
@@ -30,8 +30,8 @@ def status(
     """
     from parallelize.context import open_context
     from parallelize.operations.status import make_look
-    from parallelize.runs.ownership import tell_whose
-    from parallelize.runs.view import as_json, page
+    from parallelize.runs.record.ownership import tell_whose
+    from parallelize.runs.state.view import as_json, page
 
     context = open_context(common)
     tell_whose(context)
@@ -47,8 +47,8 @@ def status(
 
 
 def _watch(look: Callable[[], RunStatus], limit: float | None, *, json: bool) -> None:
-    from parallelize.runs.view import as_json
-    from parallelize.runs.watch import comes_to_rest, open_view, watch
+    from parallelize.runs.state.view import as_json
+    from parallelize.runs.state.watch import comes_to_rest, open_view, watch
 
     if json:
         watch(look, lambda now: answer_json(as_json(now, limit)), comes_to_rest)

@@ -9,7 +9,8 @@ from parallelize.dashboard.page import Picture, draw
 from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts
 from parallelize.report.data import Gathered, Provenance, Report, make_report
-from parallelize.runs.history import (
+from parallelize.runs.results.merge import read_sizes
+from parallelize.runs.state.history import (
     Finished,
     History,
     HistoryReader,
@@ -17,9 +18,8 @@ from parallelize.runs.history import (
     read_finished,
     told_of_each,
 )
-from parallelize.runs.merge import read_sizes
-from parallelize.runs.snapshot import VIEW_SECONDS, Reader, Snapshot
-from parallelize.runs.status import RunStatus
+from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader, Snapshot
+from parallelize.runs.state.status import RunStatus
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Attempt

@@ -15,12 +15,12 @@ from parallelize.report.data import Report
 from parallelize.report.lanes import LANES
 from parallelize.report.page import VERDICTS, Tile, charts, environment, failure_groups, tiles
 from parallelize.report.table import columns
-from parallelize.runs.catalog import Listed
-from parallelize.runs.failed import group, label, see_one
-from parallelize.runs.history import History
-from parallelize.runs.status import RunStatus, Worker
-from parallelize.runs.view import as_json as status_json
-from parallelize.runs.view import counts
+from parallelize.runs.results.failed import group, label, see_one
+from parallelize.runs.state.catalog import Listed
+from parallelize.runs.state.history import History
+from parallelize.runs.state.status import RunStatus, Worker
+from parallelize.runs.state.view import as_json as status_json
+from parallelize.runs.state.view import counts
 from parallelize.units import show_duration
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.result import Attempt

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Generic, TypeVar
 
-from parallelize.runs.watch import LISTING_SHARE
+from parallelize.runs.state.watch import LISTING_SHARE
 
 Made = TypeVar("Made")
 

@@ -13,9 +13,9 @@ from parallelize.dashboard import page
 from parallelize.dashboard.live import LiveRun, Place, read_files
 from parallelize.dashboard.page import Picture
 from parallelize.dashboard.shared import Shared
-from parallelize.runs.attempts import read_records
-from parallelize.runs.catalog import Catalog, Listed
-from parallelize.runs.watch import INTERVAL_SECONDS
+from parallelize.runs.state.attempts import read_records
+from parallelize.runs.state.catalog import Catalog, Listed
+from parallelize.runs.state.watch import INTERVAL_SECONDS
 from parallelize_core import keys
 from parallelize_core.errors import MissingError, NothingToDoError, ParallelizeError, UsageError
 from parallelize_core.layout import RUN_NAME

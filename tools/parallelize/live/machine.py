@@ -20,9 +20,9 @@ from parallelize.fleet import instances
 from parallelize.fleet.instances import Machine
 from parallelize.live import fleets, queues, watching
 from parallelize.live.trial import Kind, Probe, Seen, Trial
-from parallelize.runs import old_versions
-from parallelize.runs.old_versions import Version
-from parallelize.runs.results import read_results
+from parallelize.runs.record import old_versions
+from parallelize.runs.record.old_versions import Version
+from parallelize.runs.results.results import read_results
 from parallelize_core.layout import Location, shared_inputs
 from parallelize_core.result import Result
 

@@ -34,6 +34,7 @@ from parallelize.local.machine import is_alive
 from parallelize.local.records import (
     CONTROL_PREFIX,
     LOG_FILE,
+    OWNERS_KEY,
     REGION,
     CloudState,
     InstanceView,
@@ -79,7 +80,7 @@ class LocalCloud:
         """Return the variables that point the AWS SDKs, and this package, to the local cloud."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_ACCESS_KEY_ID": OWNERS_KEY,
             "AWS_SECRET_ACCESS_KEY": self.state.secret,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,

@@ -35,17 +35,16 @@ from pkgutil import resolve_name
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Request, Response
 
-from parallelize.local import templates
 from parallelize.local.disk import DEFAULT_QUOTA_BYTES, Disk
 from parallelize.local.front import Front
 from parallelize.local.http import Handler
 from parallelize.local.instances import AGENT, SHUTDOWN_GRACE_SECONDS, InstanceManager
 from parallelize.local.records import (
     CONTROL_PREFIX,
+    OWNERS_KEY,
     REGION,
     STATE_FILE,
     InstanceState,
@@ -53,7 +52,7 @@ from parallelize.local.records import (
     state_of_this_process,
 )
 from parallelize.local.server import Server, Threads
-from parallelize_core.clients import session_with_key
+from parallelize.local.sqs.queues import ACCOUNT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -81,7 +80,10 @@ class ControlPlane:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         if not environ["PATH_INFO"].startswith(f"{CONTROL_PREFIX}/"):
-            return self._services(environ, start_response)
+            answered = self._services(environ, start_response)
+            if not _only_reads(environ):
+                self._manager.look()
+            return answered
         return self._answer(Request(environ))(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
@@ -106,6 +108,15 @@ class ControlPlane:
             return Response(f"no such instance is running: {instance_id}", 404)
         return Response(status=204)
 
+
+def _only_reads(environ: WSGIEnvironment) -> bool:
+    body = environ["wsgi.input"]
+    body.seek(0)
+    return bool(body.read(len(READS)) == READS)
+
+
+READS = b"Action=Describe"
+"""How a request of EC2's or Auto Scaling's begins that changes nothing."""
 
 IDLE_LOOK_SECONDS = 1.0
 
@@ -169,41 +180,46 @@ class NoLayer:
 
 
 class Cloud:
-    """What runs in this process; the constructor takes the port, `start` begins to serve."""
+    """What runs in this process; the constructor takes the port, `start` begins to serve.
+
+    S3 and SQS answer first: a client that starts the local cloud sends files while moto loads,
+    which takes most of a second of CPU time.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._layer: Layer = options.layer()
-        services = self._layer.services(emulated_services())
+        self._options = options
         self._server = Server(options.state, options.port)
         self._folder: Path = options.state
         self._disk = Disk(options.state, options.quota_bytes)
         self._state = state_of_this_process(self._server.port)
-        self._ec2 = connect_to_ec2(self._state.endpoint, self._state.secret)
-        self._manager = InstanceManager(
-            self._ec2,
-            fresh_instances_folder(self._folder),
-            self._state,
-            options.agent,
-            options.grace_seconds,
-        )
-        self._manager.group_state_after = options.group_state_after
-        control = ControlPlane(services, self._manager, self._state.token)
-        self._threads = Threads(control, self._server.port)
+        self._threads = Threads(self._server.port)
+        self._manager: InstanceManager | None = None
 
     def start(self) -> None:
-        """Serve, and announce it in the state file."""
+        """Serve S3 and SQS, announce it in the state file, then load the other services."""
         secret, others = self._state.secret, self._threads.answer
         front = Front(self._disk, secret, others, self._layer.handler)
         self._server.start(front.handle)
-        register_image(self._ec2)
-        self._manager.start()
-        # Last: a reader of the state file may rely on everything above.
         self._state.write(self._folder)
+        services = self._layer.services(emulated_services())
+        register_image()
+        self._manager = self._make_manager()
+        self._threads.open(ControlPlane(services, self._manager, self._state.token))
+        self._manager.start()
+
+    def _make_manager(self) -> InstanceManager:
+        options, folder = self._options, fresh_instances_folder(self._folder)
+        ec2 = connect_to_ec2(self._state.endpoint, self._state.secret)
+        manager = InstanceManager(ec2, folder, self._state, options.agent, options.grace_seconds)
+        manager.group_state_after = options.group_state_after
+        return manager
 
     def idle_seconds(self) -> float:
         """Return for how long no machine has run and no command has entered (see `enter`)."""
         state_file = self._folder / STATE_FILE
-        if any(view.state is not InstanceState.TERMINATED for view in self._manager.views()):
+        views = self._manager.views() if self._manager else []
+        if any(view.state is not InstanceState.TERMINATED for view in views):
             state_file.touch()
         return time.time() - state_file.stat().st_mtime
 
@@ -211,14 +227,23 @@ class Cloud:
         """Switch off every machine, then stop serving."""
         (self._folder / STATE_FILE).unlink(missing_ok=True)
         # Before the server: machines report to EC2 when they power off.
-        self._manager.close()
+        if self._manager:
+            self._manager.close()
         self._server.close()
         self._threads.close()
         self._disk.close()
 
 
 def emulated_services() -> WSGIApplication:
-    """Return moto as a WSGI application; 404 for what it does not support."""
+    """Load moto and return it as a WSGI application; 404 for what it does not support."""
+    share_models()
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - S3 and SQS answer meanwhile
+        DomainDispatcherApplication,
+        create_backend_app,
+    )
+
+    from parallelize.local import templates  # noqa: PLC0415
+
     templates.install()
     services = DomainDispatcherApplication(create_backend_app)
     find = services.get_backend_for_host
@@ -268,14 +293,37 @@ def fresh_instances_folder(state_folder: Path) -> Path:
 
 def connect_to_ec2(endpoint: str, secret: str) -> EC2Client:
     """Return a client for the emulated EC2."""
-    return session_with_key("local", secret, REGION).client("ec2", endpoint_url=endpoint)
+    from parallelize_core.clients import session_with_key  # noqa: PLC0415 - loads boto3
+
+    return session_with_key(OWNERS_KEY, secret, REGION).client("ec2", endpoint_url=endpoint)
 
 
-def register_image(ec2: EC2Client) -> None:
-    """Register the image that `launch` finds by its tag; it runs the agent installed here."""
-    image = ec2.register_image(Name=IMAGE_NAME, RootDeviceName="/dev/sda1")["ImageId"]
-    # moto ignores the tags of RegisterImage itself.
-    ec2.create_tags(Resources=[image], Tags=[{"Key": IMAGE_TAG, "Value": version("parallelize")}])
+def register_image() -> None:
+    """Register the image that `launch` finds by its tag; it runs the agent installed here.
+
+    In moto itself: it is there before the first request is answered.
+    """
+    from moto.ec2.models import ec2_backends  # noqa: PLC0415
+
+    backend = ec2_backends[ACCOUNT][REGION]
+    image = backend.register_image(IMAGE_NAME)
+    backend.create_tags([image.id], {IMAGE_TAG: version("parallelize")})
+
+
+def share_models() -> None:
+    """Parse each of botocore's models of a service once in this process.
+
+    moto loads that of EC2 four times, three of them for a list of regions; it has 9 MB.
+    """
+    from botocore.loaders import JSONFileLoader  # noqa: PLC0415
+
+    one = JSONFileLoader()
+    load = cache(JSONFileLoader.load_file)
+
+    def load_file(self: JSONFileLoader, file_path: str) -> Any:  # noqa: ARG001
+        return load(one, file_path)
+
+    JSONFileLoader.load_file = load_file  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ LOCAL_OVERRIDES = {
     "agent.poll": 1.0,
     "agent.heartbeat": 5.0,
     "agent.stop_grace": 2.0,
-    "agent.drain_samples": 2,
+    "agent.drain_samples": 1,
     "agent.drain_interval": 0.5,
     "agent.drain_margin": 2.0,
 }

@@ -2,7 +2,7 @@
 
 Requests to the services must be signed with the secret key in the state file, by AWS's Signature
 Version 4; those about the local cloud itself carry the token in the same file. S3 and SQS are
-served here; `others` serves everything else, including control.
+served here, and who the owner is; `others` serves everything else, including control.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
@@ -24,8 +24,9 @@ from functools import lru_cache
 from parallelize.local.disk import Disk
 from parallelize.local.http import Answer, Handler, Request, Response
 from parallelize.local.loopback import foreign
-from parallelize.local.records import CONTROL_PREFIX
+from parallelize.local.records import CONTROL_PREFIX, OWNERS_KEY
 from parallelize.local.s3.service import S3
+from parallelize.local.sqs.queues import ACCOUNT
 from parallelize.local.sqs.service import SQS
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -105,6 +106,16 @@ WHY = "not signed with the key of the local cloud that runs; parallelize local s
 _SERVICE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<name>[^/]+)/aws4_request")
 
 
+WHO_AM_I = b"Action=GetCallerIdentity&"
+OWNER = (
+    '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+    f"<GetCallerIdentityResult><Arn>arn:aws:sts::{ACCOUNT}:user/moto</Arn>"
+    f"<UserId>AKIAIOSFODNN7EXAMPLE</UserId><Account>{ACCOUNT}</Account></GetCallerIdentityResult>"
+    "<ResponseMetadata><RequestId>local</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
+)
+"""https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html"""
+
+
 class Front:
     """Admits the owner's requests, and routes each to its service.
 
@@ -120,7 +131,11 @@ class Front:
     ) -> None:
         self._secret = secret
         self._others = others
-        self._services = {"s3": around(S3(disk).handle), "sqs": around(SQS(disk).handle)}
+        self._services = {
+            "s3": around(S3(disk).handle),
+            "sqs": around(SQS(disk).handle),
+            "sts": around(self._identify),
+        }
 
     def handle(self, request: Request) -> Answer:
         """Answer a request, or refuse it."""
@@ -134,6 +149,13 @@ class Front:
             return _unsigned(headers.get("content-type", ""))
         named = _SERVICE.search(headers["authorization"])
         return self._services.get(named["name"] if named else "", self._others)(request)
+
+    def _identify(self, request: Request) -> Answer:
+        """Tell the owner the account, which the bucket is named after; moto knows other users."""
+        asked = request.body.startswith(WHO_AM_I)
+        if asked and f"Credential={OWNERS_KEY}/" in request.headers["authorization"]:
+            return Response(body=OWNER.encode(), content_type="text/xml")
+        return self._others(request)
 
 
 def _signed(request: Request) -> SignedRequest:

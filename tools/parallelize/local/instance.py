@@ -106,6 +106,10 @@ class Instance:
         """Whether the machine is off."""
         return self._machine.poll() is not None
 
+    def wait(self) -> None:
+        """Return when the machine is off."""
+        self._machine.wait()
+
     def send_to_all(self, signal_number: signal.Signals) -> None:
         """Send a signal to every process in the machine, but not to the machine's own process."""
         for process in psutil.Process(self._machine.pid).children(recursive=True):

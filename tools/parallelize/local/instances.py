@@ -58,6 +58,7 @@ class InstanceManager:
         self._instances: dict[str, Instance] = {}
         self._lock = RLock()
         self._closing = Event()
+        self._awake = Event()
         self._thread = Thread(target=self._run, name="instance-manager")
 
     def start(self) -> None:
@@ -67,6 +68,7 @@ class InstanceManager:
     def close(self) -> None:
         """Pull every plug, and return when all machines are off."""
         self._closing.set()
+        self._awake.set()
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
@@ -75,6 +77,10 @@ class InstanceManager:
                 instance.pull_plug()
             for instance in living:
                 instance.release()
+
+    def look(self) -> None:
+        """Look at EC2 at once: something may have changed."""
+        self._awake.set()
 
     def views(self) -> list[InstanceView]:
         """Return every instance there has been, oldest first."""
@@ -109,13 +115,15 @@ class InstanceManager:
             self._alive(instance_id).send_to_all(signal.SIGCONT)
 
     def _run(self) -> None:
-        while not self._closing.wait(POLL_SECONDS):
+        while not self._closing.is_set():
             try:
                 with self._lock:
                     self._follow_ec2()
             except Exception:
                 # One failed look must not leave all machines without a manager.
                 log.exception("cannot follow EC2; trying again")
+            self._awake.wait(POLL_SECONDS)
+            self._awake.clear()
 
     def _follow_ec2(self) -> None:
         described = self._describe()
@@ -151,7 +159,13 @@ class InstanceManager:
         facts = replace(facts, group_known_at=time.time() + self.group_state_after)
         log.info("%s is launched", facts.id)
         folder = self._folder / facts.id
-        self._instances[facts.id] = Instance(facts, folder, self._cloud.endpoint, self._agent)
+        machine = Instance(facts, folder, self._cloud.endpoint, self._agent)
+        self._instances[facts.id] = machine
+        Thread(target=self._await_end, args=(machine,), daemon=True).start()
+
+    def _await_end(self, machine: Instance) -> None:
+        machine.wait()
+        self.look()
 
     def _user_data(self, instance_id: str) -> str | None:
         answer = self._ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="userData")

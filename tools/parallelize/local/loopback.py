@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -83,6 +85,49 @@ class End:
 
 def end_of(peer: tuple[str, int], own: tuple[str, int]) -> End | None:
     """Return the other end of a connection, or None if no process has it open any more."""
+    # The table goes through every bucket of the kernel's hash table, 15 ms on a small machine.
+    return told_end(peer, own) or listed_end(peer, own)
+
+
+def told_end(peer: tuple[str, int], own: tuple[str, int]) -> End | None:
+    """Return the other end as the kernel tells it of one connection; None if it does not tell.
+
+    https://man7.org/linux/man-pages/man7/sock_diag.7.html
+    """
+    wanted = _diagnosed(peer, own)
+    body = struct.pack("=4BI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, EVERY_STATE) + wanted
+    body += struct.pack("=3I", 0, NO_COOKIE, NO_COOKIE)
+    head = struct.pack("=IHHII", HEAD_BYTES + len(body), BY_FAMILY, NLM_F_REQUEST, 1, 0)
+    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as kernel:
+        kernel.send(head + body)
+        answer = kernel.recv(4096)
+        # For a port without this connection it names who listens there, without the other address.
+        if answer[4:6] == head[4:6] and answer[20 : 20 + len(wanted)] == wanted:
+            user, inode = struct.unpack_from("=II", answer, USER_AT)
+            return End(user, inode) if inode else None
+    return None
+
+
+SOCK_DIAG = 4
+BY_FAMILY = 20
+NLM_F_REQUEST = 1
+HEAD_BYTES = 16
+EVERY_STATE = NO_COOKIE = 0xFFFFFFFF
+USER_AT = 80
+"""Where an answer has the user and the inode: behind the head, the connection and its counters.
+
+https://github.com/torvalds/linux/blob/master/include/uapi/linux/inet_diag.h
+"""
+
+
+def _diagnosed(peer: tuple[str, int], own: tuple[str, int]) -> bytes:
+    """Return a connection in the form of `inet_diag_sockid`, without interface and cookie."""
+    addresses = [socket.inet_aton(host) + bytes(12) for host in (peer[0], own[0])]
+    return struct.pack("!HH", peer[1], own[1]) + b"".join(addresses)
+
+
+def listed_end(peer: tuple[str, int], own: tuple[str, int]) -> End | None:
+    """Return the other end as the table of all connections has it, or None."""
     ends = [_as_listed(*peer), _as_listed(*own)]
     for line in CONNECTIONS.read_text(encoding="ascii").splitlines()[1:]:
         fields = line.split()

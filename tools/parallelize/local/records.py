@@ -17,6 +17,9 @@ LOG_FILE = "server.log"
 # Requests to paths below this are about the local cloud itself; no S3 bucket can have the name.
 CONTROL_PREFIX = "/_parallelize"
 
+OWNERS_KEY = "local"
+"""The id of the key with which the owner signs; the state file has its secret."""
+
 # The only region: instances are not looked for elsewhere.
 REGION = "us-east-1"
 

@@ -9,7 +9,7 @@ import asyncio
 import io
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -85,12 +85,16 @@ THREADS = 16
 
 
 class Threads:
-    """Answers requests with a WSGI application that may block."""
+    """Answers requests with a WSGI application that may block; they wait until `open` has it."""
 
-    def __init__(self, application: WSGIApplication, port: int) -> None:
-        self._application = application
+    def __init__(self, port: int) -> None:
+        self._application: Future[WSGIApplication] = Future()
         self._port = port
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsgi")
+
+    def open(self, application: WSGIApplication) -> None:
+        """Answer the requests that wait, and all others."""
+        self._application.set_result(application)
 
     async def answer(self, request: Request) -> Response:
         """Answer one request; the thread continues even if the client disconnects."""
@@ -98,7 +102,8 @@ class Threads:
         return await loop.run_in_executor(self._pool, self._call, request)
 
     def close(self) -> None:
-        """Take no more requests."""
+        """Take no more requests; those that still wait get an error."""
+        self._application.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _call(self, request: Request) -> Response:
@@ -110,7 +115,8 @@ class Threads:
             kinds = [value for name, value in headers if name.lower() == "content-type"]
             response.content_type = kinds[0] if kinds else "text/plain"
 
-        parts = self._application(environ_of(request, self._port), start_response)
+        application = self._application.result()
+        parts = application(environ_of(request, self._port), start_response)
         try:
             response.body = b"".join(parts)
         finally:

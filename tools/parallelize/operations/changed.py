@@ -13,15 +13,15 @@ from enum import Enum
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
-from parallelize.runs import reuse
-from parallelize.runs.failed import quoted
+from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.plan import KnownJobs
-from parallelize.runs.key_lookup import find_key, key_of_path
-from parallelize.runs.merge import merge_entry
-from parallelize.runs.outdated import Comparison, Outdated, Reason
-from parallelize.runs.ownership import find_run
-from parallelize.runs.results import list_results
-from parallelize.runs.snapshot import read_heartbeats
+from parallelize.runs.record import reuse
+from parallelize.runs.record.outdated import Comparison, Outdated, Reason
+from parallelize.runs.record.ownership import find_run
+from parallelize.runs.results.failed import quoted
+from parallelize.runs.results.merge import merge_entry
+from parallelize.runs.results.results import list_results
+from parallelize.runs.state.snapshot import read_heartbeats
 from parallelize.units import CENT, plural, show_duration, show_usd
 from parallelize_core.cost import spent_usd
 from parallelize_core.errors import UsageError

@@ -13,14 +13,14 @@ from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.operations import one_file
 from parallelize.operations.download import check_place
-from parallelize.runs.apart import check_apart
-from parallelize.runs.input_files import remote_files, remote_location
-from parallelize.runs.inputs import local_inputs
+from parallelize.runs.inputs.apart import check_apart
+from parallelize.runs.inputs.input_files import remote_files, remote_location
+from parallelize.runs.inputs.local_inputs import local_inputs
+from parallelize.runs.inputs.remote_inputs import is_remote
+from parallelize.runs.jobs.key_lookup import find_key, matches, meant
 from parallelize.runs.jobs.source import Shape, group, shape_of
 from parallelize.runs.jobs.spec import JobSpec
 from parallelize.runs.jobs.wanted import read_asked
-from parallelize.runs.key_lookup import find_key, matches, meant
-from parallelize.runs.remote_inputs import is_remote
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.files import S3, InputFile
 

@@ -22,11 +22,11 @@ from parallelize.fleet.show import describe_leftovers
 from parallelize.fleet.termination import Statement, look
 from parallelize.operations.kill import record, sentences, terminate_run, unclear
 from parallelize.queues import RunCounts, count_lanes, delete_queues
-from parallelize.runs import old_versions
-from parallelize.runs.old_versions import Version
-from parallelize.runs.ownership import place_elsewhere
-from parallelize.runs.snapshot import read_heartbeats
-from parallelize.runs.sweep import sweep_shared
+from parallelize.runs.environment.sweep import sweep_shared
+from parallelize.runs.record import old_versions
+from parallelize.runs.record.old_versions import Version
+from parallelize.runs.record.ownership import place_elsewhere
+from parallelize.runs.state.snapshot import read_heartbeats
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
     MissingError,

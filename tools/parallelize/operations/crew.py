@@ -14,8 +14,8 @@ from parallelize.operations.launch import (
     scored,
     start,
 )
-from parallelize.runs.ownership import load_run
-from parallelize.runs.status import LaneStatus, RunState, RunStatus
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.state.status import LaneStatus, RunState, RunStatus
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState

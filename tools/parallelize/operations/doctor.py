@@ -46,7 +46,7 @@ from parallelize.operations.findings import (
     judge_volumes,
 )
 from parallelize.operations.machine_types import machine_types
-from parallelize.runs import old_versions
+from parallelize.runs.record import old_versions
 from parallelize.setting_tables import WorkersTable
 from parallelize.stack.deploy import Stack
 from parallelize.units import plural

@@ -24,7 +24,7 @@ from parallelize.operations import enqueue, launch, prep
 from parallelize.operations.findings import Finding, Verdict, line
 from parallelize.operations.run import unheard_interrupts
 from parallelize.options import Common
-from parallelize.runs.own_files import TRANSCRIPT_END, TRANSCRIPT_START
+from parallelize.runs.files.own_files import TRANSCRIPT_END, TRANSCRIPT_START
 from parallelize_core.errors import UsageError
 from parallelize_core.names import FIRST
 from parallelize_core.version import VERSION

@@ -17,9 +17,8 @@ from textwrap import indent
 
 from parallelize.console import escape, few, shown, some
 from parallelize.context import Context
-from parallelize.runs.download_record import DownloadRecord
-from parallelize.runs.failed import quoted
-from parallelize.runs.fetching import (
+from parallelize.runs.files.download_record import DownloadRecord
+from parallelize.runs.files.fetching import (
     COMPOSED,
     DECOMPOSED,
     Fetcher,
@@ -29,12 +28,20 @@ from parallelize.runs.fetching import (
     refusals,
     unwritable,
 )
-from parallelize.runs.known_contents import known_contents
-from parallelize.runs.merge import all_jobs, without_old_merge
-from parallelize.runs.outdated import is_outdated, told_outdated
-from parallelize.runs.ownership import check_meant, load_run
-from parallelize.runs.results import list_results, read_listed, still_stored
-from parallelize.runs.silent import NONE_SILENT, Silent, advice, among, is_silent, told_silent
+from parallelize.runs.files.known_contents import known_contents
+from parallelize.runs.record.outdated import is_outdated, told_outdated
+from parallelize.runs.record.ownership import check_meant, load_run
+from parallelize.runs.results.failed import quoted
+from parallelize.runs.results.merge import all_jobs, without_old_merge
+from parallelize.runs.results.results import list_results, read_listed, still_stored
+from parallelize.runs.results.silent import (
+    NONE_SILENT,
+    Silent,
+    advice,
+    among,
+    is_silent,
+    told_silent,
+)
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError

@@ -20,11 +20,11 @@ from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.progress import progress
 from parallelize.queues import make_queues
-from parallelize.runs.agent_config import drain_settings
-from parallelize.runs.cursor import CursorHold
-from parallelize.runs.ownership import adopt, find_run, load_run
-from parallelize.runs.results import failed_results
-from parallelize.runs.resume import resume
+from parallelize.runs.jobs.cursor import CursorHold
+from parallelize.runs.record.agent_config import drain_settings
+from parallelize.runs.record.ownership import adopt, find_run, load_run
+from parallelize.runs.results.results import failed_results
+from parallelize.runs.state.resume import resume
 from parallelize.units import plural
 from parallelize.wire import in_flight
 from parallelize_core.async_clients import AsyncClients

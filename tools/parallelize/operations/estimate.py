@@ -16,7 +16,9 @@ from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.status import make_reader
 from parallelize.queues import Queues, make_queues
-from parallelize.runs.forecast import (
+from parallelize.runs.record.ownership import adopt, check_ours, load_run
+from parallelize.runs.results.results import read_results
+from parallelize.runs.state.forecast import (
     Forecast,
     LaneForecast,
     Percentiles,
@@ -24,11 +26,9 @@ from parallelize.runs.forecast import (
     forecast,
     forecast_lane,
 )
-from parallelize.runs.ownership import adopt, check_ours, load_run
-from parallelize.runs.results import read_results
-from parallelize.runs.spending import NOT_COUNTED
-from parallelize.runs.status import RunState, RunStatus, status_of
-from parallelize.runs.watch import open_view, watch
+from parallelize.runs.state.spending import NOT_COUNTED
+from parallelize.runs.state.status import RunState, RunStatus, status_of
+from parallelize.runs.state.watch import open_view, watch
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.cost import spent
 from parallelize_core.errors import NothingToDoError, ParallelizeError, ServiceError, UsageError

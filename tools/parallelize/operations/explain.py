@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.operations.prep_plan import make_plan
-from parallelize.runs.differences import between_inputs, between_recipes, version_of
+from parallelize.runs.environment.recipe import Recipe, read_recipe
+from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.wanted import read_asked
-from parallelize.runs.key_lookup import find_key, key_of_path
-from parallelize.runs.merge import all_jobs
-from parallelize.runs.outdated import Reason, reason_of
-from parallelize.runs.ownership import load_run
-from parallelize.runs.recipe import Recipe, read_recipe
-from parallelize.runs.record import drafted
-from parallelize.runs.results import read_result
+from parallelize.runs.record.differences import between_inputs, between_recipes, version_of
+from parallelize.runs.record.outdated import Reason, reason_of
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.record.run_record import drafted
+from parallelize.runs.results.merge import all_jobs
+from parallelize.runs.results.results import read_result
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 

@@ -16,7 +16,7 @@ from parallelize.context import Context
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Statement, look, terminate
 from parallelize.queues import OthersQueueError
-from parallelize.runs.ownership import OthersRunError, check_origin, check_place
+from parallelize.runs.record.ownership import OthersRunError, check_origin, check_place
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError, ServiceError
 

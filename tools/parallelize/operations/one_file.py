@@ -27,15 +27,15 @@ from parallelize.operations.download import SOME_FAILED, fetch
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS
 from parallelize.operations.status import make_reader
-from parallelize.runs.attempts import read_records, read_setups, report, setup_lines
-from parallelize.runs.fetching import Refusal
-from parallelize.runs.inputs import Found, LocalInput
+from parallelize.runs.files.fetching import Refusal
+from parallelize.runs.inputs.local_inputs import Found, LocalInput
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, JobSpec, Listed
 from parallelize.runs.jobs.wanted import Asked
-from parallelize.runs.silent import NONE_SILENT, Silent, advice, told_silent
-from parallelize.runs.status import RunStatus, status_of
-from parallelize.runs.watch import watch
+from parallelize.runs.results.silent import NONE_SILENT, Silent, advice, told_silent
+from parallelize.runs.state.attempts import read_records, read_setups, report, setup_lines
+from parallelize.runs.state.status import RunStatus, status_of
+from parallelize.runs.state.watch import watch
 from parallelize.setting_tables import AwsTable, RunTable, Table
 from parallelize.settings import Resolved
 from parallelize_core.errors import NothingToDoError, ServiceError

@@ -30,13 +30,14 @@ from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
 from parallelize.operations.redo import redo
 from parallelize.operations.sending import correct_manifest, send_inputs, with_stored
-from parallelize.runs import reuse, superseded
-from parallelize.runs.apart import check_inputs_stay
+from parallelize.runs.inputs.apart import check_inputs_stay
 from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
-from parallelize.runs.outdated import Comparison, compare_results
-from parallelize.runs.ownership import adopt, check_ours, find_run
-from parallelize.runs.record import drafted, is_renewal, publish
+from parallelize.runs.record import reuse
+from parallelize.runs.record.outdated import Comparison, compare_results
+from parallelize.runs.record.ownership import adopt, check_ours, find_run
+from parallelize.runs.record.run_record import drafted, is_renewal, publish
+from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.units import plural, show_size
 from parallelize_core.errors import MissingError, ServiceError, UsageError

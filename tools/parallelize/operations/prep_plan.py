@@ -7,28 +7,28 @@ from dataclasses import dataclass, replace
 
 from parallelize.console import shown, some
 from parallelize.context import Context
-from parallelize.runs import reuse
-from parallelize.runs.input_files import (
+from parallelize.runs.files.twins import twin_remarks
+from parallelize.runs.files.uploads import Outgoing
+from parallelize.runs.inputs.input_files import (
     InputFiles,
     files_of_its_own,
     local_files,
     remote_files,
 )
-from parallelize.runs.inputs import Found, Refused, told_left_out
+from parallelize.runs.inputs.local_inputs import Found, Refused, told_left_out
+from parallelize.runs.inputs.shared_inputs import Borrowed
 from parallelize.runs.jobs.plan import KnownJobs, check_name
 from parallelize.runs.jobs.wanted import Asked, compare
-from parallelize.runs.outdated import Now
-from parallelize.runs.ownership import find_run
-from parallelize.runs.record import (
+from parallelize.runs.record import reuse
+from parallelize.runs.record.outdated import Now
+from parallelize.runs.record.ownership import find_run
+from parallelize.runs.record.run_record import (
     Draft,
     check_same_columns,
     check_same_places,
     no_numbers,
     with_inputs_of,
 )
-from parallelize.runs.shared_inputs import Borrowed
-from parallelize.runs.twins import twin_remarks
-from parallelize.runs.uploads import Outgoing
 from parallelize.units import plural
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout

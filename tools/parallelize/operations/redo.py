@@ -16,12 +16,12 @@ from parallelize.context import Context
 from parallelize.operations.retry import DELAY_SECONDS, clear_dead
 from parallelize.progress import progress
 from parallelize.queues import make_queues
-from parallelize.runs import superseded
-from parallelize.runs.merge import merge_entry
-from parallelize.runs.outdated import Now, Reason, compare_results
-from parallelize.runs.ownership import load_run
-from parallelize.runs.results import decode_result
-from parallelize.runs.resume import resume
+from parallelize.runs.record.outdated import Now, Reason, compare_results
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.results import superseded
+from parallelize.runs.results.merge import merge_entry
+from parallelize.runs.results.results import decode_result
+from parallelize.runs.state.resume import resume
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize.wire import in_flight

@@ -16,11 +16,11 @@ from parallelize.progress import progress
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.report.page import render
 from parallelize.report.table import write_table
-from parallelize.runs.history import Finished, read_attempts, read_finished, told_of_each
-from parallelize.runs.merge import read_sizes
-from parallelize.runs.own_files import REPORT_END
-from parallelize.runs.snapshot import Snapshot
-from parallelize.runs.written import Written
+from parallelize.runs.files.own_files import REPORT_END
+from parallelize.runs.files.written import Written
+from parallelize.runs.results.merge import read_sizes
+from parallelize.runs.state.history import Finished, read_attempts, read_finished, told_of_each
+from parallelize.runs.state.snapshot import Snapshot
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 from parallelize_core.errors import ParallelizeError

@@ -13,13 +13,13 @@ from parallelize.console import shown
 from parallelize.context import Context
 from parallelize.operations import one_file
 from parallelize.operations.download import check_folder
-from parallelize.runs.apart import check_apart
-from parallelize.runs.download_record import DownloadRecord
+from parallelize.runs.environment.placeholders import as_text
+from parallelize.runs.environment.stored_once import fetch_zip
+from parallelize.runs.files.download_record import DownloadRecord
+from parallelize.runs.inputs.apart import check_apart
+from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.spec import FileRef, JobSpec
-from parallelize.runs.key_lookup import find_key, key_of_path
-from parallelize.runs.ownership import load_run
-from parallelize.runs.placeholders import as_text
-from parallelize.runs.stored_once import fetch_zip
+from parallelize.runs.record.ownership import load_run
 from parallelize.setting_tables import OutputTable, RunTable
 from parallelize.settings import Resolved
 from parallelize_core.container_image import DOCKER, Image

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from parallelize.console import shown
 from parallelize.context import Context
 from parallelize.queues import make_queues
-from parallelize.runs.failed import quoted
+from parallelize.runs.jobs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.jobs.plan import with_files
-from parallelize.runs.key_lookup import find_key, key_of_path, matches, no_such_file
-from parallelize.runs.merge import all_jobs
-from parallelize.runs.ownership import adopt, check_ours, load_run
-from parallelize.runs.record import check_same_places, drafted, publish, with_inputs_of
-from parallelize.runs.results import failed_results, read_result
-from parallelize.runs.resume import resume
-from parallelize.runs.silent import among, find_silent, silent_results, told_silent
+from parallelize.runs.record.ownership import adopt, check_ours, load_run
+from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
+from parallelize.runs.results.failed import quoted
+from parallelize.runs.results.merge import all_jobs
+from parallelize.runs.results.results import failed_results, read_result
+from parallelize.runs.results.silent import among, find_silent, silent_results, told_silent
+from parallelize.runs.state.resume import resume
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.config import AgentConfig

@@ -28,18 +28,19 @@ from parallelize.operations.redo import redo_late
 from parallelize.operations.report import default_name, write_report
 from parallelize.operations.status import make_reader, with_flags
 from parallelize.options import Common, Work
-from parallelize.runs import one_liner, superseded
-from parallelize.runs.apart import check_apart
-from parallelize.runs.ending import end_lines
-from parallelize.runs.history import read_finished
-from parallelize.runs.joblog import joblog, write_lines
-from parallelize.runs.merge import all_jobs
-from parallelize.runs.outdated import told_outdated
-from parallelize.runs.ownership import load_run
-from parallelize.runs.snapshot import Snapshot, Snapshots
-from parallelize.runs.status import RunState, RunStatus, status_of
-from parallelize.runs.view import as_json
-from parallelize.runs.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
+from parallelize.runs.environment import one_liner
+from parallelize.runs.files.joblog import joblog, write_lines
+from parallelize.runs.inputs.apart import check_apart
+from parallelize.runs.record.outdated import told_outdated
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.results import superseded
+from parallelize.runs.results.merge import all_jobs
+from parallelize.runs.state.ending import end_lines
+from parallelize.runs.state.history import read_finished
+from parallelize.runs.state.snapshot import Snapshot, Snapshots
+from parallelize.runs.state.status import RunState, RunStatus, status_of
+from parallelize.runs.state.view import as_json
+from parallelize.runs.state.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
 from parallelize.settings import Settings, resolve
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
@@ -56,6 +57,8 @@ LATE_ROUNDS = 3
 
 GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the closing lines can say so."""
+
+GOOD_BYE_LOOK_SECONDS = 0.1
 
 REPORTED_FILES = 100_000
 """With more files, a report is written only on request: it reads all results once more."""
@@ -285,7 +288,7 @@ def _await_shutdown(context: Context, seconds: float) -> int:
     """Wait a little for the workers to leave; return how many are still there."""
     deadline = time.monotonic() + seconds
     while (there := len(billed(context))) and time.monotonic() < deadline:
-        time.sleep(LOCAL_INTERVAL_SECONDS)
+        time.sleep(GOOD_BYE_LOOK_SECONDS)
     return there
 
 

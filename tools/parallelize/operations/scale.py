@@ -18,8 +18,8 @@ from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.fleet.show import describe_plan
 from parallelize.fleet.termination import Compute, await_gone, look
 from parallelize.operations.launch import carry_out, find_queues, make_request, read_facts
-from parallelize.runs.ownership import check_ours
-from parallelize.runs.snapshot import Reader
+from parallelize.runs.record.ownership import check_ours
+from parallelize.runs.state.snapshot import Reader
 from parallelize.units import plural
 from parallelize_core.errors import ServiceError
 from parallelize_core.heartbeat import Heartbeat, WorkerState

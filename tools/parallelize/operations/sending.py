@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from parallelize.context import Context
 from parallelize.operations.prep_plan import Plan, distinct
 from parallelize.progress import progress
+from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
+from parallelize.runs.inputs.shared_inputs import Borrowed, SharedInputs
 from parallelize.runs.jobs.plan import Entries, with_files
-from parallelize.runs.shared_inputs import Borrowed, SharedInputs
-from parallelize.runs.uploads import Outgoing, Stored, Uploads
 from parallelize_core.files import InputFile
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry, add_corrections
@@ -92,7 +92,7 @@ def _borrow(
 
 
 def _send(context: Context, files: Iterable[Outgoing], count: int) -> list[Stored]:
-    """Upload so many files, many at once; return what S3 has of each."""
+    """Upload `count` files, many at once; return what S3 has of each."""
     stored: list[Stored] = []
     if not count:
         return stored

@@ -13,9 +13,9 @@ from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
-from parallelize.runs.ownership import place_elsewhere
-from parallelize.runs.snapshot import VIEW_SECONDS, Reader
-from parallelize.runs.status import RunStatus, status_of
+from parallelize.runs.record.ownership import place_elsewhere
+from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader
+from parallelize.runs.state.status import RunStatus, status_of
 from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
 
@@ -37,7 +37,7 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
         snapshot = reader.snapshot()
         now = status_of(snapshot)
         if now.why and not snapshot.run.paused and not elsewhere:
-            from parallelize.runs.stall_diagnosis import with_stall_diagnosis  # noqa: PLC0415
+            from parallelize.runs.state.stall_diagnosis import with_stall_diagnosis  # noqa: PLC0415
 
             now = with_stall_diagnosis(context, now)
         return with_flags(context, now)

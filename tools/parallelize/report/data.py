@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from parallelize.fleet.instances import BILLED, Machine
 from parallelize.report.hints import hints_on
-from parallelize.runs.forecast import Percentiles, percentiles
-from parallelize.runs.history import Execution, Finished, execution
-from parallelize.runs.snapshot import Snapshot
-from parallelize.runs.status import RunStatus, Worker, status_of
+from parallelize.runs.state.forecast import Percentiles, percentiles
+from parallelize.runs.state.history import Execution, Finished, execution
+from parallelize.runs.state.snapshot import Snapshot
+from parallelize.runs.state.status import RunStatus, Worker, status_of
 from parallelize_core.cost import Spent, spent_usd, worker_usd
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.result import Attempt, Cause, Result

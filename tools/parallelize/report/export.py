@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from parallelize.report.data import Report, WorkerAccount, agent_versions, images
-from parallelize.runs.failed import as_json as failure_json
-from parallelize.runs.view import as_json as status_json
+from parallelize.runs.results.failed import as_json as failure_json
+from parallelize.runs.state.view import as_json as status_json
 from parallelize.units import iso
 
 SCHEMA = 1

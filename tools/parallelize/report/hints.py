@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from parallelize.runs.gpu_use import together, told_gpus
-from parallelize.runs.memory_use import told_memory
+from parallelize.runs.state.gpu_use import together, told_gpus
+from parallelize.runs.state.memory_use import told_memory
 from parallelize.units import show_size
 from parallelize_core.heartbeat import Heartbeat, Peaks
 

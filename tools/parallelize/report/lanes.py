@@ -17,7 +17,7 @@ from parallelize.report.svg import (
     show_seconds,
     time_axis,
 )
-from parallelize.runs.history import Execution
+from parallelize.runs.state.history import Execution
 from parallelize.units import plural, show_duration
 
 MAX_BARS = 3000

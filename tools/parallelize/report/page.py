@@ -25,11 +25,11 @@ from parallelize.report.hints import disk_share, memory_share
 from parallelize.report.lanes import LANES, lanes_chart
 from parallelize.report.svg import Goal, finished_chart, histogram, show_seconds, span_of
 from parallelize.report.table import columns
-from parallelize.runs.failed import group, see_one
-from parallelize.runs.gpu_use import together
-from parallelize.runs.silent import told_silent
-from parallelize.runs.spending import NOT_COUNTED, told_spent
-from parallelize.runs.status import RunState, RunStatus
+from parallelize.runs.results.failed import group, see_one
+from parallelize.runs.results.silent import told_silent
+from parallelize.runs.state.gpu_use import together
+from parallelize.runs.state.spending import NOT_COUNTED, told_spent
+from parallelize.runs.state.status import RunState, RunStatus
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result

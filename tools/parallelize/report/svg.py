@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from parallelize.console import escape
 from parallelize.report.data import Interruption, WorkerAccount
-from parallelize.runs.history import Execution
+from parallelize.runs.state.history import Execution
 from parallelize.units import plural, show_duration
 
 WIDTH = 960

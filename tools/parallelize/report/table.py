@@ -11,7 +11,7 @@ from typing import Any
 
 from parallelize.console import escape
 from parallelize.report.data import File, Report
-from parallelize.runs.failed import group
+from parallelize.runs.results.failed import group
 from parallelize_core.errors import UsageError
 
 MOST = 200_000

@@ -1,1 +1,1 @@
-"""A run as the client sees it: its inputs and environment, its record, its results, its state."""
+"""A run as the client sees it: files, results, inputs, jobs, environment, record and state."""

@@ -1,1 +1,1 @@
-"""What the jobs of a run are, if they are more than one file each: rows, grids and groups."""
+"""The jobs of a run, one for each file, row or group: found by name, and how far they are sent."""

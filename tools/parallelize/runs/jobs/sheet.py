@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TextIO
 
 from parallelize.console import escape, shown
-from parallelize.runs.inputs import LocalInput, Refused, look_at
+from parallelize.runs.inputs.local_inputs import LocalInput, Refused, look_at
 from parallelize.runs.jobs.spec import FileRef, JobSpec, row_name, value_name
 from parallelize.units import plural
 from parallelize_core.errors import UsageError

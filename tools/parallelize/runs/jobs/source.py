@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from parallelize.console import escape
 from parallelize.context import Context
-from parallelize.runs.inputs import LINES, Found, LocalInput, is_sheet
+from parallelize.runs.inputs.local_inputs import LINES, Found, LocalInput, is_sheet
 from parallelize.runs.jobs.groups import (
     FOLDER,
     Grouped,

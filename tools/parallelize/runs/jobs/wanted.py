@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from parallelize.context import Context
-from parallelize.runs.input_files import (
+from parallelize.runs.inputs.input_files import (
     InputFiles,
     files_of_its_own,
     local_files,
     named_objects,
     remote_files,
 )
-from parallelize.runs.input_rules import rules_of
-from parallelize.runs.inputs import Found, LocalInput, find_inputs, places
+from parallelize.runs.inputs.input_rules import rules_of
+from parallelize.runs.inputs.local_inputs import Found, LocalInput, find_inputs, places
+from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs import source
 from parallelize.runs.jobs.groups import Grouped
 from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
-from parallelize.runs.remote_inputs import is_remote
 from parallelize_core.files import InputFile, files_of
 
 PLAIN = Shape()

@@ -1,0 +1,302 @@
+"""Fetching outputs into a folder, many at a time: one GET each, and only correct files appear.
+
+Threads check the folder and write, a group of small files at a time; the event loop does the rest.
+
+A folder can hold the outputs whose names stay inside it, and that its disk can tell apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from parallelize.console import escape
+from parallelize.progress import progress
+from parallelize.runs.files.download_record import RECORD, DownloadRecord
+from parallelize.runs.files.known_contents import KnownContents
+from parallelize.runs.files.twins import folded, folders_of
+from parallelize.transfers import ByteBudget, groups, sha256_of
+from parallelize.wire import in_flight
+from parallelize_core import keys
+from parallelize_core.errors import ChangedError, MissingError, ParallelizeError, UsageError
+from parallelize_core.layout import Location
+from parallelize_core.parts import PART_BYTES
+from parallelize_core.result import Output
+from parallelize_core.store import AsyncStore
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An output that was not written, and why."""
+
+    key: str
+    why: str
+    redo: str = ""
+    """The input whose job should be done again; empty if that would not help."""
+
+
+def refusals(
+    outputs: Iterable[Output], folder: Path, *, one_case: bool, one_form: bool = False
+) -> list[Refusal]:
+    """Say which outputs cannot be written below `folder`.
+
+    `one_case`: the disk takes `a` and `A` for one name. `one_form`: it takes the two spellings of
+    an accented letter for one.
+    """
+
+    def fold(name: str) -> str:
+        return folded(name, one_case=one_case, one_form=one_form)
+
+    root = folder.resolve()
+
+    @cache
+    def is_inside(parent: str) -> bool:
+        return (root / parent).resolve().is_relative_to(root)
+
+    taken: dict[str, str] = {}
+    refused = []
+    names = sorted({output.key for output in outputs})
+    folders = {fold(parent) for name in names for parent in folders_of(name)}
+    for name in names:
+        twin = taken.setdefault(fold(name), name)
+        if why := keys.refusal(name):
+            refused.append(Refusal(name, why))
+        elif fold(name) == RECORD:
+            refused.append(Refusal(name, "the record of downloads has this name"))
+        elif not is_inside(name.rpartition("/")[0]):
+            refused.append(Refusal(name, leads_out(folder)))
+        elif twin != name:
+            refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))
+        elif fold(name) in folders:
+            refused.append(Refusal(name, "another output needs a folder of this name"))
+    return refused
+
+
+def leads_out(folder: Path) -> str:
+    """Say why an output is not written through a link."""
+    return f"a link in {escape(str(folder))} leads out of it"
+
+
+COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
+"""The same letter as one character and as two."""
+
+
+def merges(folder: Path, here: str, there: str) -> bool:
+    """Whether the disk takes two names for one; tested in the nearest existing folder."""
+    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
+    try:
+        with tempfile.NamedTemporaryFile(prefix=f".parallelize-{here}", dir=existing) as probe:
+            return Path(probe.name.replace(f"-{here}", f"-{there}")).exists()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """Return the error for a folder that cannot be written to."""
+    return UsageError(
+        f"outputs cannot be written to {escape(str(folder))}", error.strerror, "give another folder"
+    )
+
+
+Made = TypeVar("Made")
+
+WRITERS = 4
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a disk that will not take any other output either."""
+
+Outcome = bool | Refusal
+"""Whether an output was fetched, not merely there already; or why it is missing."""
+
+
+@dataclass
+class _Job:
+    """An output in progress: its content while it is in memory, and its outcome."""
+
+    output: Output
+    content: bytes | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass
+class Fetcher:
+    """Fetches outputs below `location` into the folder of `record`, through `partial` in there."""
+
+    store: AsyncStore
+    location: Location
+    record: DownloadRecord
+    partial: Path
+    mode: int
+    """The permissions of a new file."""
+    known: KnownContents
+    full: list[str] = field(default_factory=list)
+    """What to say of everything missing once the disk is full; the rest is not tried."""
+    replaced: list[tuple[str, str]] = field(default_factory=list)
+    """The outputs of other runs that were replaced: the run, and the name."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _folders: set[Path] = field(default_factory=set)
+
+    async def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
+        """Fetch many at once; return how many were fetched, and what went wrong."""
+        if not outputs:
+            return 0, ()
+        self._budget = ByteBudget()
+        fetched, broken = 0, dict[str, Refusal]()
+        with (
+            progress("downloaded", len(outputs)) as step,
+            ThreadPoolExecutor(WRITERS, "writers") as self._writers,
+        ):
+
+            async def fetch(group: Sequence[Output]) -> None:
+                nonlocal fetched
+                for job in await self._fetch_group(group):
+                    if isinstance(job.outcome, Refusal):
+                        broken[job.output.key] = job.outcome
+                    else:
+                        fetched += bool(job.outcome)
+                        step(job.output.size)
+
+            await in_flight(fetch, groups(outputs, lambda output: output.size))
+        return fetched, tuple(broken[output.key] for output in outputs if output.key in broken)
+
+    async def _fetch_group(self, group: Sequence[Output]) -> list[_Job]:
+        jobs = [_Job(output) for output in group]
+        await self._in_thread(lambda: self._try_all(jobs, self._look))
+        missing = [job for job in jobs if job.outcome is None]
+        if missing and group[0].size >= PART_BYTES:
+            await self._fetch_large(missing[0])
+        elif missing:
+            await self._fetch_small(missing)
+        return jobs
+
+    async def _fetch_small(self, jobs: Sequence[_Job]) -> None:
+        taken = await self._budget.take(sum(job.output.size for job in jobs))
+        try:
+            for job in jobs:
+                await self._try_to_get(job)
+            await self._in_thread(lambda: self._try_all(jobs, self._write))
+        finally:
+            await self._budget.give_back(taken)
+
+    async def _try_to_get(self, job: _Job) -> None:
+        output = job.output
+        if self.full:
+            job.outcome = Refusal(output.key, self.full[0])
+            return
+        try:
+            place = self.location.key(output.key)
+            job.content = await self.store.get_within(place, output.size, output.etag)
+        except (ParallelizeError, OSError) as error:
+            job.outcome = self._refusal(output, error)
+
+    async def _fetch_large(self, job: _Job) -> None:
+        output, partial = job.output, self._partial()
+        if self.full:
+            job.outcome = Refusal(output.key, self.full[0])
+            return
+        try:
+            await self.store.get_file(self.location.key(output.key), partial, output.etag)
+        except (ParallelizeError, OSError) as error:
+            job.outcome = self._refusal(output, error)
+            return
+
+        def place(job: _Job) -> bool:
+            size, sha256 = partial.stat().st_size, sha256_of(partial)
+            return self._place(job.output, partial, size, sha256)
+
+        await self._in_thread(lambda: self._try_all([job], place))
+
+    async def _in_thread(self, do: Callable[[], Made]) -> Made:
+        return await asyncio.get_running_loop().run_in_executor(self._writers, do)
+
+    # Runs in threads.
+
+    def _try_all(self, jobs: Sequence[_Job], do: Callable[[_Job], Outcome | None]) -> None:
+        """Apply `do` to each output that has no outcome yet."""
+        for job in jobs:
+            try:
+                job.outcome = do(job) if job.outcome is None else job.outcome
+            except (ParallelizeError, OSError) as error:
+                job.outcome = self._refusal(job.output, error)
+
+    def _look(self, job: _Job) -> Outcome | None:
+        """Return False if it is already there, None if it has to be fetched.
+
+        Raises UsageError if something else is in its place.
+        """
+        if is_there(self.record.folder / job.output.key, job.output, self.known):
+            return False
+        if why := self.record.refusal(job.output.key):
+            raise UsageError(why)
+        return Refusal(job.output.key, self.full[0]) if self.full else None
+
+    def _write(self, job: _Job) -> bool:
+        partial, content = self._partial(), job.content
+        if content is None:
+            raise _changed()
+        with partial.open("xb", buffering=0) as file:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+        sha256 = hashlib.sha256(content).hexdigest()
+        return self._place(job.output, partial, len(content), sha256)
+
+    def _place(self, output: Output, partial: Path, size: int, sha256: str) -> bool:
+        """Give a complete and correct file its name."""
+        if (size, sha256) != (output.size, output.sha256):
+            raise _changed()
+        target = self.record.folder / output.key
+        if target.parent not in self._folders:
+            self._make_folder(target.parent)
+        # It was free when the download began; somebody may have written there since.
+        if why := self.record.refusal(output.key):
+            if is_there(target, output, self.known):
+                return True
+            raise UsageError(why)
+        if other := self.record.of_another_run(output.key):
+            self.replaced.append((other, output.key))
+        partial.chmod(self.mode)
+        self.record.note(output.key, output.sha256)
+        partial.replace(target)
+        return True
+
+    def _make_folder(self, folder: Path) -> None:
+        root = self.record.folder.resolve()
+        if not folder.resolve().is_relative_to(root):
+            raise UsageError(leads_out(self.record.folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folders.add(folder)
+
+    def _partial(self) -> Path:
+        return self.partial / str(next(self._numbers))
+
+    def _refusal(self, output: Output, error: ParallelizeError | OSError) -> Refusal:
+        if isinstance(error, MissingError | ChangedError):
+            return Refusal(output.key, error.what, redo=output.key)
+        if isinstance(error, ParallelizeError):
+            return Refusal(output.key, error.what)
+        why = error.strerror or str(error)
+        if error.errno in NO_ROOM:
+            why += "; make room, and the same command fetches the rest"
+            self.full.append(why)
+        return Refusal(output.key, why)
+
+
+def is_there(target: Path, output: Output, known: KnownContents) -> bool:
+    """Whether a file is this output."""
+    if target.is_symlink() or not target.is_file() or target.stat().st_size != output.size:
+        return False
+    return known.read(target).sha256 == output.sha256
+
+
+def _changed() -> ChangedError:
+    return ChangedError("it is not what its job wrote (size or checksum differ)")

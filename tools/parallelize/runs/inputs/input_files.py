@@ -1,0 +1,157 @@
+"""A run's files as they are now, compared with what S3 has of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from parallelize.console import shown
+from parallelize.context import Context
+from parallelize.runs.files.uploads import Outgoing
+from parallelize.runs.inputs.chained import chained_files, is_chained, location
+from parallelize.runs.inputs.input_rules import rules_of
+from parallelize.runs.inputs.local_inputs import LocalInput, Refused
+from parallelize.runs.inputs.others_buckets import reading
+from parallelize.runs.inputs.remote_inputs import find_remote, select
+from parallelize.runs.inputs.shared_inputs import (
+    Borrowed,
+    SharedInputs,
+    read_contents,
+    shared_files,
+)
+from parallelize.transfers import Fingerprint, holds, in_parallel
+from parallelize_core.errors import UsageError
+from parallelize_core.files import InputFile, files_of
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Entry
+from parallelize_core.store import ObjectInfo, Store
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Files with their versions: `uploads` have to be sent, others may be `borrowed`."""
+
+    wanted: tuple[Entry, ...]
+    borrowed: tuple[Borrowed, ...] = ()
+    uploads: tuple[Outgoing, ...] = ()
+    left_out: tuple[str, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    unfinished: str = ""
+    """A remark about the run whose outputs they are, if it may produce more."""
+
+    def versions(self) -> dict[str, InputFile]:
+        """Return the files by their keys."""
+        return {file.key: file for entry in self.wanted for file in files_of(entry)}
+
+    def moved(self, known: Collection[str]) -> set[str]:
+        """Return which files of the manifest will no longer be where it says."""
+        names = {one.version.key for one in self.borrowed} | {one.name for one in self.uploads}
+        return names.intersection(known)
+
+
+def remote_location(context: Context) -> Location:
+    """Return the location of inputs that are already in S3."""
+    chained = is_chained(context.settings.run.inputs)
+    return location(context) if chained else select(context).location
+
+
+def remote_files(context: Context) -> InputFiles:
+    """List the inputs that are already in S3."""
+    rules = rules_of(context, None)
+    if is_chained(context.settings.run.inputs):
+        found, told = chained_files(context, rules)
+        return InputFiles(found.entries, (), (), found.left_out, found.refused, told)
+    chosen = select(context)
+    store = context.store_of(chosen.location.bucket)
+    with reading(context, store.bucket):
+        there = find_remote(store, chosen, rules)
+    return InputFiles(there.entries, (), (), there.left_out, there.refused)
+
+
+def local_files(
+    store: Store,
+    layout: RunLayout,
+    found: Sequence[LocalInput],
+    known: Mapping[str, InputFile],
+    *,
+    etags: bool,
+) -> InputFiles:
+    """Compare files of this machine with those that runs share; `known` are the manifest's.
+
+    `etags` says whether new files need theirs before S3 has them.
+    """
+    if not found:
+        return InputFiles(())
+    files = shared_files(SharedInputs(store, layout.base), found, known, etags=etags)
+    wanted = (
+        Entry(key=file.key, size=file.size, etag=file.etag, stored=file.stored, sha256=file.sha256)
+        for file in files.versions
+    )
+    return InputFiles(tuple(wanted), files.borrowed, files.uploads)
+
+
+def files_of_its_own(
+    store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Collection[str]
+) -> InputFiles:
+    """Compare files of this machine with what a run of an earlier version has sent.
+
+    `known` files need ETags even if they were never sent.
+    """
+    if not found:
+        return InputFiles(())
+    there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
+    contents = read_contents(found, {*there_now, *known}, etags=True)
+    held = _held(store, there_now, contents)
+    wanted = tuple(_entry(item, contents.get(item.key), held.get(item.key)) for item in found)
+    uploads = tuple(
+        Outgoing(item.key, item.path, layout.input.key(item.key), item.size)
+        for item in found
+        if item.key not in held
+    )
+    return InputFiles(wanted, (), uploads)
+
+
+def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[str, InputFile]:
+    """Look up objects by their full names, each with the place that names it.
+
+    Raises UsageError, which names that place, for an object that does not exist.
+    """
+    first: dict[str, str] = {}
+    for name, where in names:
+        first.setdefault(name, where)
+
+    def look(name: str) -> InputFile:
+        bucket, key = InputFile(key=name, size=0).place(Location(""))
+        store = context.store_of(context.bucket if bucket == AUTO else bucket)
+        with reading(context, store.bucket):
+            found = store.head(key)
+        if found is None:
+            raise UsageError(
+                f"there is no object {shown(name, 60)}", f"{first[name]} names it",
+                "check its name; nothing was sent",
+            )  # fmt: skip
+        return InputFile(key=f"s3://{store.bucket}/{key}", size=found.size, etag=found.etag)
+
+    return dict(zip(first, in_parallel(look, first), strict=True))
+
+
+def _held(
+    store: Store, there: Mapping[str, ObjectInfo], contents: Mapping[str, Fingerprint]
+) -> dict[str, ObjectInfo]:
+    """Return the objects of those files that need not be sent."""
+
+    def compare(key: str) -> tuple[str, ObjectInfo] | None:
+        found = there.get(key)
+        return (key, found) if found and holds(store, found, contents[key]) else None
+
+    return dict(pair for pair in in_parallel(compare, contents) if pair is not None)
+
+
+def _entry(item: LocalInput, content: Fingerprint | None, held: ObjectInfo | None) -> Entry:
+    """Return the input as it will be; a file that was never sent gets its ETag once S3 has it."""
+    known = held or content
+    if known is None:
+        return Entry(key=item.key, size=item.size, etag="")
+    return Entry(key=item.key, size=known.size, etag=known.etag)

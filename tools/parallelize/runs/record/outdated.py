@@ -1,0 +1,163 @@
+"""Which results were made from something other than what would be executed now.
+
+A result's content key says what it was made from. It is compared with the key that its job would
+have with the current settings and inputs. While a run has had only one recipe, only the jobs whose
+inputs have changed are checked; otherwise all results are, mostly from segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Self
+
+from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.results.merge import merge_entry, without_old_merge
+from parallelize.runs.results.results import list_results, read_listed
+from parallelize.units import plural
+from parallelize_core.content_key import content_keys
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, read_corrections
+from parallelize_core.result import Result
+from parallelize_core.run import Run
+from parallelize_core.store import Store
+
+
+class Reason(Enum):
+    """Why a result differs from what its job would make now."""
+
+    INPUT = "its input has changed"
+    RECIPE = "the command, its environment or the naming of outputs has changed"
+    UNKNOWN = "it was made by a former version, which did not record from what"
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """A job with such a result: the ETag of the result, and how long its execution took."""
+
+    key: str
+    etag: str
+    reason: Reason
+    failed: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Now:
+    """What would be executed now: the manifest's jobs, some of them `changed`, and `new` ones."""
+
+    run: Run
+    changed: Mapping[str, Entry] = field(default_factory=dict)
+    new: Iterable[Entry] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is outdated, and the changed jobs that have no result: they wait, or are running."""
+
+    outdated: tuple[Outdated, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> list[Outdated]:
+        """The outdated ones that succeeded: redoing them needs a decision."""
+        return [one for one in self.outdated if not one.failed]
+
+
+def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now) -> Comparison:
+    """Compare the results of a run, whose record is `there`, with what would be executed now."""
+    one_recipe = _is_one_recipe(there, now.run)
+    suspects = {**read_corrections(store, layout), **now.changed} if one_recipe else None
+    if suspects == {} and not now.new:
+        return Comparison()
+    # A merge over other results runs again by itself.
+    listed = without_old_merge(store, layout, list_results(store, layout))
+    waiting = tuple(key for key in now.changed if layout.result(key) not in listed)
+    entries = _entries(store, layout, now, suspects) if listed else ()
+    expected = {
+        place: _Expected.of(now.run, entry, one_recipe=one_recipe)
+        for entry in entries
+        if (place := layout.result(entry.key)) in listed
+    }
+    outdated = [
+        Outdated(result.key, listed[place], reason, result.status == "failed", result.usage.seconds)
+        for result in read_listed(store, layout, {place: listed[place] for place in expected})
+        if (wanted := expected.get(place := layout.result(result.key)))
+        and (reason := wanted.reason_against(result, now.run.recipe))
+    ]
+    return Comparison(tuple(outdated), waiting)
+
+
+def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
+    """Whether a result was made from something other than what the run and its manifest have now.
+
+    A result that does not say what it was made from counts as outdated if the run was renewed.
+    """
+    if result.content:
+        return result.content not in content_keys(run, entry)
+    return run.renewed
+
+
+def reason_of(there: Run, now: Run, entry: Entry, result: Result) -> Reason | None:
+    """Return why a result differs from what its job would make now; None if it does not.
+
+    `there` is the record of the run, `now` the run as it would be, `entry` the job.
+    """
+    expected = _Expected.of(now, entry, one_recipe=_is_one_recipe(there, now))
+    return expected.reason_against(result, now.recipe)
+
+
+def _is_one_recipe(there: Run | None, now: Run) -> bool:
+    """Whether all results of a run, its merge included, have the current recipe."""
+    if there is None or there.renewed:
+        return False
+    return (there.recipe, there.then) == (now.recipe, now.then)
+
+
+def told_outdated(count: int, hint: str) -> list[str]:
+    """Say that outputs are not what would be made now; nothing if all are."""
+    if not count:
+        return []
+    of = f"{plural(count, 'file')} have" if count > 1 else "1 file has"
+    return [
+        f"{of} outputs of an earlier command, environment or input",
+        f"  to renew them: parallelize run{hint} --changed redo",
+    ]
+
+
+def _entries(
+    store: Store, layout: RunLayout, now: Now, suspects: Mapping[str, Entry] | None
+) -> Iterator[Entry]:
+    """Go through the jobs that may be outdated, as they would be executed now."""
+    if suspects is None:
+        yield from (now.changed.get(entry.key, entry) for entry in KnownJobs(store, layout))
+        yield from merge_entry(store, layout, now.run)
+    else:
+        yield from suspects.values()
+    # A new job has a result only if a command was interrupted, but then it may be any result.
+    yield from now.new
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What a result has to say: a content key, or as much of it as older workers recorded."""
+
+    contents: bytes
+    """The keys, concatenated: there may be a million of these objects."""
+    etag: str | None
+    """The input's ETag, which suffices if all results have one recipe; None if they do not."""
+
+    @classmethod
+    def of(cls, run: Run, entry: Entry, *, one_recipe: bool) -> Self:
+        contents = bytes.fromhex("".join(content_keys(run, entry)))
+        return cls(contents, entry.etag if one_recipe else None)
+
+    def reason_against(self, result: Result, recipe: str) -> Reason | None:
+        if result.content:
+            keys = self.contents.hex()
+            if result.content in {keys[:64], keys[64:]}:
+                return None
+            return Reason.INPUT if result.recipe == recipe else Reason.RECIPE
+        same_input = self.etag is not None and result.input_etag == self.etag
+        return None if same_input else Reason.UNKNOWN

@@ -1,0 +1,223 @@
+"""Copies what another run in the bucket made by the same work, so that it is not made again.
+
+Another run with the same recipe may have a result of the same job with the same content key. The
+outputs that it names are copied within S3, each only if it is still the version that the result
+names. The new result says where it comes from. This costs neither an upload nor an execution.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from parallelize.bulk import head_each
+from parallelize.context import Context
+from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.record.ownership import find_run
+from parallelize.runs.record.run_record import Draft
+from parallelize.runs.results.results import list_results, read_listed, read_result
+from parallelize.transfers import in_parallel
+from parallelize_core import keys
+from parallelize_core.clock import utc_now
+from parallelize_core.content_key import content_keys
+from parallelize_core.errors import AccessError, DecodeError
+from parallelize_core.files import CHECKSUM, files_of
+from parallelize_core.layout import RUN_NAME, RunLayout
+from parallelize_core.manifest import Entry
+from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
+from parallelize_core.result import Output, Result, Usage
+from parallelize_core.run import Run
+from parallelize_core.segment import encode_line, pack
+from parallelize_core.store import IF_ABSENT, MAX_COPIED_BYTES, Source, Store
+
+COPIER = "copied"
+"""Stands for the worker in results that were copied, not executed."""
+
+_SEGMENT = 1000
+
+_SHA256 = re.compile(CHECKSUM)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job of this run, and another run's result that can be copied for it."""
+
+    entry: Entry
+    result: Result
+    run: Run
+    """The run that has the result."""
+
+
+def find_others(context: Context, draft: Draft) -> list[RunLayout]:
+    """Return the runs that have had the same recipe; none if nothing should be copied.
+
+    Jobs with numbers are never copied: numbers depend on the order in which jobs were added.
+    """
+    if not context.settings.run.reuse or draft.numbered:
+        return []
+    store, recipe = context.store, draft.run.recipe
+    try:
+        names = store.folders(context.base.key("runs", ""))
+        runs = (name for name in names if RUN_NAME.fullmatch(name))
+        others = [RunLayout(context.base, name) for name in runs if name != context.run]
+        there = head_each(store, (layout.recipe(recipe) for layout in others))
+        return [layout for layout, head in zip(others, there, strict=True) if head]
+    except AccessError:
+        return []  # a user who may only see this run
+
+
+def find(
+    context: Context, draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry]
+) -> list[Found]:
+    """Return what can be copied for those of the jobs that this run does not have yet."""
+    store = context.store
+    if not others:
+        return []
+    known = {entry.key for entry in KnownJobs(store, context.layout)}
+    keys = {
+        entry.key: (entry, contents)
+        for entry in entries
+        if entry.key not in known and (contents := content_keys(draft.run, entry))
+    }
+    found: dict[str, Found] = {}
+    for layout in others:
+        wanted = {name: pair for name, pair in keys.items() if name not in found}
+        found |= {one.entry.key: one for one in _in_run(store, layout, wanted)}
+    return list(found.values())
+
+
+def _in_run(
+    store: Store, layout: RunLayout, wanted: Mapping[str, tuple[Entry, tuple[str, ...]]]
+) -> Iterator[Found]:
+    try:
+        run = find_run(store, layout.run_json)
+    except DecodeError:
+        return  # from a later version, or written by something else
+    if run is None or not wanted:
+        return
+    listed = list_results(store, layout, [*wanted])
+    places = (layout.result(name) for name in wanted)
+    for result in read_listed(store, layout, {p: listed[p] for p in places if p in listed}):
+        entry, contents = wanted.get(result.key, (None, ()))
+        if entry and result.content in contents and _can_be_copied(result):
+            yield Found(entry, result, run)
+
+
+def _can_be_copied(result: Result) -> bool:
+    """Whether a result is worth copying; a success without output is doubtful, so it is retried."""
+    return (
+        result.status == "succeeded"
+        and bool(result.outputs)
+        and all(map(_is_sound, result.outputs))
+    )
+
+
+def _is_sound(output: Output) -> bool:
+    """Whether S3 can copy it in one call, and a worker wrote it: anybody may write records."""
+    return (
+        keys.refusal(output.key) is None
+        and 0 <= output.size <= MAX_COPIED_BYTES
+        and _SHA256.fullmatch(output.sha256) is not None
+    )
+
+
+def copy(context: Context, run: Run, found: Iterable[Found]) -> list[Result]:
+    """Copy outputs and write results; return those that are there now.
+
+    What has changed or gone meanwhile is left out, and is made like anything else.
+    """
+    started = time.time_ns() // 10**6
+    made = (pair for pair in in_parallel(lambda one: _copy(context, run, one), found) if pair)
+    results: list[Result] = []
+    number = 0
+    while some := list(islice(made, _SEGMENT)):
+        # For readers, as workers do.
+        place = context.layout.segment(COPIER, started, number)
+        context.store.put(place, pack(encode_line(result, etag) for result, etag in some))
+        results += [result for result, _ in some]
+        number += 1
+    return results
+
+
+def _copy(context: Context, run: Run, found: Found) -> tuple[Result, str] | None:
+    outputs = [_copy_output(context, run, found, output) for output in found.result.outputs]
+    copied = tuple(output for output in outputs if output)
+    if len(copied) < len(outputs):
+        return None
+    result = _result(context, run, found, copied)
+    place = context.layout.result(found.entry.key)
+    if etag := context.store.put(place, result.encode(), IF_ABSENT):
+        return result, etag
+    there, head = read_result(context.store, context.layout, result.key), context.store.head(place)
+    # An interrupted command got as far as this.
+    return (there, head.etag) if there and head and there.content == result.content else None
+
+
+def _copy_output(context: Context, run: Run, found: Found, output: Output) -> Output | None:
+    store, place = context.store_of(run.output.bucket), run.output.key(output.key)
+    owner = {OWNER: owner_mark(found.entry.key), OWNER_RUN: run_mark(context.layout)}
+    if run.output != context.layout.output and store.head(place):
+        return None  # the worker decides whose it is, and what to do with it
+    source = Source(found.run.output.bucket, found.run.output.key(output.key), output.etag)
+    etag = store.copy_from(source, place, {**owner, "sha256": output.sha256})
+    if etag is None:
+        there = store.head(place)
+        mine = there and owner.items() <= there.metadata.items() and there.etag == output.etag
+        return output if mine else None
+    # The copy of an object that was sent in parts has another ETag. For others, an equal ETag shows
+    # that the service has respected the condition.
+    if etag != output.etag and "-" not in output.etag:
+        store.delete_version(place, etag)
+        return None
+    return output.model_copy(update={"etag": etag})
+
+
+def _result(context: Context, run: Run, found: Found, outputs: tuple[Output, ...]) -> Result:
+    old, now = found.result, utc_now()
+    origin = old.copied_from or found.run.name
+    by = "" if old.copied_from else f", executed on {old.worker} at {old.started_at}"
+    update = {
+        "run": context.run, "attempt": 1, "worker": COPIER, "started_at": now, "finished_at": now,
+        "usage": Usage(), "hourly_usd": None, "stderr_tail": "", "log_key": None,
+        "log": f"copied from run {origin}: the same command on the same input{by}\n",
+        "environment": run.environment.identity if run.environment else "",
+        "outputs": outputs, "copied_from": origin,
+    }  # fmt: skip
+    return old.model_copy(update=update)
+
+
+def unneeded(
+    context: Context,
+    entries: Iterable[Entry],
+    names: Collection[str],
+    copied: Collection[str],
+    redo: Collection[str],
+) -> set[str]:
+    """Return those of some inputs that are used only by jobs with copied outputs.
+
+    `entries` are the jobs asked for, `copied` those of them that have such outputs now; `redo` are
+    jobs that will be executed in any case.
+    """
+    if not names:
+        return set()
+    store, layout = context.store, context.layout
+    old = _users(KnownJobs(store, layout), names)
+    before = _copied_before(store, layout, {key for key, _ in old} - {*redo})
+    users = old | (_users(entries, names) if copied or before else set())
+    needed = {name for key, name in users if key not in copied and key not in before}
+    return {name for _, name in users} - needed
+
+
+def _users(entries: Iterable[Entry], names: Collection[str]) -> set[tuple[str, str]]:
+    """Return the jobs that use some of the inputs, with each such input."""
+    return {(entry.key, f.key) for entry in entries for f in files_of(entry) if f.key in names}
+
+
+def _copied_before(store: Store, layout: RunLayout, keys: Collection[str]) -> set[str]:
+    listed = list_results(store, layout) if keys else {}
+    places = map(layout.result, keys)
+    read = read_listed(store, layout, {place: listed[place] for place in places if place in listed})
+    return {result.key for result in read if result.copied_from}

@@ -1,0 +1,1 @@
+"""What jobs have left behind: results, failures, the merge."""

@@ -1,0 +1,119 @@
+"""The merge of a run, `run.then`, as a client sees it: its state, and its job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from itertools import chain
+
+from parallelize.runs.results.results import read_result
+from parallelize.runs.results.versions import Versions, with_one
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, read_entries
+from parallelize_core.merge import MERGE, ResultsDigest, digest_of, is_current, read_record
+from parallelize_core.result import Result
+from parallelize_core.run import Run
+from parallelize_core.store import ObjectInfo, Store
+
+
+class Merge(StrEnum):
+    """The state of a run's merge, in a word for people."""
+
+    NONE = "none"
+    """The run has none."""
+    WAITS = "waits"
+    """Files have failed, and it runs only if all succeed."""
+    TO_COME = "to come"
+    """It runs once every job has its result, or is running now."""
+    DONE = "done"
+    """It has a result, which may be a failure."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of the run's jobs."""
+        return self in {Merge.TO_COME, Merge.DONE}
+
+
+class Listing:
+    """Passes on a listing of results except the merge's own, whose version it keeps."""
+
+    def __init__(self, layout: RunLayout, items: Iterable[ObjectInfo]) -> None:
+        self._place = layout.result(MERGE)
+        self._items = items
+        self._digest = ResultsDigest(layout)
+        self.merged: ObjectInfo | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Yield the S3 keys and ETags of the results of jobs."""
+        for item in self._items:
+            if item.key == self._place:
+                self.merged = item
+            else:
+                self._digest.add(item.key, item.etag)
+                yield item.key, item.etag
+
+    @property
+    def digest(self) -> str:
+        """A digest of the results that were passed on."""
+        return self._digest.value
+
+
+def with_merge(
+    store: Store,
+    layout: RunLayout,
+    listing: Listing,
+    results: Versions,
+    read: Callable[[ObjectInfo], Result | None],
+) -> Versions:
+    """Return results with the merge's own, if it is current; an outdated merge does not count.
+
+    `read` reads the result of the merge.
+    """
+    if listing.merged is None:
+        return results
+    result = read(listing.merged)
+    if result is None or not is_current(result, read_record(store, layout), listing.digest):
+        return results
+    return with_one(results, listing.merged.key, listing.merged.etag)
+
+
+def without_old_merge(
+    store: Store, layout: RunLayout, listed: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Return the results of a listing, without an outdated result of the merge."""
+    place = layout.result(MERGE)
+    if place not in listed:
+        return listed
+    result = read_result(store, layout, MERGE)
+    digest = digest_of(layout, listed.items())
+    if result and is_current(result, read_record(store, layout), digest):
+        return listed
+    return {key: etag for key, etag in listed.items() if key != place}
+
+
+def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) -> Merge:
+    """Return the state of the merge by these results; `failed` if some of the jobs have failed."""
+    if run.then is None:
+        return Merge.NONE
+    if layout.result(MERGE) in results:
+        return Merge.DONE
+    return Merge.WAITS if failed and not run.then.partial else Merge.TO_COME
+
+
+def all_jobs(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
+    """Return the jobs of the manifest, then the merge, if it was put on the queue."""
+    return [*read_entries(store, layout), *merge_entry(store, layout, run)]
+
+
+def read_sizes(store: Store, layout: RunLayout, run: Run) -> dict[str, int]:
+    """Return the input bytes of all jobs by their keys, in order; see `all_jobs`."""
+    every = chain(read_entries(store, layout), merge_entry(store, layout, run))
+    return {entry.key: entry.size for entry in every}
+
+
+def merge_entry(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
+    """Return the merge as a line of the manifest; none before it was put on the queue."""
+    record = read_record(store, layout) if run.then else None
+    if record is None:
+        return []
+    return [Entry(key=MERGE, size=record.size, etag=record.listed, files=(), merge=True)]

@@ -1,0 +1,139 @@
+"""Following a run: a live view on a terminal and in a notebook, log lines elsewhere."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Protocol
+
+from parallelize.console import is_live, printable, say
+from parallelize.progress import LINE_SECONDS
+from parallelize.runs.state.status import RunStatus
+from parallelize.runs.state.view import changes, log_line, page
+
+INTERVAL_SECONDS = 3.0
+LISTING_SHARE = 4
+"""After a look, wait at least this many times as long as it took."""
+
+FOOTER = "ctrl-C detaches: the workers go on"
+
+
+class View(Protocol):
+    """Shows the state of a run."""
+
+    def __call__(self, status: RunStatus) -> None:
+        """Show it as it is now."""
+
+
+def watch(
+    look: Callable[[], RunStatus],
+    view: View,
+    is_over: Callable[[RunStatus], bool],
+    interval_seconds: float = INTERVAL_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> RunStatus:
+    """Look at the run repeatedly, show it, and return its status once it `is_over`."""
+    while True:
+        began = time.monotonic()
+        status = look()
+        view(status)
+        if is_over(status):
+            return status
+        # The listings of a run with a million files take a while, and cost money.
+        sleep(max(interval_seconds, LISTING_SHARE * (time.monotonic() - began)))
+
+
+def comes_to_rest(status: RunStatus) -> bool:
+    """Whether nothing more will happen by itself, because everything that was sent is done."""
+    return status.finished or status.sample_done
+
+
+@contextmanager
+def open_view(footer: str = FOOTER) -> Iterator[View]:
+    """Yield the view that suits stderr, or the notebook's."""
+    if notebook := notebook_view():
+        yield notebook
+        return
+    if not is_live():
+        yield LogView()
+        return
+    # ruff: noqa: PLC0415 - only a terminal needs them
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(status: RunStatus) -> None:
+            ending = [] if comes_to_rest(status) else ["", footer]
+            told = printable("\n".join([*page(status, console.width), *ending]))
+            live.update(Text(told, no_wrap=True, overflow="crop"), refresh=True)
+
+        yield show
+
+
+class LogView:
+    """Prints a line at first, every 30 s, and at each change of state."""
+
+    def __init__(
+        self,
+        tell: Callable[[str], None] = say,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._before: RunStatus | None = None
+        self._due = clock()
+
+    def __call__(self, status: RunStatus) -> None:
+        """Print what is new."""
+        now = datetime.fromtimestamp(status.taken_at).astimezone().strftime("%H:%M:%S")
+        for change in changes(self._before, status):
+            self._tell(f"{now} {status.run} {change}")
+        if self._clock() >= self._due or self._is_turn(status):
+            self._tell(f"{now} {log_line(status)}")
+            if (self._before or status.sample_done) and status.why and not status.alive:
+                self._tell(f"{now} {status.run} {status.why}")
+            self._due = self._clock() + LINE_SECONDS
+        self._before = status
+
+    def _is_turn(self, status: RunStatus) -> bool:
+        return self._before is not None and self._before.state != status.state
+
+
+class Handle(Protocol):
+    """IPython's handle for a display that can be updated."""
+
+    def update(self, shown: object, *, raw: bool = False) -> None:
+        """Replace what is shown."""
+
+
+class NotebookView:
+    """Shows the full view in a display of a notebook."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def __call__(self, status: RunStatus) -> None:
+        """Show the run as it is now."""
+        self._handle.update(bundle("\n".join(page(status))), raw=True)
+
+
+def bundle(text: str) -> dict[str, str]:
+    """Return a text in the forms for notebooks and for terminals."""
+    return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
+
+
+def notebook_view() -> NotebookView | None:
+    """Return the view for the notebook in which this process runs, None if it is in none."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    # IPython in a terminal has no kernel, and cannot update what it displays.
+    if shell is None or getattr(shell, "kernel", None) is None:
+        return None
+    return NotebookView(ipython.display.display(bundle(""), raw=True, display_id=True))
